@@ -1,0 +1,1 @@
+//! A tower layer that stops asking a peer that keeps failing.

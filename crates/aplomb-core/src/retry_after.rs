@@ -1,0 +1,150 @@
+//! The server's hint in the headers: when to come back.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+
+use crate::WallClock;
+
+/// Reads how long the server asked to wait, counted from the response.
+///
+/// `retry-after-ms` comes first, then `Retry-After`: seconds (integer, or decimal as some servers
+/// send it), or an HTTP date, which is counted against the response's own `Date` where it has one
+/// and against `clock` where it has not: so a wrong clock on either side changes nothing.
+///
+/// A value that makes no sense (empty, negative, not a number, infinite, a date that does not
+/// exist) is ignored, and the next source is asked. A date in the past, and zero, say "now":
+/// they are no hint. The result is as the server said it, however long: capping is the caller's.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use aplomb_core::{WallClock, retry_after};
+/// use http::{HeaderMap, HeaderValue};
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("retry-after", HeaderValue::from_static("Fri, 29 Sep 2023 16:26:57 GMT"));
+/// headers.insert("date", HeaderValue::from_static("Fri, 29 Sep 2023 16:26:37 GMT"));
+/// let hint = retry_after(&headers, &WallClock::system());
+/// assert_eq!(hint, Some(Duration::from_secs(20)));
+/// ```
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    let from_ms = || duration(text("retry-after-ms")?, 1e-3);
+    let from_seconds = || duration(text("retry-after")?, 1.0);
+    let from_date = || {
+        let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
+        let sent = text("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        until.duration_since(sent.unwrap_or_else(|| now(clock))).ok()
+    };
+    from_ms()
+        .or_else(from_seconds)
+        .or_else(from_date)
+        .filter(|hint| !hint.is_zero())
+}
+
+/// HTTP dates count whole seconds, so the clock they are compared with does too: otherwise "in one
+/// minute" would be a fraction short.
+fn now(clock: &WallClock) -> SystemTime {
+    let now = clock.now();
+    match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()),
+        Err(_) => now,
+    }
+}
+
+/// A decimal number of `unit` seconds. Rust's parser also takes `inf`, `nan` and exponents: what
+/// does not fit a `Duration` is refused with them.
+fn duration(text: &str, unit: f64) -> Option<Duration> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = plain.then(|| text.parse().ok())??;
+    Duration::try_from_secs_f64(number * unit).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn hint(pairs: &[(&'static str, &str)]) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        // Fri, 29 Sep 2023 16:26:37 GMT
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_696_004_797_400);
+        retry_after(&headers, &WallClock::from_fn(move || now))
+    }
+
+    #[test]
+    fn seconds_decimals_and_milliseconds() {
+        assert_eq!(hint(&[("retry-after", "20")]), Some(Duration::from_secs(20)));
+        assert_eq!(
+            hint(&[("retry-after", " 1.5 ")]),
+            Some(Duration::from_millis(1_500))
+        );
+        assert_eq!(
+            hint(&[("retry-after-ms", "250")]),
+            Some(Duration::from_millis(250))
+        );
+        let both = [("retry-after-ms", "250"), ("retry-after", "30")];
+        assert_eq!(hint(&both), Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn dates_against_the_responses_own_clock() {
+        let date = "Fri, 29 Sep 2023 16:27:37 GMT";
+        assert_eq!(hint(&[("retry-after", date)]), Some(Duration::from_secs(60)));
+        let with_date = [("retry-after", date), ("date", "Fri, 29 Sep 2023 16:27:07 GMT")];
+        assert_eq!(hint(&with_date), Some(Duration::from_secs(30)));
+        let bad_date = [("retry-after", date), ("date", "yesterday")];
+        assert_eq!(hint(&bad_date), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn garbage_is_ignored_and_the_next_source_asked() {
+        for garbage in [
+            "",
+            "-10",
+            "inf",
+            "nan",
+            "NaN",
+            "+5",
+            "1e3",
+            "0x10",
+            ".",
+            "soon",
+            "0",
+            "0.0",
+            "99999999999999999999999999999999999",
+            "Zun, 29 Sep 2023 16:26:27 GMT",
+            "Fri, 29 Sep 100000 16:26:57 GMT",
+            "Fri, 29 Sep 2023 16:26:27 GMT",
+        ] {
+            assert_eq!(hint(&[("retry-after", garbage)]), None, "{garbage}");
+        }
+        let fallback = [("retry-after-ms", "garbage"), ("retry-after", "3")];
+        assert_eq!(hint(&fallback), Some(Duration::from_secs(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_never_panic(value in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let mut headers = HeaderMap::new();
+                headers.insert("retry-after", value.clone());
+                headers.insert("retry-after-ms", value.clone());
+                headers.insert("date", value);
+                let _ = retry_after(&headers, &WallClock::system());
+            }
+        }
+    }
+}
