@@ -1,16 +1,42 @@
 //! The words every aplomb layer shares.
+mod backoff;
+mod call;
+mod classify;
+mod dispatch;
 mod error;
+mod exchange;
+mod gate;
+mod gated;
+mod head;
+mod http_classifier;
 mod observe;
 mod outcome;
+mod queue;
 mod refused;
+mod replay;
 mod retry_after;
+#[cfg(test)]
+mod testing;
+mod until;
 mod usage;
 mod wall_clock;
 
+pub use backoff::{Backoff, BackoffFn, Constant, Exponential, Failed, Jitter, backoff_fn};
+pub use call::{CallOptions, Priority};
+pub use classify::{Classify, Verdict};
+pub use dispatch::Dispatch;
 pub use error::{BoxError, find, find_in};
+pub use exchange::Exchange;
+pub use gate::{Both, Decision, Either, End, Gate};
+pub use gated::{Door, Gated, GatedFuture, Held, Plan};
+pub use head::{RequestHead, ResponseHead};
+pub use http_classifier::{HttpClassifier, by_error, by_status};
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
+pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};
 pub use refused::Refused;
+pub use replay::{Copied, Copyable, Once, Replay};
 pub use retry_after::retry_after;
+pub use until::{AtBodyEnd, AtHead, BodyEnd, Guard, GuardedBody, Until};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

@@ -64,12 +64,7 @@ pub enum Scope {
 
 impl Outcome {
     const fn new(kind: Kind, scope: Scope) -> Self {
-        Self {
-            kind,
-            scope,
-            retry_after: None,
-            retry_forbidden: false,
-        }
+        Self { kind, scope, retry_after: None, retry_forbidden: false }
     }
 
     /// Answered.
@@ -225,11 +220,7 @@ mod tests {
     #[test]
     fn a_throttle_of_one_request_is_nobody_elses_business() {
         assert!(Outcome::throttled().is_shared_throttle());
-        assert!(
-            !Outcome::throttled()
-                .with_scope(Scope::Request)
-                .is_shared_throttle()
-        );
+        assert!(!Outcome::throttled().with_scope(Scope::Request).is_shared_throttle());
         assert!(!Outcome::transient().is_shared_throttle());
     }
 }

@@ -23,13 +23,7 @@ impl Refused {
     /// A refusal by `who`, with nothing known about when to come back.
     #[must_use]
     pub const fn by(who: &'static str) -> Self {
-        Self {
-            who,
-            retry_after: None,
-            waited: Duration::ZERO,
-            attempts: 0,
-            last: None,
-        }
+        Self { who, retry_after: None, waited: Duration::ZERO, attempts: 0, last: None }
     }
 
     /// Says when to come back, counted from now; `None` where nobody knows.

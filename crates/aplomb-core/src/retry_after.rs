@@ -31,12 +31,7 @@ use crate::WallClock;
 /// ```
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let from_ms = || duration(text("retry-after-ms")?, 1e-3);
     let from_seconds = || duration(text("retry-after")?, 1.0);
     let from_date = || {
@@ -44,10 +39,7 @@ pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
         let sent = text("date").and_then(|date| httpdate::parse_http_date(date).ok());
         until.duration_since(sent.unwrap_or_else(|| now(clock))).ok()
     };
-    from_ms()
-        .or_else(from_seconds)
-        .or_else(from_date)
-        .filter(|hint| !hint.is_zero())
+    from_ms().or_else(from_seconds).or_else(from_date).filter(|hint| !hint.is_zero())
 }
 
 /// HTTP dates count whole seconds, so the clock they are compared with does too: otherwise "in one
@@ -87,14 +79,8 @@ mod tests {
     #[test]
     fn seconds_decimals_and_milliseconds() {
         assert_eq!(hint(&[("retry-after", "20")]), Some(Duration::from_secs(20)));
-        assert_eq!(
-            hint(&[("retry-after", " 1.5 ")]),
-            Some(Duration::from_millis(1_500))
-        );
-        assert_eq!(
-            hint(&[("retry-after-ms", "250")]),
-            Some(Duration::from_millis(250))
-        );
+        assert_eq!(hint(&[("retry-after", " 1.5 ")]), Some(Duration::from_millis(1_500)));
+        assert_eq!(hint(&[("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
         let both = [("retry-after-ms", "250"), ("retry-after", "30")];
         assert_eq!(hint(&both), Some(Duration::from_millis(250)));
     }

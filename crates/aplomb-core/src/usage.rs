@@ -13,11 +13,7 @@ pub struct Usage {
 impl Usage {
     /// Nothing reported.
     pub const fn unknown() -> Self {
-        Self {
-            input: None,
-            cached_input: None,
-            output: None,
-        }
+        Self { input: None, cached_input: None, output: None }
     }
 
     /// Sets all input tokens, those read from a cache included.

@@ -1,0 +1,241 @@
+//! How long to wait before a retry.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use crate::Outcome;
+
+/// Says how long to wait before a retry.
+pub trait Backoff {
+    /// The wait before the retry that `failed` describes. `random` is the only source of chance.
+    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration;
+}
+
+/// What is known of a call when its next wait is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Failed {
+    retry: u32,
+    outcome: Outcome,
+    previous: Option<Duration>,
+}
+
+impl Failed {
+    /// Before retry number `retry`, counted from 0, after an attempt that came to `outcome`.
+    pub const fn new(retry: u32, outcome: Outcome) -> Self {
+        Self { retry, outcome, previous: None }
+    }
+
+    /// Adds the wait before the retry before this one.
+    pub const fn with_previous(mut self, previous: Option<Duration>) -> Self {
+        self.previous = previous;
+        self
+    }
+
+    /// The number of the retry to come: 0 for the first.
+    pub const fn retry(&self) -> u32 {
+        self.retry
+    }
+
+    /// What the attempt came to.
+    pub const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// How long was waited before the attempt that failed, if it was a retry itself.
+    pub const fn previous(&self) -> Option<Duration> {
+        self.previous
+    }
+}
+
+/// Waits that double, with a cap and jitter.
+///
+/// Before retry *i*, counted from 0, the ceiling is `min(max, base · 2^i)`. The cap comes before the
+/// jitter, so that waits stay spread when the cap is reached. The jitters are those of Marc Brooker,
+/// "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+///
+/// The default is what aplomb uses for AI endpoints: base 0.5 s, cap 60 s, full jitter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct Exponential {
+    base: Duration,
+    max: Duration,
+    factor: f64,
+    jitter: Jitter,
+}
+
+/// How a wait is spread, so that callers who failed together do not come back together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Jitter {
+    /// Uniform between nothing and the ceiling.
+    #[default]
+    Full,
+    /// Uniform between half the ceiling and the ceiling.
+    Equal,
+    /// Uniform between the base and three times the wait before, at most the cap.
+    Decorrelated,
+    /// The ceiling itself. Callers that fail together come back together: for tests.
+    None,
+}
+
+impl Exponential {
+    /// Doubles from `base`, at most 60 s, with full jitter.
+    pub const fn new(base: Duration) -> Self {
+        Self { base, max: Duration::from_secs(60), factor: 2.0, jitter: Jitter::Full }
+    }
+
+    /// Sets the cap, which is applied before the jitter.
+    pub const fn max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
+    /// Sets by what the ceiling grows from one retry to the next, 2 by default. Below 1, or not a
+    /// number, counts as 1.
+    pub const fn factor(mut self, factor: f64) -> Self {
+        self.factor = if factor >= 1.0 { factor } else { 1.0 };
+        self
+    }
+
+    /// Sets how waits are spread.
+    pub const fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// The ceiling of the wait before retry number `retry`.
+    pub fn ceiling(&self, retry: u32) -> Duration {
+        // 2^1024 is infinite already: a larger number of retries changes nothing.
+        let growth = self.factor.powi(retry.min(1_100).cast_signed());
+        let grown = self.base.as_secs_f64() * growth;
+        Duration::try_from_secs_f64(grown).map_or(self.max, |grown| grown.min(self.max))
+    }
+}
+
+impl Default for Exponential {
+    fn default() -> Self {
+        Self::new(Duration::from_millis(500))
+    }
+}
+
+impl Backoff for Exponential {
+    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration {
+        let ceiling = self.ceiling(failed.retry());
+        match self.jitter {
+            Jitter::Full => random.random_range(Duration::ZERO..=ceiling),
+            Jitter::Equal => random.random_range(ceiling / 2..=ceiling),
+            Jitter::Decorrelated => {
+                let base = self.base.min(self.max);
+                let last = failed.previous().unwrap_or(base).max(base);
+                random.random_range(base..=last.saturating_mul(3).min(self.max).max(base))
+            }
+            Jitter::None => ceiling,
+        }
+    }
+}
+
+/// The same wait before every retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Constant(pub Duration);
+
+impl Backoff for Constant {
+    fn delay(&self, _: &Failed, _: &mut dyn Rng) -> Duration {
+        self.0
+    }
+}
+
+/// A backoff of the caller's own, from a closure.
+#[derive(Clone, Copy)]
+pub struct BackoffFn<F>(F);
+
+/// Makes a [`Backoff`] from a closure that sees the number of the retry, the outcome and the wait
+/// before.
+pub const fn backoff_fn<F: Fn(&Failed, &mut dyn Rng) -> Duration>(delay: F) -> BackoffFn<F> {
+    BackoffFn(delay)
+}
+
+impl<F: Fn(&Failed, &mut dyn Rng) -> Duration> Backoff for BackoffFn<F> {
+    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration {
+        (self.0)(failed, random)
+    }
+}
+
+impl<F> fmt::Debug for BackoffFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BackoffFn")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    fn delays(backoff: &impl Backoff, retry: u32, many: usize) -> Vec<f64> {
+        let mut random = StdRng::seed_from_u64(7);
+        let failed = Failed::new(retry, Outcome::transient());
+        (0..many).map(|_| backoff.delay(&failed, &mut random).as_secs_f64()).collect()
+    }
+
+    /// The largest distance between the sample and the uniform distribution on `[low, high]`
+    /// (Kolmogorov and Smirnov).
+    fn distance_from_uniform(mut sample: Vec<f64>, low: f64, high: f64) -> f64 {
+        sample.sort_by(f64::total_cmp);
+        let many = sample.len() as f64;
+        sample
+            .iter()
+            .enumerate()
+            .map(|(i, x)| ((x - low) / (high - low) - i as f64 / many).abs())
+            .fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn full_jitter_is_uniform_below_and_at_the_cap() {
+        let backoff = Exponential::default();
+        for (retry, ceiling) in [(0, 0.5), (3, 4.0), (7, 60.0), (40, 60.0), (u32::MAX, 60.0)] {
+            let sample = delays(&backoff, retry, 10_000);
+            // 1.95 / √n is the bound at a level of 0.1 %.
+            assert!(distance_from_uniform(sample, 0.0, ceiling) < 0.0195, "retry {retry}");
+        }
+    }
+
+    #[test]
+    fn equal_jitter_is_uniform_on_the_upper_half() {
+        let backoff = Exponential::default().jitter(Jitter::Equal);
+        assert!(distance_from_uniform(delays(&backoff, 40, 10_000), 30.0, 60.0) < 0.0195);
+    }
+
+    #[test]
+    fn decorrelated_jitter_depends_on_the_wait_before() {
+        let backoff = Exponential::default().jitter(Jitter::Decorrelated);
+        let mut random = StdRng::seed_from_u64(1);
+        let failed = Failed::new(5, Outcome::transient()).with_previous(Some(Duration::from_secs(2)));
+        for _ in 0..1_000 {
+            let delay = backoff.delay(&failed, &mut random);
+            assert!((Duration::from_millis(500)..=Duration::from_secs(6)).contains(&delay));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_above_the_cap_whatever_the_numbers(
+            retry: u32, base_ms in 0_u64..10_000_000, max_ms in 0_u64..10_000_000,
+            factor in -1.0_f64..1e300, previous in any::<u64>(), seed: u64,
+        ) {
+            let max = Duration::from_millis(max_ms);
+            let failed = Failed::new(retry, Outcome::transient())
+                .with_previous(Some(Duration::from_millis(previous)));
+            let mut random = StdRng::seed_from_u64(seed);
+            for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::None] {
+                let backoff = Exponential::new(Duration::from_millis(base_ms))
+                    .max(max).factor(factor).jitter(jitter);
+                prop_assert!(backoff.delay(&failed, &mut random) <= max);
+            }
+        }
+    }
+}

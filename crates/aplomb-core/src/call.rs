@@ -1,0 +1,201 @@
+//! What a caller says about one call, and what a retry tells the layers inside about it.
+
+use tokio::time::Instant;
+
+use crate::{Outcome, RequestHead};
+
+tokio::task_local! {
+    static CALL: CallOptions;
+}
+
+/// Options of one call: they travel in the request's extensions.
+///
+/// Where a request type hides its extensions (`reqwest::Request`), they travel in a task-local: run
+/// the call inside [`CallOptions::scope`]. Extensions come first where both are set.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use aplomb_core::{CallOptions, Priority};
+/// use tokio::time::Instant;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let options = CallOptions::new()
+///     .with_deadline(Instant::now() + Duration::from_secs(30))
+///     .with_priority(Priority::HIGH);
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(options);
+/// assert_eq!(CallOptions::of(&request), options);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct CallOptions {
+    deadline: Option<Instant>,
+    priority: Priority,
+    no_retry: bool,
+    arrived: Option<Instant>,
+    attempts: u32,
+    last: Option<Outcome>,
+}
+
+/// How urgent a call is. Lower levels go first; the default is [`Priority::NORMAL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// Before everything else.
+    pub const HIGH: Self = Self(0);
+    /// The default.
+    pub const NORMAL: Self = Self(1);
+    /// When nothing else is waiting, or after having waited long enough.
+    pub const LOW: Self = Self(2);
+
+    /// A level of the caller's own; 0 is the most urgent.
+    #[must_use]
+    pub const fn level(level: u8) -> Self {
+        Self(level)
+    }
+
+    /// The level; 0 is the most urgent.
+    pub(crate) const fn to_level(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self::NORMAL
+    }
+}
+
+impl CallOptions {
+    /// No deadline, normal priority, retried as the layers are configured.
+    pub const fn new() -> Self {
+        Self {
+            deadline: None,
+            priority: Priority::NORMAL,
+            no_retry: false,
+            arrived: None,
+            attempts: 0,
+            last: None,
+        }
+    }
+
+    /// Sets the instant by which the call must have ended, waits included. Of several deadlines the
+    /// earliest holds.
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+        self
+    }
+
+    /// Sets how urgent the call is. The default is [`Priority::NORMAL`].
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sends the call once, whatever it comes to.
+    pub const fn without_retry(mut self) -> Self {
+        self.no_retry = true;
+        self
+    }
+
+    /// Says since when the call has been waiting: it takes its place in a queue accordingly. A retry
+    /// sets it, so that a call that is sent again does not go to the end of the line.
+    pub fn with_arrival(mut self, arrived: Instant) -> Self {
+        self.arrived = Some(arrived);
+        self
+    }
+
+    /// Says how many attempts have been sent, and what the last one came to. A retry sets it.
+    pub fn with_attempts(mut self, attempts: u32, last: Outcome) -> Self {
+        self.attempts = attempts;
+        self.last = Some(last);
+        self
+    }
+
+    /// The instant by which the call must have ended.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How urgent the call is.
+    pub const fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Whether the call may be sent again.
+    pub const fn allows_retry(&self) -> bool {
+        !self.no_retry
+    }
+
+    /// When the call first arrived, if it is being sent again.
+    pub const fn arrived(&self) -> Option<Instant> {
+        self.arrived
+    }
+
+    /// How many attempts of this call have been sent.
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// What the last attempt that was sent came to.
+    pub const fn last(&self) -> Option<Outcome> {
+        self.last
+    }
+
+    /// The options of `request`: from its extensions, or from the task-local, or none.
+    pub fn of<R: RequestHead + ?Sized>(request: &R) -> Self {
+        request
+            .extensions()
+            .and_then(|extensions| extensions.get::<Self>().copied())
+            .or_else(Self::current)
+            .unwrap_or_default()
+    }
+
+    /// The options of the task-local, if one is set.
+    pub fn current() -> Option<Self> {
+        CALL.try_with(|options| *options).ok()
+    }
+
+    /// Runs `call` with these options in the task-local.
+    pub async fn scope<F: Future>(self, call: F) -> F::Output {
+        CALL.scope(self, call).await
+    }
+
+    /// Runs `step` with these options in the task-local.
+    pub fn sync_scope<T>(self, step: impl FnOnce() -> T) -> T {
+        CALL.sync_scope(self, step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn extensions_come_before_the_task_local() {
+        let outer = CallOptions::new().without_retry();
+        let inner = CallOptions::new().with_priority(Priority::LOW);
+        let mut request = http::Request::new(());
+        outer
+            .scope(async {
+                assert_eq!(CallOptions::of(&request), outer);
+                request.extensions_mut().insert(inner);
+                assert_eq!(CallOptions::of(&request), inner);
+            })
+            .await;
+        assert_eq!(CallOptions::of(&"no extensions"), CallOptions::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_deadline_holds() {
+        let soon = Instant::now() + Duration::from_secs(1);
+        let late = soon + Duration::from_secs(1);
+        assert_eq!(CallOptions::new().with_deadline(late).with_deadline(soon).deadline(), Some(soon));
+        assert_eq!(CallOptions::new().with_deadline(soon).with_deadline(late).deadline(), Some(soon));
+    }
+}

@@ -1,0 +1,53 @@
+//! What the one reader of the bytes has seen of an exchange.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{Outcome, Usage};
+
+/// A record of one attempt, shared by who reads its bytes and who has to know what they said.
+///
+/// The innermost layer puts it into the response's extensions, where [`HttpClassifier`] finds it; the
+/// layers keep it and read it again when the body has ended. Clones share the record.
+///
+/// [`HttpClassifier`]: crate::HttpClassifier
+#[derive(Clone, Debug)]
+pub struct Exchange(Arc<Mutex<Record>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    outcome: Outcome,
+    usage: Option<Usage>,
+}
+
+impl Exchange {
+    /// A record that so far says `outcome`.
+    #[must_use]
+    pub fn new(outcome: Outcome) -> Self {
+        Self(Arc::new(Mutex::new(Record { outcome, usage: None })))
+    }
+
+    /// What the attempt came to, as far as it has been read.
+    pub fn outcome(&self) -> Outcome {
+        self.lock().outcome
+    }
+
+    /// Changes what the attempt came to: an answer that began well may end badly.
+    pub fn set_outcome(&self, outcome: Outcome) {
+        self.lock().outcome = outcome;
+    }
+
+    /// What the answer consumed, as far as it has been reported.
+    pub fn usage(&self) -> Option<Usage> {
+        self.lock().usage
+    }
+
+    /// Adds what was reported to what had been reported before.
+    pub fn add_usage(&self, usage: Usage) {
+        let mut record = self.lock();
+        record.usage = Some(record.usage.unwrap_or_default().updated_by(usage));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,208 @@
+//! A gate decides and never waits.
+
+use tokio::time::Instant;
+
+use crate::{Outcome, Usage};
+
+/// A state machine that says whether a call may go now.
+///
+/// Quotas, circuits and concurrency limits are gates. A gate does no waiting, takes no lock and reads
+/// no clock: it is asked under the lock of the [`Queue`](crate::Queue) before it, which hands it the
+/// time and does all the waiting.
+///
+/// Asking ([`check`](Gate::check)) takes nothing; taking ([`admit`](Gate::admit)) follows only when
+/// every gate that was asked said [`Decision::Admit`], in the same step. So several gates joined by
+/// [`Both`](crate::Both) admit all or nothing, and nothing is held while something else is awaited.
+pub trait Gate: Send + 'static {
+    /// What a caller asks for: a cost, or nothing but to pass.
+    type Ask: Send + 'static;
+
+    /// What is remembered of an admitted call until it ends.
+    type Slip: Send + 'static;
+
+    /// Why a caller has to wait or is refused. Cheap to make: it is made for every caller that waits.
+    type Why: Send + 'static;
+
+    /// What there is to tell an observer once the lock is released; `Infallible` where there is nothing.
+    type Notice: Send + 'static;
+
+    /// Says whether `ask` may be admitted at `now`. Takes nothing, but may note that time has passed.
+    fn check(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why>;
+
+    /// Takes what `ask` costs. Called right after `check` admitted it, with the same `now`.
+    fn admit(&mut self, ask: &Self::Ask, now: Instant) -> Self::Slip;
+
+    /// Is told that the first content of the answer has arrived, if that is seen before the end.
+    fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
+        let _ = (slip, now);
+    }
+
+    /// Is told how an admitted call ended. Called exactly once for every slip, whatever happens.
+    fn end(&mut self, slip: Self::Slip, end: End, now: Instant);
+
+    /// The earliest instant at which the last of `asks` could be admitted if they are admitted in
+    /// this order, or `None` where that cannot be known.
+    ///
+    /// With it the queue refuses a call at once whose deadline would pass while it waits.
+    fn forecast(&mut self, asks: &mut dyn Iterator<Item = &Self::Ask>, now: Instant) -> Option<Instant> {
+        let _ = (asks, now);
+        None
+    }
+
+    /// Takes the oldest notice that has not been told yet.
+    fn notice(&mut self) -> Option<Self::Notice> {
+        None
+    }
+}
+
+/// What a gate says to a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision<W> {
+    /// Go.
+    Admit,
+    /// Not before this instant, which is later than now. It may be moved by what happens until then.
+    NotBefore(Instant, W),
+    /// When a call that is in flight has ended.
+    WhenReleased(W),
+    /// Not at all.
+    Refuse(W),
+}
+
+impl<W> Decision<W> {
+    /// Changes the reason.
+    pub fn map<V>(self, change: impl FnOnce(W) -> V) -> Decision<V> {
+        match self {
+            Self::Admit => Decision::Admit,
+            Self::NotBefore(at, why) => Decision::NotBefore(at, change(why)),
+            Self::WhenReleased(why) => Decision::WhenReleased(change(why)),
+            Self::Refuse(why) => Decision::Refuse(change(why)),
+        }
+    }
+}
+
+/// How an admitted call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// It was never sent: the caller went away first, or a gate further in refused it.
+    Unsent,
+    /// It was sent, and nobody waited for its end.
+    Abandoned,
+    /// It was sent and judged.
+    Judged {
+        /// What it came to.
+        outcome: Outcome,
+        /// What it consumed, where that is known.
+        usage: Option<Usage>,
+    },
+}
+
+/// Two gates that admit together or not at all. Nest it for more.
+///
+/// A refusal of either refuses; the later of two instants holds; what waits for a release of one and
+/// for an instant of the other is told the instant, and asks again then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Both<A, B>(pub A, pub B);
+
+/// What concerns one of the two gates of [`Both`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Either<A, B> {
+    /// The first gate.
+    First(A),
+    /// The second gate.
+    Second(B),
+}
+
+impl<A: Gate, B: Gate> Gate for Both<A, B> {
+    type Ask = (A::Ask, B::Ask);
+    type Slip = (A::Slip, B::Slip);
+    type Why = Either<A::Why, B::Why>;
+    type Notice = Either<A::Notice, B::Notice>;
+
+    fn check(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
+        use Decision::{Admit, NotBefore, Refuse};
+        let first = self.0.check(&ask.0, now).map(Either::First);
+        if let Refuse(_) = first {
+            return first;
+        }
+        let second = self.1.check(&ask.1, now).map(Either::Second);
+        match (first, second) {
+            (_, Refuse(why)) => Refuse(why),
+            (Admit, other) | (other, Admit) => other,
+            (NotBefore(first, why), NotBefore(second, _)) if first >= second => NotBefore(first, why),
+            (_, NotBefore(at, why)) | (NotBefore(at, why), _) => NotBefore(at, why),
+            (released, _) => released,
+        }
+    }
+
+    fn admit(&mut self, ask: &Self::Ask, now: Instant) -> Self::Slip {
+        (self.0.admit(&ask.0, now), self.1.admit(&ask.1, now))
+    }
+
+    fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
+        self.0.content(&mut slip.0, now);
+        self.1.content(&mut slip.1, now);
+    }
+
+    fn end(&mut self, slip: Self::Slip, end: End, now: Instant) {
+        self.0.end(slip.0, end, now);
+        self.1.end(slip.1, end, now);
+    }
+
+    fn forecast(&mut self, asks: &mut dyn Iterator<Item = &Self::Ask>, now: Instant) -> Option<Instant> {
+        // Each gate reads the line for itself; the line is short, and a forecast is made only for a
+        // call that has a deadline and finds others waiting.
+        let asks: Vec<_> = asks.collect();
+        let first = self.0.forecast(&mut asks.iter().map(|ask| &ask.0), now);
+        let second = self.1.forecast(&mut asks.iter().map(|ask| &ask.1), now);
+        first.max(second)
+    }
+
+    fn notice(&mut self) -> Option<Self::Notice> {
+        self.0.notice().map(Either::First).or_else(|| self.1.notice().map(Either::Second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scripted;
+    use std::time::Duration;
+
+    #[test]
+    fn both_admit_or_nobody_pays() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let latest = now + Duration::from_secs(2);
+        for (first, second, expected) in [
+            (Decision::Admit, Decision::Admit, Decision::Admit),
+            (
+                Decision::Admit,
+                Decision::NotBefore(later, 2),
+                Decision::NotBefore(later, Either::Second(2)),
+            ),
+            (
+                Decision::NotBefore(latest, 1),
+                Decision::NotBefore(later, 2),
+                Decision::NotBefore(latest, Either::First(1)),
+            ),
+            (
+                Decision::NotBefore(later, 1),
+                Decision::NotBefore(latest, 2),
+                Decision::NotBefore(latest, Either::Second(2)),
+            ),
+            (
+                Decision::WhenReleased(1),
+                Decision::NotBefore(later, 2),
+                Decision::NotBefore(later, Either::Second(2)),
+            ),
+            (Decision::WhenReleased(1), Decision::Admit, Decision::WhenReleased(Either::First(1))),
+            (Decision::Refuse(1), Decision::Admit, Decision::Refuse(Either::First(1))),
+            (Decision::NotBefore(later, 1), Decision::Refuse(2), Decision::Refuse(Either::Second(2))),
+        ] {
+            let mut gate = Both(Scripted::new(first), Scripted::new(second));
+            assert_eq!(gate.check(&((), ()), now), expected);
+            assert_eq!((gate.0.admitted, gate.1.admitted), (0, 0), "checking takes nothing");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The heads of requests and responses: what a layer reads without touching the body.
+
+use http::{Extensions, HeaderMap, Method, StatusCode};
+
+/// What a layer can read of a request without its body.
+///
+/// Every method has a default that says "not known", so that any type can be a request:
+/// `impl RequestHead for MyRequest {}`.
+pub trait RequestHead {
+    /// The method.
+    fn method(&self) -> Option<&Method> {
+        None
+    }
+
+    /// The host, without the port.
+    fn host(&self) -> Option<&str> {
+        None
+    }
+
+    /// The path.
+    fn path(&self) -> Option<&str> {
+        None
+    }
+
+    /// The headers.
+    fn headers(&self) -> Option<&HeaderMap> {
+        None
+    }
+
+    /// The extensions, in which [`CallOptions`](crate::CallOptions) travel.
+    fn extensions(&self) -> Option<&Extensions> {
+        None
+    }
+
+    /// The extensions, to write to.
+    fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        None
+    }
+}
+
+/// What a layer can read of a response without its body.
+///
+/// Every method has a default that says "not known": `impl ResponseHead for MyResponse {}`.
+pub trait ResponseHead {
+    /// The status.
+    fn status(&self) -> Option<StatusCode> {
+        None
+    }
+
+    /// The headers.
+    fn headers(&self) -> Option<&HeaderMap> {
+        None
+    }
+
+    /// The extensions.
+    fn extensions(&self) -> Option<&Extensions> {
+        None
+    }
+}
+
+impl<B> RequestHead for http::Request<B> {
+    fn method(&self) -> Option<&Method> {
+        Some(self.method())
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.uri().host()
+    }
+
+    fn path(&self) -> Option<&str> {
+        Some(self.uri().path())
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(self.headers())
+    }
+
+    fn extensions(&self) -> Option<&Extensions> {
+        Some(self.extensions())
+    }
+
+    fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        Some(self.extensions_mut())
+    }
+}
+
+impl<B> ResponseHead for http::Response<B> {
+    fn status(&self) -> Option<StatusCode> {
+        Some(self.status())
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(self.headers())
+    }
+
+    fn extensions(&self) -> Option<&Extensions> {
+        Some(self.extensions())
+    }
+}
+
+#[cfg(feature = "reqwest-0-13")]
+impl RequestHead for reqwest::Request {
+    fn method(&self) -> Option<&Method> {
+        Some(self.method())
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.url().host_str()
+    }
+
+    fn path(&self) -> Option<&str> {
+        Some(self.url().path())
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(self.headers())
+    }
+}
+
+#[cfg(feature = "reqwest-0-13")]
+impl ResponseHead for reqwest::Response {
+    fn status(&self) -> Option<StatusCode> {
+        Some(self.status())
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(self.headers())
+    }
+
+    fn extensions(&self) -> Option<&Extensions> {
+        Some(self.extensions())
+    }
+}
+
+/// Types without a head, for services that are not HTTP.
+macro_rules! headless {
+    ($($type:ty),*) => {$(
+        impl RequestHead for $type {}
+        impl ResponseHead for $type {}
+    )*};
+}
+
+headless!((), &str, String, bytes::Bytes, Vec<u8>, u8, u16, u32, u64, usize, i32, i64);

@@ -1,0 +1,189 @@
+//! The classifier for HTTP, right by default.
+
+use std::any::Any;
+
+use http::StatusCode;
+
+use crate::{
+    BoxError, Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find, retry_after,
+};
+
+/// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
+/// headers; and errors.
+///
+/// | status | outcome |
+/// | --- | --- |
+/// | 1xx, 2xx, 3xx | success |
+/// | 408, 500, 502, 503, 504, 529 and every other 5xx but 501 and 505 | transient |
+/// | 409, 425 | busy |
+/// | 429 | throttled |
+/// | 401, 403 | unauthorized |
+/// | other 4xx, 501, 505 | permanent |
+///
+/// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false`
+/// forbids a retry whatever the status; `true` lets a permanent failure be retried.
+///
+/// An error is transient, a refusal by one of our own gates is local, and a request that could not be
+/// built is permanent.
+#[derive(Clone, Debug, Default)]
+pub struct HttpClassifier {
+    clock: WallClock,
+}
+
+impl HttpClassifier {
+    /// The default rules.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the clock that dates in `Retry-After` are compared with where a response has no `Date`.
+    #[must_use]
+    pub fn clock(mut self, clock: WallClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn judge<Res: ResponseHead>(&self, response: &Res) -> Outcome {
+        let outcome = response.status().map_or(Outcome::success(), by_status);
+        let Some(headers) = response.headers().filter(|_| !outcome.is_success()) else {
+            return outcome;
+        };
+        let outcome = match headers.get("x-should-retry").map(http::HeaderValue::as_bytes) {
+            Some(b"false") => outcome.forbid_retry(),
+            Some(b"true") if outcome.kind() == crate::Kind::Permanent => Outcome::busy(),
+            _ => outcome,
+        };
+        match retry_after(headers, &self.clock) {
+            Some(hint) => outcome.with_retry_after(hint),
+            None => outcome,
+        }
+    }
+}
+
+impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        match result {
+            Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
+                Some(exchange) => Verdict::Live(exchange.clone()),
+                None => self.judge(response).into(),
+            },
+            Err(error) => by_error(error).into(),
+        }
+    }
+}
+
+/// The outcome that a status says by itself; see [`HttpClassifier`] for the table.
+pub fn by_status(status: StatusCode) -> Outcome {
+    match status.as_u16() {
+        100..=399 => Outcome::success(),
+        409 | 425 => Outcome::busy(),
+        429 => Outcome::throttled(),
+        401 | 403 => Outcome::unauthorized(),
+        501 | 505 => Outcome::permanent(),
+        408 | 500..=599 => Outcome::transient(),
+        _ => Outcome::permanent(),
+    }
+}
+
+/// The outcome of an error: see [`HttpClassifier`].
+///
+/// A connection that could not be made or was lost, and an attempt that took too long, may go better
+/// next time.
+pub fn by_error<E: 'static>(error: &E) -> Outcome {
+    let any: &dyn Any = error;
+    let boxed = any.downcast_ref::<BoxError>();
+    let refused = match boxed {
+        Some(error) => find::<Refused>(&**error),
+        None => any.downcast_ref::<Refused>(),
+    };
+    if let Some(refused) = refused {
+        let outcome = Outcome::local();
+        return refused.retry_after().map_or(outcome, |hint| outcome.with_retry_after(hint));
+    }
+    #[cfg(feature = "reqwest-0-13")]
+    {
+        let error = match boxed {
+            Some(error) => find::<reqwest::Error>(&**error),
+            None => any.downcast_ref::<reqwest::Error>(),
+        };
+        if error.is_some_and(|error| error.is_builder() || error.is_redirect()) {
+            return Outcome::permanent();
+        }
+    }
+    Outcome::transient()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, Scope};
+    use std::io;
+    use std::time::Duration;
+
+    fn judged(status: u16, headers: &[(&'static str, &'static str)]) -> Outcome {
+        let mut response = http::Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let response = response.body(()).unwrap();
+        HttpClassifier::new().classify(Ok::<_, &io::Error>(&response)).outcome()
+    }
+
+    #[test]
+    fn every_status_has_its_kind() {
+        for (kind, statuses) in [
+            (Kind::Success, &[200, 201, 204, 206, 304][..]),
+            (Kind::Transient, &[408, 500, 502, 503, 504, 520, 524, 529]),
+            (Kind::Busy, &[409, 425]),
+            (Kind::Throttled, &[429]),
+            (Kind::Unauthorized, &[401, 403]),
+            (Kind::Permanent, &[400, 402, 404, 405, 410, 413, 422, 451, 501, 505, 600, 999]),
+        ] {
+            for status in statuses {
+                assert_eq!(judged(*status, &[]).kind(), kind, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_servers_word_on_retrying_outranks_the_status() {
+        let forbidden = judged(500, &[("x-should-retry", "false")]);
+        assert_eq!((forbidden.kind(), forbidden.scope()), (Kind::Transient, Scope::Server));
+        assert!(!forbidden.is_retryable());
+        assert!(judged(400, &[("x-should-retry", "true")]).is_retryable());
+        assert!(!judged(401, &[("x-should-retry", "true")]).is_retryable());
+        assert!(!judged(400, &[("x-should-retry", "perhaps")]).is_retryable());
+    }
+
+    #[test]
+    fn a_hint_is_kept_and_a_success_has_none() {
+        assert_eq!(judged(503, &[("retry-after", "7")]).retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(judged(200, &[("retry-after", "7")]), Outcome::success());
+    }
+
+    #[test]
+    fn what_was_read_of_the_body_outranks_the_head() {
+        let mut response = http::Response::new(());
+        let exchange = Exchange::new(Outcome::success());
+        response.extensions_mut().insert(exchange.clone());
+        let verdict = HttpClassifier::new().classify(Ok::<_, &io::Error>(&response));
+        assert!(verdict.outcome().is_success());
+        exchange.set_outcome(Outcome::transient());
+        assert_eq!(verdict.outcome(), Outcome::transient());
+    }
+
+    #[test]
+    fn our_own_refusals_are_local_and_other_errors_transient() {
+        let classifier = HttpClassifier::new();
+        let classify = |error: BoxError| {
+            let result: Result<&http::Response<()>, _> = Err(&error);
+            classifier.classify(result).outcome()
+        };
+        let hint = Some(Duration::from_secs(3));
+        let refused = io::Error::other(Refused::by("gate").with_retry_after(hint));
+        let outcome = classify(Box::new(refused));
+        assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
+        assert_eq!(classify("connection reset".into()).kind(), Kind::Transient);
+    }
+}

@@ -1,0 +1,284 @@
+//! The line of those who wait, without any waiting: a state machine that is handed the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::task::Waker;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
+use crate::{Decision, End, Gate};
+
+/// A gate and the callers before it.
+pub(super) struct Line<G: Gate> {
+    gate: G,
+    limits: QueueLimits,
+    /// Who waits, first come first: nobody goes before the one at the head.
+    places: BTreeMap<Place, Ticket>,
+    /// When each of those who wait gives up, the earliest first.
+    patience: BTreeSet<(Instant, Place)>,
+    callers: Slab<Caller<G>>,
+    arrivals: u64,
+    closed: bool,
+    /// The latest time seen. Time read outside of a paused runtime could run behind it.
+    now: Instant,
+}
+
+/// Finds a caller in the line.
+pub(super) type Ticket = usize;
+
+/// A place in the line: by the time of arrival, later the less urgent, then by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    due: Instant,
+    number: u64,
+}
+
+struct Caller<G: Gate> {
+    waker: Waker,
+    since: Instant,
+    state: State<G>,
+}
+
+enum State<G: Gate> {
+    Waiting {
+        ask: G::Ask,
+        place: Place,
+        gives_up: Option<Instant>,
+    },
+    Admitted(Admitted<G::Slip>),
+    Turned(Turned<G::Why>),
+}
+
+/// A caller that was let through.
+#[derive(Debug)]
+pub(super) struct Admitted<S> {
+    pub(super) slip: S,
+    pub(super) at: Instant,
+    pub(super) waited: Duration,
+}
+
+/// What became of an arrival.
+pub(super) enum Arrival<G: Gate> {
+    Settled(Settled<G>),
+    Waits(Ticket),
+}
+
+/// Let through or turned away.
+pub(super) type Settled<G> = Result<Admitted<<G as Gate>::Slip>, Turned<<G as Gate>::Why>>;
+
+impl<G: Gate> Line<G> {
+    pub(super) fn new(gate: G, limits: QueueLimits, now: Instant) -> Self {
+        Self {
+            gate,
+            limits,
+            places: BTreeMap::new(),
+            patience: BTreeSet::new(),
+            callers: Slab::new(),
+            arrivals: 0,
+            closed: false,
+            now,
+        }
+    }
+
+    pub(super) fn gate(&mut self) -> &mut G {
+        &mut self.gate
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Moves the line's clock on and returns what it shows.
+    pub(super) fn tick(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// A caller arrives: it is settled at once, or takes its place and waits.
+    pub(super) fn arrive(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
+        let place = self.place_for(wait, now);
+        if self.closed {
+            return self.turned_at_the_door(TurnedBecause::Closed, None, None, place);
+        }
+        let first = self.places.first_key_value().is_none_or(|(head, _)| place < *head);
+        let (earliest, why) = match self.gate.check(&ask, now) {
+            // What is refused now would be refused at the head as well: it is spared the wait.
+            Decision::Refuse(why) => {
+                return self.turned_at_the_door(TurnedBecause::Refused, None, Some(why), place);
+            }
+            Decision::Admit if first => {
+                let slip = self.gate.admit(&ask, now);
+                return Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }));
+            }
+            Decision::Admit => (None, None),
+            Decision::NotBefore(at, why) => (Some(at), Some(why)),
+            Decision::WhenReleased(why) => (None, Some(why)),
+        };
+        if self.places.len() >= self.limits.max_waiting {
+            return self.turned_at_the_door(TurnedBecause::Full, earliest.map(|at| at - now), why, place);
+        }
+        let gives_up = self.limits.gives_up(wait, now);
+        if let Some(gives_up) = gives_up {
+            let forecast = if first {
+                None
+            } else {
+                self.forecast(&ask, place, now)
+            };
+            let earliest = earliest.max(forecast);
+            if gives_up <= now || earliest.is_some_and(|at| gives_up < at) {
+                let retry_after = earliest.map(|at| at - now);
+                return self.turned_at_the_door(TurnedBecause::TooLong, retry_after, why, place);
+            }
+        }
+        let state = State::Waiting { ask, place, gives_up };
+        let ticket = self.callers.insert(Caller { waker: waker.clone(), since: now, state });
+        self.places.insert(place, ticket);
+        self.patience.extend(gives_up.map(|at| (at, place)));
+        Arrival::Waits(ticket)
+    }
+
+    fn turned_at_the_door(
+        &self,
+        because: TurnedBecause,
+        retry_after: Option<Duration>,
+        why: Option<G::Why>,
+        place: Place,
+    ) -> Arrival<G> {
+        let place = Some(self.places.range(..place).count());
+        Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
+    }
+
+    fn place_for(&mut self, wait: Wait, now: Instant) -> Place {
+        let lag = self.limits.ageing.saturating_mul(u32::from(wait.priority.to_level()));
+        let arrived = wait.arrived.map_or(now, |arrived| arrived.min(now));
+        self.arrivals += 1;
+        Place { due: arrived.checked_add(lag).unwrap_or(arrived), number: self.arrivals }
+    }
+
+    fn forecast(&mut self, ask: &G::Ask, place: Place, now: Instant) -> Option<Instant> {
+        let Self { gate, places, callers, .. } = self;
+        let mut asks = places
+            .range(..place)
+            .filter_map(|(_, ticket)| match &callers[*ticket].state {
+                State::Waiting { ask, .. } => Some(ask),
+                State::Admitted(_) | State::Turned(_) => None,
+            })
+            .chain(std::iter::once(ask));
+        gate.forecast(&mut asks, now)
+    }
+
+    /// Lets through whom the gate admits and turns away who can not wait so long.
+    ///
+    /// Returns when to look again. Those who were settled are woken through `woken`.
+    pub(super) fn advance(&mut self, now: Instant, woken: &mut Vec<Waker>) -> Option<Instant> {
+        while let Some((&head, &ticket)) = self.places.first_key_value() {
+            let State::Waiting { ask, .. } = &self.callers[ticket].state else {
+                unreachable!("who has a place is waiting");
+            };
+            match self.gate.check(ask, now) {
+                Decision::Admit => {
+                    let slip = self.gate.admit(ask, now);
+                    let waited = now - self.callers[ticket].since;
+                    self.settle(head, State::Admitted(Admitted { slip, at: now, waited }), woken);
+                }
+                Decision::Refuse(why) => {
+                    self.turn_away(head, TurnedBecause::Refused, None, Some(why), now, woken);
+                }
+                // Nobody in the line goes before the head does, so an instant for the head turns away
+                // everyone who gives up before it.
+                Decision::NotBefore(at, why) => match self.patience.first() {
+                    Some(&(gives_up, place)) if gives_up < at => {
+                        let wait = Some(at - now);
+                        self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
+                    }
+                    _ => return Some(at),
+                },
+                Decision::WhenReleased(why) => match self.patience.first() {
+                    Some(&(gives_up, place)) if gives_up <= now => {
+                        self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
+                    }
+                    first => return first.map(|(gives_up, _)| *gives_up),
+                },
+            }
+        }
+        None
+    }
+
+    fn turn_away(
+        &mut self,
+        place: Place,
+        because: TurnedBecause,
+        retry_after: Option<Duration>,
+        why: Option<G::Why>,
+        now: Instant,
+        woken: &mut Vec<Waker>,
+    ) {
+        let waited = now - self.callers[self.places[&place]].since;
+        let turned = Turned { because, why, retry_after, waited, place: None };
+        self.settle(place, State::Turned(turned), woken);
+    }
+
+    fn settle(&mut self, place: Place, state: State<G>, woken: &mut Vec<Waker>) {
+        let Some(ticket) = self.places.remove(&place) else {
+            return;
+        };
+        let caller = &mut self.callers[ticket];
+        if let State::Waiting { gives_up: Some(at), .. } = caller.state {
+            self.patience.remove(&(at, place));
+        }
+        caller.state = state;
+        woken.push(caller.waker.clone());
+    }
+
+    /// Hands over what became of a caller, who leaves the line; or notes who is to be woken.
+    ///
+    /// Also returns a waker that is not needed any more: dropping it may run foreign code, so that is
+    /// left to be done outside of the lock.
+    pub(super) fn collect(&mut self, ticket: Ticket, waker: &Waker) -> (Option<Settled<G>>, Option<Waker>) {
+        let caller = &mut self.callers[ticket];
+        if let State::Waiting { .. } = caller.state {
+            let changed = !caller.waker.will_wake(waker);
+            return (None, changed.then(|| std::mem::replace(&mut caller.waker, waker.clone())));
+        }
+        let Caller { state, waker, .. } = self.callers.remove(ticket);
+        let settled = match state {
+            State::Admitted(admitted) => Ok(admitted),
+            State::Turned(turned) => Err(turned),
+            State::Waiting { .. } => unreachable!("looked at above"),
+        };
+        (Some(settled), Some(waker))
+    }
+
+    /// A caller goes away without having collected. Its waker is returned to be dropped outside.
+    pub(super) fn leave(&mut self, ticket: Ticket, now: Instant) -> Waker {
+        let Caller { state, waker, .. } = self.callers.remove(ticket);
+        match state {
+            State::Waiting { place, gives_up, .. } => {
+                self.places.remove(&place);
+                if let Some(at) = gives_up {
+                    self.patience.remove(&(at, place));
+                }
+            }
+            State::Admitted(admitted) => self.gate.end(admitted.slip, End::Unsent, now),
+            State::Turned(_) => {}
+        }
+        waker
+    }
+
+    /// Who is at the head, to be woken where the line can not look again by itself.
+    pub(super) fn head(&self) -> Option<&Waker> {
+        self.places.first_key_value().map(|(_, ticket)| &self.callers[*ticket].waker)
+    }
+
+    /// Turns new callers away, and those who wait as well where that is asked.
+    pub(super) fn close(&mut self, closing: Closing, now: Instant, woken: &mut Vec<Waker>) {
+        self.closed = true;
+        if closing == Closing::Fail {
+            while let Some((&head, _)) = self.places.first_key_value() {
+                self.turn_away(head, TurnedBecause::Closed, None, None, now, woken);
+            }
+        }
+    }
+}

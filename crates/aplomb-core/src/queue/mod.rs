@@ -1,0 +1,191 @@
+//! The queue does all the waiting there is.
+
+mod acquire;
+mod alarm;
+mod limits;
+mod line;
+mod permit;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tokio::time::Instant;
+
+pub use self::acquire::Acquire;
+use self::alarm::Alarm;
+pub use self::limits::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
+use self::line::Line;
+pub use self::permit::Permit;
+use crate::{Gate, Observe};
+
+/// Callers before a [`Gate`]: in order, with one timer, bounds and deadlines.
+///
+/// Callers are served by priority and order of arrival, and nobody overtakes the one at the head: a
+/// stream of small requests does not starve a large one. One timer serves the whole queue, and fires
+/// on its own: a caller that holds its place without being polled does not hold up those behind it.
+///
+/// Clones share the gate and the line.
+///
+/// # Examples
+///
+/// ```
+/// # use std::convert::Infallible;
+/// # use aplomb_core::{Decision, End, Gate, Queue, QueueLimits, Wait};
+/// # use tokio::time::Instant;
+/// /// One at a time.
+/// struct Turnstile { taken: bool }
+///
+/// impl Gate for Turnstile {
+///     type Ask = ();
+///     type Slip = ();
+///     type Why = &'static str;
+///     type Notice = Infallible;
+///
+///     fn check(&mut self, _: &(), _: Instant) -> Decision<&'static str> {
+///         if self.taken { Decision::WhenReleased("taken") } else { Decision::Admit }
+///     }
+///     fn admit(&mut self, _: &(), _: Instant) { self.taken = true; }
+///     fn end(&mut self, _: (), _: End, _: Instant) { self.taken = false; }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let queue = Queue::new(Turnstile { taken: false }, QueueLimits::new(), ());
+/// let permit = queue.acquire((), Wait::default()).await.unwrap();
+/// let next = queue.acquire((), Wait::default());
+/// drop(permit);
+/// assert!(next.await.is_ok());
+/// # }
+/// ```
+pub struct Queue<G: Gate>(Arc<Shared<G>>);
+
+struct Shared<G: Gate> {
+    state: Mutex<Waiting<G>>,
+    observer: Box<dyn Observe<G::Notice> + Send + Sync>,
+}
+
+struct Waiting<G: Gate> {
+    line: Line<G>,
+    alarm: Alarm,
+}
+
+impl<G: Gate> Queue<G> {
+    /// A queue before `gate`. `observer` is told the gate's notices, outside of the lock.
+    pub fn new(
+        gate: G,
+        limits: QueueLimits,
+        observer: impl Observe<G::Notice> + Send + Sync + 'static,
+    ) -> Self {
+        let line = Line::new(gate, limits, Instant::now());
+        Self(Arc::new(Shared {
+            state: Mutex::new(Waiting { line, alarm: Alarm::unset() }),
+            observer: Box::new(observer),
+        }))
+    }
+
+    /// Asks to be let through, and waits for it in line.
+    ///
+    /// The place is taken when the future is first polled. Dropping the future leaves the line
+    /// without a trace: what had been admitted to it is given back.
+    ///
+    /// # Errors
+    ///
+    /// [`Turned`] where the gate refuses, where the wait can not end in time, and where the queue is
+    /// full or closed; at once where that is known at once.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has to wait outside of a tokio runtime with time enabled.
+    pub fn acquire(&self, ask: G::Ask, wait: Wait) -> Acquire<G> {
+        Acquire::new(Arc::clone(&self.0), ask, wait)
+    }
+
+    /// Looks at the gate, or changes it, under the queue's lock; then lets through whom that admits.
+    ///
+    /// `change` must be short: everybody waits for it.
+    pub fn with<T>(&self, change: impl FnOnce(&mut G, Instant) -> T) -> T {
+        self.0.step(|line, now, _| change(line.gate(), now))
+    }
+
+    /// How many callers wait.
+    pub fn waiting(&self) -> usize {
+        self.0.lock().line.waiting()
+    }
+
+    /// Refuses new callers from now on. Those who were let through end as they would have.
+    pub fn close(&self, closing: Closing) {
+        self.0.step(|line, now, woken| line.close(closing, now, woken));
+    }
+}
+
+impl<G: Gate> Shared<G> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<G>> {
+        // A gate that panicked has been left as it was; the others' calls must still end.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step under the lock, after which the line is looked at again; whoever that concerns is
+    /// woken and told when the lock is released.
+    fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant, &mut Vec<Waker>) -> T) -> T {
+        let mut woken = Vec::new();
+        let mut notices = Vec::new();
+        let result = {
+            let mut state = self.lock();
+            let now = state.line.tick(Instant::now());
+            let result = act(&mut state.line, now, &mut woken);
+            self.look(&mut state, now, &mut woken);
+            notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
+            result
+        };
+        woken.into_iter().for_each(Waker::wake);
+        notices.iter().for_each(|notice| self.observer.observe(notice));
+        result
+    }
+
+    /// Lets through whom the gate admits, and sets the alarm for the next look.
+    fn look(self: &Arc<Self>, state: &mut Waiting<G>, mut now: Instant, woken: &mut Vec<Waker>) {
+        loop {
+            let Some(at) = state.line.advance(now, woken) else {
+                return state.alarm.clear();
+            };
+            if state.alarm.is_set_for(at) || state.alarm.set(at, self) {
+                return;
+            }
+            let later = state.line.tick(Instant::now());
+            if later < at {
+                // No runtime to set an alarm in: the caller at the head has one, and does it.
+                woken.extend(state.line.head().cloned());
+                return;
+            }
+            now = later;
+        }
+    }
+}
+
+impl<G: Gate> alarm::Ring for Shared<G> {
+    fn ring(self: Arc<Self>, at: Instant) {
+        if Instant::now() >= at {
+            return self.step(|_, _, _| ());
+        }
+        // A timer never fires early, but for the last time when its runtime shuts down: no other can
+        // be set there, so whoever is at the head sets one when it is polled somewhere else.
+        let head = {
+            let mut state = self.lock();
+            state.alarm.clear();
+            state.line.head().cloned()
+        };
+        head.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<G: Gate> Clone for Queue<G> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<G: Gate> fmt::Debug for Queue<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
