@@ -184,6 +184,7 @@ mod tests {
 
     /// The largest distance between the sample and the uniform distribution on `[low, high]`
     /// (Kolmogorov and Smirnov).
+    #[expect(clippy::cast_precision_loss, reason = "the samples are small")]
     fn distance_from_uniform(mut sample: Vec<f64>, low: f64, high: f64) -> f64 {
         sample.sort_by(f64::total_cmp);
         let many = sample.len() as f64;

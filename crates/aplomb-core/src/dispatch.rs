@@ -45,6 +45,14 @@ impl<S: Service<Req>, Req> Dispatch<S, Req> {
     }
 
     /// Polls the call; `on_call` runs just before the request is handed over.
+    ///
+    /// # Errors
+    ///
+    /// The service's own errors, those of its readiness included.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is polled again after it was ready.
     pub fn poll_with(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

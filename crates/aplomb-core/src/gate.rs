@@ -49,6 +49,12 @@ pub trait Gate: Send + 'static {
         None
     }
 
+    /// The next instant at which something that is in flight will be given up without having ended,
+    /// as a lease that runs out: the queue asks again then, also for who waits for a release.
+    fn lapses(&self) -> Option<Instant> {
+        None
+    }
+
     /// Takes the oldest notice that has not been told yet.
     fn notice(&mut self) -> Option<Self::Notice> {
         None
@@ -156,6 +162,10 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
         let first = self.0.forecast(&mut asks.iter().map(|ask| &ask.0), now);
         let second = self.1.forecast(&mut asks.iter().map(|ask| &ask.1), now);
         first.max(second)
+    }
+
+    fn lapses(&self) -> Option<Instant> {
+        self.0.lapses().into_iter().chain(self.1.lapses()).min()
     }
 
     fn notice(&mut self) -> Option<Self::Notice> {

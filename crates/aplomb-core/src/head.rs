@@ -56,6 +56,11 @@ pub trait ResponseHead {
     fn extensions(&self) -> Option<&Extensions> {
         None
     }
+
+    /// The extensions, to write to.
+    fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        None
+    }
 }
 
 impl<B> RequestHead for http::Request<B> {
@@ -96,6 +101,10 @@ impl<B> ResponseHead for http::Response<B> {
     fn extensions(&self) -> Option<&Extensions> {
         Some(self.extensions())
     }
+
+    fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        Some(self.extensions_mut())
+    }
 }
 
 #[cfg(feature = "reqwest-0-13")]
@@ -129,6 +138,10 @@ impl ResponseHead for reqwest::Response {
 
     fn extensions(&self) -> Option<&Extensions> {
         Some(self.extensions())
+    }
+
+    fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        Some(self.extensions_mut())
     }
 }
 

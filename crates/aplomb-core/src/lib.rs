@@ -35,7 +35,7 @@ pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};
 pub use refused::Refused;
-pub use replay::{Copied, Copyable, Once, Replay};
+pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::retry_after;
 pub use until::{AtBodyEnd, AtHead, BodyEnd, Guard, GuardedBody, Until};
 pub use usage::Usage;

@@ -131,7 +131,10 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
 impl<B: fmt::Debug, G> fmt::Debug for GuardedBody<B, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = self.guard.is_some();
-        f.debug_struct("GuardedBody").field("body", &self.body).field("held", &held).finish()
+        f.debug_struct("GuardedBody")
+            .field("body", &self.body)
+            .field("held", &held)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,1 +1,17 @@
-//! A tower layer that spaces requests out, in requests and tokens, so that the peer never has to refuse them.
+#![doc = include_str!("../README.md")]
+
+mod bucket;
+mod charge;
+mod error;
+mod layer;
+mod limiter;
+mod pause;
+mod quota;
+mod quotas;
+
+pub use charge::{Charge, Cost, PerRequest};
+pub use error::Exceeded;
+pub use layer::{LimitDoor, RateLimit, RateLimitLayer};
+pub use limiter::{Limiter, Snapshot};
+pub use quota::{Dimension, Quota};
+pub use quotas::{Drawn, Limit, Quotas};

@@ -86,6 +86,10 @@ impl<G: Gate> Line<G> {
         &mut self.gate
     }
 
+    pub(super) fn set_limits(&mut self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
+        self.limits = change(self.limits);
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.places.len()
     }
@@ -199,7 +203,11 @@ impl<G: Gate> Line<G> {
                     Some(&(gives_up, place)) if gives_up <= now => {
                         self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
                     }
-                    first => return first.map(|(gives_up, _)| *gives_up),
+                    first => {
+                        let gives_up = first.map(|(gives_up, _)| *gives_up);
+                        let lapses = self.gate.lapses().filter(|at| *at > now);
+                        return gives_up.into_iter().chain(lapses).min();
+                    }
                 },
             }
         }

@@ -107,6 +107,11 @@ impl<G: Gate> Queue<G> {
         self.0.step(|line, now, _| change(line.gate(), now))
     }
 
+    /// Changes the bounds. Those who wait keep the ones they came under.
+    pub fn set_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
+        self.0.step(|line, _, _| line.set_limits(change));
+    }
+
     /// How many callers wait.
     pub fn waiting(&self) -> usize {
         self.0.lock().line.waiting()
@@ -138,7 +143,9 @@ impl<G: Gate> Shared<G> {
             result
         };
         woken.into_iter().for_each(Waker::wake);
-        notices.iter().for_each(|notice| self.observer.observe(notice));
+        for notice in &notices {
+            self.observer.observe(notice);
+        }
         result
     }
 

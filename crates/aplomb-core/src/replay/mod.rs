@@ -1,9 +1,15 @@
 //! How a request is sent again.
 
+mod recorded;
+mod recorded_tape;
+
+pub use self::recorded::{Recorded, Recording, ReplayBody};
+pub use self::recorded_tape::Superseded;
+
 /// A strategy that decides what the service receives and what is kept to send it again.
 ///
-/// There is one for every kind of request: [`Copied`] for those that are cheap to copy, [`Once`] for
-/// those that must not be sent again.
+/// There is one for every kind of request: [`Copied`] for those that are cheap to copy, [`Recorded`]
+/// for HTTP requests whose body is a stream, [`Once`] for those that must not be sent again.
 pub trait Replay<Req> {
     /// What the inner service receives.
     type Sent;
@@ -16,6 +22,11 @@ pub trait Replay<Req> {
 
     /// What is sent the next time, or `None` if it can not be sent again after all.
     fn again(&self, kept: &mut Self::Kept) -> Option<Self::Sent>;
+
+    /// What is sent where it is known beforehand that nothing will be sent again: keeps nothing.
+    fn once(&self, request: Req) -> Self::Sent {
+        self.keep(request).0
+    }
 }
 
 /// A request that may be copied.
@@ -45,6 +56,10 @@ impl<Req: Copyable> Replay<Req> for Copied {
 
     fn again(&self, kept: &mut Req) -> Option<Req> {
         kept.copy()
+    }
+
+    fn once(&self, request: Req) -> Req {
+        request
     }
 }
 

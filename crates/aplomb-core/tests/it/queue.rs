@@ -1,0 +1,267 @@
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use aplomb_core::{CallOptions, Closing, End, Priority, Queue, QueueLimits, TurnedBecause, Wait};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_test::{assert_pending, assert_ready_ok, task};
+
+use crate::gates::{PACE, Paced, Slots};
+
+fn paced() -> Queue<Paced> {
+    Queue::new(Paced::new(), QueueLimits::new(), ())
+}
+
+fn slots(free: usize) -> Queue<Slots> {
+    Queue::new(Slots::new(free), QueueLimits::new(), ())
+}
+
+fn until(deadline: Instant) -> Wait {
+    Wait::from(&CallOptions::new().with_deadline(deadline))
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_go_in_order_of_arrival() {
+    let queue = paced();
+    let start = Instant::now();
+    let gone = Arc::new(Mutex::new(Vec::new()));
+    let mut callers = JoinSet::new();
+    for number in 0..100_u32 {
+        let (queue, gone) = (queue.clone(), Arc::clone(&gone));
+        callers.spawn(async move {
+            let permit = queue.acquire((), Wait::default()).await.unwrap();
+            gone.lock().unwrap().push((number, permit.admitted_at() - start));
+        });
+        tokio::task::yield_now().await;
+    }
+    callers.join_all().await;
+    let expected: Vec<_> = (0..100).map(|number| (number, PACE * number)).collect();
+    assert_eq!(*gone.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_urgent_go_first_and_the_patient_are_not_forgotten() {
+    let queue = slots(1);
+    let first = queue.acquire((), Wait::default()).await.unwrap();
+    let with = |priority| Wait::from(&CallOptions::new().with_priority(priority));
+    let mut low = task::spawn(queue.acquire((), with(Priority::LOW)));
+    assert_pending!(low.poll());
+    let mut normal = task::spawn(queue.acquire((), with(Priority::NORMAL)));
+    assert_pending!(normal.poll());
+    let mut high = task::spawn(queue.acquire((), with(Priority::HIGH)));
+    assert_pending!(high.poll());
+    // A minute later than the low one: two levels are worth no more than that.
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let mut late = task::spawn(queue.acquire((), with(Priority::HIGH)));
+    assert_pending!(late.poll());
+
+    drop(first);
+    for waiting in [&mut high, &mut normal, &mut low, &mut late] {
+        assert!(waiting.is_woken());
+        drop(assert_ready_ok!(waiting.poll()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_arrived_before_and_comes_again_goes_before() {
+    let queue = slots(1);
+    let first = queue.acquire((), Wait::default()).await.unwrap();
+    let arrived = Instant::now();
+    tokio::time::advance(PACE).await;
+    let mut fresh = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(fresh.poll());
+    let again = Wait::from(&CallOptions::new().with_arrival(arrived));
+    let mut again = task::spawn(queue.acquire((), again));
+    assert_pending!(again.poll());
+    drop(first);
+    assert!(again.is_woken() && !fresh.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_is_not_polled_does_not_hold_up_the_next() {
+    let queue = paced();
+    drop(queue.acquire((), Wait::default()).await);
+    let mut held = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(held.poll());
+    let start = Instant::now();
+    let next = queue.acquire((), Wait::default());
+    let permit = timeout(PACE * 3, next).await.expect("not held up").unwrap();
+    assert_eq!(permit.admitted_at() - start, PACE * 2);
+    // It had its turn while it was not looking.
+    assert_eq!(assert_ready_ok!(held.poll()).admitted_at() - start, PACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_callers_leave_no_trace() {
+    let queue = slots(1);
+    let first = queue.acquire((), Wait::default()).await.unwrap();
+    let mut unpolled = task::spawn(queue.acquire((), Wait::default()));
+    drop(queue.acquire((), Wait::default()));
+    assert_pending!(unpolled.poll());
+    let mut second = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(second.poll());
+    assert_eq!(queue.waiting(), 2);
+    drop(unpolled);
+    assert_eq!(queue.waiting(), 1);
+    drop(first);
+    // Admitted and gone before it looked: the slot passes on.
+    drop(second);
+    assert_eq!(queue.with(|gate, _| gate.free), 1);
+    assert_eq!(queue.with(|gate, _| gate.ends.clone()), [End::Unsent, End::Unsent]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_can_not_end_in_time_is_refused_at_once() {
+    let queue = paced();
+    let start = Instant::now();
+    drop(queue.acquire((), Wait::default()).await);
+    let mut second = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(second.poll());
+    // The second goes after 1 s, so a third would go after 2 s.
+    let turned = queue.acquire((), until(start + PACE * 2)).await.unwrap_err();
+    assert_eq!(turned.because(), TurnedBecause::TooLong);
+    assert_eq!(turned.retry_after(), Some(PACE * 2));
+    assert_eq!(turned.place(), Some(1));
+    assert_eq!(Instant::now(), start);
+    let in_time = queue.acquire((), until(start + PACE * 2 + Duration::from_millis(1)));
+    assert!(in_time.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_release_ends_at_the_deadline() {
+    let queue = slots(1);
+    let _first = queue.acquire((), Wait::default()).await.unwrap();
+    let start = Instant::now();
+    let turned = queue.acquire((), until(start + PACE)).await.unwrap_err();
+    assert_eq!(turned.because(), TurnedBecause::TooLong);
+    assert_eq!(turned.why(), Some(&"taken"));
+    assert!(start.elapsed() >= PACE && start.elapsed() < PACE * 2);
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_waiting_means_now_or_never() {
+    let limits = QueueLimits::new().max_wait(Duration::ZERO);
+    let queue = Queue::new(Slots::new(1), limits, ());
+    let first = queue.acquire((), Wait::default()).await.unwrap();
+    let turned = queue.acquire((), Wait::default()).await.unwrap_err();
+    assert_eq!(turned.because(), TurnedBecause::TooLong);
+    drop(first);
+    assert!(queue.acquire((), Wait::default()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_line_refuses() {
+    let queue = Queue::new(Slots::new(0), QueueLimits::new().max_waiting(1), ());
+    let mut first = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(first.poll());
+    let turned = queue.acquire((), Wait::default()).await.unwrap_err();
+    assert_eq!((turned.because(), turned.place()), (TurnedBecause::Full, Some(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_refused_at_the_door_and_in_the_line() {
+    let queue = slots(0);
+    let mut waiting = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(waiting.poll());
+    queue.with(|gate, _| gate.refuses = true);
+    assert!(waiting.is_woken());
+    let turned = tokio_test::assert_ready_err!(waiting.poll());
+    assert_eq!((turned.because(), turned.why()), (TurnedBecause::Refused, Some(&"refuses")));
+    assert!(queue.acquire((), Wait::default()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_refuses_the_new_and_drains_or_fails_the_waiting() {
+    for (closing, served) in [(Closing::Drain, true), (Closing::Fail, false)] {
+        let queue = slots(1);
+        let first = queue.acquire((), Wait::default()).await.unwrap();
+        let mut waiting = task::spawn(queue.acquire((), Wait::default()));
+        assert_pending!(waiting.poll());
+        queue.close(closing);
+        let turned = queue.acquire((), Wait::default()).await.unwrap_err();
+        assert_eq!(turned.because(), TurnedBecause::Closed);
+        drop(first);
+        assert_eq!(waiting.await.is_ok(), served);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_thousand_deadlines_pass_without_a_storm() {
+    let queue = slots(0);
+    let start = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..4_000 {
+        let waiting = queue.acquire((), until(start + PACE));
+        callers.spawn(async move { waiting.await.unwrap_err().because() });
+    }
+    let because = callers.join_all().await;
+    assert!(because.iter().all(|because| *because == TurnedBecause::TooLong));
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[test]
+fn a_permit_dropped_outside_of_a_runtime_lets_the_next_one_in() {
+    let queue = slots(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let permit = runtime.block_on(queue.acquire((), Wait::default())).unwrap();
+    let waiting = {
+        let mut waiting = task::spawn(queue.acquire((), Wait::default()));
+        assert_pending!(waiting.poll());
+        waiting
+    };
+    drop(permit);
+    assert!(waiting.is_woken());
+}
+
+#[test]
+fn the_line_survives_the_runtime_whose_timer_it_used() {
+    let queue = {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { paced() })
+    };
+    let build = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let first = build();
+    let mut waiting = Box::pin(queue.acquire((), Wait::default()));
+    first.block_on(async {
+        drop(queue.acquire((), Wait::default()).await);
+        assert!(timeout(PACE / 2, &mut waiting).await.is_err());
+    });
+    drop(first);
+    build().block_on(async { assert!(waiting.await.is_ok()) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_may_use_the_queue_it_observes() {
+    static QUEUE: OnceLock<Queue<Slots>> = OnceLock::new();
+    static TOLD: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let observer = |released: &usize| {
+        let free = QUEUE.get().expect("set before anything is observed").with(|gate, _| gate.free);
+        TOLD.lock().unwrap().push(free * 10 + released);
+    };
+    let queue = QUEUE.get_or_init(|| Queue::new(Slots::new(1), QueueLimits::new(), observer));
+    drop(queue.acquire((), Wait::default()).await);
+    drop(queue.acquire((), Wait::default()).await);
+    assert_eq!(*TOLD.lock().unwrap(), [11, 11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_waits_is_polled_twice() {
+    let queue = paced();
+    drop(queue.acquire((), Wait::default()).await);
+    let mut polls = 0;
+    let mut waiting = std::pin::pin!(queue.acquire((), Wait::default()));
+    let permit = std::future::poll_fn(|cx| {
+        polls += 1;
+        waiting.as_mut().poll(cx)
+    })
+    .await;
+    assert!(permit.is_ok());
+    assert_eq!(polls, 2);
+}

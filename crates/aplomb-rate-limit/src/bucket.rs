@@ -1,0 +1,253 @@
+//! One quota's bucket: governor decides, the state is ours.
+//!
+//! governor's GCRA keeps one number per bucket, the theoretical arrival time: how far ahead of the
+//! clock the bucket has been drawn. The number lies here, in nanoseconds since an epoch, and a
+//! `RateLimiter` is built around it for each decision. So governor still decides every time, while a
+//! refund is a subtraction and a debt an addition, several buckets can propose before they commit
+//! together, and one reading of tokio's clock serves them all.
+
+use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
+use governor::{Quota as GovernorQuota, RateLimiter};
+
+use crate::Quota;
+
+/// The level of one quota.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    quota: Quota,
+    /// The theoretical arrival time, in nanoseconds since the epoch.
+    drawn_until: u64,
+}
+
+/// What a bucket says to a cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// It is there; taking it would draw the bucket until this time.
+    Enough { drawn_until: u64 },
+    /// It will be there at this time.
+    NotBefore(u64),
+    /// It will never be there: one call may cost at most this much.
+    Above(u32),
+}
+
+/// Debts end here: 292 years in nanoseconds, with room above for one more burst.
+const FURTHEST: u64 = u64::MAX / 2;
+
+impl Bucket {
+    /// A full bucket.
+    pub(crate) const fn new(quota: Quota) -> Self {
+        Self { quota, drawn_until: 0 }
+    }
+
+    pub(crate) const fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// What the bucket says to `cost` at `now`. Takes nothing.
+    ///
+    /// A cost between burst and capacity waits until the bucket is full, and leaves a debt.
+    pub(crate) fn level(&self, cost: u64, now: u64) -> Level {
+        let capacity = self.quota.capacity();
+        let Some(cost) = u32::try_from(cost).ok().filter(|cost| *cost <= capacity) else {
+            return Level::Above(capacity);
+        };
+        let Some(at_once) = NonZeroU32::new(cost.min(self.quota.max_burst())) else {
+            return Level::Enough { drawn_until: self.drawn_until };
+        };
+        let debt = self.quota.interval() * u64::from(cost - at_once.get());
+        let proposed = Cell::new(self.drawn_until);
+        let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
+        let clock = Stamped { read: Cell::new(false), now };
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.governor(), store, clock);
+        match limiter.check_n(at_once) {
+            Ok(Ok(())) => Level::Enough { drawn_until: proposed.get().saturating_add(debt).min(FURTHEST) },
+            Ok(Err(not_until)) => Level::NotBefore(not_until.earliest_possible().into()),
+            Err(governor::InsufficientCapacity(most)) => Level::Above(most),
+        }
+    }
+
+    fn governor(&self) -> GovernorQuota {
+        let burst = NonZeroU32::new(self.quota.max_burst()).unwrap_or(NonZeroU32::MIN);
+        GovernorQuota::with_period(Duration::from_nanos(self.quota.interval()))
+            .unwrap_or_else(|| GovernorQuota::per_second(burst))
+            .allow_burst(burst)
+    }
+
+    /// Takes what [`level`](Bucket::level) found to be there.
+    pub(crate) const fn commit(&mut self, drawn_until: u64) {
+        self.drawn_until = drawn_until;
+    }
+
+    /// Gives back a cost that was taken.
+    pub(crate) fn refund(&mut self, cost: u64) {
+        let given_back = self.quota.interval().saturating_mul(cost);
+        self.drawn_until = self.drawn_until.saturating_sub(given_back);
+    }
+
+    /// The earliest time at which the last of several costs could be taken one after the other, all
+    /// of them `ahead` before the one of `cost`.
+    pub(crate) fn forecast(&self, ahead: u64, cost: u64, now: u64) -> u64 {
+        let at_once = cost.min(u64::from(self.quota.max_burst()));
+        let drawn = self.quota.interval().saturating_mul(ahead.saturating_add(at_once));
+        let tolerated = self.quota.interval() * u64::from(self.quota.max_burst());
+        self.drawn_until.max(now).saturating_add(drawn).saturating_sub(tolerated).max(now)
+    }
+
+    /// How much may be taken at `now`; negative where there is a debt.
+    pub(crate) fn available(&self, now: u64) -> i64 {
+        let drawn = self.drawn_until.saturating_sub(now).div_ceil(self.quota.interval());
+        i64::from(self.quota.max_burst()) - i64::try_from(drawn).unwrap_or(i64::MAX)
+    }
+}
+
+/// Hands governor the state and keeps what it makes of it until it is committed.
+struct Staged<'a> {
+    drawn_until: u64,
+    proposed: &'a Cell<u64>,
+}
+
+impl StateStore for Staged<'_> {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (decision, proposed) = decide(Some(Nanos::from(self.drawn_until)))?;
+        self.proposed.set(proposed.into());
+        Ok(decision)
+    }
+}
+
+/// Reads the epoch when a limiter is built, and from then on the time it was given.
+struct Stamped {
+    read: Cell<bool>,
+    now: u64,
+}
+
+impl Clock for Stamped {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        if self.read.replace(true) {
+            Nanos::from(self.now)
+        } else {
+            Nanos::from(0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dimension;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn take(bucket: &mut Bucket, cost: u64, now: u64) -> Result<(), u64> {
+        match bucket.level(cost, now) {
+            Level::Enough { drawn_until } => {
+                bucket.commit(drawn_until);
+                Ok(())
+            }
+            Level::NotBefore(at) => Err(at),
+            Level::Above(_) => panic!("above capacity"),
+        }
+    }
+
+    #[test]
+    fn exact_to_the_nanosecond() {
+        let mut bucket = Bucket::new(Quota::requests_per_minute(600).burst(2));
+        assert_eq!(take(&mut bucket, 1, 0), Ok(()));
+        assert_eq!(take(&mut bucket, 1, 0), Ok(()));
+        let hint = take(&mut bucket, 1, 0).unwrap_err();
+        assert_eq!(hint, SECOND / 10);
+        assert_eq!(take(&mut bucket, 1, hint - 1), Err(hint));
+        assert_eq!(take(&mut bucket, 1, hint), Ok(()));
+    }
+
+    #[test]
+    fn a_cost_above_the_burst_waits_for_a_full_bucket_and_leaves_a_debt() {
+        let quota = Quota::new(Dimension::TOKENS, 100, Duration::from_secs(1)).burst(10);
+        let mut bucket = Bucket::new(quota);
+        assert_eq!(take(&mut bucket, 1, 0), Ok(()));
+        // Full again after one interval of 10 ms; 50 cost 500 ms of flow, 100 of which were saved up.
+        assert_eq!(take(&mut bucket, 50, 0), Err(SECOND / 100));
+        assert_eq!(take(&mut bucket, 50, SECOND / 100), Ok(()));
+        assert_eq!(bucket.available(SECOND / 100), -40);
+        assert_eq!(take(&mut bucket, 1, SECOND / 100), Err(SECOND / 100 * 42));
+        assert_eq!(bucket.level(101, 0), Level::Above(100));
+        assert_eq!(bucket.level(u64::MAX, 0), Level::Above(100));
+    }
+
+    #[test]
+    fn a_refund_is_as_if_it_had_never_been_taken() {
+        let mut bucket = Bucket::new(Quota::requests_per_second(10));
+        let before = bucket.drawn_until.max(5 * SECOND);
+        take(&mut bucket, 7, 5 * SECOND).unwrap();
+        bucket.refund(7);
+        assert_eq!(bucket.drawn_until, before);
+    }
+
+    #[test]
+    fn one_a_day_with_the_largest_burst_does_not_overflow() {
+        let mut bucket = Bucket::new(Quota::requests_per_day(1).burst(u32::MAX));
+        let burst = u64::from(bucket.quota().max_burst());
+        for now in [0, 1, SECOND, u64::MAX / 2] {
+            let _ = take(&mut bucket, burst, now);
+            let _ = bucket.level(burst, now);
+        }
+    }
+
+    proptest! {
+        /// Against arithmetic in cells: in any span the admitted cost is within burst + rate × span.
+        #[test]
+        fn no_window_admits_more_than_burst_and_flow(
+            amount in 1_u32..2_000, window_ms in 1_u64..120_000, burst in 1_u32..500,
+            steps in prop::collection::vec((1_u64..400, 0_u64..200_000_000), 1..120),
+        ) {
+            let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_millis(window_ms)).burst(burst);
+            let mut bucket = Bucket::new(quota);
+            let (mut now, mut admitted) = (0_u64, Vec::new());
+            for (cost, pause) in steps {
+                now += pause;
+                if let Level::Enough { drawn_until } = bucket.level(cost, now) {
+                    bucket.commit(drawn_until);
+                    // What exceeds the burst is paid for by a longer wait after it.
+                    admitted.push((now, cost.min(u64::from(burst)), cost));
+                }
+            }
+            for (i, (start, ..)) in admitted.iter().enumerate() {
+                let mut sum = 0_u128;
+                for (end, at_once, cost) in &admitted[i..] {
+                    let flowed = u128::from(end - start) * u128::from(amount) / (u128::from(window_ms) * 1_000_000);
+                    prop_assert!(sum + u128::from(*at_once) <= u128::from(burst) + flowed + 1);
+                    sum += u128::from(*cost);
+                }
+            }
+        }
+
+        #[test]
+        fn the_hint_is_the_first_moment_that_admits(
+            amount in 1_u32..100_000, burst in 1_u32..1_000, drawn in 0_u64..10_000, cost in 1_u64..100,
+        ) {
+            let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_secs(60)).burst(burst);
+            let mut bucket = Bucket::new(quota);
+            bucket.commit(drawn * quota.interval());
+            if let Level::NotBefore(hint) = bucket.level(cost, 0) {
+                prop_assert_eq!(bucket.level(cost, hint - 1), Level::NotBefore(hint));
+                let enough = matches!(bucket.level(cost, hint), Level::Enough { .. });
+                prop_assert!(enough);
+                prop_assert_eq!(bucket.forecast(0, cost, 0), hint);
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a refused caller is told.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use aplomb_core::{CallOptions, Refused, Turned, TurnedBecause};
+
+use crate::Limit;
+
+/// A call was refused by the rate limit, and never sent.
+///
+/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+#[derive(Clone, Debug)]
+pub struct Exceeded {
+    because: TurnedBecause,
+    limit: Option<Limit>,
+    place: Option<usize>,
+    refused: Refused,
+}
+
+impl Exceeded {
+    /// The name under which [`Refused::who`] tells of a rate limit.
+    pub const WHO: &'static str = "rate limit";
+
+    /// Words what the queue said about a call.
+    #[must_use]
+    pub fn new(turned: &Turned<Limit>, options: &CallOptions) -> Self {
+        let refused = Refused::by(Self::WHO)
+            .with_retry_after(turned.retry_after())
+            .with_waited(turned.waited())
+            .with_attempts(options.attempts(), options.last());
+        Self {
+            because: turned.because(),
+            limit: turned.why().copied(),
+            place: turned.place(),
+            refused,
+        }
+    }
+
+    /// What turned the call away: a bound on waiting, or the limit itself.
+    pub const fn because(&self) -> TurnedBecause {
+        self.because
+    }
+
+    /// What the call would have had to wait for, or what it exceeds for good.
+    pub const fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// How long from now it would have had to wait, where that is known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.refused.retry_after()
+    }
+
+    /// How many calls were before it in the line when it arrived, if it was refused on arrival.
+    pub const fn place(&self) -> Option<usize> {
+        self.place
+    }
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Limit::AboveCapacity { dimension, cost, capacity }) = self.limit {
+            return write!(
+                f,
+                "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
+            );
+        }
+        f.write_str(match self.because {
+            TurnedBecause::Full => "too many calls are waiting for the rate limit",
+            TurnedBecause::Closed => "the rate limit is closed",
+            _ => "the wait for the rate limit would be too long",
+        })?;
+        match self.limit {
+            Some(Limit::Quota(dimension)) => write!(f, " (quota of {dimension})"),
+            Some(Limit::Paused) => f.write_str(" (paused by the server)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Error for Exceeded {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.refused)
+    }
+}

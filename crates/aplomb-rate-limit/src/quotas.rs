@@ -1,0 +1,274 @@
+//! All quotas of one key, and its pause, as one gate.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use aplomb_core::{Decision, End, Gate, Kind};
+use tokio::time::Instant;
+
+use crate::bucket::{Bucket, Level};
+use crate::pause::Pause;
+use crate::{Charge, Dimension, Quota};
+
+/// Quotas that admit all or nothing, and the pause a throttled response sets.
+///
+/// A pure state machine: it is used behind a [`Queue`](aplomb_core::Queue), by itself or joined with
+/// other gates.
+#[derive(Debug)]
+pub struct Quotas {
+    epoch: Instant,
+    buckets: Vec<Bucket>,
+    pause: Pause,
+    in_flight: usize,
+}
+
+/// What an admitted call has drawn.
+#[derive(Debug)]
+pub struct Drawn {
+    charge: Charge,
+    at: Instant,
+}
+
+/// What a call waits for, or why it can never go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// A quota of this dimension is used up for now.
+    Quota(Dimension),
+    /// The server asked everybody to pause.
+    Paused,
+    /// The call costs more than the quota of this dimension ever holds.
+    AboveCapacity {
+        /// The dimension.
+        dimension: Dimension,
+        /// What the call costs.
+        cost: u64,
+        /// The most that one call may cost.
+        capacity: u32,
+    },
+}
+
+/// The longest that a throttled response pauses everybody.
+pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(120);
+
+impl Quotas {
+    /// Full buckets. With no quota at all only pauses hold calls back.
+    ///
+    /// The epoch is now. `seed` seeds the jitter of pauses that the server names no time for.
+    pub fn new(quotas: impl IntoIterator<Item = Quota>, seed: u64) -> Self {
+        Self {
+            epoch: Instant::now(),
+            buckets: quotas.into_iter().map(Bucket::new).collect(),
+            pause: Pause::new(MAX_PAUSE, seed),
+            in_flight: 0,
+        }
+    }
+
+    /// Sets the longest that a throttled response pauses everybody: 120 s unless set.
+    pub const fn set_max_pause(&mut self, longest: Duration) {
+        self.pause.set_longest(longest);
+    }
+
+    /// How much each quota has left at `now`, negative where there is a debt.
+    pub fn available(&self, now: Instant) -> impl Iterator<Item = (Quota, i64)> {
+        let now = self.nanos(now);
+        self.buckets.iter().map(move |bucket| (*bucket.quota(), bucket.available(now)))
+    }
+
+    /// How many calls have been admitted and have not ended.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Until when everybody pauses, if anybody does.
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.pause.until(now)
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn instant(&self, nanos: u64) -> Instant {
+        self.epoch + Duration::from_nanos(nanos)
+    }
+
+    fn refund(&mut self, charge: &Charge) {
+        for bucket in &mut self.buckets {
+            let cost = charge.of(bucket.quota().dimension());
+            bucket.refund(cost);
+        }
+    }
+}
+
+impl Gate for Quotas {
+    type Ask = Charge;
+    type Slip = Drawn;
+    type Why = Limit;
+    type Notice = Infallible;
+
+    fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
+        let nanos = self.nanos(now);
+        let mut latest = None;
+        for bucket in &self.buckets {
+            let dimension = bucket.quota().dimension();
+            let cost = charge.of(dimension);
+            match bucket.level(cost, nanos) {
+                Level::Enough { .. } => {}
+                Level::NotBefore(at) => latest = latest.max(Some((at, dimension))),
+                Level::Above(capacity) => {
+                    return Decision::Refuse(Limit::AboveCapacity { dimension, cost, capacity });
+                }
+            }
+        }
+        let filled = latest.map(|(at, dimension)| (self.instant(at), Limit::Quota(dimension)));
+        let resumed = self.pause.not_before(now).map(|at| (at, Limit::Paused));
+        match (filled, resumed) {
+            (None, None) => Decision::Admit,
+            (Some(only), None) | (None, Some(only)) => Decision::NotBefore(only.0, only.1),
+            (Some(filled), Some(resumed)) => {
+                let (at, limit) = if filled.0 >= resumed.0 { filled } else { resumed };
+                Decision::NotBefore(at, limit)
+            }
+        }
+    }
+
+    fn admit(&mut self, charge: &Charge, now: Instant) -> Drawn {
+        let nanos = self.nanos(now);
+        for bucket in &mut self.buckets {
+            let cost = charge.of(bucket.quota().dimension());
+            if let Level::Enough { drawn_until } = bucket.level(cost, nanos) {
+                bucket.commit(drawn_until);
+            }
+        }
+        self.pause.gone();
+        self.in_flight += 1;
+        Drawn { charge: charge.clone(), at: now }
+    }
+
+    fn end(&mut self, drawn: Drawn, end: End, now: Instant) {
+        self.in_flight -= 1;
+        let End::Judged { outcome, .. } = end else {
+            // Sent and abandoned counts with the peer; what was never sent does not.
+            if end == End::Unsent {
+                self.refund(&drawn.charge);
+            }
+            return;
+        };
+        match outcome.kind() {
+            Kind::Throttled if outcome.is_shared_throttle() => {
+                self.pause.throttled(drawn.at, outcome.retry_after(), now);
+            }
+            Kind::Success => self.pause.answered(drawn.at),
+            // Refused by a gate further in, before it was sent; or for reasons of money and keys,
+            // which providers look at before they count.
+            Kind::Local | Kind::Exhausted | Kind::Unauthorized => self.refund(&drawn.charge),
+            _ => {}
+        }
+    }
+
+    fn forecast(&mut self, charges: &mut dyn Iterator<Item = &Charge>, now: Instant) -> Option<Instant> {
+        let nanos = self.nanos(now);
+        let mut ahead = vec![0_u64; self.buckets.len()];
+        let mut last = None;
+        for charge in charges {
+            if let Some(before) = last.replace(charge) {
+                for (sum, bucket) in ahead.iter_mut().zip(&self.buckets) {
+                    *sum = sum.saturating_add(before.of(bucket.quota().dimension()));
+                }
+            }
+        }
+        let last = last?;
+        let filled = self
+            .buckets
+            .iter()
+            .zip(ahead)
+            .map(|(bucket, ahead)| bucket.forecast(ahead, last.of(bucket.quota().dimension()), nanos));
+        let filled = filled.max().map(|at| self.instant(at));
+        filled.max(self.pause.until(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aplomb_core::{Outcome, Scope};
+    use proptest::prelude::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn requests_and_tokens() -> Quotas {
+        let requests = Quota::requests_per_second(2);
+        let tokens = Quota::new(Dimension::TOKENS, 100, S);
+        Quotas::new([requests, tokens], 1)
+    }
+
+    fn judged(outcome: Outcome) -> End {
+        End::Judged { outcome, usage: None }
+    }
+
+    #[test]
+    fn when_one_dimension_refuses_nothing_is_taken_from_the_others() {
+        let mut quotas = requests_and_tokens();
+        let now = quotas.epoch;
+        let all = Charge::request().input_tokens(100);
+        assert_eq!(quotas.check(&all, now), Decision::Admit);
+        quotas.admit(&all, now);
+        let more = Charge::request().input_tokens(50);
+        let half = Decision::NotBefore(now + S / 2, Limit::Quota(Dimension::TOKENS));
+        assert_eq!(quotas.check(&more, now), half);
+        let left: Vec<_> = quotas.available(now).map(|(_, left)| left).collect();
+        assert_eq!(left, [1, 0]);
+    }
+
+    #[test]
+    fn above_capacity_is_refused_at_once() {
+        let mut quotas = requests_and_tokens();
+        let huge = Charge::request().input_tokens(99).output_tokens(2);
+        let limit = Limit::AboveCapacity { dimension: Dimension::TOKENS, cost: 101, capacity: 100 };
+        assert_eq!(quotas.check(&huge, quotas.epoch), Decision::Refuse(limit));
+    }
+
+    #[test]
+    fn a_throttle_of_the_account_pauses_and_one_of_the_request_does_not() {
+        let mut quotas = Quotas::new([], 1);
+        let now = quotas.epoch;
+        let throttled = Outcome::throttled().with_retry_after(3 * S);
+        let drawn = quotas.admit(&Charge::request(), now);
+        quotas.end(drawn, judged(throttled.with_scope(Scope::Request)), now);
+        assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
+        let drawn = quotas.admit(&Charge::request(), now);
+        quotas.end(drawn, judged(throttled), now);
+        let paused = Decision::NotBefore(now + 3 * S, Limit::Paused);
+        assert_eq!(quotas.check(&Charge::request(), now), paused);
+    }
+
+    proptest! {
+        /// Reserved = used + refunded + in flight, whatever becomes of the calls.
+        #[test]
+        fn what_is_not_refunded_stays_drawn(ends in prop::collection::vec(0_u8..5, 1..60)) {
+            let quota = Quota::new(Dimension::TOKENS, 1_000, 60 * S);
+            let mut quotas = Quotas::new([quota], 1);
+            let now = quotas.epoch;
+            let (mut kept, mut flying) = (0, Vec::new());
+            for (i, end) in ends.into_iter().enumerate() {
+                let cost = i as u64 % 20;
+                let charge = Charge::request().output_tokens(cost);
+                if quotas.check(&charge, now) != Decision::Admit {
+                    continue;
+                }
+                let drawn = quotas.admit(&charge, now);
+                match end {
+                    0 => quotas.end(drawn, End::Unsent, now),
+                    1 => quotas.end(drawn, judged(Outcome::local()), now),
+                    2 => { kept += cost; quotas.end(drawn, End::Abandoned, now) }
+                    3 => { kept += cost; quotas.end(drawn, judged(Outcome::transient()), now) }
+                    _ => { kept += cost; flying.push(drawn) }
+                }
+            }
+            let (_, left) = quotas.available(now).next().unwrap();
+            prop_assert_eq!(left, 1_000 - i64::try_from(kept).unwrap());
+            prop_assert_eq!(quotas.in_flight(), flying.len());
+        }
+    }
+}

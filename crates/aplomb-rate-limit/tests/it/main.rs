@@ -1,0 +1,5 @@
+//! What the rate limit promises, in virtual time.
+
+mod compiles;
+mod layer;
+mod limiter;
