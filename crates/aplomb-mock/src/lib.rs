@@ -1,1 +1,40 @@
-//! An AI provider to test against, in process or as a program, with faults on a plan.
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod anthropic;
+mod api;
+mod ask;
+mod body;
+mod bucket;
+mod builder;
+mod clock;
+mod config;
+mod draw;
+mod fault;
+mod hints;
+mod in_flight;
+mod latency;
+mod ledger;
+mod limit;
+mod line;
+mod mock;
+mod openai;
+mod outage;
+mod plan;
+mod prompts;
+mod serve;
+mod server;
+mod stats;
+mod stream;
+
+pub use answer::{answer, input_tokens};
+pub use body::Body;
+pub use builder::Builder;
+pub use fault::Fault;
+pub use hints::Hints;
+pub use latency::Latency;
+pub use mock::{Mock, ResponseFuture};
+pub use outage::Outage;
+pub use plan::Plan;
+pub use server::Server;
+pub use stats::{PromptStats, Stats};

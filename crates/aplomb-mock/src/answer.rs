@@ -1,0 +1,86 @@
+//! What the mock answers: known beforehand, so a client can tell that it got the whole right text.
+
+use crate::draw::{self, Lot};
+
+const FILLER: [&str; 16] = [
+    "and", "then", "some", "quiet", "words", "follow", "in", "a", "row", "until", "the", "answer", "is",
+    "long", "enough", "indeed",
+];
+
+/// Returns the answer to a prompt: exactly this many words, joined by single spaces.
+///
+/// `answer to <16 hex digits of the prompt's hash>:`, the prompt's own words, and filler, all cut to `words`. A request is
+/// answered with the mock's [`answer_words`](crate::Builder::answer_words) or its own `max_tokens`, whichever is less.
+/// A word is a token: the completion's usage is the number of words.
+///
+/// # Examples
+///
+/// ```
+/// let text = aplomb_mock::answer("why is the sky blue", 10);
+/// assert!(text.starts_with("answer to "));
+/// assert!(text.contains(": why is the sky blue"));
+/// assert_eq!(text.split(' ').count(), 10);
+/// ```
+pub fn answer(prompt: &str, words: usize) -> String {
+    self::words(prompt, words).join(" ")
+}
+
+/// Returns how many tokens the mock counts for input text: a quarter of its characters, rounded up.
+pub fn input_tokens(text: &str) -> u64 {
+    tokens_of(text.chars().count())
+}
+
+pub(crate) fn tokens_of(chars: usize) -> u64 {
+    u64::try_from(chars.div_ceil(4)).unwrap_or(u64::MAX)
+}
+
+/// An answer in words, each sent as one event of a stream.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) words: Vec<String>,
+    /// It would be longer, but for `max_tokens`.
+    pub(crate) cut: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(prompt: &str, words: usize, usual: usize) -> Self {
+        Self { words: self::words(prompt, words), cut: words < usual }
+    }
+}
+
+fn words(prompt: &str, count: usize) -> Vec<String> {
+    let key = draw::key(prompt);
+    let opening = ["answer".to_owned(), "to".to_owned(), format!("{key:016x}:")];
+    let echo = prompt.split_whitespace().map(str::to_owned);
+    let filler = (0..).map(|n| {
+        // Four bits choose a word; they differ by prompt, so a mixed-up stream shows.
+        let choice = draw::bits(0, key, n, Lot::Filler) % 16;
+        FILLER[usize::try_from(choice).unwrap_or(0)].to_owned()
+    });
+    opening.into_iter().chain(echo).chain(filler).take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_differ_even_where_the_prompts_begin_alike() {
+        let long = "word ".repeat(100);
+        assert_ne!(answer(&format!("{long} one"), 8), answer(&format!("{long} two"), 8));
+    }
+
+    #[test]
+    fn the_length_is_exact() {
+        for words in [0, 1, 3, 100] {
+            assert_eq!(super::words("a b", words).len(), words);
+        }
+    }
+
+    #[test]
+    fn input_is_counted_in_characters_rounded_up() {
+        assert_eq!(input_tokens(""), 0);
+        assert_eq!(input_tokens("abcde"), 2);
+        assert_eq!(input_tokens("ääää"), 1);
+    }
+}

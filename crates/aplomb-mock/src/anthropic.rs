@@ -1,0 +1,174 @@
+//! Anthropic's words: messages.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::api::{Events, Headers, Origin, Problem, Reply, request_id};
+use crate::ask::Ask;
+use crate::bucket::Level;
+use crate::clock::{ceil_seconds, rfc3339};
+use crate::hints::Hints;
+use crate::limit::{Dimension, Levels, Refusal};
+use crate::openai::bad_gateway;
+
+/// From here on, remaining tokens are rounded to the nearest thousand, as Anthropic documents; below, that would say
+/// nothing.
+const ROUNDED_FROM: u64 = 10_000;
+
+pub(crate) fn problem(problem: &Problem, hints: Hints, origin: &Origin) -> Reply {
+    let mut headers = Headers::default();
+    headers.add("content-type", "application/json");
+    let mut error_code = None;
+    let (status, kind, message) = match problem {
+        Problem::Invalid(why, _) => (400, "invalid_request_error", why.clone()),
+        Problem::Unauthorized => (401, "authentication_error", "invalid x-api-key".to_owned()),
+        Problem::NoSuchPath(_, path) => (404, "not_found_error", format!("Not found: {path}")),
+        Problem::WrongMethod(method, path) => {
+            (405, "invalid_request_error", format!("Method Not Allowed: {method} {path}"))
+        }
+        Problem::TooLarge => (413, "request_too_large", "Request exceeds the maximum size".to_owned()),
+        Problem::QuotaExhausted => {
+            error_code = Some("enforced_spend_limit_reached");
+            (429, "rate_limit_error", "Your organization has reached its spend limit.".to_owned())
+        }
+        Problem::Throttled(refusal, model) => {
+            if let Some(delay) = refusal.delay.filter(|_| hints.retry_after()) {
+                headers.add("retry-after", ceil_seconds(delay));
+            }
+            (429, "rate_limit_error", throttled(refusal, model))
+        }
+        Problem::InternalError => (500, "api_error", "Internal server error".to_owned()),
+        Problem::BadGateway => return bad_gateway(),
+        Problem::Unavailable(delay) => {
+            if let Some(delay) = delay {
+                headers.add("retry-after", ceil_seconds(*delay));
+            }
+            (503, "api_error", "Service unavailable".to_owned())
+        }
+        Problem::Overloaded | Problem::Full => (529, "overloaded_error", "Overloaded".to_owned()),
+    };
+    let details = error_code.map(|code| json!({"error_code": code}));
+    let body = json!({
+        "type": "error",
+        "error": {"type": kind, "message": message, "details": details},
+        "request_id": request_id(origin),
+    });
+    Reply {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        headers,
+        body: Bytes::from(body.to_string()),
+    }
+}
+
+fn throttled(refusal: &Refusal, model: &str) -> String {
+    let Refusal { limit, requested, .. } = refusal;
+    let name = match refusal.dimension {
+        Dimension::Requests => "requests",
+        Dimension::Tokens => "tokens",
+    };
+    let advice = "For details, refer to: https://docs.claude.com/en/api/rate-limits.";
+    if refusal.delay.is_none() {
+        return format!(
+            "This request of {requested} {name} is larger than your organization's rate limit of {limit} {name} per minute \
+             (org: org-mock, model: {model}). {advice}"
+        );
+    }
+    format!(
+        "This request would exceed your organization's rate limit of {limit} {name} per minute (org: org-mock, model: \
+         {model}). {advice}"
+    )
+}
+
+pub(crate) fn levels(levels: &Levels, date: SystemTime, headers: &mut Headers) {
+    let mut add = |name: &str, level: Option<Level>, rounded: bool| {
+        if let Some(level) = level {
+            let remaining = if rounded {
+                nearest_thousand(level)
+            } else {
+                level.remaining
+            };
+            headers.add(format!("anthropic-ratelimit-{name}-limit"), level.limit);
+            headers.add(format!("anthropic-ratelimit-{name}-remaining"), remaining);
+            headers.add(format!("anthropic-ratelimit-{name}-reset"), rfc3339(date + level.full_in));
+        }
+    };
+    add("requests", levels.requests, false);
+    // The mock has one limit for all tokens, which is therefore each of the three.
+    for name in ["tokens", "input-tokens", "output-tokens"] {
+        add(name, levels.tokens, true);
+    }
+}
+
+fn nearest_thousand(level: Level) -> u64 {
+    if level.limit < ROUNDED_FROM {
+        return level.remaining;
+    }
+    (level.remaining.saturating_add(500) / 1_000 * 1_000).min(level.limit)
+}
+
+pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
+    let mut message = message(ask, origin, answer.words.len());
+    message["content"] = json!([{"type": "text", "text": answer.words.join(" ")}]);
+    message["stop_reason"] = stop_reason(answer).into();
+    Bytes::from(message.to_string())
+}
+
+pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
+    let start = json!({"type": "message_start", "message": message(ask, origin, 1)});
+    let block =
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+    let delta = json!({
+        "type": "message_delta",
+        "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
+        "usage": {"output_tokens": answer.words.len()},
+    });
+    let error = json!({
+        "type": "error",
+        "error": {"details": null, "type": "overloaded_error", "message": "Overloaded"},
+    });
+    Events {
+        opening: vec![event(&start), event(&block), event(&json!({"type": "ping"}))],
+        delta: |_, _, text| {
+            let delta = json!({"type": "text_delta", "text": text});
+            event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+        },
+        closing: vec![
+            event(&json!({"type": "content_block_stop", "index": 0})),
+            event(&delta),
+            event(&json!({"type": "message_stop"})),
+        ],
+        error: event(&error),
+    }
+}
+
+fn event(data: &Value) -> Bytes {
+    let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
+
+/// A message still without content.
+fn message(ask: &Ask, origin: &Origin, output_tokens: usize) -> Value {
+    json!({
+        "id": format!("msg_mock{:016x}", origin.id),
+        "type": "message",
+        "role": "assistant",
+        "model": ask.model,
+        "content": [],
+        "stop_reason": null,
+        "stop_sequence": null,
+        "usage": {
+            "input_tokens": ask.input_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": output_tokens,
+        },
+    })
+}
+
+fn stop_reason(answer: &Answer) -> &'static str {
+    if answer.cut { "max_tokens" } else { "end_turn" }
+}

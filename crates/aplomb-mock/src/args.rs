@@ -1,0 +1,134 @@
+//! The program's arguments.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use aplomb_mock::{Builder, Fault, Hints, Latency, Mock, Outage, Plan};
+use clap::Parser;
+
+use crate::words::{duration, fault, hints, latency, outage};
+
+/// An AI provider to test against: OpenAI's chat completions and Anthropic's messages, with limits and planned faults.
+///
+/// GET /stats tells what it has seen, POST /reset begins anew. Durations are 250ms, 1.5s or 2m.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Requests per minute [default: unlimited]
+    #[arg(long)]
+    rpm: Option<u64>,
+    /// Requests that may come at once [default: a minute's worth]
+    #[arg(long)]
+    burst: Option<u64>,
+    /// Tokens per minute, charged on admission: input and max_tokens [default: unlimited]
+    #[arg(long)]
+    tpm: Option<u64>,
+    /// Tokens that may come at once [default: a minute's worth]
+    #[arg(long)]
+    token_burst: Option<u64>,
+    /// Let refused requests draw on the requests per minute too
+    #[arg(long)]
+    refused_calls_count: bool,
+    /// What clients are told of limits and delays: all, retry-after, text, none
+    #[arg(long, default_value = "all", value_parser = hints)]
+    hints: Hints,
+    /// The seed of faults and latencies
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A fault and its share of attempts, as 503=0.05: 500, 502, 503, 503@DELAY, 529, reset, hang, slow-head@DELAY,
+    /// truncate, unfinished, stream-error, late-stream-error. May be repeated
+    #[arg(long, value_name = "KIND=RATE", value_parser = fault)]
+    fault: Vec<(Fault, f64)>,
+    /// Faults in a row after which a prompt is spared
+    #[arg(long, default_value_t = 3)]
+    max_consecutive: u32,
+    /// An outage, from and to these times since the start, as 10s..30s, or 10s..30s=reset (503, reset, hang). May be repeated
+    #[arg(long, value_name = "FROM..TO", value_parser = outage)]
+    outage: Vec<(Range<Duration>, Outage)>,
+    /// The time to an answer: 50ms, 50ms..200ms (uniform), or 100ms~0.5 (lognormal: median and sigma)
+    #[arg(long, value_parser = latency)]
+    latency: Option<Latency>,
+    /// The pause between the words of a stream
+    #[arg(long, value_parser = duration)]
+    token_gap: Option<Duration>,
+    /// The words of an answer that no max_tokens cuts shorter
+    #[arg(long, default_value_t = 32)]
+    answer_words: usize,
+    /// The environment variable that holds the API key to demand [default: no key is demanded]
+    #[arg(long, value_name = "NAME")]
+    api_key_env: Option<String>,
+    /// Run out of money after this many accepted requests
+    #[arg(long, value_name = "N")]
+    insufficient_quota_after: Option<u64>,
+    /// Requests served at full speed; with n more of them, each at (capacity / n)² of it
+    #[arg(long, value_name = "N")]
+    capacity: Option<u32>,
+    /// Requests in flight beyond which others are refused as overloaded
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<u64>,
+}
+
+impl Args {
+    /// Sets up the mock; fails if the API key's variable is not set.
+    pub(crate) fn builder(self) -> io::Result<Builder> {
+        let plan = Plan::seeded(self.seed).max_consecutive(self.max_consecutive);
+        let plan = self.fault.into_iter().fold(plan, |plan, (fault, rate)| plan.rate(fault, rate));
+        let mut builder = Mock::builder()
+            .plan(plan)
+            .hints(self.hints)
+            .refused_calls_count(self.refused_calls_count)
+            .latency(self.latency.unwrap_or_default())
+            .token_gap(self.token_gap.unwrap_or_default())
+            .answer_words(self.answer_words);
+        for (when, how) in self.outage {
+            builder = builder.outage(when, how);
+        }
+        if let Some(name) = self.api_key_env {
+            let key = std::env::var(&name).map_err(|error| io::Error::other(format!("{name}: {error}")))?;
+            builder = builder.api_key(key);
+        }
+        builder = with(builder, self.rpm, Builder::requests_per_minute);
+        builder = with(builder, self.burst, Builder::request_burst);
+        builder = with(builder, self.tpm, Builder::tokens_per_minute);
+        builder = with(builder, self.token_burst, Builder::token_burst);
+        builder = with(builder, self.insufficient_quota_after, Builder::insufficient_quota_after);
+        builder = with(builder, self.capacity, Builder::capacity);
+        Ok(with(builder, self.max_in_flight, Builder::max_in_flight))
+    }
+}
+
+fn with<T>(builder: Builder, value: Option<T>, set: fn(Builder, T) -> Builder) -> Builder {
+    match value {
+        Some(value) => set(builder, value),
+        None => builder,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_full_command_line_is_taken() {
+        let line = "aplomb-mock --listen 127.0.0.1:0 --rpm 600 --burst 20 --tpm 90000 --token-burst 9000 --seed 7 \
+                    --fault 503@2s=0.05 --fault hang=0.01 --outage 10s..30s=reset --latency 50ms..200ms --token-gap 5ms \
+                    --insufficient-quota-after 9 --capacity 8 --max-in-flight 80 --hints none";
+        assert!(Args::try_parse_from(line.split_whitespace()).unwrap().builder().is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_an_error() {
+        let args = Args::try_parse_from(["aplomb-mock", "--api-key-env", "APLOMB_NO_SUCH_VARIABLE"]).unwrap();
+        assert!(args.builder().is_err());
+    }
+}

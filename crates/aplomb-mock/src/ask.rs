@@ -1,0 +1,147 @@
+//! What a request asks for.
+
+use serde_json::Value;
+
+use crate::answer::tokens_of;
+use crate::api::{Api, Problem};
+
+/// A request that makes sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) model: String,
+    pub(crate) prompt: String,
+    pub(crate) input_tokens: u64,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+}
+
+impl Ask {
+    /// How many words its answer has, where the mock answers with `usual`.
+    pub(crate) fn words(&self, usual: usize) -> usize {
+        let most = self.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        usual.min(most)
+    }
+
+    /// What it is charged on admission: its input and all it may be answered with.
+    pub(crate) fn charge(&self, usual: usize) -> u64 {
+        let most = self.max_tokens.unwrap_or(u64::try_from(usual).unwrap_or(u64::MAX));
+        self.input_tokens.saturating_add(most).max(1)
+    }
+}
+
+/// Reads a request's body.
+pub(crate) fn parse(api: Api, body: &[u8]) -> Result<Ask, Problem> {
+    let json: Value = serde_json::from_slice(body).map_err(|error| {
+        Problem::Invalid(format!("We could not parse the JSON body of your request: {error}."), None)
+    })?;
+    let model = json.get("model").and_then(Value::as_str).filter(|model| !model.is_empty());
+    let model = model.ok_or_else(|| missing("model"))?;
+    let messages = json.get("messages").and_then(Value::as_array).filter(|messages| !messages.is_empty());
+    let messages = messages.ok_or_else(|| missing("messages"))?;
+    if !messages.iter().all(Value::is_object) {
+        return Err(Problem::Invalid("messages: each must be an object.".to_owned(), Some("messages")));
+    }
+    let (prompt, chars) = read(messages, json.get("system"));
+    Ok(Ask {
+        model: model.to_owned(),
+        prompt,
+        input_tokens: tokens_of(chars),
+        max_tokens: max_tokens(api, &json)?,
+        stream: json.get("stream").and_then(Value::as_bool).unwrap_or(false),
+        include_usage: json
+            .pointer("/stream_options/include_usage")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
+    })
+}
+
+/// The prompt (the last user message, or the last message of all) and the characters of all of them.
+fn read(messages: &[Value], system: Option<&Value>) -> (String, usize) {
+    let texts: Vec<String> = messages.iter().map(|message| text(message.get("content"))).collect();
+    let chars = texts.iter().map(|text| text.chars().count()).sum::<usize>() + text(system).chars().count();
+    let is_user = |message: &Value| message.get("role").and_then(Value::as_str) == Some("user");
+    let last = messages.iter().rposition(is_user).unwrap_or(messages.len() - 1);
+    (texts[last].clone(), chars)
+}
+
+/// The text of a content that is a string or a list of parts; parts that are no text count nothing.
+fn text(content: Option<&Value>) -> String {
+    match content {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect()
+        }
+        _ => String::new(),
+    }
+}
+
+fn max_tokens(api: Api, json: &Value) -> Result<Option<u64>, Problem> {
+    let named =
+        |name: &'static str| json.get(name).filter(|value| !value.is_null()).map(|value| (name, value));
+    let found = match api {
+        Api::OpenAi => named("max_completion_tokens").or_else(|| named("max_tokens")),
+        Api::Anthropic => Some(named("max_tokens").ok_or_else(|| missing("max_tokens"))?),
+    };
+    let Some((name, value)) = found else {
+        return Ok(None);
+    };
+    match value.as_u64() {
+        Some(most) if most > 0 => Ok(Some(most)),
+        _ => Err(Problem::Invalid(
+            format!("Invalid value for '{name}': expected a positive integer."),
+            Some(name),
+        )),
+    }
+}
+
+fn missing(field: &'static str) -> Problem {
+    Problem::Invalid(format!("Missing required parameter: '{field}'."), Some(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompt_is_the_last_user_message_and_all_of_them_count() {
+        let body = br#"{"model":"m","system":"1234","max_tokens":9,"messages":[
+            {"role":"user","content":"first"},
+            {"role":"user","content":[{"type":"text","text":"sec"},{"type":"image"},{"type":"text","text":"ond"}]},
+            {"role":"assistant","content":"pre"}]}"#;
+        let ask = parse(Api::Anthropic, body).unwrap();
+        assert_eq!(ask.prompt, "second");
+        // 4 + 5 + 6 + 3 characters.
+        assert_eq!(ask.input_tokens, 5);
+        assert_eq!(ask.charge(32), 14);
+        assert_eq!(ask.words(32), 9);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let cases = [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"model":1,"messages":[{}]}"#,
+            r#"{"model":"m"}"#,
+            r#"{"model":"m","messages":[]}"#,
+            r#"{"model":"m","messages":[1]}"#,
+            r#"{"model":"m","messages":[{}],"max_tokens":-1}"#,
+            r#"{"model":"m","messages":[{}],"max_tokens":0}"#,
+            r#"{"model":"m","messages":[{}],"max_tokens":12345678901234567890123456789012345}"#,
+        ];
+        for body in cases {
+            assert!(parse(Api::OpenAi, body.as_bytes()).is_err(), "{body}");
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(parse(Api::OpenAi, deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_largest_max_tokens_is_charged_without_overflow() {
+        let body = format!(r#"{{"model":"m","messages":[{{"content":"12345"}}],"max_tokens":{}}}"#, u64::MAX);
+        assert_eq!(parse(Api::OpenAi, body.as_bytes()).unwrap().charge(1), u64::MAX);
+    }
+}

@@ -1,0 +1,122 @@
+//! The body of an answer, which may pause, or break.
+
+use std::fmt;
+use std::io;
+use std::iter::Peekable;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+
+use crate::in_flight::InFlight;
+
+type Steps = Box<dyn Iterator<Item = Step> + Send + Sync>;
+
+/// One step in sending a body.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Data(Bytes),
+    Pause(Duration),
+    /// The connection breaks here.
+    Cut,
+}
+
+/// The body of a mock's answer.
+///
+/// A body that was to be truncated fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). Dropping one before its end
+/// counts as a client that went away.
+pub struct Body {
+    steps: Peekable<Steps>,
+    /// Bytes left, where it is known to end well.
+    left: Option<u64>,
+    pause: Option<Pin<Box<Sleep>>>,
+    cutting: bool,
+    in_flight: Option<InFlight>,
+}
+
+impl Body {
+    /// A body known as a whole.
+    pub(crate) fn whole(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
+        let left = u64::try_from(bytes.len()).ok();
+        let steps: Steps = Box::new(std::iter::once(Step::Data(bytes)));
+        Self { left, ..Self::steps(steps, in_flight) }
+    }
+
+    /// A body that breaks after these bytes.
+    pub(crate) fn cut(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
+        Self::steps(Box::new([Step::Data(bytes), Step::Cut].into_iter()), in_flight)
+    }
+
+    /// A body in steps.
+    pub(crate) fn steps(steps: Steps, in_flight: Option<InFlight>) -> Self {
+        Self { steps: steps.peekable(), left: None, pause: None, cutting: false, in_flight }
+    }
+
+    fn send(&mut self, data: Bytes) -> Frame<Bytes> {
+        if let Some(left) = &mut self.left {
+            *left = 0;
+        }
+        // Whoever knows the length stops reading here, so this is the end.
+        if self.steps.peek().is_none() {
+            self.finish();
+        }
+        Frame::data(data)
+    }
+
+    fn finish(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.finish();
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+            }
+            if this.cutting {
+                this.cutting = false;
+                let why = "the connection was cut in mid-body";
+                return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why))));
+            }
+            match this.steps.next() {
+                Some(Step::Data(data)) => return Poll::Ready(Some(Ok(this.send(data)))),
+                Some(Step::Pause(pause)) => this.pause = Some(Box::pin(tokio::time::sleep(pause))),
+                Some(Step::Cut) => {
+                    // A server flushes when its body is pending, and must do so before the connection goes.
+                    this.cutting = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => {
+                    this.finish();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("left", &self.left).finish_non_exhaustive()
+    }
+}

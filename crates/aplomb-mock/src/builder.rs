@@ -1,0 +1,161 @@
+//! How a mock is made.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::config::{Config, Secret};
+use crate::outage::Window;
+use crate::{Hints, Latency, Mock, Outage, Plan, Server};
+
+/// Sets up a [`Mock`], then makes it in process ([`build`](Self::build)) or serves it ([`start`](Self::start)).
+///
+/// Without any setting it answers every valid request at once, has no limits and deals no faults.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it is built or started"]
+pub struct Builder {
+    config: Config,
+}
+
+impl Builder {
+    /// Limits requests per minute, refilled continuously. Default: unlimited; 0 counts as 1.
+    pub fn requests_per_minute(mut self, requests: u64) -> Self {
+        self.config.requests.limit = Some(requests);
+        self
+    }
+
+    /// Sets how many requests may come at once. Default and most: a minute's worth.
+    pub fn request_burst(mut self, requests: u64) -> Self {
+        self.config.requests.burst = Some(requests);
+        self
+    }
+
+    /// Limits tokens per minute, refilled continuously. Default: unlimited; 0 counts as 1.
+    ///
+    /// A request is charged on admission, and nothing is given back: its input (a quarter of the characters of all its
+    /// messages, rounded up) and its `max_tokens`, or [`answer_words`](Self::answer_words) where it names none.
+    /// The delay told is `(used + requested − limit) × window / limit`, and at that instant it is admitted.
+    pub fn tokens_per_minute(mut self, tokens: u64) -> Self {
+        self.config.tokens.limit = Some(tokens);
+        self
+    }
+
+    /// Sets how many tokens may come at once. Default and most: a minute's worth. A request of more is "too large":
+    /// refused with a 429 that tells no delay.
+    pub fn token_burst(mut self, tokens: u64) -> Self {
+        self.config.tokens.burst = Some(tokens);
+        self
+    }
+
+    /// Sets whether a refused request draws on the requests per minute too, as OpenAI says its do. Default: no.
+    pub fn refused_calls_count(mut self, count: bool) -> Self {
+        self.config.refused_calls_count = count;
+        self
+    }
+
+    /// Sets how much clients are told about limits and delays. Default: [`Hints::All`].
+    pub fn hints(mut self, hints: Hints) -> Self {
+        self.config.hints = hints;
+        self
+    }
+
+    /// Sets the plan of faults. Default: none.
+    pub fn plan(mut self, plan: Plan) -> Self {
+        self.config.plan = plan;
+        self
+    }
+
+    /// Sets the time to the first byte of an answer. Default: none.
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.config.latency = latency;
+        self
+    }
+
+    /// Sets the pause between the words of a stream. Default: none.
+    pub fn token_gap(mut self, gap: Duration) -> Self {
+        self.config.token_gap = gap;
+        self
+    }
+
+    /// Sets the words of an answer that no `max_tokens` cuts shorter. Default 32, least 1.
+    pub fn answer_words(mut self, words: usize) -> Self {
+        self.config.answer_words = words.max(1);
+        self
+    }
+
+    /// Adds an outage from and to these times since the start, or since the last reset. Default: none.
+    pub fn outage(mut self, when: Range<Duration>, how: Outage) -> Self {
+        self.config.outages.push(Window { when, how });
+        self
+    }
+
+    /// Runs out of money after this many accepted requests. Default: never.
+    ///
+    /// From then on every request is refused: OpenAI's 429 `insufficient_quota`, Anthropic's 429 with the error code
+    /// `enforced_spend_limit_reached`; neither tells a delay.
+    pub fn insufficient_quota_after(mut self, requests: u64) -> Self {
+        self.config.insufficient_quota_after = Some(requests);
+        self
+    }
+
+    /// Sets how many requests are served at full speed. Default: any number; 0 counts as 1.
+    ///
+    /// With `n` above this waiting for the head of their answer, each is served at `(capacity / n)²` of full speed: the more
+    /// are sent, the fewer are done. A client that goes away leaves the others more.
+    pub fn capacity(mut self, requests: u32) -> Self {
+        self.config.capacity = Some(requests);
+        self
+    }
+
+    /// Refuses requests while this many are in flight, hanging ones and unfinished streams included, as overloaded:
+    /// OpenAI's 503 `server_is_overloaded`, Anthropic's 529. Default: never.
+    pub fn max_in_flight(mut self, requests: u64) -> Self {
+        self.config.max_in_flight = Some(requests);
+        self
+    }
+
+    /// Demands this key, as `Authorization: Bearer …` from clients of OpenAI and as `x-api-key` from those of Anthropic.
+    /// Default: any key, or none.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.config.api_key = Some(Secret(key.into()));
+        self
+    }
+
+    /// Sets the largest body taken, in bytes; a larger one is a 413. Default 4 MiB.
+    pub fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_body_bytes = bytes;
+        self
+    }
+
+    /// Sets how many different prompts are tracked, at some 100 bytes each. Default 100,000.
+    ///
+    /// Those seen beyond are counted in the totals only; their faults go by the number of the request, not of the attempt.
+    pub fn tracked_prompts(mut self, prompts: usize) -> Self {
+        self.config.tracked_prompts = prompts;
+        self
+    }
+
+    /// Makes the mock, to be called in process. Its time starts now.
+    pub fn build(self) -> Mock {
+        Mock::new(self.config)
+    }
+
+    /// Serves the mock on a free port of the loopback interface, until the [`Server`] is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no free port.
+    pub async fn start(self) -> io::Result<Server> {
+        self.bind((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Serves the mock on this address, until the [`Server`] is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the address cannot be bound.
+    pub async fn bind(self, address: SocketAddr) -> io::Result<Server> {
+        Server::bind(self.build(), address).await
+    }
+}

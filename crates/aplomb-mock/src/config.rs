@@ -1,0 +1,65 @@
+//! Everything a mock is told beforehand.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::outage::Window;
+use crate::{Hints, Latency, Plan};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) requests: PerMinute,
+    pub(crate) tokens: PerMinute,
+    pub(crate) refused_calls_count: bool,
+    pub(crate) hints: Hints,
+    pub(crate) plan: Plan,
+    pub(crate) latency: Latency,
+    pub(crate) token_gap: Duration,
+    pub(crate) answer_words: usize,
+    pub(crate) outages: Vec<Window>,
+    pub(crate) insufficient_quota_after: Option<u64>,
+    pub(crate) capacity: Option<u32>,
+    pub(crate) max_in_flight: Option<u64>,
+    pub(crate) api_key: Option<Secret>,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) tracked_prompts: usize,
+}
+
+/// A limit per minute and how much of it may come at once; without a limit, a burst means nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PerMinute {
+    pub(crate) limit: Option<u64>,
+    pub(crate) burst: Option<u64>,
+}
+
+/// A key that is not printed.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            requests: PerMinute::default(),
+            tokens: PerMinute::default(),
+            refused_calls_count: false,
+            hints: Hints::default(),
+            plan: Plan::default(),
+            latency: Latency::default(),
+            token_gap: Duration::ZERO,
+            answer_words: 32,
+            outages: Vec::new(),
+            insufficient_quota_after: None,
+            capacity: None,
+            max_in_flight: None,
+            api_key: None,
+            max_body_bytes: 4 << 20,
+            tracked_prompts: 100_000,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What can go wrong with one request.
+
+use std::time::Duration;
+
+/// A fault dealt to one accepted request.
+///
+/// Faults of streams (`Unfinished`, `StreamError`, `LateStreamError`) dealt to a request that asked for no stream become
+/// the nearest thing it can suffer, as said at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Answers 500 in the provider's shape.
+    InternalError,
+    /// Answers 502 with a page of HTML, as the proxy before a provider does.
+    BadGateway,
+    /// Answers 503 without a `retry-after`.
+    Unavailable,
+    /// Answers 503 with a `retry-after` of this long, rounded up to whole seconds.
+    UnavailableFor(Duration),
+    /// Answers 529, Anthropic's word for overloaded, whichever API was asked.
+    Overloaded,
+    /// Resets the connection before any byte of an answer; in process, fails with
+    /// [`ConnectionReset`](std::io::ErrorKind::ConnectionReset).
+    Reset,
+    /// Never answers; ends when the client goes away.
+    Hang,
+    /// Answers well, but this much later than the latency drawn.
+    SlowHead(Duration),
+    /// Cuts the connection in mid-body: with fewer bytes than `content-length` said, or in the middle of a stream's event.
+    /// In process the body fails with [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof).
+    Truncate,
+    /// Ends a stream cleanly as far as HTTP goes, half-way and without its end marker. Without a stream: `Truncate`.
+    Unfinished,
+    /// Answers 200 and sends an error as the first event of the stream. Without a stream: `InternalError`.
+    StreamError,
+    /// Answers 200 and sends an error after half of the content. Without a stream: `Truncate`.
+    LateStreamError,
+}
+
+impl Fault {
+    /// Returns the name under which [`Stats::faults`](crate::Stats::faults) counts it and the program's `--fault` takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InternalError => "500",
+            Self::BadGateway => "502",
+            Self::Unavailable | Self::UnavailableFor(_) => "503",
+            Self::Overloaded => "529",
+            Self::Reset => "reset",
+            Self::Hang => "hang",
+            Self::SlowHead(_) => "slow-head",
+            Self::Truncate => "truncate",
+            Self::Unfinished => "unfinished",
+            Self::StreamError => "stream-error",
+            Self::LateStreamError => "late-stream-error",
+        }
+    }
+
+    /// Returns true where the client still gets the whole right answer.
+    pub const fn spares_the_answer(self) -> bool {
+        matches!(self, Self::SlowHead(_))
+    }
+
+    /// What becomes of a stream's fault where no stream was asked for.
+    pub(crate) const fn without_stream(self) -> Self {
+        match self {
+            Self::StreamError => Self::InternalError,
+            Self::Unfinished | Self::LateStreamError => Self::Truncate,
+            other => other,
+        }
+    }
+}

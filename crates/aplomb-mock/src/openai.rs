@@ -1,0 +1,214 @@
+//! OpenAI's words: chat completions.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::api::{Events, Headers, Origin, Problem, Reply};
+use crate::ask::Ask;
+use crate::bucket::Level;
+use crate::clock::{ceil_millis, ceil_seconds, go_duration, unix_seconds};
+use crate::hints::Hints;
+use crate::limit::{Dimension, Levels, Refusal};
+
+const SERVER_ERROR: &str = "The server had an error while processing your request";
+const OVERLOADED: &str = "The server is currently overloaded with other requests. Sorry about that! You can retry your \
+                          request, or contact us through our help center if the error persists.";
+const NO_QUOTA: &str = "You exceeded your current quota, please check your plan and billing details. For more information on \
+                        this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.";
+
+pub(crate) fn problem(problem: &Problem, hints: Hints) -> Reply {
+    let mut headers = Headers::default();
+    headers.add("content-type", "application/json");
+    let invalid = "invalid_request_error";
+    let (status, message, kind, param, code) = match problem {
+        Problem::Invalid(why, param) => (400, why.clone(), invalid, *param, None),
+        Problem::Unauthorized => {
+            let message = "Incorrect API key provided. You can find your API key at \
+                           https://platform.openai.com/account/api-keys.";
+            (401, message.to_owned(), invalid, None, Some("invalid_api_key"))
+        }
+        Problem::NoSuchPath(method, path) => {
+            (404, format!("Invalid URL ({method} {path})"), invalid, None, None)
+        }
+        Problem::WrongMethod(method, path) => {
+            let message = format!("Not allowed to {method} on {path}.");
+            (405, message, invalid, None, Some("method_not_supported"))
+        }
+        Problem::TooLarge => (413, "Request body is too large.".to_owned(), invalid, None, None),
+        Problem::QuotaExhausted => {
+            (429, NO_QUOTA.to_owned(), "insufficient_quota", None, Some("insufficient_quota"))
+        }
+        Problem::Throttled(refusal, model) => {
+            hint(refusal, hints, &mut headers);
+            let (kind, code) = (dimension(refusal.dimension).0, Some("rate_limit_exceeded"));
+            (429, throttled(refusal, model, hints), kind, None, code)
+        }
+        Problem::InternalError => (500, SERVER_ERROR.to_owned(), "server_error", None, None),
+        Problem::BadGateway => return bad_gateway(),
+        Problem::Unavailable(_) | Problem::Full => {
+            if let Problem::Unavailable(Some(delay)) = problem {
+                headers.add("retry-after", ceil_seconds(*delay));
+            }
+            let code = Some("server_is_overloaded");
+            (503, OVERLOADED.to_owned(), "service_unavailable_error", None, code)
+        }
+        Problem::Overloaded => (529, OVERLOADED.to_owned(), "server_error", None, None),
+    };
+    let body = json!({"error": {"message": message, "type": kind, "param": param, "code": code}});
+    Reply {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        headers,
+        body: Bytes::from(body.to_string()),
+    }
+}
+
+/// A proxy's page, in nobody's shape.
+pub(crate) fn bad_gateway() -> Reply {
+    let mut headers = Headers::default();
+    headers.add("content-type", "text/html");
+    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n\
+                <hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n";
+    Reply {
+        status: StatusCode::BAD_GATEWAY,
+        headers,
+        body: Bytes::from_static(page.as_bytes()),
+    }
+}
+
+fn hint(refusal: &Refusal, hints: Hints, headers: &mut Headers) {
+    let Some(delay) = refusal.delay.filter(|_| hints.retry_after()) else {
+        return;
+    };
+    headers.add("retry-after", ceil_seconds(delay));
+    if hints == Hints::All {
+        headers.add("retry-after-ms", ceil_millis(delay));
+    }
+}
+
+fn throttled(refusal: &Refusal, model: &str, hints: Hints) -> String {
+    let Refusal { limit, used, requested, .. } = refusal;
+    let (name, short) = dimension(refusal.dimension);
+    let on = format!("for {model} in organization org-mock on {name} per min ({short})");
+    let visit = "Visit https://platform.openai.com/account/rate-limits to learn more.";
+    match refusal.delay {
+        None => format!(
+            "Request too large {on}: Limit {limit}, Requested {requested}. The input or output tokens must be reduced in \
+             order to run successfully. {visit}"
+        ),
+        Some(delay) => {
+            let reached =
+                format!("Rate limit reached {on}: Limit {limit}, Used {used}, Requested {requested}.");
+            if hints.text() {
+                format!("{reached} Please try again in {}. {visit}", go_duration(delay))
+            } else {
+                format!("{reached} {visit}")
+            }
+        }
+    }
+}
+
+fn dimension(dimension: Dimension) -> (&'static str, &'static str) {
+    match dimension {
+        Dimension::Requests => ("requests", "RPM"),
+        Dimension::Tokens => ("tokens", "TPM"),
+    }
+}
+
+pub(crate) fn levels(levels: &Levels, headers: &mut Headers) {
+    let mut add = |name: &str, level: Option<Level>| {
+        if let Some(level) = level {
+            headers.add(format!("x-ratelimit-limit-{name}"), level.limit);
+            headers.add(format!("x-ratelimit-remaining-{name}"), level.remaining);
+            headers.add(format!("x-ratelimit-reset-{name}"), go_duration(level.full_in));
+        }
+    };
+    add("requests", levels.requests);
+    add("tokens", levels.tokens);
+}
+
+pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
+    let body = json!({
+        "id": id(origin),
+        "object": "chat.completion",
+        "created": created(origin.date),
+        "model": ask.model,
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": answer.words.join(" "), "refusal": null},
+            "logprobs": null,
+            "finish_reason": finish_reason(answer),
+        }],
+        "usage": usage(ask, answer),
+    });
+    Bytes::from(body.to_string())
+}
+
+pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
+    let role = json!({"role": "assistant", "content": ""});
+    let mut closing = vec![chunk(ask, origin, &json!({}), Some(finish_reason(answer)))];
+    if ask.include_usage {
+        let mut last = skeleton(ask, origin);
+        last["choices"] = json!([]);
+        last["usage"] = usage(ask, answer);
+        closing.push(event(&last.to_string()));
+    }
+    closing.push(event("[DONE]"));
+    let error =
+        json!({"error": {"message": SERVER_ERROR, "type": "server_error", "param": null, "code": null}});
+    Events {
+        opening: vec![chunk(ask, origin, &role, None)],
+        delta: |ask, origin, text| chunk(ask, origin, &json!({"content": text}), None),
+        closing,
+        error: event(&error.to_string()),
+    }
+}
+
+fn chunk(ask: &Ask, origin: &Origin, delta: &Value, finish_reason: Option<&str>) -> Bytes {
+    let mut chunk = skeleton(ask, origin);
+    chunk["choices"] =
+        json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+    if ask.include_usage {
+        chunk["usage"] = Value::Null;
+    }
+    event(&chunk.to_string())
+}
+
+fn skeleton(ask: &Ask, origin: &Origin) -> Value {
+    json!({
+        "id": id(origin),
+        "object": "chat.completion.chunk",
+        "created": created(origin.date),
+        "model": ask.model,
+    })
+}
+
+fn event(data: &str) -> Bytes {
+    Bytes::from(format!("data: {data}\n\n"))
+}
+
+fn usage(ask: &Ask, answer: &Answer) -> Value {
+    let input = ask.input_tokens;
+    json!({
+        "prompt_tokens": input,
+        "completion_tokens": answer.words.len(),
+        "total_tokens": input + answer.words.len() as u64,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    })
+}
+
+fn finish_reason(answer: &Answer) -> &'static str {
+    if answer.cut { "length" } else { "stop" }
+}
+
+fn id(origin: &Origin) -> String {
+    format!("chatcmpl-mock{:016x}", origin.id)
+}
+
+fn created(date: SystemTime) -> u64 {
+    unix_seconds(date)
+}

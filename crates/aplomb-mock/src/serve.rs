@@ -1,0 +1,207 @@
+//! One request, from its head to its answer.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::Instant;
+
+use crate::answer::Answer;
+use crate::api::{Api, Headers, Origin, Problem, told};
+use crate::ask::{self, Ask};
+use crate::in_flight::InFlight;
+use crate::ledger::Verdict;
+use crate::limit::Levels;
+use crate::mock::Shared;
+use crate::stream::{self, first_half};
+use crate::{Body, Fault, Outage, draw};
+
+const PATHS: [&str; 2] = ["/v1/chat/completions", "/v1/messages"];
+
+pub(crate) async fn respond<B>(shared: Arc<Shared>, request: Request<B>) -> io::Result<Response<Body>>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/stats") => return Ok(stats(&shared)),
+        (&Method::POST, "/reset") => {
+            shared.ledger().reset(&shared.config);
+            return Ok(stats(&shared));
+        }
+        _ => {}
+    }
+    shared.ledger().count_seen();
+    let api = Api::of(head.uri.path(), &head.headers);
+    let call = Call { shared, api };
+    let response = match call.read(&head, body).await? {
+        Ok(ask) => call.decide(ask).await?,
+        Err(problem) => call.refuse(&problem, &Levels::default()),
+    };
+    call.shared.ledger().count_status(response.status().as_u16());
+    Ok(response)
+}
+
+fn stats(shared: &Shared) -> Response<Body> {
+    let json = serde_json::to_vec_pretty(&shared.ledger().stats()).unwrap_or_default();
+    let mut headers = Headers::default();
+    headers.add("content-type", "application/json");
+    headers.response(StatusCode::OK, Body::whole(json.into(), None))
+}
+
+/// One request to one of the APIs.
+struct Call {
+    shared: Arc<Shared>,
+    api: Api,
+}
+
+impl Call {
+    /// Checks the head, then reads the body. The outer error is a client that went away.
+    async fn read<B>(&self, head: &Parts, body: B) -> io::Result<Result<Ask, Problem>>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if let Err(problem) = self.check(head) {
+            return Ok(Err(problem));
+        }
+        let most = self.shared.config.max_body_bytes;
+        if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
+            return Ok(Err(Problem::TooLarge));
+        }
+        match Limited::new(body, most).collect().await {
+            Ok(body) => Ok(ask::parse(self.api, &body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Ok(Err(Problem::TooLarge)),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    fn check(&self, head: &Parts) -> Result<(), Problem> {
+        let (method, path) = (&head.method, head.uri.path());
+        if !PATHS.contains(&path) {
+            return Err(Problem::NoSuchPath(method.clone(), path.to_owned()));
+        }
+        if method != Method::POST {
+            return Err(Problem::WrongMethod(method.clone(), path.to_owned()));
+        }
+        match &self.shared.config.api_key {
+            Some(key) if self.api.key_in(&head.headers) != Some(&key.0) => Err(Problem::Unauthorized),
+            _ => Ok(()),
+        }
+    }
+
+    async fn decide(&self, ask: Ask) -> io::Result<Response<Body>> {
+        let key = draw::key(&ask.prompt);
+        let (verdict, levels) = self.shared.ledger().arrive(&self.shared.config, key, &ask);
+        match verdict {
+            Verdict::Refused(problem) => {
+                self.tell(key, &problem);
+                Ok(self.refuse(&problem, &levels))
+            }
+            Verdict::Out(Outage::Unavailable) => Ok(self.refuse(&Problem::Unavailable(None), &levels)),
+            Verdict::Out(Outage::Reset) => Err(reset()),
+            Verdict::Out(Outage::Hang) => std::future::pending().await,
+            Verdict::Accepted { attempt, fault } => {
+                let in_flight = InFlight::new(&self.shared, key, fault);
+                self.wait(key, attempt).await;
+                let fault = if ask.stream {
+                    fault
+                } else {
+                    fault.map(Fault::without_stream)
+                };
+                self.suffer(key, ask, &levels, fault, in_flight).await
+            }
+        }
+    }
+
+    /// The time an answer takes.
+    async fn wait(&self, key: u64, attempt: u32) {
+        let config = &self.shared.config;
+        let latency = config.latency.draw_for(config.plan.seed(), key, attempt);
+        match &self.shared.line {
+            Some(line) => line.work(latency).await,
+            None if latency.is_zero() => {}
+            None => tokio::time::sleep(latency).await,
+        }
+    }
+
+    async fn suffer(
+        &self,
+        key: u64,
+        ask: Ask,
+        levels: &Levels,
+        fault: Option<Fault>,
+        in_flight: InFlight,
+    ) -> io::Result<Response<Body>> {
+        let problem = match fault {
+            Some(Fault::InternalError) => Problem::InternalError,
+            Some(Fault::BadGateway) => Problem::BadGateway,
+            Some(Fault::Unavailable) => Problem::Unavailable(None),
+            Some(Fault::UnavailableFor(delay)) => Problem::Unavailable(Some(delay)),
+            Some(Fault::Overloaded) => Problem::Overloaded,
+            Some(Fault::Reset) => return Err(reset()),
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::SlowHead(delay)) => {
+                tokio::time::sleep(delay).await;
+                return Ok(self.answer(ask, levels, None, in_flight));
+            }
+            _ => return Ok(self.answer(ask, levels, fault, in_flight)),
+        };
+        self.tell(key, &problem);
+        Ok(self.refuse(&problem, levels))
+    }
+
+    fn answer(&self, ask: Ask, levels: &Levels, fault: Option<Fault>, in_flight: InFlight) -> Response<Body> {
+        let config = &self.shared.config;
+        let origin = self.shared.origin();
+        let answer = Answer::new(&ask.prompt, ask.words(config.answer_words), config.answer_words);
+        let mut headers = self.headers(levels, &origin);
+        if ask.stream {
+            headers.add("content-type", "text/event-stream; charset=utf-8");
+            headers.add("cache-control", "no-cache");
+            let steps = stream::steps((self.api, origin), ask, answer, config.token_gap, fault);
+            return headers.response(StatusCode::OK, Body::steps(steps, Some(in_flight)));
+        }
+        headers.add("content-type", "application/json");
+        let whole = self.api.whole(&ask, &answer, &origin);
+        if fault != Some(Fault::Truncate) {
+            return headers.response(StatusCode::OK, Body::whole(whole, Some(in_flight)));
+        }
+        headers.add("content-length", whole.len());
+        headers.response(StatusCode::OK, Body::cut(first_half(&whole), Some(in_flight)))
+    }
+
+    fn refuse(&self, problem: &Problem, levels: &Levels) -> Response<Body> {
+        let origin = self.shared.origin();
+        let reply = self.api.problem(problem, self.shared.config.hints, &origin);
+        let mut headers = self.headers(levels, &origin);
+        headers.extend(reply.headers);
+        headers.response(reply.status, Body::whole(reply.body, None))
+    }
+
+    /// What every answer has.
+    fn headers(&self, levels: &Levels, origin: &Origin) -> Headers {
+        let mut headers = Headers::default();
+        headers.add("date", httpdate::fmt_http_date(origin.date));
+        self.api.request_id(origin, &mut headers);
+        if self.shared.config.hints.levels() {
+            self.api.levels(levels, origin.date, &mut headers);
+        }
+        headers
+    }
+
+    fn tell(&self, key: u64, problem: &Problem) {
+        let told = told(self.api, problem, self.shared.config.hints);
+        if let Some(not_before) = told.and_then(|delay| Instant::now().checked_add(delay)) {
+            self.shared.ledger().tell(key, not_before);
+        }
+    }
+}
+
+fn reset() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by the mock")
+}

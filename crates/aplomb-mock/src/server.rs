@@ -1,0 +1,111 @@
+//! The mock on a socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tower_service::Service;
+
+use crate::{Mock, PromptStats, Stats};
+
+/// A mock that is served over HTTP/1.1, until dropped. Dropping it closes all its connections.
+#[derive(Debug)]
+pub struct Server {
+    mock: Mock,
+    address: SocketAddr,
+    accepting: AbortHandle,
+}
+
+impl Server {
+    pub(crate) async fn bind(mock: Mock, address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let accepting = tokio::spawn(accept(listener, mock.clone())).abort_handle();
+        Ok(Self { mock, address, accepting })
+    }
+
+    /// Returns the address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns `http://127.0.0.1:PORT`, which is the base URL for clients of Anthropic.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns `http://127.0.0.1:PORT/v1`, which is the base URL for clients of OpenAI.
+    pub fn openai_base_url(&self) -> String {
+        format!("{}/v1", self.base_url())
+    }
+
+    /// Returns the mock that is served.
+    pub fn mock(&self) -> &Mock {
+        &self.mock
+    }
+
+    /// Returns what it has seen so far.
+    pub fn stats(&self) -> Stats {
+        self.mock.stats()
+    }
+
+    /// Returns what it has seen of one prompt so far: zeros for one it does not know.
+    pub fn prompt(&self, prompt: &str) -> PromptStats {
+        self.mock.prompt(prompt)
+    }
+
+    /// Forgets what it has seen, fills the limits and starts time anew; what is in flight stays so.
+    pub fn reset(&self) {
+        self.mock.reset();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Accepts connections for ever. Dropped, it drops them all.
+async fn accept(listener: TcpListener, mock: Mock) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    mock.count_connection();
+                    connections.spawn(serve(stream, mock.clone()));
+                }
+                // Out of file descriptors, most likely: some will be free soon.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, mock: Mock) {
+    // Only a matter of speed.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| mock.clone().call(request));
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let Err(error) = (&mut connection).await else {
+        return;
+    };
+    if is_reset(&error) {
+        // Closing a socket that does not linger sends RST instead of FIN.
+        let stream = connection.into_parts().io.into_inner();
+        let _ = stream.set_zero_linger();
+    }
+}
+
+/// Whether the mock itself failed the call with a reset.
+fn is_reset(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    error.is_user() && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionReset)
+}

@@ -1,0 +1,12 @@
+//! The mock from outside: in process in paused time, and over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+#![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
+
+mod abuse;
+mod collapse;
+mod errors;
+mod faults;
+mod limits;
+mod shapes;
+mod sockets;
+mod support;
