@@ -1,0 +1,127 @@
+//! What a dialect has to answer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aplomb_core::Usage;
+
+use crate::estimate::Estimate;
+use crate::whole;
+use crate::{Generic, Head, Judgement, StreamEnd, StreamReader};
+
+/// The dialect an AI provider speaks: how it says that a request failed and why, when to come back,
+/// what an answer consumed and where it ends.
+///
+/// Every method is a pure function of bytes and headers; none waits, and none panics, whatever the
+/// bytes are. The trait is object-safe. Each method but the name has a default that asks
+/// [`Generic`], so a dialect of one's own says only what differs.
+///
+/// # Examples
+///
+/// A server that answers 418 when its queue is full:
+///
+/// ```
+/// use aplomb_core::{Outcome, Scope, WallClock};
+/// use aplomb_provider::{Generic, Head, Judgement, Provider, Reason};
+/// use http::{HeaderMap, StatusCode};
+///
+/// #[derive(Debug)]
+/// struct Teapot;
+///
+/// impl Provider for Teapot {
+///     fn name(&self) -> &'static str {
+///         "teapot"
+///     }
+///
+///     fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+///         if head.status() == StatusCode::IM_A_TEAPOT {
+///             Judgement::new(Outcome::throttled().with_scope(Scope::Server), Reason::Overloaded)
+///         } else {
+///             Generic.judge(head, body)
+///         }
+///     }
+/// }
+///
+/// let (headers, clock) = (HeaderMap::new(), WallClock::system());
+/// let head = Head::new(StatusCode::IM_A_TEAPOT, &headers, &clock);
+/// assert!(Teapot.judge(&head, b"").outcome().is_retryable());
+/// ```
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// The provider's name, as a label.
+    fn name(&self) -> &'static str;
+
+    /// Judges a response whose body is there, as far as it was read: an error, or an answer.
+    ///
+    /// A JSON answer that is an error although its status says otherwise is judged as that error.
+    /// Whether an answer is whole is for [`whole`](Self::whole) to say.
+    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+        Generic.judge(head, body)
+    }
+
+    /// Reads what a whole answer consumed, from JSON or from an event stream.
+    fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
+        Generic.usage(head, body)
+    }
+
+    /// Begins to read an answer that streams by as server-sent events.
+    ///
+    /// A body of another media type is believed: its reader tells of content once, and that it is
+    /// complete at its end. One without a media type is taken for an event stream.
+    fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
+        Generic.stream(head)
+    }
+
+    /// Says how a buffered response ended: an event stream by its end marker, JSON by being whole,
+    /// anything else is believed.
+    fn whole(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
+        whole::end(self, head, body)
+    }
+
+    /// The text of a whole answer, joined: that of its first choice, where there are several.
+    /// `None` where it has no text.
+    fn text(&self, head: &Head<'_>, body: &[u8]) -> Option<String> {
+        whole::text(self, head, body)
+    }
+
+    /// Estimates what a request with this body will consume.
+    fn estimate(&self, body: &[u8]) -> Estimate {
+        Estimate::of(body)
+    }
+}
+
+/// What holds a provider speaks as it does.
+macro_rules! forward {
+    ($($holder:ty),+) => {$(
+        impl<P: Provider + ?Sized> Provider for $holder {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+
+            fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+                (**self).judge(head, body)
+            }
+
+            fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
+                (**self).usage(head, body)
+            }
+
+            fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
+                (**self).stream(head)
+            }
+
+            fn whole(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
+                (**self).whole(head, body)
+            }
+
+            fn text(&self, head: &Head<'_>, body: &[u8]) -> Option<String> {
+                (**self).text(head, body)
+            }
+
+            fn estimate(&self, body: &[u8]) -> Estimate {
+                (**self).estimate(body)
+            }
+        }
+    )+};
+}
+
+forward!(&P, Box<P>, Arc<P>);

@@ -1,0 +1,207 @@
+//! Server-sent events, taken apart as they come in: split at any byte, in bounded memory.
+
+use std::{fmt, mem};
+
+use memchr::{memchr, memchr2};
+
+/// The longest line, and the most data of one event, that is kept. What is longer is told as an
+/// event without its data.
+pub(crate) const MAX_LINE: usize = 1024 * 1024;
+
+/// What is not given back between two lines.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// A part of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Item<'a> {
+    /// A line beginning with a colon, which keeps the connection alive.
+    Comment,
+    /// An event.
+    Event {
+        /// Its name, or nothing.
+        name: &'a str,
+        /// Its data, unless it was too long.
+        data: Option<&'a [u8]>,
+    },
+}
+
+/// Reads an event stream, <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+#[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another part of the stream"
+)]
+pub(crate) struct Sse {
+    /// The line begun in an earlier chunk: at most `MAX_LINE` of it.
+    line: Vec<u8>,
+    line_is_long: bool,
+    is_past_first_line: bool,
+    /// The last chunk ended a line with a carriage return; a line feed may belong to it.
+    skip_line_feed: bool,
+    name: String,
+    data: Vec<u8>,
+    has_data: bool,
+    data_is_long: bool,
+}
+
+impl Sse {
+    /// Takes the next bytes and tells what they complete.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], tell: &mut dyn FnMut(Item<'_>)) {
+        while let Some(&byte) = bytes.first() {
+            if mem::take(&mut self.skip_line_feed) && byte == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let Some(end) = memchr2(b'\n', b'\r', bytes) else {
+                self.keep(bytes);
+                return;
+            };
+            self.skip_line_feed = bytes[end] == b'\r';
+            if self.line.is_empty() && end <= MAX_LINE {
+                self.line(&bytes[..end], false, tell);
+            } else {
+                self.keep(&bytes[..end]);
+                self.kept_line(tell);
+            }
+            bytes = &bytes[end + 1..];
+        }
+    }
+
+    /// Tells what is left: servers leave out the last blank line, and the last line end.
+    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
+        if !self.line.is_empty() {
+            self.kept_line(tell);
+        }
+        self.dispatch(tell);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = MAX_LINE - self.line.len();
+        self.line_is_long |= bytes.len() > room;
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn kept_line(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
+        let mut line = mem::take(&mut self.line);
+        let is_long = mem::take(&mut self.line_is_long);
+        self.line(&line, is_long, tell);
+        line.clear();
+        line.shrink_to(KEPT_CAPACITY);
+        self.line = line;
+    }
+
+    fn line(&mut self, mut line: &[u8], is_long: bool, tell: &mut dyn FnMut(Item<'_>)) {
+        if !mem::replace(&mut self.is_past_first_line, true) {
+            line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        }
+        let (field, value) = match memchr(b':', line) {
+            None if line.is_empty() => return self.dispatch(tell),
+            None => (line, &b""[..]),
+            Some(0) => return tell(Item::Comment),
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => self.data(value, is_long),
+            b"event" if !is_long => self.name = String::from_utf8_lossy(value).into_owned(),
+            _ => {}
+        }
+    }
+
+    fn data(&mut self, value: &[u8], is_long: bool) {
+        let joint = usize::from(self.has_data);
+        self.data_is_long |= is_long || self.data.len() + joint + value.len() > MAX_LINE;
+        if self.data_is_long {
+            self.data = Vec::new();
+        } else {
+            self.data.extend_from_slice(&b"\n"[..joint]);
+            self.data.extend_from_slice(value);
+        }
+        self.has_data = true;
+    }
+
+    fn dispatch(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
+        let name = mem::take(&mut self.name);
+        if mem::take(&mut self.has_data) {
+            let is_long = mem::take(&mut self.data_is_long);
+            let data = (!is_long).then_some(self.data.as_slice());
+            tell(Item::Event { name: &name, data });
+            self.data.clear();
+            self.data.shrink_to(KEPT_CAPACITY);
+        }
+    }
+}
+
+/// Without the bytes: they are the answer.
+impl fmt::Debug for Sse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sse").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut tell = |item: Item<'_>| {
+            told.push(match item {
+                Item::Comment => ":".to_owned(),
+                Item::Event { name, data } => {
+                    let data = data.map(String::from_utf8_lossy);
+                    format!("{name}|{}", data.as_deref().unwrap_or("long"))
+                }
+            });
+        };
+        let mut sse = Sse::default();
+        for chunk in chunks {
+            sse.push(chunk, &mut tell);
+            assert!(sse.line.len() <= MAX_LINE && sse.data.len() <= MAX_LINE);
+        }
+        sse.finish(&mut tell);
+        told
+    }
+
+    #[test]
+    fn lines_end_in_three_ways() {
+        for end in ["\n", "\r", "\r\n"] {
+            let text =
+                "\u{FEFF}event: a\ndata: 1\ndata:2\n\n: ping\nid: 7\n\ndata\n\ndata:  x".replace('\n', end);
+            let whole = read([text.as_bytes()]);
+            assert_eq!(whole, ["a|1\n2", ":", "|", "| x"], "{end:?}");
+            assert_eq!(read(text.as_bytes().chunks(1)), whole, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_without_its_data() {
+        let long = "x".repeat(MAX_LINE);
+        let text = format!("event: a\ndata: {long}\n\nevent: {long}\ndata: 1\n\n:{long}\n\ndata: 2\n\n");
+        for size in [text.len(), 1_000, 1] {
+            assert_eq!(read(text.as_bytes().chunks(size)), ["a|long", "|1", ":", "|2"]);
+        }
+        let lines = format!("data: {}\n", &long[..1_000]).repeat(2_000);
+        assert_eq!(read([lines.as_bytes()]), ["|long"]);
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => "(data|event|id|retry|:|\n|\r|\r\n|\n\n| |x|\u{FEFF}|ß|: )".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn where_it_is_split_changes_nothing(bytes in stream(), cuts in prop::collection::vec(0_usize..200, 0..6)) {
+            let mut cuts = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect::<Vec<_>>();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let chunks = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
+            prop_assert_eq!(read(chunks), read([bytes.as_slice()]));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Reading an answer while it streams by.
+
+use std::fmt;
+
+use aplomb_core::Usage;
+
+use crate::shape::Shape;
+use crate::sse::{Item, Sse};
+use crate::{Head, Judgement};
+
+/// Reads an answer while it streams by, and tells what is in it.
+///
+/// It takes bytes split anywhere and buffers no more than the event that is coming in, 1 MiB at
+/// most; what is longer counts as content and is not looked into.
+pub trait StreamReader: fmt::Debug + Send {
+    /// Takes the next bytes and tells the events they complete.
+    ///
+    /// Nothing is told after [`StreamEvent::Done`] or [`StreamEvent::Error`].
+    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent));
+
+    /// Takes note that the body has ended: tells an event that was left without its line end, and
+    /// says how the answer ended.
+    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent)) -> StreamEnd;
+}
+
+/// What an event of a stream says.
+///
+/// `Debug` leaves the text out.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamEvent {
+    /// A piece of the answer: its text, or `None` where it is no text (a tool call, reasoning, a
+    /// piece too long to look into).
+    Content(Option<String>),
+    /// A sign of life.
+    Ping,
+    /// What was consumed so far.
+    Usage(Usage),
+    /// The answer failed.
+    Error(Judgement),
+    /// The answer is whole.
+    Done,
+    /// Anything else: that an answer begins, a role, the end of a part.
+    Other,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamEnd {
+    /// As it should.
+    Complete,
+    /// Before its end.
+    Truncated,
+    /// With an error.
+    Failed(Judgement),
+}
+
+impl StreamEvent {
+    /// Whether this is a piece of the answer: once it has reached the caller, nothing is retried.
+    pub const fn is_content(&self) -> bool {
+        matches!(self, Self::Content(_))
+    }
+}
+
+impl fmt::Debug for StreamEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Content(Some(text)) => write!(f, "Content({} bytes)", text.len()),
+            Self::Content(None) => f.write_str("Content"),
+            Self::Ping => f.write_str("Ping"),
+            Self::Usage(usage) => f.debug_tuple("Usage").field(usage).finish(),
+            Self::Error(judgement) => f.debug_tuple("Error").field(judgement).finish(),
+            Self::Done => f.write_str("Done"),
+            Self::Other => f.write_str("Other"),
+        }
+    }
+}
+
+impl StreamEnd {
+    /// What the attempt came to.
+    pub fn judgement(&self) -> Judgement {
+        match self {
+            Self::Complete => Judgement::answered(),
+            Self::Truncated => Judgement::truncated(),
+            Self::Failed(judgement) => judgement.clone(),
+        }
+    }
+}
+
+/// Begins to read a body: what is no event stream is believed.
+pub(crate) fn begin(head: &Head<'_>, shape: Shape) -> Box<dyn StreamReader> {
+    let is = |media_type: &str| media_type.eq_ignore_ascii_case("text/event-stream");
+    if head.media_type().is_none_or(is) {
+        Box::new(Events::new(shape))
+    } else {
+        Box::new(Unread::default())
+    }
+}
+
+/// A body that is not looked into.
+#[derive(Debug, Default)]
+struct Unread {
+    has_begun: bool,
+}
+
+impl StreamReader for Unread {
+    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent)) {
+        if !bytes.is_empty() && !std::mem::replace(&mut self.has_begun, true) {
+            tell(StreamEvent::Content(None));
+        }
+    }
+
+    fn finish(&mut self, _: &mut dyn FnMut(StreamEvent)) -> StreamEnd {
+        StreamEnd::Complete
+    }
+}
+
+/// Server-sent events of a certain shape.
+#[derive(Debug)]
+struct Events {
+    sse: Sse,
+    shape: Shape,
+    end: Option<StreamEnd>,
+}
+
+impl Events {
+    fn new(shape: Shape) -> Self {
+        Self { sse: Sse::default(), shape, end: None }
+    }
+}
+
+impl StreamReader for Events {
+    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent)) {
+        if self.end.is_none() {
+            let (shape, end) = (&mut self.shape, &mut self.end);
+            self.sse.push(bytes, &mut |item| read(item, shape, end, tell));
+        }
+    }
+
+    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent)) -> StreamEnd {
+        if self.end.is_none() {
+            let (shape, end) = (&mut self.shape, &mut self.end);
+            self.sse.finish(&mut |item| read(item, shape, end, tell));
+        }
+        match &self.end {
+            Some(end) => end.clone(),
+            None if self.shape.may_end_here() => StreamEnd::Complete,
+            None => StreamEnd::Truncated,
+        }
+    }
+}
+
+fn read(item: Item<'_>, shape: &mut Shape, end: &mut Option<StreamEnd>, tell: &mut dyn FnMut(StreamEvent)) {
+    let mut until_the_end = |event: StreamEvent| {
+        if end.is_some() {
+            return;
+        }
+        match &event {
+            StreamEvent::Done => *end = Some(StreamEnd::Complete),
+            StreamEvent::Error(judgement) => *end = Some(StreamEnd::Failed(judgement.clone())),
+            _ => {}
+        }
+        tell(event);
+    };
+    match item {
+        Item::Comment => until_the_end(StreamEvent::Ping),
+        Item::Event { name, data } => shape.event(name, data, &mut until_the_end),
+    }
+}

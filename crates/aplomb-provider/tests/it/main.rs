@@ -1,0 +1,9 @@
+//! What the dialects promise, seen from outside.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod answers;
+mod properties;
+mod rules;
+mod samples;
+mod streams;
+mod support;

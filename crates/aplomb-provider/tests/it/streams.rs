@@ -1,0 +1,225 @@
+//! What streams say, and how they end.
+
+use aplomb_core::{Kind, Usage};
+use aplomb_provider::StreamEvent::{Content, Done, Error, Other, Ping, Usage as Used};
+use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, Reason, StreamEnd, StreamEvent};
+
+use crate::support::{self, Response};
+
+const CHAT: &str = r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}
+
+: keep-alive
+
+data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}
+
+data: {"choices":[{"index":0,"delta":{"content":"lo"}}]}
+
+data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}
+
+data: [DONE]
+
+"#;
+
+const RESPONSES: &str = r#"event: response.created
+data: {"type":"response.created","response":{"status":"in_progress","error":null}}
+
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","delta":"Hello"}
+
+event: response.completed
+data: {"type":"response.completed","response":{"error":null,"usage":{"input_tokens":9,"output_tokens":2}}}
+
+"#;
+
+const MESSAGES: &str = r#"event: message_start
+data: {"type":"message_start","message":{"usage":{"input_tokens":4,"cache_read_input_tokens":5,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: ping
+data: {"type": "ping"}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+
+fn read(provider: &dyn Provider, stream: &str) -> (Vec<StreamEvent>, StreamEnd) {
+    let response = Response::new(200, &[("content-type", "text/event-stream")]);
+    support::read(provider.stream(&response.head()), [stream.as_bytes()])
+}
+
+fn end(provider: &dyn Provider, stream: &str) -> StreamEnd {
+    read(provider, stream).1
+}
+
+fn text(text: &str) -> StreamEvent {
+    Content(Some(text.to_owned()))
+}
+
+#[test]
+fn chat() {
+    let used = Used(Usage::unknown().with_input(9).with_output(2));
+    let expected = vec![Other, Ping, text("Hel"), text("lo"), Other, used, Done];
+    for provider in [&OpenAi as &dyn Provider, &Generic] {
+        assert_eq!(read(provider, CHAT), (expected.clone(), StreamEnd::Complete));
+    }
+}
+
+#[test]
+fn responses() {
+    let used = Used(Usage::unknown().with_input(9).with_output(2));
+    let expected = vec![Other, text("Hello"), used, Done];
+    for provider in [&OpenAi as &dyn Provider, &Generic] {
+        assert_eq!(read(provider, RESPONSES), (expected.clone(), StreamEnd::Complete));
+    }
+}
+
+#[test]
+fn messages() {
+    let used = Usage::unknown().with_input(9).with_cached_input(5);
+    let (start, last) = (Used(used.with_output(1)), Used(used.with_output(2)));
+    let expected = vec![start, Other, Ping, text("Hello"), Other, last, Done];
+    for provider in [&Anthropic as &dyn Provider, &Generic] {
+        assert_eq!(read(provider, MESSAGES), (expected.clone(), StreamEnd::Complete));
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_is_truncated_wherever_it_is_cut() {
+    let known: [(&dyn Provider, &str); 3] = [(&OpenAi, CHAT), (&OpenAi, RESPONSES), (&Anthropic, MESSAGES)];
+    for (provider, stream) in known {
+        // The line that ends it is whole without its line ends.
+        let whole = stream.trim_end().len();
+        for cut in 0..whole {
+            assert_eq!(end(provider, &stream[..cut]), StreamEnd::Truncated, "{}", &stream[..cut]);
+        }
+        for cut in whole..=stream.len() {
+            assert_eq!(end(provider, &stream[..cut]), StreamEnd::Complete);
+        }
+    }
+    assert_eq!(StreamEnd::Truncated.judgement().reason(), Reason::Truncated);
+    assert_eq!(StreamEnd::Truncated.judgement().outcome().kind(), Kind::Transient);
+}
+
+#[test]
+fn nothing_strange_is_held_against_an_unknown_server() {
+    let finished = CHAT.replace("data: [DONE]", "");
+    assert_eq!(end(&Generic, &finished), StreamEnd::Complete);
+    assert_eq!(end(&OpenAi, &finished), StreamEnd::Truncated);
+    let two = CHAT.replace("data: [DONE]", r#"data: {"choices":[{"index":1,"delta":{"content":"Hey"}}]}"#);
+    assert_eq!(end(&Generic, &two), StreamEnd::Truncated, "the second choice is not finished");
+    let strange = "data: {\"candidates\": []}\n\ndata: hello\n\n";
+    assert_eq!(read(&Generic, strange), (vec![Content(None), Content(None)], StreamEnd::Complete));
+    assert_eq!(read(&OpenAi, strange), (vec![Other, Other], StreamEnd::Truncated));
+    for silent in [
+        "",
+        ": ping\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n",
+    ] {
+        assert_eq!(end(&Generic, silent), StreamEnd::Truncated, "{silent}");
+    }
+}
+
+#[test]
+fn errors_end_a_stream() {
+    for (stream, kind) in [
+        (
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
+            Kind::Transient,
+        ),
+        ("data: {\"error\":{\"code\":429,\"message\":\"m\"}}\n\ndata: [DONE]\n\n", Kind::Throttled),
+        ("data: {\"error\":\"rate_limit_exceeded\"}", Kind::Throttled),
+        ("event: error\ndata: it broke\n\n", Kind::Transient),
+        (
+            "data: {\"type\":\"error\",\"code\":\"insufficient_quota\",\"message\":\"m\"}\n\n",
+            Kind::Exhausted,
+        ),
+        (
+            "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"slow_down\"}}}\n\n",
+            Kind::Throttled,
+        ),
+        (
+            "data: {\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}],\"error\":{\"code\":502}}\n\n",
+            Kind::Transient,
+        ),
+    ] {
+        for provider in [&OpenAi as &dyn Provider, &Generic] {
+            let (events, end) = read(provider, stream);
+            let [Error(judgement)] = &events[..] else {
+                panic!("{stream} {events:?}")
+            };
+            assert_eq!(judgement.outcome().kind(), kind, "{stream}");
+            assert_eq!(end, StreamEnd::Failed(judgement.clone()));
+        }
+    }
+}
+
+#[test]
+fn a_hint_in_a_stream_is_counted_from_its_head() {
+    let stream =
+        "event: error\ndata: {\"error\":{\"code\":\"rate_limit_exceeded\",\"resets_at\":1696004803}}\n\n";
+    let (_, end) = read(&OpenAi, stream);
+    assert_eq!(end.judgement().outcome().retry_after().unwrap().as_secs(), 6);
+}
+
+#[test]
+fn what_is_no_text_is_content_all_the_same() {
+    for delta in [
+        r#"{"tool_calls":[{"index":0}]}"#,
+        r#"{"content":null,"reasoning_content":"hm"}"#,
+        r#"{"refusal":"no"}"#,
+    ] {
+        let stream = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n");
+        assert_eq!(read(&OpenAi, &stream).0, [Content(None)], "{delta}");
+    }
+    let other = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    assert_eq!(read(&OpenAi, other).0, [Content(None)]);
+    let thinking = "data: {\"type\":\"content_block_delta\",\"delta\":{\"thinking\":\"hm\"}}\n\n";
+    assert_eq!(read(&Anthropic, thinking).0, [Content(None)]);
+}
+
+#[test]
+fn an_event_too_long_to_look_into_still_has_its_name() {
+    let long = "x".repeat(2 << 20);
+    let completed = format!("event: response.completed\ndata: {long}\n\n");
+    assert_eq!(end(&OpenAi, &completed), StreamEnd::Complete);
+    assert_eq!(read(&OpenAi, &format!("data: {long}\n\n")).0, [Content(None)]);
+    let failed = format!("event: error\ndata: {long}\n\n");
+    assert!(matches!(end(&Anthropic, &failed), StreamEnd::Failed(_)));
+}
+
+#[test]
+fn a_body_that_is_no_event_stream_is_believed() {
+    for media_type in ["application/json", "application/x-ndjson", "audio/mpeg"] {
+        let response = Response::new(200, &[("content-type", media_type)]);
+        for provider in [&OpenAi as &dyn Provider, &Anthropic, &Generic] {
+            let chunks = [&b""[..], b"{\"a\":", b" 1}"];
+            let read = support::read(provider.stream(&response.head()), chunks);
+            assert_eq!(read, (vec![Content(None)], StreamEnd::Complete), "{media_type}");
+        }
+    }
+}
+
+#[test]
+fn debug_leaves_the_text_out() {
+    assert!(!format!("{:?}", text("secret")).contains("secret"));
+    let response = Response::new(200, &[]);
+    let mut reader = OpenAi.stream(&response.head());
+    reader.push(b"data: {\"secret\"", &mut |_| {});
+    assert!(!format!("{reader:?}").contains("secret"));
+    let line = b"data: ".iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    assert!(!format!("{reader:?}").contains(&line));
+}

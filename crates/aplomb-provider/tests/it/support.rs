@@ -1,0 +1,44 @@
+//! What the tests share.
+
+use std::time::{Duration, SystemTime};
+
+use aplomb_core::WallClock;
+use aplomb_provider::{Head, StreamEnd, StreamEvent, StreamReader};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// A response's head that owns what a `Head` borrows.
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) clock: WallClock,
+}
+
+impl Response {
+    pub(crate) fn new(status: u16, headers: &[(&str, &str)]) -> Self {
+        let headers = headers.iter().map(|(name, value)| {
+            (HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap())
+        });
+        Self {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.collect(),
+            clock: WallClock::from_fn(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_696_004_797)),
+        }
+    }
+
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head::new(self.status, &self.headers, &self.clock)
+    }
+}
+
+/// Reads a whole stream from its chunks.
+pub(crate) fn read<'a>(
+    mut reader: Box<dyn StreamReader>,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<StreamEvent>, StreamEnd) {
+    let mut events = Vec::new();
+    for chunk in chunks {
+        reader.push(chunk, &mut |event| events.push(event));
+    }
+    let end = reader.finish(&mut |event| events.push(event));
+    (events, end)
+}
