@@ -1,1 +1,37 @@
-//! A tower layer that stops asking a peer that keeps failing.
+#![doc = include_str!("../README.md")]
+
+mod circuit;
+mod cooldown;
+mod error;
+mod event;
+mod handle;
+mod health;
+mod layer;
+mod on_open;
+mod probes;
+mod service;
+mod sign;
+mod trip;
+mod window;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use circuit::{Circuit, Slip};
+pub use cooldown::Cooldown;
+pub use error::{Open, Why};
+pub use event::{Cause, Snapshot, State, TracingObserver, Transition};
+pub use handle::Handle;
+pub use layer::CircuitBreakerLayer;
+pub use on_open::OnOpen;
+pub use probes::Probes;
+pub use service::{CircuitBreaker, CircuitDoor, ResponseFuture};
+pub use trip::Trip;
+pub use window::{Tally, Window};
+
+/// `now + wait`, or about thirty years from now where that can not be told.
+fn later(now: Instant, wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    now.checked_add(wait).unwrap_or_else(|| now + FAR)
+}

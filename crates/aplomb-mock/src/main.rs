@@ -1,5 +1,4 @@
 //! An AI provider to test against, as a program: `aplomb-mock --help`.
-#![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
 
 mod args;
 mod words;

@@ -1,1 +1,23 @@
-//! Tower middleware that makes calls to AI endpoints dependable: retry, rate limit, circuit breaker, composed.
+#![doc = include_str!("../README.md")]
+
+mod endpoint;
+
+#[doc(inline)]
+pub use aplomb_circuit_breaker as circuit_breaker;
+#[doc(inline)]
+pub use aplomb_core as core;
+#[doc(inline)]
+pub use aplomb_provider as provider;
+#[doc(inline)]
+pub use aplomb_rate_limit as rate_limit;
+#[doc(inline)]
+pub use aplomb_retry as retry;
+
+pub use aplomb_core::{
+    BoxError, CallOptions, Closing, Exchange, Kind, Observe, Outcome, Priority, Refused, Scope, Usage,
+    WallClock, find, find_in,
+};
+pub use endpoint::{
+    BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier,
+    EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect, InspectFuture, ReadBody,
+};

@@ -7,9 +7,14 @@ mod line;
 mod permit;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(aplomb_loom))]
+use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
+use std::time::Duration;
 
+#[cfg(aplomb_loom)]
+use loom::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 pub use self::acquire::Acquire;
@@ -123,6 +128,9 @@ impl<G: Gate> Queue<G> {
     }
 }
 
+/// The precision of tokio's timer.
+const TICK: Duration = Duration::from_millis(1);
+
 impl<G: Gate> Shared<G> {
     fn lock(&self) -> MutexGuard<'_, Waiting<G>> {
         // A gate that panicked has been left as it was; the others' calls must still end.
@@ -155,6 +163,9 @@ impl<G: Gate> Shared<G> {
             let Some(at) = state.line.advance(now, woken) else {
                 return state.alarm.clear();
             };
+            // A gate that names an instant which has passed breaks its promise; it is asked again with
+            // the timer's next tick rather than for ever under the lock.
+            let at = if at > now { at } else { now + TICK };
             if state.alarm.is_set_for(at) || state.alarm.set(at, self) {
                 return;
             }

@@ -2,6 +2,8 @@
 
 mod recorded;
 mod recorded_tape;
+#[cfg(test)]
+mod recorded_tests;
 
 pub use self::recorded::{Recorded, Recording, ReplayBody};
 pub use self::recorded_tape::Superseded;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use http::Request;
 use http::request::Parts;
-use http::{Extensions, Request};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -97,13 +97,6 @@ where
 pub struct Recording<B> {
     head: Parts,
     tape: Arc<Tape<B>>,
-}
-
-impl<B> Recording<B> {
-    /// The extensions that the next request will have.
-    pub fn extensions(&self) -> &Extensions {
-        &self.head.extensions
-    }
 }
 
 impl<B> Drop for Recording<B> {

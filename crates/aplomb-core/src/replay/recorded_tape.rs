@@ -14,6 +14,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::recorded::bytes_of;
 use crate::BoxError;
 
+/// What polling a body for its next frame says.
+pub(super) type PolledFrame<D, E> = Poll<Option<Result<Frame<D>, E>>>;
+
 /// More frames than this are not kept, however small: each costs memory of its own.
 const MOST_FRAMES: usize = 1_024;
 
@@ -97,11 +100,7 @@ impl<B: Body> Tape<B> {
         }))
     }
 
-    pub(super) fn poll_frame(
-        &self,
-        epoch: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+    pub(super) fn poll_frame(&self, epoch: u64, cx: &mut Context<'_>) -> PolledFrame<Bytes, BoxError>
     where
         B::Error: Into<BoxError>,
     {
@@ -182,7 +181,7 @@ impl<B> Tape<B> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
-        // No user code runs under the lock that could leave a step half done.
+        // What others wrote, the source above all, is never run under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -223,7 +222,7 @@ struct Lent<'a, B> {
 }
 
 impl<B: Body> Lent<'_, B> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> PolledFrame<B::Data, B::Error> {
         let source = self.source.as_mut().expect("taken only when it is given back");
         source.as_mut().poll_frame(cx)
     }
@@ -232,48 +231,59 @@ impl<B: Body> Lent<'_, B> {
     fn give_back(
         mut self,
         epoch: u64,
-        polled: Poll<Option<Result<Frame<B::Data>, B::Error>>>,
+        polled: PolledFrame<B::Data, B::Error>,
         waker: &Waker,
     ) -> Poll<Result<(), B::Error>> {
-        let mut result = Poll::Ready(Ok(()));
-        let mut frame = None;
-        let mut waits = None;
-        let mut source = self.source.take();
-        match polled {
-            Poll::Ready(Some(Ok(read))) => frame = Some(Recorded::from(read.map_data(bytes_of))),
-            Poll::Ready(Some(Err(error))) => {
+        // The source's own code runs while it is still in `self`: should it panic, nobody waits for it.
+        let said = match polled {
+            Poll::Ready(Some(Ok(frame))) => Said::Frame(frame.map_data(bytes_of).into()),
+            Poll::Ready(Some(Err(error))) => Said::Failed(error),
+            Poll::Ready(None) => Said::Over,
+            Poll::Pending => Said::Waits(waker.clone()),
+        };
+        let goes_on = matches!(said, Said::Frame(_) | Said::Waits(_));
+        let rest = self.source.as_ref().filter(|_| goes_on);
+        let rest = rest.map_or_else(Rest::nothing, |source| Rest::of(&**source));
+        let source = self.source.take().filter(|_| goes_on);
+
+        let mut state = self.tape.lock();
+        state.rest = rest;
+        state.source = source.map_or(Source::Ended, Source::Here);
+        let (mut result, mut waits) = (Poll::Ready(Ok(())), None);
+        match said {
+            Said::Frame(frame) => state.record(frame),
+            Said::Over => {}
+            Said::Failed(error) => {
+                state.source = Source::Failed;
                 result = Poll::Ready(Err(error));
-                source = None;
             }
-            Poll::Ready(None) => source = None,
-            Poll::Pending => {
+            Said::Waits(waker) => {
+                waits = Some(waker);
                 result = Poll::Pending;
-                waits = Some(waker.clone());
             }
         }
-        let failed = matches!(result, Poll::Ready(Err(_)));
-        let rest = source.as_ref().map_or_else(Rest::nothing, |source| Rest::of(&**source));
-        let mut state = self.tape.lock();
-        state.source = match source {
-            Some(source) => Source::Here(source),
-            None if failed => Source::Failed,
-            None => Source::Ended,
-        };
-        state.rest = rest;
-        frame.into_iter().for_each(|frame| state.record(frame));
         if state.epoch == epoch {
             state.waiting = waits;
             return result;
         }
-        // The next attempt has begun meanwhile, and waits for the source; this one is over.
+        // The next attempt has begun meanwhile and may wait for the source; this one is over.
         let next = state.waiting.take();
         drop(state);
         next.into_iter().for_each(Waker::wake);
-        match result {
-            Poll::Pending => Poll::Ready(Ok(())),
-            result => result,
+        if result.is_pending() {
+            Poll::Ready(Ok(()))
+        } else {
+            result
         }
     }
+}
+
+/// What a source said when it was polled.
+enum Said<E> {
+    Frame(Recorded),
+    Over,
+    Failed(E),
+    Waits(Waker),
 }
 
 impl<B> Drop for Lent<'_, B> {

@@ -265,3 +265,33 @@ async fn a_task_that_waits_is_polled_twice() {
     assert!(permit.is_ok());
     assert_eq!(polls, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
+    struct Undecided(u32);
+
+    impl aplomb_core::Gate for Undecided {
+        type Ask = ();
+        type Slip = ();
+        type Why = ();
+        type Notice = std::convert::Infallible;
+
+        fn check(&mut self, (): &(), now: Instant) -> aplomb_core::Decision<()> {
+            self.0 += 1;
+            if self.0 < 10 {
+                aplomb_core::Decision::NotBefore(now, ())
+            } else {
+                aplomb_core::Decision::Admit
+            }
+        }
+
+        fn admit(&mut self, (): &(), _: Instant) {}
+
+        fn end(&mut self, (): (), _: End, _: Instant) {}
+    }
+
+    let queue = Queue::new(Undecided(0), QueueLimits::new(), ());
+    let start = Instant::now();
+    assert!(queue.acquire((), Wait::default()).await.is_ok());
+    assert!(start.elapsed() <= Duration::from_millis(10));
+}

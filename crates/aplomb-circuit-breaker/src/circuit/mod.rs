@@ -1,0 +1,180 @@
+//! The circuit: a state machine that is handed the time.
+
+mod gate;
+mod phase;
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+pub use self::gate::Slip;
+use self::phase::{Outage, Phase};
+use crate::cooldown::Strain;
+use crate::health::Health;
+use crate::{Cause, Cooldown, OnOpen, Probes, Snapshot, State, Transition, Trip};
+
+/// A circuit: the pure part of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), which puts it
+/// behind a queue.
+///
+/// It decides and never waits, reads no clock and takes no lock. Use it where several gates decide
+/// together, joined by [`Both`](aplomb_core::Both). Given a [`seed`](Self::seed), it always decides
+/// the same.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb_circuit_breaker::{Circuit, State, Trip};
+/// use aplomb_core::{Decision, End, Gate, Outcome};
+/// use tokio::time::Instant;
+///
+/// let now = Instant::now();
+/// let mut circuit = Circuit::new().trip(Trip::consecutive(1));
+/// assert_eq!(circuit.check(&(), now), Decision::Admit);
+/// let slip = circuit.admit(&(), now);
+/// circuit.end(slip, End::Judged { outcome: Outcome::transient(), usage: None }, now);
+/// assert_eq!(circuit.state(now), State::Open);
+/// ```
+#[derive(Debug)]
+pub struct Circuit {
+    trip: Trip,
+    cooldown: Cooldown,
+    probes: Probes,
+    on_open: OnOpen,
+    seed: Option<u64>,
+
+    phase: Phase,
+    /// Each change of phase begins an epoch; what was admitted in another moves nothing.
+    epoch: u64,
+    /// The half-open epoch from which the circuit recovered: its probes go on as ordinary calls.
+    recovered_from: Option<u64>,
+    health: Health,
+    strain: Strain,
+    outage: Outage,
+    cause: Option<Cause>,
+    untold: VecDeque<Transition>,
+}
+
+impl Circuit {
+    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`] and [`OnOpen`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            trip: Trip::default(),
+            cooldown: Cooldown::default(),
+            probes: Probes::default(),
+            on_open: OnOpen::default(),
+            seed: None,
+            phase: Phase::Closed { since: None },
+            epoch: 0,
+            recovered_from: None,
+            health: Health::new(Trip::default()),
+            strain: Strain::default(),
+            outage: Outage { since: None, cause: Cause::Forced, last: None },
+            cause: None,
+            untold: VecDeque::new(),
+        }
+    }
+
+    /// Sets what opens it. Forgets what has been counted.
+    #[must_use]
+    pub fn trip(mut self, trip: Trip) -> Self {
+        self.health = Health::new(trip.clone());
+        self.trip = trip;
+        self
+    }
+
+    /// Sets how long it stays open.
+    #[must_use]
+    pub fn cooldown(mut self, cooldown: impl Into<Cooldown>) -> Self {
+        self.cooldown = cooldown.into();
+        self
+    }
+
+    /// Sets how it finds out whether the peer is back.
+    #[must_use]
+    pub fn probes(mut self, probes: impl Into<Probes>) -> Self {
+        self.probes = probes.into();
+        self
+    }
+
+    /// Sets what becomes of calls while it is open.
+    #[must_use]
+    pub const fn on_open(mut self, on_open: OnOpen) -> Self {
+        self.on_open = on_open;
+        self
+    }
+
+    /// Makes the spread of the cooldowns repeatable, for tests and simulations.
+    #[must_use]
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// A circuit with the same settings: closed, and nothing has been counted.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        let new = Self::new()
+            .trip(self.trip.clone())
+            .cooldown(self.cooldown)
+            .probes(self.probes)
+            .on_open(self.on_open);
+        Self { seed: self.seed, ..new }
+    }
+
+    /// The state.
+    pub fn state(&mut self, now: Instant) -> State {
+        self.pass(now);
+        self.phase.state()
+    }
+
+    /// How it stands.
+    pub fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.pass(now);
+        Snapshot {
+            state: self.phase.state(),
+            epoch: self.epoch,
+            tally: self.health.tally(now),
+            failures_in_a_row: self.health.failures_in_a_row(),
+            probes_in_flight: match &self.phase {
+                Phase::HalfOpen(trial) => trial.in_flight(),
+                _ => 0,
+            },
+            retry_after: self.phase.retry_after(now),
+            cause: self.cause,
+        }
+    }
+
+    /// Lets nothing pass, until it is forced closed or reset.
+    pub fn force_open(&mut self, now: Instant) {
+        self.pass(now);
+        if self.phase.state() != State::ForcedOpen {
+            let since = self.outage.since.or(Some(now));
+            self.outage = Outage { since, cause: Cause::Forced, last: None };
+            self.shift(Phase::ForcedOpen, Cause::Forced, None, now);
+        }
+    }
+
+    /// Lets everything pass and counts nothing, until it is forced open or reset.
+    pub fn force_closed(&mut self, now: Instant) {
+        self.pass(now);
+        if self.phase.state() != State::ForcedClosed {
+            self.outage.since = None;
+            self.shift(Phase::ForcedClosed, Cause::Forced, None, now);
+        }
+    }
+
+    /// Closes it and forgets everything, what was forced included. Results of calls that are in flight
+    /// will move nothing.
+    pub fn reset(&mut self, now: Instant) {
+        self.pass(now);
+        self.strain = Strain::default();
+        self.close(Cause::Reset, now);
+    }
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,112 @@
+//! The refusal of an open circuit.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use aplomb_core::{Outcome, Refused};
+
+use crate::{Cause, State};
+
+/// Why a circuit lets a call wait or refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why {
+    pub(crate) state: State,
+    pub(crate) cause: Cause,
+    pub(crate) since: Duration,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) last: Option<Outcome>,
+}
+
+impl Why {
+    /// How long until a call may pass, where that is known: the rest of the cooldown; where all probes
+    /// are out, until the first of them will be given up.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+/// A call was refused because the circuit was open, and was not sent.
+///
+/// Its `source()` is the [`Refused`] that all refusals share: when to come back, how long it waited,
+/// what was tried before.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb_circuit_breaker::Open;
+/// use aplomb_core::{BoxError, find};
+///
+/// fn advice(error: &BoxError) -> String {
+///     match find::<Open>(&**error) {
+///         Some(open) => format!("down for {:?}: {}", open.since(), open.cause()),
+///         None => error.to_string(),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    why: Why,
+    refused: Refused,
+}
+
+impl Open {
+    /// The refusal of a call, with the account of it.
+    #[must_use]
+    pub const fn new(why: Why, refused: Refused) -> Self {
+        Self { why, refused }
+    }
+
+    /// How long until a call may pass, where that is known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.refused.retry_after()
+    }
+
+    /// How long the circuit had not been closed.
+    pub const fn since(&self) -> Duration {
+        self.why.since
+    }
+
+    /// Why it opened, the last time that it did.
+    pub const fn cause(&self) -> Cause {
+        self.why.cause
+    }
+
+    /// What the call came to that opened it, where one did.
+    pub const fn last(&self) -> Option<Outcome> {
+        self.why.last
+    }
+
+    /// The state that refused: open, forced open, or half-open with all probes out.
+    pub const fn state(&self) -> State {
+        self.why.state
+    }
+
+    /// The account of the call.
+    pub const fn refused(&self) -> &Refused {
+        &self.refused
+    }
+}
+
+impl From<(Why, Refused)> for Open {
+    fn from((why, refused): (Why, Refused)) -> Self {
+        Self::new(why, refused)
+    }
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Why { state, cause, since, last, .. } = self.why;
+        write!(f, "circuit {state} since {since:?}: {cause}")?;
+        match last {
+            Some(last) => write!(f, " ({last})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Open {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.refused)
+    }
+}

@@ -1,0 +1,191 @@
+//! What a circuit's state is, and what an observer is told of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use aplomb_core::{Observe, Outcome};
+use tokio::time::Instant;
+
+use crate::window::Tally;
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Calls pass and are counted.
+    Closed,
+    /// Nothing passes until the cooldown is over.
+    Open,
+    /// A few calls pass, to find out whether the peer is back.
+    HalfOpen,
+    /// Nothing passes, until somebody says otherwise.
+    ForcedOpen,
+    /// Everything passes and nothing counts, until somebody says otherwise.
+    ForcedClosed,
+}
+
+/// Why a circuit changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It opened: so many failures in a row.
+    ConsecutiveFailures,
+    /// It opened: too large a share of failures.
+    FailureRatio,
+    /// It opened: the account can not be served for long.
+    Exhausted,
+    /// It opened: the credential was refused again and again.
+    Unauthorized,
+    /// It opened again: the probes failed.
+    ProbeFailed,
+    /// It is half-open: the cooldown is over.
+    CooldownOver,
+    /// It closed: the probes succeeded.
+    ProbeSucceeded,
+    /// It was forced.
+    Forced,
+    /// It closed: it was reset.
+    Reset,
+}
+
+/// A change of state. Told exactly once, outside of any lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) epoch: u64,
+    pub(crate) cause: Cause,
+    pub(crate) at: Instant,
+    pub(crate) cooldown: Option<Duration>,
+    pub(crate) last: Option<Outcome>,
+}
+
+impl Transition {
+    /// The state before.
+    pub const fn from(&self) -> State {
+        self.from
+    }
+
+    /// The state after.
+    pub const fn to(&self) -> State {
+        self.to
+    }
+
+    /// The number of the epoch that begins with it. Where transitions are told from several threads
+    /// at once, it says which came first.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Why the state changed.
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// When the state changed.
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// How long nothing will pass, where the circuit opened.
+    pub const fn cooldown(&self) -> Option<Duration> {
+        self.cooldown
+    }
+
+    /// What the call came to that opened the circuit, where one did.
+    pub const fn last(&self) -> Option<Outcome> {
+        self.last
+    }
+}
+
+/// How a circuit stands at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Snapshot {
+    pub(crate) state: State,
+    pub(crate) epoch: u64,
+    pub(crate) tally: Tally,
+    pub(crate) failures_in_a_row: u32,
+    pub(crate) probes_in_flight: usize,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Snapshot {
+    /// The state.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The number of the epoch: how often the circuit has begun anew.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The calls in the window: those of this closed stretch, or of the last one.
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How many calls have failed in a row.
+    pub const fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row
+    }
+
+    /// How many probes are in flight and have not been given up.
+    pub const fn probes_in_flight(&self) -> usize {
+        self.probes_in_flight
+    }
+
+    /// How long until a call may pass; nothing where it may now, and where nobody knows.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Why the circuit is in this state; nothing where it has never been in another.
+    pub const fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+}
+
+/// Writes each [`Transition`] to `tracing`: opening as a warning, the rest as information.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingObserver;
+
+impl Observe<Transition> for TracingObserver {
+    fn observe(&self, event: &Transition) {
+        let Transition { from, to, epoch, cause, .. } = event;
+        if let (Some(cooldown), Some(last)) = (event.cooldown, event.last) {
+            tracing::warn!(%from, %to, epoch, %cause, ?cooldown, %last, "circuit opened");
+        } else {
+            tracing::info!(%from, %to, epoch, %cause, "circuit changed state");
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced open",
+            Self::ForcedClosed => "forced closed",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConsecutiveFailures => "failures in a row",
+            Self::FailureRatio => "too large a share of failures",
+            Self::Exhausted => "the account is exhausted",
+            Self::Unauthorized => "the credential was refused",
+            Self::ProbeFailed => "the probes failed",
+            Self::CooldownOver => "the cooldown is over",
+            Self::ProbeSucceeded => "the probes succeeded",
+            Self::Forced => "it was forced",
+            Self::Reset => "it was reset",
+        })
+    }
+}

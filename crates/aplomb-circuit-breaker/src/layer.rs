@@ -1,0 +1,130 @@
+//! The layer: configuration, and the circuit that all its services share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aplomb_core::{AtBodyEnd, AtHead, Gated, HttpClassifier, Observe, Plan, Queue, QueueLimits};
+use tower_layer::Layer;
+
+use crate::{Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Transition, Trip};
+
+/// Stops asking a peer that keeps failing.
+///
+/// See the [crate's documentation](crate) for what clones share, what dropping does, and where it goes
+/// in a stack.
+///
+/// The setters that change the circuit or its observer start a circuit of its own: set everything
+/// first, then take [handles](Self::handle) and clones.
+#[derive(Clone)]
+#[must_use]
+pub struct CircuitBreakerLayer<C = HttpClassifier, U = AtHead> {
+    queue: Queue<Circuit>,
+    limits: QueueLimits,
+    observer: Arc<dyn Observe<Transition> + Send + Sync>,
+    classifier: C,
+    until: U,
+}
+
+impl CircuitBreakerLayer {
+    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`] and [`OnOpen`].
+    pub fn new() -> Self {
+        Self {
+            queue: Queue::new(Circuit::new(), QueueLimits::new(), ()),
+            limits: QueueLimits::new(),
+            observer: Arc::new(()),
+            classifier: HttpClassifier::new(),
+            until: AtHead,
+        }
+    }
+}
+
+impl<C, U> CircuitBreakerLayer<C, U> {
+    /// Sets what opens the circuit.
+    pub fn trip(self, trip: Trip) -> Self {
+        self.start(|circuit| circuit.trip(trip))
+    }
+
+    /// Sets how long it stays open.
+    pub fn cooldown(self, cooldown: impl Into<Cooldown>) -> Self {
+        self.start(|circuit| circuit.cooldown(cooldown))
+    }
+
+    /// Sets how it finds out whether the peer is back: [`Probes`], or just how many at once.
+    pub fn probes(self, probes: impl Into<Probes>) -> Self {
+        self.start(|circuit| circuit.probes(probes))
+    }
+
+    /// Sets what becomes of calls while it is open. They are refused, unless set.
+    pub fn on_open(mut self, on_open: OnOpen) -> Self {
+        if let OnOpen::Park { max } = on_open {
+            self.limits = self.limits.max_wait(max);
+        }
+        self.start(|circuit| circuit.on_open(on_open))
+    }
+
+    /// Sets how many calls may be parked, where they are; one more is refused. 65,536 unless set.
+    pub fn max_parked(mut self, calls: usize) -> Self {
+        self.limits = self.limits.max_waiting(calls);
+        self.start(|circuit| circuit)
+    }
+
+    /// Makes the spread of the cooldowns repeatable, for tests.
+    pub fn seed(self, seed: u64) -> Self {
+        self.start(|circuit| circuit.seed(seed))
+    }
+
+    /// Sets who is told of each [`Transition`]. It is called outside of any lock, so it may use a
+    /// handle. [`TracingObserver`](crate::TracingObserver) writes to the log.
+    pub fn observer(mut self, observer: impl Observe<Transition> + Send + Sync + 'static) -> Self {
+        self.observer = Arc::new(observer);
+        self.start(|circuit| circuit)
+    }
+
+    /// Sets who judges responses and errors. Unless set, the rules of HTTP.
+    pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, U> {
+        let Self { queue, limits, observer, until, .. } = self;
+        CircuitBreakerLayer { queue, limits, observer, classifier, until }
+    }
+
+    /// Lets a call last until its response's body has ended, instead of until its head: a body that
+    /// breaks off is a failure. A probe is judged at its first content.
+    pub fn until_body_end(self) -> CircuitBreakerLayer<C, AtBodyEnd> {
+        let Self { queue, limits, observer, classifier, .. } = self;
+        CircuitBreakerLayer { queue, limits, observer, classifier, until: AtBodyEnd }
+    }
+
+    /// A handle on the circuit.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.queue.clone())
+    }
+
+    fn start(mut self, change: impl FnOnce(Circuit) -> Circuit) -> Self {
+        let circuit = change(self.queue.with(|circuit, _| circuit.fresh()));
+        self.queue = Queue::new(circuit, self.limits, Arc::clone(&self.observer));
+        self
+    }
+}
+
+impl<S, C: Clone, U: Clone> Layer<S> for CircuitBreakerLayer<C, U> {
+    type Service = CircuitBreaker<S, C, U>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let door = CircuitDoor::new(self.queue.clone());
+        Gated::new(inner, Arc::new(Plan::new(door, self.classifier.clone(), self.until.clone())))
+    }
+}
+
+impl Default for CircuitBreakerLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C, U> fmt::Debug for CircuitBreakerLayer<C, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerLayer")
+            .field("handle", &self.handle())
+            .finish_non_exhaustive()
+    }
+}

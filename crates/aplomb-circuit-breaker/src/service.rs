@@ -1,0 +1,52 @@
+//! The service, and the door that it shares with all others of its layer.
+
+use aplomb_core::{
+    Acquire, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
+    Wait,
+};
+
+use crate::{Circuit, Open, Why};
+
+/// A service behind a circuit. Made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+///
+/// It is always ready; the inner service is readied just before it is called. Clones share the
+/// circuit.
+pub type CircuitBreaker<S, C = HttpClassifier, U = AtHead> = Gated<S, CircuitDoor, C, U>;
+
+/// The future of a [`CircuitBreaker`]'s call. Dropping it takes the call back: it counts neither as a
+/// success nor as a failure.
+pub type ResponseFuture<S, Req, C = HttpClassifier, U = AtHead> = GatedFuture<S, Req, CircuitDoor, C, U>;
+
+/// Leads every request to the one circuit, and says [`Open`] to those it refuses.
+#[derive(Clone, Debug)]
+pub struct CircuitDoor {
+    queue: Queue<Circuit>,
+}
+
+impl CircuitDoor {
+    pub(crate) const fn new(queue: Queue<Circuit>) -> Self {
+        Self { queue }
+    }
+}
+
+impl<Req> Door<Req> for CircuitDoor {
+    type Gate = Circuit;
+
+    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Circuit> {
+        self.queue.acquire((), Wait::from(options))
+    }
+
+    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
+        let why = turned.why().copied();
+        let retry_after = why.and_then(|why| why.retry_after()).or(turned.retry_after());
+        let refused = Refused::by("circuit breaker")
+            .with_retry_after(retry_after)
+            .with_waited(turned.waited())
+            .with_attempts(options.attempts(), options.last());
+        match why {
+            Some(why) => Box::new(Open::new(why, refused)),
+            // The queue is closed: not for the circuit's sake.
+            None => Box::new(refused),
+        }
+    }
+}

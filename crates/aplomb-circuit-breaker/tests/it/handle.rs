@@ -1,0 +1,117 @@
+//! Reading and switching: promise 32.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use aplomb_circuit_breaker::{Cause, Handle, OnOpen, State, TracingObserver, Transition};
+use aplomb_core::{Closing, Refused, find};
+use tokio::time::advance;
+use tokio_test::{assert_pending, assert_ready};
+
+use crate::support::{SECOND, Stage, layer, open_in};
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_forced_open_nothing_passes_until_reset() {
+    let mut stage = Stage::new(layer());
+    let (in_flight, _send) = stage.sent().await;
+    stage.circuit.force_open();
+    assert_eq!(stage.circuit.state(), State::ForcedOpen);
+    advance(3_600 * SECOND).await;
+    let open = stage.refused();
+    assert_eq!((open.cause(), open.retry_after()), (Cause::Forced, None));
+    assert_eq!(open.since(), 3_600 * SECOND);
+    drop(in_flight);
+    assert_eq!(stage.circuit.state(), State::ForcedOpen);
+    stage.circuit.reset();
+    stage.answer(200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_forced_closed_everything_passes_and_nothing_counts() {
+    let mut stage = Stage::new(layer());
+    stage.trip().await;
+    stage.circuit.force_closed();
+    for _ in 0..20 {
+        stage.answer(503).await;
+    }
+    assert_eq!(stage.circuit.state(), State::ForcedClosed);
+    stage.circuit.reset();
+    assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 0);
+    stage.trip().await;
+    // A reset forgets that it had opened before.
+    assert_eq!(stage.refused().retry_after(), Some(5 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_a_snapshot_says_how_it_stands() {
+    let mut stage = Stage::new(layer());
+    let before = stage.circuit.snapshot();
+    assert_eq!((before.state(), before.epoch(), before.cause()), (State::Closed, 0, None));
+    stage.answer(200).await;
+    stage.answer(503).await;
+    let counted = stage.circuit.snapshot();
+    assert_eq!((counted.tally().calls(), counted.tally().failures()), (2, 1));
+    assert!((counted.tally().ratio() - 0.5).abs() < f64::EPSILON);
+    for _ in 0..4 {
+        stage.answer(503).await;
+    }
+    advance(2 * SECOND).await;
+    let open = stage.circuit.snapshot();
+    assert_eq!((open.state(), open.epoch()), (State::Open, 1));
+    assert_eq!(open.cause(), Some(Cause::ConsecutiveFailures));
+    assert_eq!(open.retry_after(), Some(3 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_an_observer_may_use_the_handle() {
+    let handle: Arc<OnceLock<Handle>> = Arc::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (inside, seeing) = (Arc::clone(&handle), Arc::clone(&seen));
+    let observer = move |event: &Transition| {
+        let handle = inside.get().unwrap();
+        seeing.lock().unwrap().push(event.to());
+        assert_eq!(handle.state(), event.to());
+        // Whatever opens this circuit closes it on the spot.
+        if event.to() == State::Open {
+            handle.reset();
+        }
+    };
+    let mut stage = Stage::new(layer().observer((observer, TracingObserver)));
+    handle.set(stage.circuit.clone()).unwrap();
+    for _ in 0..5 {
+        stage.answer(503).await;
+    }
+    assert_eq!(*seen.lock().unwrap(), [State::Open, State::Closed]);
+    stage.answer(200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_switching_reaches_those_who_are_parked() {
+    let mut stage = Stage::new(layer().on_open(OnOpen::Park { max: 60 * SECOND }));
+    stage.trip().await;
+    let mut waits = stage.call();
+    assert_pending!(waits.poll());
+    assert_eq!(stage.circuit.parked(), 1);
+    stage.circuit.force_open();
+    assert!(waits.is_woken());
+    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), State::ForcedOpen);
+
+    stage.circuit.reset();
+    stage.trip().await;
+    let mut waits = stage.call();
+    assert_pending!(waits.poll());
+    stage.circuit.force_closed();
+    assert!(waits.is_woken());
+    assert_pending!(waits.poll());
+    stage.take().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_layer_refuses_and_lets_the_rest_end() {
+    let mut stage = Stage::new(layer());
+    let (mut running, send) = stage.sent().await;
+    stage.circuit.close(Closing::Drain);
+    let error = assert_ready!(stage.call().poll()).unwrap_err();
+    assert_eq!(find::<Refused>(&*error).unwrap().who(), "circuit breaker");
+    send.send_response(crate::support::response(200));
+    assert!(assert_ready!(running.poll()).is_ok());
+}

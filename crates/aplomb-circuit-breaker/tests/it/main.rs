@@ -1,0 +1,13 @@
+//! How the circuit breaker behaves, in virtual time.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+mod contract;
+mod drops;
+mod gates;
+mod handle;
+mod model;
+mod park;
+mod probes;
+mod refusal;
+mod support;
+mod trips;

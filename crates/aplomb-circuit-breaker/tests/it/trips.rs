@@ -1,0 +1,239 @@
+//! What opens the circuit, and what does not: promises 27, 28 and 31.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aplomb_circuit_breaker::{Cause, Circuit, State, Trip, Window};
+use aplomb_core::{Decision, End, Gate, Outcome};
+use tokio::time::{Instant, advance};
+use tokio_test::assert_ready;
+
+use crate::support::{SECOND, Stage, layer, plain, response, stream};
+
+fn run(circuit: &mut Circuit, outcome: Outcome, now: Instant) {
+    assert_eq!(circuit.check(&(), now), Decision::Admit);
+    let slip = circuit.admit(&(), now);
+    circuit.end(slip, End::Judged { outcome, usage: None }, now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_27_five_failures_in_a_row() {
+    let mut stage = Stage::new(layer());
+    for status in [500, 502, 503, 504, 200, 529, 408, 500, 502] {
+        stage.answer(status).await;
+        assert_eq!(stage.circuit.state(), State::Closed);
+    }
+    stage.answer(503).await;
+    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.refused().cause(), Cause::ConsecutiveFailures);
+}
+
+#[test]
+fn promise_27_a_hundred_calls_at_half_open_within_fifty_failures_after_a_million_successes() {
+    let now = Instant::now();
+    let mut circuit = Circuit::new().trip(Trip::ratio(0.5, Window::calls(100)));
+    for _ in 0..1_000_000 {
+        run(&mut circuit, Outcome::success(), now);
+    }
+    for failure in 1..=50 {
+        assert_eq!(circuit.state(now), State::Closed, "after {} failures", failure - 1);
+        run(&mut circuit, Outcome::transient(), now);
+    }
+    assert_eq!(circuit.state(now), State::Open);
+    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+}
+
+#[test]
+fn promise_27_a_window_of_time_forgets() {
+    let mut now = Instant::now();
+    let mut circuit =
+        Circuit::new().trip(Trip::ratio(0.5, Window::time(Duration::from_secs(10))).min_calls(4));
+    for _ in 0..3 {
+        run(&mut circuit, Outcome::transient(), now);
+    }
+    now += 10 * SECOND;
+    for _ in 0..3 {
+        run(&mut circuit, Outcome::transient(), now);
+        assert_eq!(circuit.state(now), State::Closed);
+    }
+    run(&mut circuit, Outcome::transient(), now);
+    assert_eq!(circuit.state(now), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn neutral_answers_neither_open_nor_heal() {
+    let mut stage = Stage::new(layer());
+    for _ in 0..4 {
+        stage.answer(503).await;
+        for status in [400, 404, 409, 413, 422, 425, 429, 401] {
+            stage.answer(status).await;
+        }
+    }
+    assert_eq!(stage.circuit.snapshot().tally().calls(), 4);
+    stage.answer(503).await;
+    assert_eq!(stage.circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_refused_credentials_in_a_row_open_for_long() {
+    let mut stage = Stage::new(layer());
+    for status in [401, 403, 400, 401, 401] {
+        stage.answer(status).await;
+    }
+    assert_eq!(stage.circuit.state(), State::Closed);
+    stage.answer(403).await;
+    let open = stage.refused();
+    assert_eq!((open.cause(), open.retry_after()), (Cause::Unauthorized, Some(300 * SECOND)));
+    // The probe is refused again: as long again.
+    advance(300 * SECOND).await;
+    stage.answer(401).await;
+    let open = stage.refused();
+    assert_eq!((open.cause(), open.retry_after()), (Cause::Unauthorized, Some(300 * SECOND)));
+    assert_eq!(open.since(), 300 * SECOND);
+}
+
+#[test]
+fn an_exhausted_account_opens_at_once_for_long() {
+    let now = Instant::now();
+    for (outcome, least, most) in [
+        (Outcome::exhausted(), 300, 300),
+        (Outcome::exhausted().with_retry_after(40 * SECOND), 40, 45),
+        (Outcome::exhausted().with_retry_after(Duration::MAX), 3_600, 3_605),
+    ] {
+        let mut circuit = Circuit::new();
+        run(&mut circuit, outcome, now);
+        let Decision::Refuse(why) = circuit.check(&(), now) else {
+            panic!("let through");
+        };
+        let wait = why.retry_after().unwrap();
+        assert!((least * SECOND..=most * SECOND).contains(&wait), "{wait:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_28_a_late_result_of_another_epoch_moves_nothing() {
+    let mut stage = Stage::new(layer());
+    let (mut late_success, send_success) = stage.sent().await;
+    let (mut late_failure, send_failure) = stage.sent().await;
+    stage.trip().await;
+
+    // While open and half-open, a success from before does not close.
+    send_success.send_response(response(200));
+    assert!(assert_ready!(late_success.poll()).is_ok());
+    assert_eq!(stage.circuit.state(), State::Open);
+    advance(5 * SECOND).await;
+    let (mut lost_probe, send_lost) = stage.sent().await;
+    stage.circuit.reset();
+    assert_eq!(stage.circuit.state(), State::Closed);
+
+    // Closed again, four failures are one short of five, whatever comes in from before.
+    for _ in 0..4 {
+        stage.answer(503).await;
+    }
+    let epoch = stage.circuit.snapshot().epoch();
+    send_failure.send_response(response(503));
+    assert!(assert_ready!(late_failure.poll()).is_ok());
+    send_lost.send_response(response(503));
+    assert!(assert_ready!(lost_probe.poll()).is_ok());
+    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.snapshot().epoch(), epoch);
+    assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_31_grows_with_each_opening_and_shrinks_after_lasting_health() {
+    let mut stage = Stage::half_open(layer()).await;
+    for cooldown in [10, 20, 40, 60, 60] {
+        stage.answer(503).await;
+        assert_eq!(stage.refused().retry_after(), Some(cooldown * SECOND));
+        advance(cooldown * SECOND).await;
+    }
+    stage.answer(200).await;
+    // Health of half a minute has changed nothing.
+    advance(30 * SECOND).await;
+    stage.trip().await;
+    assert_eq!(stage.refused().retry_after(), Some(60 * SECOND));
+    advance(60 * SECOND).await;
+    stage.answer(200).await;
+    advance(125 * SECOND).await;
+    stage.trip().await;
+    assert_eq!(stage.refused().retry_after(), Some(20 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_31_a_hint_lengthens_and_is_spread_upwards() {
+    let hinted = || {
+        let mut hinted = response(503);
+        hinted.headers_mut().insert("retry-after", "30".parse().unwrap());
+        hinted
+    };
+    let mut waits = Vec::new();
+    for seed in 0..20 {
+        let mut stage = Stage::new(layer().seed(seed));
+        for _ in 0..5 {
+            stage.answer_with(hinted()).await;
+        }
+        waits.push(stage.refused().retry_after().unwrap());
+    }
+    assert!(waits.iter().all(|wait| (30 * SECOND..=35 * SECOND).contains(wait)));
+    assert!(waits.iter().max() > waits.iter().min().map(|least| *least + 2 * SECOND).as_ref());
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let now = Instant::now();
+    let wait = |seed: u64| {
+        let mut circuit = Circuit::new().trip(Trip::consecutive(1)).seed(seed);
+        run(&mut circuit, Outcome::transient(), now);
+        circuit.snapshot(now).retry_after()
+    };
+    assert_eq!(wait(1), wait(1));
+    assert_ne!(wait(1), wait(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_off_is_a_failure() {
+    use http_body_util::BodyExt;
+    let mut stage = Stage::new(layer().trip(Trip::consecutive(1)).cooldown(plain()));
+    let (mut call, send) = stage.sent().await;
+    let (body, answer) = stream();
+    send.send_response(answer);
+    let mut answer = assert_ready!(call.poll()).unwrap().into_body();
+    body.send(Ok("to be or n")).unwrap();
+    assert!(answer.frame().await.unwrap().is_ok());
+    assert_eq!(stage.circuit.state(), State::Closed);
+    body.send(Err(std::io::Error::other("cut"))).unwrap();
+    assert!(answer.frame().await.unwrap().is_err());
+    assert_eq!(stage.circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_change_is_told_exactly_once() {
+    use State::{Closed, ForcedOpen, HalfOpen, Open};
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let observer = move |event: &aplomb_circuit_breaker::Transition| {
+        telling.lock().unwrap().push((event.from(), event.to(), event.epoch(), event.cause()));
+    };
+    let mut stage = Stage::half_open(layer().observer(observer)).await;
+    stage.answer(500).await;
+    advance(10 * SECOND).await;
+    stage.answer(200).await;
+    stage.answer(200).await;
+    stage.circuit.force_open();
+    stage.circuit.force_open();
+    stage.circuit.reset();
+    stage.circuit.reset();
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            (Closed, Open, 1, Cause::ConsecutiveFailures),
+            (Open, HalfOpen, 2, Cause::CooldownOver),
+            (HalfOpen, Open, 3, Cause::ProbeFailed),
+            (Open, HalfOpen, 4, Cause::CooldownOver),
+            (HalfOpen, Closed, 5, Cause::ProbeSucceeded),
+            (Closed, ForcedOpen, 6, Cause::Forced),
+            (ForcedOpen, Closed, 7, Cause::Reset),
+        ]
+    );
+}

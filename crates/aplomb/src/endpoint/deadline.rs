@@ -1,0 +1,142 @@
+//! The deadline of a call, waits and retries included.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aplomb_core::{BoxError, CallOptions, Refused, RequestHead};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+/// Ends a call at its deadline: that of its [`CallOptions`], or a time after it began, whichever is
+/// earlier.
+///
+/// The layers inside see the deadline in the call's options: what can not end in time is not begun.
+/// A call without a deadline has no timer.
+#[derive(Clone, Debug)]
+pub struct Deadline<S> {
+    inner: S,
+    after: Option<Duration>,
+}
+
+impl<S> Deadline<S> {
+    pub(super) const fn new(inner: S, after: Option<Duration>) -> Self {
+        Self { inner, after }
+    }
+}
+
+impl<S, Req> Service<Req> for Deadline<S>
+where
+    S: Service<Req, Error = BoxError>,
+    Req: RequestHead,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = DeadlineFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut options = CallOptions::of(&request);
+        let mut began = None;
+        if let Some(after) = self.after {
+            let now = Instant::now();
+            began = Some(now);
+            if let Some(deadline) = now.checked_add(after) {
+                options = options.with_deadline(deadline);
+                if let Some(extensions) = request.extensions_mut() {
+                    extensions.insert(options);
+                }
+            }
+        }
+        let alarm = options.deadline().map(|deadline| Alarm {
+            sleep: sleep_until(deadline),
+            began: began.unwrap_or_else(Instant::now),
+        });
+        DeadlineFuture { call: self.inner.call(request), alarm }
+    }
+}
+
+pin_project! {
+    struct Alarm {
+        #[pin]
+        sleep: Sleep,
+        began: Instant,
+    }
+}
+
+pin_project! {
+    /// The future of a call with a deadline.
+    pub struct DeadlineFuture<F> {
+        #[pin]
+        call: F,
+        #[pin]
+        alarm: Option<Alarm>,
+    }
+}
+
+impl<F, T> Future for DeadlineFuture<F>
+where
+    F: Future<Output = Result<T, BoxError>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if let Poll::Ready(answer) = this.call.poll(cx) {
+            return Poll::Ready(answer);
+        }
+        let Some(alarm) = this.alarm.as_pin_mut().map(Alarm::project) else {
+            return Poll::Pending;
+        };
+        alarm.sleep.poll(cx).map(|()| Err(DeadlinePassed::after(alarm.began.elapsed()).into()))
+    }
+}
+
+impl<F> fmt::Debug for DeadlineFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadlineFuture")
+            .field("deadline", &self.alarm.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call did not end before its deadline. An attempt that was under way has been dropped.
+///
+/// Its `source()` is the [`Refused`] that everything which ends a call on this side shares.
+#[derive(Clone, Debug)]
+pub struct DeadlinePassed {
+    refused: Refused,
+}
+
+impl DeadlinePassed {
+    /// The name under which [`Refused::who`] tells of a deadline.
+    pub const WHO: &'static str = "deadline";
+
+    fn after(waited: Duration) -> Self {
+        Self { refused: Refused::by(Self::WHO).with_waited(waited) }
+    }
+
+    /// How long the call had taken.
+    #[must_use]
+    pub const fn elapsed(&self) -> Duration {
+        self.refused.waited()
+    }
+}
+
+impl fmt::Display for DeadlinePassed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the call's deadline passed after {:?}", self.elapsed())
+    }
+}
+
+impl Error for DeadlinePassed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.refused)
+    }
+}

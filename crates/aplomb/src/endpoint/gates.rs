@@ -1,0 +1,49 @@
+//! The gates of an endpoint, and the one queue before them.
+
+use aplomb_circuit_breaker::{Circuit, Open, Why};
+use aplomb_core::{
+    Acquire, Both, BoxError, CallOptions, Door, Either, Queue, Refused, Turned, TurnedBecause, Wait,
+};
+use aplomb_rate_limit::{Charge, Exceeded, Limit, Quotas};
+
+/// The gates of an endpoint: its circuit and its quotas. They decide in one step, all or nothing.
+pub type Gates = Both<Circuit, Quotas>;
+
+/// Leads every request to the one queue; a [`Charge`] in its extensions says what it costs.
+#[derive(Clone, Debug)]
+pub struct EndpointDoor {
+    queue: Queue<Gates>,
+}
+
+impl EndpointDoor {
+    pub(super) const fn new(queue: Queue<Gates>) -> Self {
+        Self { queue }
+    }
+}
+
+impl<B> Door<http::Request<B>> for EndpointDoor {
+    type Gate = Gates;
+
+    fn ask(&self, request: &http::Request<B>, options: &CallOptions) -> Acquire<Gates> {
+        let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
+        self.queue.acquire(((), charge), Wait::from(options))
+    }
+
+    fn refuse(&self, turned: Turned<Either<Why, Limit>>, options: &CallOptions) -> BoxError {
+        let refused = |who, retry_after| {
+            Refused::by(who)
+                .with_retry_after(retry_after)
+                .with_waited(turned.waited())
+                .with_attempts(options.attempts(), options.last())
+        };
+        match (turned.why().copied(), turned.because()) {
+            (Some(Either::First(why)), _) => {
+                let retry_after = turned.retry_after().or(why.retry_after());
+                Box::new(Open::new(why, refused("circuit breaker", retry_after)))
+            }
+            (Some(Either::Second(limit)), _) => Box::new(Exceeded::new(&turned.map(|_| limit), options)),
+            (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
+            (None, _) => Box::new(refused("endpoint's queue", turned.retry_after())),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Looking at an endpoint, and switching it.
+
+use std::convert::Infallible;
+
+use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, Transition};
+use aplomb_core::{Closing, Either, Observe, Queue};
+use aplomb_rate_limit::Quota;
+use tokio::time::Instant;
+
+use super::Gates;
+
+/// A handle on an [`EndpointLayer`](crate::EndpointLayer)'s queue, circuit and quotas.
+///
+/// Clones are handles on the same endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointHandle {
+    queue: Queue<Gates>,
+}
+
+impl EndpointHandle {
+    pub(super) const fn new(queue: Queue<Gates>) -> Self {
+        Self { queue }
+    }
+
+    /// How many calls wait in the queue.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// How many calls have been admitted and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.queue.with(|gates, _| gates.1.in_flight())
+    }
+
+    /// What each quota has left; negative where it is in debt.
+    #[must_use]
+    pub fn available(&self) -> Vec<(Quota, i64)> {
+        self.queue.with(|gates, now| gates.1.available(now).collect())
+    }
+
+    /// Until when a throttled response pauses every call, if one does.
+    #[must_use]
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.queue.with(|gates, now| gates.1.paused_until(now))
+    }
+
+    /// How the circuit stands.
+    #[must_use]
+    pub fn circuit(&self) -> CircuitSnapshot {
+        self.queue.with(|gates, now| gates.0.snapshot(now))
+    }
+
+    /// Lets nothing pass, until the circuit is forced closed or reset. Calls that wait are refused.
+    pub fn force_open(&self) {
+        self.queue.with(|gates, now| gates.0.force_open(now));
+    }
+
+    /// Lets the circuit pass everything and count nothing, until it is forced open or reset.
+    pub fn force_closed(&self) {
+        self.queue.with(|gates, now| gates.0.force_closed(now));
+    }
+
+    /// Closes the circuit and forgets everything, what was forced included.
+    pub fn reset(&self) {
+        self.queue.with(|gates, now| gates.0.reset(now));
+    }
+
+    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
+    pub fn close(&self, closing: Closing) {
+        self.queue.close(closing);
+    }
+}
+
+/// Passes on what the circuit has to tell; quotas tell nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GateLog<O>(O);
+
+impl<O> GateLog<O> {
+    pub(super) const fn new(observer: O) -> Self {
+        Self(observer)
+    }
+}
+
+impl<O: Observe<Transition>> Observe<Either<Transition, Infallible>> for GateLog<O> {
+    fn observe(&self, notice: &Either<Transition, Infallible>) {
+        match notice {
+            Either::First(transition) => self.0.observe(transition),
+            Either::Second(never) => match *never {},
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading a body to its end, or to a limit, and handing it on as it came.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The body of an endpoint's response: untouched, or read ahead and handed on.
+    ///
+    /// What was read ahead comes as one frame, then trailers, an error, or what was left.
+    pub struct ReadBody<B>
+    where
+        B: Body,
+    {
+        read: Option<ReadAhead<B>>,
+        #[pin]
+        untouched: Option<B>,
+    }
+}
+
+/// What was read of a body, and what comes after that.
+pub(super) struct ReadAhead<B: Body> {
+    data: Bytes,
+    then: Then<B>,
+}
+
+pub(super) enum Then<B: Body> {
+    End,
+    Trailers(HeaderMap),
+    Failed(B::Error),
+    Rest(Pin<Box<B>>),
+}
+
+impl<B: Body> ReadBody<B> {
+    pub(super) const fn untouched(body: B) -> Self {
+        Self { read: None, untouched: Some(body) }
+    }
+}
+
+impl<B: Body> From<ReadAhead<B>> for ReadBody<B> {
+    fn from(read: ReadAhead<B>) -> Self {
+        Self { read: Some(read), untouched: None }
+    }
+}
+
+impl<B: Body> ReadAhead<B> {
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    pub(super) const fn then(&self) -> &Then<B> {
+        &self.then
+    }
+
+    /// The error the body ended with, or what was read.
+    pub(super) fn into_result(self) -> Result<Self, B::Error> {
+        match self.then {
+            Then::Failed(error) => Err(error),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// Reads a body until it ends or more than `limit` bytes are there.
+pub(super) struct Reading<B: Body> {
+    body: Option<Pin<Box<B>>>,
+    data: BytesMut,
+    limit: usize,
+}
+
+impl<B: Body<Data = Bytes>> Reading<B> {
+    pub(super) fn new(body: B, limit: usize) -> Self {
+        Self { body: Some(Box::pin(body)), data: BytesMut::new(), limit }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ReadAhead<B>> {
+        let mut then = Then::End;
+        while let Some(body) = &mut self.body {
+            match ready!(body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.data.extend_from_slice(&data),
+                    Err(frame) => {
+                        then = frame.into_trailers().map_or(Then::End, Then::Trailers);
+                        break;
+                    }
+                },
+                Some(Err(error)) => {
+                    then = Then::Failed(error);
+                    break;
+                }
+                None => break,
+            }
+            if self.data.len() > self.limit {
+                then = self.body.take().map_or(Then::End, Then::Rest);
+            }
+        }
+        Poll::Ready(ReadAhead { data: std::mem::take(&mut self.data).freeze(), then })
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        if let Some(body) = this.untouched.as_pin_mut() {
+            return body.poll_frame(cx);
+        }
+        let Some(read) = this.read else {
+            return Poll::Ready(None);
+        };
+        if !read.data.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut read.data)))));
+        }
+        match std::mem::replace(&mut read.then, Then::End) {
+            Then::End => Poll::Ready(None),
+            Then::Trailers(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Then::Failed(error) => Poll::Ready(Some(Err(error))),
+            Then::Rest(mut rest) => {
+                let frame = rest.as_mut().poll_frame(cx);
+                if !matches!(frame, Poll::Ready(None)) {
+                    read.then = Then::Rest(rest);
+                }
+                frame
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match (&self.untouched, &self.read) {
+            (Some(body), _) => body.is_end_stream(),
+            (None, None) => true,
+            (None, Some(read)) if !read.data.is_empty() => false,
+            (None, Some(read)) => match &read.then {
+                Then::End => true,
+                Then::Rest(rest) => rest.is_end_stream(),
+                Then::Trailers(_) | Then::Failed(_) => false,
+            },
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.untouched, &self.read) {
+            (Some(body), _) => body.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+            (None, Some(ReadAhead { data, then })) => {
+                let read = data.len() as u64;
+                match then {
+                    Then::Rest(rest) => {
+                        let mut hint = rest.size_hint();
+                        let (lower, upper) = (hint.lower(), hint.upper());
+                        if let Some(upper) = upper {
+                            hint.set_upper(upper.saturating_add(read));
+                        }
+                        hint.set_lower(lower.saturating_add(read));
+                        hint
+                    }
+                    // An error may stand for what was still to come.
+                    Then::Failed(_) => SizeHint::default(),
+                    Then::End | Then::Trailers(_) => SizeHint::with_exact(read),
+                }
+            }
+        }
+    }
+}
+
+impl<B: Body> fmt::Debug for ReadBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What was read may repeat a prompt or hold a completion.
+        f.write_str(if self.read.is_some() {
+            "ReadBody(read ahead)"
+        } else {
+            "ReadBody(untouched)"
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use std::io;
+    use tokio_test::task;
+
+    type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
+
+    fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
+        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    fn read(frames: Frames, limit: usize) -> ReadAhead<impl Body<Data = Bytes, Error = io::Error>> {
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let mut reading = Reading::new(body, limit);
+        let mut task = task::spawn(());
+        let Poll::Ready(read) = task.enter(|cx, _| reading.poll(cx)) else {
+            panic!("all frames are there");
+        };
+        read
+    }
+
+    #[tokio::test]
+    async fn a_body_is_handed_on_with_its_trailers() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-cost", http::HeaderValue::from_static("3"));
+        let ahead = read(vec![data("ab"), data("cd"), Ok(Frame::trailers(trailers.clone()))], 100);
+        assert_eq!(ahead.data(), b"abcd");
+        let body = ReadBody::from(ahead).collect().await.unwrap();
+        assert_eq!(body.trailers(), Some(&trailers));
+        assert_eq!(body.to_bytes(), "abcd");
+    }
+
+    #[tokio::test]
+    async fn above_the_limit_the_rest_flows_on() {
+        let ahead = read(vec![data("abc"), data("def"), data("ghi")], 4);
+        assert_eq!(ahead.data(), b"abcdef");
+        let body = ReadBody::from(ahead);
+        assert!(!body.is_end_stream());
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcdefghi");
+    }
+
+    #[tokio::test]
+    async fn an_error_keeps_its_place() {
+        let mut body = ReadBody::from(read(vec![data("abc"), Err(io::Error::other("cut"))], 100));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+        assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "cut");
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_untouched_body_is_the_body() {
+        let body = ReadBody::untouched(Full::new(Bytes::from_static(b"hello")));
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+    }
+}

@@ -1,0 +1,65 @@
+//! What the tests send.
+
+use std::sync::Arc;
+
+use aplomb::{BoxError, Endpoint};
+use aplomb_mock::Mock;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+pub(crate) fn prompt(number: usize) -> String {
+    format!("prompt number {number}")
+}
+
+pub(crate) fn chat(prompt: &str, stream: bool) -> http::Request<Full<Bytes>> {
+    let body = serde_json::json!({
+        "model": "mock",
+        "max_tokens": 16,
+        "stream": stream,
+        "messages": [{ "role": "user", "content": prompt }],
+    });
+    http::Request::post("/v1/chat/completions")
+        .header("content-type", "application/json")
+        .body(Full::from(body.to_string()))
+        .unwrap()
+}
+
+pub(crate) type Answer = Result<(http::response::Parts, String), BoxError>;
+
+/// Sends a request and reads the answer's body.
+pub(crate) async fn ask(endpoint: Endpoint<Mock>, request: http::Request<Full<Bytes>>) -> Answer {
+    let (parts, body) = endpoint.oneshot(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok((parts, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Sends prompts with so many workers; returns the answers in no order.
+pub(crate) async fn batch(
+    endpoint: &Endpoint<Mock>,
+    prompts: usize,
+    workers: usize,
+    stream: bool,
+) -> Vec<Answer> {
+    let workers = Arc::new(Semaphore::new(workers));
+    let mut calls = JoinSet::new();
+    for number in 0..prompts {
+        let permit = Arc::clone(&workers).acquire_owned().await.unwrap();
+        let call = ask(endpoint.clone(), chat(&prompt(number), stream));
+        calls.spawn(async move {
+            let answer = call.await;
+            drop(permit);
+            answer
+        });
+    }
+    calls.join_all().await
+}
+
+pub(crate) fn answered(answers: &[Answer]) -> usize {
+    answers
+        .iter()
+        .filter(|answer| answer.as_ref().is_ok_and(|(parts, _)| parts.status.is_success()))
+        .count()
+}

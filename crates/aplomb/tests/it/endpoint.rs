@@ -1,0 +1,100 @@
+//! The main job.
+
+use std::time::Duration;
+
+use aplomb::provider::OpenAi;
+use aplomb::rate_limit::Quota;
+use aplomb::{EndpointLayer, Kind};
+use aplomb_mock::{Fault, Latency, Mock, Outage, Plan};
+use tokio::time::Instant;
+use tower::Layer;
+
+use crate::calls::{answered, batch};
+
+const S: Duration = Duration::from_secs(1);
+
+fn flaky(seed: u64) -> Plan {
+    Plan::seeded(seed)
+        .rate(Fault::Unavailable, 0.05)
+        .rate(Fault::Hang, 0.01)
+        .rate(Fault::Reset, 0.02)
+}
+
+fn layer() -> EndpointLayer {
+    EndpointLayer::new(OpenAi).attempt_timeout(2 * S).max_retries(20).whole_answers(1 << 20)
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_known_limits_all_prompts_come_back_without_a_429_in_the_time_it_takes() {
+    for seed in 0..20 {
+        let mock = Mock::builder()
+            .requests_per_minute(600)
+            .request_burst(20)
+            .latency(Latency::constant(Duration::from_millis(50)))
+            .plan(flaky(seed))
+            .build();
+        let endpoint = layer().quotas([Quota::requests_per_minute(600).burst(20)]).layer(mock.clone());
+        let start = Instant::now();
+        let answers = batch(&endpoint, 100, 64, false).await;
+        assert_eq!(answered(&answers), 100);
+        let stats = mock.stats();
+        assert_eq!(stats.by_status.get(&429), None, "seed {seed}");
+        // Every request the plan makes necessary, at the rate there is; the last of them may have to be
+        // sent again, after a timeout.
+        let paced = Duration::from_millis((stats.accepted - 20) * 100 + 50);
+        assert!(start.elapsed() <= paced.mul_f64(1.05) + 3 * S, "{:?} of {paced:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_unknown_limits_all_prompts_come_back_and_none_earlier_than_told() {
+    for stream in [false, true] {
+        let mock = Mock::builder()
+            .requests_per_minute(600)
+            .request_burst(20)
+            .latency(Latency::constant(Duration::from_millis(50)))
+            .plan(flaky(1))
+            .build();
+        let endpoint = layer().max_retries(u32::MAX).layer(mock.clone());
+        let start = Instant::now();
+        let answers = batch(&endpoint, 100, 64, stream).await;
+        let stats = mock.stats();
+        assert_eq!(answered(&answers), 100);
+        assert_eq!(stats.early_retries, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_for_without_spending_retries() {
+    let mock = Mock::builder()
+        .latency(Latency::constant(Duration::from_millis(20)))
+        .outage(Duration::ZERO..30 * S, Outage::Unavailable)
+        .build();
+    let endpoint = layer().max_retries(8).layer(mock.clone());
+    let start = Instant::now();
+    let answers = batch(&endpoint, 200, 64, false).await;
+    let stats = mock.stats();
+    assert_eq!(answered(&answers), 200);
+    assert!(stats.by_status[&503] <= 64 + 20, "{stats:?}");
+    assert!(start.elapsed() <= 60 * S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exhausted_account_is_found_once_and_everything_after_fails_fast() {
+    let mock = Mock::builder()
+        .latency(Latency::constant(Duration::from_millis(20)))
+        .insufficient_quota_after(10)
+        .build();
+    let endpoint = layer().layer(mock.clone());
+    let start = Instant::now();
+    let answers = batch(&endpoint, 500, 16, false).await;
+    assert_eq!(answered(&answers), 10);
+    assert!(mock.stats().seen <= 10 + 16, "{:?}", mock.stats());
+    assert!(start.elapsed() < S);
+    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+    let refused: Vec<_> = refused
+        .map(|error| aplomb::find::<aplomb::circuit_breaker::Open>(&**error).unwrap())
+        .collect();
+    assert!(refused.len() >= 500 - 26);
+    assert!(refused.iter().all(|open| open.last().unwrap().kind() == Kind::Exhausted));
+}

@@ -1,0 +1,119 @@
+//! Every fault of the mock, one at a time.
+
+use std::time::Duration;
+
+use aplomb::provider::OpenAi;
+use aplomb::rate_limit::{Charge, Exceeded, Quota};
+use aplomb::{BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, Refused, find};
+use aplomb_mock::{Fault, Mock, Plan, answer};
+use tokio::time::Instant;
+use tower::Layer;
+
+use crate::calls::{ask, chat};
+
+const S: Duration = Duration::from_secs(1);
+
+fn layer() -> EndpointLayer {
+    EndpointLayer::new(OpenAi).attempt_timeout(2 * S).whole_answers(1 << 20)
+}
+
+const FAULTS: [Fault; 11] = [
+    Fault::InternalError,
+    Fault::BadGateway,
+    Fault::Unavailable,
+    Fault::UnavailableFor(S),
+    Fault::Overloaded,
+    Fault::Reset,
+    Fault::Hang,
+    Fault::Truncate,
+    Fault::Unfinished,
+    Fault::StreamError,
+    Fault::LateStreamError,
+];
+
+#[tokio::test(start_paused = true)]
+async fn whatever_goes_wrong_once_is_sent_again_and_answered() {
+    for fault in FAULTS {
+        for stream in [false, true] {
+            let mock = Mock::builder().plan(Plan::default().attempt(1, fault)).build();
+            let (parts, body) = ask(layer().layer(mock.clone()), chat("hello", stream)).await.unwrap();
+            assert!(parts.status.is_success(), "{fault:?}");
+            let expected = answer("hello", 16);
+            let last = expected.rsplit(' ').next().unwrap();
+            assert!(body.contains(last), "{fault:?} {stream}: {body}");
+            let spared = fault.spares_the_answer() || mock.stats().seen == 2;
+            assert!(spared, "{fault:?}: {:?}", mock.stats());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_answer_is_an_error_and_never_an_answer() {
+    for fault in [Fault::Unfinished, Fault::StreamError, Fault::LateStreamError] {
+        let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
+        let error = ask(layer().max_retries(0).layer(mock), chat("hello", true)).await.unwrap_err();
+        assert!(find::<BrokenAnswer>(&*error).is_some(), "{fault:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_answer_comes_back_as_it_was() {
+    let mock = Mock::builder().plan(Plan::script([Some(Fault::UnavailableFor(300 * S))])).build();
+    let (parts, body) = ask(layer().layer(mock), chat("hello", false)).await.unwrap();
+    assert_eq!(parts.status, 503);
+    assert_eq!(parts.headers["retry-after"], "300");
+    assert!(body.starts_with('{') && body.ends_with('}'), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_at_its_deadline() {
+    let mock = Mock::builder().plan(Plan::script(vec![Some(Fault::Hang); 9])).build();
+    let start = Instant::now();
+    let endpoint = layer().deadline(3 * S).layer(mock.clone());
+    let error = ask(endpoint, chat("hello", false)).await.unwrap_err();
+    assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
+    assert_eq!(find::<Refused>(&*error).unwrap().who(), DeadlinePassed::WHO);
+    assert!(start.elapsed() <= 3 * S + Duration::from_millis(2));
+
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(CallOptions::new().with_deadline(Instant::now() + S));
+    let start = Instant::now();
+    assert!(ask(layer().layer(mock), request).await.is_err());
+    assert!(start.elapsed() <= S + Duration::from_millis(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_in_the_extensions_is_drawn_from_the_tokens() {
+    let layer = layer().quotas([Quota::tokens_per_minute(1_000)]);
+    let handle = layer.handle();
+    let endpoint = layer.layer(Mock::builder().build());
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(Charge::request().input_tokens(600));
+    ask(endpoint.clone(), request).await.unwrap();
+    assert_eq!(handle.available()[0].1, 400);
+
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(Charge::request().input_tokens(1_001));
+    let error = ask(endpoint, request).await.unwrap_err();
+    assert!(find::<Exceeded>(&*error).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_endpoint_refuses() {
+    let layer = layer();
+    layer.handle().close(Closing::Drain);
+    let error = ask(layer.layer(Mock::builder().build()), chat("hello", false)).await.unwrap_err();
+    assert_eq!(find::<Refused>(&*error).unwrap().who(), "closed endpoint");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_shows_the_key_or_the_prompt() {
+    let mock = Mock::builder().plan(Plan::script(vec![Some(Fault::Reset); 9])).build();
+    let endpoint = layer().max_retries(1).layer(mock);
+    let mut request = chat("a secret prompt", false);
+    request.headers_mut().insert("authorization", "Bearer sk-secret".parse().unwrap());
+    let shown = format!("{:?} {endpoint:?} {:?}", layer(), layer().handle());
+    let error = ask(endpoint, request).await.unwrap_err();
+    let shown = format!("{shown} {error} {error:?}");
+    assert!(!shown.contains("secret"), "{shown}");
+}

@@ -1,0 +1,6 @@
+//! The endpoint against the mock provider, in virtual time.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod calls;
+mod endpoint;
+mod faults;

@@ -1,0 +1,99 @@
+//! The contract every layer keeps: promises about readiness, wakers, shared state and panics, run over
+//! each layer and over compositions, in virtual time.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod peer;
+mod promises;
+
+use std::time::Duration;
+
+use aplomb::EndpointLayer;
+use aplomb::circuit_breaker::{CircuitBreakerLayer, Cooldown, OnOpen, Trip};
+use aplomb::core::{Exponential, Jitter};
+use aplomb::provider::OpenAi;
+use aplomb::rate_limit::{Quota, RateLimitLayer};
+use aplomb::retry::RetryLayer;
+use tower::ServiceBuilder;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, aplomb::core::Constant> {
+    RetryLayer::new().backoff(aplomb::core::Constant(SECOND))
+}
+
+fn rate_limit() -> RateLimitLayer {
+    RateLimitLayer::new([Quota::requests_per_second(1)])
+}
+
+/// A second of cooldown after each failure, which calls wait for.
+fn circuit_breaker() -> CircuitBreakerLayer {
+    let cooldown = Exponential::new(SECOND).max(SECOND).jitter(Jitter::None);
+    CircuitBreakerLayer::new()
+        .trip(Trip::consecutive(1))
+        .cooldown(Cooldown::new(cooldown))
+        .on_open(OnOpen::Park { max: 10 * SECOND })
+}
+
+fn endpoint() -> EndpointLayer {
+    EndpointLayer::new(OpenAi).quotas([Quota::requests_per_second(1)])
+}
+
+/// Makes a module of tests for a layer. The statuses are those the peer answers with, in order, such
+/// that the second call has to wait and then succeeds.
+macro_rules! keeps_the_contract {
+    ($($name:ident: $layer:expr, $statuses:expr;)*) => {$(
+        mod $name {
+            #[allow(unused_imports, reason = "what the layers are made of")]
+            use super::*;
+            use crate::promises;
+
+            #[tokio::test(start_paused = true)]
+            async fn calls_only_what_is_ready_and_holds_no_readiness_while_it_waits() {
+                promises::readiness(|| $layer, &$statuses).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn is_always_ready_and_tells_of_a_finished_service_in_the_call() {
+                promises::finished(|| $layer).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn is_polled_a_handful_of_times_while_it_waits() {
+                promises::polls(|| $layer, &$statuses).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn shares_its_state_between_services_and_clones() {
+                promises::shared(|| $layer, &$statuses).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn survives_a_panic_in_the_inner_call() {
+                promises::panics(|| $layer).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn survives_being_dropped_after_any_number_of_polls() {
+                promises::dropped(|| $layer, &$statuses).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn works_above_a_concurrency_limit() {
+                promises::above_a_limit(|| $layer, &$statuses).await;
+            }
+        }
+    )*};
+}
+
+keeps_the_contract! {
+    retry_alone: retry(), [200, 503, 200];
+    rate_limit_alone: rate_limit(), [200, 200];
+    circuit_breaker_alone: circuit_breaker(), [503, 200];
+    endpoint_whole: endpoint(), [200, 200];
+    endpoint_that_retries: endpoint(), [200, 503, 200];
+    retry_over_rate_limit_over_circuit_breaker:
+        ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),
+        [200, 503, 200];
+    rate_limit_to_the_end_of_the_body: rate_limit().until_body_end(), [200, 200];
+    circuit_breaker_to_the_end_of_the_body: circuit_breaker().until_body_end(), [503, 200];
+}

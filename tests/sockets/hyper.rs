@@ -1,0 +1,131 @@
+//! hyper-util's client behind an endpoint.
+
+use std::time::Duration;
+
+use aplomb::core::{Copied, Recorded};
+use aplomb::provider::{Anthropic, OpenAi, Provider};
+use aplomb::rate_limit::Quota;
+use aplomb::retry::RetryLayer;
+use aplomb::{BoxError, EndpointLayer};
+use aplomb_mock::{Fault, Mock, Plan, answer};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+
+use crate::{chat, flaky, message};
+
+fn client<B>() -> Client<HttpConnector, B>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+{
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+async fn all_answered(
+    provider: impl Provider + 'static,
+    path: &str,
+    body: impl Fn(&str) -> String,
+    server: &aplomb_mock::Server,
+) {
+    let endpoint = EndpointLayer::new(provider)
+        .quotas([Quota::requests_per_second(1_000)])
+        .attempt_timeout(Duration::from_millis(250))
+        .max_retries(20)
+        .whole_answers(1 << 20)
+        .layer(client());
+    let mut calls = JoinSet::new();
+    for number in 0..60 {
+        let prompt = format!("prompt {number}");
+        let request = http::Request::post(format!("{}{path}", server.base_url()))
+            .header("content-type", "application/json")
+            .body(Full::<Bytes>::from(body(&prompt)))
+            .unwrap();
+        let call = endpoint.clone().oneshot(request);
+        calls.spawn(async move {
+            let response = call.await?;
+            assert!(response.status().is_success());
+            let text = response.into_body().collect().await?.to_bytes();
+            let expected = answer(&prompt, 16);
+            let last = expected.rsplit(' ').next().unwrap();
+            assert!(String::from_utf8_lossy(&text).contains(last));
+            Ok::<_, BoxError>(())
+        });
+    }
+    for answered in calls.join_all().await {
+        answered.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn everything_is_answered_in_both_apis_streaming_or_not() {
+    for stream in [false, true] {
+        let server = flaky(3).start().await.unwrap();
+        all_answered(OpenAi, "/v1/chat/completions", |prompt| chat(prompt, stream), &server).await;
+        let server = flaky(4).start().await.unwrap();
+        all_answered(Anthropic, "/v1/messages", |prompt| message(prompt, stream), &server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_a_failure_whose_body_was_drained() {
+    let server = Mock::builder()
+        .plan(Plan::script([Some(Fault::Unavailable), Some(Fault::Overloaded)]))
+        .start()
+        .await
+        .unwrap();
+    let retry = RetryLayer::new().backoff(aplomb::core::Constant(Duration::from_millis(10)));
+    let request = http::Request::post(format!("{}/chat/completions", server.openai_base_url()))
+        .body(Full::<Bytes>::from(chat("hello", false)))
+        .unwrap();
+    let response = retry.replay(Copied).layer(client()).oneshot(request).await.unwrap();
+    assert!(response.status().is_success());
+    assert_eq!((server.stats().seen, server.stats().connections), (3, 1));
+}
+
+#[tokio::test]
+async fn a_streaming_request_body_is_recorded_and_sent_again() {
+    let server = Mock::builder()
+        .plan(Plan::script([Some(Fault::Reset), Some(Fault::Unavailable)]))
+        .start()
+        .await
+        .unwrap();
+    let body = chat("hello from a stream", false);
+    let frames: Vec<_> = body
+        .as_bytes()
+        .chunks(10)
+        .map(|chunk| Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::copy_from_slice(chunk))))
+        .collect();
+    let request = http::Request::post(format!("{}/chat/completions", server.openai_base_url()))
+        .body(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
+        .unwrap();
+    let retry = RetryLayer::new()
+        .backoff(aplomb::core::Constant(Duration::from_millis(10)))
+        .replay(Recorded::default());
+    let response = retry.layer(client()).oneshot(request).await.unwrap();
+    assert!(response.status().is_success());
+    assert_eq!(server.prompt("hello from a stream").seen, 3);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_asked_for_as_a_whole_reaches_the_caller_as_it_comes() {
+    let server = Mock::builder().token_gap(Duration::from_millis(5)).start().await.unwrap();
+    let layer = EndpointLayer::new(OpenAi);
+    let handle = layer.handle();
+    let request = http::Request::post(format!("{}/chat/completions", server.openai_base_url()))
+        .body(Full::<Bytes>::from(chat("hello", true)))
+        .unwrap();
+    let response = layer.layer(client()).oneshot(request).await.unwrap();
+    assert_eq!(handle.in_flight(), 1, "the call lasts until its stream has ended");
+    let mut body = response.into_body();
+    let mut frames = 0;
+    while let Some(frame) = body.frame().await {
+        frame.unwrap();
+        frames += 1;
+    }
+    assert!(frames > 3, "{frames} frames");
+    assert_eq!(handle.in_flight(), 0);
+}

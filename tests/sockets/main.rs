@@ -1,0 +1,37 @@
+//! The stack over real sockets on loopback: hyper-util's client and reqwest against the mock provider.
+//!
+//! Real time passes here: waits are short, and nothing is asserted about how long they took.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod hyper;
+mod reqwest;
+
+use std::time::Duration;
+
+use aplomb_mock::{Builder, Fault, Latency, Mock, Plan};
+
+/// A provider that fails in every way a connection can, often.
+fn flaky(seed: u64) -> Builder {
+    let plan = Plan::seeded(seed)
+        .rate(Fault::Unavailable, 0.1)
+        .rate(Fault::Overloaded, 0.05)
+        .rate(Fault::Reset, 0.1)
+        .rate(Fault::Truncate, 0.1)
+        .rate(Fault::Hang, 0.05);
+    Mock::builder().latency(Latency::constant(Duration::from_millis(5))).plan(plan)
+}
+
+fn chat(prompt: &str, stream: bool) -> String {
+    serde_json::json!({
+        "model": "mock",
+        "max_tokens": 16,
+        "stream": stream,
+        "messages": [{ "role": "user", "content": prompt }],
+    })
+    .to_string()
+}
+
+fn message(prompt: &str, stream: bool) -> String {
+    // The two APIs ask alike where nothing but a prompt is asked.
+    chat(prompt, stream)
+}
