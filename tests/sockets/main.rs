@@ -13,11 +13,11 @@ use aplomb_mock::{Builder, Fault, Latency, Mock, Plan};
 /// A provider that fails in every way a connection can, often.
 fn flaky(seed: u64) -> Builder {
     let plan = Plan::seeded(seed)
-        .rate(Fault::Unavailable, 0.1)
-        .rate(Fault::Overloaded, 0.05)
-        .rate(Fault::Reset, 0.1)
-        .rate(Fault::Truncate, 0.1)
-        .rate(Fault::Hang, 0.05);
+        .rate(Fault::Unavailable, 0.04)
+        .rate(Fault::Overloaded, 0.03)
+        .rate(Fault::Reset, 0.04)
+        .rate(Fault::Truncate, 0.04)
+        .rate(Fault::Hang, 0.02);
     Mock::builder().latency(Latency::constant(Duration::from_millis(5))).plan(plan)
 }
 

@@ -226,7 +226,10 @@ impl<G: Gate> Held<G> {
 
 impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
-        self.permit.content();
+        // What has been read by now may be an error inside a good status.
+        if self.verdict.outcome().is_success() {
+            self.permit.content();
+        }
     }
 
     fn end(self, end: BodyEnd) {

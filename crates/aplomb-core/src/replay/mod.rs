@@ -51,15 +51,18 @@ impl<Req: Copyable> Replay<Req> for Copied {
     type Sent = Req;
     type Kept = Req;
 
+    #[inline]
     fn keep(&self, request: Req) -> (Req, Option<Req>) {
         let kept = request.copy();
         (request, kept)
     }
 
+    #[inline]
     fn again(&self, kept: &mut Req) -> Option<Req> {
         kept.copy()
     }
 
+    #[inline]
     fn once(&self, request: Req) -> Req {
         request
     }
