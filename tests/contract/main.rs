@@ -2,6 +2,7 @@
 //! each layer and over compositions, in virtual time.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod compiles;
 mod peer;
 mod promises;
 

@@ -56,7 +56,6 @@ async fn with_unknown_limits_all_prompts_come_back_and_none_earlier_than_told() 
             .plan(flaky(1))
             .build();
         let endpoint = layer().max_retries(u32::MAX).layer(mock.clone());
-        let start = Instant::now();
         let answers = batch(&endpoint, 100, 64, stream).await;
         let stats = mock.stats();
         assert_eq!(answered(&answers), 100);
