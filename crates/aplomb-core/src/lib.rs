@@ -1,4 +1,5 @@
-//! The words every aplomb layer shares.
+#![doc = include_str!("../README.md")]
+
 mod backoff;
 mod call;
 mod classify;

@@ -1,4 +1,5 @@
 //! What the rate limit promises, in virtual time.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod compiles;
 mod layer;

@@ -193,8 +193,8 @@ mod tests {
 
     type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
 
-    fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
-        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    const fn text(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
     }
 
     fn read(frames: Frames, limit: usize) -> ReadAhead<impl Body<Data = Bytes, Error = io::Error>> {
@@ -211,7 +211,14 @@ mod tests {
     async fn a_body_is_handed_on_with_its_trailers() {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-cost", http::HeaderValue::from_static("3"));
-        let ahead = read(vec![data("ab"), data("cd"), Ok(Frame::trailers(trailers.clone()))], 100);
+        let ahead = read(
+            vec![
+                Ok(Frame::data(text("ab"))),
+                Ok(Frame::data(text("cd"))),
+                Ok(Frame::trailers(trailers.clone())),
+            ],
+            100,
+        );
         assert_eq!(ahead.data(), b"abcd");
         let body = ReadBody::from(ahead).collect().await.unwrap();
         assert_eq!(body.trailers(), Some(&trailers));
@@ -220,7 +227,14 @@ mod tests {
 
     #[tokio::test]
     async fn above_the_limit_the_rest_flows_on() {
-        let ahead = read(vec![data("abc"), data("def"), data("ghi")], 4);
+        let ahead = read(
+            vec![
+                Ok(Frame::data(text("abc"))),
+                Ok(Frame::data(text("def"))),
+                Ok(Frame::data(text("ghi"))),
+            ],
+            4,
+        );
         assert_eq!(ahead.data(), b"abcdef");
         let body = ReadBody::from(ahead);
         assert!(!body.is_end_stream());
@@ -229,7 +243,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_keeps_its_place() {
-        let mut body = ReadBody::from(read(vec![data("abc"), Err(io::Error::other("cut"))], 100));
+        let mut body =
+            ReadBody::from(read(vec![Ok(Frame::data(text("abc"))), Err(io::Error::other("cut"))], 100));
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
         assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "cut");
         assert!(body.frame().await.is_none());
