@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Requests that may come at once [default: a minute's worth]
     #[arg(long)]
     burst: Option<u64>,
-    /// Tokens per minute, charged on admission: input and max_tokens [default: unlimited]
+    /// Tokens per minute, charged on admission: input and what is asked for at most [default: unlimited]
     #[arg(long)]
     tpm: Option<u64>,
     /// Tokens that may come at once [default: a minute's worth]
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// The pause between the words of a stream
     #[arg(long, value_parser = duration)]
     token_gap: Option<Duration>,
-    /// The words of an answer that no max_tokens cuts shorter
+    /// The words of an answer, where the request does not ask for fewer tokens
     #[arg(long, default_value_t = 32)]
     answer_words: usize,
     /// The environment variable that holds the API key to demand [default: no key is demanded]

@@ -4,13 +4,16 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use aplomb_core::{BoxError, Exchange, WallClock};
 use aplomb_provider::{Head, Provider, StreamEnd};
 use bytes::Bytes;
+use http::StatusCode;
 use http::response::Parts;
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use super::BrokenAnswer;
@@ -19,10 +22,13 @@ use super::read::{ReadAhead, ReadBody, Reading, Then};
 /// How much of an error's body is read: those of providers are below a kilobyte.
 const ERROR_LIMIT: usize = 64 * 1024;
 
+/// How long an error's body is waited for: everybody else may be waiting for what it says.
+const ERROR_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Reads what has to be known of a response before it is judged, and leaves what it found in the
 /// extensions, as an [`Exchange`]: nobody further out reads the bytes again.
 ///
-/// The body of an error is read, at most 64 KiB of it, and handed on as it came. That of an answer is
+/// The body of an error is read, at most 64 KiB of it and for at most 5 s, and handed on as it came. That of an answer is
 /// left alone, or read to its end where whole answers are asked for.
 #[derive(Clone, Debug)]
 pub struct Inspect<S> {
@@ -62,6 +68,7 @@ where
         InspectFuture {
             call: self.inner.call(request),
             reading: None,
+            patience: None,
             reader: Reader {
                 provider: Arc::clone(&self.provider),
                 clock: self.clock.clone(),
@@ -80,6 +87,8 @@ pin_project! {
         #[pin]
         call: F,
         reading: Option<(Parts, Reading<B>)>,
+        #[pin]
+        patience: Option<Sleep>,
         reader: Reader,
     }
 }
@@ -94,25 +103,43 @@ where
     type Output = Result<http::Response<ReadBody<B>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         // Calling → Reading where the body has to be known, or done.
         if this.reading.is_none() {
             let response = ready!(this.call.poll(cx)).map_err(Into::into)?;
-            let Some(limit) = this.reader.limit(response.status()) else {
+            let failed = is_error(response.status());
+            let limit = if failed {
+                Some(ERROR_LIMIT)
+            } else {
+                this.reader.whole_answers
+            };
+            let Some(limit) = limit else {
                 return Poll::Ready(Ok(response.map(ReadBody::untouched)));
             };
             let (parts, body) = response.into_parts();
             *this.reading = Some((parts, Reading::new(body, limit)));
+            this.patience.set(failed.then(|| sleep(ERROR_PATIENCE)));
         }
-        // Reading → done.
+        // Reading → done when there is enough, or when it takes too long.
         if let Some((_, reading)) = this.reading {
-            let read = ready!(reading.poll(cx));
+            let read = match (reading.poll(cx), this.patience.as_pin_mut()) {
+                (Poll::Ready(read), _) => read,
+                (Poll::Pending, None) => return Poll::Pending,
+                (Poll::Pending, Some(patience)) => {
+                    ready!(patience.poll(cx));
+                    reading.stop()
+                }
+            };
             if let Some((parts, _)) = this.reading.take() {
                 return Poll::Ready(this.reader.inspect(parts, read));
             }
         }
         panic!("polled after it was ready");
     }
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 impl<F, B: Body> fmt::Debug for InspectFuture<F, B> {
@@ -131,15 +158,6 @@ struct Reader {
 }
 
 impl Reader {
-    /// How much of the body has to be read; `None` for nothing.
-    fn limit(&self, status: http::StatusCode) -> Option<usize> {
-        if status.is_client_error() || status.is_server_error() {
-            Some(ERROR_LIMIT)
-        } else {
-            self.whole_answers
-        }
-    }
-
     fn inspect<B>(
         &self,
         mut parts: Parts,
@@ -150,8 +168,7 @@ impl Reader {
         B::Error: Into<BoxError>,
     {
         let head = Head::new(parts.status, &parts.headers, &self.clock);
-        let failed = parts.status.is_client_error() || parts.status.is_server_error();
-        if failed {
+        if is_error(parts.status) {
             // An error whose body broke off is still that error, by what was read of it.
             let exchange = Exchange::new(self.provider.judge(&head, read.data()).outcome());
             parts.extensions.insert(exchange);

@@ -96,10 +96,17 @@ impl<B: Body<Data = Bytes>> Reading<B> {
                 None => break,
             }
             if self.data.len() > self.limit {
-                then = self.body.take().map_or(Then::End, Then::Rest);
+                return Poll::Ready(self.stop());
             }
         }
-        Poll::Ready(ReadAhead { data: std::mem::take(&mut self.data).freeze(), then })
+        self.body = None;
+        Poll::Ready(ReadAhead { then, ..self.stop() })
+    }
+
+    /// What has been read by now; the rest comes as it will.
+    pub(super) fn stop(&mut self) -> ReadAhead<B> {
+        let then = self.body.take().map_or(Then::End, Then::Rest);
+        ReadAhead { data: std::mem::take(&mut self.data).freeze(), then }
     }
 }
 

@@ -117,3 +117,38 @@ async fn nothing_shows_the_key_or_the_prompt() {
     let shown = format!("{shown} {error} {error:?}");
     assert!(!shown.contains("secret"), "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_errors_body_that_never_ends_is_not_waited_for() {
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    /// Sends a little, and then nothing any more.
+    struct Trickle(Option<bytes::Bytes>);
+
+    impl http_body::Body for Trickle {
+        type Data = bytes::Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>> {
+            match self.0.take() {
+                Some(data) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data)))),
+                None => std::task::Poll::Pending,
+            }
+        }
+    }
+
+    let client = tower::service_fn(async |_: http::Request<()>| {
+        let body = Trickle(Some("{".into()));
+        Ok::<_, std::io::Error>(http::Response::builder().status(400).body(body).unwrap())
+    });
+    let start = Instant::now();
+    let response = EndpointLayer::new(OpenAi).layer(client).oneshot(http::Request::new(())).await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert!(start.elapsed() <= 6 * S);
+    let mut body = response.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{");
+}
