@@ -94,13 +94,9 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let options = CallOptions::of(&request);
         GatedFuture {
-            state: State::Waiting {
-                acquire: self.plan.door.ask(&request, &options),
-                call: Some((self.inner.clone(), request)),
-            },
-            options,
+            state: State::Arriving { call: Some((self.inner.clone(), request)) },
+            options: CallOptions::new(),
             plan: Arc::clone(&self.plan),
         }
     }
@@ -127,6 +123,11 @@ pin_project! {
         S: Service<Req>,
         G: Gate,
     {
+        // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
+        // caller wants.
+        Arriving {
+            call: Option<(S, Req)>,
+        },
         Waiting {
             #[pin]
             acquire: Acquire<G>,
@@ -146,6 +147,7 @@ impl<S, Req, D, C, U> Future for GatedFuture<S, Req, D, C, U>
 where
     S: Service<Req>,
     S::Error: Into<BoxError>,
+    Req: RequestHead,
     D: Door<Req>,
     C: Classify<S::Response, S::Error>,
     U: Until<S::Response, Held<D::Gate>>,
@@ -154,6 +156,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        // Arriving → Waiting.
+        if let StateProj::Arriving { call } = this.state.as_mut().project()
+            && let Some((service, request)) = call.take()
+        {
+            *this.options = CallOptions::of(&request);
+            let acquire = this.plan.door.ask(&request, this.options);
+            this.state.set(State::Waiting { acquire, call: Some((service, request)) });
+        }
         // Waiting → Calling when admitted, → Done when turned away.
         if let StateProj::Waiting { acquire, call } = this.state.as_mut().project() {
             let settled = ready!(acquire.poll(cx));
@@ -193,6 +203,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
+            State::Arriving { .. } => "GatedFuture(arriving)",
             State::Waiting { .. } => "GatedFuture(waiting)",
             State::Calling { .. } => "GatedFuture(calling)",
             State::Done => "GatedFuture(done)",

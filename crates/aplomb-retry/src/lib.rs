@@ -1,1 +1,19 @@
-//! A tower layer that sends a failed request again, later: jittered backoff that listens to Retry-After.
+#![doc = include_str!("../README.md")]
+mod by_kind;
+mod delay;
+mod discard;
+mod event;
+mod future;
+mod layer;
+mod progress;
+mod service;
+mod trace;
+
+pub use by_kind::ByKind;
+pub use delay::Throttled;
+pub use discard::{Discard, Drain, Draining, Dropped};
+pub use event::{Event, Retried, Stopped};
+pub use future::ResponseFuture;
+pub use layer::RetryLayer;
+pub use service::Retry;
+pub use trace::TracingObserver;

@@ -296,6 +296,7 @@ fn a_superseded_attempt_is_woken_and_ends_with_an_error() {
     assert_eq!(assert_ready!(frame(&mut new)).unwrap().unwrap().into_data().unwrap(), "a");
     assert_eq!(assert_ready!(frame(&mut new)).unwrap().unwrap().into_data().unwrap(), "b");
     assert!(new.is_end_stream());
+    assert!(!old.is_end_stream(), "cut short is not the end");
 }
 
 /// A source that, while it is polled for the first time, lets the next attempt begin and poll.

@@ -171,3 +171,11 @@ async fn a_refusal_is_an_error_of_the_call_that_says_who_refused() {
     let result: Result<&http::Response<()>, _> = Err(&error);
     assert_eq!(HttpClassifier::new().classify(result).outcome().kind(), Kind::Local);
 }
+
+#[tokio::test(start_paused = true)]
+async fn options_of_the_task_count_from_the_first_poll() {
+    let (door, _queue) = turnstile(0);
+    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let options = CallOptions::new().with_deadline(tokio::time::Instant::now() + Duration::from_secs(1));
+    assert!(options.scope(service.call(get("/200"))).await.is_err());
+}

@@ -1,0 +1,14 @@
+//! What the retry layer promises, in virtual time.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the functions that tests share may panic as the tests do"
+)]
+
+mod contract;
+mod delay;
+mod dropped;
+mod hints;
+mod options;
+mod over;
+mod peer;
+mod response;
