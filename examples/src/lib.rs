@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What the larger examples are made of. The small ones stand for themselves, one file each.
+#![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
+
+pub mod batch;
