@@ -97,7 +97,7 @@ impl From<(Why, Refused)> for Open {
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Why { state, cause, since, last, .. } = self.why;
-        write!(f, "circuit {state} since {since:?}: {cause}")?;
+        write!(f, "circuit {state} since {since:.1?}: {cause}")?;
         match last {
             Some(last) => write!(f, " ({last})"),
             None => Ok(()),

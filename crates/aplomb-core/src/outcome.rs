@@ -190,7 +190,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;
         if let Some(hint) = self.retry_after {
-            write!(f, ", retry after {hint:?}")?;
+            write!(f, ", retry after {hint:.1?}")?;
         }
         Ok(())
     }

@@ -78,10 +78,10 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "refused by the {}", self.who)?;
         if let Some(retry_after) = self.retry_after {
-            write!(f, ", retry after {retry_after:?}")?;
+            write!(f, ", retry after {retry_after:.1?}")?;
         }
         if !self.waited.is_zero() {
-            write!(f, ", waited {:?}", self.waited)?;
+            write!(f, ", waited {:.1?}", self.waited)?;
         }
         match (self.attempts, self.last) {
             (0, _) => Ok(()),

@@ -35,6 +35,9 @@ pub(crate) struct Settings {
 /// How much closer together two requests may arrive than they were sent: the first has to open its connection.
 const TRAVEL: Duration = Duration::from_millis(50);
 
+/// How much slower than the limit requests go that can not be let closer together.
+const SLOWER: f64 = 1.02;
+
 impl Settings {
     /// The settings on the command line.
     pub(crate) fn of(args: &Args, timeout: Duration) -> Self {
@@ -51,12 +54,16 @@ impl Settings {
 /// A quota that is known, with its burst where that is known too.
 ///
 /// The provider counts what arrives, not what was sent. So what flows back in the time of `TRAVEL` is left out of the
-/// burst: a client that uses a limit to the last token is refused now and then.
+/// burst: a client that uses a limit to the last token is refused now and then. Where the burst has no room for that, as
+/// with one request at a time, a little of the rate is left out instead.
 pub(crate) fn known(quota: Quota, burst: Option<u32>) -> Quota {
     let burst = burst.unwrap_or(quota.max_burst());
     let flow = u128::from(quota.amount()) * TRAVEL.as_nanos();
     let margin = flow.div_ceil(quota.window().as_nanos().max(1));
-    quota.burst(burst.saturating_sub(u32::try_from(margin).unwrap_or(u32::MAX)).max(1))
+    match burst.checked_sub(u32::try_from(margin).unwrap_or(u32::MAX)) {
+        Some(burst) if burst > 0 => quota.burst(burst),
+        _ => Quota::new(quota.dimension(), quota.amount(), quota.window().mul_f64(SLOWER)).burst(1),
+    }
 }
 
 /// Puts `client` behind all of aplomb's layers.
@@ -96,6 +103,8 @@ mod tests {
         assert_eq!(burst(Quota::requests_per_minute(600), None), 9);
         assert_eq!(burst(Quota::requests_per_minute(6_000), Some(20)), 15);
         assert_eq!(burst(Quota::requests_per_minute(60), Some(1)), 1);
+        let slower = known(Quota::requests_per_minute(60), Some(1)).window();
+        assert_eq!(slower, Duration::from_millis(61_200));
         assert_eq!(burst(Quota::tokens_per_minute(60_000), None), 59_950);
     }
 }

@@ -26,7 +26,7 @@ async fn promise_33_a_refusal_is_typed_and_says_all_there_is() {
     assert_eq!(open.since(), 2 * SECOND);
     assert_eq!(open.cause(), Cause::ConsecutiveFailures);
     assert_eq!(open.last().map(|last| last.kind()), Some(Kind::Transient));
-    assert_eq!(error.to_string(), "circuit open since 2s: failures in a row (transient failure)");
+    assert_eq!(error.to_string(), "circuit open since 2.0s: failures in a row (transient failure)");
 
     let refused = error.source().unwrap().downcast_ref::<Refused>().unwrap();
     assert_eq!(refused, open.refused());

@@ -108,10 +108,11 @@ where
         if this.reading.is_none() {
             let response = ready!(this.call.poll(cx)).map_err(Into::into)?;
             let failed = is_error(response.status());
-            let limit = if failed {
-                Some(ERROR_LIMIT)
-            } else {
-                this.reader.whole_answers
+            let limit = match response.status() {
+                _ if failed => Some(ERROR_LIMIT),
+                status if status.is_success() => this.reader.whole_answers,
+                // A redirect is no answer, and nothing about it is broken.
+                _ => None,
             };
             let Some(limit) = limit else {
                 return Poll::Ready(Ok(response.map(ReadBody::untouched)));

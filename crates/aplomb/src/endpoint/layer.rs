@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_circuit_breaker::{Circuit, Cooldown, OnOpen, TracingObserver as CircuitLog, Trip};
-use aplomb_core::{Both, Exponential, Gated, HttpClassifier, Jitter, Plan, Queue, QueueLimits, WallClock};
+use aplomb_core::{
+    Both, Exponential, Gated, HttpClassifier, Jitter, Observe, Plan, Queue, QueueLimits, WallClock,
+};
 use aplomb_provider::Provider;
 use aplomb_rate_limit::{Quota, Quotas};
-use aplomb_retry::{RetryLayer, Throttled, TracingObserver as RetryLog};
+use aplomb_retry::{ByKind, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
 use tower::timeout::Timeout;
 use tower_layer::Layer;
 
@@ -55,6 +57,9 @@ pub struct EndpointLayer {
     queue: Queue<Gates>,
 }
 
+/// Who is told of attempts and waits.
+pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
+
 #[derive(Clone)]
 struct Config {
     provider: Arc<dyn Provider>,
@@ -66,6 +71,8 @@ struct Config {
     limits: QueueLimits,
     max_retries: u32,
     max_retry_after: Duration,
+    backoff: ByKind,
+    observer: RetryObserver,
     attempt_timeout: Duration,
     deadline: Option<Duration>,
     whole_answers: Option<usize>,
@@ -104,6 +111,8 @@ impl EndpointLayer {
             limits: QueueLimits::new().max_wait(Duration::from_secs(600)),
             max_retries: 4,
             max_retry_after: Duration::from_secs(120),
+            backoff: ByKind::default(),
+            observer: Arc::new(RetryLog),
             attempt_timeout: Duration::from_secs(600),
             deadline: None,
             whole_answers: None,
@@ -146,6 +155,18 @@ impl EndpointLayer {
     /// Sets how often a request is sent again at most.
     pub fn max_retries(self, retries: u32) -> Self {
         self.with(|config| config.max_retries = retries)
+    }
+
+    /// Sets how long to wait before a retry where the server does not say: 0.5 s doubled up to 60 s,
+    /// with full jitter, unless set.
+    pub fn backoff(self, backoff: ByKind) -> Self {
+        self.with(|config| config.backoff = backoff)
+    }
+
+    /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:
+    /// [`TracingObserver`](aplomb_retry::TracingObserver).
+    pub fn observer(self, observer: impl Observe<Event> + Send + Sync + 'static) -> Self {
+        self.with(|config| config.observer = Arc::new(observer))
     }
 
     /// Sets the longest wait a server may ask for. When it asks for longer, its answer is handed to
@@ -204,9 +225,10 @@ impl<S> Layer<S> for EndpointLayer {
             .classifier(classifier.clone())
             .max_retries(self.config.max_retries)
             .max_retry_after(self.config.max_retry_after)
+            .backoff(self.config.backoff)
             // The pause of the quotas does the waiting, for all calls at once.
             .throttled(Throttled::Requeue)
-            .observer(RetryLog);
+            .observer(Arc::clone(&self.config.observer));
         let plan = Plan::new(EndpointDoor::new(self.queue.clone()), classifier, aplomb_core::AtBodyEnd);
 
         let attempt = Timeout::new(Inspect::new(client, provider, clock, whole_answers), attempt_timeout);

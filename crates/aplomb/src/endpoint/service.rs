@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use aplomb_core::{AtBodyEnd, BoxError, Copied, Gated, GuardedBody, Held};
-use aplomb_retry::{ByKind, Drain, Retry, TracingObserver};
+use aplomb_retry::{ByKind, Drain, Retry};
 use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::timeout::Timeout;
 use tower_service::Service;
 
+use super::layer::RetryObserver;
 use super::{Deadline, EndpointClassifier, EndpointDoor, Gates, Inspect, ReadBody};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.
@@ -23,7 +24,7 @@ pub struct Endpoint<S> {
 /// The body of an endpoint's response: the client's, watched until it ends.
 pub type EndpointBody<B> = GuardedBody<ReadBody<B>, Held<Gates>>;
 
-type Stack<S> = Deadline<Retry<Attempt<S>, Copied, EndpointClassifier, ByKind, Drain, TracingObserver>>;
+type Stack<S> = Deadline<Retry<Attempt<S>, Copied, EndpointClassifier, ByKind, Drain, RetryObserver>>;
 
 type Attempt<S> = Gated<Timeout<Inspect<S>>, EndpointDoor, EndpointClassifier, AtBodyEnd>;
 

@@ -152,3 +152,27 @@ async fn an_errors_body_that_never_ends_is_not_waited_for() {
     let mut body = response.into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_is_told_of_every_attempt() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let observer = {
+        let told = std::sync::Arc::clone(&told);
+        move |event: &aplomb::retry::Event| told.lock().unwrap().push(format!("{event:?}"))
+    };
+    let mock = Mock::builder().plan(Plan::script([Some(Fault::Reset)])).build();
+    ask(layer().observer(observer).layer(mock), chat("hello", false)).await.unwrap();
+    let told = told.lock().unwrap();
+    let kinds: Vec<_> = told.iter().map(|event| event.split(' ').next().unwrap()).collect();
+    assert_eq!(kinds, ["Ended", "Waiting", "Ended", "Recovered"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_passes_as_it_is() {
+    let client = tower::service_fn(async |_: http::Request<()>| {
+        let response = http::Response::builder().status(302).header("location", "/elsewhere");
+        Ok::<_, std::io::Error>(response.body(http_body_util::Full::<bytes::Bytes>::from("moved")).unwrap())
+    });
+    let response = tower::ServiceExt::oneshot(layer().layer(client), http::Request::new(())).await.unwrap();
+    assert_eq!(response.status(), 302);
+}
