@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::line::{Arrival, Settled, Ticket};
+use super::line::{Arrival, Settled, Ticket, here};
 use super::{Permit, Shared, Turned, Wait};
 use crate::Gate;
 
@@ -62,7 +62,12 @@ impl<G: Gate> Future for Acquire<G> {
     type Output = Result<Permit<G>, Turned<G::Why>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let settled = ready!(self.poll_settled(cx));
+        let polled = self.poll_settled(cx);
+        assert!(
+            polled.is_ready() || here().is_some() || !self.shared.is_unset(),
+            "a call has to wait for an instant, outside of a tokio runtime"
+        );
+        let settled = ready!(polled);
         Poll::Ready(settled.map(|admitted| Permit::new(Arc::clone(&self.shared), admitted)))
     }
 }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
-use tokio::runtime::Handle;
+use tokio::runtime::Id;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::line::here;
 
 /// What an alarm rings.
 pub(super) trait Ring: Send + Sync + 'static {
@@ -17,7 +19,13 @@ pub(super) trait Ring: Send + Sync + 'static {
 }
 
 /// At most one timer of the runtime.
-pub(super) struct Alarm(Option<(Instant, Pin<Box<Sleep>>)>);
+pub(super) struct Alarm(Option<Set>);
+
+struct Set {
+    at: Instant,
+    runtime: Id,
+    sleep: Pin<Box<Sleep>>,
+}
 
 /// The waker of the timer. It does not keep the queue alive, which owns the timer.
 struct Bell<R> {
@@ -42,36 +50,48 @@ impl Alarm {
         self.0 = None;
     }
 
-    /// Whether it is set for `at` and has not rung yet.
-    pub(super) fn is_set_for(&self, at: Instant) -> bool {
-        self.0.as_ref().is_some_and(|(set, sleep)| *set == at && !sleep.is_elapsed())
+    /// Whether it is set for `at`, in this runtime, and has not rung yet.
+    pub(super) fn is_set_for(&self, at: Instant, runtime: Option<Id>) -> bool {
+        let set = self.0.as_ref();
+        set.is_some_and(|set| set.at == at && Some(set.runtime) == runtime && !set.sleep.is_elapsed())
     }
 
-    /// Sets the alarm. Returns `false`, and is not set, where `at` has come already, and where there
-    /// is no runtime to set it in: a permit may be dropped outside of one.
+    /// Sets the alarm in `runtime`, if that is where this is called.
     ///
     /// A timer is made anew rather than moved: moving one that is registered may wake its waker on
     /// the spot, and this is called under the lock that the waker takes.
-    pub(super) fn set<R: Ring>(&mut self, at: Instant, rings: &Arc<R>) -> bool {
+    pub(super) fn set<R: Ring>(&mut self, at: Instant, runtime: Option<Id>, rings: &Arc<R>) -> Setting {
         self.clear();
-        if Handle::try_current().is_err() {
-            return false;
-        }
+        let Some(runtime) = here().filter(|here| Some(*here) == runtime) else {
+            return Setting::Elsewhere;
+        };
         let mut sleep = Box::pin(sleep_until(at));
         let waker = Waker::from(Arc::new(Bell { rings: Arc::downgrade(rings), at }));
         // Unconstrained: a task out of its budget would otherwise be told `Pending` without the timer
         // having been registered.
         let polled =
             pin!(unconstrained(poll_fn(|cx| sleep.as_mut().poll(cx)))).poll(&mut Context::from_waker(&waker));
-        if polled == Poll::Pending {
-            self.0 = Some((at, sleep));
+        if polled.is_ready() {
+            return Setting::Due;
         }
-        polled.is_pending()
+        self.0 = Some(Set { at, runtime, sleep });
+        Setting::Set
     }
+}
+
+/// What came of setting an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setting {
+    /// It will ring.
+    Set,
+    /// Its time has come already.
+    Due,
+    /// It belongs into another runtime, or there is none.
+    Elsewhere,
 }
 
 impl fmt::Debug for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Alarm").field(&self.0.as_ref().map(|(at, _)| at)).finish()
+        f.debug_tuple("Alarm").field(&self.0.as_ref().map(|set| set.at)).finish()
     }
 }

@@ -5,10 +5,17 @@ use std::task::Waker;
 use std::time::Duration;
 
 use slab::Slab;
+use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 use super::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
 use crate::{Decision, End, Gate};
+
+/// The precision of tokio's timer: a caller is served at most so much after its time.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// How far a forecast looks ahead. What is beyond only makes the wait longer.
+const FARTHEST: usize = 1_024;
 
 /// A gate and the callers before it.
 pub(super) struct Line<G: Gate> {
@@ -20,7 +27,7 @@ pub(super) struct Line<G: Gate> {
     patience: BTreeSet<(Instant, Place)>,
     callers: Slab<Caller<G>>,
     arrivals: u64,
-    closed: bool,
+    closed: Option<Closing>,
     /// The latest time seen. Time read outside of a paused runtime could run behind it.
     now: Instant,
 }
@@ -37,6 +44,8 @@ struct Place {
 
 struct Caller<G: Gate> {
     waker: Waker,
+    /// Where it waits: the alarm belongs where somebody drives the timer.
+    runtime: Option<Id>,
     since: Instant,
     state: State<G>,
 }
@@ -65,6 +74,11 @@ pub(super) enum Arrival<G: Gate> {
     Waits(Ticket),
 }
 
+/// The runtime in which this is called, if it is in one.
+pub(super) fn here() -> Option<Id> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
+}
+
 /// Let through or turned away.
 pub(super) type Settled<G> = Result<Admitted<<G as Gate>::Slip>, Turned<<G as Gate>::Why>>;
 
@@ -77,7 +91,7 @@ impl<G: Gate> Line<G> {
             patience: BTreeSet::new(),
             callers: Slab::new(),
             arrivals: 0,
-            closed: false,
+            closed: None,
             now,
         }
     }
@@ -103,8 +117,17 @@ impl<G: Gate> Line<G> {
     /// A caller arrives: it is settled at once, or takes its place and waits.
     pub(super) fn arrive(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
         let place = self.place_for(wait, now);
-        if self.closed {
+        // A call that is sent again was let in before the queue was closed.
+        let closed = match self.closed {
+            None => false,
+            Some(Closing::Drain) => wait.arrived.is_none(),
+            Some(Closing::Fail) => true,
+        };
+        if closed {
             return self.turned_at_the_door(TurnedBecause::Closed, None, None, place);
+        }
+        if wait.deadline.is_some_and(|deadline| deadline <= now) {
+            return self.turned_at_the_door(TurnedBecause::TooLong, None, None, place);
         }
         let first = self.places.first_key_value().is_none_or(|(head, _)| place < *head);
         let (earliest, why) = match self.gate.check(&ask, now) {
@@ -120,24 +143,29 @@ impl<G: Gate> Line<G> {
             Decision::NotBefore(at, why) => (Some(at), Some(why)),
             Decision::WhenReleased(why) => (None, Some(why)),
         };
-        if self.places.len() >= self.limits.max_waiting {
-            return self.turned_at_the_door(TurnedBecause::Full, earliest.map(|at| at - now), why, place);
-        }
+        let full = self.places.len() >= self.limits.max_waiting;
         let gives_up = self.limits.gives_up(wait, now);
-        if let Some(gives_up) = gives_up {
+        if full || gives_up.is_some() {
             let forecast = if first {
                 None
             } else {
                 self.forecast(&ask, place, now)
             };
             let earliest = earliest.max(forecast);
-            if gives_up <= now || earliest.is_some_and(|at| gives_up < at) {
-                let retry_after = earliest.map(|at| at - now);
+            let retry_after = earliest.map(|at| at.saturating_duration_since(now));
+            if full {
+                return self.turned_at_the_door(TurnedBecause::Full, retry_after, why, place);
+            }
+            if gives_up.is_some_and(|gives_up| gives_up <= now || earliest.is_some_and(|at| gives_up < at)) {
                 return self.turned_at_the_door(TurnedBecause::TooLong, retry_after, why, place);
             }
         }
-        let state = State::Waiting { ask, place, gives_up };
-        let ticket = self.callers.insert(Caller { waker: waker.clone(), since: now, state });
+        let ticket = self.callers.insert(Caller {
+            waker: waker.clone(),
+            runtime: here(),
+            since: now,
+            state: State::Waiting { ask, place, gives_up },
+        });
         self.places.insert(place, ticket);
         self.patience.extend(gives_up.map(|at| (at, place)));
         Arrival::Waits(ticket)
@@ -150,12 +178,20 @@ impl<G: Gate> Line<G> {
         why: Option<G::Why>,
         place: Place,
     ) -> Arrival<G> {
-        let place = Some(self.places.range(..place).count());
+        let last = self.places.last_key_value().is_none_or(|(last, _)| *last < place);
+        let ahead = if last {
+            self.places.len()
+        } else {
+            self.places.range(..place).count()
+        };
+        let place = Some(ahead);
         Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
     }
 
     fn place_for(&mut self, wait: Wait, now: Instant) -> Place {
-        let lag = self.limits.ageing.saturating_mul(u32::from(wait.priority.to_level()));
+        // Ten years keep any order, and can be added to any time.
+        const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+        let lag = self.limits.ageing.saturating_mul(u32::from(wait.priority.to_level())).min(LONGEST);
         let arrived = wait.arrived.map_or(now, |arrived| arrived.min(now));
         self.arrivals += 1;
         Place { due: arrived.checked_add(lag).unwrap_or(arrived), number: self.arrivals }
@@ -165,6 +201,7 @@ impl<G: Gate> Line<G> {
         let Self { gate, places, callers, .. } = self;
         let mut asks = places
             .range(..place)
+            .take(FARTHEST)
             .filter_map(|(_, ticket)| match &callers[*ticket].state {
                 State::Waiting { ask, .. } => Some(ask),
                 State::Admitted(_) | State::Turned(_) => None,
@@ -178,9 +215,14 @@ impl<G: Gate> Line<G> {
     /// Returns when to look again. Those who were settled are woken through `woken`.
     pub(super) fn advance(&mut self, now: Instant, woken: &mut Vec<Waker>) -> Option<Instant> {
         while let Some((&head, &ticket)) = self.places.first_key_value() {
-            let State::Waiting { ask, .. } = &self.callers[ticket].state else {
+            let State::Waiting { ask, gives_up, .. } = &self.callers[ticket].state else {
                 unreachable!("who has a place is waiting");
             };
+            if gives_up.is_some_and(|gives_up| gives_up + TICK < now) {
+                // Nobody looked in time: the thread was busy.
+                self.turn_away(head, TurnedBecause::TooLong, None, None, now, woken);
+                continue;
+            }
             match self.gate.check(ask, now) {
                 Decision::Admit => {
                     let slip = self.gate.admit(ask, now);
@@ -194,7 +236,7 @@ impl<G: Gate> Line<G> {
                 // everyone who gives up before it.
                 Decision::NotBefore(at, why) => match self.patience.first() {
                     Some(&(gives_up, place)) if gives_up < at => {
-                        let wait = Some(at - now);
+                        let wait = Some(at.saturating_duration_since(now));
                         self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
                     }
                     _ => return Some(at),
@@ -247,6 +289,7 @@ impl<G: Gate> Line<G> {
     pub(super) fn collect(&mut self, ticket: Ticket, waker: &Waker) -> (Option<Settled<G>>, Option<Waker>) {
         let caller = &mut self.callers[ticket];
         if let State::Waiting { .. } = caller.state {
+            caller.runtime = here();
             let changed = !caller.waker.will_wake(waker);
             return (None, changed.then(|| std::mem::replace(&mut caller.waker, waker.clone())));
         }
@@ -280,9 +323,14 @@ impl<G: Gate> Line<G> {
         self.places.first_key_value().map(|(_, ticket)| &self.callers[*ticket].waker)
     }
 
+    /// Where the caller at the head waits.
+    pub(super) fn home(&self) -> Option<Id> {
+        self.places.first_key_value().and_then(|(_, ticket)| self.callers[*ticket].runtime)
+    }
+
     /// Turns new callers away, and those who wait as well where that is asked.
     pub(super) fn close(&mut self, closing: Closing, now: Instant, woken: &mut Vec<Waker>) {
-        self.closed = true;
+        self.closed = Some(closing);
         if closing == Closing::Fail {
             while let Some((&head, _)) = self.places.first_key_value() {
                 self.turn_away(head, TurnedBecause::Closed, None, None, now, woken);

@@ -11,16 +11,15 @@ use std::sync::{Arc, PoisonError};
 #[cfg(not(aplomb_loom))]
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::Duration;
 
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 pub use self::acquire::Acquire;
-use self::alarm::Alarm;
+use self::alarm::{Alarm, Setting};
 pub use self::limits::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
-use self::line::Line;
+use self::line::{Line, TICK};
 pub use self::permit::Permit;
 use crate::{Gate, Observe};
 
@@ -72,6 +71,8 @@ struct Shared<G: Gate> {
 struct Waiting<G: Gate> {
     line: Line<G>,
     alarm: Alarm,
+    /// There should be an alarm, and there is no runtime here to set it in.
+    unset: bool,
 }
 
 impl<G: Gate> Queue<G> {
@@ -83,7 +84,7 @@ impl<G: Gate> Queue<G> {
     ) -> Self {
         let line = Line::new(gate, limits, Instant::now());
         Self(Arc::new(Shared {
-            state: Mutex::new(Waiting { line, alarm: Alarm::unset() }),
+            state: Mutex::new(Waiting { line, alarm: Alarm::unset(), unset: false }),
             observer: Box::new(observer),
         }))
     }
@@ -100,7 +101,7 @@ impl<G: Gate> Queue<G> {
     ///
     /// # Panics
     ///
-    /// Panics if it has to wait outside of a tokio runtime with time enabled.
+    /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
     pub fn acquire(&self, ask: G::Ask, wait: Wait) -> Acquire<G> {
         Acquire::new(Arc::clone(&self.0), ask, wait)
     }
@@ -127,9 +128,6 @@ impl<G: Gate> Queue<G> {
         self.0.step(|line, now, woken| line.close(closing, now, woken));
     }
 }
-
-/// The precision of tokio's timer.
-const TICK: Duration = Duration::from_millis(1);
 
 impl<G: Gate> Shared<G> {
     fn lock(&self) -> MutexGuard<'_, Waiting<G>> {
@@ -159,6 +157,7 @@ impl<G: Gate> Shared<G> {
 
     /// Lets through whom the gate admits, and sets the alarm for the next look.
     fn look(self: &Arc<Self>, state: &mut Waiting<G>, mut now: Instant, woken: &mut Vec<Waker>) {
+        state.unset = false;
         loop {
             let Some(at) = state.line.advance(now, woken) else {
                 return state.alarm.clear();
@@ -166,17 +165,28 @@ impl<G: Gate> Shared<G> {
             // A gate that names an instant which has passed breaks its promise; it is asked again with
             // the timer's next tick rather than for ever under the lock.
             let at = if at > now { at } else { now + TICK };
-            if state.alarm.is_set_for(at) || state.alarm.set(at, self) {
+            let home = state.line.home();
+            if state.alarm.is_set_for(at, home) {
                 return;
             }
-            let later = state.line.tick(Instant::now());
-            if later < at {
-                // No runtime to set an alarm in: the caller at the head has one, and does it.
-                woken.extend(state.line.head().cloned());
-                return;
+            match state.alarm.set(at, home, self) {
+                Setting::Set => return,
+                // The timer has seen that instant pass.
+                Setting::Due => now = state.line.tick(Instant::now()).max(at),
+                Setting::Elsewhere => {
+                    // The caller at the head waits in a runtime that somebody drives, which this one may
+                    // not be: it is woken, and sets the alarm there when it is polled.
+                    state.unset = true;
+                    woken.extend(state.line.head().cloned());
+                    return;
+                }
             }
-            now = later;
         }
+    }
+
+    /// Whether the line has to be looked at again at an instant, and nothing will do so.
+    fn is_unset(&self) -> bool {
+        self.lock().unset
     }
 }
 

@@ -295,3 +295,76 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
     assert!(queue.acquire((), Wait::default()).await.is_ok());
     assert!(start.elapsed() <= Duration::from_millis(10));
 }
+
+#[test]
+fn the_alarm_is_set_where_the_next_caller_waits() {
+    let build = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (first, second) = (build(), build());
+    let queue = first.block_on(async { paced() });
+    drop(first.block_on(queue.acquire((), Wait::default())));
+    let waits = |queue: Queue<Paced>| async move {
+        timeout(PACE * 10, queue.acquire((), Wait::default()))
+            .await
+            .is_ok_and(|permit| permit.is_ok())
+    };
+    let (one, two) = (waits(queue.clone()), waits(queue));
+    // The first runtime lives on, and nobody drives it when its caller has been served.
+    let other = std::thread::spawn(move || second.block_on(two));
+    assert!(first.block_on(one));
+    assert!(other.join().unwrap());
+}
+
+#[test]
+#[should_panic(expected = "outside of a tokio runtime")]
+fn waiting_for_an_instant_outside_of_a_runtime_panics_rather_than_spins() {
+    let queue = paced();
+    for _ in 0..2 {
+        drop(task::spawn(queue.acquire((), Wait::default())).poll());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_deadline_has_passed_is_not_let_through() {
+    let queue = slots(1);
+    let now = Instant::now();
+    tokio::time::advance(PACE).await;
+    let turned = queue.acquire((), until(now)).await.unwrap_err();
+    assert_eq!(turned.because(), TurnedBecause::TooLong);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_sent_again_passes_a_queue_that_drains() {
+    let queue = slots(1);
+    queue.close(Closing::Drain);
+    let again = Wait::from(&CallOptions::new().with_arrival(Instant::now()));
+    assert!(queue.acquire((), again).await.is_ok());
+    queue.close(Closing::Fail);
+    assert!(queue.acquire((), again).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_line_says_when_it_will_have_passed() {
+    let limits = QueueLimits::new().max_waiting(100);
+    let queue = Queue::new(Paced::new(), limits, ());
+    drop(queue.acquire((), Wait::default()).await);
+    let mut waiting: Vec<_> = (0..100).map(|_| task::spawn(queue.acquire((), Wait::default()))).collect();
+    for waiting in &mut waiting {
+        assert_pending!(waiting.poll());
+    }
+    let turned = queue.acquire((), Wait::default()).await.unwrap_err();
+    assert_eq!((turned.because(), turned.retry_after()), (TurnedBecause::Full, Some(PACE * 101)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn priority_may_outweigh_any_wait() {
+    let queue = Queue::new(Slots::new(1), QueueLimits::new().ageing(Duration::MAX), ());
+    let first = queue.acquire((), Wait::default()).await.unwrap();
+    let with = |priority| Wait::from(&CallOptions::new().with_priority(priority));
+    let mut low = task::spawn(queue.acquire((), with(Priority::LOW)));
+    assert_pending!(low.poll());
+    tokio::time::advance(Duration::from_secs(86_400)).await;
+    let mut high = task::spawn(queue.acquire((), with(Priority::HIGH)));
+    assert_pending!(high.poll());
+    drop(first);
+    assert!(high.is_woken() && !low.is_woken());
+}
