@@ -34,7 +34,7 @@ pub(crate) enum Level {
     /// It will be there at this time.
     NotBefore(u64),
     /// It will never be there: one call may cost at most this much.
-    Above(u32),
+    Above(u64),
 }
 
 /// Debts end here: 292 years in nanoseconds, with room above for one more burst.
@@ -55,13 +55,14 @@ impl Bucket {
     /// A cost between burst and capacity waits until the bucket is full, and leaves a debt.
     pub(crate) fn level(&self, cost: u64, now: u64) -> Level {
         let capacity = self.quota.capacity();
-        let Some(cost) = u32::try_from(cost).ok().filter(|cost| *cost <= capacity) else {
+        if cost > capacity {
             return Level::Above(capacity);
-        };
-        let Some(at_once) = NonZeroU32::new(cost.min(self.quota.max_burst())) else {
+        }
+        let at_once = u32::try_from(cost).unwrap_or(u32::MAX).min(self.quota.max_burst());
+        let Some(at_once) = NonZeroU32::new(at_once) else {
             return Level::Enough { drawn_until: self.drawn_until };
         };
-        let debt = self.quota.interval() * u64::from(cost - at_once.get());
+        let debt = self.quota.interval().saturating_mul(cost - u64::from(at_once.get()));
         let proposed = Cell::new(self.drawn_until);
         let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
         let clock = Stamped { read: Cell::new(false), now };
@@ -69,7 +70,7 @@ impl Bucket {
         match limiter.check_n(at_once) {
             Ok(Ok(())) => Level::Enough { drawn_until: proposed.get().saturating_add(debt).min(FURTHEST) },
             Ok(Err(not_until)) => Level::NotBefore(not_until.earliest_possible().into()),
-            Err(governor::InsufficientCapacity(most)) => Level::Above(most),
+            Err(governor::InsufficientCapacity(most)) => Level::Above(most.into()),
         }
     }
 
@@ -85,10 +86,19 @@ impl Bucket {
         self.drawn_until = drawn_until;
     }
 
-    /// Gives back a cost that was taken.
-    pub(crate) fn refund(&mut self, cost: u64) {
-        let given_back = self.quota.interval().saturating_mul(cost);
-        self.drawn_until = self.drawn_until.saturating_sub(given_back);
+    /// Until when the bucket is drawn.
+    pub(crate) const fn drawn_until(&self) -> u64 {
+        self.drawn_until
+    }
+
+    /// Gives back a cost that was taken, and had drawn the bucket until `drawn_until`.
+    ///
+    /// What has flowed back since is not given back again: the cost is the last part of what was drawn
+    /// then, and only as much of it as is still to come is taken off.
+    pub(crate) fn refund(&mut self, cost: u64, drawn_until: u64, now: u64) {
+        let cost = self.quota.interval().saturating_mul(cost);
+        let to_come = drawn_until.saturating_sub(now);
+        self.drawn_until = self.drawn_until.saturating_sub(cost.min(to_come));
     }
 
     /// The earliest time at which the last of several costs could be taken one after the other, all
@@ -193,8 +203,23 @@ mod tests {
         let mut bucket = Bucket::new(Quota::requests_per_second(10));
         let before = bucket.drawn_until.max(5 * SECOND);
         take(&mut bucket, 7, 5 * SECOND).unwrap();
-        bucket.refund(7);
+        bucket.refund(7, bucket.drawn_until(), 5 * SECOND);
         assert_eq!(bucket.drawn_until, before);
+    }
+
+    #[test]
+    fn a_late_refund_does_not_give_back_what_has_flowed_back() {
+        let mut bucket = Bucket::new(Quota::requests_per_second(10));
+        take(&mut bucket, 10, 0).unwrap();
+        let first = bucket.drawn_until();
+        // A second later all ten have flowed back; they are taken by others, and then given back.
+        take(&mut bucket, 10, SECOND).unwrap();
+        bucket.refund(10, first, SECOND);
+        assert_eq!(bucket.available(SECOND), 0);
+        // Half of what is given back after half a second has not flowed back by itself.
+        let second = bucket.drawn_until();
+        bucket.refund(10, second, SECOND * 3 / 2);
+        assert_eq!(bucket.available(SECOND * 3 / 2), 10);
     }
 
     #[test]
@@ -211,7 +236,7 @@ mod tests {
         /// Against arithmetic in cells: in any span the admitted cost is within burst + rate × span.
         #[test]
         fn no_window_admits_more_than_burst_and_flow(
-            amount in 1_u32..2_000, window_ms in 1_u64..120_000, burst in 1_u32..500,
+            amount in 1_u64..2_000, window_ms in 1_u64..120_000, burst in 1_u32..500,
             steps in prop::collection::vec((1_u64..400, 0_u64..200_000_000), 1..120),
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_millis(window_ms)).burst(burst);
@@ -237,7 +262,7 @@ mod tests {
 
         #[test]
         fn the_hint_is_the_first_moment_that_admits(
-            amount in 1_u32..100_000, burst in 1_u32..1_000, drawn in 0_u64..10_000, cost in 1_u64..100,
+            amount in 1_u64..100_000, burst in 1_u32..1_000, drawn in 0_u64..10_000, cost in 1_u64..100,
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_secs(60)).burst(burst);
             let mut bucket = Bucket::new(quota);

@@ -15,6 +15,10 @@ const LONGEST_UNTOLD_PAUSE: Duration = Duration::from_secs(60);
 const RAMP_STEP: Duration = Duration::from_millis(250);
 const RAMP_STEPS: u32 = 8;
 
+/// No pause is longer than this, whatever is set and whatever a server says: it can be added to any
+/// time.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// A state machine of its own, asked before the quotas: settling and refunds do not shorten it.
 #[derive(Debug)]
 pub(crate) struct Pause {
@@ -33,21 +37,38 @@ struct Ongoing {
     gone: u32,
 }
 
+impl Ongoing {
+    /// The end of the ramp.
+    fn over(&self) -> Instant {
+        self.until + RAMP_STEP * RAMP_STEPS
+    }
+}
+
 impl Pause {
     pub(crate) fn new(longest: Duration, seed: u64) -> Self {
-        Self { longest, random: StdRng::seed_from_u64(seed), now: None, untold: 0 }
+        Self {
+            longest: longest.min(LONGEST),
+            random: StdRng::seed_from_u64(seed),
+            now: None,
+            untold: 0,
+        }
     }
 
     pub(crate) const fn set_longest(&mut self, longest: Duration) {
-        self.longest = longest;
+        self.longest = if longest.as_secs() < LONGEST.as_secs() {
+            longest
+        } else {
+            LONGEST
+        };
     }
 
     /// When the next call may go, as far as the pause is concerned; `None` for now.
     pub(crate) fn not_before(&mut self, now: Instant) -> Option<Instant> {
-        let Ongoing { until, gone, .. } = self.now?;
+        let ongoing = self.now?;
+        let Ongoing { until, gone } = ongoing;
         // 1 goes when the pause ends, 2 more by the first step, 4 more by the second …
         let step = (gone + 1).ilog2();
-        if step >= RAMP_STEPS || now >= until + RAMP_STEP * RAMP_STEPS {
+        if step >= RAMP_STEPS || now >= ongoing.over() {
             self.now = None;
             return None;
         }
@@ -69,8 +90,8 @@ impl Pause {
     /// A call that went at `admitted` was throttled, and told to come back after `hint`.
     pub(crate) fn throttled(&mut self, admitted: Instant, hint: Option<Duration>, now: Instant) {
         // Nobody goes while a pause lasts, so a call that went before its end belongs to the burst that
-        // caused it: it may tell of a longer wait, and is no new reason.
-        let known = self.now.is_some_and(|pause| admitted < pause.until);
+        // caused it: it may tell of a longer wait, and is no new reason. When the ramp is over, it is.
+        let known = self.now.is_some_and(|pause| admitted < pause.until && now < pause.over());
         let wait = match hint {
             Some(hint) => hint.min(self.longest),
             None if known => return,
@@ -97,7 +118,8 @@ impl Pause {
 
     fn untold_wait(&mut self) -> Duration {
         let ceiling = FIRST_PAUSE.saturating_mul(1 << self.untold.min(16));
-        let ceiling = ceiling.min(LONGEST_UNTOLD_PAUSE).min(self.longest);
+        // However short a pause is allowed to be: with none at all, calls would follow their refusals.
+        let ceiling = ceiling.min(LONGEST_UNTOLD_PAUSE).min(self.longest.max(FIRST_PAUSE));
         self.untold += 1;
         self.random.random_range(ceiling / 2..=ceiling)
     }
@@ -160,6 +182,31 @@ mod tests {
         assert_eq!((gone[1], gone[2]), (S + RAMP_STEP, S + RAMP_STEP));
         assert_eq!((gone[3], gone[6], gone[7]), (S + 2 * RAMP_STEP, S + 2 * RAMP_STEP, S + 3 * RAMP_STEP));
         assert!(gone[299] <= S + RAMP_STEP * RAMP_STEPS);
+    }
+
+    #[test]
+    fn old_refusals_are_news_when_the_ramp_is_over_whoever_asked_meanwhile() {
+        for asked in [false, true] {
+            let (mut pause, start) = pause();
+            pause.throttled(start, Some(S), start);
+            let later = start + 60 * S;
+            if asked {
+                assert_eq!(pause.not_before(later), None);
+            }
+            pause.throttled(start, None, later);
+            assert!(pause.until(later).is_some());
+        }
+    }
+
+    #[test]
+    fn extreme_settings_and_hints_do_not_panic() {
+        let (mut pause, start) = pause();
+        pause.set_longest(Duration::MAX);
+        pause.throttled(start, Some(Duration::MAX), start);
+        assert!(pause.not_before(start).is_some());
+        let mut none = Pause::new(Duration::ZERO, 1);
+        none.throttled(start, None, start);
+        assert!(none.until(start).is_some(), "never without any pause");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl fmt::Display for Dimension {
 #[must_use]
 pub struct Quota {
     dimension: Dimension,
-    amount: u32,
+    amount: u64,
     window: Duration,
     burst: u32,
 }
@@ -71,61 +71,55 @@ impl Quota {
     ///
     /// Clamped where it makes no sense: the amount to at least 1, the window to between a microsecond
     /// and 400 days, and at most one unit per nanosecond.
-    pub fn new(dimension: Dimension, amount: u32, window: Duration) -> Self {
+    pub fn new(dimension: Dimension, amount: u64, window: Duration) -> Self {
         let window = window.clamp(Duration::from_micros(1), LONGEST_FILL);
-        let most = u32::try_from(window.as_nanos()).unwrap_or(u32::MAX);
+        let most = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
         let amount = amount.clamp(1, most);
-        let burst = if dimension == Dimension::REQUESTS {
-            let a_seconds_worth = f64::from(amount) / window.as_secs_f64();
-            // Between 1 and the amount, so it fits.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped before"
-            )]
-            let burst = a_seconds_worth.clamp(1.0, f64::from(amount)) as u32;
-            burst
+        let at_once = if dimension == Dimension::REQUESTS {
+            let a_seconds_worth = u128::from(amount) * Duration::from_secs(1).as_nanos() / window.as_nanos();
+            a_seconds_worth.clamp(1, u128::from(amount))
         } else {
-            amount
+            u128::from(amount)
         };
+        let burst = u32::try_from(at_once).unwrap_or(u32::MAX);
         Self { dimension, amount, window, burst }
     }
 
     /// Requests per second; all of them may come at once.
-    pub fn requests_per_second(amount: u32) -> Self {
+    pub fn requests_per_second(amount: u64) -> Self {
         Self::new(Dimension::REQUESTS, amount, Duration::from_secs(1))
     }
 
     /// Requests per minute; one second's worth (at least one) may come at once, because providers
     /// enforce a minute's requests in slices of a second ("60,000 requests per minute may be enforced
     /// as 1,000 requests per second", OpenAI).
-    pub fn requests_per_minute(amount: u32) -> Self {
+    pub fn requests_per_minute(amount: u64) -> Self {
         Self::new(Dimension::REQUESTS, amount, Duration::from_secs(60))
     }
 
     /// Requests per day; one may come at once where that is less than one a second.
-    pub fn requests_per_day(amount: u32) -> Self {
+    pub fn requests_per_day(amount: u64) -> Self {
         Self::new(Dimension::REQUESTS, amount, Duration::from_secs(24 * 60 * 60))
     }
 
     /// Tokens per minute, input and output together; the whole minute's may come at once, because
     /// providers enforce them as a bucket that is full at first.
-    pub fn tokens_per_minute(amount: u32) -> Self {
+    pub fn tokens_per_minute(amount: u64) -> Self {
         Self::new(Dimension::TOKENS, amount, Duration::from_secs(60))
     }
 
     /// Input tokens per minute; the whole minute's may come at once.
-    pub fn input_tokens_per_minute(amount: u32) -> Self {
+    pub fn input_tokens_per_minute(amount: u64) -> Self {
         Self::new(Dimension::INPUT_TOKENS, amount, Duration::from_secs(60))
     }
 
     /// Output tokens per minute; the whole minute's may come at once.
-    pub fn output_tokens_per_minute(amount: u32) -> Self {
+    pub fn output_tokens_per_minute(amount: u64) -> Self {
         Self::new(Dimension::OUTPUT_TOKENS, amount, Duration::from_secs(60))
     }
 
     /// Tokens per day; the whole day's may come at once.
-    pub fn tokens_per_day(amount: u32) -> Self {
+    pub fn tokens_per_day(amount: u64) -> Self {
         Self::new(Dimension::TOKENS, amount, Duration::from_secs(24 * 60 * 60))
     }
 
@@ -144,7 +138,7 @@ impl Quota {
 
     /// How much there is per window.
     #[must_use]
-    pub const fn amount(&self) -> u32 {
+    pub const fn amount(&self) -> u64 {
         self.amount
     }
 
@@ -163,8 +157,8 @@ impl Quota {
     /// The most that one call may cost: what flows in a window, or what may come at once if that is
     /// more.
     #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.amount.max(self.burst)
+    pub fn capacity(&self) -> u64 {
+        self.amount.max(self.burst.into())
     }
 
     /// How long one unit takes to flow back, in nanoseconds. Rounded up: never a unit too many.
@@ -202,6 +196,12 @@ mod tests {
     }
 
     #[test]
+    fn a_days_tokens_may_be_billions() {
+        let quota = Quota::tokens_per_day(4_320_000_000);
+        assert_eq!((quota.amount(), quota.max_burst(), quota.interval()), (4_320_000_000, u32::MAX, 20_000));
+    }
+
+    #[test]
     fn senseless_numbers_are_clamped() {
         let never = Quota::new(Dimension::REQUESTS, 0, Duration::ZERO);
         assert_eq!((never.amount(), never.window()), (1, Duration::from_micros(1)));
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(vast.max_burst(), 1);
         let daily = Quota::requests_per_day(1).burst(u32::MAX);
         assert_eq!(daily.max_burst(), 400);
-        let dense = Quota::new(Dimension::TOKENS, u32::MAX, Duration::from_micros(1));
+        let dense = Quota::new(Dimension::TOKENS, u64::MAX, Duration::from_micros(1));
         assert_eq!((dense.amount(), dense.interval()), (1_000, 1));
     }
 }

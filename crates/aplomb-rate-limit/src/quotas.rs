@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use aplomb_core::{Decision, End, Gate, Kind};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::bucket::{Bucket, Level};
@@ -27,6 +28,8 @@ pub struct Quotas {
 pub struct Drawn {
     charge: Charge,
     at: Instant,
+    /// Until when it drew each bucket.
+    until: SmallVec<[u64; 4]>,
 }
 
 /// What a call waits for, or why it can never go.
@@ -44,7 +47,7 @@ pub enum Limit {
         /// What the call costs.
         cost: u64,
         /// The most that one call may cost.
-        capacity: u32,
+        capacity: u64,
     },
 }
 
@@ -93,10 +96,11 @@ impl Quotas {
         self.epoch + Duration::from_nanos(nanos)
     }
 
-    fn refund(&mut self, charge: &Charge) {
-        for bucket in &mut self.buckets {
-            let cost = charge.of(bucket.quota().dimension());
-            bucket.refund(cost);
+    fn refund(&mut self, drawn: &Drawn, now: Instant) {
+        let now = self.nanos(now);
+        for (bucket, drawn_until) in self.buckets.iter_mut().zip(&drawn.until) {
+            let cost = drawn.charge.of(bucket.quota().dimension());
+            bucket.refund(cost, *drawn_until, now);
         }
     }
 }
@@ -123,27 +127,25 @@ impl Gate for Quotas {
         }
         let filled = latest.map(|(at, dimension)| (self.instant(at), Limit::Quota(dimension)));
         let resumed = self.pause.not_before(now).map(|at| (at, Limit::Paused));
-        match (filled, resumed) {
-            (None, None) => Decision::Admit,
-            (Some(only), None) | (None, Some(only)) => Decision::NotBefore(only.0, only.1),
-            (Some(filled), Some(resumed)) => {
-                let (at, limit) = if filled.0 >= resumed.0 { filled } else { resumed };
-                Decision::NotBefore(at, limit)
-            }
+        match filled.into_iter().chain(resumed).max_by_key(|(at, _)| *at) {
+            None => Decision::Admit,
+            Some((at, limit)) => Decision::NotBefore(at, limit),
         }
     }
 
     fn admit(&mut self, charge: &Charge, now: Instant) -> Drawn {
         let nanos = self.nanos(now);
-        for bucket in &mut self.buckets {
+        let until = self.buckets.iter_mut().map(|bucket| {
             let cost = charge.of(bucket.quota().dimension());
             if let Level::Enough { drawn_until } = bucket.level(cost, nanos) {
                 bucket.commit(drawn_until);
             }
-        }
+            bucket.drawn_until()
+        });
+        let until = until.collect();
         self.pause.gone();
         self.in_flight += 1;
-        Drawn { charge: charge.clone(), at: now }
+        Drawn { charge: charge.clone(), at: now, until }
     }
 
     fn end(&mut self, drawn: Drawn, end: End, now: Instant) {
@@ -151,7 +153,7 @@ impl Gate for Quotas {
         let End::Judged { outcome, .. } = end else {
             // Sent and abandoned counts with the peer; what was never sent does not.
             if end == End::Unsent {
-                self.refund(&drawn.charge);
+                self.refund(&drawn, now);
             }
             return;
         };
@@ -162,29 +164,26 @@ impl Gate for Quotas {
             Kind::Success => self.pause.answered(drawn.at),
             // Refused by a gate further in, before it was sent; or for reasons of money and keys,
             // which providers look at before they count.
-            Kind::Local | Kind::Exhausted | Kind::Unauthorized => self.refund(&drawn.charge),
+            Kind::Local | Kind::Exhausted | Kind::Unauthorized => self.refund(&drawn, now),
             _ => {}
         }
     }
 
     fn forecast(&mut self, charges: &mut dyn Iterator<Item = &Charge>, now: Instant) -> Option<Instant> {
-        let nanos = self.nanos(now);
-        let mut ahead = vec![0_u64; self.buckets.len()];
-        let mut last = None;
+        // For each bucket: what is drawn before the last call that draws from it, and what that one draws.
+        let mut drawn = vec![(0_u64, 0_u64); self.buckets.len()];
         for charge in charges {
-            if let Some(before) = last.replace(charge) {
-                for (sum, bucket) in ahead.iter_mut().zip(&self.buckets) {
-                    *sum = sum.saturating_add(before.of(bucket.quota().dimension()));
+            for ((ahead, last), bucket) in drawn.iter_mut().zip(&self.buckets) {
+                let cost = charge.of(bucket.quota().dimension());
+                if cost > 0 {
+                    *ahead = ahead.saturating_add(std::mem::replace(last, cost));
                 }
             }
         }
-        let last = last?;
-        let filled = self
-            .buckets
-            .iter()
-            .zip(ahead)
-            .map(|(bucket, ahead)| bucket.forecast(ahead, last.of(bucket.quota().dimension()), nanos));
-        let filled = filled.max().map(|at| self.instant(at));
+        let nanos = self.nanos(now);
+        let filled = self.buckets.iter().zip(drawn).filter(|(_, (_, last))| *last > 0);
+        let filled = filled.map(|(bucket, (ahead, last))| bucket.forecast(ahead, last, nanos)).max();
+        let filled = filled.map(|at| self.instant(at));
         filled.max(self.pause.until(now))
     }
 }
@@ -241,6 +240,21 @@ mod tests {
         quotas.end(drawn, judged(throttled), now);
         let paused = Decision::NotBefore(now + 3 * S, Limit::Paused);
         assert_eq!(quotas.check(&Charge::request(), now), paused);
+    }
+
+    #[test]
+    fn the_forecast_is_never_later_than_the_turn_that_comes() {
+        // In debt, and behind a call that costs tokens, a call that costs none waits for its request only.
+        let mut quotas = requests_and_tokens();
+        let now = quotas.epoch;
+        quotas.admit(&Charge::request().input_tokens(100), now);
+        quotas.admit(&Charge::request(), now);
+        let (tokens, free) = (Charge::request().input_tokens(30), Charge::request());
+        assert_eq!(quotas.forecast(&mut [&free].into_iter(), now), Some(now + S / 2));
+        // Behind 30 tokens, which flow back in 300 ms: the second request flows back after 1 s.
+        assert_eq!(quotas.forecast(&mut [&tokens, &free].into_iter(), now), Some(now + S));
+        let many = Charge::request().requests(0).input_tokens(100);
+        assert_eq!(quotas.forecast(&mut [&many, &free].into_iter(), now), Some(now + S));
     }
 
     proptest! {
