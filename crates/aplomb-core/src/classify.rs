@@ -12,6 +12,7 @@ pub trait Classify<Res, Err> {
 
 /// What an attempt came to: as it was judged, or as the reader of the bytes will have seen it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Judged once and for all.
     Fixed(Outcome),

@@ -41,11 +41,16 @@ pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
 }
 
 /// [`find`] for generic code, where the error may be a [`BoxError`] (which is not an `Error` itself).
+///
+/// Of other types only `T` itself and `io::Error` are looked into: nothing says that they are errors.
 pub fn find_in<T: Error + 'static, E: 'static>(error: &E) -> Option<&T> {
     let error: &dyn Any = error;
-    match error.downcast_ref::<BoxError>() {
-        Some(boxed) => find(&**boxed),
-        None => error.downcast_ref::<T>(),
+    if let Some(boxed) = error.downcast_ref::<BoxError>() {
+        find(&**boxed)
+    } else if let Some(io) = error.downcast_ref::<io::Error>() {
+        find(io)
+    } else {
+        error.downcast_ref::<T>()
     }
 }
 
@@ -59,6 +64,7 @@ mod tests {
         let boxed: BoxError = Box::new(io::Error::other(Refused::by("x")));
         assert!(find_in::<Refused, _>(&boxed).is_some());
         assert!(find_in::<Refused, _>(&Refused::by("x")).is_some());
+        assert!(find_in::<Refused, _>(&io::Error::other(Refused::by("x"))).is_some());
         assert!(find_in::<Refused, _>(&io::Error::other("no")).is_none());
     }
 

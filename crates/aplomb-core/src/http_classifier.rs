@@ -1,12 +1,8 @@
 //! The classifier for HTTP, right by default.
 
-use std::any::Any;
-
 use http::StatusCode;
 
-use crate::{
-    BoxError, Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find, retry_after,
-};
+use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find_in, retry_after};
 
 /// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
 /// headers; and errors.
@@ -91,25 +87,13 @@ pub fn by_status(status: StatusCode) -> Outcome {
 /// A connection that could not be made or was lost, and an attempt that took too long, may go better
 /// next time.
 pub fn by_error<E: 'static>(error: &E) -> Outcome {
-    let any: &dyn Any = error;
-    let boxed = any.downcast_ref::<BoxError>();
-    let refused = match boxed {
-        Some(error) => find::<Refused>(&**error),
-        None => any.downcast_ref::<Refused>(),
-    };
-    if let Some(refused) = refused {
+    if let Some(refused) = find_in::<Refused, E>(error) {
         let outcome = Outcome::local();
         return refused.retry_after().map_or(outcome, |hint| outcome.with_retry_after(hint));
     }
     #[cfg(feature = "reqwest-0-13")]
-    {
-        let error = match boxed {
-            Some(error) => find::<reqwest::Error>(&**error),
-            None => any.downcast_ref::<reqwest::Error>(),
-        };
-        if error.is_some_and(|error| error.is_builder() || error.is_redirect()) {
-            return Outcome::permanent();
-        }
+    if find_in::<reqwest::Error, E>(error).is_some_and(|error| error.is_builder() || error.is_redirect()) {
+        return Outcome::permanent();
     }
     Outcome::transient()
 }
@@ -117,7 +101,7 @@ pub fn by_error<E: 'static>(error: &E) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Scope};
+    use crate::{BoxError, Kind, Scope};
     use std::io;
     use std::time::Duration;
 

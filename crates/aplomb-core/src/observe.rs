@@ -5,8 +5,8 @@ use std::sync::Arc;
 /// Is told what happens in a layer: for logs, metrics, tests.
 ///
 /// The unused observer is `()`, and costs nothing; a closure `Fn(&Event)` is one as well; a tuple
-/// tells both of its members. Observers are called outside of any lock, from the task in which the
-/// event happened: they should be quick.
+/// tells both of its members. Observers are called outside of any lock, from whatever made the event
+/// happen: a call's task, a handle, the runtime's timer. They should be quick, and must not panic.
 pub trait Observe<Event: ?Sized> {
     /// Is told of one event.
     fn observe(&self, event: &Event);

@@ -76,6 +76,23 @@ where
     }
 }
 
+impl<S, Req, K, C, B, D, O> ResponseFuture<S, Req, K, C, B, D, O>
+where
+    S: Service<K::Sent>,
+    K: Replay<Req>,
+    D: Discard<S::Response>,
+{
+    /// How many attempts have begun.
+    pub fn attempts(&self) -> u32 {
+        self.progress.attempts()
+    }
+
+    /// What the last attempt that ended came to, if the request is being sent again.
+    pub fn last(&self) -> Option<Outcome> {
+        self.progress.last()
+    }
+}
+
 impl<S, Req, K, C, B, D, O> Future for ResponseFuture<S, Req, K, C, B, D, O>
 where
     K: Replay<Req>,

@@ -53,6 +53,11 @@ impl Progress {
         self.attempts
     }
 
+    /// What the attempt before came to.
+    pub(crate) fn last(&self) -> Option<Outcome> {
+        (!self.last.is_success()).then_some(self.last)
+    }
+
     /// Counts an attempt that is about to be sent, and tells the layers inside where that is news.
     #[inline]
     pub(crate) fn begin_attempt(&mut self, request: &mut impl RequestHead) {

@@ -18,6 +18,7 @@ pub use aplomb_core::{
     WallClock, find, find_in,
 };
 pub use endpoint::{
-    BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier,
-    EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect, InspectFuture, ReadBody,
+    Account, BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody,
+    EndpointClassifier, EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect,
+    InspectFuture, ReadBody,
 };

@@ -105,7 +105,7 @@ impl Demo {
         let signs = Arc::new(Signs::default());
         let settings = Settings {
             quotas: vec![known(
-                Quota::requests_per_minute(LIMIT.per_minute),
+                Quota::requests_per_minute(LIMIT.per_minute.into()),
                 Some(LIMIT.burst),
             )],
             timeout: self.timeout,

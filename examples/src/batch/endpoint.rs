@@ -41,8 +41,8 @@ const SLOWER: f64 = 1.02;
 impl Settings {
     /// The settings on the command line.
     pub(crate) fn of(args: &Args, timeout: Duration) -> Self {
-        let requests = args.rpm.map(|rpm| known(Quota::requests_per_minute(rpm), args.burst));
-        let tokens = args.tpm.map(|tpm| known(Quota::tokens_per_minute(tpm), args.token_burst));
+        let requests = args.rpm.map(|rpm| known(Quota::requests_per_minute(rpm.into()), args.burst));
+        let tokens = args.tpm.map(|tpm| known(Quota::tokens_per_minute(tpm.into()), args.token_burst));
         Self {
             quotas: requests.into_iter().chain(tokens).collect(),
             timeout,

@@ -124,8 +124,9 @@ impl<W> Turned<W> {
         self.why.as_ref()
     }
 
-    /// How long from now the caller would have had to wait, where that is known. Gates that refuse
-    /// say it in their own reason.
+    /// How long from now the caller would have had to wait at least, where that is known: until its own
+    /// turn on arrival, until that of the head of the line later. Gates that refuse say it in their own
+    /// reason.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

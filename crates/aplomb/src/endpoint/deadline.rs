@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Refused, RequestHead};
+use aplomb_core::{BoxError, CallOptions, Outcome, Refused, Replay, RequestHead};
+use aplomb_retry::{Discard, ResponseFuture};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
@@ -31,6 +32,7 @@ impl<S> Deadline<S> {
 impl<S, Req> Service<Req> for Deadline<S>
 where
     S: Service<Req, Error = BoxError>,
+    S::Future: Account,
     Req: RequestHead,
 {
     type Response = S::Response;
@@ -62,6 +64,23 @@ where
     }
 }
 
+/// What can be told of a call that has not ended.
+pub trait Account {
+    /// How many attempts have begun, and what the last one that ended came to.
+    fn attempts(&self) -> (u32, Option<Outcome>);
+}
+
+impl<S, Req, K, C, B, D, O> Account for ResponseFuture<S, Req, K, C, B, D, O>
+where
+    S: Service<K::Sent>,
+    K: Replay<Req>,
+    D: Discard<S::Response>,
+{
+    fn attempts(&self) -> (u32, Option<Outcome>) {
+        (self.attempts(), self.last())
+    }
+}
+
 pin_project! {
     struct Alarm {
         #[pin]
@@ -82,19 +101,22 @@ pin_project! {
 
 impl<F, T> Future for DeadlineFuture<F>
 where
-    F: Future<Output = Result<T, BoxError>>,
+    F: Future<Output = Result<T, BoxError>> + Account,
 {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        if let Poll::Ready(answer) = this.call.poll(cx) {
+        let mut this = self.project();
+        if let Poll::Ready(answer) = this.call.as_mut().poll(cx) {
             return Poll::Ready(answer);
         }
         let Some(alarm) = this.alarm.as_pin_mut().map(Alarm::project) else {
             return Poll::Pending;
         };
-        alarm.sleep.poll(cx).map(|()| Err(DeadlinePassed::after(alarm.began.elapsed()).into()))
+        ready!(alarm.sleep.poll(cx));
+        let (attempts, last) = this.call.attempts();
+        let refused = Refused::by(DeadlinePassed::WHO).with_attempts(attempts, last);
+        Poll::Ready(Err(DeadlinePassed { elapsed: alarm.began.elapsed(), refused }.into()))
     }
 }
 
@@ -108,9 +130,11 @@ impl<F> fmt::Debug for DeadlineFuture<F> {
 
 /// A call did not end before its deadline. An attempt that was under way has been dropped.
 ///
-/// Its `source()` is the [`Refused`] that everything which ends a call on this side shares.
+/// Its `source()` is the [`Refused`] that everything which ends a call on this side shares; the attempt
+/// under way counts among its attempts.
 #[derive(Clone, Debug)]
 pub struct DeadlinePassed {
+    elapsed: Duration,
     refused: Refused,
 }
 
@@ -118,20 +142,16 @@ impl DeadlinePassed {
     /// The name under which [`Refused::who`] tells of a deadline.
     pub const WHO: &'static str = "deadline";
 
-    fn after(waited: Duration) -> Self {
-        Self { refused: Refused::by(Self::WHO).with_waited(waited) }
-    }
-
     /// How long the call had taken.
     #[must_use]
     pub const fn elapsed(&self) -> Duration {
-        self.refused.waited()
+        self.elapsed
     }
 }
 
 impl fmt::Display for DeadlinePassed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the call's deadline passed after {:?}", self.elapsed())
+        write!(f, "the call's deadline passed after {:.1?}", self.elapsed)
     }
 }
 

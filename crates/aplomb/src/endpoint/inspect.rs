@@ -110,8 +110,9 @@ where
             let failed = is_error(response.status());
             let limit = match response.status() {
                 _ if failed => Some(ERROR_LIMIT),
+                // Neither is an answer, and nothing about them is broken.
+                StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => None,
                 status if status.is_success() => this.reader.whole_answers,
-                // A redirect is no answer, and nothing about it is broken.
                 _ => None,
             };
             let Some(limit) = limit else {
@@ -179,7 +180,14 @@ impl Reader {
         if let (Then::Rest(_), Some(limit)) = (read.then(), self.whole_answers) {
             return Err(BrokenAnswer::too_large(limit).into());
         }
-        match self.provider.whole(&head, read.data()) {
+        // What is compressed can not be read here: that it ended without an error has to do.
+        let readable = head.header("content-encoding").is_none_or(|coding| coding == "identity");
+        let end = if readable {
+            self.provider.whole(&head, read.data())
+        } else {
+            StreamEnd::Complete
+        };
+        match end {
             StreamEnd::Complete => {}
             end => return Err(BrokenAnswer::ended(end).into()),
         }

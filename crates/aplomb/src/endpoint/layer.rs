@@ -29,7 +29,8 @@ use super::{Endpoint, EndpointClassifier, EndpointDoor, Gates, Inspect};
 /// attempt passes the queue; what it came to is read once, next to the client, in the dialect of the
 /// provider, and all layers act on that.
 ///
-/// **What clones share**: the queue, the quotas, the circuit. `Layer::layer` makes no new ones.
+/// **What clones share**: the queue, the quotas, the circuit. `Layer::layer` makes no new ones; a setter
+/// that concerns them starts new ones, so set everything first, then take clones and handles.
 /// **What dropping does**: a call that is dropped leaves the queue, gives back what it had not used,
 /// and drops its attempt. **Errors**: [`DeadlinePassed`](super::DeadlinePassed),
 /// [`Open`](aplomb_circuit_breaker::Open), [`Exceeded`](aplomb_rate_limit::Exceeded),
@@ -92,8 +93,8 @@ impl EndpointLayer {
     ///
     /// Unless set: no quotas (a throttled response still pauses every call); up to 4 retries; 600 s
     /// for an attempt, as in the official SDKs of OpenAI and Anthropic; no deadline; at most ten
-    /// minutes in the queue, with 65,536 others; hints obeyed up to 120 s; calls wait for an open
-    /// circuit up to 150 s.
+    /// minutes in the queue, with 65,536 others; hints obeyed up to 120 s; calls wait in the queue for
+    /// a circuit whose cooldown is 150 s or less.
     pub fn new(provider: impl Provider + 'static) -> Self {
         let config = Config {
             provider: Arc::new(provider),
@@ -124,67 +125,68 @@ impl EndpointLayer {
     /// Sets what is known of the endpoint's limits. A call costs one request, and the tokens that a
     /// [`Charge`](aplomb_rate_limit::Charge) in its request's extensions says.
     pub fn quotas(self, quotas: impl IntoIterator<Item = Quota>) -> Self {
-        self.with(|config| config.quotas = quotas.into_iter().collect())
+        self.restart(|config| config.quotas = quotas.into_iter().collect())
     }
 
     /// Sets what opens the circuit.
     pub fn trip(self, trip: Trip) -> Self {
-        self.with(|config| config.trip = trip)
+        self.restart(|config| config.trip = trip)
     }
 
     /// Sets how long the circuit stays open: between 1 and 2 s at first, up to 15 s, unless set.
     pub fn cooldown(self, cooldown: Cooldown) -> Self {
-        self.with(|config| config.cooldown = cooldown)
+        self.restart(|config| config.cooldown = cooldown)
     }
 
     /// Refuses calls at once while the circuit is open, where they would wait for it otherwise.
     pub fn fail_fast(self) -> Self {
-        self.with(|config| config.on_open = OnOpen::FailFast)
+        self.restart(|config| config.on_open = OnOpen::FailFast)
     }
 
     /// Sets how long an attempt may wait in the queue, and an open circuit is waited for.
     pub fn max_wait(self, wait: Duration) -> Self {
-        self.with(|config| config.limits = config.limits.max_wait(wait))
+        self.restart(|config| config.limits = config.limits.max_wait(wait))
     }
 
     /// Sets how many calls may wait in the queue.
     pub fn max_waiting(self, calls: usize) -> Self {
-        self.with(|config| config.limits = config.limits.max_waiting(calls))
+        self.restart(|config| config.limits = config.limits.max_waiting(calls))
     }
 
     /// Sets how often a request is sent again at most.
     pub fn max_retries(self, retries: u32) -> Self {
-        self.with(|config| config.max_retries = retries)
+        self.set(|config| config.max_retries = retries)
     }
 
     /// Sets how long to wait before a retry where the server does not say: 0.5 s doubled up to 60 s,
     /// with full jitter, unless set.
     pub fn backoff(self, backoff: ByKind) -> Self {
-        self.with(|config| config.backoff = backoff)
+        self.set(|config| config.backoff = backoff)
     }
 
     /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:
     /// [`TracingObserver`](aplomb_retry::TracingObserver).
     pub fn observer(self, observer: impl Observe<Event> + Send + Sync + 'static) -> Self {
-        self.with(|config| config.observer = Arc::new(observer))
+        self.set(|config| config.observer = Arc::new(observer))
     }
 
     /// Sets the longest wait a server may ask for. When it asks for longer, its answer is handed to
     /// the caller at once, and the other calls pause this long.
     pub fn max_retry_after(self, longest: Duration) -> Self {
-        self.with(|config| config.max_retry_after = longest)
+        self.restart(|config| config.max_retry_after = longest)
     }
 
     /// Sets how long an attempt may take: to the head of its response, or, with
     /// [`whole_answers`](Self::whole_answers), to the end of its body.
     pub fn attempt_timeout(self, timeout: Duration) -> Self {
-        self.with(|config| config.attempt_timeout = timeout)
+        self.set(|config| config.attempt_timeout = timeout)
     }
 
-    /// Sets how long a call may take as a whole, waits and retries included. A deadline in a call's
-    /// own options holds as well; the earlier one ends the call.
+    /// Sets how long a call may take, waits and retries included: to the head of its response, or, with
+    /// [`whole_answers`](Self::whole_answers), to the end of its body. A deadline in a call's own
+    /// options holds as well; the earlier one ends the call.
     pub fn deadline(self, deadline: Duration) -> Self {
-        self.with(|config| config.deadline = Some(deadline))
+        self.set(|config| config.deadline = Some(deadline))
     }
 
     /// Reads every answer to its end, at most `max_bytes` of it, before the caller receives it.
@@ -193,22 +195,28 @@ impl EndpointLayer {
     /// attempt that failed, and is retried. For those who want answers rather than streams: a stream
     /// reaches the caller only when it is complete.
     pub fn whole_answers(self, max_bytes: usize) -> Self {
-        self.with(|config| config.whole_answers = Some(max_bytes))
+        self.set(|config| config.whole_answers = Some(max_bytes))
     }
 
     /// Sets the clock that dates in headers are compared with where a response has no `Date`.
     pub fn wall_clock(self, clock: WallClock) -> Self {
-        self.with(|config| config.clock = clock)
+        self.set(|config| config.clock = clock)
     }
 
-    /// A handle, to look at the endpoint and to switch it. Setters that are called afterwards start
-    /// an endpoint of their own.
+    /// A handle, to look at the endpoint and to switch it.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
         EndpointHandle::new(self.queue.clone())
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    /// What does not concern the queue and its gates, which go on.
+    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// What does: they begin anew.
+    fn restart(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self.queue = self.config.queue();
         self

@@ -10,7 +10,7 @@ mod read;
 mod service;
 
 pub use self::answer::{BrokenAnswer, EndpointClassifier};
-pub use self::deadline::{Deadline, DeadlineFuture, DeadlinePassed};
+pub use self::deadline::{Account, Deadline, DeadlineFuture, DeadlinePassed};
 pub use self::gates::{EndpointDoor, Gates};
 pub use self::handle::EndpointHandle;
 pub use self::inspect::{Inspect, InspectFuture};

@@ -70,12 +70,13 @@ impl<B: Body> ReadAhead<B> {
 pub(super) struct Reading<B: Body> {
     body: Option<Pin<Box<B>>>,
     data: BytesMut,
+    read: usize,
     limit: usize,
 }
 
 impl<B: Body<Data = Bytes>> Reading<B> {
     pub(super) fn new(body: B, limit: usize) -> Self {
-        Self { body: Some(Box::pin(body)), data: BytesMut::new(), limit }
+        Self { body: Some(Box::pin(body)), data: BytesMut::new(), read: 0, limit }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ReadAhead<B>> {
@@ -83,7 +84,11 @@ impl<B: Body<Data = Bytes>> Reading<B> {
         while let Some(body) = &mut self.body {
             match ready!(body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.data.extend_from_slice(&data),
+                    Ok(data) => {
+                        self.data.extend_from_slice(&data);
+                        // A frame costs something even where it is empty.
+                        self.read += data.len().max(1);
+                    }
                     Err(frame) => {
                         then = frame.into_trailers().map_or(Then::End, Then::Trailers);
                         break;
@@ -95,7 +100,7 @@ impl<B: Body<Data = Bytes>> Reading<B> {
                 }
                 None => break,
             }
-            if self.data.len() > self.limit {
+            if self.read > self.limit {
                 return Poll::Ready(self.stop());
             }
         }

@@ -72,7 +72,9 @@ async fn a_call_ends_at_its_deadline() {
     let endpoint = layer().deadline(3 * S).layer(mock.clone());
     let error = ask(endpoint, chat("hello", false)).await.unwrap_err();
     assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), DeadlinePassed::WHO);
+    let refused = find::<Refused>(&*error).unwrap();
+    assert_eq!((refused.who(), refused.attempts()), (DeadlinePassed::WHO, 2));
+    assert_eq!(refused.last().unwrap().kind(), aplomb::Kind::Transient);
     assert!(start.elapsed() <= 3 * S + Duration::from_millis(2));
 
     let mut request = chat("hello", false);
@@ -175,4 +177,43 @@ async fn a_redirect_passes_as_it_is() {
     });
     let response = tower::ServiceExt::oneshot(layer().layer(client), http::Request::new(())).await.unwrap();
     assert_eq!(response.status(), 302);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_content_and_compressed_answers_are_whole() {
+    let client = |status: u16, encoding: Option<&'static str>| {
+        tower::service_fn(move |_: http::Request<()>| async move {
+            let mut response =
+                http::Response::builder().status(status).header("content-type", "application/json");
+            if let Some(encoding) = encoding {
+                response = response.header("content-encoding", encoding);
+            }
+            let body =
+                http_body_util::Full::<bytes::Bytes>::from(if status == 204 { "" } else { "\u{1f}\u{8b}" });
+            Ok::<_, std::io::Error>(response.body(body).unwrap())
+        })
+    };
+    for client in [client(204, None), client(200, Some("gzip"))] {
+        let response =
+            tower::ServiceExt::oneshot(layer().layer(client), http::Request::new(())).await.unwrap();
+        assert!(response.status().is_success());
+    }
+    let cut =
+        tower::ServiceExt::oneshot(layer().max_retries(0).layer(client(200, None)), http::Request::new(()));
+    assert!(find::<BrokenAnswer>(&*cut.await.unwrap_err()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn extreme_settings_and_hints_do_not_panic() {
+    let client = tower::service_fn(async |_: http::Request<()>| {
+        let response = http::Response::builder().status(429).header("retry-after", "9999999999999999999");
+        Ok::<_, std::io::Error>(response.body(http_body_util::Full::<bytes::Bytes>::from("{")).unwrap())
+    });
+    let endpoint = layer()
+        .max_retry_after(Duration::MAX)
+        .max_wait(Duration::MAX)
+        .attempt_timeout(Duration::MAX)
+        .deadline(10 * S)
+        .layer(client);
+    assert!(tower::ServiceExt::oneshot(endpoint, http::Request::new(())).await.is_ok());
 }
