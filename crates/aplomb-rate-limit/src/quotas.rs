@@ -258,6 +258,28 @@ mod tests {
     }
 
     proptest! {
+        /// A line of calls is let through one by one; nobody's turn comes before its forecast.
+        #[test]
+        fn nobody_goes_before_the_forecast(
+            burst in 1_u32..120, drawn in 0_u64..100,
+            costs in prop::collection::vec(0_u64..100, 1..12),
+        ) {
+            let quota = Quota::new(Dimension::TOKENS, 100, S).burst(burst);
+            let mut quotas = Quotas::new([quota, Quota::requests_per_second(3)], 1);
+            let mut now = quotas.epoch;
+            let before = Charge::request().input_tokens(drawn);
+            quotas.admit(&before, now);
+            let line: Vec<_> = costs.iter().map(|cost| Charge::request().input_tokens(*cost)).collect();
+            let forecasts: Vec<_> = (1..=line.len()).map(|n| quotas.forecast(&mut line[..n].iter(), now)).collect();
+            for (charge, forecast) in line.iter().zip(forecasts) {
+                while let Decision::NotBefore(at, _) = quotas.check(charge, now) {
+                    now = at;
+                }
+                prop_assert!(forecast.is_none_or(|forecast| forecast <= now));
+                quotas.admit(charge, now);
+            }
+        }
+
         /// Reserved = used + refunded + in flight, whatever becomes of the calls.
         #[test]
         fn what_is_not_refunded_stays_drawn(ends in prop::collection::vec(0_u8..5, 1..60)) {

@@ -97,3 +97,47 @@ async fn an_exhausted_account_is_found_once_and_everything_after_fails_fast() {
     assert!(refused.len() >= 500 - 26);
     assert!(refused.iter().all(|open| open.last().unwrap().kind() == Kind::Exhausted));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_429_teaches_every_caller() {
+    use http_body_util::Full;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+    use tower::ServiceExt;
+
+    // Throttles the first request for ten seconds, and whoever comes before they are over.
+    let arrivals: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let client = {
+        let arrivals = Arc::clone(&arrivals);
+        tower::service_fn(move |_: http::Request<()>| {
+            let first = {
+                let mut arrivals = arrivals.lock().unwrap();
+                arrivals.push(Instant::now());
+                arrivals[0]
+            };
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let throttled = first.elapsed() < 10 * S;
+                let response = http::Response::builder().status(if throttled { 429 } else { 200 });
+                let response = response.header("retry-after", "10").body(Full::<bytes::Bytes>::from("{}"));
+                Ok::<_, std::io::Error>(response.unwrap())
+            }
+        })
+    };
+    let layer = EndpointLayer::new(OpenAi);
+    let handle = layer.handle();
+    let endpoint = layer.layer(client);
+    let mut calls = tokio::task::JoinSet::new();
+    calls.spawn(endpoint.clone().oneshot(http::Request::new(())));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(handle.paused_until().is_some());
+    for _ in 0..63 {
+        calls.spawn(endpoint.clone().oneshot(http::Request::new(())));
+    }
+    for answer in calls.join_all().await {
+        assert!(answer.unwrap().status().is_success());
+    }
+    let arrivals = arrivals.lock().unwrap();
+    assert_eq!(arrivals.len(), 65, "one refusal for all of them");
+    assert!(arrivals[1..].iter().all(|at| *at - arrivals[0] >= 10 * S));
+}
