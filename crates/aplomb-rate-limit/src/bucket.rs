@@ -22,6 +22,7 @@ use crate::Quota;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     quota: Quota,
+    governor: GovernorQuota,
     /// The theoretical arrival time, in nanoseconds since the epoch.
     drawn_until: u64,
 }
@@ -42,8 +43,12 @@ const FURTHEST: u64 = u64::MAX / 2;
 
 impl Bucket {
     /// A full bucket.
-    pub(crate) const fn new(quota: Quota) -> Self {
-        Self { quota, drawn_until: 0 }
+    pub(crate) fn new(quota: Quota) -> Self {
+        let burst = NonZeroU32::new(quota.max_burst()).expect("a quota's burst is at least 1");
+        let governor = GovernorQuota::with_period(Duration::from_nanos(quota.interval()))
+            .expect("a quota's interval is at least a nanosecond")
+            .allow_burst(burst);
+        Self { quota, governor, drawn_until: 0 }
     }
 
     pub(crate) const fn quota(&self) -> &Quota {
@@ -66,19 +71,12 @@ impl Bucket {
         let proposed = Cell::new(self.drawn_until);
         let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
         let clock = Stamped { read: Cell::new(false), now };
-        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.governor(), store, clock);
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.governor, store, clock);
         match limiter.check_n(at_once) {
             Ok(Ok(())) => Level::Enough { drawn_until: proposed.get().saturating_add(debt).min(FURTHEST) },
             Ok(Err(not_until)) => Level::NotBefore(not_until.earliest_possible().into()),
             Err(governor::InsufficientCapacity(most)) => Level::Above(most.into()),
         }
-    }
-
-    fn governor(&self) -> GovernorQuota {
-        let burst = NonZeroU32::new(self.quota.max_burst()).unwrap_or(NonZeroU32::MIN);
-        GovernorQuota::with_period(Duration::from_nanos(self.quota.interval()))
-            .unwrap_or_else(|| GovernorQuota::per_second(burst))
-            .allow_burst(burst)
     }
 
     /// Takes what [`level`](Bucket::level) found to be there.

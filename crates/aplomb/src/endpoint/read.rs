@@ -17,9 +17,19 @@ pin_project! {
     where
         B: Body,
     {
-        read: Option<ReadAhead<B>>,
         #[pin]
-        untouched: Option<B>,
+        body: Inner<B>,
+    }
+}
+
+pin_project! {
+    #[project = InnerProj]
+    enum Inner<B>
+    where
+        B: Body,
+    {
+        Untouched { #[pin] body: B },
+        Read { ahead: ReadAhead<B> },
     }
 }
 
@@ -38,13 +48,13 @@ pub(super) enum Then<B: Body> {
 
 impl<B: Body> ReadBody<B> {
     pub(super) const fn untouched(body: B) -> Self {
-        Self { read: None, untouched: Some(body) }
+        Self { body: Inner::Untouched { body } }
     }
 }
 
 impl<B: Body> From<ReadAhead<B>> for ReadBody<B> {
-    fn from(read: ReadAhead<B>) -> Self {
-        Self { read: Some(read), untouched: None }
+    fn from(ahead: ReadAhead<B>) -> Self {
+        Self { body: Inner::Read { ahead } }
     }
 }
 
@@ -123,12 +133,9 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.project();
-        if let Some(body) = this.untouched.as_pin_mut() {
-            return body.poll_frame(cx);
-        }
-        let Some(read) = this.read else {
-            return Poll::Ready(None);
+        let read = match self.project().body.project() {
+            InnerProj::Untouched { body } => return body.poll_frame(cx),
+            InnerProj::Read { ahead } => ahead,
         };
         if !read.data.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut read.data)))));
@@ -148,11 +155,10 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match (&self.untouched, &self.read) {
-            (Some(body), _) => body.is_end_stream(),
-            (None, None) => true,
-            (None, Some(read)) if !read.data.is_empty() => false,
-            (None, Some(read)) => match &read.then {
+        match &self.body {
+            Inner::Untouched { body } => body.is_end_stream(),
+            Inner::Read { ahead } if !ahead.data.is_empty() => false,
+            Inner::Read { ahead } => match &ahead.then {
                 Then::End => true,
                 Then::Rest(rest) => rest.is_end_stream(),
                 Then::Trailers(_) | Then::Failed(_) => false,
@@ -161,25 +167,22 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.untouched, &self.read) {
-            (Some(body), _) => body.size_hint(),
-            (None, None) => SizeHint::with_exact(0),
-            (None, Some(ReadAhead { data, then })) => {
-                let read = data.len() as u64;
-                match then {
-                    Then::Rest(rest) => {
-                        let mut hint = rest.size_hint();
-                        let (lower, upper) = (hint.lower(), hint.upper());
-                        if let Some(upper) = upper {
-                            hint.set_upper(upper.saturating_add(read));
-                        }
-                        hint.set_lower(lower.saturating_add(read));
-                        hint
-                    }
-                    // An error may stand for what was still to come.
-                    Then::Failed(_) => SizeHint::default(),
-                    Then::End | Then::Trailers(_) => SizeHint::with_exact(read),
+        let ReadAhead { data, then } = match &self.body {
+            Inner::Untouched { body } => return body.size_hint(),
+            Inner::Read { ahead } => ahead,
+        };
+        let read = data.len() as u64;
+        match then {
+            Then::End | Then::Trailers(_) => SizeHint::with_exact(read),
+            // An error may stand for what was still to come.
+            Then::Failed(_) => SizeHint::default(),
+            Then::Rest(rest) => {
+                let mut hint = rest.size_hint();
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper.saturating_add(read));
                 }
+                hint.set_lower(hint.lower().saturating_add(read));
+                hint
             }
         }
     }
@@ -188,10 +191,9 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
 impl<B: Body> fmt::Debug for ReadBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What was read may repeat a prompt or hold a completion.
-        f.write_str(if self.read.is_some() {
-            "ReadBody(read ahead)"
-        } else {
-            "ReadBody(untouched)"
+        f.write_str(match self.body {
+            Inner::Untouched { .. } => "ReadBody(untouched)",
+            Inner::Read { .. } => "ReadBody(read ahead)",
         })
     }
 }
