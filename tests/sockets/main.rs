@@ -1,8 +1,9 @@
-//! The stack over real sockets on loopback: hyper-util's client and reqwest against the mock provider.
+//! The stack over real sockets on loopback: hyper-util's client, reqwest and axum, with the mock provider.
 //!
 //! Real time passes here: waits are short, and nothing is asserted about how long they took.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod axum;
 mod hyper;
 mod reqwest;
 
