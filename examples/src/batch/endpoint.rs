@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
+use aplomb::retry::ByKind;
 use aplomb::{BoxError, EndpointBody, EndpointHandle, EndpointLayer};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -73,7 +75,11 @@ pub(crate) fn endpoint(
     settings: &Settings,
     signs: &Arc<Signs>,
 ) -> (Endpoint, EndpointHandle) {
+    // Where the limits are known they pace what is sent again as well, and an outage is the circuit's to notice: the
+    // first retry need not wait long.
+    let first_backoff = Duration::from_millis(if settings.quotas.is_empty() { 500 } else { 200 });
     let layer = EndpointLayer::new(provider)
+        .backoff(ByKind::default().others(Exponential::new(first_backoff)))
         .quotas(settings.quotas.iter().copied())
         .attempt_timeout(settings.timeout)
         // Who wants all answers waits as long as it takes; whether there is hope is watched elsewhere.
