@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::dispatch::Dispatch;
 use crate::{
-    Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, Dispatch, End, Gate, Guard, HttpClassifier,
-    Outcome, Permit, RequestHead, Turned, Until, Verdict,
+    Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
+    Permit, RequestHead, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.

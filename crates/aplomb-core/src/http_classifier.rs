@@ -70,7 +70,7 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
 }
 
 /// The outcome that a status says by itself; see [`HttpClassifier`] for the table.
-pub fn by_status(status: StatusCode) -> Outcome {
+fn by_status(status: StatusCode) -> Outcome {
     match status.as_u16() {
         100..=399 => Outcome::success(),
         409 | 425 => Outcome::busy(),
@@ -86,7 +86,7 @@ pub fn by_status(status: StatusCode) -> Outcome {
 ///
 /// A connection that could not be made or was lost, and an attempt that took too long, may go better
 /// next time.
-pub fn by_error<E: 'static>(error: &E) -> Outcome {
+fn by_error<E: 'static>(error: &E) -> Outcome {
     if let Some(refused) = find_in::<Refused, E>(error) {
         let outcome = Outcome::local();
         return refused.retry_after().map_or(outcome, |hint| outcome.with_retry_after(hint));

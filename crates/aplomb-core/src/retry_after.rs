@@ -36,20 +36,26 @@ pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
     let from_seconds = || duration(text("retry-after")?, 1.0);
     let from_date = || {
         let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
-        let sent = text("date").and_then(|date| httpdate::parse_http_date(date).ok());
-        until.duration_since(sent.unwrap_or_else(|| now(clock))).ok()
+        until.duration_since(sent_at(headers, clock)).ok()
     };
     from_ms().or_else(from_seconds).or_else(from_date).filter(|hint| !hint.is_zero())
 }
 
+/// When a response was sent: its `Date`, or else what `clock` shows, in whole seconds.
+///
 /// HTTP dates count whole seconds, so the clock they are compared with does too: otherwise "in one
 /// minute" would be a fraction short.
-fn now(clock: &WallClock) -> SystemTime {
-    let now = clock.now();
-    match now.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()),
-        Err(_) => now,
-    }
+#[must_use]
+pub fn sent_at(headers: &HeaderMap, clock: &WallClock) -> SystemTime {
+    let date = headers.get("date").and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+    date.unwrap_or_else(|| {
+        let now = clock.now();
+        match now.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()),
+            Err(_) => now,
+        }
+    })
 }
 
 /// A decimal number of `unit` seconds. Rust's parser also takes `inf`, `nan` and exponents: what

@@ -1,9 +1,9 @@
 //! What is known of an answer before its body.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use aplomb_core::WallClock;
+use aplomb_core::{WallClock, sent_at};
 use http::{HeaderMap, StatusCode};
 
 /// The head of a response: status and headers, and the clock that dates in them are read with.
@@ -46,14 +46,7 @@ impl<'a> Head<'a> {
     /// When the response was sent: its `Date`, or else the clock's time in whole seconds, as dates
     /// in headers are.
     pub fn sent(&self) -> SystemTime {
-        let date = self.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
-        date.unwrap_or_else(|| {
-            let now = self.clock.now();
-            match now.duration_since(SystemTime::UNIX_EPOCH) {
-                Ok(since) => SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()),
-                Err(_) => now,
-            }
-        })
+        sent_at(self.headers, self.clock)
     }
 
     /// The media type of the body, without parameters, in the case it was sent in.
