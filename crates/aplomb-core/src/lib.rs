@@ -25,6 +25,7 @@ mod wall_clock;
 pub use backoff::{Backoff, BackoffFn, Constant, Exponential, Failed, Jitter, backoff_fn};
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict};
+pub use dispatch::Dispatch;
 pub use error::{BoxError, find, find_in};
 pub use exchange::Exchange;
 pub use gate::{Both, Decision, Either, End, Gate};
