@@ -6,7 +6,10 @@ use std::sync::Arc;
 use aplomb_core::{AtBodyEnd, AtHead, Gated, HttpClassifier, Observe, Plan, Queue, QueueLimits};
 use tower_layer::Layer;
 
-use crate::{Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Transition, Trip};
+use crate::watch::Audience;
+use crate::{
+    Abandoned, Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Ramp, Transition, Trip,
+};
 
 /// Stops asking a peer that keeps failing.
 ///
@@ -20,18 +23,20 @@ use crate::{Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Prob
 pub struct CircuitBreakerLayer<C = HttpClassifier, U = AtHead> {
     queue: Queue<Circuit>,
     limits: QueueLimits,
-    observer: Arc<dyn Observe<Transition> + Send + Sync>,
+    audience: Audience,
     classifier: C,
     until: U,
 }
 
 impl CircuitBreakerLayer {
-    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`] and [`OnOpen`].
+    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`] and
+    /// [`Abandoned`].
     pub fn new() -> Self {
+        let audience = Audience::new(Arc::new(()));
         Self {
-            queue: Queue::new(Circuit::new(), QueueLimits::new(), ()),
+            queue: Queue::new(Circuit::new(), QueueLimits::new(), audience.clone()),
             limits: QueueLimits::new(),
-            observer: Arc::new(()),
+            audience,
             classifier: HttpClassifier::new(),
             until: AtHead,
         }
@@ -52,6 +57,17 @@ impl<C, U> CircuitBreakerLayer<C, U> {
     /// Sets how it finds out whether the peer is back: [`Probes`], or just how many at once.
     pub fn probes(self, probes: impl Into<Probes>) -> Self {
         self.start(|circuit| circuit.probes(probes))
+    }
+
+    /// Sets how it lets its callers in when it has closed.
+    pub fn ramp(self, ramp: Ramp) -> Self {
+        self.start(|circuit| circuit.ramp(ramp))
+    }
+
+    /// Sets what a call says that is dropped before it was answered, as a timeout outside does. Nothing,
+    /// unless set.
+    pub fn abandoned(self, abandoned: Abandoned) -> Self {
+        self.start(|circuit| circuit.abandoned(abandoned))
     }
 
     /// Sets what becomes of calls while it is open. They are refused, unless set.
@@ -76,32 +92,33 @@ impl<C, U> CircuitBreakerLayer<C, U> {
     /// Sets who is told of each [`Transition`]. It is called outside of any lock, so it may use a
     /// handle. [`TracingObserver`](crate::TracingObserver) writes to the log.
     pub fn observer(mut self, observer: impl Observe<Transition> + Send + Sync + 'static) -> Self {
-        self.observer = Arc::new(observer);
+        self.audience = Audience::new(Arc::new(observer));
         self.start(|circuit| circuit)
     }
 
     /// Sets who judges responses and errors. Unless set, the rules of HTTP.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, U> {
-        let Self { queue, limits, observer, until, .. } = self;
-        CircuitBreakerLayer { queue, limits, observer, classifier, until }
+        let Self { queue, limits, audience, until, .. } = self;
+        CircuitBreakerLayer { queue, limits, audience, classifier, until }
     }
 
     /// Lets a call last until its response's body has ended, instead of until its head: a body that
     /// breaks off is a failure. A probe is judged at its first content.
     pub fn until_body_end(self) -> CircuitBreakerLayer<C, AtBodyEnd> {
-        let Self { queue, limits, observer, classifier, .. } = self;
-        CircuitBreakerLayer { queue, limits, observer, classifier, until: AtBodyEnd }
+        let Self { queue, limits, audience, classifier, .. } = self;
+        CircuitBreakerLayer { queue, limits, audience, classifier, until: AtBodyEnd }
     }
 
     /// A handle on the circuit.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(self.queue.clone())
+        Handle::new(self.queue.clone(), self.audience.clone())
     }
 
     fn start(mut self, change: impl FnOnce(Circuit) -> Circuit) -> Self {
         let circuit = change(self.queue.with(|circuit, _| circuit.fresh()));
-        self.queue = Queue::new(circuit, self.limits, Arc::clone(&self.observer));
+        self.audience = Audience::new(self.audience.observer());
+        self.queue = Queue::new(circuit, self.limits, self.audience.clone());
         self
     }
 }

@@ -10,30 +10,30 @@ use tokio_test::{assert_pending, assert_ready};
 use crate::support::{SECOND, Stage, layer, open_in};
 
 #[tokio::test(start_paused = true)]
-async fn promise_32_forced_open_nothing_passes_until_reset() {
+async fn promise_32_isolated_nothing_passes_until_reset() {
     let mut stage = Stage::new(layer());
     let (in_flight, _send) = stage.sent().await;
-    stage.circuit.force_open();
-    assert_eq!(stage.circuit.state(), State::ForcedOpen);
+    stage.circuit.isolate();
+    assert_eq!(stage.circuit.state(), State::Isolated);
     advance(3_600 * SECOND).await;
     let open = stage.refused();
     assert_eq!((open.cause(), open.retry_after()), (Cause::Forced, None));
     assert_eq!(open.since(), 3_600 * SECOND);
     drop(in_flight);
-    assert_eq!(stage.circuit.state(), State::ForcedOpen);
+    assert_eq!(stage.circuit.state(), State::Isolated);
     stage.circuit.reset();
     stage.answer(200).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_32_forced_closed_everything_passes_and_nothing_counts() {
+async fn promise_32_disabled_everything_passes_and_nothing_counts() {
     let mut stage = Stage::new(layer());
     stage.trip().await;
-    stage.circuit.force_closed();
+    stage.circuit.disable();
     for _ in 0..20 {
         stage.answer(503).await;
     }
-    assert_eq!(stage.circuit.state(), State::ForcedClosed);
+    assert_eq!(stage.circuit.state(), State::Disabled);
     stage.circuit.reset();
     assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 0);
     stage.trip().await;
@@ -91,15 +91,15 @@ async fn promise_32_switching_reaches_those_who_are_parked() {
     let mut waits = stage.call();
     assert_pending!(waits.poll());
     assert_eq!(stage.circuit.parked(), 1);
-    stage.circuit.force_open();
+    stage.circuit.isolate();
     assert!(waits.is_woken());
-    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), State::ForcedOpen);
+    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), State::Isolated);
 
     stage.circuit.reset();
     stage.trip().await;
     let mut waits = stage.call();
     assert_pending!(waits.poll());
-    stage.circuit.force_closed();
+    stage.circuit.disable();
     assert!(waits.is_woken());
     assert_pending!(waits.poll());
     stage.take().await;

@@ -5,6 +5,7 @@ mod contract;
 mod drops;
 mod gates;
 mod handle;
+mod interleavings;
 mod model;
 mod park;
 mod probes;

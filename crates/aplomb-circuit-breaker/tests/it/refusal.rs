@@ -70,7 +70,7 @@ async fn a_refusal_is_not_counted_by_a_breaker_outside() {
         .layer(outer)
         .layer(inner)
         .service(tower::service_fn(async |_: Request<()>| Ok::<_, io::Error>(http::Response::new(()))));
-    inside.force_open();
+    inside.isolate();
     for _ in 0..20 {
         let error = tower::ServiceExt::oneshot(service.clone(), Request::new(())).await.unwrap_err();
         assert!(find::<Open>(&*error).is_some());
