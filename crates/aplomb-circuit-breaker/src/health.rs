@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::monitor::{Monitor, Verdict};
+use crate::monitor::Monitor;
 use crate::sign::Sign;
 use crate::window::Tally;
 use crate::{Cause, Ended, Trip};
@@ -39,18 +39,34 @@ impl Health {
 
     /// Counts how long the first content of a call took, which has not ended.
     pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Option<Cause> {
-        let verdict = self.monitor.content(took, now);
-        self.conclude(verdict, now)
+        let bad = self.monitor.content(took, now);
+        self.conclude(bad, now)
+    }
+
+    /// Counts a success, where nothing but its being one is of interest. Returns whether that is so.
+    #[inline]
+    pub(crate) fn plain_success(&mut self, now: Instant) -> bool {
+        let plain = self.monitor.plain_success(now);
+        if plain {
+            self.refusals = 0;
+            self.failures = 0;
+        }
+        plain
     }
 
     /// Counts an answer. Returns why the circuit has to open, if it has to.
     pub(crate) fn record(&mut self, sign: Sign, call: &Ended) -> Option<Cause> {
+        let mut failed = None;
         match sign {
             Sign::Healthy => {
                 self.refusals = 0;
                 self.failures = 0;
+                failed = Some(false);
             }
-            Sign::Failing => self.failures = self.failures.saturating_add(1),
+            Sign::Failing => {
+                self.failures = self.failures.saturating_add(1);
+                failed = Some(true);
+            }
             // The credential was accepted, whatever became of the request.
             Sign::Alive | Sign::Throttling => self.refusals = 0,
             Sign::Exhausted => return Some(Cause::Exhausted),
@@ -63,12 +79,12 @@ impl Health {
             }
             Sign::Nothing => return None,
         }
-        let verdict = self.monitor.record(sign, call);
-        self.conclude(verdict, call.at)
+        let bad = self.monitor.record(failed, call);
+        self.conclude(bad, call.at)
     }
 
-    fn conclude(&mut self, verdict: Verdict, now: Instant) -> Option<Cause> {
-        if verdict == Verdict::Fine {
+    fn conclude(&mut self, bad: bool, now: Instant) -> Option<Cause> {
+        if !bad {
             return None;
         }
         self.noted = Some(now);
@@ -77,22 +93,22 @@ impl Health {
 
     /// Whether the first content of a call took longer than a rule allows.
     pub(crate) fn content_is_slow(&self, took: Duration) -> bool {
-        self.monitor.any_slow(&|slow| slow.first_content_is_slow(took))
+        self.monitor.any_slow(|slow| slow.first_content_is_slow(took))
     }
 
     /// Whether a call took longer than a rule allows.
     pub(crate) fn was_slow(&self, call: &Ended) -> bool {
-        self.monitor.any_slow(&|slow| slow.was_slow(call))
+        self.monitor.any_slow(|slow| slow.was_slow(call))
     }
 
     /// What the first window of failures holds; nothing where no rule asks for one.
     pub(crate) fn tally(&mut self, now: Instant) -> Tally {
-        self.monitor.tally(false, now).unwrap_or_default()
+        self.monitor.tally(now).unwrap_or_default()
     }
 
     /// What the first window of slow calls holds; nothing where no rule asks for one.
     pub(crate) fn slow(&mut self, now: Instant) -> Tally {
-        self.monitor.tally(true, now).unwrap_or_default()
+        self.monitor.slow(now).unwrap_or_default()
     }
 
     pub(crate) const fn failures_in_a_row(&self) -> u32 {

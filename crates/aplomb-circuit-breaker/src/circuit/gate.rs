@@ -90,16 +90,15 @@ impl Gate for Circuit {
 
     #[inline]
     fn end(&mut self, slip: Slip, end: End, now: Instant) {
-        self.pass(now);
-        self.release(&slip, now);
-        let (outcome, usage) = match end {
-            End::Judged { outcome, usage } => (outcome, usage),
-            End::Abandoned if self.is_failure(&slip, now) => (Outcome::transient(), None),
-            _ => return,
-        };
-        if self.concerns(&slip) {
-            self.judge(&slip, outcome, usage, now);
+        // By far the most frequent case: a success like any other.
+        if let (End::Judged { outcome, .. }, Phase::Closed { climb: None, .. }) = (&end, &self.phase)
+            && outcome.is_success()
+            && slip.epoch == self.epoch
+            && self.health.plain_success(now)
+        {
+            return;
         }
+        self.end_any(&slip, end, now);
     }
 
     fn lapses(&self) -> Option<Instant> {
@@ -113,6 +112,19 @@ impl Gate for Circuit {
 }
 
 impl Circuit {
+    fn end_any(&mut self, slip: &Slip, end: End, now: Instant) {
+        self.pass(now);
+        self.release(slip, now);
+        let (outcome, usage) = match end {
+            End::Judged { outcome, usage } => (outcome, usage),
+            End::Abandoned if self.is_failure(slip, now) => (Outcome::transient(), None),
+            _ => return,
+        };
+        if self.concerns(slip) {
+            self.judge(slip, outcome, usage, now);
+        }
+    }
+
     /// Who passes where not everybody does.
     fn decide(&self, now: Instant) -> Decision<Why> {
         let parks = matches!(self.on_open, OnOpen::Park { .. });
@@ -130,7 +142,6 @@ impl Circuit {
     }
 
     /// Whether the result of a call moves anything.
-    #[inline]
     fn concerns(&self, slip: &Slip) -> bool {
         match slip.role {
             Role::Spent => false,
@@ -146,7 +157,6 @@ impl Circuit {
     }
 
     /// Frees the place of a probe of this half-open stretch, or on this ramp.
-    #[inline]
     fn release(&mut self, slip: &Slip, now: Instant) {
         if slip.role != Role::Call && slip.epoch == self.epoch {
             match (&mut self.phase, slip.role) {
@@ -157,7 +167,6 @@ impl Circuit {
         }
     }
 
-    #[inline]
     fn judge(&mut self, slip: &Slip, outcome: Outcome, usage: Option<Usage>, now: Instant) {
         let ended = Ended { outcome, usage, admitted: slip.admitted, content: slip.content, at: now };
         let sign = Sign::from(outcome);

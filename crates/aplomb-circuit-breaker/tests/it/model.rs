@@ -268,10 +268,7 @@ impl Model {
                     self.open(Some(outcome), now);
                 }
             }
-            // Where only slowness counts, a quick failure is nothing bad.
-            Kind::Transient if self.rules.consecutive.is_some() || self.rules.failing.is_some() => {
-                self.bad(Some(outcome), now);
-            }
+            Kind::Transient => self.bad(Some(outcome), now),
             _ if slow == Some(true) => self.bad(Some(outcome), now),
             _ => {}
         }
