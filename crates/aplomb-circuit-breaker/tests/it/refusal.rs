@@ -90,4 +90,12 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     };
     let open = Open::from((why, Refused::by("endpoint").with_retry_after(why.retry_after())));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
+
+    assert_eq!(open.key(), None);
+    let keyed = open.with_key("api.example.com small-model");
+    assert_eq!(keyed.key(), Some("api.example.com small-model"));
+    assert_eq!(
+        keyed.to_string(),
+        "circuit api.example.com small-model open since 0.0ns: failures in a row (transient failure)"
+    );
 }
