@@ -3,8 +3,7 @@
 use aplomb_core::{Closing, Queue};
 use tokio::sync::watch;
 
-use crate::watch::Audience;
-use crate::{Circuit, Snapshot, State};
+use crate::{Circuit, Snapshot, State, StateWatch};
 
 /// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -12,12 +11,12 @@ use crate::{Circuit, Snapshot, State};
 #[derive(Clone, Debug)]
 pub struct Handle {
     queue: Queue<Circuit>,
-    audience: Audience,
+    watch: StateWatch,
 }
 
 impl Handle {
-    pub(crate) const fn new(queue: Queue<Circuit>, audience: Audience) -> Self {
-        Self { queue, audience }
+    pub(crate) const fn new(queue: Queue<Circuit>, watch: StateWatch) -> Self {
+        Self { queue, watch }
     }
 
     pub(crate) const fn queue(&self) -> &Queue<Circuit> {
@@ -50,7 +49,7 @@ impl Handle {
     /// # }
     /// ```
     pub fn watch(&self) -> watch::Receiver<State> {
-        self.audience.watch()
+        self.watch.watch()
     }
 
     /// How the circuit stands.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use aplomb_core::{AtBodyEnd, AtHead, Gated, HttpClassifier, Observe, Plan, Queue, QueueLimits};
 use tower_layer::Layer;
 
-use crate::watch::Audience;
 use crate::{
-    Abandoned, Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Ramp, Transition, Trip,
+    Abandoned, Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Ramp, StateWatch,
+    Transition, Trip,
 };
 
 /// Stops asking a peer that keeps failing.
@@ -23,7 +23,8 @@ use crate::{
 pub struct CircuitBreakerLayer<C = HttpClassifier, U = AtHead> {
     queue: Queue<Circuit>,
     limits: QueueLimits,
-    audience: Audience,
+    observer: Arc<dyn Observe<Transition> + Send + Sync>,
+    watch: StateWatch,
     classifier: C,
     until: U,
 }
@@ -32,11 +33,12 @@ impl CircuitBreakerLayer {
     /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`] and
     /// [`Abandoned`].
     pub fn new() -> Self {
-        let audience = Audience::new(Arc::new(()));
+        let watch = StateWatch::new();
         Self {
-            queue: Queue::new(Circuit::new(), QueueLimits::new(), audience.clone()),
+            queue: Queue::new(Circuit::new(), QueueLimits::new(), watch.clone()),
             limits: QueueLimits::new(),
-            audience,
+            observer: Arc::new(()),
+            watch,
             classifier: HttpClassifier::new(),
             until: AtHead,
         }
@@ -92,33 +94,34 @@ impl<C, U> CircuitBreakerLayer<C, U> {
     /// Sets who is told of each [`Transition`]. It is called outside of any lock, so it may use a
     /// handle. [`TracingObserver`](crate::TracingObserver) writes to the log.
     pub fn observer(mut self, observer: impl Observe<Transition> + Send + Sync + 'static) -> Self {
-        self.audience = Audience::new(Arc::new(observer));
+        self.observer = Arc::new(observer);
         self.start(|circuit| circuit)
     }
 
     /// Sets who judges responses and errors. Unless set, the rules of HTTP.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, U> {
-        let Self { queue, limits, audience, until, .. } = self;
-        CircuitBreakerLayer { queue, limits, audience, classifier, until }
+        let Self { queue, limits, observer, watch, until, .. } = self;
+        CircuitBreakerLayer { queue, limits, observer, watch, classifier, until }
     }
 
     /// Lets a call last until its response's body has ended, instead of until its head: a body that
     /// breaks off is a failure. A probe is judged at its first content.
     pub fn until_body_end(self) -> CircuitBreakerLayer<C, AtBodyEnd> {
-        let Self { queue, limits, audience, classifier, .. } = self;
-        CircuitBreakerLayer { queue, limits, audience, classifier, until: AtBodyEnd }
+        let Self { queue, limits, observer, watch, classifier, .. } = self;
+        CircuitBreakerLayer { queue, limits, observer, watch, classifier, until: AtBodyEnd }
     }
 
     /// A handle on the circuit.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(self.queue.clone(), self.audience.clone())
+        Handle::new(self.queue.clone(), self.watch.clone())
     }
 
     fn start(mut self, change: impl FnOnce(Circuit) -> Circuit) -> Self {
         let circuit = change(self.queue.with(|circuit, _| circuit.fresh()));
-        self.audience = Audience::new(self.audience.observer());
-        self.queue = Queue::new(circuit, self.limits, self.audience.clone());
+        self.watch = StateWatch::new();
+        let observers = (self.watch.clone(), Arc::clone(&self.observer));
+        self.queue = Queue::new(circuit, self.limits, observers);
         self
     }
 }

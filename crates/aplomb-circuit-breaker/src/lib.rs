@@ -40,6 +40,7 @@ pub use service::{CircuitBreaker, CircuitDoor, ResponseFuture};
 pub use shield::{Shield, ShieldFuture, ShieldLayer};
 pub use slow::Slow;
 pub use trip::Trip;
+pub use watch::StateWatch;
 pub use window::{Tally, Window};
 
 /// `now + wait`, or about thirty years from now where that can not be told.

@@ -1,6 +1,5 @@
-//! Who is told of each change of state.
+//! The state, to be watched.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,37 +8,42 @@ use tokio::sync::watch;
 
 use crate::{State, Transition};
 
-/// Those who watch the state, and the observer. Clones tell the same.
-#[derive(Clone)]
-pub(crate) struct Audience(Arc<Inner>);
+/// An observer that shows the state of a circuit to those who [watch](Self::watch) it.
+///
+/// A [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) has one already, see
+/// [`Handle::watch`](crate::Handle::watch). It is of use where a [`Circuit`](crate::Circuit) is one of several gates
+/// behind a queue. Clones show the same state. One is made for one circuit: closed at first.
+#[derive(Clone, Debug)]
+pub struct StateWatch(Arc<Shown>);
 
-struct Inner {
+#[derive(Debug)]
+struct Shown {
     state: watch::Sender<State>,
     epoch: AtomicU64,
-    observer: Arc<dyn Observe<Transition> + Send + Sync>,
 }
 
-impl Audience {
-    pub(crate) fn new(observer: Arc<dyn Observe<Transition> + Send + Sync>) -> Self {
-        Self(Arc::new(Inner {
-            state: watch::Sender::new(State::Closed),
-            epoch: AtomicU64::new(0),
-            observer,
-        }))
+impl StateWatch {
+    /// Shows the state of a circuit that has not changed yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Shown { state: watch::Sender::new(State::Closed), epoch: AtomicU64::new(0) }))
     }
 
-    pub(crate) fn observer(&self) -> Arc<dyn Observe<Transition> + Send + Sync> {
-        Arc::clone(&self.0.observer)
-    }
-
-    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+    /// The state, to be watched. What is seen is the latest state, not each on the way.
+    pub fn watch(&self) -> watch::Receiver<State> {
         self.0.state.subscribe()
     }
 }
 
-impl Observe<Transition> for Audience {
+impl Default for StateWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observe<Transition> for StateWatch {
     fn observe(&self, event: &Transition) {
-        let Inner { state, epoch, observer } = &*self.0;
+        let Shown { state, epoch } = &*self.0;
         // Two threads may tell of their changes in the other order; the later change is to stay. The
         // channel's own lock makes comparing and setting one step.
         state.send_if_modified(|state| {
@@ -50,13 +54,6 @@ impl Observe<Transition> for Audience {
             }
             is_news
         });
-        observer.observe(event);
-    }
-}
-
-impl fmt::Debug for Audience {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audience").finish_non_exhaustive()
     }
 }
 
@@ -68,8 +65,8 @@ mod tests {
 
     #[test]
     fn of_two_changes_told_in_the_wrong_order_the_later_one_stays() {
-        let audience = Audience::new(Arc::new(()));
-        let watch = audience.watch();
+        let shown = StateWatch::new();
+        let watch = shown.watch();
         let change = |epoch, from, to| Transition {
             from,
             to,
@@ -79,8 +76,8 @@ mod tests {
             cooldown: None,
             last: None,
         };
-        audience.observe(&change(2, State::Open, State::HalfOpen));
-        audience.observe(&change(1, State::Closed, State::Open));
+        shown.observe(&change(2, State::Open, State::HalfOpen));
+        shown.observe(&change(1, State::Closed, State::Open));
         assert_eq!(*watch.borrow(), State::HalfOpen);
     }
 }
