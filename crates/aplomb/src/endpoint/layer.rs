@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Circuit, Cooldown, OnOpen, TracingObserver as CircuitLog, Trip};
+use aplomb_circuit_breaker::{
+    Circuit, Cooldown, OnOpen, Ramp, StateWatch, TracingObserver as CircuitLog, Trip,
+};
 use aplomb_core::{
     Both, Exponential, Gated, HttpClassifier, Jitter, Observe, Plan, Queue, QueueLimits, WallClock,
 };
@@ -56,6 +58,7 @@ use super::{Endpoint, EndpointClassifier, EndpointDoor, Gates, Inspect};
 pub struct EndpointLayer {
     config: Config,
     queue: Queue<Gates>,
+    watch: StateWatch,
 }
 
 /// Who is told of attempts and waits.
@@ -68,6 +71,7 @@ struct Config {
     quotas: Vec<Quota>,
     trip: Trip,
     cooldown: Cooldown,
+    ramp: Ramp,
     on_open: OnOpen,
     limits: QueueLimits,
     max_retries: u32,
@@ -80,11 +84,17 @@ struct Config {
 }
 
 impl Config {
-    fn queue(&self) -> Queue<Gates> {
-        let circuit = Circuit::new().trip(self.trip.clone()).cooldown(self.cooldown).on_open(self.on_open);
+    fn queue(&self) -> (Queue<Gates>, StateWatch) {
+        let circuit = Circuit::new()
+            .trip(self.trip.clone())
+            .cooldown(self.cooldown)
+            .ramp(self.ramp)
+            .on_open(self.on_open);
         let mut quotas = Quotas::new(self.quotas.iter().copied(), rand::random());
         quotas.set_max_pause(self.max_retry_after);
-        Queue::new(Both(circuit, quotas), self.limits, GateLog::new(CircuitLog))
+        let watch = StateWatch::new();
+        let log = GateLog::new((watch.clone(), CircuitLog));
+        (Queue::new(Both(circuit, quotas), self.limits, log), watch)
     }
 }
 
@@ -107,6 +117,7 @@ impl EndpointLayer {
                     .max(Duration::from_secs(15))
                     .jitter(Jitter::Equal),
             ),
+            ramp: Ramp::default(),
             // Longer than any cooldown but that of an exhausted account or a refused credential.
             on_open: OnOpen::Park { max: Duration::from_secs(150) },
             limits: QueueLimits::new().max_wait(Duration::from_secs(600)),
@@ -118,8 +129,8 @@ impl EndpointLayer {
             deadline: None,
             whole_answers: None,
         };
-        let queue = config.queue();
-        Self { config, queue }
+        let (queue, watch) = config.queue();
+        Self { config, queue, watch }
     }
 
     /// Sets what is known of the endpoint's limits. A call costs one request, and the tokens that a
@@ -136,6 +147,12 @@ impl EndpointLayer {
     /// Sets how long the circuit stays open: between 1 and 2 s at first, up to 15 s, unless set.
     pub fn cooldown(self, cooldown: Cooldown) -> Self {
         self.restart(|config| config.cooldown = cooldown)
+    }
+
+    /// Sets how the circuit lets the calls in when it has closed: two at first, and one more with each
+    /// answer, unless set.
+    pub fn ramp(self, ramp: Ramp) -> Self {
+        self.restart(|config| config.ramp = ramp)
     }
 
     /// Refuses calls at once while the circuit is open, where they would wait for it otherwise.
@@ -206,7 +223,7 @@ impl EndpointLayer {
     /// A handle, to look at the endpoint and to switch it.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
-        EndpointHandle::new(self.queue.clone())
+        EndpointHandle::new(self.queue.clone(), self.watch.clone())
     }
 
     /// What does not concern the queue and its gates, which go on.
@@ -218,7 +235,7 @@ impl EndpointLayer {
     /// What does: they begin anew.
     fn restart(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
-        self.queue = self.config.queue();
+        (self.queue, self.watch) = self.config.queue();
         self
     }
 }
