@@ -1,5 +1,7 @@
 //! A gate decides and never waits.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::{Outcome, Usage};
@@ -53,6 +55,15 @@ pub trait Gate: Send + 'static {
     /// as a lease that runs out: the queue asks again then, also for who waits for a release.
     fn lapses(&self) -> Option<Instant> {
         None
+    }
+
+    /// How long it probably takes until a call that goes now is answered; zero where nobody knows.
+    ///
+    /// Who has to wait gives up so long before its deadline. Let through any later it would only be
+    /// dropped half-way; and where all wait for one call to succeed, as before a circuit that is half-open, a
+    /// line of callers who are let through with their last breath would wait for ever.
+    fn answers_in(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Takes the oldest notice that has not been told yet.
@@ -168,6 +179,10 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
         self.0.lapses().into_iter().chain(self.1.lapses()).min()
     }
 
+    fn answers_in(&self) -> Duration {
+        self.0.answers_in().max(self.1.answers_in())
+    }
+
     fn notice(&mut self) -> Option<Self::Notice> {
         self.0.notice().map(Either::First).or_else(|| self.1.notice().map(Either::Second))
     }
@@ -177,7 +192,6 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
 mod tests {
     use super::*;
     use crate::testing::Scripted;
-    use std::time::Duration;
 
     #[test]
     fn both_admit_or_nobody_pays() {

@@ -3,4 +3,5 @@
 
 mod gated;
 mod gates;
+mod last_breath;
 mod queue;
