@@ -1,5 +1,7 @@
 //! Who passes, and what the answers say.
 
+use std::time::Duration;
+
 use aplomb_core::{Decision, End, Gate, Outcome, Usage};
 use tokio::time::Instant;
 
@@ -62,7 +64,10 @@ impl Gate for Circuit {
 
     fn content(&mut self, slip: &mut Slip, now: Instant) {
         self.pass(now);
-        slip.content.get_or_insert(now);
+        if slip.content.is_none() {
+            slip.content = Some(now);
+            self.pace.note(slip.admitted, now);
+        }
         if !self.concerns(slip) {
             return;
         }
@@ -96,6 +101,9 @@ impl Gate for Circuit {
             && slip.epoch == self.epoch
             && self.health.plain_success(now)
         {
+            if slip.content.is_none() {
+                self.pace.note(slip.admitted, now);
+            }
             return;
         }
         self.end_any(&slip, end, now);
@@ -103,6 +111,10 @@ impl Gate for Circuit {
 
     fn lapses(&self) -> Option<Instant> {
         self.phase.lapses()
+    }
+
+    fn answers_in(&self) -> Duration {
+        self.pace.answers_in()
     }
 
     #[inline]
@@ -116,7 +128,12 @@ impl Circuit {
         self.pass(now);
         self.release(slip, now);
         let (outcome, usage) = match end {
-            End::Judged { outcome, usage } => (outcome, usage),
+            End::Judged { outcome, usage } => {
+                if outcome.is_success() && slip.content.is_none() {
+                    self.pace.note(slip.admitted, now);
+                }
+                (outcome, usage)
+            }
             End::Abandoned if self.is_failure(slip, now) => (Outcome::transient(), None),
             _ => return,
         };

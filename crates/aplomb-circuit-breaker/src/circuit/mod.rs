@@ -1,6 +1,7 @@
 //! The circuit: a state machine that is handed the time.
 
 mod gate;
+mod pace;
 mod phase;
 
 use std::collections::VecDeque;
@@ -8,6 +9,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 pub use self::gate::Slip;
+use self::pace::Pace;
 use self::phase::{Outage, Phase};
 use crate::cooldown::Strain;
 use crate::health::Health;
@@ -51,6 +53,7 @@ pub struct Circuit {
     recovered_from: Option<u64>,
     health: Health,
     strain: Strain,
+    pace: Pace,
     outage: Outage,
     cause: Option<Cause>,
     untold: VecDeque<Transition>,
@@ -74,6 +77,7 @@ impl Circuit {
             recovered_from: None,
             health: Health::new(&Trip::default()),
             strain: Strain::default(),
+            pace: Pace::default(),
             outage: Outage { since: None, cause: Cause::Forced, last: None },
             cause: None,
             untold: VecDeque::new(),

@@ -178,3 +178,32 @@ async fn a_peer_that_flaps_is_asked_less_and_less() {
     let (failed, naive_failed) = (failed(&guarded), failed(&naive));
     assert!(failed * 100 <= naive_failed, "{failed} of {naive_failed}");
 }
+
+/// The head of a line is who has the least time left. Were each let through as a probe only to run out of
+/// time, the circuit would stay half-open for ever.
+#[tokio::test(start_paused = true)]
+async fn a_line_of_callers_at_their_deadlines_does_not_wear_out_the_probes() {
+    use aplomb_circuit_breaker::OnOpen;
+    use aplomb_core::CallOptions;
+    let start = Instant::now();
+    let diary = Diary::default();
+    let cooldown = Exponential::new(2 * SECOND).max(4 * SECOND);
+    let on_open = OnOpen::Park { max: 600 * SECOND };
+    let layer = CircuitBreakerLayer::new().on_open(on_open).cooldown(cooldown).seed(3);
+    let circuit = layer.handle();
+    // Down from 10 to 20 s.
+    let service = layer.layer(peer(&diary, start, |at, _| !(10..20).contains(&at.as_secs())));
+    let mut calls = JoinSet::new();
+    for number in 0..50 * 60 {
+        // Every 20 ms a call that has 5 s.
+        sleep_until(start + number * 20 * MS).await;
+        let deadline = Instant::now() + 5 * SECOND;
+        let mut request = Request::new(());
+        request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
+        let call = service.clone().oneshot(request);
+        calls.spawn(async move { drop(tokio::time::timeout_at(deadline, call).await) });
+    }
+    assert_eq!(circuit.state(), State::Closed);
+    let back = diary.first_success_since(20 * SECOND);
+    assert!(back <= 24 * SECOND + MS, "{back:?}");
+}

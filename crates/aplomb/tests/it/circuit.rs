@@ -72,7 +72,7 @@ async fn promise_30_a_batch_that_waited_for_an_outage_is_let_in_little_by_little
     let mut waves = vec![0];
     for pair in answered.windows(2) {
         *waves.last_mut().unwrap() += 1;
-        if pair[1] - pair[0] > S / 2 {
+        if pair[1] > pair[0] + S / 2 {
             waves.push(0);
         }
     }

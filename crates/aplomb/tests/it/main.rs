@@ -3,5 +3,6 @@
 
 mod calls;
 mod circuit;
+mod collapse;
 mod endpoint;
 mod faults;
