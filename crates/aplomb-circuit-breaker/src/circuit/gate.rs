@@ -124,6 +124,7 @@ impl Gate for Circuit {
 }
 
 impl Circuit {
+    #[inline(never)]
     fn end_any(&mut self, slip: &Slip, end: End, now: Instant) {
         self.pass(now);
         self.release(slip, now);
