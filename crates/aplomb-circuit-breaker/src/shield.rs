@@ -19,7 +19,7 @@ use crate::{Circuit, Handle, Open};
 /// be refused at their end. This layer stands outside of them and spares it the wait:
 ///
 /// ```text
-/// shield ▸ retry ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
+/// retry ▸ shield ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
 /// ```
 ///
 /// It counts nothing and takes no place of a probe: while the circuit is half-open, or recovers, all pass and
