@@ -95,6 +95,10 @@ keeps_the_contract! {
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),
         [200, 503, 200];
+    shield_over_rate_limit_over_circuit_breaker: {
+        let breaker = circuit_breaker();
+        ServiceBuilder::new().layer(breaker.handle().shield()).layer(rate_limit()).layer(breaker).into_inner()
+    }, [200, 200];
     rate_limit_to_the_end_of_the_body: rate_limit().until_body_end(), [200, 200];
     circuit_breaker_to_the_end_of_the_body: circuit_breaker().until_body_end(), [503, 200];
 }
