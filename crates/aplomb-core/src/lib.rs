@@ -22,7 +22,10 @@ mod until;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{Backoff, BackoffFn, Constant, Exponential, Failed, Jitter, backoff_fn};
+pub use backoff::{
+    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Plus, Take, Then, Uniform,
+    backoff_fn, delays,
+};
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict};
 pub use error::{BoxError, find, find_in};

@@ -26,6 +26,7 @@ pub struct Outcome {
     scope: Scope,
     retry_after: Option<Duration>,
     retry_forbidden: bool,
+    unprocessed: bool,
 }
 
 /// The kinds of outcome.
@@ -64,7 +65,7 @@ pub enum Scope {
 
 impl Outcome {
     const fn new(kind: Kind, scope: Scope) -> Self {
-        Self { kind, scope, retry_after: None, retry_forbidden: false }
+        Self { kind, scope, retry_after: None, retry_forbidden: false, unprocessed: false }
     }
 
     /// Answered.
@@ -127,6 +128,13 @@ impl Outcome {
         self
     }
 
+    /// Marks a failure of which it is certain that the server has not begun to act on the request: a
+    /// connection that could not be made, a refusal before any work.
+    pub const fn mark_unprocessed(mut self) -> Self {
+        self.unprocessed = true;
+        self
+    }
+
     /// The kind of outcome.
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -153,6 +161,12 @@ impl Outcome {
     /// unless the server forbade it.
     pub const fn is_retryable(&self) -> bool {
         !self.retry_forbidden && matches!(self.kind, Kind::Transient | Kind::Busy | Kind::Throttled)
+    }
+
+    /// Whether the server has certainly not begun to act on the request, so that sending it again
+    /// repeats nothing: a throttle, or what was marked so.
+    pub const fn is_unprocessed(&self) -> bool {
+        self.unprocessed || matches!(self.kind, Kind::Throttled)
     }
 
     /// Whether this is a server or an account asking everyone who shares it to slow down.

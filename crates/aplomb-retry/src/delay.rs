@@ -50,7 +50,7 @@ pub enum Throttled {
 /// `left` is the time to the deadline, `allowed` whether the caller allows retries at all.
 pub(crate) fn decide(
     rules: &Rules,
-    failed: &Failed,
+    failed: &Failed<'_>,
     left: Option<Duration>,
     allowed: bool,
     backoff: &impl Backoff,
@@ -78,7 +78,9 @@ pub(crate) fn decide(
     if rules.throttled == Throttled::Requeue && outcome.is_shared_throttle() {
         return Decision::Wait(Duration::ZERO);
     }
-    let delay = backoff.delay(failed, random);
+    let Some(delay) = backoff.delay(failed, random) else {
+        return Decision::Stop(Stopped::BackoffEnded);
+    };
     match hint {
         Some(hint) => Decision::Wait(from_hint(hint, delay, left, random)),
         None if delay >= left => Decision::Stop(Stopped::Deadline),

@@ -59,6 +59,8 @@ pub enum Stopped {
     MaxRetries,
     /// There is not enough time before the deadline.
     Deadline,
+    /// The backoff has no further wait: a list that is used up.
+    BackoffEnded,
     /// The server asked to wait for longer than `max_retry_after`.
     HintTooLong,
     /// The request can not be sent twice, or grew past what may be recorded.
@@ -75,6 +77,7 @@ impl fmt::Display for Stopped {
             Self::NotRetryable => "not retryable",
             Self::MaxRetries => "retries used up",
             Self::Deadline => "no time left before the deadline",
+            Self::BackoffEnded => "the backoff has ended",
             Self::HintTooLong => "the server asked to wait for too long",
             Self::CannotReplay => "the request can not be sent twice",
             Self::Disallowed => "retries not allowed",

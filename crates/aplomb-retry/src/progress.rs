@@ -112,7 +112,7 @@ impl Progress {
     }
 
     /// The call as a backoff sees it, after an attempt that came to `outcome`.
-    pub(crate) fn failed(&self, outcome: Outcome) -> Failed {
+    pub(crate) fn failed(&self, outcome: Outcome) -> Failed<'static> {
         Failed::new(self.attempts.saturating_sub(1), outcome).with_previous(self.previous)
     }
 

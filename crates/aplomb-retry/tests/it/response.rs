@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 
-use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs};
+use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs, unavailable};
 
 /// A peer whose first answer is a 503 with `body`, and what becomes of that body.
 fn with_body(body: impl Fn() -> Noted) -> (Peer, crate::peer::Fate) {
@@ -93,7 +93,7 @@ async fn promise_12_the_last_response_comes_back_unchanged() {
     let [.., Event::GaveUp { attempts: 3, outcome, waited, stopped, .. }] = log.events()[..] else {
         panic!("{:?}", log.events());
     };
-    assert_eq!((outcome, waited, stopped), (Outcome::transient(), secs(6), Stopped::MaxRetries));
+    assert_eq!((outcome, waited, stopped), (unavailable(), secs(6), Stopped::MaxRetries));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +125,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
     let error = RetryLayer::new().layer(gate).oneshot(request()).await.unwrap_err();
     let refused = aplomb_core::find::<Refused>(&*error).unwrap();
     assert_eq!(sent.load(Ordering::SeqCst), 2, "a refusal is not retried");
-    let last = Outcome::transient().with_retry_after(secs(2));
+    let last = unavailable().with_retry_after(secs(2));
     assert_eq!((refused.attempts(), refused.last()), (1, Some(last)));
 }
 
