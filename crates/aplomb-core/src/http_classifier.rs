@@ -117,7 +117,9 @@ fn is_connect<E: 'static>(error: &E) -> bool {
         return true;
     }
     #[cfg(feature = "hyper-util-0-1")]
-    if find_in::<hyper_util::client::legacy::Error, E>(error).is_some_and(|error| error.is_connect()) {
+    if find_in::<hyper_util::client::legacy::Error, E>(error)
+        .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    {
         return true;
     }
     find_in::<io::Error, E>(error).is_some_and(|error| {

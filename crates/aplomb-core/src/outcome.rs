@@ -120,6 +120,12 @@ impl Outcome {
         self
     }
 
+    /// Takes the server's hint away, for one that is not to be believed.
+    pub const fn without_retry_after(mut self) -> Self {
+        self.retry_after = None;
+        self
+    }
+
     /// Marks the outcome as not to be retried, whatever its kind (`x-should-retry: false`).
     ///
     /// The kind stays: a 500 that must not be sent again is a failure of the peer all the same.

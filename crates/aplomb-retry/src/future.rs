@@ -10,10 +10,10 @@ use aplomb_core::{Backoff, Classify, Observe, Outcome, Replay, RequestHead, Resp
 use pin_project_lite::pin_project;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_service::Service;
 
-use crate::delay::{Decision, decide};
-use crate::layer::Config;
+use crate::config::Config;
 use crate::progress::Progress;
 use crate::{Discard, Event, Stopped};
 
@@ -39,22 +39,28 @@ pin_project! {
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
         #[pin]
-        state: State<S::Future, K::Sent, D::Discarding>,
+        state: State<S::Future, K::Sent, D::Discarding, Result<S::Response, S::Error>>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, T, D> {
+    enum State<F, T, D, R> {
         // The inner service is asked whether it is ready.
         Ready { request: Option<T> },
         // An attempt runs.
         Called { #[pin] attempt: F },
         // The failed response is got rid of; the next request is there already.
         Discarding { #[pin] discarding: D, #[pin] limit: Sleep, until: Instant, next: Option<T> },
-        // The time of the next attempt has not come.
-        Waiting { #[pin] sleep: Sleep, next: Option<T> },
+        // The time of the next attempt has not come. What failed is kept where the wait may be cancelled.
+        Waiting { #[pin] sleep: Sleep, next: Option<T>, kept: Option<Box<Cancellable<R>>> },
     }
+}
+
+/// A failure that is handed out after all if its wait is cancelled.
+struct Cancellable<R> {
+    failure: Option<(R, Outcome)>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl<S, Req, K, C, B, D, O> ResponseFuture<S, Req, K, C, B, D, O>
@@ -109,6 +115,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (progress, config, mut state) = (this.progress, &**this.config, this.state);
+        let settings = &config.settings;
         loop {
             match state.as_mut().project() {
                 // → `Called`; or the end, where the inner service is finished.
@@ -118,48 +125,44 @@ where
                         ready!(coop::poll_proceed(cx)).made_progress();
                     }
                     if let Err(error) = ready!(this.inner.poll_ready(cx)) {
-                        config.gave_up(progress, Outcome::local(), Stopped::NotReady);
+                        config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
                         return Poll::Ready(Err(error));
                     }
                     // Told in place: a request is large enough that each move of it counts.
                     if let Some(request) = request {
-                        progress.begin_attempt(request);
+                        progress.begin_attempt(request, settings);
                     }
+                    let (attempt, waited) = (progress.attempts(), progress.waited());
+                    config.observer.observe(&Event::Started { attempt, waited });
                     let request = request.take().expect("not polled after it was ready");
-                    let attempt = match progress.scoped() {
-                        None => this.inner.call(request),
-                        Some(options) => options.sync_scope(|| this.inner.call(request)),
-                    };
+                    let attempt = progress.step(|| this.inner.call(request));
                     state.set(State::Called { attempt });
                 }
-                // → `Discarding` after a failed response, `Waiting` after an error, if the request is
-                // sent again; otherwise the end.
+                // → `Discarding` after a failed response, `Waiting` after an error or where the wait may be
+                // cancelled, if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
-                    let mut result = ready!(match progress.scoped() {
-                        None => attempt.poll(cx),
-                        Some(options) => options.sync_scope(|| attempt.poll(cx)),
-                    });
+                    let mut result = ready!(progress.step(|| attempt.poll(cx)));
                     let outcome = config.classifier.classify(result.as_ref()).outcome();
                     let attempt = progress.attempts();
                     config.observer.observe(&Event::Ended { attempt, outcome });
                     if outcome.is_success() {
-                        config.succeeded(progress, &mut result);
+                        config.succeeded(progress, head_mut(&mut result));
                         return Poll::Ready(result);
                     }
                     let now = Instant::now();
-                    let decision = config.decide(progress, outcome, now);
+                    let head = result.as_ref().ok().map(|response| response as &dyn ResponseHead);
                     // The next request is asked for while the failed response is still there: a
                     // body that turns out to be gone returns that response.
-                    let (wait, next) = match decision.and_then(|wait| {
+                    let again = config.decide(progress, outcome, head, now).and_then(|wait| {
                         let next = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
-                        next.map(|next| (wait, next)).ok_or(Stopped::CannotReplay)
-                    }) {
+                        let next = next.ok_or(Stopped::CannotReplay)?;
+                        progress.pay(outcome, &settings.rules, now)?;
+                        Ok((wait, next))
+                    });
+                    let (wait, next) = match again {
                         Ok(again) => again,
                         Err(stopped) => {
-                            config.gave_up(progress, outcome, stopped);
-                            if let Ok(response) = &mut result {
-                                note(response, progress, Some(stopped));
-                            }
+                            config.gave_up(progress, outcome, stopped, head_mut(&mut result));
                             return Poll::Ready(result);
                         }
                     };
@@ -167,16 +170,16 @@ where
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
                     let next = Some(next);
-                    match result {
-                        Ok(response) => {
+                    state.set(match (result, &settings.cancellation) {
+                        (result, Some(token)) => State::cancellable(until, now, next, result, outcome, token),
+                        (Ok(response), None) => {
                             let discarding = config.discard.discard(response);
                             let limit = now + LONGEST_DISCARD;
                             let limit = progress.deadline().map_or(limit, |deadline| deadline.min(limit));
-                            let limit = sleep_until(limit);
-                            state.set(State::Discarding { discarding, limit, until, next });
+                            State::Discarding { discarding, limit: sleep_until(limit), until, next }
                         }
-                        Err(_) => state.set(State::until(until, now, next)),
-                    }
+                        (Err(_), None) => State::until(until, now, next),
+                    });
                 }
                 // → `Waiting`, or `Ready` where the time has come already.
                 StateProj::Discarding { discarding, limit, until, next } => {
@@ -188,8 +191,15 @@ where
                     let (until, next) = (*until, next.take());
                     state.set(State::until(until, Instant::now(), next));
                 }
-                // → `Ready`.
-                StateProj::Waiting { sleep, next } => {
+                // → `Ready`; or the end, where the wait is cancelled.
+                StateProj::Waiting { sleep, next, kept } => {
+                    if let Some(kept) = kept
+                        && kept.cancelled.as_mut().poll(cx).is_ready()
+                        && let Some((mut result, outcome)) = kept.failure.take()
+                    {
+                        config.gave_up(progress, outcome, Stopped::Cancelled, head_mut(&mut result));
+                        return Poll::Ready(result);
+                    }
                     ready!(sleep.poll(cx));
                     let request = next.take();
                     state.set(State::Ready { request });
@@ -199,55 +209,35 @@ where
     }
 }
 
-impl<F, T, D> State<F, T, D> {
+impl<F, T, D, R> State<F, T, D, R> {
     fn until(until: Instant, now: Instant, next: Option<T>) -> Self {
         if until <= now {
             Self::Ready { request: next }
         } else {
-            Self::Waiting { sleep: sleep_until(until), next }
+            Self::Waiting { sleep: sleep_until(until), next, kept: None }
         }
+    }
+
+    fn cancellable(
+        until: Instant,
+        now: Instant,
+        next: Option<T>,
+        failed: R,
+        outcome: Outcome,
+        token: &CancellationToken,
+    ) -> Self {
+        if until <= now {
+            return Self::Ready { request: next };
+        }
+        let cancelled = Box::pin(token.clone().cancelled_owned());
+        let kept = Some(Box::new(Cancellable { failure: Some((failed, outcome)), cancelled }));
+        Self::Waiting { sleep: sleep_until(until), next, kept }
     }
 }
 
-impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
-    fn decide(&self, progress: &mut Progress, outcome: Outcome, now: Instant) -> Result<Duration, Stopped> {
-        let failed = progress.failed(outcome);
-        let left = progress.deadline().map(|deadline| deadline.saturating_duration_since(now));
-        let allowed = progress.allows_retry();
-        let rules = &self.settings.rules;
-        let decision = self.with_random(&mut progress.number, failed.retry(), |random| {
-            decide(rules, &failed, left, allowed, &self.backoff, random)
-        });
-        match decision {
-            Decision::Wait(wait) => Ok(wait),
-            Decision::Stop(stopped) => Err(stopped),
-        }
-    }
-
-    fn succeeded<Res: ResponseHead, E>(&self, progress: &Progress, result: &mut Result<Res, E>) {
-        if progress.attempts() == 1 {
-            return;
-        }
-        let retried = progress.retried(None);
-        let (attempts, waited) = (retried.attempts, retried.waited);
-        self.observer.observe(&Event::Recovered { attempts, waited });
-        if let Ok(response) = result {
-            note(response, progress, None);
-        }
-    }
-
-    fn gave_up(&self, progress: &Progress, outcome: Outcome, stopped: Stopped) {
-        let retried = progress.retried(Some(stopped));
-        let (attempts, waited) = (retried.attempts, retried.waited);
-        self.observer.observe(&Event::GaveUp { attempts, outcome, waited, stopped });
-    }
-}
-
-/// Leaves the account of the call where its caller finds it.
-fn note(response: &mut impl ResponseHead, progress: &Progress, stopped: Option<Stopped>) {
-    if let Some(extensions) = response.extensions_mut() {
-        extensions.insert(progress.retried(stopped));
-    }
+/// The head of a response, to write to.
+fn head_mut<Res: ResponseHead, E>(result: &mut Result<Res, E>) -> Option<&mut dyn ResponseHead> {
+    result.as_mut().ok().map(|response| response as &mut dyn ResponseHead)
 }
 
 impl<S, Req, K, C, B, D, O> fmt::Debug for ResponseFuture<S, Req, K, C, B, D, O>

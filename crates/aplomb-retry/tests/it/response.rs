@@ -135,18 +135,24 @@ async fn the_first_success_is_left_alone_and_a_later_one_noted() {
     let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), TracingObserver));
     let response = layer.layer(Peer::failing(0, 500)).oneshot(request()).await.unwrap();
     assert!(response.extensions().is_empty());
-    assert!(matches!(log.events()[..], [Event::Ended { attempt: 1, .. }]));
+    assert!(matches!(
+        log.events()[..],
+        [Event::Started { attempt: 1, .. }, Event::Ended { attempt: 1, .. }]
+    ));
 
     let response = layer.layer(Peer::failing(2, 500)).oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
     assert_eq!((retried.attempts(), retried.waited(), retried.stopped()), (3, secs(2), None));
     assert!(matches!(
-        log.events()[1..],
+        log.events()[2..],
         [
+            Event::Started { attempt: 1, .. },
             Event::Ended { attempt: 1, .. },
             Event::Waiting { attempt: 1, .. },
+            Event::Started { attempt: 2, .. },
             Event::Ended { attempt: 2, .. },
             Event::Waiting { attempt: 2, .. },
+            Event::Started { attempt: 3, .. },
             Event::Ended { attempt: 3, .. },
             Event::Recovered { attempts: 3, .. },
         ]
