@@ -1,0 +1,44 @@
+//! What the layers cost, beside the bare service and beside other crates, in one run.
+//!
+//! A [`Case`] is one way to make a call; a [`Group`] is the cases that do the same job, the bare
+//! service first. To add one, write a short function in `cases` that puts a service together, and name
+//! it in its group's list.
+
+mod calls;
+mod cases;
+mod peer;
+
+pub use calls::{Calls, alone, over, runtime};
+pub use cases::groups;
+pub use peer::{Ai, Ask, Failed, Flaky, Peer, Plain, Request, Response};
+
+/// Cases that do the same job. The first is the bare service, of which the others are reckoned.
+pub struct Group {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What is measured.
+    pub about: &'static str,
+    /// The cases, bare first.
+    pub cases: &'static [Case],
+}
+
+/// One way to make a call.
+pub struct Case {
+    /// What it is called, within its group.
+    pub name: &'static str,
+    /// Puts it together.
+    pub make: fn() -> Box<dyn Calls>,
+    /// How many calls are made before any is measured: until windows are full and circuits open.
+    pub warm: u64,
+}
+
+impl Case {
+    const fn new(name: &'static str, make: fn() -> Box<dyn Calls>) -> Self {
+        Self { name, make, warm: 64 }
+    }
+
+    const fn warm(mut self, calls: u64) -> Self {
+        self.warm = calls;
+        self
+    }
+}
