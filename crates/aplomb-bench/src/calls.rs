@@ -7,7 +7,7 @@ use std::pin::Pin;
 use tokio::runtime::Runtime;
 use tower::Service;
 
-use crate::{Ask, Request};
+use crate::{Ask, Case, Request};
 
 /// Something that can be called over and over.
 pub trait Calls: Send {
@@ -63,14 +63,41 @@ impl<S: Service<Request> + Send + 'static> Calls for Over<S> {
     }
 }
 
-/// What every case runs in.
-///
-/// # Panics
-///
-/// Panics where the operating system gives nothing to wait with.
-pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime")
+/// Calls with a runtime to make them in.
+pub struct Running {
+    runtime: Runtime,
+    calls: Box<dyn Calls>,
+}
+
+impl Running {
+    /// Puts `case` together, in the runtime it is going to run in, and warms it up.
+    pub fn start(case: &Case) -> Self {
+        let mut running = Self::new(case.make);
+        running.runtime.block_on(running.calls.run(case.warm));
+        running
+    }
+
+    fn new(make: impl FnOnce() -> Box<dyn Calls>) -> Self {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().build().expect("a runtime");
+        let calls = {
+            let _inside = runtime.enter();
+            make()
+        };
+        Self { runtime, calls }
+    }
+
+    /// Makes so many calls, one after the other.
+    // Callgrind counts what happens in this function, by its name.
+    #[inline(never)]
+    pub fn batch(&mut self, calls: u64) {
+        self.runtime.block_on(self.calls.run(calls));
+    }
+
+    /// The same calls for another thread, with a runtime of its own; none where the service is not
+    /// `Clone`.
+    pub fn share(&self) -> Option<Self> {
+        let calls = self.calls.share()?;
+        Some(Self::new(|| calls))
+    }
 }

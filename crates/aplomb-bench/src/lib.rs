@@ -8,9 +8,9 @@ mod calls;
 mod cases;
 mod peer;
 
-pub use calls::{Calls, alone, over, runtime};
+pub use calls::{Calls, Running, alone, over};
 pub use cases::groups;
-pub use peer::{Ai, Ask, Failed, Flaky, Peer, Plain, Request, Response};
+pub use peer::{Ai, Ask, Down, Failed, Flaky, Peer, Plain, Request, Response};
 
 /// Cases that do the same job. The first is the bare service, of which the others are reckoned.
 pub struct Group {
@@ -30,15 +30,22 @@ pub struct Case {
     pub make: fn() -> Box<dyn Calls>,
     /// How many calls are made before any is measured: until windows are full and circuits open.
     pub warm: u64,
+    /// Where each call costs more than the one before: after how many calls it is made anew.
+    pub renewed_after: Option<u64>,
 }
 
 impl Case {
     const fn new(name: &'static str, make: fn() -> Box<dyn Calls>) -> Self {
-        Self { name, make, warm: 64 }
+        Self { name, make, warm: 64, renewed_after: None }
     }
 
     const fn warm(mut self, calls: u64) -> Self {
         self.warm = calls;
+        self
+    }
+
+    const fn renewed_after(mut self, calls: u64) -> Self {
+        self.renewed_after = Some(calls);
         self
     }
 }

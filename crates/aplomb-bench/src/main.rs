@@ -5,7 +5,7 @@ mod time;
 
 use std::process::ExitCode;
 
-use aplomb_bench::{Case, Group, groups, runtime};
+use aplomb_bench::{Case, Group, Running, groups};
 use clap::{Parser, Subcommand};
 
 /// The layers beside the bare service and beside other crates, in one run.
@@ -35,7 +35,7 @@ enum Command {
     Count {
         /// The groups to count; all of them if none is named.
         groups: Vec<String>,
-        /// How many calls the second run makes more than the first.
+        /// How many calls to count.
         #[arg(long, default_value_t = 2_000)]
         calls: u64,
     },
@@ -76,11 +76,7 @@ fn run(command: Command) -> Result<(), String> {
         }
         Command::Run { case, calls } => {
             let case = find(&case).ok_or_else(|| format!("no case {case}: see `list`"))?;
-            let mut made = (case.make)();
-            runtime().block_on(async {
-                made.run(case.warm).await;
-                made.run(calls).await;
-            });
+            Running::start(case).batch(calls);
         }
     }
     Ok(())

@@ -1,57 +1,52 @@
 //! Time, which wanders: only ratios and differences within one run are told.
 
 use std::sync::Barrier;
-use std::time::Duration;
 
-use aplomb_bench::{Calls, Group, runtime};
+use aplomb_bench::{Case, Group, Running};
 use tokio::time::Instant;
 
 /// Times each case of `group` in turn, so many batches of so many calls each, and prints a table.
 pub(crate) fn print(group: &Group, batches: usize, calls: u64) {
     println!("\n{}: {}", group.name, group.about);
     println!(
-        "{:<24}{:>10}{:>14}{:>16}{:>14}",
+        "{:<28}{:>10}{:>14}{:>16}{:>14}",
         "time", "ns a call", "times bare", "ns beyond bare", "two threads"
     );
-    let mut cases: Vec<_> = group.cases.iter().map(|case| (case.make)()).collect();
-    let warm = group.cases.iter().map(|case| case.warm);
-    cases.iter_mut().zip(warm).for_each(|(case, warm)| drop(batch(&mut **case, warm)));
-
+    let mut cases: Vec<Running> = group.cases.iter().map(Running::start).collect();
     // One batch of each in turn: what slows the machine slows all.
     let rounds: Vec<Vec<f64>> = (0..batches)
-        .map(|_| cases.iter_mut().map(|case| each(batch(&mut **case, calls), calls)).collect())
+        .map(|_| group.cases.iter().zip(&mut cases).map(|(case, running)| turn(case, running, calls)).collect())
         .collect();
     for (n, case) in group.cases.iter().enumerate() {
         let of = |measure: fn(f64, f64) -> f64| median(rounds.iter().map(|round| measure(round[n], round[0])));
         let (time, ratio, beyond) = (of(|own, _| own), of(|own, bare| own / bare), of(|own, bare| own - bare));
-        let pair = pair(&*cases[n], batches, calls).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("{:<24}{time:>10.1}{ratio:>14.2}{beyond:>16.1}{pair:>14}", case.name);
+        let calls = case.renewed_after.unwrap_or(calls);
+        let pair = pair(&cases[n], batches, calls).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("{:<28}{time:>10.1}{ratio:>14.2}{beyond:>16.1}{pair:>14}", case.name);
     }
 }
 
-fn batch(case: &mut dyn Calls, calls: u64) -> Duration {
-    let runtime = runtime();
-    let start = Instant::now();
-    runtime.block_on(case.run(calls));
-    start.elapsed()
+/// A batch of `case`: nanoseconds a call.
+fn turn(case: &Case, running: &mut Running, calls: u64) -> f64 {
+    if case.renewed_after.is_some() {
+        *running = Running::start(case);
+    }
+    timed(running, case.renewed_after.unwrap_or(calls))
 }
 
 /// How much longer a call takes where two threads make calls on one shared state.
-fn pair(case: &dyn Calls, batches: usize, calls: u64) -> Option<f64> {
-    let (mut left, mut right) = (case.share()?, case.share()?);
+fn pair(running: &Running, batches: usize, calls: u64) -> Option<f64> {
+    let (mut left, mut right) = (running.share()?, running.share()?);
     let ratios = (0..batches.div_ceil(4)).map(|_| {
-        let single = each(batch(&mut *left, calls), calls);
+        let single = timed(&mut left, calls);
         let start = Barrier::new(2);
+        let wait_and_time = |running: &mut Running| {
+            start.wait();
+            timed(running, calls)
+        };
         let both = std::thread::scope(|scope| {
-            let mut run = |case: &mut Box<dyn Calls>| {
-                start.wait();
-                each(batch(&mut **case, calls), calls)
-            };
-            let other = scope.spawn(|| {
-                start.wait();
-                each(batch(&mut *right, calls), calls)
-            });
-            run(&mut left).midpoint(other.join().expect("a batch"))
+            let other = scope.spawn(|| wait_and_time(&mut right));
+            wait_and_time(&mut left).midpoint(other.join().expect("a batch"))
         });
         both / single
     });
@@ -60,8 +55,10 @@ fn pair(case: &dyn Calls, batches: usize, calls: u64) -> Option<f64> {
 
 /// Nanoseconds a call.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn each(time: Duration, calls: u64) -> f64 {
-    time.as_nanos() as f64 / calls as f64
+fn timed(running: &mut Running, calls: u64) -> f64 {
+    let start = Instant::now();
+    running.batch(calls);
+    start.elapsed().as_nanos() as f64 / calls as f64
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

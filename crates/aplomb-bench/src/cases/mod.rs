@@ -1,10 +1,22 @@
-//! The cases, a group of them in each file or two.
+//! The cases, by what they do.
 
+mod breaker;
+mod limit;
 mod retry;
 
 use crate::Group;
 
 /// All groups.
 pub fn groups() -> &'static [Group] {
-    &[retry::PLAIN, retry::AI, retry::OFF, retry::ONCE]
+    &[
+        retry::PLAIN,
+        retry::AI,
+        retry::OFF,
+        retry::ONCE,
+        limit::ADMITTED,
+        limit::TOKENS,
+        breaker::CLOSED,
+        breaker::WINDOW,
+        breaker::REFUSED,
+    ]
 }

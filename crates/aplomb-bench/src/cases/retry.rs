@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aplomb_core::{CallOptions, Constant};
 use aplomb_retry::RetryLayer;
-use backon::{ConstantBuilder, ExponentialBuilder, Retryable};
+use backon::{ExponentialBuilder, Retryable};
 use tower::retry::Policy;
 use tower::util::MapRequestLayer;
 use tower::{Layer, Service, service_fn};
@@ -61,7 +61,7 @@ pub(super) const ONCE: Group = Group {
     ],
 };
 
-fn bare<A: Ask>() -> Box<dyn Calls> {
+pub(super) fn bare<A: Ask>() -> Box<dyn Calls> {
     over::<A, _>(Peer)
 }
 
