@@ -2,15 +2,14 @@
 
 use std::process::Command;
 
-use aplomb_bench::Group;
+use aplomb_bench::{Group, Table};
 
 /// The function that makes the calls that count, as callgrind knows it.
 const MEASURED: &str = "aplomb_bench::calls::Running::batch";
 
-/// Counts the instructions of a call in each case of `group`, and prints a table.
-pub(crate) fn print(group: &Group, calls: u64) -> Result<(), String> {
-    println!("\n{}: {}", group.name, group.about);
-    println!("{:<28}{:>12}{:>12}", "instructions", "a call", "beyond bare");
+/// Counts the instructions of a call in each case of `group`.
+pub(crate) fn table(group: &Group, calls: u64) -> Result<Table, String> {
+    let mut table = Table::new(&["instructions", "instructions beyond"]);
     let mut bare = None;
     for case in group.cases {
         let calls = case.renewed_after.unwrap_or(calls);
@@ -18,9 +17,9 @@ pub(crate) fn print(group: &Group, calls: u64) -> Result<(), String> {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let each = total as f64 / calls as f64;
         let beyond = each - *bare.get_or_insert(each);
-        println!("{:<28}{each:>12.0}{beyond:>12.0}", case.name);
+        table.row(case.name, [format!("{each:.0}"), format!("{beyond:.0}")]);
     }
-    Ok(())
+    Ok(table)
 }
 
 /// The instructions of so many calls, without those of the warm-up.

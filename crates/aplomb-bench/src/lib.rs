@@ -7,10 +7,12 @@
 mod calls;
 mod cases;
 mod peer;
+mod table;
 
 pub use calls::{Calls, Running, alone, over};
 pub use cases::groups;
 pub use peer::{Ai, Ask, Down, Failed, Flaky, Peer, Plain, Request, Response};
+pub use table::Table;
 
 /// Cases that do the same job. The first is the bare service, of which the others are reckoned.
 pub struct Group {
@@ -32,11 +34,13 @@ pub struct Case {
     pub warm: u64,
     /// Where each call costs more than the one before: after how many calls it is made anew.
     pub renewed_after: Option<u64>,
+    /// Whether every call is answered with success after the warm-up; otherwise none is.
+    pub answered: bool,
 }
 
 impl Case {
     const fn new(name: &'static str, make: fn() -> Box<dyn Calls>) -> Self {
-        Self { name, make, warm: 64, renewed_after: None }
+        Self { name, make, warm: 64, renewed_after: None, answered: true }
     }
 
     const fn warm(mut self, calls: u64) -> Self {
@@ -48,4 +52,25 @@ impl Case {
         self.renewed_after = Some(calls);
         self
     }
+
+    const fn refused(mut self) -> Self {
+        self.answered = false;
+        self
+    }
+}
+
+/// The groups of these names; all of them where none is named.
+///
+/// # Errors
+///
+/// The name that no group has.
+pub fn chosen(names: &[String]) -> Result<Vec<&'static Group>, String> {
+    if names.is_empty() {
+        return Ok(groups().iter().collect());
+    }
+    let find = |name: &String| {
+        let group = groups().iter().find(|group| group.name == name);
+        group.ok_or_else(|| format!("no group {name}: see `list`"))
+    };
+    names.iter().map(find).collect()
 }

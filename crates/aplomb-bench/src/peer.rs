@@ -34,7 +34,7 @@ impl std::error::Error for Failed {}
 #[derive(Clone, Copy)]
 pub struct Peer;
 
-/// Answers 503 and 200 by turns, at once.
+/// Answers 503 and 200 by turns, at once. For calls that come one after the other.
 #[derive(Clone, Default)]
 pub struct Flaky(Arc<AtomicU64>);
 

@@ -1,29 +1,30 @@
-//! Time, which wanders: only ratios and differences within one run are told.
+//! Time, which wanders: only ratios and differences within one run mean something.
 
 use std::sync::Barrier;
 
-use aplomb_bench::{Case, Group, Running};
+use aplomb_bench::{Case, Group, Running, Table};
 use tokio::time::Instant;
 
-/// Times each case of `group` in turn, so many batches of so many calls each, and prints a table.
-pub(crate) fn print(group: &Group, batches: usize, calls: u64) {
-    println!("\n{}: {}", group.name, group.about);
-    println!(
-        "{:<28}{:>10}{:>14}{:>16}{:>14}",
-        "time", "ns a call", "times bare", "ns beyond bare", "two threads"
-    );
+/// Times each case of `group` in turn, so many batches of so many calls each; medians.
+pub(crate) fn table(group: &Group, batches: usize, calls: u64) -> Table {
     let mut cases: Vec<Running> = group.cases.iter().map(Running::start).collect();
     // One batch of each in turn: what slows the machine slows all.
-    let rounds: Vec<Vec<f64>> = (0..batches)
-        .map(|_| group.cases.iter().zip(&mut cases).map(|(case, running)| turn(case, running, calls)).collect())
-        .collect();
+    let mut round = || -> Vec<f64> {
+        let turns = group.cases.iter().zip(&mut cases);
+        turns.map(|(case, running)| turn(case, running, calls)).collect()
+    };
+    let rounds: Vec<Vec<f64>> = (0..batches).map(|_| round()).collect();
+
+    let mut table = Table::new(&["time ÷ bare", "ns beyond", "two threads"]);
     for (n, case) in group.cases.iter().enumerate() {
-        let of = |measure: fn(f64, f64) -> f64| median(rounds.iter().map(|round| measure(round[n], round[0])));
-        let (time, ratio, beyond) = (of(|own, _| own), of(|own, bare| own / bare), of(|own, bare| own - bare));
+        let of =
+            |measure: fn(f64, f64) -> f64| median(rounds.iter().map(|round| measure(round[n], round[0])));
+        let (ratio, beyond) = (of(|own, bare| own / bare), of(|own, bare| own - bare));
         let calls = case.renewed_after.unwrap_or(calls);
         let pair = pair(&cases[n], batches, calls).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("{:<28}{time:>10.1}{ratio:>14.2}{beyond:>16.1}{pair:>14}", case.name);
+        table.row(case.name, [format!("{ratio:.2}"), format!("{beyond:.0}"), pair]);
     }
+    table
 }
 
 /// A batch of `case`: nanoseconds a call.
@@ -37,7 +38,9 @@ fn turn(case: &Case, running: &mut Running, calls: u64) -> f64 {
 /// How much longer a call takes where two threads make calls on one shared state.
 fn pair(running: &Running, batches: usize, calls: u64) -> Option<f64> {
     let (mut left, mut right) = (running.share()?, running.share()?);
-    let ratios = (0..batches.div_ceil(4)).map(|_| {
+    // Long enough for both threads to be running nearly all of the time.
+    let (batches, calls) = (batches.div_ceil(5), 10 * calls);
+    let ratios = (0..batches).map(|_| {
         let single = timed(&mut left, calls);
         let start = Barrier::new(2);
         let wait_and_time = |running: &mut Running| {

@@ -52,10 +52,10 @@ pub(super) const REFUSED: Group = Group {
     about: "an open circuit that refuses the call, error included; beside a call that is answered",
     cases: &[
         Case::new("bare", bare::<Plain>),
-        Case::new("aplomb", refused),
-        Case::new("failsafe-5-in-a-row", failsafe_in_a_row::<Down>),
-        Case::new("recloser", recloser::<Down>).warm(256),
-        Case::new("tower-resilience", tower_resilience::<Down>).warm(256),
+        Case::new("aplomb", refused).refused(),
+        Case::new("failsafe-5-in-a-row", failsafe_in_a_row::<Down>).refused(),
+        Case::new("recloser", recloser::<Down>).warm(256).refused(),
+        Case::new("tower-resilience", tower_resilience::<Down>).warm(256).refused(),
     ],
 };
 
@@ -78,54 +78,54 @@ impl Asked for Down {
 }
 
 fn closed() -> Box<dyn Calls> {
-    over::<Plain, _>(CircuitBreakerLayer::new().layer(Peer))
+    over::<Plain, _, _>(CircuitBreakerLayer::new().layer(Peer))
 }
 
 fn window<const CALLS: u32>() -> Box<dyn Calls> {
     let trip = Trip::ratio(0.5, Window::calls(CALLS));
-    over::<Plain, _>(CircuitBreakerLayer::new().trip(trip).layer(Peer))
+    over::<Plain, _, _>(CircuitBreakerLayer::new().trip(trip).layer(Peer))
 }
 
 /// How many calls are in it is a matter of the warm-up, which takes less than a minute.
 fn window_of_time() -> Box<dyn Calls> {
     let trip = Trip::ratio(0.5, Window::time(MINUTE));
-    over::<Plain, _>(CircuitBreakerLayer::new().trip(trip).layer(Peer))
+    over::<Plain, _, _>(CircuitBreakerLayer::new().trip(trip).layer(Peer))
 }
 
 fn refused() -> Box<dyn Calls> {
     let cooldown = Cooldown::new(Exponential::new(HOUR).max(HOUR).jitter(Jitter::None));
-    over::<Plain, _>(CircuitBreakerLayer::new().cooldown(cooldown).layer(Down))
+    over::<Plain, _, _>(CircuitBreakerLayer::new().cooldown(cooldown).layer(Down))
 }
 
 fn failsafe_in_a_row<P: Asked>() -> Box<dyn Calls> {
     let policy = failure_policy::consecutive_failures(5, backoff::constant(HOUR));
     let breaker = Config::new().failure_policy(policy).build();
-    over::<Plain, _>(service_fn(move |request: Request| breaker.call({ P::PEER }.call(request))))
+    over::<Plain, _, _>(service_fn(move |request: Request| breaker.call({ P::PEER }.call(request))))
 }
 
 fn failsafe_rate() -> Box<dyn Calls> {
     let breaker = Config::new().build();
-    over::<Plain, _>(service_fn(move |request: Request| breaker.call(Peer.call(request))))
+    over::<Plain, _, _>(service_fn(move |request: Request| breaker.call(Peer.call(request))))
 }
 
 fn recloser<P: Asked>() -> Box<dyn Calls> {
     let breaker = AsyncRecloser::from(Recloser::custom().open_wait(HOUR).build());
-    over::<Plain, _>(service_fn(move |request: Request| breaker.call({ P::PEER }.call(request))))
+    over::<Plain, _, _>(service_fn(move |request: Request| breaker.call({ P::PEER }.call(request))))
 }
 
 fn recloser_of<const CALLS: usize>() -> Box<dyn Calls> {
     let breaker = AsyncRecloser::from(Recloser::custom().closed_len(CALLS).build());
-    over::<Plain, _>(service_fn(move |request: Request| breaker.call(Peer.call(request))))
+    over::<Plain, _, _>(service_fn(move |request: Request| breaker.call(Peer.call(request))))
 }
 
 fn tower_resilience<P: Asked>() -> Box<dyn Calls> {
     let layer = TowerResilience::builder().wait_duration_in_open(HOUR).build().expect("valid");
-    over::<Plain, _>(layer.layer(P::PEER))
+    over::<Plain, _, _>(layer.layer(P::PEER))
 }
 
 fn count<const CALLS: usize>() -> Box<dyn Calls> {
     let layer = TowerResilience::builder().sliding_window_size(CALLS).build().expect("valid");
-    over::<Plain, _>(layer.layer(Peer))
+    over::<Plain, _, _>(layer.layer(Peer))
 }
 
 fn time() -> Box<dyn Calls> {
@@ -135,5 +135,5 @@ fn time() -> Box<dyn Calls> {
         .minimum_number_of_calls(20)
         .build()
         .expect("valid");
-    over::<Plain, _>(layer.layer(Peer))
+    over::<Plain, _, _>(layer.layer(Peer))
 }

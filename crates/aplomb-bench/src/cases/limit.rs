@@ -37,28 +37,28 @@ pub(super) const TOKENS: Group = Group {
 };
 
 /// More than any case gets through, in a second.
-const PLENTY: u32 = 1_000_000_000;
+pub(super) const PLENTY: u32 = 1_000_000_000;
 const MANY: NonZeroU32 = NonZeroU32::new(PLENTY).expect("not zero");
 const TOKENS_A_CALL: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn plenty(dimension: Dimension) -> Quota {
+pub(super) fn plenty(dimension: Dimension) -> Quota {
     Quota::new(dimension, PLENTY.into(), SECOND).burst(PLENTY)
 }
 
 fn aplomb() -> Box<dyn Calls> {
-    over::<Plain, _>(RateLimitLayer::new([plenty(Dimension::REQUESTS)]).layer(Peer))
+    over::<Plain, _, _>(RateLimitLayer::new([plenty(Dimension::REQUESTS)]).layer(Peer))
 }
 
 fn aplomb_tokens() -> Box<dyn Calls> {
     let layer = RateLimitLayer::new([plenty(Dimension::REQUESTS), plenty(Dimension::TOKENS)])
         .cost(|_: &Request| Charge::request().output_tokens(u32::from(TOKENS_A_CALL).into()));
-    over::<Plain, _>(layer.layer(Peer))
+    over::<Plain, _, _>(layer.layer(Peer))
 }
 
 fn governor() -> Box<dyn Calls> {
     let limiter = Arc::new(RateLimiter::direct(governor::Quota::per_second(MANY)));
-    over::<Plain, _>(service_fn(move |request: Request| {
+    over::<Plain, _, _>(service_fn(move |request: Request| {
         limiter.check().expect("plenty");
         Peer.call(request)
     }))
@@ -67,7 +67,7 @@ fn governor() -> Box<dyn Calls> {
 fn governor_tokens() -> Box<dyn Calls> {
     let requests = Arc::new(RateLimiter::direct(governor::Quota::per_second(MANY)));
     let tokens = Arc::new(RateLimiter::direct(governor::Quota::per_second(MANY)));
-    over::<Plain, _>(service_fn(move |request: Request| {
+    over::<Plain, _, _>(service_fn(move |request: Request| {
         requests.check().expect("plenty");
         tokens.check_n(TOKENS_A_CALL).expect("fits").expect("plenty");
         Peer.call(request)
@@ -75,7 +75,7 @@ fn governor_tokens() -> Box<dyn Calls> {
 }
 
 fn tower() -> Box<dyn Calls> {
-    alone::<Plain, _>(tower::limit::RateLimitLayer::new(PLENTY.into(), SECOND).layer(Peer))
+    alone::<Plain, _, _>(tower::limit::RateLimitLayer::new(PLENTY.into(), SECOND).layer(Peer))
 }
 
 fn leaky_bucket() -> Box<dyn Calls> {
@@ -87,7 +87,7 @@ fn leaky_bucket() -> Box<dyn Calls> {
         .interval(SECOND)
         .build();
     let limiter = Arc::new(limiter);
-    over::<Plain, _>(service_fn(move |request: Request| {
+    over::<Plain, _, _>(service_fn(move |request: Request| {
         let limiter = Arc::clone(&limiter);
         async move {
             limiter.acquire_one().await;
@@ -98,11 +98,11 @@ fn leaky_bucket() -> Box<dyn Calls> {
 
 fn tower_resilience_window() -> Box<dyn Calls> {
     let layer = RateLimiterLayer::per_second(PLENTY as usize).build().expect("valid");
-    over::<Plain, _>(layer.layer(Peer))
+    over::<Plain, _, _>(layer.layer(Peer))
 }
 
 fn tower_resilience_bucket() -> Box<dyn Calls> {
     let plenty = PLENTY as usize;
     let layer = RateLimiterLayer::burst(plenty, plenty).build().expect("valid");
-    over::<Plain, _>(layer.layer(Peer))
+    over::<Plain, _, _>(layer.layer(Peer))
 }

@@ -3,6 +3,7 @@
 mod breaker;
 mod limit;
 mod retry;
+mod stack;
 
 use crate::Group;
 
@@ -18,5 +19,6 @@ pub fn groups() -> &'static [Group] {
         breaker::CLOSED,
         breaker::WINDOW,
         breaker::REFUSED,
+        stack::WHOLE,
     ]
 }

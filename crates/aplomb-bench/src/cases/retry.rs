@@ -10,7 +10,7 @@ use tower::retry::Policy;
 use tower::util::MapRequestLayer;
 use tower::{Layer, Service, service_fn};
 
-use crate::{Ai, Ask, Calls, Case, Failed, Flaky, Group, Peer, Plain, Request, Response, over};
+use crate::{Ai, Ask, Calls, Case, Failed, Flaky, Group, Peer, Plain, Request, Response, alone, over};
 
 pub(super) const PLAIN: Group = Group {
     name: "retry",
@@ -62,27 +62,27 @@ pub(super) const ONCE: Group = Group {
 };
 
 pub(super) fn bare<A: Ask>() -> Box<dyn Calls> {
-    over::<A, _>(Peer)
+    over::<A, _, _>(Peer)
 }
 
 /// What a copy of the request costs, made and dropped: no retry is cheaper.
 fn copy<A: Ask>() -> Box<dyn Calls> {
-    over::<A, _>(service_fn(|request: Request| {
+    over::<A, _, _>(service_fn(|request: Request| {
         drop(std::hint::black_box(request.clone()));
         Peer.call(request)
     }))
 }
 
 fn aplomb<A: Ask>() -> Box<dyn Calls> {
-    over::<A, _>(RetryLayer::new().layer(Peer))
+    over::<A, _, _>(RetryLayer::new().layer(Peer))
 }
 
 fn no_retries() -> Box<dyn Calls> {
-    over::<Plain, _>(RetryLayer::new().max_retries(0).layer(Peer))
+    over::<Plain, _, _>(RetryLayer::new().max_retries(0).layer(Peer))
 }
 
 fn once() -> Box<dyn Calls> {
-    over::<Plain, _>(RetryLayer::new().replay(aplomb_core::Once).layer(Peer))
+    over::<Plain, _, _>(RetryLayer::new().replay(aplomb_core::Once).layer(Peer))
 }
 
 fn with_options(mut request: Request) -> Request {
@@ -91,15 +91,15 @@ fn with_options(mut request: Request) -> Request {
 }
 
 fn bare_with_options() -> Box<dyn Calls> {
-    over::<Plain, _>(MapRequestLayer::new(with_options).layer(Peer))
+    over::<Plain, _, _>(MapRequestLayer::new(with_options).layer(Peer))
 }
 
 fn without_retry() -> Box<dyn Calls> {
-    over::<Plain, _>(MapRequestLayer::new(with_options).layer(RetryLayer::new().layer(Peer)))
+    over::<Plain, _, _>(MapRequestLayer::new(with_options).layer(RetryLayer::new().layer(Peer)))
 }
 
 fn bare_twice() -> Box<dyn Calls> {
-    over::<Plain, _>(service_fn(|request: Request| async move {
+    over::<Plain, _, _>(service_fn(|request: Request| async move {
         let answer = Peer.call(request.clone()).await;
         drop(std::hint::black_box(answer));
         Peer.call(request).await
@@ -107,17 +107,17 @@ fn bare_twice() -> Box<dyn Calls> {
 }
 
 fn aplomb_again() -> Box<dyn Calls> {
-    over::<Plain, _>(RetryLayer::new().backoff(Constant(Duration::ZERO)).layer(Flaky::default()))
+    alone::<Plain, _, _>(RetryLayer::new().backoff(Constant(Duration::ZERO)).layer(Flaky::default()))
 }
 
 /// A policy as tower's documentation writes it.
 #[derive(Clone)]
-struct Attempts(u32);
+pub(super) struct Attempts(pub(super) u32);
 
-impl Policy<Request, Response, Failed> for Attempts {
+impl<E> Policy<Request, Response, E> for Attempts {
     type Future = Ready<()>;
 
-    fn retry(&mut self, _: &mut Request, result: &mut Result<Response, Failed>) -> Option<Self::Future> {
+    fn retry(&mut self, _: &mut Request, result: &mut Result<Response, E>) -> Option<Self::Future> {
         let failed = !matches!(result, Ok(response) if !response.status().is_server_error());
         if failed && self.0 > 0 {
             self.0 -= 1;
@@ -133,15 +133,15 @@ impl Policy<Request, Response, Failed> for Attempts {
 }
 
 fn tower<A: Ask>() -> Box<dyn Calls> {
-    over::<A, _>(tower::retry::RetryLayer::new(Attempts(4)).layer(Peer))
+    over::<A, _, _>(tower::retry::RetryLayer::new(Attempts(4)).layer(Peer))
 }
 
 fn tower_off() -> Box<dyn Calls> {
-    over::<Plain, _>(tower::retry::RetryLayer::new(Attempts(0)).layer(Peer))
+    over::<Plain, _, _>(tower::retry::RetryLayer::new(Attempts(0)).layer(Peer))
 }
 
 fn tower_again() -> Box<dyn Calls> {
-    over::<Plain, _>(tower::retry::RetryLayer::new(Attempts(4)).layer(Flaky::default()))
+    alone::<Plain, _, _>(tower::retry::RetryLayer::new(Attempts(4)).layer(Flaky::default()))
 }
 
 fn tower_resilience<A: Ask>() -> Box<dyn Calls> {
@@ -150,12 +150,12 @@ fn tower_resilience<A: Ask>() -> Box<dyn Calls> {
         .exponential_backoff(Duration::from_millis(500))
         .retry_on_response(|response: &Response| response.status().is_server_error())
         .build();
-    over::<A, _>(layer.layer(Peer))
+    over::<A, _, _>(layer.layer(Peer))
 }
 
 fn backon<A: Ask>() -> Box<dyn Calls> {
     let waits = ExponentialBuilder::default().with_jitter().with_max_times(4);
-    over::<A, _>(service_fn(move |request: Request| {
+    over::<A, _, _>(service_fn(move |request: Request| {
         (move || {
             let answer = Peer.call(request.clone());
             async move {
