@@ -9,16 +9,13 @@ use std::time::Duration;
 use aplomb_core::{Backoff, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead};
 use pin_project_lite::pin_project;
 use tokio::task::coop;
-use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::Instant;
 use tower_service::Service;
 
+use crate::between::Between;
 use crate::config::Config;
 use crate::progress::Progress;
 use crate::{Discard, Event, Stopped};
-
-/// A failed response is got rid of within this time, or dropped.
-const LONGEST_DISCARD: Duration = Duration::from_secs(1);
 
 /// What a wait without end comes to: thirty years, which tokio's clock can count.
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -35,32 +32,27 @@ pin_project! {
     {
         // Its readiness is spent by each attempt's call: none is held while the call waits.
         inner: S,
+        // The attempt to come, and what is kept for the one after it. Large, so they rest here and
+        // move with no state.
+        request: Option<K::Sent>,
         kept: Option<K::Kept>,
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
         #[pin]
-        state: State<S::Future, K::Sent, D::Discarding, Result<S::Response, S::Error>>,
+        state: State<S::Future, Between<D::Discarding, Result<S::Response, S::Error>>>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, T, D, R> {
+    enum State<F, W> {
         // The inner service is asked whether it is ready.
-        Ready { request: Option<T> },
+        Ready,
         // An attempt runs.
         Called { #[pin] attempt: F },
-        // The failed response is got rid of; the next request is there already.
-        Discarding { #[pin] discarding: D, #[pin] limit: Sleep, until: Instant, next: Option<T> },
-        // The time of the next attempt has not come. What failed is kept where the wait may be cancelled.
-        Waiting { #[pin] sleep: Sleep, next: Option<T>, kept: Option<Box<Cancellable<R>>> },
+        // The attempt failed; the next one has not begun. In a box: most calls never come here.
+        Between { between: Pin<Box<W>> },
     }
-}
-
-/// A failure that is handed out after all if its wait is cancelled.
-struct Cancellable<R> {
-    failure: Option<(R, Outcome)>,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl<S, Req, K, C, B, D, O> ResponseFuture<S, Req, K, C, B, D, O>
@@ -72,13 +64,18 @@ where
     #[inline]
     pub(crate) fn new(
         inner: S,
-        request: K::Sent,
-        kept: Option<K::Kept>,
+        request: Req,
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
     ) -> Self {
-        let state = State::Ready { request: Some(request) };
-        Self { inner, kept, progress, config, state }
+        let mut future = Self { inner, request: None, kept: None, progress, config, state: State::Ready };
+        // A request that can not be sent again anyway is not copied.
+        future.request = Some(if future.progress.may_repeat() {
+            future.config.replay.keep(request, &mut future.kept)
+        } else {
+            future.config.replay.once(request)
+        });
+        future
     }
 }
 
@@ -119,7 +116,7 @@ where
         loop {
             match state.as_mut().project() {
                 // → `Called`; or the end, where the inner service is finished.
-                StateProj::Ready { request } => {
+                StateProj::Ready => {
                     if progress.attempts() > 0 {
                         // Retries that never wait must not keep a thread to themselves.
                         ready!(coop::poll_proceed(cx)).made_progress();
@@ -128,18 +125,16 @@ where
                         config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
                         return Poll::Ready(Err(error));
                     }
-                    // Told in place: a request is large enough that each move of it counts.
-                    if let Some(request) = request {
+                    if let Some(request) = this.request.as_mut() {
                         progress.begin_attempt(request, settings);
                     }
                     let (attempt, waited) = (progress.attempts(), progress.waited());
                     config.observer.observe(&Event::Started { attempt, waited });
-                    let request = request.take().expect("not polled after it was ready");
+                    let request = this.request.take().expect("not polled after it was ready");
                     let attempt = progress.step(|| this.inner.call(request));
                     state.set(State::Called { attempt });
                 }
-                // → `Discarding` after a failed response, `Waiting` after an error or where the wait may be
-                // cancelled, if the request is sent again; otherwise the end.
+                // → `Between` if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
                     let mut result = ready!(progress.step(|| attempt.poll(cx)));
                     let outcome = config.classifier.classify(result.as_ref()).outcome();
@@ -154,13 +149,13 @@ where
                     // The next request is asked for while the failed response is still there: a
                     // body that turns out to be gone returns that response.
                     let again = config.decide(progress, outcome, head, now).and_then(|wait| {
-                        let next = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
-                        let next = next.ok_or(Stopped::CannotReplay)?;
+                        *this.request = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
+                        this.request.is_some().then_some(()).ok_or(Stopped::CannotReplay)?;
                         progress.pay(outcome, &settings.rules, now)?;
-                        Ok((wait, next))
+                        Ok(wait)
                     });
-                    let (wait, next) = match again {
-                        Ok(again) => again,
+                    let wait = match again {
+                        Ok(wait) => wait,
                         Err(stopped) => {
                             config.gave_up(progress, outcome, stopped, head_mut(&mut result));
                             return Poll::Ready(result);
@@ -169,69 +164,26 @@ where
                     progress.wait(outcome, wait);
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-                    let next = Some(next);
-                    state.set(match (result, &settings.cancellation) {
-                        (result, Some(token)) => State::cancellable(until, now, next, result, outcome, token),
+                    let between = match (result, &settings.cancellation) {
+                        (result, Some(token)) => Between::cancellable(result, outcome, token, until),
                         (Ok(response), None) => {
                             let discarding = config.discard.discard(response);
-                            let limit = now + LONGEST_DISCARD;
-                            let limit = progress.deadline().map_or(limit, |deadline| deadline.min(limit));
-                            State::Discarding { discarding, limit: sleep_until(limit), until, next }
+                            Between::discarding(discarding, now, progress.deadline(), until)
                         }
-                        (Err(_), None) => State::until(until, now, next),
-                    });
-                }
-                // → `Waiting`, or `Ready` where the time has come already.
-                StateProj::Discarding { discarding, limit, until, next } => {
-                    // The limit is asked only where the response is not gone at once, which it
-                    // mostly is: a timer costs something from its first poll on.
-                    if discarding.poll(cx).is_pending() {
-                        ready!(limit.poll(cx));
-                    }
-                    let (until, next) = (*until, next.take());
-                    state.set(State::until(until, Instant::now(), next));
+                        (Err(_), None) => Between::waiting(until),
+                    };
+                    state.set(State::Between { between: Box::pin(between) });
                 }
                 // → `Ready`; or the end, where the wait is cancelled.
-                StateProj::Waiting { sleep, next, kept } => {
-                    if let Some(kept) = kept
-                        && kept.cancelled.as_mut().poll(cx).is_ready()
-                        && let Some((mut result, outcome)) = kept.failure.take()
-                    {
+                StateProj::Between { between } => {
+                    if let Some((mut result, outcome)) = ready!(between.as_mut().poll(cx)) {
                         config.gave_up(progress, outcome, Stopped::Cancelled, head_mut(&mut result));
                         return Poll::Ready(result);
                     }
-                    ready!(sleep.poll(cx));
-                    let request = next.take();
-                    state.set(State::Ready { request });
+                    state.set(State::Ready);
                 }
             }
         }
-    }
-}
-
-impl<F, T, D, R> State<F, T, D, R> {
-    fn until(until: Instant, now: Instant, next: Option<T>) -> Self {
-        if until <= now {
-            Self::Ready { request: next }
-        } else {
-            Self::Waiting { sleep: sleep_until(until), next, kept: None }
-        }
-    }
-
-    fn cancellable(
-        until: Instant,
-        now: Instant,
-        next: Option<T>,
-        failed: R,
-        outcome: Outcome,
-        token: &CancellationToken,
-    ) -> Self {
-        if until <= now {
-            return Self::Ready { request: next };
-        }
-        let cancelled = Box::pin(token.clone().cancelled_owned());
-        let kept = Some(Box::new(Cancellable { failure: Some((failed, outcome)), cancelled }));
-        Self::Waiting { sleep: sleep_until(until), next, kept }
     }
 }
 
@@ -248,10 +200,9 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Ready { .. } => "ready",
+            State::Ready => "ready",
             State::Called { .. } => "called",
-            State::Discarding { .. } => "discarding",
-            State::Waiting { .. } => "waiting",
+            State::Between { .. } => "between two attempts",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

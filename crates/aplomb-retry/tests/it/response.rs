@@ -279,9 +279,9 @@ impl Replay<Request<String>> for Counted {
     type Sent = Request<String>;
     type Kept = Request<String>;
 
-    fn keep(&self, request: Request<String>) -> (Request<String>, Option<Request<String>>) {
+    fn keep(&self, request: Request<String>, kept: &mut Option<Request<String>>) -> Request<String> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Copied.keep(request)
+        Copied.keep(request, kept)
     }
 
     fn again(&self, kept: &mut Request<String>) -> Option<Request<String>> {
