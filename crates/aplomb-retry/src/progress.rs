@@ -25,8 +25,6 @@ pub(crate) struct Progress {
     /// Why it will not be sent again whatever happens.
     barred: Option<Stopped>,
     only_unprocessed: bool,
-    /// Whether a gate held the attempt that runs back until it could go.
-    paced: bool,
     /// Whether the request brought options of its own.
     told: bool,
     news: News,
@@ -68,7 +66,6 @@ impl Progress {
             attempts: 0,
             barred: None,
             only_unprocessed: false,
-            paced: false,
             news: News::None,
         };
         progress.barred = progress.bar(settings);
@@ -176,7 +173,6 @@ impl Progress {
             self.catch_up(settings);
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.paced = false;
         if let Some(name) = &settings.retry_count {
             headers::count(request, name, self.attempts - 1);
         }
@@ -209,10 +205,15 @@ impl Progress {
         self.barred.is_none().then(RetryMark::set)
     }
 
-    /// The step is over.
+    /// The step is over. Where a gate has held the attempt back until it could go, it was no burden,
+    /// and is free.
     #[inline]
     pub(crate) fn end_step(&mut self, mark: Option<SetMark>) {
-        self.paced |= mark.is_some_and(|mark| mark.is_paced());
+        if let Some(account) = &mut self.account
+            && mark.is_some_and(|mark| mark.is_paced())
+        {
+            account.refund();
+        }
     }
 
     /// The options that belong into the task-local during a step.
@@ -250,9 +251,6 @@ impl Progress {
         let Some(account) = &mut self.account else {
             return Ok(());
         };
-        if self.paced {
-            account.refund();
-        }
         if rules.is_requeued(outcome) || account.pay(outcome, now) {
             Ok(())
         } else {
