@@ -4,3 +4,7 @@
 #[doc = include_str!("../docs/guide/from-tenacity.md")]
 #[cfg(doctest)]
 struct FromTenacity;
+
+#[doc = include_str!("../docs/guide/retry.md")]
+#[cfg(doctest)]
+struct Retry;
