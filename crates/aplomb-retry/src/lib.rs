@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+mod between;
 mod budget;
 mod by_kind;
 mod config;

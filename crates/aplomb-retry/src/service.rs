@@ -55,13 +55,7 @@ where
 
     fn call(&mut self, mut request: Req) -> Self::Future {
         let progress = Progress::begin(&mut request, &self.config.settings);
-        // A request that can not be sent again anyway is not copied.
-        let (sent, kept) = if progress.may_repeat() {
-            self.config.replay.keep(request)
-        } else {
-            (self.config.replay.once(request), None)
-        };
-        ResponseFuture::new(self.inner.clone(), sent, kept, progress, Arc::clone(&self.config))
+        ResponseFuture::new(self.inner.clone(), request, progress, Arc::clone(&self.config))
     }
 }
 
