@@ -28,9 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let clients: Vec<usize> = [1, 5].into_iter().chain((10..=100).step_by(10)).collect();
     let points = sweep(&clients, runs, contest);
 
-    println!("{:>8}  {:<20}{:>10}{:>12}", "clients", "waiting", "calls", "seconds");
+    println!("{:>8}  {:<24}{:>10}{:>12}", "clients", "waiting", "calls", "seconds");
     for point in &points {
-        println!("{:>8}  {:<20}{:>10.0}{:>12.0}", point.clients, point.strategy, point.calls, point.seconds);
+        println!("{:>8}  {:<24}{:>10.0}{:>12.0}", point.clients, point.strategy, point.calls, point.seconds);
     }
     fs::create_dir_all(&out)?;
     plot(&out.join("jitter-calls.svg"), Measure::Calls, &points)?;

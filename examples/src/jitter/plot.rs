@@ -18,7 +18,9 @@ pub enum Measure {
     Time,
 }
 
-const SIZE: (u32, u32) = (860, 460);
+const SIZE: (u32, u32) = (860, 470);
+/// Where the curves begin.
+const LEFT: i32 = 64;
 /// Where the curves end and their names begin.
 const NAMES: i32 = 690;
 /// How far names are kept apart.
@@ -59,13 +61,13 @@ pub fn plot(path: &Path, measure: Measure, points: &[Point]) -> Result<(), Box<d
 
     match measure {
         Measure::Calls => {
-            let title = "Calls made until every client has had its turn";
-            draw(path, title, "calls", 0.0..count(clients), 0.0..most * 1.05, &curves)
+            let title = "Calls until every client has had its turn";
+            draw(path, title, "calls, on average", 0.0..count(clients), 0.0..most * 1.05, &curves)
         }
         Measure::Time => {
             let title = "Time until every client has had its turn";
             let range = (1.0..most * 1.4).log_scale();
-            draw(path, title, "seconds (logarithmic)", 0.0..count(clients), range, &curves)
+            draw(path, title, "seconds, on average; logarithmic", 0.0..count(clients), range, &curves)
         }
     }
 }
@@ -86,14 +88,15 @@ where
     let page = SVGBackend::new(path, SIZE).into_drawing_area();
     page.fill(&WHITE)?;
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
-    page.draw(&Text::new(title, (78, 18), text(20)))?;
+    page.draw(&Text::new(title, (LEFT, 14), text(20)))?;
+    page.draw(&Text::new(unit, (LEFT, 42), text(15)))?;
 
     let (left, _) = page.split_horizontally(NAMES);
     let mut chart = ChartBuilder::on(&left)
-        .margin_top(56)
+        .margin_top(72)
         .margin_right(8)
         .x_label_area_size(52)
-        .y_label_area_size(78)
+        .y_label_area_size(LEFT)
         .build_cartesian_2d(clients, values)?;
     chart
         .configure_mesh()
@@ -106,7 +109,6 @@ where
         .x_desc("clients that want the same row")
         .x_labels(11)
         .x_label_formatter(&|clients| format!("{clients:.0}"))
-        .y_desc(unit)
         .y_labels(6)
         .y_label_formatter(&|value| thousands(*value))
         .draw()?;
@@ -124,7 +126,7 @@ where
     for (height, strategy) in apart(names) {
         let bar = [(NAMES + 2, height), (NAMES + 18, height)];
         page.draw(&PathElement::new(bar, strategy.colour().stroke_width(4)))?;
-        page.draw(&Text::new(strategy.to_string(), (NAMES + 26, height - 8), text(15)))?;
+        page.draw(&Text::new(strategy.to_string(), (NAMES + 26, height - 7), text(15)))?;
     }
     page.present()?;
     Ok(())
@@ -159,9 +161,20 @@ mod tests {
 
     #[test]
     fn names_do_not_overlap_and_keep_their_order() {
-        let names = vec![(30, Strategy::Full), (10, Strategy::Nothing), (32, Strategy::Equal)];
+        let names = vec![
+            (30, Strategy::Full),
+            (10, Strategy::Nothing),
+            (32, Strategy::Equal),
+        ];
         let moved = apart(names);
-        assert_eq!(moved, [(10, Strategy::Nothing), (30, Strategy::Full), (50, Strategy::Equal)]);
+        assert_eq!(
+            moved,
+            [
+                (10, Strategy::Nothing),
+                (30, Strategy::Full),
+                (50, Strategy::Equal)
+            ]
+        );
     }
 
     #[test]

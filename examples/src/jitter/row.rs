@@ -68,8 +68,7 @@ impl Row {
 
         sleep(self.message()).await;
         self.writes.fetch_add(1, Ordering::Relaxed);
-        let written =
-            self.version.compare_exchange(read, read + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let written = self.version.compare_exchange(read, read + 1, Ordering::Relaxed, Ordering::Relaxed);
         sleep(self.message()).await;
         written.map(drop).map_err(|_| Conflict)
     }

@@ -22,8 +22,13 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Nothing, Self::Exponential, Self::Equal, Self::Full, Self::Decorrelated];
+    pub const ALL: [Self; 5] = [
+        Self::Nothing,
+        Self::Exponential,
+        Self::Equal,
+        Self::Full,
+        Self::Decorrelated,
+    ];
 
     pub(crate) fn backoff(self) -> Exponential {
         let doubling = Exponential::new(Duration::from_millis(500)).max(Duration::from_secs(200));
@@ -41,7 +46,7 @@ impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Nothing => "no backoff",
-            Self::Exponential => "no jitter",
+            Self::Exponential => "exponential, no jitter",
             Self::Equal => "equal jitter",
             Self::Full => "full jitter",
             Self::Decorrelated => "decorrelated jitter",
