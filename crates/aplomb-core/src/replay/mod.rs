@@ -19,15 +19,18 @@ pub trait Replay<Req> {
     /// What is kept while an attempt runs.
     type Kept;
 
-    /// Splits a request into what is sent first and what is kept, if it can be sent again.
-    fn keep(&self, request: Req) -> (Self::Sent, Option<Self::Kept>);
+    /// Splits a request into what is sent first and what is kept: left in `kept`, which is `None`
+    /// before, unless the request can not be sent again.
+    ///
+    /// In place, since a request is large enough that each move of it counts.
+    fn keep(&self, request: Req, kept: &mut Option<Self::Kept>) -> Self::Sent;
 
     /// What is sent the next time, or `None` if it can not be sent again after all.
     fn again(&self, kept: &mut Self::Kept) -> Option<Self::Sent>;
 
     /// What is sent where it is known beforehand that nothing will be sent again: keeps nothing.
     fn once(&self, request: Req) -> Self::Sent {
-        self.keep(request).0
+        self.keep(request, &mut None)
     }
 }
 
@@ -52,9 +55,9 @@ impl<Req: Copyable> Replay<Req> for Copied {
     type Kept = Req;
 
     #[inline]
-    fn keep(&self, request: Req) -> (Req, Option<Req>) {
-        let kept = request.copy();
-        (request, kept)
+    fn keep(&self, request: Req, kept: &mut Option<Req>) -> Req {
+        *kept = request.copy();
+        request
     }
 
     #[inline]
@@ -72,8 +75,8 @@ impl<Req> Replay<Req> for Once {
     type Sent = Req;
     type Kept = std::convert::Infallible;
 
-    fn keep(&self, request: Req) -> (Req, Option<Self::Kept>) {
-        (request, None)
+    fn keep(&self, request: Req, _: &mut Option<Self::Kept>) -> Req {
+        request
     }
 
     fn again(&self, kept: &mut Self::Kept) -> Option<Req> {

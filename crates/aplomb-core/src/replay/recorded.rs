@@ -34,7 +34,8 @@ use crate::BoxError;
 ///
 /// # fn check<B>(stream: B) where B: http_body::Body, B::Error: Into<aplomb_core::BoxError> {
 /// let recorded = Recorded::new().limit(1024 * 1024);
-/// let (sent, kept) = recorded.keep(Request::new(stream));
+/// let mut kept = None;
+/// let sent = recorded.keep(Request::new(stream), &mut kept);
 /// // `sent` is a `Request<ReplayBody<B>>`; should it fail:
 /// let next = kept.and_then(|mut kept| Replay::<Request<B>>::again(&recorded, &mut kept));
 /// # drop((sent, next));
@@ -72,14 +73,14 @@ where
     type Sent = Request<ReplayBody<B>>;
     type Kept = Recording<B>;
 
-    fn keep(&self, request: Request<B>) -> (Self::Sent, Option<Self::Kept>) {
+    fn keep(&self, request: Request<B>, kept: &mut Option<Self::Kept>) -> Self::Sent {
         if request.body().size_hint().lower() > self.limit as u64 {
-            return (self.once(request), None);
+            return self.once(request);
         }
         let (head, body) = request.into_parts();
         let tape = Arc::new(Tape::new(body, self.limit));
-        let recording = Recording { head: head.clone(), tape: Arc::clone(&tape) };
-        (Request::from_parts(head, ReplayBody::taped(tape, 0)), Some(recording))
+        *kept = Some(Recording { head: head.clone(), tape: Arc::clone(&tape) });
+        Request::from_parts(head, ReplayBody::taped(tape, 0))
     }
 
     fn again(&self, recording: &mut Recording<B>) -> Option<Self::Sent> {

@@ -94,7 +94,8 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    let (sent, kept) = Recorded::new().limit(limit).keep(Request::new(body));
+    let mut kept = None;
+    let sent = Recorded::new().limit(limit).keep(Request::new(body), &mut kept);
     (sent.into_body(), kept)
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_layer::Layer;
 
-use crate::peer::{Log, Peer, millis, request, respond, secs};
+use crate::peer::{Log, Peer, millis, request, respond, secs, unavailable};
 
 /// Tokio's timer counts in milliseconds, and rounds up.
 const TICK: Duration = Duration::from_millis(2);
@@ -246,8 +246,8 @@ async fn backoffs_by_kind_are_settable() {
 #[tokio::test(start_paused = true)]
 async fn a_backoff_of_ones_own_sees_the_retry_the_outcome_and_the_wait_before() {
     let log = Log::default();
-    let backoff = backoff_fn(|failed: &Failed, _: &mut dyn rand::Rng| {
-        assert_eq!(failed.outcome(), Outcome::transient());
+    let backoff = backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+        assert_eq!(failed.outcome(), unavailable());
         failed.previous().map_or(secs(1), |previous| previous * 3 + secs(failed.retry().into()))
     });
     let layer = RetryLayer::new().backoff(backoff).observer(log.clone());

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 
-use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs};
+use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs, unavailable};
 
 /// A peer whose first answer is a 503 with `body`, and what becomes of that body.
 fn with_body(body: impl Fn() -> Noted) -> (Peer, crate::peer::Fate) {
@@ -93,7 +93,7 @@ async fn promise_12_the_last_response_comes_back_unchanged() {
     let [.., Event::GaveUp { attempts: 3, outcome, waited, stopped, .. }] = log.events()[..] else {
         panic!("{:?}", log.events());
     };
-    assert_eq!((outcome, waited, stopped), (Outcome::transient(), secs(6), Stopped::MaxRetries));
+    assert_eq!((outcome, waited, stopped), (unavailable(), secs(6), Stopped::MaxRetries));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +125,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
     let error = RetryLayer::new().layer(gate).oneshot(request()).await.unwrap_err();
     let refused = aplomb_core::find::<Refused>(&*error).unwrap();
     assert_eq!(sent.load(Ordering::SeqCst), 2, "a refusal is not retried");
-    let last = Outcome::transient().with_retry_after(secs(2));
+    let last = unavailable().with_retry_after(secs(2));
     assert_eq!((refused.attempts(), refused.last()), (1, Some(last)));
 }
 
@@ -135,18 +135,24 @@ async fn the_first_success_is_left_alone_and_a_later_one_noted() {
     let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), TracingObserver));
     let response = layer.layer(Peer::failing(0, 500)).oneshot(request()).await.unwrap();
     assert!(response.extensions().is_empty());
-    assert!(matches!(log.events()[..], [Event::Ended { attempt: 1, .. }]));
+    assert!(matches!(
+        log.events()[..],
+        [Event::Started { attempt: 1, .. }, Event::Ended { attempt: 1, .. }]
+    ));
 
     let response = layer.layer(Peer::failing(2, 500)).oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
     assert_eq!((retried.attempts(), retried.waited(), retried.stopped()), (3, secs(2), None));
     assert!(matches!(
-        log.events()[1..],
+        log.events()[2..],
         [
+            Event::Started { attempt: 1, .. },
             Event::Ended { attempt: 1, .. },
             Event::Waiting { attempt: 1, .. },
+            Event::Started { attempt: 2, .. },
             Event::Ended { attempt: 2, .. },
             Event::Waiting { attempt: 2, .. },
+            Event::Started { attempt: 3, .. },
             Event::Ended { attempt: 3, .. },
             Event::Recovered { attempts: 3, .. },
         ]
@@ -273,9 +279,9 @@ impl Replay<Request<String>> for Counted {
     type Sent = Request<String>;
     type Kept = Request<String>;
 
-    fn keep(&self, request: Request<String>) -> (Request<String>, Option<Request<String>>) {
+    fn keep(&self, request: Request<String>, kept: &mut Option<Request<String>>) -> Request<String> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Copied.keep(request)
+        Copied.keep(request, kept)
     }
 
     fn again(&self, kept: &mut Request<String>) -> Option<Request<String>> {
