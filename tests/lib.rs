@@ -8,3 +8,8 @@ struct FromTenacity;
 #[doc = include_str!("../docs/guide/retry.md")]
 #[cfg(doctest)]
 struct Retry;
+//! The examples in the README and in the guide, compiled and run.
+#![doc = include_str!("../README.md")]
+
+#[doc = include_str!("../docs/guide/backoff.md")]
+pub mod backoff {}
