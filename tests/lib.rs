@@ -1,6 +1,10 @@
 //! The examples in the README and in the guides, compiled and run.
 #![doc = include_str!("../README.md")]
 
+#[doc = include_str!("../docs/guide/backoff.md")]
+#[cfg(doctest)]
+struct Backoff;
+
 #[doc = include_str!("../docs/guide/from-tenacity.md")]
 #[cfg(doctest)]
 struct FromTenacity;
@@ -8,8 +12,3 @@ struct FromTenacity;
 #[doc = include_str!("../docs/guide/retry.md")]
 #[cfg(doctest)]
 struct Retry;
-//! The examples in the README and in the guide, compiled and run.
-#![doc = include_str!("../README.md")]
-
-#[doc = include_str!("../docs/guide/backoff.md")]
-pub mod backoff {}

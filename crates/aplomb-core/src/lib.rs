@@ -25,8 +25,8 @@ mod usage;
 mod wall_clock;
 
 pub use backoff::{
-    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Plus, Take, Then, Uniform,
-    backoff_fn, delays,
+    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
+    Uniform, backoff_fn, delays,
 };
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict};
