@@ -1,6 +1,18 @@
 //! The examples in the README and in the guides, compiled and run.
 #![doc = include_str!("../README.md")]
 
+#[doc = include_str!("../docs/guide/backoff.md")]
+#[cfg(doctest)]
+struct Backoff;
+
 #[doc = include_str!("../docs/guide/circuit-breaker.md")]
 #[cfg(doctest)]
 struct CircuitBreaker;
+
+#[doc = include_str!("../docs/guide/from-tenacity.md")]
+#[cfg(doctest)]
+struct FromTenacity;
+
+#[doc = include_str!("../docs/guide/retry.md")]
+#[cfg(doctest)]
+struct Retry;
