@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Dispatch, Queue, RequestHead};
+use aplomb_core::{BoxError, CallOptions, Queue, RequestHead};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -76,8 +76,8 @@ where
     }
 
     fn call(&mut self, request: Req) -> ShieldFuture<S, Req> {
-        let state = State::Arriving { call: Some((self.inner.clone(), request)) };
-        ShieldFuture { state, queue: self.queue.clone() }
+        let call = Some((self.inner.clone(), request));
+        ShieldFuture { state: State::Arriving, call, queue: self.queue.clone() }
     }
 }
 
@@ -88,21 +88,21 @@ pin_project! {
         S: Service<Req>,
     {
         #[pin]
-        state: State<S, Req>,
+        state: State<S::Future>,
+        call: Option<(S, Req)>,
         queue: Queue<Circuit>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req>
-    where
-        S: Service<Req>,
-    {
+    enum State<F> {
         // Looks when it is first polled: `options.scope(service.call(request))` says only then what has been
         // tried before.
-        Arriving { call: Option<(S, Req)> },
-        Passing { #[pin] dispatch: Dispatch<S, Req> },
+        Arriving,
+        Readying,
+        Called { #[pin] answer: F },
+        Done,
     }
 }
 
@@ -116,21 +116,36 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Arriving → Passing, or ends here where the circuit is open.
-        if let StateProj::Arriving { call } = this.state.as_mut().project()
-            && let Some((service, request)) = call.take()
+        // Arriving → Readying, or → Done where the circuit is open.
+        if let (StateProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
         {
             if let Some(why) = this.queue.with(Circuit::refusal) {
-                let options = CallOptions::of(&request);
+                let options = CallOptions::of(request);
+                this.state.set(State::Done);
+                *this.call = None;
                 return Poll::Ready(Err(Open::boxed(why, why.retry_after(), Duration::ZERO, &options)));
             }
-            this.state.set(State::Passing { dispatch: Dispatch::new(service, request) });
+            this.state.set(State::Readying);
         }
-        // Passing → done.
-        match this.state.project() {
-            StateProj::Passing { dispatch } => dispatch.poll_with(cx, || ()).map_err(Into::into),
-            StateProj::Arriving { .. } => panic!("polled after it was ready"),
+        // Readying → Called when the service is ready, → Done if it is finished.
+        if let (StateProj::Readying, Some((service, _))) = (this.state.as_mut().project(), this.call.as_mut())
+        {
+            let readied = ready!(service.poll_ready(cx));
+            let call = this.call.take();
+            this.state.set(State::Done);
+            readied.map_err(Into::into)?;
+            if let Some((mut service, request)) = call {
+                let answer = service.call(request);
+                this.state.set(State::Called { answer });
+            }
         }
+        // Called → Done.
+        let StateProj::Called { answer } = this.state.as_mut().project() else {
+            panic!("polled after it was ready");
+        };
+        let answer = ready!(answer.poll(cx));
+        this.state.set(State::Done);
+        Poll::Ready(answer.map_err(Into::into))
     }
 }
 
@@ -143,8 +158,10 @@ impl<S: fmt::Debug> fmt::Debug for Shield<S> {
 impl<S: Service<Req>, Req> fmt::Debug for ShieldFuture<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Arriving { .. } => "ShieldFuture(arriving)",
-            State::Passing { .. } => "ShieldFuture(passing)",
+            State::Arriving => "ShieldFuture(arriving)",
+            State::Readying => "ShieldFuture(readying)",
+            State::Called { .. } => "ShieldFuture(called)",
+            State::Done => "ShieldFuture(done)",
         })
     }
 }

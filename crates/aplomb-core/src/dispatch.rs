@@ -1,6 +1,5 @@
 //! Readies a service just before it is called.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +11,7 @@ pin_project! {
     ///
     /// A layer that is always ready itself makes one of these when it has done its waiting, so that
     /// no readiness of the inner service is held meanwhile.
-    pub struct Dispatch<S, Req>
+    pub(crate) struct Dispatch<S, Req>
     where
         S: Service<Req>,
     {
@@ -40,16 +39,12 @@ pin_project! {
 
 impl<S: Service<Req>, Req> Dispatch<S, Req> {
     /// One call of `service`, which need not be ready.
-    pub const fn new(service: S, request: Req) -> Self {
+    pub(crate) const fn new(service: S, request: Req) -> Self {
         Self { state: State::Readying { service, request: Some(request) } }
     }
 
     /// Polls the call; `on_call` runs just before the request is handed over.
-    ///
-    /// # Panics
-    ///
-    /// Panics if it is polled again after it was ready.
-    pub fn poll_with(
+    pub(crate) fn poll_with(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         on_call: impl FnOnce(),
@@ -69,14 +64,5 @@ impl<S: Service<Req>, Req> Dispatch<S, Req> {
             StateProj::Called { answer } => answer.poll(cx),
             StateProj::Readying { .. } => panic!("polled after the service had failed"),
         }
-    }
-}
-
-impl<S: Service<Req>, Req> fmt::Debug for Dispatch<S, Req> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            State::Readying { .. } => "Dispatch(readying)",
-            State::Called { .. } => "Dispatch(called)",
-        })
     }
 }

@@ -30,7 +30,6 @@ pub use backoff::{
 };
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict};
-pub use dispatch::Dispatch;
 pub use error::{BoxError, find, find_in};
 pub use exchange::Exchange;
 pub use gate::{Both, Decision, Either, End, Gate};
