@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::room::LOOKED_AT;
 use super::*;
 
 const S: Duration = Duration::from_secs(1);
