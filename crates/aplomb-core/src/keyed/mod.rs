@@ -1,6 +1,8 @@
 //! State by key: made on first use, forgotten when idle, bounded.
 
 mod idle;
+mod notice;
+mod queues;
 mod room;
 mod shards;
 mod table;
@@ -11,6 +13,8 @@ use std::hash::Hash;
 use tokio::time::Instant;
 
 pub use self::idle::Idle;
+pub use self::notice::KeyNotice;
+pub use self::queues::Queues;
 pub use self::room::Full;
 use self::room::{Room, Search, Swept};
 use self::shards::Shards;
