@@ -36,7 +36,9 @@ pub use gate::{Both, Decision, Either, End, Gate, Rests};
 pub use gated::{Door, Gated, GatedFuture, Held, Plan};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
-pub use keyed::{Full, Idle, KeyNotice, Keyed, Queues};
+pub use keyed::{
+    Account, CallKey, Full, Idle, KeyNotice, KeyOf, KeyRefused, Keyed, KeyedDoor, Queues, Terms,
+};
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};

@@ -1,8 +1,12 @@
 //! State by key: made on first use, forgotten when idle, bounded.
 
+mod account;
+mod door;
 mod idle;
+mod key;
 mod notice;
 mod queues;
+mod refused;
 mod room;
 mod shards;
 mod table;
@@ -12,9 +16,13 @@ use std::hash::Hash;
 
 use tokio::time::Instant;
 
+pub use self::account::Account;
+pub use self::door::{KeyedDoor, Terms};
 pub use self::idle::Idle;
+pub use self::key::{CallKey, KeyOf};
 pub use self::notice::KeyNotice;
 pub use self::queues::Queues;
+pub use self::refused::KeyRefused;
 pub use self::room::Full;
 use self::room::{Room, Search, Swept};
 use self::shards::Shards;
