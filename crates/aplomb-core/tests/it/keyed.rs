@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallKey, CallOptions, Closing, End, Gated, HttpClassifier, Idle,
-    KeyNotice, KeyRefused, KeyedDoor, Permit, Plan, Queue, QueueLimits, Queues, Refused, Terms, Turned,
+    Acquire, AtBodyEnd, AtHead, Both, BoxError, CallKey, CallOptions, Closing, End, Gated, HttpClassifier,
+    Idle, KeyNotice, KeyRefused, KeyedDoor, Permit, Plan, Queue, QueueLimits, Queues, Refused, Terms, Turned,
     TurnedBecause, Wait, find_in,
 };
 use proptest::prelude::*;
@@ -71,6 +72,42 @@ async fn idle_keys_are_forgotten_as_others_are_used_and_the_count_falls() {
     }
     assert!(queues.len() < 50, "{} keys left", queues.len());
     assert!(begun(&queues)[&7].0 >= 20_000, "what is used is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_used_all_the_time_is_not_put_to_rest_between_two_calls() {
+    let made = Arc::new(AtomicU32::new(0));
+    let makes = Arc::clone(&made);
+    let policy = move |key: &u64| {
+        makes.fetch_add(u32::from(*key == 7), Relaxed);
+        Tally::new(2)
+    };
+    let queues = Queues::new(10_000, QueueLimits::new(), policy, ());
+    for stranger in 100..5_100 {
+        for _ in 0..8 {
+            drop(acquire(&queues, 7).await.unwrap());
+        }
+        drop(acquire(&queues, stranger).await.unwrap());
+    }
+    assert!(queues.in_use() < 200, "{} of 5,001", queues.in_use());
+    let made = made.load(Relaxed);
+    assert!(made <= 50, "its queue was made {made} times for 40,000 calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn gates_that_admit_together_rest_together() {
+    let policy = |_: &u64| Both(Tally::new(9), Tally::new(9));
+    let queues = Queues::new(10, QueueLimits::new(), policy, ());
+    drop(queues.acquire(&1, ((), ()), Wait::default()).await.unwrap());
+    queues.forget_idle(Instant::now());
+    drop(queues.acquire(&1, ((), ()), Wait::default()).await.unwrap());
+    queues.forget_idle(Instant::now());
+    assert_eq!((queues.len(), queues.in_use()), (1, 0));
+    let tallies: Vec<_> =
+        queues.snapshot(|_, gates, _, _| (gates.0.kept.ended, gates.1.kept.begun)).collect();
+    assert_eq!(tallies, [(2, 2)]);
+    tokio::time::advance(2 * S).await;
+    assert_eq!(queues.forget_idle(Instant::now()), 1);
 }
 
 #[tokio::test(start_paused = true)]

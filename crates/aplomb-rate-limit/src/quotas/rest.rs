@@ -80,9 +80,8 @@ mod tests {
                 now += Duration::from_millis(pause);
                 if rests {
                     let kept = resting.rest(now).unwrap();
-                    let epoch = resting.epoch;
                     resting = policy();
-                    resting.epoch = epoch;
+                    resting.epoch = now;
                     if !kept.is_idle(now) {
                         resting.resume(kept);
                     }
