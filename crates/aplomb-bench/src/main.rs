@@ -1,6 +1,7 @@
 //! `cargo run --release -- time retry`, `cargo run --release -- count retry`.
 
 mod count;
+mod threads;
 mod time;
 
 use std::process::{self, ExitCode};
@@ -22,9 +23,11 @@ enum Command {
     List,
     /// Measures time: medians of interleaved batches.
     Time(Time),
+    /// Measures what a second thread on the same state costs; on an idle machine only.
+    Threads(Time),
     /// Counts instructions, by running itself under valgrind.
     Count(Count),
-    /// Both, and what is taken from the heap, in one table for each group.
+    /// Time, instructions and what is taken from the heap, in one table for each group.
     Report {
         #[command(flatten)]
         time: Time,
@@ -83,6 +86,9 @@ fn run(command: Command) -> Result<(), String> {
         }
         Command::Time(Time { groups, batches, batch }) => {
             print(&groups, |group| Ok(time::table(group, batches.max(1), batch)))
+        }
+        Command::Threads(Time { groups, batches, batch }) => {
+            print(&groups, |group| Ok(threads::table(group, batches.max(1), batch)))
         }
         Command::Count(Count { groups, calls }) => print(&groups, |group| count::table(group, calls.max(1))),
         Command::Report { time: Time { groups, batches, batch }, counted } => print(&groups, |group| {
