@@ -25,8 +25,8 @@ mod usage;
 mod wall_clock;
 
 pub use backoff::{
-    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Plus, Take, Then, Uniform,
-    backoff_fn, delays,
+    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
+    Uniform, backoff_fn, delays,
 };
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict};
@@ -43,7 +43,7 @@ pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBeca
 pub use refused::Refused;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};
-pub use retry_mark::RetryMark;
+pub use retry_mark::{RetryMark, SetMark};
 pub use until::{AtBodyEnd, AtHead, BodyEnd, Guard, GuardedBody, Until};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

@@ -6,7 +6,7 @@ thread_local! {
     static MARK: Cell<Mark> = const { Cell::new(Mark { inside: false, paced: false }) };
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Mark {
     inside: bool,
     paced: bool,
@@ -26,29 +26,42 @@ pub struct RetryMark;
 
 impl RetryMark {
     /// Whether this runs inside an attempt that will be retried from outside.
+    #[inline]
     pub fn is_set() -> bool {
         MARK.get().inside
     }
 
-    /// Runs one step of an attempt that will be retried from here; says also whether a gate noted
-    /// that it had held the attempt back.
+    /// Sets the mark, until what is returned is dropped.
     #[inline]
-    pub fn enter<T>(step: impl FnOnce() -> T) -> (T, bool) {
-        /// Takes the mark back, also when the step panics.
-        struct Leave(Mark);
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                MARK.set(self.0);
-            }
-        }
-        let _leave = Leave(MARK.replace(Mark { inside: true, paced: false }));
-        let done = step();
-        (done, MARK.get().paced)
+    pub fn set() -> SetMark {
+        SetMark { before: MARK.replace(Mark { inside: true, paced: false }) }
     }
 
     /// Notes that the attempt this runs inside of was held back until it could go.
     pub(crate) fn note_paced() {
         MARK.set(Mark { paced: true, ..MARK.get() });
+    }
+}
+
+/// A mark that is set: taken back when this is dropped, also by a panic.
+#[derive(Debug)]
+#[must_use]
+pub struct SetMark {
+    before: Mark,
+}
+
+impl SetMark {
+    /// Whether a gate has noted, since the mark was set, that it held the attempt back.
+    #[inline]
+    pub fn is_paced(&self) -> bool {
+        MARK.get().paced
+    }
+}
+
+impl Drop for SetMark {
+    #[inline]
+    fn drop(&mut self) {
+        MARK.set(self.before);
     }
 }
 
@@ -60,13 +73,18 @@ mod tests {
     #[test]
     fn the_mark_is_taken_back() {
         assert!(!RetryMark::is_set());
-        let ((inner, inside), paced) = RetryMark::enter(|| {
-            let inner = RetryMark::enter(RetryMark::note_paced);
-            (inner, RetryMark::is_set())
+        let outer = RetryMark::set();
+        let inner = RetryMark::set();
+        RetryMark::note_paced();
+        assert!(inner.is_paced());
+        drop(inner);
+        assert!(RetryMark::is_set() && !outer.is_paced(), "each has its own note");
+        drop(outer);
+        assert!(!RetryMark::is_set());
+        let panicked = catch_unwind(|| {
+            let _mark = RetryMark::set();
+            panic!("in a step")
         });
-        assert_eq!((inner, inside, paced), (((), true), true, false));
-        assert!(!RetryMark::is_set());
-        assert!(catch_unwind(|| RetryMark::enter(|| panic!("in a step"))).is_err());
-        assert!(!RetryMark::is_set());
+        assert!(panicked.is_err() && !RetryMark::is_set());
     }
 }

@@ -35,6 +35,8 @@ pin_project! {
         Discarding { #[pin] discarding: D, #[pin] limit: Option<Sleep>, latest: Instant },
         // The time of the next attempt has not come.
         Waiting { #[pin] sleep: Sleep },
+        // It has.
+        Over,
     }
 }
 
@@ -52,7 +54,7 @@ impl<D: Future<Output = ()>, R> Between<D, R> {
 
     /// Only waits.
     pub(crate) fn waiting(until: Instant) -> Self {
-        Self { state: State::Waiting { sleep: sleep_until(until) }, until, failed: None }
+        Self { state: State::until(until), until, failed: None }
     }
 
     /// Waits, and keeps what failed for the case that `token` is cancelled meanwhile.
@@ -67,10 +69,10 @@ impl<D: Future<Output = ()>, R> Between<D, R> {
         Self { failed: Some(failed), ..Self::waiting(until) }
     }
 
-    /// Ends with `None` when the next attempt may begin, or with what had failed.
+    /// Ends with `None` when the next attempt may begin, then and ever after, or with what had failed.
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(R, Outcome)>> {
         let mut this = self.project();
-        // Discarding → Waiting, or the end where the time has come already.
+        // Discarding → Waiting.
         if let StateProj::Discarding { discarding, mut limit, latest } = this.state.as_mut().project() {
             // The limit is set only where the response is not gone at once, which it mostly is: a
             // timer costs something.
@@ -82,20 +84,28 @@ impl<D: Future<Output = ()>, R> Between<D, R> {
                     ready!(limit.poll(cx));
                 }
             }
-            if *this.until <= Instant::now() {
-                return Poll::Ready(None);
+            this.state.set(State::until(*this.until));
+        }
+        // Waiting → Over, or the end where the wait is cancelled.
+        if let StateProj::Waiting { sleep } = this.state.as_mut().project() {
+            if let Some(failed) = this.failed
+                && failed.cancelled.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(failed.result.take());
             }
-            this.state.set(State::Waiting { sleep: sleep_until(*this.until) });
-        }
-        // Waiting → the end.
-        if let Some(failed) = this.failed
-            && failed.cancelled.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(failed.result.take());
-        }
-        if let StateProj::Waiting { sleep } = this.state.project() {
             ready!(sleep.poll(cx));
+            this.state.set(State::Over);
         }
         Poll::Ready(None)
+    }
+}
+
+impl<D> State<D> {
+    fn until(until: Instant) -> Self {
+        if until <= Instant::now() {
+            Self::Over
+        } else {
+            Self::Waiting { sleep: sleep_until(until) }
+        }
     }
 }

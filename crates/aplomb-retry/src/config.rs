@@ -94,7 +94,7 @@ impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
         let settings = &self.settings;
         let failed = progress.failed(outcome).with_response(response);
         let standing = progress.standing(now);
-        let wait = self.with_random(&mut progress.number, failed.retry(), |random| {
+        let wait = self.with_random(&mut progress.past().number, failed.retry(), |random| {
             decide(&settings.rules, &failed, &standing, &self.backoff, random)
         })?;
         if settings.cancellation.as_ref().is_some_and(CancellationToken::is_cancelled) {

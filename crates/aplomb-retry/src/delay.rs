@@ -7,14 +7,12 @@ use rand::{Rng, RngExt};
 
 use crate::Stopped;
 
-/// No jitter above a hint is longer than this: whoever asked for a minute expects us in a minute.
-const MOST_JITTER_ABOVE_A_HINT: Duration = Duration::from_secs(5);
-
 /// What the layer was told about when to stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) max_retries: u32,
     pub(crate) max_retry_after: Duration,
+    pub(crate) max_hint_jitter: Duration,
     pub(crate) throttled: Throttled,
 }
 
@@ -90,20 +88,26 @@ pub(crate) fn decide(
     }
     let delay = backoff.delay(failed, random).ok_or(Stopped::BackoffEnded)?;
     match hint {
-        Some(hint) => Ok(from_hint(hint, delay, left, random)),
+        Some(hint) => Ok(from_hint(hint, delay, rules.max_hint_jitter, left, random)),
         None if delay >= left => Err(Stopped::Deadline),
         None => Ok(delay),
     }
 }
 
-/// `max(delay, hint) + U(0, min(hint / 2, 5 s))`, kept before the deadline but never below the hint.
+/// `max(delay, hint) + U(0, min(hint / 2, most))`, kept before the deadline but never below the hint.
 ///
 /// Where the deadline cuts the jitter short, what is left of it is still uniform: callers with the
 /// same deadline do not come back together just before it.
-fn from_hint(hint: Duration, delay: Duration, left: Duration, random: &mut dyn Rng) -> Duration {
+fn from_hint(
+    hint: Duration,
+    delay: Duration,
+    most: Duration,
+    left: Duration,
+    random: &mut dyn Rng,
+) -> Duration {
     let longer = delay.max(hint);
     let earliest = if longer < left { longer } else { hint };
-    let latest = earliest.saturating_add(MOST_JITTER_ABOVE_A_HINT.min(hint / 2)).min(left);
+    let latest = earliest.saturating_add(most.min(hint / 2)).min(left);
     random.random_range(earliest..=latest)
 }
 
@@ -118,6 +122,7 @@ mod tests {
     const RULES: Rules = Rules {
         max_retries: 4,
         max_retry_after: Duration::from_secs(120),
+        max_hint_jitter: Duration::from_secs(5),
         throttled: Throttled::Sleep,
     };
 
@@ -177,7 +182,7 @@ mod tests {
         ] {
             let many = 10_000;
             let mut sample: Vec<f64> = (0..many)
-                .map(|_| from_hint(secs(hint), secs(backoff), secs(left), &mut random).as_secs_f64())
+                .map(|_| from_hint(secs(hint), secs(backoff), secs(5), secs(left), &mut random).as_secs_f64())
                 .collect();
             sample.sort_by(f64::total_cmp);
             // Kolmogorov and Smirnov: 1.95 / √n is the bound at a level of 0.1 %.
@@ -227,7 +232,7 @@ mod tests {
                     prop_assert!(wait <= time.unwrap_or(Duration::MAX));
                     prop_assert!(hint.unwrap_or_default() <= RULES.max_retry_after);
                     let most = backoff.ceiling(retry).max(hint.unwrap_or_default())
-                        + (hint.unwrap_or_default() / 2).min(MOST_JITTER_ABOVE_A_HINT);
+                        + (hint.unwrap_or_default() / 2).min(RULES.max_hint_jitter);
                     prop_assert!(wait <= most);
                 }
                 Err(Stopped::HintTooLong) => prop_assert!(hint > Some(RULES.max_retry_after)),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead};
+use aplomb_core::{
+    Backoff, CallOptions, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead, SetMark,
+};
 use pin_project_lite::pin_project;
 use tokio::task::coop;
 use tokio::time::Instant;
@@ -32,26 +34,33 @@ pin_project! {
     {
         // Its readiness is spent by each attempt's call: none is held while the call waits.
         inner: S,
-        // The attempt to come, and what is kept for the one after it. Large, so they rest here and
-        // move with no state.
-        request: Option<K::Sent>,
+        // The request, for all attempts. In one place, since it is large and each move of it counts.
         kept: Option<K::Kept>,
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
         #[pin]
-        state: State<S::Future, Between<D::Discarding, Result<S::Response, S::Error>>>,
+        state: State<S::Future, K::Sent, Between<D::Discarding, Result<S::Response, S::Error>>>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, W> {
-        // The inner service is asked whether it is ready.
-        Ready,
+    enum State<F, T, W> {
+        // The inner service is asked whether it is ready for the first attempt.
+        Fresh,
         // An attempt runs.
         Called { #[pin] attempt: F },
-        // The attempt failed; the next one has not begun. In a box: most calls never come here.
-        Between { between: Pin<Box<W>> },
+        // The attempt failed, and the time of the next one comes; then the inner service is asked
+        // whether it is ready. In a box: most calls never come here.
+        Between { next: Pin<Box<Next<T, W>>> },
+    }
+}
+
+pin_project! {
+    struct Next<T, W> {
+        request: Option<T>,
+        #[pin]
+        between: W,
     }
 }
 
@@ -68,14 +77,13 @@ where
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
     ) -> Self {
-        let mut future = Self { inner, request: None, kept: None, progress, config, state: State::Ready };
-        // A request that can not be sent again anyway is not copied.
-        future.request = Some(if future.progress.may_repeat() {
-            future.config.replay.keep(request, &mut future.kept)
-        } else {
-            future.config.replay.once(request)
-        });
-        future
+        Self {
+            inner,
+            kept: Some(config.replay.keep(request)),
+            progress,
+            config,
+            state: State::Fresh,
+        }
     }
 }
 
@@ -116,55 +124,65 @@ where
         loop {
             match state.as_mut().project() {
                 // → `Called`; or the end, where the inner service is finished.
-                StateProj::Ready => {
-                    if progress.attempts() > 0 {
-                        // Retries that never wait must not keep a thread to themselves.
-                        ready!(coop::poll_proceed(cx)).made_progress();
-                    }
+                StateProj::Fresh => {
                     if let Err(error) = ready!(this.inner.poll_ready(cx)) {
                         config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
                         return Poll::Ready(Err(error));
                     }
-                    if let Some(request) = this.request.as_mut() {
-                        progress.begin_attempt(request, settings);
-                    }
-                    let (attempt, waited) = (progress.attempts(), progress.waited());
-                    config.observer.observe(&Event::Started { attempt, waited });
-                    let request = this.request.take().expect("not polled after it was ready");
-                    let attempt = progress.step(|| this.inner.call(request));
+                    // A request that can not be sent again anyway is not copied.
+                    let copy = this.kept.as_mut().filter(|_| progress.may_repeat());
+                    let mut request = match copy.and_then(|kept| config.replay.again(kept)) {
+                        Some(copy) => copy,
+                        None => config.replay.once(this.kept.take().expect("not polled after it was ready")),
+                    };
+                    let mark = config.begin_attempt(progress, &mut request);
+                    let attempt = match progress.scoped() {
+                        None => this.inner.call(request),
+                        Some(options) => scoped_call(options, this.inner, request),
+                    };
                     state.set(State::Called { attempt });
+                    progress.end_step(mark);
                 }
                 // → `Between` if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
-                    let mut result = ready!(progress.step(|| attempt.poll(cx)));
+                    let mark = progress.begin_step();
+                    let mut polled = match progress.scoped() {
+                        None => attempt.poll(cx),
+                        Some(options) => options.sync_scope(|| attempt.poll(cx)),
+                    };
+                    progress.end_step(mark);
+                    // Looked at in place: each move of a response counts as well.
+                    let Poll::Ready(result) = &mut polled else {
+                        return Poll::Pending;
+                    };
                     let outcome = config.classifier.classify(result.as_ref()).outcome();
                     let attempt = progress.attempts();
                     config.observer.observe(&Event::Ended { attempt, outcome });
                     if outcome.is_success() {
-                        config.succeeded(progress, head_mut(&mut result));
-                        return Poll::Ready(result);
+                        config.succeeded(progress, head_mut(result));
+                        return polled;
                     }
                     let now = Instant::now();
                     let head = result.as_ref().ok().map(|response| response as &dyn ResponseHead);
                     // The next request is asked for while the failed response is still there: a
                     // body that turns out to be gone returns that response.
                     let again = config.decide(progress, outcome, head, now).and_then(|wait| {
-                        *this.request = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
-                        this.request.is_some().then_some(()).ok_or(Stopped::CannotReplay)?;
+                        let next = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
+                        let next = next.ok_or(Stopped::CannotReplay)?;
                         progress.pay(outcome, &settings.rules, now)?;
-                        Ok(wait)
+                        Ok((wait, next))
                     });
-                    let wait = match again {
-                        Ok(wait) => wait,
+                    let (wait, request) = match again {
+                        Ok(again) => again,
                         Err(stopped) => {
-                            config.gave_up(progress, outcome, stopped, head_mut(&mut result));
-                            return Poll::Ready(result);
+                            config.gave_up(progress, outcome, stopped, head_mut(result));
+                            return polled;
                         }
                     };
                     progress.wait(outcome, wait);
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-                    let between = match (result, &settings.cancellation) {
+                    let between = match (ready!(polled), &settings.cancellation) {
                         (result, Some(token)) => Between::cancellable(result, outcome, token, until),
                         (Ok(response), None) => {
                             let discarding = config.discard.discard(response);
@@ -172,19 +190,50 @@ where
                         }
                         (Err(_), None) => Between::waiting(until),
                     };
-                    state.set(State::Between { between: Box::pin(between) });
+                    state.set(State::Between { next: Box::pin(Next { request: Some(request), between }) });
                 }
-                // → `Ready`; or the end, where the wait is cancelled.
-                StateProj::Between { between } => {
-                    if let Some((mut result, outcome)) = ready!(between.as_mut().poll(cx)) {
+                // → `Called`; or the end, where the wait is cancelled or the inner service is finished.
+                StateProj::Between { next } => {
+                    let next = next.as_mut().project();
+                    if let Some((mut result, outcome)) = ready!(next.between.poll(cx)) {
                         config.gave_up(progress, outcome, Stopped::Cancelled, head_mut(&mut result));
                         return Poll::Ready(result);
                     }
-                    state.set(State::Ready);
+                    // Retries that never wait must not keep a thread to themselves.
+                    ready!(coop::poll_proceed(cx)).made_progress();
+                    if let Err(error) = ready!(this.inner.poll_ready(cx)) {
+                        config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
+                        return Poll::Ready(Err(error));
+                    }
+                    let mut request = next.request.take().expect("not polled after it was ready");
+                    let mark = config.begin_attempt(progress, &mut request);
+                    let attempt = match progress.scoped() {
+                        None => this.inner.call(request),
+                        Some(options) => scoped_call(options, this.inner, request),
+                    };
+                    state.set(State::Called { attempt });
+                    progress.end_step(mark);
                 }
             }
         }
     }
+}
+
+impl<K, C, B, D, O: Observe<Event>> Config<K, C, B, D, O> {
+    /// Begins an attempt, and its first step.
+    #[inline]
+    fn begin_attempt(&self, progress: &mut Progress, request: &mut impl RequestHead) -> Option<SetMark> {
+        progress.begin_attempt(request, &self.settings);
+        let (attempt, waited) = (progress.attempts(), progress.waited());
+        self.observer.observe(&Event::Started { attempt, waited });
+        progress.begin_step()
+    }
+}
+
+/// Apart, and rare: a closure that takes the request would move it once more on every call.
+#[cold]
+fn scoped_call<S: Service<T>, T>(options: CallOptions, inner: &mut S, request: T) -> S::Future {
+    options.sync_scope(|| inner.call(request))
 }
 
 /// The head of a response, to write to.
@@ -200,7 +249,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Ready => "ready",
+            State::Fresh => "fresh",
             State::Called { .. } => "called",
             State::Between { .. } => "between two attempts",
         };

@@ -52,6 +52,8 @@ impl RetryLayer {
         let rules = Rules {
             max_retries: 4,
             max_retry_after: Duration::from_secs(120),
+            // Whoever asked for a minute expects us in a minute.
+            max_hint_jitter: Duration::from_secs(5),
             throttled: Throttled::Sleep,
         };
         RetryLayer::from(Config {
@@ -99,6 +101,13 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     /// asks for longer, the answer is handed to the caller at once.
     pub fn max_retry_after(self, max_retry_after: Duration) -> Self {
         self.with(|settings| settings.rules.max_retry_after = max_retry_after)
+    }
+
+    /// Sets how much later than a server's hint a request is sent at most: 5 s by default, and never
+    /// more than half the hint. Zero comes back at the very moment the hint names, together with
+    /// everybody who was told the same.
+    pub fn max_hint_jitter(self, max_hint_jitter: Duration) -> Self {
+        self.with(|settings| settings.rules.max_hint_jitter = max_hint_jitter)
     }
 
     /// Sets the time in which all attempts and waits must fit, counted from the call; none by

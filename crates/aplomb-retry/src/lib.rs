@@ -16,6 +16,8 @@ mod service;
 mod stop;
 mod trace;
 
+/// The words all layers share: outcomes, backoffs, classifiers, options of a call.
+pub use aplomb_core as core;
 pub use budget::{Budget, BudgetSnapshot};
 pub use by_kind::ByKind;
 pub use delay::Throttled;

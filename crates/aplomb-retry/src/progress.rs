@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Failed, Outcome, RequestHead, RetryMark};
+use aplomb_core::{CallOptions, Failed, Outcome, RequestHead, RetryMark, SetMark};
 use tokio::time::Instant;
 
 use crate::budget::Account;
@@ -18,21 +18,26 @@ pub(crate) struct Progress {
     options: CallOptions,
     /// When the call began; `None` where nothing depends on it.
     began: Option<Instant>,
-    waited: Duration,
-    /// The wait before the attempt that runs.
-    previous: Option<Duration>,
     account: Option<Account>,
-    /// This call's number among those that needed chance.
-    pub(crate) number: Option<u64>,
+    /// In a box, since most calls have none.
+    past: Option<Box<Past>>,
     attempts: u32,
     /// Why it will not be sent again whatever happens.
     barred: Option<Stopped>,
     only_unprocessed: bool,
-    /// Whether a gate held the attempt that runs back until it could go.
-    paced: bool,
     /// Whether the request brought options of its own.
     told: bool,
     news: News,
+}
+
+/// What has gone wrong so far.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    waited: Duration,
+    /// The wait before the attempt that runs.
+    previous: Option<Duration>,
+    /// This call's number among those that needed chance.
+    pub(crate) number: Option<u64>,
 }
 
 /// What the layers inside have to be told.
@@ -56,14 +61,11 @@ impl Progress {
             told: options.is_some(),
             options: options.copied().unwrap_or_default(),
             began: None,
-            waited: Duration::ZERO,
-            previous: None,
             account: None,
-            number: None,
+            past: None,
             attempts: 0,
             barred: None,
             only_unprocessed: false,
-            paced: false,
             news: News::None,
         };
         progress.barred = progress.bar(settings);
@@ -90,6 +92,7 @@ impl Progress {
         }
     }
 
+    #[inline]
     fn start_clock(&mut self, settings: &Settings) {
         let now = Instant::now();
         self.began = Some(now);
@@ -132,23 +135,35 @@ impl Progress {
     }
 
     /// Whether the request may have to be sent again.
+    #[inline]
     pub(crate) fn may_repeat(&self) -> bool {
         self.barred.is_none()
     }
 
     /// How many attempts this layer has made.
+    #[inline]
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
     /// How long the call has waited between its attempts.
+    #[inline]
     pub(crate) fn waited(&self) -> Duration {
-        self.waited
+        self.past.as_ref().map_or(Duration::ZERO, |past| past.waited)
+    }
+
+    /// What has gone wrong so far.
+    pub(crate) fn past(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
+    }
+
+    fn previous(&self) -> Option<Duration> {
+        self.past.as_ref()?.previous
     }
 
     /// What the attempt before came to.
     pub(crate) fn last(&self) -> Option<Outcome> {
-        self.previous.and(self.options.last())
+        self.previous().and(self.options.last())
     }
 
     /// Counts an attempt that is about to be sent, and tells the layers inside where that is news.
@@ -158,7 +173,6 @@ impl Progress {
             self.catch_up(settings);
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.paced = false;
         if let Some(name) = &settings.retry_count {
             headers::count(request, name, self.attempts - 1);
         }
@@ -174,6 +188,7 @@ impl Progress {
     }
 
     /// `options.scope(service.call(request))` sets the task-local only when the call is polled.
+    #[inline]
     fn catch_up(&mut self, settings: &Settings) {
         let Some(current) = CallOptions::current() else {
             return;
@@ -183,19 +198,28 @@ impl Progress {
         self.barred = self.barred.or_else(|| self.bar(settings));
     }
 
-    /// Runs a step of the attempt where the layers inside find what they are to know.
+    /// Marks the step of the attempt that follows for the retry layers inside: hand the mark to
+    /// [`end_step`](Self::end_step) after it.
     #[inline]
-    pub(crate) fn step<T>(&mut self, step: impl FnOnce() -> T) -> T {
-        let step = || match self.news {
-            News::Scoped => self.options.sync_scope(step),
-            News::None | News::Options => step(),
-        };
-        if self.barred.is_some() {
-            return step();
+    pub(crate) fn begin_step(&self) -> Option<SetMark> {
+        self.barred.is_none().then(RetryMark::set)
+    }
+
+    /// The step is over. Where a gate has held the attempt back until it could go, it was no burden,
+    /// and is free.
+    #[inline]
+    pub(crate) fn end_step(&mut self, mark: Option<SetMark>) {
+        if let Some(account) = &mut self.account
+            && mark.is_some_and(|mark| mark.is_paced())
+        {
+            account.refund();
         }
-        let (done, paced) = RetryMark::enter(step);
-        self.paced |= paced;
-        done
+    }
+
+    /// The options that belong into the task-local during a step.
+    #[inline]
+    pub(crate) fn scoped(&self) -> Option<CallOptions> {
+        (self.news == News::Scoped).then_some(self.options)
     }
 
     /// The deadline that holds: the earlier of the caller's and the layer's.
@@ -210,7 +234,7 @@ impl Progress {
 
     /// The call as a backoff sees it, after an attempt that came to `outcome`.
     pub(crate) fn failed(&self, outcome: Outcome) -> Failed<'static> {
-        Failed::new(self.attempts.saturating_sub(1), outcome).with_previous(self.previous)
+        Failed::new(self.attempts.saturating_sub(1), outcome).with_previous(self.previous())
     }
 
     /// What the decision depends on beside the failure.
@@ -227,9 +251,6 @@ impl Progress {
         let Some(account) = &mut self.account else {
             return Ok(());
         };
-        if self.paced {
-            account.refund();
-        }
         if rules.is_requeued(outcome) || account.pay(outcome, now) {
             Ok(())
         } else {
@@ -238,6 +259,7 @@ impl Progress {
     }
 
     /// The call has succeeded.
+    #[inline]
     pub(crate) fn succeeded(&mut self) {
         if let Some(account) = &mut self.account {
             account.succeeded();
@@ -246,8 +268,9 @@ impl Progress {
 
     /// Notes that the call waits and is sent again.
     pub(crate) fn wait(&mut self, outcome: Outcome, wait: Duration) {
-        self.previous = Some(wait);
-        self.waited = self.waited.saturating_add(wait);
+        let past = self.past();
+        past.previous = Some(wait);
+        past.waited = past.waited.saturating_add(wait);
         // Those of a call that was retried outside as well go on counting.
         let before = self.options.attempts().saturating_add(1);
         self.options = self.options.with_attempts(before, outcome);
@@ -259,6 +282,6 @@ impl Progress {
 
     /// How the call went.
     pub(crate) fn retried(&self, stopped: Option<Stopped>) -> Retried {
-        Retried { attempts: self.attempts, waited: self.waited, stopped }
+        Retried { attempts: self.attempts, waited: self.waited(), stopped }
     }
 }

@@ -66,8 +66,8 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
             config.observer.observe(&Event::Started { attempt, waited });
             let result = {
                 // Gone before the wait begins.
-                let mut running = pin!(progress.step(&mut operation));
-                poll_fn(|cx| progress.step(|| running.as_mut().poll(cx))).await
+                let mut running = pin!(step(&mut progress, &mut operation));
+                poll_fn(|cx| step(&mut progress, || running.as_mut().poll(cx))).await
             };
             let outcome = config.classifier.classify(result.as_ref()).outcome();
             config.observer.observe(&Event::Ended { attempt, outcome });
@@ -103,6 +103,17 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
             }
         }
     }
+}
+
+/// Runs a step of an attempt where the layers inside find what they are to know.
+fn step<T>(progress: &mut Progress, step: impl FnOnce() -> T) -> T {
+    let mark = progress.begin_step();
+    let done = match progress.scoped() {
+        None => step(),
+        Some(options) => options.sync_scope(step),
+    };
+    progress.end_step(mark);
+    done
 }
 
 async fn pause(wait: Duration) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use super::{Backoff, Failed};
 
@@ -66,6 +66,29 @@ impl<B: Backoff> Backoff for Bounded<B> {
     }
 }
 
+/// Waits that are spread: see [`Backoff::jittered`].
+#[derive(Clone, Copy, Debug)]
+pub struct Jittered<B> {
+    backoff: B,
+    share: f64,
+}
+
+impl<B> Jittered<B> {
+    pub(super) const fn new(backoff: B, share: f64) -> Self {
+        let share = if share > 0.0 && share <= 1.0 { share } else { 0.0 };
+        Self { backoff, share }
+    }
+}
+
+impl<B: Backoff> Backoff for Jittered<B> {
+    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+        let most = self.backoff.delay(failed, random)?;
+        // Rounded, the share of the longest of all waits may not fit.
+        let least = Duration::try_from_secs_f64(most.as_secs_f64() * self.share).unwrap_or(most);
+        Some(random.random_range(least.min(most)..=most))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{Backoff, Constant, Exponential, Failed, Jitter, Outcome};
@@ -97,6 +120,32 @@ mod tests {
         assert_eq!(waits(&SECOND.plus([SECOND])), [Some(2), None, None, None, None]);
         let most = Some(Duration::MAX.as_secs());
         assert_eq!(waits(&Duration::MAX.plus(Duration::MAX)), [most; 5]);
+    }
+
+    #[test]
+    fn jitter_spreads_any_wait() {
+        let mut random = StdRng::seed_from_u64(1);
+        let failed = Failed::new(0, Outcome::transient());
+        for (share, least) in [(0.0, 0), (0.75, 6), (1.0, 8), (-1.0, 0), (2.0, 0), (f64::NAN, 0)] {
+            let waits: Vec<_> = (0..1_000)
+                .map(|_| (SECOND * 8).jittered(share).delay(&failed, &mut random).unwrap())
+                .collect();
+            assert!(waits.iter().all(|wait| (SECOND * least..=SECOND * 8).contains(wait)), "{share}");
+            let spread = waits.iter().max().unwrap().abs_diff(*waits.iter().min().unwrap());
+            assert!(spread >= SECOND * (8 - least) * 9 / 10, "{share}: {spread:?}");
+        }
+        assert!(Duration::MAX.jittered(0.99).delay(&failed, &mut random).is_some());
+    }
+
+    #[test]
+    fn a_backoff_may_be_chosen_at_run_time() {
+        let chosen: Box<dyn Backoff> = if waits(&SECOND).is_empty() {
+            Box::new(SECOND)
+        } else {
+            Box::new([SECOND])
+        };
+        assert_eq!(waits(&&chosen), [Some(1), None, None, None, None]);
+        assert_eq!(waits(&std::sync::Arc::new(SECOND).plus(&SECOND)), [Some(2); 5]);
     }
 
     #[test]

@@ -5,11 +5,12 @@ mod exponential;
 mod simple;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
 
-pub use self::combine::{Bounded, Plus, Take, Then};
+pub use self::combine::{Bounded, Jittered, Plus, Take, Then};
 pub use self::exponential::{Exponential, Jitter};
 pub use self::simple::{BackoffFn, Constant, Delays, Uniform, backoff_fn, delays};
 use crate::{Outcome, ResponseHead};
@@ -65,6 +66,15 @@ pub trait Backoff {
         Then(self, other)
     }
 
+    /// Waits spread uniformly between `share` of what they would be and that: 0 for full jitter, 0.5
+    /// for equal jitter, 1 for none. What is below 0, above 1 or not a number counts as 0.
+    fn jittered(self, share: f64) -> Jittered<Self>
+    where
+        Self: Sized,
+    {
+        Jittered::new(self, share)
+    }
+
     /// Waits of `longest` where they would be longer. Cut this way, jitter is lost at the cap: an
     /// [`Exponential`] has a cap of its own, which keeps it.
     fn at_most(self, longest: Duration) -> Bounded<Self>
@@ -82,6 +92,19 @@ pub trait Backoff {
         Bounded::new(self, shortest, Duration::MAX)
     }
 }
+
+/// A backoff may be shared, or chosen at run time: `&B`, `Arc<dyn Backoff>`, `Box<dyn Backoff>`.
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<B: Backoff + ?Sized> Backoff for $pointer {
+            fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+                (**self).delay(failed, random)
+            }
+        }
+    )*};
+}
+
+pointers!(&B, Box<B>, Arc<B>);
 
 /// What is known of a call when its next wait is chosen.
 #[derive(Clone, Copy)]

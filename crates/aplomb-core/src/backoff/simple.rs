@@ -57,7 +57,7 @@ macro_rules! lists {
     )*};
 }
 
-lists!([] Vec<Duration>, [const N: usize] [Duration; N], [] &'static [Duration]);
+lists!([] Vec<Duration>, [const N: usize] [Duration; N], [] [Duration]);
 
 /// The waits of an iterator: made by [`delays`].
 #[derive(Clone)]
@@ -75,7 +75,7 @@ pub struct Delays<I>(I);
 /// use aplomb_core::delays;
 ///
 /// // 1, 1, 2, 3, 5, … seconds
-/// let fibonacci = std::iter::successors(Some((1, 1)), |(a, b)| Some((*b, a + b)));
+/// let fibonacci = std::iter::successors(Some((1_u64, 1_u64)), |(a, b)| Some((*b, b.saturating_add(*a))));
 /// let backoff = delays(fibonacci.map(|(seconds, _)| Duration::from_secs(seconds)));
 /// # drop(backoff);
 /// ```

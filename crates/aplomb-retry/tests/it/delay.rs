@@ -129,6 +129,18 @@ async fn promise_10_never_before_the_hint_and_jittered_upwards_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_jitter_above_a_hint_can_be_bounded() {
+    let peer = Peer::new(|call| respond(if call < 4 { 503 } else { 200 }, &[("retry-after", "20")]));
+    RetryLayer::new()
+        .max_hint_jitter(secs(0))
+        .layer(peer.clone())
+        .oneshot(request())
+        .await
+        .unwrap();
+    assert_eq!(peer.waits(), [secs(20); 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn promise_10_a_backoff_longer_than_the_hint_holds() {
     let peer = Peer::new(|call| respond(if call == 0 { 503 } else { 200 }, &[("retry-after", "4")]));
     let layer = RetryLayer::new().backoff(Constant(secs(30)));

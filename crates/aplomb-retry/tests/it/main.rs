@@ -15,4 +15,5 @@ mod over;
 mod peer;
 mod response;
 mod run;
+mod sdk;
 mod stop;

@@ -158,5 +158,5 @@ fn futures_are_send_where_the_service_is() {
     let mut service = RetryLayer::new().observer(|_: &aplomb_retry::Event| ()).layer(Peer::failing(0, 503));
     is_send(&service);
     is_send(&service.call(request()));
-    assert!(format!("{:?}", service.call(request())).contains("ready"));
+    assert!(format!("{:?}", service.call(request())).contains("fresh"));
 }

@@ -247,7 +247,7 @@ async fn promise_15_a_stream_that_breaks_later_is_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_known_to_have_failed_before_its_first_content_is_retried() {
+async fn promise_15_a_stream_known_to_have_failed_before_its_first_content_is_retried() {
     let peer = Peer::new(|call| {
         let mut response = response(200, &[], Noted::short("event: error"));
         let outcome = if call == 0 {
@@ -260,6 +260,42 @@ async fn a_stream_known_to_have_failed_before_its_first_content_is_retried() {
     });
     RetryLayer::new().layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!(peer.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_15_what_breaks_after_its_first_content_is_the_callers() {
+    /// Content, and then an error.
+    struct Breaks(usize);
+    impl http_body::Body for Breaks {
+        type Data = bytes::Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, BoxError>>> {
+            self.0 += 1;
+            std::task::Poll::Ready(Some(match self.0 {
+                1 => Ok(http_body::Frame::data("data: Hel".into())),
+                _ => Err("reset".into()),
+            }))
+        }
+    }
+    let calls = Arc::new(AtomicUsize::new(0));
+    let service = {
+        let calls = Arc::clone(&calls);
+        service_fn(move |_: Request<String>| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            // The reader of the bytes has seen nothing wrong yet.
+            let mut response = http::Response::new(Breaks(0));
+            response.extensions_mut().insert(Exchange::new(Outcome::success()));
+            std::future::ready(Ok::<_, BoxError>(response))
+        })
+    };
+    let mut body = RetryLayer::new().layer(service).oneshot(request()).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: Hel");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "reset");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,9 +315,8 @@ impl Replay<Request<String>> for Counted {
     type Sent = Request<String>;
     type Kept = Request<String>;
 
-    fn keep(&self, request: Request<String>, kept: &mut Option<Request<String>>) -> Request<String> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Copied.keep(request, kept)
+    fn keep(&self, request: Request<String>) -> Request<String> {
+        request
     }
 
     fn again(&self, kept: &mut Request<String>) -> Option<Request<String>> {
@@ -289,8 +324,8 @@ impl Replay<Request<String>> for Counted {
         Copied.again(kept)
     }
 
-    fn once(&self, request: Request<String>) -> Request<String> {
-        request
+    fn once(&self, kept: Request<String>) -> Request<String> {
+        kept
     }
 }
 
