@@ -24,6 +24,17 @@ pub trait Door<Req> {
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+
+    /// The same where the request has a say in it. Unless written, the request is not looked at.
+    fn refuse_request(
+        &self,
+        request: &Req,
+        turned: Turned<<Self::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let _ = request;
+        self.refuse(turned, options)
+    }
 }
 
 /// A service behind a gate.
@@ -180,10 +191,10 @@ where
                     let dispatch = Dispatch::new(service, request);
                     this.state.set(State::Calling { dispatch, permit: Some(permit) });
                 }
-                (Ok(_), None) => {}
-                (Err(turned), _) => {
-                    return Poll::Ready(Err(this.plan.door.refuse(turned, this.options)));
+                (Err(turned), Some((_, request))) => {
+                    return Poll::Ready(Err(this.plan.door.refuse_request(&request, turned, this.options)));
                 }
+                (_, None) => {}
             }
         }
         // Calling → Done when the answer's head or an error has arrived, or the service is finished.

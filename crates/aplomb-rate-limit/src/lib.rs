@@ -3,6 +3,7 @@
 mod bucket;
 mod charge;
 mod error;
+mod keyed;
 mod layer;
 mod limiter;
 mod pause;
@@ -11,7 +12,8 @@ mod quotas;
 
 pub use charge::{Charge, Cost, PerRequest};
 pub use error::Exceeded;
+pub use keyed::{KeyedLimiter, KeyedRateLimit, KeyedRateLimitLayer, LimitTerms};
 pub use layer::{LimitDoor, RateLimit, RateLimitLayer};
 pub use limiter::{Limiter, Snapshot};
 pub use quota::{Dimension, Quota};
-pub use quotas::{Drawn, Limit, Quotas};
+pub use quotas::{Drawn, Limit, Quotas, QuotasAtRest};

@@ -75,12 +75,7 @@ impl Limiter {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let waiting = self.queue.waiting();
-        self.queue.with(|quotas, now| Snapshot {
-            available: quotas.available(now).collect(),
-            in_flight: quotas.in_flight(),
-            waiting,
-            paused_until: quotas.paused_until(now),
-        })
+        self.queue.with(|quotas, now| Snapshot::of(quotas, waiting, now))
     }
 
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
@@ -99,6 +94,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub(crate) fn of(quotas: &Quotas, waiting: usize, now: Instant) -> Self {
+        Self {
+            available: quotas.available(now).collect(),
+            in_flight: quotas.in_flight(),
+            waiting,
+            paused_until: quotas.paused_until(now),
+        }
+    }
+
     /// What each quota had left; negative where it was in debt.
     pub fn available(&self) -> &[(Quota, i64)] {
         &self.available

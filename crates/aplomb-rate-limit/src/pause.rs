@@ -1,10 +1,14 @@
 //! One throttled response pauses every caller.
 
+mod rest;
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
+
+pub(crate) use self::rest::Paused;
 
 /// How long a server that names no time is given: twice as long each time, half of it at random.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,5 +1,7 @@
 //! All quotas of one key, and its pause, as one gate.
 
+mod rest;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use aplomb_core::{Decision, End, Gate, Kind};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+pub use self::rest::QuotasAtRest;
 use crate::bucket::{Bucket, Level};
 use crate::pause::Pause;
 use crate::{Charge, Dimension, Quota};

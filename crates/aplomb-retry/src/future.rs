@@ -131,11 +131,10 @@ where
                     }
                     // A request that can not be sent again anyway is not copied.
                     let copy = this.kept.as_mut().filter(|_| progress.may_repeat());
-                    let mut request = copy.and_then(|kept| config.replay.again(kept));
-                    if request.is_none() {
-                        request = this.kept.take().map(|kept| config.replay.once(kept));
-                    }
-                    let mut request = request.expect("not polled after it was ready");
+                    let mut request = match copy.and_then(|kept| config.replay.again(kept)) {
+                        Some(copy) => copy,
+                        None => config.replay.once(this.kept.take().expect("not polled after it was ready")),
+                    };
                     let mark = config.begin_attempt(progress, &mut request);
                     let attempt = match progress.scoped() {
                         None => this.inner.call(request),
@@ -147,18 +146,21 @@ where
                 // → `Between` if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
                     let mark = progress.begin_step();
-                    let polled = match progress.scoped() {
+                    let mut polled = match progress.scoped() {
                         None => attempt.poll(cx),
                         Some(options) => options.sync_scope(|| attempt.poll(cx)),
                     };
                     progress.end_step(mark);
-                    let mut result = ready!(polled);
+                    // Looked at in place: each move of a response counts as well.
+                    let Poll::Ready(result) = &mut polled else {
+                        return Poll::Pending;
+                    };
                     let outcome = config.classifier.classify(result.as_ref()).outcome();
                     let attempt = progress.attempts();
                     config.observer.observe(&Event::Ended { attempt, outcome });
                     if outcome.is_success() {
-                        config.succeeded(progress, head_mut(&mut result));
-                        return Poll::Ready(result);
+                        config.succeeded(progress, head_mut(result));
+                        return polled;
                     }
                     let now = Instant::now();
                     let head = result.as_ref().ok().map(|response| response as &dyn ResponseHead);
@@ -173,14 +175,14 @@ where
                     let (wait, request) = match again {
                         Ok(again) => again,
                         Err(stopped) => {
-                            config.gave_up(progress, outcome, stopped, head_mut(&mut result));
-                            return Poll::Ready(result);
+                            config.gave_up(progress, outcome, stopped, head_mut(result));
+                            return polled;
                         }
                     };
                     progress.wait(outcome, wait);
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-                    let between = match (result, &settings.cancellation) {
+                    let between = match (ready!(polled), &settings.cancellation) {
                         (result, Some(token)) => Between::cancellable(result, outcome, token, until),
                         (Ok(response), None) => {
                             let discarding = config.discard.discard(response);

@@ -131,7 +131,7 @@ mod tests {
                 .map(|_| (SECOND * 8).jittered(share).delay(&failed, &mut random).unwrap())
                 .collect();
             assert!(waits.iter().all(|wait| (SECOND * least..=SECOND * 8).contains(wait)), "{share}");
-            let spread = *waits.iter().max().unwrap() - *waits.iter().min().unwrap();
+            let spread = waits.iter().max().unwrap().abs_diff(*waits.iter().min().unwrap());
             assert!(spread >= SECOND * (8 - least) * 9 / 10, "{share}: {spread:?}");
         }
         assert!(Duration::MAX.jittered(0.99).delay(&failed, &mut random).is_some());
