@@ -13,7 +13,7 @@ use crate::{Cause, Ended, Trip};
 const UNAUTHORIZED: u32 = 3;
 
 /// How long what is counted by calls matters: a row or a window of calls never forgets by itself.
-const MEMORY: Duration = Duration::from_secs(600);
+pub(crate) const MEMORY: Duration = Duration::from_secs(600);
 
 /// The calls of a closed circuit, counted as its [`Trip`] asks.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl Health {
     }
 
     /// Whether to forget what was counted would not be noticed.
-    pub(crate) fn is_clean(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_clean(&self, now: Instant) -> bool {
         let old = self.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= MEMORY);
         (old || self.failures == 0 && self.refusals == 0) && self.monitor.is_clean(old, now)
     }

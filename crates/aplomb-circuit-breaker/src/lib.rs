@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use abandoned::Abandoned;
-pub use circuit::{Circuit, Slip};
+pub use circuit::{Circuit, CircuitAtRest, Slip};
 pub use cooldown::Cooldown;
 pub use error::{Open, Why};
 pub use event::{Cause, Snapshot, State, TracingObserver, Transition};

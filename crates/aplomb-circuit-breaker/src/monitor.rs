@@ -130,10 +130,10 @@ impl Monitor {
 
     /// Whether no window holds a bad call that still matters; what is `old` matters only in a window
     /// that is longer still. What a user's rule remembers is not known.
-    pub(crate) fn is_clean(&mut self, old: bool, now: Instant) -> bool {
-        self.counters.iter_mut().all(|counter| match counter {
+    pub(crate) fn is_clean(&self, old: bool, now: Instant) -> bool {
+        self.counters.iter().all(|counter| match counter {
             Counter::Failing(share) | Counter::Slow(_, share) => {
-                old && share.window.most().is_some() || share.window.tally(now).failures() == 0
+                old && share.window.most().is_some() || share.window.is_clean(now)
             }
             Counter::Custom(_) => old,
         })

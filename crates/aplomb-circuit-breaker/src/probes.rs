@@ -158,6 +158,12 @@ impl Trial {
         self.in_flight.len()
     }
 
+    /// For how long nothing has happened; nothing while a probe is out.
+    pub(crate) fn quiet(&self, now: Instant) -> Option<Duration> {
+        let is_out = self.in_flight.iter().any(|(_, ends)| *ends > now);
+        (!is_out).then(|| now.saturating_duration_since(self.stirred))
+    }
+
     /// When the oldest probe will be given up, or all of them.
     pub(crate) fn lapses(&self) -> Option<Instant> {
         self.in_flight.front().map(|(_, ends)| self.gives_up().map_or(*ends, |at| at.min(*ends)))

@@ -3,6 +3,7 @@
 mod gate;
 mod pace;
 mod phase;
+mod rest;
 
 use std::collections::VecDeque;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 pub use self::gate::Slip;
 use self::pace::Pace;
 use self::phase::{Outage, Phase};
+pub use self::rest::CircuitAtRest;
 use crate::cooldown::Strain;
 use crate::health::Health;
 use crate::{Abandoned, Cause, Cooldown, OnOpen, Probes, Ramp, Snapshot, State, Transition, Trip, Why};
@@ -181,20 +183,6 @@ impl Circuit {
     pub fn refusal(&mut self, now: Instant) -> Option<Why> {
         self.pass(now);
         matches!(self.phase, Phase::Open { .. } | Phase::Isolated).then(|| self.why(now))
-    }
-
-    /// Whether a new circuit in its place would go on as this one: it is closed for everybody, has
-    /// counted nothing lately that speaks against the peer, and its next cooldown would be the first.
-    ///
-    /// Results that are still in flight would be lost with it.
-    pub fn is_forgettable(&mut self, now: Instant) -> bool {
-        self.pass(now);
-        match self.phase {
-            Phase::Closed { since, climb: None } => {
-                self.strain.is_base(since, now, &self.cooldown) && self.health.is_clean(now)
-            }
-            _ => false,
-        }
     }
 
     /// Opens it now, as a failure would that opens it: for a cooldown, after which probes decide.

@@ -174,10 +174,11 @@ async fn promise_32_the_state_can_be_watched() {
 #[tokio::test(start_paused = true)]
 async fn a_circuit_says_when_it_may_be_forgotten() {
     use aplomb_circuit_breaker::{Circuit, Trip};
-    use aplomb_core::{End, Gate, Outcome};
+    use aplomb_core::{Decision, End, Gate, Outcome, Rests};
     let mut now = tokio::time::Instant::now();
     let mut circuit = Circuit::new().trip(Trip::consecutive(2)).cooldown(crate::support::plain());
     let call = |circuit: &mut Circuit, outcome, now| {
+        assert_eq!(circuit.check(&(), now), Decision::Admit);
         let slip = circuit.admit(&(), now);
         circuit.end(slip, End::Judged { outcome, usage: None }, now);
     };
@@ -188,6 +189,9 @@ async fn a_circuit_says_when_it_may_be_forgotten() {
     assert!(circuit.is_forgettable(now + 600 * SECOND));
     call(&mut circuit, Outcome::transient(), now);
     assert!(!circuit.is_forgettable(now));
+    // An open state is not lost; what was open long ago is none.
+    assert!(circuit.rest(now + 604 * SECOND).is_none());
+    assert!(circuit.rest(now + 605 * SECOND).is_some());
     now += 5 * SECOND;
     assert!(!circuit.is_forgettable(now));
     call(&mut circuit, Outcome::success(), now);

@@ -372,6 +372,9 @@ impl Model {
         let old = self.noted.is_none_or(|noted| now - noted >= 600 * SECOND);
         let clean = self.failures() == 0 && self.refusals() == 0;
         let clean = clean && !self.failing().contains(&true) && !self.slow().contains(&true);
+        if self.state == State::HalfOpen {
+            return self.leases.is_empty() && now - self.stirred >= 600 * SECOND;
+        }
         self.state == State::Closed && self.ramp.is_none() && self.eased(now) == 0 && (old || clean)
     }
 
