@@ -186,9 +186,12 @@ where
             panic!("polled after it was ready");
         };
         let answer = ready!(dispatch.poll_with(cx, || permit.iter_mut().for_each(Permit::sent)));
-        let permit = permit.take();
+        let mut permit = permit.take();
         this.state.set(State::Done);
         let verdict = this.plan.classifier.classify(answer.as_ref());
+        if let (Ok(response), Some(permit)) = (&answer, &mut permit) {
+            permit.heard(&this.plan.classifier.readings(response));
+        }
         let held = permit.and_then(|permit| Held::judge(permit, verdict, answer.is_ok()));
         Poll::Ready(match answer {
             Ok(response) => Ok(this.plan.until.hold(response, held)),
@@ -215,7 +218,7 @@ where
 /// The permit of a call whose answer is still being read, and what the head of it said.
 #[derive(Debug)]
 pub struct Held<G: Gate> {
-    permit: Permit<G>,
+    permit: Option<Permit<G>>,
     verdict: Verdict,
 }
 
@@ -228,7 +231,7 @@ impl<G: Gate> Held<G> {
             return None;
         }
         if answered && verdict.outcome().is_success() {
-            return Some(Self { permit, verdict });
+            return Some(Self { permit: Some(permit), verdict });
         }
         let (outcome, usage) = (verdict.outcome(), verdict.usage());
         permit.end(End::Judged { outcome, usage });
@@ -240,16 +243,27 @@ impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
         // What has been read by now may be an error inside a good status.
         if self.verdict.outcome().is_success() {
-            self.permit.content();
+            self.permit.iter_mut().for_each(Permit::content);
         }
     }
 
-    fn end(self, end: BodyEnd) {
+    fn end(mut self, end: BodyEnd) {
         let outcome = match (end, self.verdict.outcome()) {
             (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
             (_, read) => read,
         };
         let usage = self.verdict.usage();
-        self.permit.end(End::Judged { outcome, usage });
+        if let Some(permit) = self.permit.take() {
+            permit.end(End::Judged { outcome, usage });
+        }
+    }
+}
+
+/// The caller went away: what had been seen of the answer has been consumed all the same.
+impl<G: Gate> Drop for Held<G> {
+    fn drop(&mut self) {
+        if let (Some(permit), Some(usage)) = (&mut self.permit, self.verdict.usage()) {
+            permit.used(usage);
+        }
     }
 }

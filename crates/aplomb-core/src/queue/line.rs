@@ -108,6 +108,11 @@ impl<G: Gate> Line<G> {
         self.places.len()
     }
 
+    /// Since when the one that has waited longest waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.places.values().map(|ticket| self.callers[*ticket].since).min()
+    }
+
     /// Moves the line's clock on and returns what it shows.
     pub(super) fn tick(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);

@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 #[cfg(not(aplomb_loom))]
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
+use std::time::Duration;
 
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
@@ -121,6 +122,15 @@ impl<G: Gate> Queue<G> {
     /// How many callers wait.
     pub fn waiting(&self) -> usize {
         self.0.lock().line.waiting()
+    }
+
+    /// How long the caller that has waited longest has been waiting; `None` where nobody waits.
+    ///
+    /// Looks at everybody who waits: it is made for display, not for every call.
+    pub fn oldest_wait(&self) -> Option<Duration> {
+        let mut state = self.0.lock();
+        let now = state.line.tick(Instant::now());
+        state.line.oldest().map(|since| now.saturating_duration_since(since))
     }
 
     /// Refuses new callers from now on. Those who were let through end as they would have.
