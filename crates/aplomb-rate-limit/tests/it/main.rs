@@ -4,3 +4,5 @@
 mod compiles;
 mod layer;
 mod limiter;
+mod sim;
+mod unknown;
