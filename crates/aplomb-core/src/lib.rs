@@ -4,7 +4,6 @@ mod backoff;
 mod call;
 mod classify;
 mod dimension;
-mod dispatch;
 mod error;
 mod exchange;
 mod gate;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use super::line::{Arrival, Settled, Ticket, here};
 use super::{Permit, Shared, Turned, Wait};
@@ -14,7 +14,8 @@ use crate::Gate;
 /// Dropping it leaves the line; what had been admitted to it is given back.
 #[must_use = "the place in line is taken when the future is polled"]
 pub struct Acquire<G: Gate> {
-    shared: Arc<Shared<G>>,
+    /// Moves on into the permit.
+    shared: Option<Arc<Shared<G>>>,
     state: State<G>,
 }
 
@@ -29,16 +30,16 @@ impl<G: Gate> Unpin for Acquire<G> {}
 
 impl<G: Gate> Acquire<G> {
     pub(super) fn new(shared: Arc<Shared<G>>, ask: G::Ask, wait: Wait) -> Self {
-        Self { shared, state: State::Arriving(ask, wait) }
+        Self { shared: Some(shared), state: State::Arriving(ask, wait) }
     }
 
     /// Settled, or waiting with a place in the line.
-    fn poll_settled(&mut self, cx: &Context<'_>) -> Poll<Settled<G>> {
+    fn poll_settled(&mut self, shared: &Arc<Shared<G>>, cx: &Context<'_>) -> Poll<Settled<G>> {
         let waker = cx.waker();
         // `Arriving` becomes `Waiting` where the caller has to wait; everything else ends here.
         match std::mem::replace(&mut self.state, State::Done) {
             State::Arriving(ask, wait) => {
-                match self.shared.step(|line, now, _| line.arrive(ask, wait, waker, now)) {
+                match shared.step(|line, now, _| line.arrive(ask, wait, waker, now)) {
                     Arrival::Settled(settled) => Poll::Ready(settled),
                     Arrival::Waits(ticket) => {
                         self.state = State::Waiting(ticket);
@@ -47,7 +48,7 @@ impl<G: Gate> Acquire<G> {
                 }
             }
             State::Waiting(ticket) => {
-                let (settled, _unneeded) = self.shared.step(|line, _, _| line.collect(ticket, waker));
+                let (settled, _unneeded) = shared.step(|line, _, _| line.collect(ticket, waker));
                 if settled.is_none() {
                     self.state = State::Waiting(ticket);
                 }
@@ -61,21 +62,27 @@ impl<G: Gate> Acquire<G> {
 impl<G: Gate> Future for Acquire<G> {
     type Output = Result<Permit<G>, Turned<G::Why>>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.poll_settled(cx);
-        assert!(
-            polled.is_ready() || here().is_some() || !self.shared.is_unset(),
-            "a call has to wait for an instant, outside of a tokio runtime"
-        );
-        let settled = ready!(polled);
-        Poll::Ready(settled.map(|admitted| Permit::new(Arc::clone(&self.shared), admitted)))
+        let Some(shared) = self.shared.take() else {
+            panic!("polled after it was ready");
+        };
+        let polled = self.poll_settled(&shared, cx);
+        let Poll::Ready(settled) = polled else {
+            let nobody_rings = here().is_none() && shared.is_unset();
+            self.shared = Some(shared);
+            assert!(!nobody_rings, "a call has to wait for an instant, outside of a tokio runtime");
+            return Poll::Pending;
+        };
+        Poll::Ready(settled.map(|admitted| Permit::new(shared, admitted)))
     }
 }
 
 impl<G: Gate> Drop for Acquire<G> {
     fn drop(&mut self) {
-        if let State::Waiting(ticket) = self.state {
-            let _unneeded = self.shared.step(|line, now, _| line.leave(ticket, now));
+        if let (State::Waiting(ticket), Some(shared)) = (&self.state, &self.shared) {
+            let ticket = *ticket;
+            let _unneeded = shared.step(|line, now, _| line.leave(ticket, now));
         }
     }
 }

@@ -140,6 +140,7 @@ impl<G: Gate> Queue<G> {
 }
 
 impl<G: Gate> Shared<G> {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Waiting<G>> {
         // A gate that panicked has been left as it was; the others' calls must still end.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -147,6 +148,7 @@ impl<G: Gate> Shared<G> {
 
     /// One step under the lock, after which the line is looked at again; whoever that concerns is
     /// woken and told when the lock is released.
+    #[inline]
     fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant, &mut Vec<Waker>) -> T) -> T {
         let mut woken = Vec::new();
         let mut notices = Vec::new();
@@ -154,7 +156,10 @@ impl<G: Gate> Shared<G> {
             let mut state = self.lock();
             let now = state.line.tick(Instant::now());
             let result = act(&mut state.line, now, &mut woken);
-            self.look(&mut state, now, &mut woken);
+            // Where nobody waits there is nothing to look at, and no alarm to set.
+            if state.unset || !state.line.is_empty() || !state.alarm.is_unset() {
+                self.look(&mut state, now, &mut woken);
+            }
             notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
             result
         };
