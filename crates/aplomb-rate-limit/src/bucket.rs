@@ -17,13 +17,15 @@ use governor::state::{NotKeyed, StateStore};
 
 use crate::meter::Meter;
 
-/// The state of one quota: two words, of which one is 0 when nothing is in flight.
+/// The state of one quota: three words, of which only the first counts when nothing is in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// The theoretical arrival time, in nanoseconds since the epoch.
     drawn_until: u64,
     /// What calls have drawn that the server has not answered yet.
     pub(crate) unanswered: u64,
+    /// Until when the last cost that was found to be there would draw it.
+    proposed: u64,
 }
 
 /// What a bucket says to a cost.
@@ -43,7 +45,7 @@ const FURTHEST: u64 = u64::MAX / 2;
 impl Bucket {
     /// A full bucket.
     pub(crate) const fn full() -> Self {
-        Self { drawn_until: 0, unanswered: 0 }
+        Self { drawn_until: 0, unanswered: 0, proposed: 0 }
     }
 
     /// What the bucket says to `cost` at `now`. Takes nothing.
@@ -71,10 +73,16 @@ impl Bucket {
         }
     }
 
-    /// Takes what [`level`](Bucket::level) found to be there.
+    /// Notes what [`level`](Bucket::level) found to be there.
     #[inline]
-    pub(crate) const fn commit(&mut self, drawn_until: u64) {
-        self.drawn_until = drawn_until;
+    pub(crate) const fn propose(&mut self, drawn_until: u64) {
+        self.proposed = drawn_until;
+    }
+
+    /// Takes what was noted last.
+    #[inline]
+    pub(crate) const fn commit(&mut self) {
+        self.drawn_until = self.proposed;
     }
 
     /// Until when the bucket is drawn.
@@ -204,7 +212,8 @@ mod tests {
     fn take(bucket: &mut Metered, cost: u64, now: u64) -> Result<(), u64> {
         match bucket.level(cost, now) {
             Level::Enough { drawn_until } => {
-                bucket.bucket.commit(drawn_until);
+                bucket.bucket.propose(drawn_until);
+                bucket.bucket.commit();
                 Ok(())
             }
             Level::NotBefore(at) => Err(at),
@@ -316,7 +325,8 @@ mod tests {
             for (cost, pause) in steps {
                 now += pause;
                 if let Level::Enough { drawn_until } = bucket.level(cost, now) {
-                    bucket.bucket.commit(drawn_until);
+                    bucket.bucket.propose(drawn_until);
+                bucket.bucket.commit();
                     // What exceeds the burst is paid for by a longer wait after it.
                     admitted.push((now, cost.min(u64::from(burst)), cost));
                 }
@@ -337,7 +347,8 @@ mod tests {
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_secs(60)).burst(burst);
             let mut bucket = Metered::new(quota);
-            bucket.bucket.commit(drawn * quota.interval());
+            bucket.bucket.propose(drawn * quota.interval());
+            bucket.bucket.commit();
             if let Level::NotBefore(hint) = bucket.level(cost, 0) {
                 prop_assert_eq!(bucket.level(cost, hint - 1), Level::NotBefore(hint));
                 let enough = matches!(bucket.level(cost, hint), Level::Enough { .. });

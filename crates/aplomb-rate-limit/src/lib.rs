@@ -24,7 +24,7 @@ pub use error::Exceeded;
 pub use layer::{LimitDoor, RateLimit, RateLimitLayer};
 pub use learned::Learned;
 pub use limiter::Limiter;
-pub use permit::Permit;
+pub use permit::{Acquiring, Permit};
 pub use quota::Quota;
 pub use quotas::{Drawn, Limit, Quotas};
 pub use settle::Settle;

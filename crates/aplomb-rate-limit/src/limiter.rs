@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aplomb_core::{Acquire, CallOptions, Closing, Queue, QueueLimits, Wait};
 
-use crate::{Charge, Exceeded, Learned, Permit, Quota, Quotas, Snapshot, Waiting};
+use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
 
 /// Quotas and the callers before them.
 ///
@@ -87,36 +87,20 @@ impl Limiter {
 
     /// Waits until `charge` is there, takes it, and returns a permit to make one call.
     ///
-    /// The permit wants to be told how the call went: see [`Permit`]. Dropping the future leaves the
-    /// line without a trace. Options of the call are taken from the task, see [`CallOptions::scope`].
+    /// The permit wants to be told how the call went: see [`Permit`](crate::Permit). Dropping the future
+    /// leaves the line without a trace. The call's options are those of the task, see
+    /// [`CallOptions::scope`].
     ///
-    /// # Errors
-    ///
-    /// [`Exceeded`] where the charge exceeds a quota for good, where the wait can not end in time, and
-    /// where too many wait or the limiter is closed.
-    ///
-    /// # Panics
-    ///
-    /// Panics if it has to wait outside of a tokio runtime with time enabled.
-    pub async fn acquire(&self, charge: Charge) -> Result<Permit, Exceeded> {
-        let options = CallOptions::current().unwrap_or_default();
-        self.acquire_with(charge, &options).await
+    /// The future ends in [`Exceeded`](crate::Exceeded) where the charge exceeds a quota for good, where
+    /// the wait can not end in time, and where too many wait or the limiter is closed. It panics if it
+    /// has to wait outside of a tokio runtime with time enabled.
+    pub fn acquire(&self, charge: Charge) -> Acquiring {
+        self.acquire_with(charge, &CallOptions::current().unwrap_or_default())
     }
 
     /// Waits like [`acquire`](Limiter::acquire), with these options: a deadline, a priority.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`acquire`](Limiter::acquire).
-    ///
-    /// # Panics
-    ///
-    /// Panics if it has to wait outside of a tokio runtime with time enabled.
-    pub async fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Result<Permit, Exceeded> {
-        match self.ask(charge, options).await {
-            Ok(permit) => Ok(Permit::new(permit)),
-            Err(turned) => Err(Exceeded::new(&turned, options)),
-        }
+    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Acquiring {
+        Acquiring::new(self.ask(charge, options), *options)
     }
 
     pub(crate) fn ask(&self, charge: Charge, options: &CallOptions) -> Acquire<Quotas> {

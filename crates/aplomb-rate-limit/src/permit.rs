@@ -1,12 +1,40 @@
 //! What a caller of a limiter holds while it makes its call.
 
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{End, Outcome, Reading};
+use aplomb_core::{Acquire, CallOptions, End, Outcome, Reading};
 use tokio::time::Instant;
 
-use crate::{Charge, Quotas};
+use crate::{Charge, Exceeded, Quotas};
+
+/// Waits for a [`Permit`]. Made by [`Limiter::acquire`](crate::Limiter::acquire).
+#[derive(Debug)]
+pub struct Acquiring {
+    acquire: Acquire<Quotas>,
+    options: CallOptions,
+}
+
+impl Acquiring {
+    pub(crate) const fn new(acquire: Acquire<Quotas>, options: CallOptions) -> Self {
+        Self { acquire, options }
+    }
+}
+
+impl Future for Acquiring {
+    type Output = Result<Permit, Exceeded>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let settled = ready!(Pin::new(&mut self.acquire).poll(cx));
+        Poll::Ready(match settled {
+            Ok(permit) => Ok(Permit { permit }),
+            Err(turned) => Err(Exceeded::new(&turned, &self.options)),
+        })
+    }
+}
 
 /// The right to make one call, from a [`Limiter`](crate::Limiter), and its charge.
 ///
@@ -18,10 +46,6 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(crate) const fn new(permit: aplomb_core::Permit<Quotas>) -> Self {
-        Self { permit }
-    }
-
     /// When the call was admitted.
     pub const fn admitted_at(&self) -> Instant {
         self.permit.admitted_at()

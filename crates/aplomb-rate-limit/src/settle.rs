@@ -1,8 +1,9 @@
 //! What becomes of the difference between what was reserved and what was used.
 
-use aplomb_core::{Dimension, Usage};
+use aplomb_core::Usage;
 
 use crate::Charge;
+use crate::charge::Counted;
 
 /// How a quota's charge is settled when its call has ended: as the provider charges it.
 ///
@@ -25,24 +26,24 @@ pub enum Settle {
 
 /// Who says what was used.
 pub(crate) trait Used {
-    /// What was used of `dimension`, where that is known.
-    fn of(&self, dimension: Dimension) -> Option<u64>;
+    /// What was used of a dimension, where that is known.
+    fn of(&self, counted: Counted) -> Option<u64>;
 }
 
 impl Used for Usage {
-    fn of(&self, dimension: Dimension) -> Option<u64> {
-        match dimension {
-            Dimension::TOKENS => self.total(),
-            Dimension::INPUT_TOKENS => self.input(),
-            Dimension::OUTPUT_TOKENS => self.output(),
-            _ => None,
+    fn of(&self, counted: Counted) -> Option<u64> {
+        match counted {
+            Counted::Tokens => self.total(),
+            Counted::Input => self.input(),
+            Counted::Output => self.output(),
+            Counted::Requests | Counted::Other(_) => None,
         }
     }
 }
 
 /// What the caller itself says: every dimension is known.
 impl Used for Charge {
-    fn of(&self, dimension: Dimension) -> Option<u64> {
-        Some(Self::of(self, dimension))
+    fn of(&self, counted: Counted) -> Option<u64> {
+        Some(self.counted(counted))
     }
 }

@@ -21,13 +21,14 @@ impl Gate for Quotas {
     type Why = Limit;
     type Notice = Infallible;
 
+    #[inline]
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
         let nanos = self.nanos(now);
         let mut latest = None;
-        for (meter, bucket) in self.setup.meters.iter().zip(&self.buckets) {
+        for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
             let cost = charge.counted(meter.counted());
             match bucket.level(meter, cost, nanos) {
-                Level::Enough { .. } => {}
+                Level::Enough { drawn_until } => bucket.propose(drawn_until),
                 Level::NotBefore(at) => latest = latest.max(Some((at, meter.quota().dimension()))),
                 Level::Above(capacity) => {
                     let dimension = meter.quota().dimension();
@@ -43,14 +44,13 @@ impl Gate for Quotas {
         }
     }
 
+    #[inline]
     fn admit(&mut self, charge: &Charge, now: Instant) -> Drawn {
-        let nanos = self.nanos(now);
+        // What `check` has just proposed.
         let mut shares = SmallVec::new();
         for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
             let cost = charge.counted(meter.counted());
-            if let Level::Enough { drawn_until } = bucket.level(meter, cost, nanos) {
-                bucket.commit(drawn_until);
-            }
+            bucket.commit();
             bucket.unanswered = bucket.unanswered.saturating_add(cost);
             let until = bucket.drawn_until();
             shares.push(Share { id: meter.id(), changes: meter.changes(), cost, until });
@@ -83,6 +83,7 @@ impl Gate for Quotas {
         self.settle(drawn, &usage, false, now);
     }
 
+    #[inline]
     fn end(&mut self, mut drawn: Drawn, end: End, now: Instant) {
         self.answered(&mut drawn);
         self.in_flight -= 1;

@@ -77,7 +77,7 @@ impl Quotas {
             };
             let (meter, bucket) = (&self.setup.meters[index], &mut self.buckets[index]);
             let settles = meter.quota().settles();
-            let Some(used) = used.of(meter.quota().dimension()).filter(|_| settles != Settle::Keep) else {
+            let Some(used) = used.of(meter.counted()).filter(|_| settles != Settle::Keep) else {
                 continue;
             };
             if used > share.cost {

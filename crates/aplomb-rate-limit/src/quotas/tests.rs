@@ -13,6 +13,12 @@ fn requests_and_tokens() -> Quotas {
     Quotas::new([requests, tokens], 1)
 }
 
+/// Admits a call, as the queue does: right after asking.
+fn admit(quotas: &mut Quotas, charge: &Charge, now: Instant) -> Drawn {
+    assert_eq!(quotas.check(charge, now), Decision::Admit);
+    quotas.admit(charge, now)
+}
+
 fn judged(outcome: Outcome) -> End {
     End::Judged { outcome, usage: None }
 }
@@ -23,7 +29,7 @@ fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
     let now = quotas.setup.epoch;
     let all = Charge::request().input_tokens(100);
     assert_eq!(quotas.check(&all, now), Decision::Admit);
-    quotas.admit(&all, now);
+    admit(&mut quotas, &all, now);
     let more = Charge::request().input_tokens(50);
     let half = Decision::NotBefore(now + S / 2, Limit::Quota(Dimension::TOKENS));
     assert_eq!(quotas.check(&more, now), half);
@@ -44,10 +50,10 @@ fn promise_23_a_throttle_of_the_account_pauses_and_one_of_the_request_does_not()
     let mut quotas = Quotas::new([], 1);
     let now = quotas.setup.epoch;
     let throttled = Outcome::throttled().with_retry_after(3 * S);
-    let drawn = quotas.admit(&Charge::request(), now);
+    let drawn = admit(&mut quotas, &Charge::request(), now);
     quotas.end(drawn, judged(throttled.with_scope(Scope::Request)), now);
     assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
-    let drawn = quotas.admit(&Charge::request(), now);
+    let drawn = admit(&mut quotas, &Charge::request(), now);
     quotas.end(drawn, judged(throttled), now);
     let paused = Decision::NotBefore(now + 3 * S, Limit::Paused);
     assert_eq!(quotas.check(&Charge::request(), now), paused);
@@ -58,8 +64,8 @@ fn the_forecast_is_never_later_than_the_turn_that_comes() {
     // In debt, and behind a call that costs tokens, a call that costs none waits for its request only.
     let mut quotas = requests_and_tokens();
     let now = quotas.setup.epoch;
-    quotas.admit(&Charge::request().input_tokens(100), now);
-    quotas.admit(&Charge::request(), now);
+    admit(&mut quotas, &Charge::request().input_tokens(100), now);
+    admit(&mut quotas, &Charge::request(), now);
     let (tokens, free) = (Charge::request().input_tokens(30), Charge::request());
     assert_eq!(quotas.forecast(&mut [&free].into_iter(), now), Some(now + S / 2));
     // Behind 30 tokens, which flow back in 300 ms: the second request flows back after 1 s.
@@ -79,7 +85,7 @@ proptest! {
         let mut quotas = Quotas::new([quota, Quota::requests_per_second(3)], 1);
         let mut now = quotas.setup.epoch;
         let before = Charge::request().input_tokens(drawn);
-        quotas.admit(&before, now);
+        admit(&mut quotas, &before, now);
         let line: Vec<_> = costs.iter().map(|cost| Charge::request().input_tokens(*cost)).collect();
         let forecasts: Vec<_> = (1..=line.len()).map(|n| quotas.forecast(&mut line[..n].iter(), now)).collect();
         for (charge, forecast) in line.iter().zip(forecasts) {
@@ -104,7 +110,7 @@ proptest! {
             if quotas.check(&charge, now) != Decision::Admit {
                 continue;
             }
-            let drawn = quotas.admit(&charge, now);
+            let drawn = admit(&mut quotas, &charge, now);
             match end {
                 0 => quotas.end(drawn, End::Unsent, now),
                 1 => quotas.end(drawn, judged(Outcome::local()), now),
