@@ -1,8 +1,8 @@
 //! The quotas as a pure state machine.
 
 use super::*;
-use crate::{Charge, Dimension};
-use aplomb_core::{Decision, End, Gate, Outcome, Scope};
+use crate::{Charge, Dimension, Settle};
+use aplomb_core::{Decision, End, Gate, Outcome, Scope, Usage};
 use proptest::prelude::*;
 
 const S: Duration = Duration::from_secs(1);
@@ -121,6 +121,68 @@ proptest! {
         }
         let (_, left) = quotas.available(now).next().unwrap();
         prop_assert_eq!(left, 1_000 - i64::try_from(kept).unwrap());
+        prop_assert_eq!(quotas.in_flight(), flying.len());
+    }
+
+    /// The books, against a model in units, while no time passes: reserved + debt = used + refunded +
+    /// in flight, in every mode of settling, and across changes of the quotas.
+    #[test]
+    fn promise_20_and_21_the_books_balance(
+        calls in prop::collection::vec((0_u64..50, 0_u8..9, 0_u64..90, any::<bool>()), 1..60),
+    ) {
+        const MODES: [Settle; 3] = [Settle::Keep, Settle::Correct, Settle::DebtOnly];
+        let dimensions = [Dimension::TOKENS, Dimension::INPUT_TOKENS, Dimension::OUTPUT_TOKENS];
+        // So much per minute, all of which may come at once.
+        let quotas_of = |per_minute: u64| {
+            dimensions.into_iter().zip(MODES).map(move |(dimension, mode)| {
+                Quota::new(dimension, per_minute, 60 * S).burst(100_000).settle(mode)
+            })
+        };
+        let mut quotas = Quotas::new(quotas_of(60_000), 1);
+        let now = quotas.setup.epoch;
+        let (mut owed, mut flying, mut changes) = ([0_u64; 3], Vec::new(), 0);
+        for (cost, fate, used, change) in calls {
+            let charge = Charge::request().input_tokens(cost).output_tokens(2 * cost);
+            let costs = [3 * cost, cost, 2 * cost];
+            let drawn = admit(&mut quotas, &charge, now);
+            flying.push((drawn, costs, changes));
+            for (owed, cost) in owed.iter_mut().zip(costs) {
+                *owed += cost;
+            }
+            if change {
+                changes += 1;
+                quotas.set_quotas(quotas_of(60_000 / (1 + changes % 7)), now);
+            }
+            // Some stay in flight, and end after others that came later.
+            if fate == 8 || flying.len() < 3 {
+                continue;
+            }
+            let (mut drawn, costs, then) = flying.remove(usize::from(fate) % flying.len());
+            let usage = Usage::unknown().with_input(used).with_output(used / 2);
+            let all_used = [used + used / 2, used, used / 2];
+            let refunds = changes - then < 2;
+            let end = match fate {
+                0 => End::Unsent,
+                1 => judged(Outcome::local()),
+                2 => End::Abandoned,
+                3 => { quotas.used(&mut drawn, usage, now); End::Abandoned }
+                4 => End::Judged { outcome: Outcome::transient(), usage: Some(usage) },
+                5 | 6 => End::Judged { outcome: Outcome::success(), usage: Some(usage) },
+                _ => judged(Outcome::success()),
+            };
+            quotas.end(drawn, end, now);
+            for (((owed, cost), used), mode) in owed.iter_mut().zip(costs).zip(all_used).zip(MODES) {
+                let debt = used.saturating_sub(cost);
+                match (fate, mode) {
+                    (0 | 1, _) if refunds => *owed -= cost,
+                    (3..=6, Settle::Correct | Settle::DebtOnly) if debt > 0 => *owed += debt,
+                    (5 | 6, Settle::Correct) if refunds => *owed -= cost - used,
+                    _ => {}
+                }
+            }
+            let left: Vec<_> = quotas.available(now).map(|(_, left)| 100_000 - left).collect();
+            prop_assert_eq!(left, owed.map(|owed| i64::try_from(owed).unwrap()));
+        }
         prop_assert_eq!(quotas.in_flight(), flying.len());
     }
 }

@@ -4,5 +4,7 @@
 mod compiles;
 mod layer;
 mod limiter;
+mod live;
+mod settle;
 mod sim;
 mod unknown;
