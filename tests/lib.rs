@@ -1,2 +1,5 @@
-//! The examples in the README, compiled and run.
+//! The examples in the README and in the guide, compiled and run.
 #![doc = include_str!("../README.md")]
+
+#[doc = include_str!("../docs/guide/rate-limit.md")]
+pub mod rate_limit {}

@@ -33,7 +33,7 @@ use crate::{Learned, Quota};
 /// other gates.
 ///
 /// It is small: what does not change while calls come and go is shared by all that are made
-/// [`like`](Quotas::like) one another, and a quota's own state are two words.
+/// [`like`](Quotas::like) one another, and a quota's own state are three words.
 #[derive(Debug)]
 pub struct Quotas {
     setup: Arc<Setup>,
