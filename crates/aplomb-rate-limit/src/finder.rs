@@ -291,3 +291,80 @@ fn quota(rate: f64) -> Quota {
 fn nanos(epoch: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    /// A finder that has been refused twice, and found one a second.
+    fn at_one_a_second() -> (Finder, Instant) {
+        let start = Instant::now();
+        let mut finder = Finder::new(start);
+        finder.start_from(1.0, start);
+        (finder, start)
+    }
+
+    /// Takes the next turn as soon as it comes.
+    fn go(finder: &mut Finder, cost: u64, mut now: Instant) -> Instant {
+        while let Turn::NotBefore(at) = finder.turn(cost, 0, now) {
+            now = at;
+        }
+        finder.gone(cost, 0, now);
+        now
+    }
+
+    #[test]
+    fn a_rate_that_is_not_used_does_not_grow() {
+        let (mut finder, mut now) = at_one_a_second();
+        for _ in 0..1_000 {
+            now = go(&mut finder, 1, now + 2 * S);
+        }
+        let soon = go(&mut finder, 1, now);
+        assert!(soon - now >= S.mul_f64(0.99), "{:?}", soon - now);
+    }
+
+    #[test]
+    fn a_rate_that_is_used_looks_beyond() {
+        let (mut finder, mut now) = at_one_a_second();
+        for _ in 0..100 {
+            now = go(&mut finder, 1, now);
+        }
+        let soon = go(&mut finder, 1, now);
+        assert!(soon - now <= S.mul_f64(0.6), "{:?}", soon - now);
+    }
+
+    #[test]
+    fn a_call_that_counts_as_several_leaves_a_debt_and_one_that_counts_as_none_passes() {
+        let (mut finder, now) = at_one_a_second();
+        let now = go(&mut finder, 5, now);
+        assert_eq!(finder.turn(0, 1_000, now), Turn::Now);
+        let next = go(&mut finder, 1, now);
+        assert!(next - now >= S.mul_f64(4.9), "{:?}", next - now);
+    }
+
+    #[test]
+    fn what_is_remembered_and_makes_no_sense_is_ignored() {
+        for rate in [f64::NAN, f64::INFINITY, -1.0, 0.0] {
+            let mut finder = Finder::new(Instant::now());
+            finder.start_from(rate, Instant::now());
+            assert_eq!(finder.found(), None, "{rate}");
+        }
+        let mut finder = Finder::new(Instant::now());
+        finder.start_from(f64::MIN_POSITIVE, Instant::now());
+        assert!(finder.found().is_some_and(|rate| rate >= SLOWEST));
+    }
+
+    #[test]
+    fn refusals_without_end_end_at_the_slowest_rate() {
+        let (mut finder, mut now) = at_one_a_second();
+        for _ in 0..200 {
+            now = go(&mut finder, 1, now + S);
+            finder.did_not_take(1);
+            finder.refused(None, now);
+        }
+        assert!(finder.found().is_some_and(|rate| rate >= SLOWEST));
+        assert!(go(&mut finder, 1, now) - now <= 120 * S);
+    }
+}

@@ -108,7 +108,7 @@ impl Gate for Quotas {
             _ => {}
         }
         if let Some(usage) = usage {
-            self.settle(&mut drawn, &usage, outcome.is_success(), now);
+            self.settle(&drawn, &usage, outcome.is_success(), now);
         }
     }
 

@@ -69,9 +69,9 @@ impl Quotas {
     }
 
     /// Settles what a call has drawn with what it `used`. What did not end `well` gives nothing back.
-    pub(super) fn settle(&mut self, drawn: &mut Drawn, used: &impl Used, well: bool, now: Instant) {
+    pub(super) fn settle(&mut self, drawn: &Drawn, used: &impl Used, well: bool, now: Instant) {
         let nanos = self.nanos(now);
-        for (index, share) in drawn.shares.iter_mut().enumerate() {
+        for (index, share) in drawn.shares.iter().enumerate() {
             let Some(index) = self.find(index, share.id) else {
                 continue;
             };
@@ -88,14 +88,12 @@ impl Quotas {
             {
                 bucket.refund(meter, share.cost - used, until, nanos);
             }
-            // It may be told again, when the caller has gone away.
-            share.cost = share.cost.max(used);
         }
     }
 
     /// A call ended well and was `actual`, as its caller says.
-    pub(crate) fn settled(&mut self, mut drawn: Drawn, actual: &Charge, now: Instant) {
-        self.settle(&mut drawn, actual, true, now);
+    pub(crate) fn settled(&mut self, drawn: Drawn, actual: &Charge, now: Instant) {
+        self.settle(&drawn, actual, true, now);
         let outcome = Outcome::success();
         self.end(drawn, End::Judged { outcome, usage: None }, now);
     }

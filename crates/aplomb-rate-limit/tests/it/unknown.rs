@@ -173,6 +173,33 @@ async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are()
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_the_server_has_told_its_limit_as_many_go_as_it_gives() {
+    let limiter = Limiter::new([]);
+    heard(&limiter, Charge::request(), REQUESTS.with_limit(600).with_remaining(99)).await;
+    let start = Instant::now();
+    let mut flying = Vec::new();
+    for _ in 0..99 {
+        flying.push(limiter.acquire(Charge::request()).await.unwrap());
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    flying.push(limiter.acquire(Charge::request()).await.unwrap());
+    assert_eq!(start.elapsed(), S / 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unanswered_calls_open_the_window_as_time_passes() {
+    let limiter = Limiter::new([]);
+    let start = Instant::now();
+    let mut flying = Vec::new();
+    for _ in 0..18 {
+        flying.push((limiter.acquire(Charge::request()).await.unwrap(), start.elapsed()));
+    }
+    // 4 at once, 8 after a second, then half as many again with every second.
+    let by = |at: Duration| flying.iter().filter(|(_, went)| *went <= at).count();
+    assert_eq!([by(Duration::ZERO), by(S), by(2 * S), by(3 * S)], [4, 8, 12, 18]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_number_of_quotas_a_server_can_teach_is_bounded() {
     let limiter = Limiter::new([]);
     for seconds in 1..1_000 {
