@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::{
     Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
-    Permit, RequestHead, Turned, Until, Verdict,
+    Permit, RequestHead, RetryMark, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -185,17 +185,23 @@ where
                     }
                 }
                 // Waiting → Readying when admitted, → Done when turned away.
-                StateProj::Waiting { acquire } => match ready!(acquire.poll(cx)) {
-                    Ok(permit) => {
-                        *this.permit = Some(permit);
-                        this.state.set(State::Readying);
+                StateProj::Waiting { acquire } => {
+                    let settled = ready!(acquire.poll(cx));
+                    if this.options.attempts() > 0 {
+                        RetryMark::note_paced();
                     }
-                    Err(turned) => {
-                        this.state.set(State::Done);
-                        *this.call = None;
-                        return Poll::Ready(Err(this.plan.door.refuse(turned, this.options)));
+                    match settled {
+                        Ok(permit) => {
+                            *this.permit = Some(permit);
+                            this.state.set(State::Readying);
+                        }
+                        Err(turned) => {
+                            this.state.set(State::Done);
+                            *this.call = None;
+                            return Poll::Ready(Err(this.plan.door.refuse(turned, this.options)));
+                        }
                     }
-                },
+                }
                 // Readying → Called when the service is ready, → Done if it is finished: then the permit
                 // is dropped, which says that nothing was sent.
                 StateProj::Readying => {

@@ -11,6 +11,7 @@ mod gated;
 mod head;
 mod http_classifier;
 mod in_memory;
+mod keyed;
 mod observe;
 mod outcome;
 mod queue;
@@ -18,13 +19,17 @@ mod reading;
 mod refused;
 mod replay;
 mod retry_after;
+mod retry_mark;
 #[cfg(test)]
 mod testing;
 mod until;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{Backoff, BackoffFn, Constant, Exponential, Failed, Jitter, backoff_fn};
+pub use backoff::{
+    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
+    Uniform, backoff_fn, delays,
+};
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict, WithReadings};
 pub use dimension::Dimension;
@@ -35,6 +40,7 @@ pub use gated::{Door, Gated, GatedFuture, Held, Plan};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;
+pub use keyed::{Full, Idle, Keyed};
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};
@@ -42,6 +48,7 @@ pub use reading::{ReadLimits, Reading};
 pub use refused::Refused;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};
+pub use retry_mark::{RetryMark, SetMark};
 pub use until::{AtBodyEnd, AtHead, BodyEnd, Guard, GuardedBody, Until};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

@@ -26,6 +26,7 @@ pub struct Outcome {
     scope: Scope,
     retry_after: Option<Duration>,
     retry_forbidden: bool,
+    unprocessed: bool,
 }
 
 /// The kinds of outcome.
@@ -64,7 +65,7 @@ pub enum Scope {
 
 impl Outcome {
     const fn new(kind: Kind, scope: Scope) -> Self {
-        Self { kind, scope, retry_after: None, retry_forbidden: false }
+        Self { kind, scope, retry_after: None, retry_forbidden: false, unprocessed: false }
     }
 
     /// Answered.
@@ -119,11 +120,24 @@ impl Outcome {
         self
     }
 
+    /// Takes the server's hint away, for one that is not to be believed.
+    pub const fn without_retry_after(mut self) -> Self {
+        self.retry_after = None;
+        self
+    }
+
     /// Marks the outcome as not to be retried, whatever its kind (`x-should-retry: false`).
     ///
     /// The kind stays: a 500 that must not be sent again is a failure of the peer all the same.
     pub const fn forbid_retry(mut self) -> Self {
         self.retry_forbidden = true;
+        self
+    }
+
+    /// Marks a failure of which it is certain that the server has not begun to act on the request: a
+    /// connection that could not be made, a refusal before any work.
+    pub const fn mark_unprocessed(mut self) -> Self {
+        self.unprocessed = true;
         self
     }
 
@@ -153,6 +167,12 @@ impl Outcome {
     /// unless the server forbade it.
     pub const fn is_retryable(&self) -> bool {
         !self.retry_forbidden && matches!(self.kind, Kind::Transient | Kind::Busy | Kind::Throttled)
+    }
+
+    /// Whether the server has certainly not begun to act on the request, so that sending it again
+    /// repeats nothing: a throttle, or what was marked so.
+    pub const fn is_unprocessed(&self) -> bool {
+        self.unprocessed || matches!(self.kind, Kind::Throttled)
     }
 
     /// Whether this is a server or an account asking everyone who shares it to slow down.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 
-use crate::peer::{Peer, millis, request, secs};
+use crate::peer::{Peer, millis, request, secs, unavailable};
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_in_the_extensions_ends_the_retries() {
@@ -53,7 +53,7 @@ async fn attempts_are_recorded_and_the_callers_options_kept() {
         let expected = CallOptions::new()
             .with_priority(Priority::HIGH)
             .with_arrival(began)
-            .with_attempts(attempts, Outcome::transient());
+            .with_attempts(attempts, unavailable());
         assert_eq!(options, expected);
     }
 }
