@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use aplomb::EndpointLayer;
 use aplomb::circuit_breaker::{CircuitBreakerLayer, Cooldown, OnOpen, Trip};
-use aplomb::core::{Exponential, Jitter};
+use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{Quota, RateLimitLayer};
+use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
 use tower::ServiceBuilder;
 
@@ -24,6 +24,11 @@ fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, apl
 
 fn rate_limit() -> RateLimitLayer {
     RateLimitLayer::new([Quota::requests_per_second(1)])
+}
+
+fn keyed_rate_limit() -> KeyedRateLimitLayer<Account, fn(&peer::Request) -> Account> {
+    let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
+    RateLimitLayer::keyed(limiter, Account::of::<peer::Request>)
 }
 
 /// A second of cooldown after each failure, which calls wait for.
@@ -89,6 +94,7 @@ macro_rules! keeps_the_contract {
 keeps_the_contract! {
     retry_alone: retry(), [200, 503, 200];
     rate_limit_alone: rate_limit(), [200, 200];
+    rate_limit_by_key: keyed_rate_limit(), [200, 200];
     circuit_breaker_alone: circuit_breaker(), [503, 200];
     endpoint_whole: endpoint(), [200, 200];
     endpoint_that_retries: endpoint(), [200, 503, 200];

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::{Outcome, Reading, Usage};
+use crate::{Idle, Outcome, Reading, Usage};
 
 /// A state machine that says whether a call may go now.
 ///
@@ -68,6 +68,34 @@ pub trait Gate: Send + 'static {
     /// Takes the oldest notice that has not been told yet.
     fn notice(&mut self) -> Option<Self::Notice> {
         None
+    }
+}
+
+/// A gate that can be put to rest while nobody uses it, and resumed later.
+///
+/// There may be a million keys with a gate each, of which a few are in use at any time. Of the others
+/// only this much is kept: see [`Queues`](crate::Queues).
+pub trait Rests: Gate {
+    /// What is kept. Small; and idle where a gate made anew would be the same.
+    type Rest: Idle + Clone + Send + 'static;
+
+    /// What is to be kept, while no call is in flight. `None` where the gate has to stay as it is.
+    fn rest(&self, now: Instant) -> Option<Self::Rest>;
+
+    /// Goes on from what was kept of another gate of the same key. Called before anything else.
+    fn resume(&mut self, rest: Self::Rest);
+}
+
+impl<A: Rests, B: Rests> Rests for Both<A, B> {
+    type Rest = (A::Rest, B::Rest);
+
+    fn rest(&self, now: Instant) -> Option<Self::Rest> {
+        Some((self.0.rest(now)?, self.1.rest(now)?))
+    }
+
+    fn resume(&mut self, (first, second): Self::Rest) {
+        self.0.resume(first);
+        self.1.resume(second);
     }
 }
 

@@ -23,6 +23,17 @@ pub trait Door<Req> {
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+
+    /// The same where the request has a say in it. Unless written, the request is not looked at.
+    fn refuse_request(
+        &self,
+        request: &Req,
+        turned: Turned<<Self::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let _ = request;
+        self.refuse(turned, options)
+    }
 }
 
 /// A service behind a gate.
@@ -179,8 +190,7 @@ where
                         }
                         Poll::Ready(Err(turned)) => {
                             this.state.set(State::Done);
-                            *this.call = None;
-                            return Poll::Ready(Err(this.plan.door.refuse(turned, this.options)));
+                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
                         }
                     }
                 }
@@ -197,8 +207,7 @@ where
                         }
                         Err(turned) => {
                             this.state.set(State::Done);
-                            *this.call = None;
-                            return Poll::Ready(Err(this.plan.door.refuse(turned, this.options)));
+                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
                         }
                     }
                 }
@@ -238,6 +247,22 @@ where
 }
 
 impl<D, C, U> Plan<D, C, U> {
+    /// The error of a call that was turned away; what it would have sent is dropped.
+    fn refuse<S, Req>(
+        &self,
+        call: &mut Option<(S, Req)>,
+        turned: Turned<<D::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError
+    where
+        D: Door<Req>,
+    {
+        match call.take() {
+            Some((_, request)) => self.door.refuse_request(&request, turned, options),
+            None => self.door.refuse(turned, options),
+        }
+    }
+
     /// Judges an answer, and tells the gate what there is to tell at once: a failure's pause or count
     /// must not wait for an error's body. A success is held until it has proved whole.
     fn hear<Res, Err, G>(&self, mut permit: Permit<G>, answer: &Result<Res, Err>) -> Option<Held<G>>

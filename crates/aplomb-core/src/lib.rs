@@ -35,12 +35,14 @@ pub use classify::{Classify, Verdict, WithReadings};
 pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
 pub use exchange::Exchange;
-pub use gate::{Both, Decision, Either, End, Gate};
+pub use gate::{Both, Decision, Either, End, Gate, Rests};
 pub use gated::{Door, Gated, GatedFuture, Held, Plan};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;
-pub use keyed::{Full, Idle, Keyed};
+pub use keyed::{
+    Account, CallKey, Full, Idle, KeyNotice, KeyOf, KeyRefused, Keyed, KeyedDoor, Queues, Terms,
+};
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};

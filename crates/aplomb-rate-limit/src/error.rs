@@ -79,6 +79,7 @@ impl fmt::Display for Exceeded {
         }
         f.write_str(match self.because {
             TurnedBecause::Full => "too many calls are waiting for the rate limit",
+            TurnedBecause::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
             TurnedBecause::Closed => "the rate limit is closed",
             _ => "the wait for the rate limit would be too long",
         })?;

@@ -34,7 +34,7 @@ const FASTEST: f64 = 1e6;
 /// refusal on the limit is known: both times the server had nothing left, so what it took in between is
 /// what flowed meanwhile. The rate goes down a little, back to that, stays there, and looks beyond
 /// ([`Cubic`]).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Finder {
     phase: Phase,
     epoch: Instant,
@@ -47,7 +47,7 @@ pub(crate) struct Finder {
     waited: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     Window { size: u32, took: u32, grown: Instant },
     Open,
@@ -61,7 +61,7 @@ const fn answers_for_one_more(size: u32) -> u32 {
 }
 
 /// Calls go one by one at a rate that grows while they use it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rate {
     curve: Curve,
     /// How long calls have come as fast as they were let.

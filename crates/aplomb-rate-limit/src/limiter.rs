@@ -111,14 +111,7 @@ impl Limiter {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (waiting, oldest_wait) = (self.queue.waiting(), self.queue.oldest_wait());
-        self.queue.with(|quotas, now| Snapshot {
-            available: quotas.available(now).collect(),
-            in_flight: quotas.in_flight(),
-            waiting,
-            oldest_wait,
-            paused_until: quotas.paused_until(now),
-            found_rate: quotas.found_rate(),
-        })
+        self.queue.with(|quotas, now| Snapshot::of(quotas, waiting, oldest_wait, now))
     }
 
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.

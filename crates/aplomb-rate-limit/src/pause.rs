@@ -1,10 +1,14 @@
 //! One throttled response pauses every caller.
 
+mod rest;
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
+
+pub(crate) use self::rest::Paused;
 
 /// How long a server that names no time is given: twice as long each time, half of it at random.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -64,6 +68,13 @@ struct Ongoing {
     gone: u32,
 }
 
+impl Ongoing {
+    /// The end of the ramp.
+    fn over(&self, ramp: Duration) -> Instant {
+        self.until + ramp
+    }
+}
+
 /// What a pause says to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stance {
@@ -121,8 +132,8 @@ impl Pause {
     pub(crate) fn throttled(&mut self, admitted: Instant, hint: Option<Duration>, now: Instant) -> bool {
         // Nobody goes while a pause lasts, so a call that went before its end belongs to the burst that
         // caused it: it may tell of a longer wait, and is no new reason. When the ramp is over, it is.
-        let over = |pause: Ongoing| pause.until + self.pacing.ramp;
-        let known = self.now.is_some_and(|pause| admitted < pause.until && now < over(pause));
+        let ramp = self.pacing.ramp;
+        let known = self.now.is_some_and(|pause| admitted < pause.until && now < pause.over(ramp));
         let (wait, exhausted) = match hint {
             Some(hint) if hint > self.pacing.longest => (hint.min(LONGEST_EXHAUSTED), true),
             Some(hint) => (hint, false),
@@ -150,7 +161,7 @@ impl Pause {
 
     /// Nothing is remembered that a new one would not know.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.untold == 0 && self.now.is_none_or(|pause| now >= pause.until + self.pacing.ramp)
+        self.untold == 0 && self.now.is_none_or(|pause| now >= pause.over(self.pacing.ramp))
     }
 
     fn untold_wait(&mut self) -> Duration {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Quota;
+use crate::{Quota, Quotas};
 
 /// What a [`Limiter`](crate::Limiter) looked like at one moment.
 #[derive(Clone, Debug)]
@@ -19,6 +19,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub(crate) fn of(quotas: &Quotas, waiting: usize, oldest_wait: Option<Duration>, now: Instant) -> Self {
+        Self {
+            available: quotas.available(now).collect(),
+            in_flight: quotas.in_flight(),
+            waiting,
+            oldest_wait,
+            paused_until: quotas.paused_until(now),
+            found_rate: quotas.found_rate(),
+        }
+    }
+
     /// The quotas in force and what each had left, negative where it was in debt: first those that were
     /// configured, in that order, then those that were learned. A quota that the server tightened shows
     /// what the server said.
@@ -38,7 +49,7 @@ impl Snapshot {
         self.waiting
     }
 
-    /// How long the call that had waited longest had been waiting.
+    /// How long the call that had waited longest had been waiting; not known of the line of a key.
     #[must_use]
     pub const fn oldest_wait(&self) -> Option<Duration> {
         self.oldest_wait

@@ -111,9 +111,16 @@ pub enum TurnedBecause {
     Full,
     /// The queue is closed.
     Closed,
+    /// There are as many keys as may be, and this call's is not among them.
+    TooManyKeys,
 }
 
 impl<W> Turned<W> {
+    /// Turned away with nothing known but the reason.
+    pub(super) const fn at_once(because: TurnedBecause) -> Self {
+        Self { because, why: None, retry_after: None, waited: Duration::ZERO, place: None }
+    }
+
     /// What turned the caller away.
     pub const fn because(&self) -> TurnedBecause {
         self.because

@@ -355,6 +355,11 @@ impl<G: Gate> Line<G> {
         self.places.first_key_value().and_then(|(_, ticket)| self.callers[*ticket].runtime)
     }
 
+    /// Says how a line in which nobody waits yet is closed, if it is.
+    pub(super) fn set_closed(&mut self, closed: Option<Closing>) {
+        self.closed = closed;
+    }
+
     /// Turns new callers away, and those who wait as well where that is asked.
     pub(super) fn close(&mut self, closing: Closing, now: Instant, woken: &mut Vec<Waker>) {
         self.closed = Some(closing);

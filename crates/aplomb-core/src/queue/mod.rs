@@ -5,6 +5,7 @@ mod alarm;
 mod limits;
 mod line;
 mod permit;
+mod rest;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};

@@ -44,7 +44,7 @@ fn judged(outcome: Outcome) -> End {
 
 /// Answers with a body, or as the request's path says.
 #[derive(Clone)]
-struct Answers;
+pub(crate) struct Answers;
 
 impl Service<http::Request<()>> for Answers {
     type Response = http::Response<Full<Bytes>>;

@@ -3,4 +3,5 @@
 
 mod gated;
 mod gates;
+mod keyed;
 mod queue;

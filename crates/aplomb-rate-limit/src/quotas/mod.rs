@@ -6,6 +6,7 @@ mod limit;
 mod live;
 mod peer;
 mod readings;
+mod rest;
 mod settling;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 pub use self::drawn::Drawn;
 pub use self::limit::Limit;
 use self::peer::Peer;
+pub use self::rest::QuotasAtRest;
 use crate::bucket::Bucket;
 use crate::finder::Finder;
 use crate::meter::Meter;
@@ -32,8 +34,7 @@ use crate::{Learned, Quota};
 /// A pure state machine: it is used behind a [`Queue`](aplomb_core::Queue), by itself or joined with
 /// other gates.
 ///
-/// It is small: what does not change while calls come and go is shared by all that are made
-/// [`like`](Quotas::like) one another, and a quota's own state are three words.
+/// At rest it is kept as a word for each quota, and what is known of the server, see [`QuotasAtRest`].
 #[derive(Debug)]
 pub struct Quotas {
     setup: Arc<Setup>,
@@ -44,7 +45,7 @@ pub struct Quotas {
     peer: Option<Box<Peer>>,
 }
 
-/// What is set. Shared; copied by whom the server tells something else.
+/// What is set, and changes only when something is set or learned. Shared with what is kept at rest.
 #[derive(Clone, Debug)]
 struct Setup {
     epoch: Instant,
@@ -74,13 +75,6 @@ impl Quotas {
             seed,
         };
         Self::with_setup(Arc::new(setup))
-    }
-
-    /// Full buckets of the same quotas, with the same settings, which the two share; for another key.
-    /// What was learned so far is set for the new one as well; pauses are not.
-    #[must_use]
-    pub fn like(&self) -> Self {
-        Self::with_setup(Arc::clone(&self.setup))
     }
 
     fn with_setup(setup: Arc<Setup>) -> Self {
@@ -172,15 +166,6 @@ impl Quotas {
     /// refuse.
     pub fn found_rate(&self) -> Option<f64> {
         self.peer.as_ref().and_then(|peer| peer.finder.as_ref()?.found())
-    }
-
-    /// Whether nothing is known that fresh quotas [`like`](Quotas::like) these would not know: all
-    /// buckets are full, nothing is in flight, no pause is remembered.
-    pub fn is_idle(&self, now: Instant) -> bool {
-        let nanos = self.nanos(now);
-        self.in_flight == 0
-            && self.buckets.iter().all(|bucket| bucket.drawn_until() <= nanos)
-            && self.peer.as_ref().is_none_or(|peer| peer.is_over(now))
     }
 
     fn metered(&self) -> impl Iterator<Item = (&Meter, &Bucket)> {

@@ -45,9 +45,4 @@ impl Peer {
     pub(super) fn knows_nothing(&self, now: Instant) -> bool {
         self.beliefs.is_empty() && self.finder.is_none() && self.pause.is_over(now)
     }
-
-    /// A new one would know as much, or would soon.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.pause.is_over(now) && self.finder.as_ref().is_none_or(Finder::is_fresh)
-    }
 }
