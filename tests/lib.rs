@@ -16,3 +16,7 @@ struct FromTenacity;
 #[doc = include_str!("../docs/guide/retry.md")]
 #[cfg(doctest)]
 struct Retry;
+
+#[doc = include_str!("../docs/guide/rate-limit.md")]
+#[cfg(doctest)]
+struct RateLimit;

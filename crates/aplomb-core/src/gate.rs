@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{Idle, Outcome, Usage};
+use crate::{Idle, Outcome, Reading, Usage};
 
 /// A state machine that says whether a call may go now.
 ///
@@ -37,6 +37,16 @@ pub trait Gate: Send + 'static {
     /// Is told that the first content of the answer has arrived, if that is seen before the end.
     fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
         let _ = (slip, now);
+    }
+
+    /// Is told what the head of the answer says about the server's own limits, if it says anything.
+    fn heard(&mut self, slip: &mut Self::Slip, readings: &[Reading], now: Instant) {
+        let _ = (slip, readings, now);
+    }
+
+    /// Is told what an answer had consumed when its caller went away, just before the end.
+    fn used(&mut self, slip: &mut Self::Slip, usage: Usage, now: Instant) {
+        let _ = (slip, usage, now);
     }
 
     /// Is told how an admitted call ended. Called exactly once for every slip, whatever happens.
@@ -187,6 +197,16 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
     fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
         self.0.content(&mut slip.0, now);
         self.1.content(&mut slip.1, now);
+    }
+
+    fn heard(&mut self, slip: &mut Self::Slip, readings: &[Reading], now: Instant) {
+        self.0.heard(&mut slip.0, readings, now);
+        self.1.heard(&mut slip.1, readings, now);
+    }
+
+    fn used(&mut self, slip: &mut Self::Slip, usage: Usage, now: Instant) {
+        self.0.used(&mut slip.0, usage, now);
+        self.1.used(&mut slip.1, usage, now);
     }
 
     fn end(&mut self, slip: Self::Slip, end: End, now: Instant) {

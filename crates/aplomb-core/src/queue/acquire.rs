@@ -47,6 +47,7 @@ impl<G: Gate> Acquire<G> {
 impl<G: Gate> Future for Acquire<G> {
     type Output = Result<Permit<G>, Turned<G::Why>>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = cx.waker();
         let settled =

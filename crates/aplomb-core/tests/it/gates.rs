@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aplomb_core::{Decision, End, Gate, Idle, Rests};
+use aplomb_core::{Decision, End, Gate, Idle, Reading, Rests, Usage};
 use tokio::time::Instant;
 
 /// Lets one through per second.
@@ -55,12 +55,21 @@ pub(crate) struct Slots {
     pub(crate) free: usize,
     pub(crate) refuses: bool,
     released: usize,
+    pub(crate) heard: Vec<Reading>,
+    pub(crate) used: Vec<Usage>,
     pub(crate) ends: Vec<End>,
 }
 
 impl Slots {
     pub(crate) fn new(free: usize) -> Self {
-        Self { free, refuses: false, released: 0, ends: Vec::new() }
+        Self {
+            free,
+            refuses: false,
+            released: 0,
+            heard: Vec::new(),
+            used: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 }
 
@@ -80,6 +89,14 @@ impl Gate for Slots {
 
     fn admit(&mut self, (): &(), _: Instant) {
         self.free -= 1;
+    }
+
+    fn heard(&mut self, (): &mut (), readings: &[Reading], _: Instant) {
+        self.heard.extend(readings);
+    }
+
+    fn used(&mut self, (): &mut (), usage: Usage, _: Instant) {
+        self.used.push(usage);
     }
 
     fn end(&mut self, (): (), end: End, _: Instant) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aplomb_core::{
     AtBodyEnd, AtHead, BoxError, CallOptions, Gated, HttpClassifier, KeyedDoor, Plan, Terms, Turned,
+    WithReadings,
 };
 use tower_layer::Layer;
 
@@ -66,6 +67,15 @@ impl<K, F, P, C, U> KeyedRateLimitLayer<K, F, P, C, U> {
     #[must_use]
     pub fn classifier<D>(self, classifier: D) -> KeyedRateLimitLayer<K, F, P, D, U> {
         let Self { limiter, key_of, cost, until, .. } = self;
+        KeyedRateLimitLayer { limiter, key_of, cost, classifier, until }
+    }
+
+    /// Sets who reads what responses say about the server's own limits, as [`RateLimitLayer::readings`]
+    /// does; a key learns for itself.
+    #[must_use]
+    pub fn readings<R>(self, reader: R) -> KeyedRateLimitLayer<K, F, P, WithReadings<C, R>, U> {
+        let Self { limiter, key_of, cost, classifier, until } = self;
+        let classifier = WithReadings::new(classifier, reader);
         KeyedRateLimitLayer { limiter, key_of, cost, classifier, until }
     }
 

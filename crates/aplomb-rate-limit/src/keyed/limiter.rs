@@ -3,10 +3,10 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_core::{CallOptions, Closing, Permit, QueueLimits, Queues, Wait};
+use aplomb_core::{CallOptions, Closing, QueueLimits, Queues, Wait};
 use tokio::time::Instant;
 
-use crate::{Charge, Exceeded, Quota, Quotas, Snapshot};
+use crate::{Acquiring, Charge, Quota, Quotas, Snapshot};
 
 /// Quotas for each key, of which none affects another: an account, a model, a tenant, a host.
 ///
@@ -53,32 +53,20 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
         Self { queues: Queues::new(max_keys, QueueLimits::new(), policy, ()) }
     }
 
-    /// Waits until `charge` is there for `key`, takes it, and returns a permit to make one call.
+    /// Waits until `charge` is there for `key`, takes it, and returns a permit to make one call, as
+    /// [`Limiter::acquire_with`](crate::Limiter::acquire_with) does. Where there is no room for the key,
+    /// the future ends in [`Exceeded`](crate::Exceeded) at once.
     ///
-    /// Dropping the future leaves the line without a trace.
-    ///
-    /// # Errors
-    ///
-    /// [`Exceeded`] as from [`Limiter::acquire`](crate::Limiter::acquire), and where there is no room for
-    /// the key.
-    ///
-    /// # Panics
-    ///
-    /// Panics if it has to wait outside of a tokio runtime with time enabled.
-    pub async fn acquire(
-        &self,
-        key: &K,
-        charge: Charge,
-        options: &CallOptions,
-    ) -> Result<Permit<Quotas>, Exceeded> {
-        let acquire = self.queues.acquire(key, charge, Wait::from(options));
-        acquire.await.map_err(|turned| Exceeded::new(&turned, options))
+    /// Dropping the future leaves the line without a trace. It panics if it has to wait outside of a
+    /// tokio runtime with time enabled.
+    pub fn acquire(&self, key: &K, charge: Charge, options: &CallOptions) -> Acquiring {
+        Acquiring::new(self.queues.acquire(key, charge, Wait::from(options)), *options)
     }
 
     /// What every key looks like now, a few at a time. Keys that come and go meanwhile may be seen or not.
     pub fn snapshot(&self) -> impl Iterator<Item = (K, Snapshot)> {
         self.queues
-            .snapshot(|key, quotas, waiting, now| (key.clone(), Snapshot::of(quotas, waiting, now)))
+            .snapshot(|key, quotas, waiting, now| (key.clone(), Snapshot::of(quotas, waiting, None, now)))
     }
 
     /// Changes the bounds of every key's line. Those who wait keep the ones they came under.

@@ -1,5 +1,7 @@
 //! What is kept of a pause while nobody uses its key.
 
+use std::time::Duration;
+
 use aplomb_core::Idle;
 use tokio::time::Instant;
 
@@ -9,6 +11,7 @@ use super::{LONGEST_UNTOLD_PAUSE, Ongoing, Pause};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paused {
     now: Option<Ongoing>,
+    ramp: Duration,
     untold: u32,
     since: Instant,
 }
@@ -16,7 +19,8 @@ pub(crate) struct Paused {
 impl Pause {
     /// What is to be kept; `None` where it is as good as new.
     pub(crate) fn rest(&self, now: Instant) -> Option<Paused> {
-        let paused = Paused { now: self.now, untold: self.untold, since: now };
+        let ramp = self.pacing.ramp;
+        let paused = Paused { now: self.now, ramp, untold: self.untold, since: now };
         (!paused.is_idle(now)).then_some(paused)
     }
 
@@ -31,27 +35,26 @@ impl Idle for Paused {
     fn is_idle(&self, now: Instant) -> bool {
         // How long pauses have grown is forgotten when nobody has called for as long as the longest.
         let grown = self.untold > 0 && now < self.since + LONGEST_UNTOLD_PAUSE;
-        !grown && self.now.is_none_or(|pause| now >= pause.over())
+        !grown && self.now.is_none_or(|pause| now >= pause.over(self.ramp))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::pause::Pacing;
 
     #[test]
     fn how_long_pauses_have_grown_is_kept_for_a_while() {
         let start = Instant::now();
-        let longest = Duration::from_secs(120);
-        let mut pause = Pause::new(longest, 1);
+        let mut pause = Pause::new(Pacing::new(), 1);
         assert!(pause.rest(start).is_none());
         pause.throttled(start, None, start);
         let later = start + Duration::from_secs(10);
         let kept = pause.rest(later).unwrap();
         assert!(!kept.is_idle(later + Duration::from_secs(59)));
         assert!(kept.is_idle(later + Duration::from_secs(60)));
-        let mut resumed = Pause::new(longest, 2);
+        let mut resumed = Pause::new(Pacing::new(), 2);
         resumed.resume(kept);
         resumed.throttled(later, None, later);
         assert!(resumed.until(later).unwrap() >= later + Duration::from_secs(1), "the second pause");

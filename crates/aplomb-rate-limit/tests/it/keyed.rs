@@ -7,7 +7,7 @@ use aplomb_core::{
     Account, BoxError, CallKey, CallOptions, Closing, HttpClassifier, KeyRefused, Priority, Refused,
     TurnedBecause, find_in,
 };
-use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer};
+use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service};
@@ -259,4 +259,25 @@ async fn bounds_and_closing_hold_for_every_key() {
         let refused = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await.unwrap_err();
         assert_eq!(refused.because(), TurnedBecause::Closed, "{key}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_settles_its_own_charge_and_learns_from_its_own_server() {
+    let limiter = KeyedLimiter::new(10, |_: &u64| [Quota::tokens_per_minute(1_000)]);
+    let charge = |tokens| Charge::request().output_tokens(tokens);
+    let mut permit = limiter.acquire(&1, charge(100), &CallOptions::new()).await.unwrap();
+    permit.sent();
+    permit.settle(&charge(150));
+    assert_eq!((available(&limiter, 1), available(&limiter, 2)), (Some(850), None));
+
+    let unknown = KeyedLimiter::new(10, |_: &Account| []);
+    let mut service = RateLimitLayer::keyed(unknown.clone(), Account::of::<http::Request<()>> as Of)
+        .readings(|_: &http::Response<()>| vec![Reading::of(Dimension::REQUESTS).with_limit(60)])
+        .layer(answers());
+    service.call(post("a", "/200")).await.unwrap();
+    unknown.forget_idle();
+    let learned: Vec<_> = unknown.snapshot().map(|(_, snapshot)| snapshot.available()[0].0).collect();
+    assert_eq!(learned, [Quota::requests_per_minute(60)]);
+    advance(3_600 * S).await;
+    assert_eq!(unknown.forget_idle(), 1);
 }

@@ -5,3 +5,7 @@ mod compiles;
 mod keyed;
 mod layer;
 mod limiter;
+mod live;
+mod settle;
+mod sim;
+mod unknown;
