@@ -111,7 +111,6 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
 
 /// Whether no connection could be made.
 fn is_connect<E: 'static>(error: &E) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
     #[cfg(feature = "reqwest-0-13")]
     if find_in::<reqwest::Error, E>(error).is_some_and(reqwest::Error::is_connect) {
         return true;
@@ -122,9 +121,8 @@ fn is_connect<E: 'static>(error: &E) -> bool {
     {
         return true;
     }
-    find_in::<io::Error, E>(error).is_some_and(|error| {
-        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
-    })
+    // A host may also turn out to be unreachable when the request has long been sent.
+    find_in::<io::Error, E>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::task::coop;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::between::Between;
+use crate::between::{Between, Turn};
 use crate::config::Config;
 use crate::progress::Progress;
 use crate::{Discard, Event, Stopped};
@@ -53,6 +53,8 @@ pin_project! {
         // The attempt failed, and the time of the next one comes; then the inner service is asked
         // whether it is ready. In a box: most calls never come here.
         Between { next: Pin<Box<Next<T, W>>> },
+        // The call was ended between two attempts.
+        Done,
     }
 }
 
@@ -129,12 +131,14 @@ where
                         config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
                         return Poll::Ready(Err(error));
                     }
+                    progress.arrive(settings);
                     // A request that can not be sent again anyway is not copied.
                     let copy = this.kept.as_mut().filter(|_| progress.may_repeat());
-                    let mut request = match copy.and_then(|kept| config.replay.again(kept)) {
-                        Some(copy) => copy,
-                        None => config.replay.once(this.kept.take().expect("not polled after it was ready")),
-                    };
+                    let copy = copy.and_then(|kept| config.replay.again(kept));
+                    let mut request = copy.unwrap_or_else(|| {
+                        progress.cannot_replay();
+                        config.replay.once(this.kept.take().expect("taken here only"))
+                    });
                     let mark = config.begin_attempt(progress, &mut request);
                     let attempt = match progress.scoped() {
                         None => this.inner.call(request),
@@ -145,12 +149,7 @@ where
                 }
                 // → `Between` if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
-                    let mark = progress.begin_step();
-                    let mut polled = match progress.scoped() {
-                        None => attempt.poll(cx),
-                        Some(options) => options.sync_scope(|| attempt.poll(cx)),
-                    };
-                    progress.end_step(mark);
+                    let mut polled = poll_step(attempt, progress, cx);
                     // Looked at in place: each move of a response counts as well.
                     let Poll::Ready(result) = &mut polled else {
                         return Poll::Pending;
@@ -164,14 +163,7 @@ where
                     }
                     let now = Instant::now();
                     let head = result.as_ref().ok().map(|response| response as &dyn ResponseHead);
-                    // The next request is asked for while the failed response is still there: a
-                    // body that turns out to be gone returns that response.
-                    let again = config.decide(progress, outcome, head, now).and_then(|wait| {
-                        let next = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
-                        let next = next.ok_or(Stopped::CannotReplay)?;
-                        progress.pay(outcome, &settings.rules, now)?;
-                        Ok((wait, next))
-                    });
+                    let again = config.again(progress, this.kept.as_mut(), outcome, head, now);
                     let (wait, request) = match again {
                         Ok(again) => again,
                         Err(stopped) => {
@@ -179,33 +171,48 @@ where
                             return polled;
                         }
                     };
-                    progress.wait(outcome, wait);
+                    progress.wait(outcome, wait, now);
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-                    let between = match (ready!(polled), &settings.cancellation) {
-                        (result, Some(token)) => Between::cancellable(result, outcome, token, until),
-                        (Ok(response), None) => {
-                            let discarding = config.discard.discard(response);
-                            Between::discarding(discarding, now, progress.deadline(), until)
-                        }
-                        (Err(_), None) => Between::waiting(until),
-                    };
-                    state.set(State::Between { next: Box::pin(Next { request: Some(request), between }) });
+                    let between = config.between(ready!(polled), outcome, progress.deadline(), now, until);
+                    state.set(State::Between { next: Box::pin(Next { request, between }) });
                 }
-                // → `Called`; or the end, where the wait is cancelled or the inner service is finished.
+                // → `Called`; or the end, where the wait is cancelled, the body turns out to be gone, or the
+                // inner service is finished.
                 StateProj::Between { next } => {
-                    let next = next.as_mut().project();
-                    if let Some((mut result, outcome)) = ready!(next.between.poll(cx)) {
-                        config.gave_up(progress, outcome, Stopped::Cancelled, head_mut(&mut result));
+                    let mut next = next.as_mut().project();
+                    let ended = match ready!(next.between.as_mut().poll(cx)) {
+                        Turn::Over(None) => None,
+                        Turn::Over(Some((result, outcome))) => {
+                            *next.request = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
+                            if next.request.is_some() {
+                                if let Ok(response) = result {
+                                    let now = Instant::now();
+                                    let discarding = config.discard.discard(response);
+                                    let deadline = progress.deadline();
+                                    next.between.set(Between::discarding(discarding, now, deadline, now));
+                                }
+                                continue;
+                            }
+                            Some((result, outcome, Stopped::CannotReplay))
+                        }
+                        Turn::Cancelled(result, outcome) => Some((result, outcome, Stopped::Cancelled)),
+                    };
+                    if let Some((mut result, outcome, stopped)) = ended {
+                        progress.resume();
+                        config.gave_up(progress, outcome, stopped, head_mut(&mut result));
+                        state.set(State::Done);
                         return Poll::Ready(result);
                     }
                     // Retries that never wait must not keep a thread to themselves.
                     ready!(coop::poll_proceed(cx)).made_progress();
                     if let Err(error) = ready!(this.inner.poll_ready(cx)) {
-                        config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
+                        let last = progress.last().unwrap_or(Outcome::local());
+                        config.gave_up(progress, last, Stopped::NotReady, None);
+                        state.set(State::Done);
                         return Poll::Ready(Err(error));
                     }
-                    let mut request = next.request.take().expect("not polled after it was ready");
+                    let mut request = next.request.take().expect("asked for before its time has come");
                     let mark = config.begin_attempt(progress, &mut request);
                     let attempt = match progress.scoped() {
                         None => this.inner.call(request),
@@ -214,7 +221,58 @@ where
                     state.set(State::Called { attempt });
                     progress.end_step(mark);
                 }
+                StateProj::Done => panic!("polled after it was ready"),
             }
+        }
+    }
+}
+
+impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
+    /// How long to wait before the next attempt, and what is sent then; or why there is none.
+    ///
+    /// The next request is asked for when the retry is paid for, since the attempt before can then no
+    /// longer read its body; and while the failed response is still there, since a body that turns out
+    /// to be gone returns it. Where the wait may be cancelled, the response is there until its end, and
+    /// the request is asked for then.
+    fn again<Req>(
+        &self,
+        progress: &mut Progress,
+        kept: Option<&mut K::Kept>,
+        outcome: Outcome,
+        head: Option<&dyn ResponseHead>,
+        now: Instant,
+    ) -> Result<(Duration, Option<K::Sent>), Stopped>
+    where
+        K: Replay<Req>,
+    {
+        let wait = self.decide(progress, outcome, head, now)?;
+        let kept = kept.ok_or(Stopped::CannotReplay)?;
+        progress.pay(outcome, &self.settings.rules, now)?;
+        if self.settings.cancellation.is_some() {
+            return Ok((wait, None));
+        }
+        let next = self.replay.again(kept).ok_or(Stopped::CannotReplay)?;
+        Ok((wait, Some(next)))
+    }
+}
+
+impl<K, C, B, D, O> Config<K, C, B, D, O> {
+    /// What happens until the next attempt, which begins at `until`.
+    fn between<Res, E>(
+        &self,
+        failed: Result<Res, E>,
+        outcome: Outcome,
+        deadline: Option<Instant>,
+        now: Instant,
+        until: Instant,
+    ) -> Between<D::Discarding, Result<Res, E>>
+    where
+        D: Discard<Res>,
+    {
+        match (failed, &self.settings.cancellation) {
+            (failed, Some(token)) => Between::cancellable(failed, outcome, token, until),
+            (Ok(response), None) => Between::discarding(self.discard.discard(response), now, deadline, until),
+            (Err(_), None) => Between::waiting(until),
         }
     }
 }
@@ -228,6 +286,22 @@ impl<K, C, B, D, O: Observe<Event>> Config<K, C, B, D, O> {
         self.observer.observe(&Event::Started { attempt, waited });
         progress.begin_step()
     }
+}
+
+/// Polls an attempt where the layers inside find what they are to know.
+#[inline]
+fn poll_step<F: Future>(
+    attempt: Pin<&mut F>,
+    progress: &mut Progress,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    let mark = progress.begin_step();
+    let polled = match progress.scoped() {
+        None => attempt.poll(cx),
+        Some(options) => options.sync_scope(|| attempt.poll(cx)),
+    };
+    progress.end_step(mark);
+    polled
 }
 
 /// Apart, and rare: a closure that takes the request would move it once more on every call.
@@ -252,6 +326,7 @@ where
             State::Fresh => "fresh",
             State::Called { .. } => "called",
             State::Between { .. } => "between two attempts",
+            State::Done => "done",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)
