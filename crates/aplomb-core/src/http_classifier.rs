@@ -19,7 +19,7 @@ use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClo
 /// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false`
 /// forbids a retry whatever the status; `true` lets a permanent failure be retried.
 ///
-/// An error is transient, a refusal by one of our own gates is local, and a request that could not be
+/// An error is transient and unanswered, a refusal by one of our own gates is local, and a request that could not be
 /// built is permanent.
 #[derive(Clone, Debug, Default)]
 pub struct HttpClassifier {
@@ -95,7 +95,7 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
     if find_in::<reqwest::Error, E>(error).is_some_and(|error| error.is_builder() || error.is_redirect()) {
         return Outcome::permanent();
     }
-    Outcome::transient()
+    Outcome::transient().unanswered()
 }
 
 #[cfg(test)]
@@ -168,6 +168,8 @@ mod tests {
         let refused = io::Error::other(Refused::by("gate").with_retry_after(hint));
         let outcome = classify(Box::new(refused));
         assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
-        assert_eq!(classify("connection reset".into()).kind(), Kind::Transient);
+        let reset = classify("connection reset".into());
+        assert_eq!((reset.kind(), reset.is_unanswered()), (Kind::Transient, true));
+        assert!(!judged(503, &[]).is_unanswered());
     }
 }

@@ -26,6 +26,8 @@ pub struct Outcome {
     scope: Scope,
     retry_after: Option<Duration>,
     retry_forbidden: bool,
+    unanswered: bool,
+    of_concurrency: bool,
 }
 
 /// The kinds of outcome.
@@ -64,7 +66,14 @@ pub enum Scope {
 
 impl Outcome {
     const fn new(kind: Kind, scope: Scope) -> Self {
-        Self { kind, scope, retry_after: None, retry_forbidden: false }
+        Self {
+            kind,
+            scope,
+            retry_after: None,
+            retry_forbidden: false,
+            unanswered: false,
+            of_concurrency: false,
+        }
     }
 
     /// Answered.
@@ -127,6 +136,19 @@ impl Outcome {
         self
     }
 
+    /// Notes that no answer came: the peer may still be at work on the request (an attempt timeout, a lost
+    /// connection).
+    pub const fn unanswered(mut self) -> Self {
+        self.unanswered = true;
+        self
+    }
+
+    /// Notes that a throttled request was one too many at the same time, not too early.
+    pub const fn of_concurrency(mut self) -> Self {
+        self.of_concurrency = true;
+        self
+    }
+
     /// The kind of outcome.
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -144,7 +166,17 @@ impl Outcome {
         self.retry_after
     }
 
-    /// Whether the request was answered.
+    /// Whether no answer came, so that the peer may still be at work on the request.
+    pub const fn is_unanswered(&self) -> bool {
+        self.unanswered
+    }
+
+    /// Whether a throttled request was one too many at the same time, as far as the server said so.
+    pub const fn is_of_concurrency(&self) -> bool {
+        self.of_concurrency
+    }
+
+    /// Whether the request was answered well.
     pub const fn is_success(&self) -> bool {
         matches!(self.kind, Kind::Success)
     }

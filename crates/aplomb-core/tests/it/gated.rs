@@ -82,7 +82,12 @@ async fn the_gate_is_told_what_every_call_came_to() {
     assert!(service.call(get("/200")).await.is_ok());
     assert!(service.call(get("/503")).await.is_ok());
     assert!(service.call(get("/error")).await.is_err());
-    let expected = [Outcome::success(), Outcome::transient(), Outcome::transient()].map(judged);
+    let expected = [
+        Outcome::success(),
+        Outcome::transient(),
+        Outcome::transient().unanswered(),
+    ]
+    .map(judged);
     assert_eq!(ends(&queue), expected);
 }
 
