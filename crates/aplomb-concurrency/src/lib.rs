@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod abandoned;
+mod control;
+mod error;
+mod latency;
+mod layer;
+mod limit;
+mod limiter;
+mod moved;
+mod pace;
+mod slots;
+mod slowness;
+
+pub use error::{Saturated, Why};
+pub use latency::Latency;
+pub use layer::{ConcurrencyLimit, ConcurrencyLimitLayer, SlotsDoor};
+pub use limit::{Adaptive, Limit};
+pub use limiter::{Limiter, Snapshot};
+pub use moved::{Cause, Moved};
+pub use slots::{Slot, Slots};
