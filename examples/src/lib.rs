@@ -2,3 +2,4 @@
 #![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
 
 pub mod batch;
+pub mod concurrency;

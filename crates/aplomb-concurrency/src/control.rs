@@ -1,7 +1,10 @@
 //! The limit that finds its level: what raises it, what lowers it.
 
+use tokio::time::Instant;
+
+use crate::faults::Faults;
 use crate::limit::count;
-use crate::slowness::{Answer, Finding, Slowness};
+use crate::slowness::{FEW, Finding, Slowness};
 use crate::{Adaptive, Cause};
 
 /// An adaptive limit, as a pure state machine.
@@ -24,6 +27,7 @@ pub(crate) struct Control {
     /// The first call after the last decrease.
     since: u64,
     round: Round,
+    faults: Faults,
     slowness: Option<Slowness>,
 }
 
@@ -32,16 +36,6 @@ pub(crate) struct Control {
 struct Round {
     since: u64,
     grew: bool,
-}
-
-/// How a call that was answered had found the limit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answered {
-    pub(crate) number: u64,
-    /// How many were in flight: when it was let through, or when it ended, whatever is more.
-    pub(crate) used: usize,
-    /// In seconds, where it was timed.
-    pub(crate) latency: Option<f64>,
 }
 
 impl Control {
@@ -58,7 +52,12 @@ impl Control {
             next,
             since: next,
             round: Round { since: next, grew: false },
-            slowness: config.latency.map(|latency| Slowness::new(latency, next)),
+            faults: Faults::default(),
+            slowness: config.latency.map(|latency| {
+                let mut slowness = Slowness::new(latency);
+                slowness.begin(next, FEW);
+                slowness
+            }),
         }
     }
 
@@ -82,47 +81,69 @@ impl Control {
     }
 
     /// A call is let through under this number, which is higher than all before.
-    pub(crate) const fn admit(&mut self, number: u64) {
+    pub(crate) fn admit(&mut self, number: u64, now: Instant) {
         self.next = number + 1;
+        if let Some(slowness) = &mut self.slowness {
+            slowness.admitted(number, now);
+        }
     }
 
-    /// A call was answered well.
-    pub(crate) fn answered(&mut self, answered: Answered) -> Option<Cause> {
-        let Answered { number, used, latency } = answered;
+    /// A call was answered, or begins to be, after so many seconds. `used` is how many were in flight: when
+    /// it was let through, or now, whatever is more.
+    pub(crate) fn timed(&mut self, number: u64, seconds: f64, used: usize, now: Instant) -> Option<Cause> {
+        if number < self.since {
+            return None;
+        }
+        let (filled, bounds) = (used >= self.limit(), (self.limit, self.config.bounds().0));
+        match self.slowness.as_mut()?.timed(number, seconds, filled, bounds, now)? {
+            Finding::Slower(ratio) => return self.slower(ratio),
+            Finding::AsEver { used: true } if !self.is_in_slow_start() && self.is_in_use(used) => {
+                let grown = self.limit + self.growth().min(self.limit.sqrt());
+                let moved = self.grow_to(grown, Cause::Answered);
+                self.begin_stretch();
+                return moved;
+            }
+            Finding::AsEver { .. } => self.begin_stretch(),
+        }
+        None
+    }
+
+    /// A call has ended, or will, that was not timed.
+    pub(crate) fn untimed(&mut self, number: u64) {
+        if let Some(slowness) = &mut self.slowness {
+            slowness.left(number);
+        }
+    }
+
+    /// A call was answered to its end. Where it was timed, that raises the limit once it is known.
+    pub(crate) fn answered(&mut self, number: u64, used: usize, timed: bool) -> Option<Cause> {
         self.end_of_round(number);
         if number < self.since {
             return None;
         }
-        let filled = used >= self.limit();
-        let (min, _) = self.config.bounds();
-        let limit = self.limit;
-        let finding = self
-            .slowness
-            .as_mut()
-            .zip(latency)
-            .map(|(slowness, latency)| slowness.answered(Answer { number, latency, filled }, limit, min));
-        if let Some(Some(found)) = finding {
-            if let Finding::Slower(ratio) = found {
-                return self.slower(ratio);
-            }
-            self.begin_stretch();
-        }
-        // What the calls of a while ago have filled may stand empty by now.
-        if 2 * used <= self.limit() {
+        self.faults.answered(self.is_below_ceiling());
+        if !self.is_in_use(used) {
             return None;
         }
-        // In slow start the limit runs ahead of the calls: half of it is use enough.
         if self.is_in_slow_start() {
             let grown = (self.limit + 1.0).min(self.slow_start_below);
             return self.grow_to(grown, Cause::SlowStart);
         }
-        match finding {
-            None if filled => self.grow_to(self.limit + self.growth() / self.limit, Cause::Answered),
-            Some(Some(Finding::AsEver { used: true })) => {
-                self.grow_to(self.limit + self.growth().min(self.limit.sqrt()), Cause::Answered)
-            }
-            _ => None,
+        if timed || used < self.limit() {
+            return None;
         }
+        self.grow_to(self.limit + self.growth() / self.limit, Cause::Answered)
+    }
+
+    /// Whether the limit is so far below the ceiling that what fails is no overload.
+    fn is_below_ceiling(&self) -> bool {
+        self.ceiling.is_some_and(|ceiling| self.limit < 0.85 * ceiling)
+    }
+
+    /// Half of the limit is use enough for a slow start, in which it runs ahead of the calls; and less is
+    /// never enough, since what the calls of a while ago have filled may stand empty by now.
+    fn is_in_use(&self, used: usize) -> bool {
+        2 * used > self.limit()
     }
 
     /// A call ended in some other way, that says nothing about the limit.
@@ -133,7 +154,7 @@ impl Control {
     /// A call failed because the peer had too much to do.
     pub(crate) fn overloaded(&mut self, number: u64, cause: Cause) -> Option<Cause> {
         self.end_of_round(number);
-        if number < self.since {
+        if number < self.since || !self.faults.failed(self.is_below_ceiling()) {
             return None;
         }
         // What has not grown again has found no new ceiling: an outage must not teach a low one.
@@ -164,13 +185,21 @@ impl Control {
             self.strides = (self.strides * 2.0).min(32.0);
         }
         self.round = Round { since: self.next, grew: false };
+        if self.slowness.as_ref().is_some_and(|slowness| !slowness.is_timing()) {
+            self.begin_stretch();
+        }
     }
 
+    /// What is let through from here on shows what the limit does that holds from here on. In slow start a
+    /// few show it, before it has doubled again.
     fn begin_stretch(&mut self) {
-        let (next, limit, in_slow_start) = (self.next, self.limit(), self.is_in_slow_start());
+        let calls = if self.is_in_slow_start() {
+            FEW
+        } else {
+            self.limit() as u64
+        };
         if let Some(slowness) = &mut self.slowness {
-            // A slow start has doubled the limit by the time a whole one has been answered.
-            slowness.begin(next, if in_slow_start { 0 } else { limit });
+            slowness.begin(self.next, calls);
         }
     }
 
@@ -190,6 +219,7 @@ impl Control {
         let (min, _) = self.config.bounds();
         self.since = self.next;
         self.round = Round { since: self.next, grew: false };
+        self.faults.begin();
         self.strides = 1.0;
         let moved = self.move_to(limit.max(min), cause);
         self.low = self.limit;

@@ -1,25 +1,33 @@
 //! What raises an adaptive limit and what lowers it, call by call and for any sequence of calls.
 
+use std::time::Duration;
+
 use super::*;
 use crate::Latency;
 use proptest::prelude::*;
 
-/// A peer and the calls in flight to it, without time.
+/// A peer and the calls in flight to it.
 struct Bench {
     control: Control,
+    now: Instant,
     next: u64,
     in_flight: Vec<(u64, usize)>,
 }
 
 impl Bench {
     fn new(config: Adaptive) -> Self {
-        Self { control: Control::new(config, 0), next: 0, in_flight: Vec::new() }
+        Self {
+            control: Control::new(config, 0),
+            now: Instant::now(),
+            next: 0,
+            in_flight: Vec::new(),
+        }
     }
 
     /// Lets in as many as the limit allows, at most so many.
     fn fill(&mut self, most: usize) {
         while self.in_flight.len() < self.control.limit().min(most) {
-            self.control.admit(self.next);
+            self.control.admit(self.next, self.now);
             self.in_flight.push((self.next, self.in_flight.len() + 1));
             self.next += 1;
         }
@@ -28,11 +36,19 @@ impl Bench {
     fn answer(&mut self, which: usize, latency: Option<f64>) -> Option<Cause> {
         let used = self.in_flight.len();
         let (number, taken) = self.in_flight.remove(which);
-        self.control.answered(Answered { number, used: used.max(taken), latency })
+        let used = used.max(taken);
+        let Some(seconds) = latency else {
+            self.control.untimed(number);
+            return self.control.answered(number, used, false);
+        };
+        self.now += Duration::from_secs_f64(seconds / used as f64);
+        let moved = self.control.timed(number, seconds, used, self.now);
+        moved.or(self.control.answered(number, used, true))
     }
 
     fn fail(&mut self, which: usize) -> Option<Cause> {
         let (number, _) = self.in_flight.remove(which);
+        self.control.untimed(number);
         self.control.overloaded(number, Cause::Overload)
     }
 
@@ -169,7 +185,7 @@ fn it_recovers_after_an_outlier() {
         lowest = lowest.min(bench.control.limit());
     }
     assert_eq!(lowest, 32);
-    for _ in 0..300 {
+    for _ in 0..600 {
         bench.fill(64);
         bench.answer(0, Some(1.0));
     }
@@ -231,6 +247,7 @@ proptest! {
                 Step::Fail { which } => bench.fail(which % bench.in_flight.len()),
                 Step::Other { which } => {
                     bench.in_flight.remove(which % bench.in_flight.len());
+                    bench.control.untimed(number);
                     bench.control.ended(number);
                     None
                 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// What answers are timed by, to find out that a peer slows down under load.
 ///
-/// Answers of each stretch are compared with those of a longer past, by the mean of the logarithms of
-/// their latencies. When they come slower by more than the tolerance, and by more than chance explains,
-/// the limit shrinks in proportion; else it grows by its own square root with each stretch, while it is
-/// used. It may oscillate about the knee: what it dips below is where the long past is measured again, so
-/// that nothing has to be held at a minimum for measuring.
+/// The median of each stretch of calls (as many as the limit, 8 to 64) is compared with that of a longer
+/// past. When it is slower by more than the tolerance, and by more than chance explains, the limit shrinks
+/// in proportion, to half at most; else it grows by its own square root with each stretch, while it is used.
+/// So it oscillates about the point from which on more calls are only slower calls. What it dips below that
+/// is where the long past is measured again: nothing has to be held at a minimum for measuring.
 ///
 /// Slowness that is the same after the limit has been halved is not made by the number of calls: longer
 /// prompts, another model. It becomes what answers are compared with.
@@ -16,8 +16,8 @@ use std::time::Duration;
 /// # Sources
 ///
 /// Long-term against short-term, headroom of √limit: Netflix's Gradient2, and Envoy's gradient controller,
-/// from which the tolerance of 25 % is as well. Eight answers are enough to end a slow start: `HyStart`
-/// (Ha, Rhee, 2008).
+/// from which the tolerance of 25 % is as well. Eight calls of each round trip are enough to end a slow
+/// start: `HyStart` (Ha, Rhee, 2008).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct Latency {
@@ -56,17 +56,28 @@ impl Latency {
         self
     }
 
+    /// Whether a call that is still under way is known to be slower than one that took less than its age.
+    pub(crate) const fn is_an_age(&self) -> bool {
+        matches!(self.signal, Signal::FirstByte)
+    }
+
     pub(crate) fn ln_tolerance(&self) -> f64 {
         self.tolerance.ln()
     }
 
-    /// The latency of an answer, in seconds (for each token).
-    pub(crate) fn of(&self, first: Duration, whole: Duration, output: Option<u64>) -> Option<f64> {
+    /// The latency of a call whose first byte has arrived now, in seconds.
+    pub(crate) fn at_first_byte(&self, age: Duration) -> Option<f64> {
+        matches!(self.signal, Signal::FirstByte).then(|| age.as_secs_f64())
+    }
+
+    /// The latency of a call that has been answered, in seconds for each token, or where nothing was seen of
+    /// it before.
+    pub(crate) fn at_end(&self, age: Duration, output: Option<u64>) -> Option<f64> {
         match self.signal {
-            Signal::FirstByte => Some(first.as_secs_f64()),
+            Signal::FirstByte => Some(age.as_secs_f64()),
             #[expect(clippy::cast_precision_loss, reason = "tokens of one answer")]
             Signal::PerOutputToken => {
-                output.filter(|tokens| *tokens > 0).map(|tokens| whole.as_secs_f64() / tokens as f64)
+                output.filter(|tokens| *tokens > 0).map(|tokens| age.as_secs_f64() / tokens as f64)
             }
         }
     }

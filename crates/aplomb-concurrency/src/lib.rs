@@ -3,6 +3,7 @@
 mod abandoned;
 mod control;
 mod error;
+mod faults;
 mod latency;
 mod layer;
 mod limit;
@@ -11,6 +12,7 @@ mod moved;
 mod pace;
 mod slots;
 mod slowness;
+mod stretch;
 
 pub use error::{Saturated, Why};
 pub use latency::Latency;

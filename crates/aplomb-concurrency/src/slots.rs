@@ -6,7 +6,7 @@ use aplomb_core::{Decision, End, Gate, Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
 use crate::abandoned::Abandoned;
-use crate::control::{Answered, Control};
+use crate::control::Control;
 use crate::pace::Pace;
 use crate::{Cause, Limit, Moved, Why};
 
@@ -55,7 +55,10 @@ pub struct Slot {
     at: Instant,
     /// How many places were taken, this one included.
     taken: usize,
-    first_byte: Option<Instant>,
+    /// Whether the answer has begun.
+    begun: bool,
+    /// Whether its latency has been told.
+    timed: bool,
 }
 
 /// How long an abandoned call counts as in flight at most, where the limit is adaptive.
@@ -133,17 +136,39 @@ impl Slots {
         };
         match burden(outcome) {
             Burden::Borne => {
-                let whole = now.saturating_duration_since(slot.at);
-                let first = slot.first_byte.map_or(whole, |first| first.saturating_duration_since(slot.at));
+                let age = now.saturating_duration_since(slot.at);
                 let output = usage.and_then(|usage| usage.output());
-                let latency = control.slowness().and_then(|slow| slow.latency().of(first, whole, output));
-                control.answered(Answered { number: slot.number, used, latency })
+                let latency = control.slowness().and_then(|slow| slow.latency().at_end(age, output));
+                let moved = match latency.filter(|_| !slot.timed) {
+                    Some(seconds) => control.timed(slot.number, seconds, used, now),
+                    None => None,
+                };
+                let timed = slot.timed || latency.is_some();
+                if !timed {
+                    control.untimed(slot.number);
+                }
+                moved.or(control.answered(slot.number, used, timed))
             }
-            Burden::TooMuch(cause) => control.overloaded(slot.number, cause),
+            Burden::TooMuch(cause) => {
+                if !slot.timed {
+                    control.untimed(slot.number);
+                }
+                control.overloaded(slot.number, cause)
+            }
             Burden::Unknown => {
-                control.ended(slot.number);
+                self.left(slot);
                 None
             }
+        }
+    }
+
+    /// A call ended of which nothing is known.
+    fn left(&mut self, slot: &Slot) {
+        if let Level::Adaptive(control) = &mut self.level {
+            if !slot.timed {
+                control.untimed(slot.number);
+            }
+            control.ended(slot.number);
         }
     }
 
@@ -205,13 +230,24 @@ impl Gate for Slots {
         self.next += 1;
         self.in_flight += 1;
         if let Level::Adaptive(control) = &mut self.level {
-            control.admit(number);
+            control.admit(number, now);
         }
-        Slot { number, at: now, taken: self.taken(), first_byte: None }
+        Slot { number, at: now, taken: self.taken(), begun: false, timed: false }
     }
 
     fn content(&mut self, slot: &mut Slot, now: Instant) {
-        slot.first_byte = Some(now);
+        slot.begun = true;
+        let (from, used) = (self.limit(), slot.taken.max(self.taken()));
+        let Level::Adaptive(control) = &mut self.level else {
+            return;
+        };
+        let age = now.saturating_duration_since(slot.at);
+        if let Some(seconds) = control.slowness().and_then(|slow| slow.latency().at_first_byte(age)) {
+            slot.timed = true;
+            if let Some(cause) = control.timed(slot.number, seconds, used, now) {
+                self.note(from, cause, now);
+            }
+        }
     }
 
     fn end(&mut self, slot: Slot, end: End, now: Instant) {
@@ -222,8 +258,14 @@ impl Gate for Slots {
                 (self.judge(&slot, outcome, usage, now), outcome.is_unanswered())
             }
             // Who has begun to answer notices that nobody listens any more.
-            End::Abandoned => (None, slot.first_byte.is_none()),
-            _ => (None, false),
+            End::Abandoned => {
+                self.left(&slot);
+                (None, !slot.begun)
+            }
+            _ => {
+                self.left(&slot);
+                (None, false)
+            }
         };
         self.in_flight -= 1;
         if at_work {

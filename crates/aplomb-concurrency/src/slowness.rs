@@ -1,144 +1,142 @@
 //! Tells whether a peer slows down: short-term latencies against long-term ones.
 
-use crate::Latency;
+use tokio::time::Instant;
 
-/// How many answers make a stretch, at least.
-const FEW: u32 = 8;
+use crate::Latency;
+use crate::stretch::{Median, Stretch};
+
+/// How many calls make a stretch, at least.
+pub(crate) const FEW: u64 = 8;
 
 /// How many make one, at most: by then chance explains little.
-const MANY: u32 = 64;
+const MANY: u64 = 64;
 
 /// By how many standard errors answers have to be slower. One stretch in forty exceeds it by chance.
 const SURE: f64 = 2.0;
 
-/// The weight of a new stretch in the long-term mean, and in the spread.
+/// The standard error of a median, by that of a mean: √(π/2), for a normal distribution.
+const OF_A_MEDIAN: f64 = 1.253;
+
+/// The weight of a new stretch in the long term.
 const WEIGHT: f64 = 1.0 / 16.0;
 
-/// The number of answers that the long-term mean is worth once it has been built up.
+/// The number of answers that the long term is worth once it has been built up.
 const MEMORY: f64 = 128.0;
 
-/// Compares the latencies of one stretch of answers with those of the past.
+/// Compares the median latency of each stretch of calls with that of the past.
 ///
-/// A pure state machine. Latencies count by their logarithms, whose mean and spread a few very slow
-/// answers do not move much.
+/// A pure state machine. Latencies count by their logarithms.
 #[derive(Clone, Debug)]
 pub(crate) struct Slowness {
     latency: Latency,
-    stretch: Stretch,
+    stretch: Option<Stretch>,
     long: Option<Long>,
-    /// The limit and the mean when the slowness began that has been met with smaller limits since.
+    /// The limit and the median when the slowness began that has been met with smaller limits since.
     began: Option<(f64, f64)>,
-}
-
-/// The answers to calls that were let through since it began.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    since: u64,
-    needed: u32,
-    answers: u32,
-    /// The mean, and the sum of squared distances from it, as Welford counts them.
-    mean: f64,
-    squares: f64,
-    used: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Long {
-    mean: f64,
-    variance: f64,
+    median: f64,
+    spread: f64,
     answers: f64,
 }
 
-/// An answer, as far as it concerns latency.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
-    /// The number of its call.
-    pub(crate) number: u64,
-    /// In seconds.
-    pub(crate) latency: f64,
-    /// Whether its call was one of as many as the limit allows.
-    pub(crate) filled: bool,
-}
-
-/// What a stretch of answers says.
+/// What a stretch of calls says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Finding {
-    /// They came as fast as ever, and whether the limit was used meanwhile.
+    /// They were answered as fast as ever; and whether the limit was used meanwhile.
     AsEver { used: bool },
     /// They took so many times as long.
     Slower(f64),
 }
 
 impl Slowness {
-    pub(crate) const fn new(latency: Latency, since: u64) -> Self {
-        Self { latency, stretch: Stretch::new(since, FEW), long: None, began: None }
+    pub(crate) const fn new(latency: Latency) -> Self {
+        Self { latency, stretch: None, long: None, began: None }
     }
 
     pub(crate) const fn latency(&self) -> &Latency {
         &self.latency
     }
 
-    /// Begins a new stretch: with the call of this number, of so many answers.
-    pub(crate) fn begin(&mut self, since: u64, needed: usize) {
-        let needed = u32::try_from(needed).unwrap_or(MANY).clamp(FEW, MANY);
-        self.stretch = Stretch::new(since, needed);
+    /// Whether calls are being timed for a finding.
+    pub(crate) const fn is_timing(&self) -> bool {
+        self.stretch.is_some()
     }
 
-    /// Counts an answer. What it completes is judged; `limit` is the one that holds.
-    pub(crate) fn answered(&mut self, answer: Answer, limit: f64, min: f64) -> Option<Finding> {
-        self.stretch.add(answer);
-        if self.stretch.answers < self.stretch.needed {
-            return None;
+    /// Begins a new stretch: of so many calls, from the one of this number on.
+    pub(crate) fn begin(&mut self, since: u64, calls: u64) {
+        self.stretch = Some(Stretch::new(since, calls.clamp(FEW, MANY)));
+    }
+
+    /// A call is let through.
+    pub(crate) fn admitted(&mut self, number: u64, now: Instant) {
+        if let Some(stretch) = &mut self.stretch {
+            stretch.admitted(number, now);
         }
-        let stretch = self.stretch;
-        let variance = stretch.squares / f64::from(stretch.answers - 1);
-        let answers = f64::from(stretch.answers);
-        let Some(long) = &mut self.long else {
-            self.long = Some(Long { mean: stretch.mean, variance, answers });
-            return Some(Finding::AsEver { used: stretch.used });
-        };
-        // One answer that took for ever spreads its own stretch, and so does not look like slowness.
-        let spread = long.variance.max(variance);
-        let chance = SURE * (spread * (1.0 / answers + 1.0 / long.answers)).sqrt();
-        let slower = stretch.mean - long.mean;
-        long.variance += WEIGHT * (variance - long.variance);
-        long.answers = (long.answers + answers).min(MEMORY);
-
-        if slower > chance.max(self.latency.ln_tolerance()) {
-            let (first_limit, first_mean) = *self.began.get_or_insert((limit, stretch.mean));
-            let unyielding =
-                limit <= first_limit / 2.0 && stretch.mean > first_mean - self.latency.ln_tolerance();
-            // The peer is slower, and we are not why: or there is nothing left to give way with.
-            if unyielding || limit <= min {
-                long.mean = stretch.mean;
-                self.began = None;
-                return Some(Finding::AsEver { used: false });
-            }
-            return Some(Finding::Slower(slower.exp()));
-        }
-        self.began = None;
-        // Faster than chance explains is what the peer can do; the rest is averaged.
-        long.mean += slower * if slower < -chance { 0.5 } else { WEIGHT };
-        Some(Finding::AsEver { used: stretch.used })
-    }
-}
-
-impl Stretch {
-    const fn new(since: u64, needed: u32) -> Self {
-        Self { since, needed, answers: 0, mean: 0.0, squares: 0.0, used: false }
     }
 
-    fn add(&mut self, answer: Answer) {
-        // What was sent before was timed under another limit.
-        if answer.number < self.since {
+    /// A call will not be timed.
+    pub(crate) fn left(&mut self, number: u64) {
+        let Some(stretch) = &mut self.stretch else {
             return;
+        };
+        stretch.left(number);
+        if stretch.is_void() {
+            self.stretch = None;
         }
-        // A nanosecond is the least there is; no time at all has no logarithm.
-        let ln = answer.latency.max(1e-9).ln();
-        self.answers += 1;
-        self.used |= answer.filled;
-        let distance = ln - self.mean;
-        self.mean += distance / f64::from(self.answers);
-        self.squares += distance * (ln - self.mean);
+    }
+
+    /// A call was answered, in so many seconds; `filled` where as many were in flight as the limit allows.
+    /// What that completes is judged; `limit` is the one that holds.
+    pub(crate) fn timed(
+        &mut self,
+        number: u64,
+        seconds: f64,
+        filled: bool,
+        limit: (f64, f64),
+        now: Instant,
+    ) -> Option<Finding> {
+        let stretch = self.stretch.as_mut()?;
+        stretch.timed(number, seconds, filled);
+        let median = stretch.median(self.latency.is_an_age(), now)?;
+        let used = stretch.used();
+        self.stretch = None;
+        Some(self.judge(median, used, limit))
+    }
+
+    fn judge(&mut self, short: Median, used: bool, (limit, min): (f64, f64)) -> Finding {
+        let Median { ln: median, spread, answers } = short;
+        let Some(long) = &mut self.long else {
+            self.long = Some(Long { median, spread, answers });
+            return Finding::AsEver { used };
+        };
+        let error = OF_A_MEDIAN * long.spread.max(spread) * (1.0 / answers + 1.0 / long.answers).sqrt();
+        let chance = SURE * error;
+        let too_slow = chance.max(self.latency.ln_tolerance());
+        let slower = median - long.median;
+        long.spread += WEIGHT * (spread - long.spread);
+        long.answers = (long.answers + answers).min(MEMORY);
+        // Faster than chance explains is what the peer can do; the rest is averaged, and a slow stretch
+        // counts as one that is just not too slow.
+        long.median += if slower < -chance {
+            slower / 4.0
+        } else {
+            slower.min(too_slow) * WEIGHT
+        };
+        if slower <= too_slow {
+            self.began = None;
+            return Finding::AsEver { used };
+        }
+        let (first_limit, first_median) = *self.began.get_or_insert((limit, median));
+        let unyielding = limit <= first_limit / 2.0 && median > first_median - too_slow;
+        // The peer is slower, and we are not why; or there is nothing left to give way with.
+        if unyielding || limit <= min {
+            long.median = median;
+            self.began = None;
+            return Finding::AsEver { used: false };
+        }
+        Finding::Slower(slower.exp())
     }
 }
