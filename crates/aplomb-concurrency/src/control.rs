@@ -53,11 +53,7 @@ impl Control {
             since: next,
             round: Round { since: next, grew: false },
             faults: Faults::default(),
-            slowness: config.latency.map(|latency| {
-                let mut slowness = Slowness::new(latency);
-                slowness.begin(next, FEW);
-                slowness
-            }),
+            slowness: config.latency.map(|latency| Slowness::new(latency, next)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// An average of how long calls last, in which the last eight or so count.
+/// An average of how long calls last while the limit is full, in which the last eight or so count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     average: Option<Duration>,
@@ -13,7 +13,7 @@ impl Pace {
     pub(crate) fn ended(&mut self, lasted: Duration) {
         self.average = Some(match self.average {
             None => lasted,
-            Some(average) => (average * 7).saturating_add(lasted) / 8,
+            Some(average) => average / 8 * 7 + lasted / 8,
         });
     }
 
@@ -21,5 +21,25 @@ impl Pace {
     pub(crate) fn between_ends(&self, limit: usize) -> Option<Duration> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
         self.average.map(|average| average / limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn it_follows_and_forgets() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.between_ends(4), None);
+        pace.ended(8 * S);
+        assert_eq!(pace.between_ends(4), Some(2 * S));
+        (0..40).for_each(|_| pace.ended(S));
+        let average = pace.between_ends(1).unwrap();
+        assert!((S..S + S / 10).contains(&average), "{average:?}");
+        pace.ended(Duration::MAX / 2);
+        assert!(pace.between_ends(usize::MAX).is_some());
     }
 }

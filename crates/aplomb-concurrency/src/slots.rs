@@ -254,7 +254,10 @@ impl Gate for Slots {
         let from = self.limit();
         let (cause, at_work) = match end {
             End::Judged { outcome, usage } => {
-                self.pace.ended(now.saturating_duration_since(slot.at));
+                // Nobody waits where there is place, and the clock need not be asked.
+                if self.taken() >= from {
+                    self.pace.ended(now.saturating_duration_since(slot.at));
+                }
                 (self.judge(&slot, outcome, usage, now), outcome.is_unanswered())
             }
             // Who has begun to answer notices that nobody listens any more.

@@ -29,7 +29,7 @@ const MEMORY: f64 = 128.0;
 #[derive(Clone, Debug)]
 pub(crate) struct Slowness {
     latency: Latency,
-    stretch: Option<Stretch>,
+    stretch: Stretch,
     long: Option<Long>,
     /// The limit and the median when the slowness began that has been met with smaller limits since.
     began: Option<(f64, f64)>,
@@ -52,8 +52,9 @@ pub(crate) enum Finding {
 }
 
 impl Slowness {
-    pub(crate) const fn new(latency: Latency) -> Self {
-        Self { latency, stretch: None, long: None, began: None }
+    /// Times calls from the one with this number on.
+    pub(crate) fn new(latency: Latency, since: u64) -> Self {
+        Self { latency, stretch: Stretch::new(since, FEW), long: None, began: None }
     }
 
     pub(crate) const fn latency(&self) -> &Latency {
@@ -62,29 +63,24 @@ impl Slowness {
 
     /// Whether calls are being timed for a finding.
     pub(crate) const fn is_timing(&self) -> bool {
-        self.stretch.is_some()
+        self.stretch.is_open()
     }
 
     /// Begins a new stretch: of so many calls, from the one of this number on.
     pub(crate) fn begin(&mut self, since: u64, calls: u64) {
-        self.stretch = Some(Stretch::new(since, calls.clamp(FEW, MANY)));
+        self.stretch.begin(since, calls.clamp(FEW, MANY));
     }
 
     /// A call is let through.
     pub(crate) fn admitted(&mut self, number: u64, now: Instant) {
-        if let Some(stretch) = &mut self.stretch {
-            stretch.admitted(number, now);
-        }
+        self.stretch.admitted(number, now);
     }
 
     /// A call will not be timed.
     pub(crate) fn left(&mut self, number: u64) {
-        let Some(stretch) = &mut self.stretch else {
-            return;
-        };
-        stretch.left(number);
-        if stretch.is_void() {
-            self.stretch = None;
+        self.stretch.left(number);
+        if self.stretch.is_void() {
+            self.stretch.close();
         }
     }
 
@@ -98,12 +94,10 @@ impl Slowness {
         limit: (f64, f64),
         now: Instant,
     ) -> Option<Finding> {
-        let stretch = self.stretch.as_mut()?;
-        stretch.timed(number, seconds, filled);
-        let median = stretch.median(self.latency.is_an_age(), now)?;
-        let used = stretch.used();
-        self.stretch = None;
-        Some(self.judge(median, used, limit))
+        self.stretch.timed(number, seconds, filled);
+        let median = self.stretch.median(self.latency.is_an_age(), now)?;
+        self.stretch.close();
+        Some(self.judge(median, self.stretch.used(), limit))
     }
 
     fn judge(&mut self, short: Median, used: bool, (limit, min): (f64, f64)) -> Finding {

@@ -20,6 +20,7 @@ pub(crate) struct Stretch {
     /// The logarithms of the latencies, in order.
     latencies: Vec<f64>,
     used: bool,
+    is_open: bool,
 }
 
 /// A median, by the logarithm of seconds.
@@ -34,12 +35,39 @@ pub(crate) struct Median {
 }
 
 impl Stretch {
-    pub(crate) const fn new(since: u64, calls: u64) -> Self {
-        Self { since, calls, last_admitted: None, left: 0, latencies: Vec::new(), used: false }
+    /// A stretch of so many calls, from the one with this number on.
+    pub(crate) fn new(since: u64, calls: u64) -> Self {
+        let latencies = Vec::new();
+        Self {
+            since,
+            calls,
+            last_admitted: None,
+            left: 0,
+            latencies,
+            used: false,
+            is_open: true,
+        }
+    }
+
+    /// Begins again, with other calls.
+    pub(crate) fn begin(&mut self, since: u64, calls: u64) {
+        let mut latencies = std::mem::take(&mut self.latencies);
+        latencies.clear();
+        *self = Self { latencies, ..Self::new(since, calls) };
+    }
+
+    /// Ends it: what is still under way does not count.
+    pub(crate) const fn close(&mut self) {
+        self.is_open = false;
+    }
+
+    /// Whether its calls are still being timed.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.is_open
     }
 
     fn counts(&self, number: u64) -> bool {
-        (self.since..self.since + self.calls).contains(&number)
+        self.is_open && (self.since..self.since + self.calls).contains(&number)
     }
 
     pub(crate) fn admitted(&mut self, number: u64, now: Instant) {
@@ -75,6 +103,9 @@ impl Stretch {
     /// The median, as soon as it is known. Where latencies are ages, a call that is still under way is
     /// known to be slower than one that it has outlived; where they are not, three in four must be known.
     pub(crate) fn median(&self, are_ages: bool, now: Instant) -> Option<Median> {
+        if !self.is_open {
+            return None;
+        }
         let youngest = now.saturating_duration_since(self.last_admitted?);
         let known = self.latencies.len();
         let calls = usize::try_from(self.calls - self.left).ok()?;

@@ -36,7 +36,7 @@ impl Client {
         limit: impl Into<Limit>,
         attempt: Duration,
         workers: usize,
-        works: Works,
+        works: &Works,
     ) -> Self {
         let limiter = Limiter::new(limit);
         let service = ServiceBuilder::new()
@@ -44,17 +44,17 @@ impl Client {
             .layer(ConcurrencyLimitLayer::with_limiter(limiter.clone()))
             .timeout(attempt)
             .service(door(server));
-        Self::start(service, Some(limiter), workers, works)
+        Self::start(&service, Some(limiter), workers, works)
     }
 
     /// Sets workers to work that wait a second and try again, as often as it takes.
-    pub fn naive(server: &Server, workers: usize, works: Works) -> Self {
+    pub fn naive(server: &Server, workers: usize, works: &Works) -> Self {
         let forever = RetryLayer::new().max_retries(u32::MAX).backoff(core::Constant(Duration::from_secs(1)));
         let service = ServiceBuilder::new().layer(forever).timeout(ATTEMPT).service(door(server));
-        Self::start(service, None, workers, works)
+        Self::start(&service, None, workers, works)
     }
 
-    fn start<S, B>(service: S, limiter: Option<Limiter>, workers: usize, works: Works) -> Self
+    fn start<S, B>(service: &S, limiter: Option<Limiter>, workers: usize, works: &Works) -> Self
     where
         S: Service<Request<Duration>, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
         S::Future: Send,
@@ -64,7 +64,7 @@ impl Client {
         let client = Self { answered: Arc::default(), limiter };
         let taken = Arc::new(AtomicUsize::new(0));
         for _ in 0..workers {
-            let (service, works) = (service.clone(), Arc::clone(&works));
+            let (service, works) = (service.clone(), Arc::clone(works));
             let (taken, answered) = (Arc::clone(&taken), Arc::clone(&client.answered));
             tokio::spawn(async move {
                 while let Some(work) = works(taken.fetch_add(1, Relaxed)) {

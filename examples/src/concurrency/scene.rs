@@ -68,8 +68,8 @@ pub async fn batch(limit: Option<Adaptive>) -> Batch {
     let server = Server::start(CAPACITY);
     let works: Works = Arc::new(|n| (n < PROMPTS).then_some(SECOND));
     let client = match limit {
-        Some(limit) => Client::limited(&server, limit, ATTEMPT, WORKERS, works),
-        None => Client::naive(&server, WORKERS, works),
+        Some(limit) => Client::limited(&server, limit, ATTEMPT, WORKERS, &works),
+        None => Client::naive(&server, WORKERS, &works),
     };
     let mut watch = Watch::new(&server, &[&client]);
     while client.answered() < PROMPTS && watch.start.elapsed() < 190 * SECOND {
@@ -91,7 +91,7 @@ pub const CHANGES: [(u32, u32); 3] = [(0, CAPACITY), (60, 2 * CAPACITY), (120, C
 /// Work without end, while the capacity is doubled and then halved: three minutes.
 pub async fn changing() -> Vec<Moment> {
     let server = Server::start(CAPACITY);
-    let client = Client::limited(&server, adaptive(), ATTEMPT, WORKERS, Arc::new(|_| Some(SECOND)));
+    let client = Client::limited(&server, adaptive(), ATTEMPT, WORKERS, &endless());
     let mut watch = Watch::new(&server, &[&client]);
     for (n, (_, capacity)) in CHANGES.into_iter().enumerate() {
         server.set_capacity(capacity);
@@ -105,7 +105,7 @@ pub async fn changing() -> Vec<Moment> {
 /// server can do all of it at full speed. Three minutes.
 pub async fn heavy_tailed(seed: u64) -> Vec<Moment> {
     let server = Server::start(PLENTY);
-    let client = Client::limited(&server, adaptive(), 12 * ATTEMPT, WORKERS, lognormal(seed));
+    let client = Client::limited(&server, adaptive(), 12 * ATTEMPT, WORKERS, &lognormal(seed));
     let mut watch = Watch::new(&server, &[&client]);
     watch.until(180, PLENTY).await;
     watch.moments
@@ -115,7 +115,7 @@ pub async fn heavy_tailed(seed: u64) -> Vec<Moment> {
 pub async fn flaky(limit: Adaptive, seed: u64) -> Vec<Moment> {
     let server = Server::start(PLENTY);
     server.fail_at_random(0.05, seed);
-    let client = Client::limited(&server, limit, ATTEMPT, WORKERS, Arc::new(|_| Some(SECOND)));
+    let client = Client::limited(&server, limit, ATTEMPT, WORKERS, &endless());
     let mut watch = Watch::new(&server, &[&client]);
     watch.until(180, PLENTY).await;
     watch.moments
@@ -124,14 +124,18 @@ pub async fn flaky(limit: Adaptive, seed: u64) -> Vec<Moment> {
 /// Two clients, of which the second comes when the first has been at it for thirty seconds: four minutes.
 pub async fn two_clients() -> Vec<Moment> {
     let server = Server::start(CAPACITY);
-    let works: Works = Arc::new(|_| Some(SECOND));
-    let first = Client::limited(&server, adaptive(), ATTEMPT, WORKERS, Arc::clone(&works));
+    let first = Client::limited(&server, adaptive(), ATTEMPT, WORKERS, &endless());
     let mut watch = Watch::new(&server, &[&first]);
     watch.until(30, CAPACITY).await;
-    let second = Client::limited(&server, adaptive(), ATTEMPT, WORKERS, works);
+    let second = Client::limited(&server, adaptive(), ATTEMPT, WORKERS, &endless());
     watch.clients.push(second);
     watch.until(240, CAPACITY).await;
     watch.moments
+}
+
+/// A second of work each.
+fn endless() -> Works {
+    Arc::new(|_| Some(SECOND))
 }
 
 /// Lengths of work, each by its number: the same in every run.
