@@ -1,2 +1,14 @@
-//! The examples in the README, compiled and run.
+//! The examples in the README and in the guides, compiled and run.
 #![doc = include_str!("../README.md")]
+
+#[doc = include_str!("../docs/guide/backoff.md")]
+#[cfg(doctest)]
+struct Backoff;
+
+#[doc = include_str!("../docs/guide/from-tenacity.md")]
+#[cfg(doctest)]
+struct FromTenacity;
+
+#[doc = include_str!("../docs/guide/retry.md")]
+#[cfg(doctest)]
+struct Retry;

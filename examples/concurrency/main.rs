@@ -4,8 +4,9 @@
 
 mod plot;
 
+use std::fs;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aplomb::BoxError;
 use aplomb::concurrency::Adaptive;
@@ -13,12 +14,21 @@ use aplomb_examples::concurrency::{
     IDEAL, Moment, PROMPTS, WORKERS, adaptive, batch, changing, flaky, heavy_tailed, two_clients,
 };
 
+use clap::Parser;
 use plot::{Line, Plot};
 
+/// Draws what a concurrency limit does before a server that collapses under load.
+#[derive(Parser)]
+#[command(name = "concurrency")]
+struct Args {
+    /// The directory that the plots are written to
+    #[arg(long, value_name = "DIRECTORY", default_value = "docs/guide")]
+    out: PathBuf,
+}
+
 fn main() -> Result<(), BoxError> {
-    let guide = std::env::args()
-        .nth(1)
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide"), PathBuf::from);
+    let Args { out } = Args::parse();
+    fs::create_dir_all(&out)?;
     let limit = |moment: &Moment| moment.limits[0];
     let at_work = |moment: &Moment| moment.at_work;
     let capacity = |moment: &Moment| moment.capacity as usize;
@@ -37,7 +47,7 @@ fn main() -> Result<(), BoxError> {
         println!("{name:<20}{answered:>8}{took:>10.1}{requests:>10}{refused:>9}");
     }
     Plot { title: "A batch: requests the server is at work on", seconds: 100.0, most: 220 }.draw(
-        &guide.join("concurrency-batch.svg"),
+        &out.join("concurrency-batch.svg"),
         &[
             Line::of("looking at latency", &found.moments, at_work),
             Line::of("overload alone", &overload.moments, at_work),
@@ -47,7 +57,7 @@ fn main() -> Result<(), BoxError> {
 
     let moments = in_virtual_time(changing())?;
     Plot { title: "Capacity doubled and halved", seconds: 180.0, most: 50 }.draw(
-        &guide.join("concurrency-changing.svg"),
+        &out.join("concurrency-changing.svg"),
         &[
             Line::of("limit", &moments, limit),
             Line::of("capacity", &moments, capacity),
@@ -57,7 +67,7 @@ fn main() -> Result<(), BoxError> {
     let heavy = in_virtual_time(heavy_tailed(1))?;
     let flaky = in_virtual_time(flaky(Adaptive::new(), 1))?;
     Plot { title: "What is no overload", seconds: 180.0, most: 140 }.draw(
-        &guide.join("concurrency-noise.svg"),
+        &out.join("concurrency-noise.svg"),
         &[
             Line::of("limit, heavy-tailed latency", &heavy, limit),
             Line::of("limit, 1 in 20 fails", &flaky, limit),
@@ -67,7 +77,7 @@ fn main() -> Result<(), BoxError> {
 
     let moments = in_virtual_time(two_clients())?;
     Plot { title: "Two clients: answers a second", seconds: 240.0, most: 20 }.draw(
-        &guide.join("concurrency-fairness.svg"),
+        &out.join("concurrency-fairness.svg"),
         &[
             Line::rate("first", &moments, 0),
             Line::rate("second", &moments, 1),

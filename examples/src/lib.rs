@@ -3,3 +3,4 @@
 
 pub mod batch;
 pub mod concurrency;
+pub mod jitter;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Exponential, Failed, Jitter, Outcome};
+use aplomb_core::{Exponential, Failed, Jitter, Outcome};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -105,7 +105,7 @@ impl Cooldown {
             Cause::Exhausted => hint.map_or(self.exhausted, |hint| spread(hint.min(MAX_EXHAUSTED), random)),
             Cause::Unauthorized => self.unauthorized,
             _ => {
-                let grown = self.growth.delay(&strain.failed(last), random);
+                let grown = self.growth.wait(&strain.failed(last), random);
                 strain.grow(grown, &self.growth);
                 match hint.map(|hint| hint.min(self.max_hint)).filter(|hint| *hint > grown) {
                     Some(hint) => spread(hint, random),
@@ -141,7 +141,7 @@ pub(crate) struct Strain {
 }
 
 impl Strain {
-    const fn failed(self, last: Outcome) -> Failed {
+    const fn failed(self, last: Outcome) -> Failed<'static> {
         Failed::new(self.opened, last).with_previous(self.previous)
     }
 

@@ -156,6 +156,7 @@ impl CallOptions {
     }
 
     /// The options of the task-local, if one is set.
+    #[inline]
     pub fn current() -> Option<Self> {
         CALL.try_with(|options| *options).ok()
     }

@@ -22,6 +22,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// What is known by now.
+    #[inline]
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Fixed(outcome) => *outcome,

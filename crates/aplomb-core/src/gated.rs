@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::dispatch::Dispatch;
 use crate::{
     Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
-    Permit, RequestHead, Turned, Until, Verdict,
+    Permit, RequestHead, RetryMark, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -157,6 +157,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let mut has_waited = true;
         // Arriving → Waiting.
         if let StateProj::Arriving { call } = this.state.as_mut().project()
             && let Some((service, request)) = call.take()
@@ -164,12 +165,16 @@ where
             *this.options = CallOptions::of(&request);
             let acquire = this.plan.door.ask(&request, this.options);
             this.state.set(State::Waiting { acquire, call: Some((service, request)) });
+            has_waited = false;
         }
         // Waiting → Calling when admitted, → Done when turned away.
         if let StateProj::Waiting { acquire, call } = this.state.as_mut().project() {
             let settled = ready!(acquire.poll(cx));
             let call = call.take();
             this.state.set(State::Done);
+            if has_waited && this.options.attempts() > 0 {
+                RetryMark::note_paced();
+            }
             match (settled, call) {
                 (Ok(permit), Some((service, request))) => {
                     let dispatch = Dispatch::new(service, request);

@@ -27,6 +27,11 @@ pub trait RequestHead {
         None
     }
 
+    /// The headers, to write to.
+    fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        None
+    }
+
     /// The extensions, in which [`CallOptions`](crate::CallOptions) travel.
     fn extensions(&self) -> Option<&Extensions> {
         None
@@ -49,6 +54,11 @@ pub trait ResponseHead {
 
     /// The headers.
     fn headers(&self) -> Option<&HeaderMap> {
+        None
+    }
+
+    /// The headers, to write to.
+    fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
         None
     }
 
@@ -80,6 +90,10 @@ impl<B> RequestHead for http::Request<B> {
         Some(self.headers())
     }
 
+    fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        Some(self.headers_mut())
+    }
+
     fn extensions(&self) -> Option<&Extensions> {
         Some(self.extensions())
     }
@@ -96,6 +110,10 @@ impl<B> ResponseHead for http::Response<B> {
 
     fn headers(&self) -> Option<&HeaderMap> {
         Some(self.headers())
+    }
+
+    fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        Some(self.headers_mut())
     }
 
     fn extensions(&self) -> Option<&Extensions> {
@@ -124,6 +142,10 @@ impl RequestHead for reqwest::Request {
     fn headers(&self) -> Option<&HeaderMap> {
         Some(self.headers())
     }
+
+    fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        Some(self.headers_mut())
+    }
 }
 
 #[cfg(feature = "reqwest-0-13")]
@@ -134,6 +156,10 @@ impl ResponseHead for reqwest::Response {
 
     fn headers(&self) -> Option<&HeaderMap> {
         Some(self.headers())
+    }
+
+    fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        Some(self.headers_mut())
     }
 
     fn extensions(&self) -> Option<&Extensions> {

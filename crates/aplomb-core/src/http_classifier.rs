@@ -1,5 +1,7 @@
 //! The classifier for HTTP, right by default.
 
+use std::io;
+
 use http::StatusCode;
 
 use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find_in, retry_after};
@@ -19,8 +21,13 @@ use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClo
 /// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false`
 /// forbids a retry whatever the status; `true` lets a permanent failure be retried.
 ///
-/// An error is transient and unanswered, a refusal by one of our own gates is local, and a request that could not be
-/// built is permanent.
+/// An error is transient and [unanswered](Outcome::is_unanswered), unless no connection could be made; a
+/// refusal by one of our own gates is local, and a request that could not be built is permanent.
+///
+/// A server that answers 429, 503 or 529 has not begun to act on the request, and neither has one to
+/// which no connection could be made: those outcomes are
+/// [unprocessed](Outcome::is_unprocessed). That a connection could not be made is known of
+/// errors of the operating system and, with the features named for them, of reqwest's and hyper-util's.
 #[derive(Clone, Debug, Default)]
 pub struct HttpClassifier {
     clock: WallClock,
@@ -77,6 +84,7 @@ fn by_status(status: StatusCode) -> Outcome {
         429 => Outcome::throttled(),
         401 | 403 => Outcome::unauthorized(),
         501 | 505 => Outcome::permanent(),
+        503 | 529 => Outcome::transient().mark_unprocessed(),
         408 | 500..=599 => Outcome::transient(),
         _ => Outcome::permanent(),
     }
@@ -95,14 +103,34 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
     if find_in::<reqwest::Error, E>(error).is_some_and(|error| error.is_builder() || error.is_redirect()) {
         return Outcome::permanent();
     }
-    Outcome::transient().unanswered()
+    if is_connect(error) {
+        return Outcome::transient().mark_unprocessed();
+    }
+    Outcome::transient().mark_unanswered()
+}
+
+/// Whether no connection could be made.
+fn is_connect<E: 'static>(error: &E) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    #[cfg(feature = "reqwest-0-13")]
+    if find_in::<reqwest::Error, E>(error).is_some_and(reqwest::Error::is_connect) {
+        return true;
+    }
+    #[cfg(feature = "hyper-util-0-1")]
+    if find_in::<hyper_util::client::legacy::Error, E>(error)
+        .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    {
+        return true;
+    }
+    find_in::<io::Error, E>(error).is_some_and(|error| {
+        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{BoxError, Kind, Scope};
-    use std::io;
     use std::time::Duration;
 
     fn judged(status: u16, headers: &[(&'static str, &'static str)]) -> Outcome {
@@ -138,6 +166,22 @@ mod tests {
         assert!(judged(400, &[("x-should-retry", "true")]).is_retryable());
         assert!(!judged(401, &[("x-should-retry", "true")]).is_retryable());
         assert!(!judged(400, &[("x-should-retry", "perhaps")]).is_retryable());
+    }
+
+    #[test]
+    fn only_what_was_turned_away_at_the_door_is_unprocessed() {
+        for (status, unprocessed) in [(429, true), (503, true), (529, true), (500, false), (409, false)] {
+            assert_eq!(judged(status, &[]).is_unprocessed(), unprocessed, "{status}");
+        }
+        let classifier = HttpClassifier::new();
+        for (kind, unprocessed) in [
+            (io::ErrorKind::ConnectionRefused, true),
+            (io::ErrorKind::ConnectionReset, false),
+        ] {
+            let error: BoxError = Box::new(io::Error::from(kind));
+            let result: Result<&http::Response<()>, _> = Err(&error);
+            assert_eq!(classifier.classify(result).outcome().is_unprocessed(), unprocessed, "{kind}");
+        }
     }
 
     #[test]

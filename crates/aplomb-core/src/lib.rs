@@ -10,19 +10,24 @@ mod gate;
 mod gated;
 mod head;
 mod http_classifier;
+mod keyed;
 mod observe;
 mod outcome;
 mod queue;
 mod refused;
 mod replay;
 mod retry_after;
+mod retry_mark;
 #[cfg(test)]
 mod testing;
 mod until;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{Backoff, BackoffFn, Constant, Exponential, Failed, Jitter, backoff_fn};
+pub use backoff::{
+    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
+    Uniform, backoff_fn, delays,
+};
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict};
 pub use error::{BoxError, find, find_in};
@@ -31,12 +36,14 @@ pub use gate::{Both, Decision, Either, End, Gate};
 pub use gated::{Door, Gated, GatedFuture, Held, Plan};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
+pub use keyed::{Full, Idle, Keyed};
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};
 pub use refused::Refused;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};
+pub use retry_mark::{RetryMark, SetMark};
 pub use until::{AtBodyEnd, AtHead, BodyEnd, Guard, GuardedBody, Until};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

@@ -26,8 +26,19 @@ pub struct Outcome {
     scope: Scope,
     retry_after: Option<Duration>,
     retry_forbidden: bool,
-    unanswered: bool,
     of_concurrency: bool,
+    progress: Progress,
+}
+
+/// How far the peer got with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It answered, or nothing is known.
+    Answered,
+    /// It has certainly not begun.
+    NotBegun,
+    /// It did not answer, and may still be at it.
+    Unanswered,
 }
 
 /// The kinds of outcome.
@@ -71,8 +82,8 @@ impl Outcome {
             scope,
             retry_after: None,
             retry_forbidden: false,
-            unanswered: false,
             of_concurrency: false,
+            progress: Progress::Answered,
         }
     }
 
@@ -128,6 +139,12 @@ impl Outcome {
         self
     }
 
+    /// Takes the server's hint away, for one that is not to be believed.
+    pub const fn without_retry_after(mut self) -> Self {
+        self.retry_after = None;
+        self
+    }
+
     /// Marks the outcome as not to be retried, whatever its kind (`x-should-retry: false`).
     ///
     /// The kind stays: a 500 that must not be sent again is a failure of the peer all the same.
@@ -136,10 +153,17 @@ impl Outcome {
         self
     }
 
+    /// Marks a failure of which it is certain that the server has not begun to act on the request: a
+    /// connection that could not be made, a refusal before any work.
+    pub const fn mark_unprocessed(mut self) -> Self {
+        self.progress = Progress::NotBegun;
+        self
+    }
+
     /// Notes that no answer came: the peer may still be at work on the request (an attempt timeout, a lost
     /// connection).
-    pub const fn unanswered(mut self) -> Self {
-        self.unanswered = true;
+    pub const fn mark_unanswered(mut self) -> Self {
+        self.progress = Progress::Unanswered;
         self
     }
 
@@ -168,7 +192,7 @@ impl Outcome {
 
     /// Whether no answer came, so that the peer may still be at work on the request.
     pub const fn is_unanswered(&self) -> bool {
-        self.unanswered
+        matches!(self.progress, Progress::Unanswered)
     }
 
     /// Whether a throttled request was one too many at the same time, as far as the server said so.
@@ -185,6 +209,12 @@ impl Outcome {
     /// unless the server forbade it.
     pub const fn is_retryable(&self) -> bool {
         !self.retry_forbidden && matches!(self.kind, Kind::Transient | Kind::Busy | Kind::Throttled)
+    }
+
+    /// Whether the server has certainly not begun to act on the request, so that sending it again
+    /// repeats nothing: a throttle, or what was marked so.
+    pub const fn is_unprocessed(&self) -> bool {
+        matches!(self.progress, Progress::NotBegun) || matches!(self.kind, Kind::Throttled)
     }
 
     /// Whether this is a server or an account asking everyone who shares it to slow down.

@@ -8,7 +8,7 @@ use crate::WallClock;
 
 /// Reads how long the server asked to wait, counted from the response.
 ///
-/// `retry-after-ms` comes first, then `Retry-After`: seconds (integer, or decimal as some servers
+/// `retry-after-ms` comes first, then Azure's `x-ms-retry-after-ms`, then `Retry-After`: seconds (integer, or decimal as some servers
 /// send it), or an HTTP date, which is counted against the response's own `Date` where it has one
 /// and against `clock` where it has not: so a wrong clock on either side changes nothing.
 ///
@@ -32,13 +32,17 @@ use crate::WallClock;
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let from_ms = || duration(text("retry-after-ms")?, 1e-3);
+    let from_ms = |name| duration(text(name)?, 1e-3);
     let from_seconds = || duration(text("retry-after")?, 1.0);
     let from_date = || {
         let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
         until.duration_since(sent_at(headers, clock)).ok()
     };
-    from_ms().or_else(from_seconds).or_else(from_date).filter(|hint| !hint.is_zero())
+    from_ms("retry-after-ms")
+        .or_else(|| from_ms("x-ms-retry-after-ms"))
+        .or_else(from_seconds)
+        .or_else(from_date)
+        .filter(|hint| !hint.is_zero())
 }
 
 /// When a response was sent: its `Date`, or else what `clock` shows, in whole seconds.
@@ -89,6 +93,8 @@ mod tests {
         assert_eq!(hint(&[("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
         let both = [("retry-after-ms", "250"), ("retry-after", "30")];
         assert_eq!(hint(&both), Some(Duration::from_millis(250)));
+        let azure = [("x-ms-retry-after-ms", "800"), ("retry-after", "30")];
+        assert_eq!(hint(&azure), Some(Duration::from_millis(800)));
     }
 
     #[test]

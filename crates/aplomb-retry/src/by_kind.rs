@@ -41,7 +41,7 @@ impl Default for ByKind {
 }
 
 impl Backoff for ByKind {
-    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration {
+    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
         match failed.outcome().kind() {
             Kind::Throttled => self.throttled.delay(failed, random),
             _ => self.others.delay(failed, random),

@@ -2,29 +2,36 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Failed};
+use aplomb_core::{Backoff, Failed, Outcome};
 use rand::{Rng, RngExt};
 
 use crate::Stopped;
-
-/// No jitter above a hint is longer than this: whoever asked for a minute expects us in a minute.
-const MOST_JITTER_ABOVE_A_HINT: Duration = Duration::from_secs(5);
-
-/// What is decided after an attempt that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Send the request again after this long, counted from the failure.
-    Wait(Duration),
-    /// Hand the failure to the caller.
-    Stop(Stopped),
-}
 
 /// What the layer was told about when to stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) max_retries: u32,
     pub(crate) max_retry_after: Duration,
+    pub(crate) max_hint_jitter: Duration,
     pub(crate) throttled: Throttled,
+}
+
+/// What a decision depends on beside the failure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// The time to the deadline.
+    pub(crate) left: Option<Duration>,
+    /// Why the request is not sent again whatever happened.
+    pub(crate) barred: Option<Stopped>,
+    /// Whether it is sent again only where the server has not begun to act on it.
+    pub(crate) only_unprocessed: bool,
+}
+
+impl Rules {
+    /// Whether the wait after `outcome` takes place further in.
+    pub(crate) fn is_requeued(&self, outcome: Outcome) -> bool {
+        self.throttled == Throttled::Requeue && outcome.is_shared_throttle()
+    }
 }
 
 /// Where a throttled call waits until it is sent again.
@@ -45,62 +52,69 @@ pub enum Throttled {
     Requeue,
 }
 
-/// Decides what follows an attempt that came to `failed.outcome()`.
-///
-/// `left` is the time to the deadline, `allowed` whether the caller allows retries at all.
+/// Decides what follows an attempt that came to `failed.outcome()`: a wait, counted from the failure,
+/// or the end.
 pub(crate) fn decide(
     rules: &Rules,
-    failed: &Failed,
-    left: Option<Duration>,
-    allowed: bool,
+    failed: &Failed<'_>,
+    standing: &Standing,
     backoff: &impl Backoff,
     random: &mut dyn Rng,
-) -> Decision {
+) -> Result<Duration, Stopped> {
     let outcome = failed.outcome();
     let hint = outcome.retry_after();
-    let left = left.unwrap_or(Duration::MAX);
+    let left = standing.left.unwrap_or(Duration::MAX);
     if !outcome.is_retryable() {
-        return Decision::Stop(Stopped::NotRetryable);
+        return Err(Stopped::NotRetryable);
     }
-    if !allowed {
-        return Decision::Stop(Stopped::Disallowed);
+    if let Some(barred) = standing.barred {
+        return Err(barred);
+    }
+    if standing.only_unprocessed && !outcome.is_unprocessed() {
+        return Err(Stopped::NotRepeatable);
     }
     if failed.retry() >= rules.max_retries {
-        return Decision::Stop(Stopped::MaxRetries);
+        return Err(Stopped::MaxRetries);
     }
     if hint.is_some_and(|hint| hint > rules.max_retry_after) {
-        return Decision::Stop(Stopped::HintTooLong);
+        return Err(Stopped::HintTooLong);
     }
     // An attempt that starts at the deadline can not end before it.
     if hint.unwrap_or_default() >= left {
-        return Decision::Stop(Stopped::Deadline);
+        return Err(Stopped::Deadline);
     }
-    if rules.throttled == Throttled::Requeue && outcome.is_shared_throttle() {
-        return Decision::Wait(Duration::ZERO);
+    if rules.is_requeued(outcome) {
+        return Ok(Duration::ZERO);
     }
-    let delay = backoff.delay(failed, random);
+    let delay = backoff.delay(failed, random).ok_or(Stopped::BackoffEnded)?;
     match hint {
-        Some(hint) => Decision::Wait(from_hint(hint, delay, left, random)),
-        None if delay >= left => Decision::Stop(Stopped::Deadline),
-        None => Decision::Wait(delay),
+        Some(hint) => Ok(from_hint(hint, delay, rules.max_hint_jitter, left, random)),
+        None if delay >= left => Err(Stopped::Deadline),
+        None => Ok(delay),
     }
 }
 
-/// `max(delay, hint) + U(0, min(hint / 2, 5 s))`, kept before the deadline but never below the hint.
+/// `max(delay, hint) + U(0, min(hint / 2, most))`, kept before the deadline but never below the hint.
 ///
 /// Where the deadline cuts the jitter short, what is left of it is still uniform: callers with the
 /// same deadline do not come back together just before it.
-fn from_hint(hint: Duration, delay: Duration, left: Duration, random: &mut dyn Rng) -> Duration {
+fn from_hint(
+    hint: Duration,
+    delay: Duration,
+    most: Duration,
+    left: Duration,
+    random: &mut dyn Rng,
+) -> Duration {
     let longer = delay.max(hint);
     let earliest = if longer < left { longer } else { hint };
-    let latest = earliest.saturating_add(MOST_JITTER_ABOVE_A_HINT.min(hint / 2)).min(left);
+    let latest = earliest.saturating_add(most.min(hint / 2)).min(left);
     random.random_range(earliest..=latest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aplomb_core::{Constant, Exponential, Outcome};
+    use aplomb_core::{Constant, Exponential};
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -108,6 +122,7 @@ mod tests {
     const RULES: Rules = Rules {
         max_retries: 4,
         max_retry_after: Duration::from_secs(120),
+        max_hint_jitter: Duration::from_secs(5),
         throttled: Throttled::Sleep,
     };
 
@@ -115,33 +130,43 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn decided(outcome: Outcome, left: Option<Duration>, backoff: Duration) -> Decision {
+    fn left(left: Option<Duration>) -> Standing {
+        Standing { left, ..Standing::default() }
+    }
+
+    fn decided(outcome: Outcome, time: Option<Duration>, backoff: Duration) -> Result<Duration, Stopped> {
         let mut random = StdRng::seed_from_u64(3);
-        decide(&RULES, &Failed::new(0, outcome), left, true, &Constant(backoff), &mut random)
+        decide(&RULES, &Failed::new(0, outcome), &left(time), &Constant(backoff), &mut random)
     }
 
     #[test]
     fn each_reason_to_stop_has_its_word() {
         let transient = Outcome::transient();
         let hinted = |seconds| transient.with_retry_after(secs(seconds));
-        let stop = Decision::Stop;
+        let stop = Err;
         assert_eq!(decided(Outcome::permanent(), None, secs(1)), stop(Stopped::NotRetryable));
         assert_eq!(decided(Outcome::local(), None, secs(1)), stop(Stopped::NotRetryable));
         assert_eq!(decided(transient.forbid_retry(), None, secs(1)), stop(Stopped::NotRetryable));
         assert_eq!(decided(hinted(121), None, secs(1)), stop(Stopped::HintTooLong));
-        assert!(matches!(decided(hinted(120), None, secs(1)), Decision::Wait(_)));
+        assert!(decided(hinted(120), None, secs(1)).is_ok());
         assert_eq!(decided(hinted(10), Some(secs(10)), secs(1)), stop(Stopped::Deadline));
         assert_eq!(decided(transient, Some(secs(10)), secs(10)), stop(Stopped::Deadline));
-        assert_eq!(decided(transient, Some(secs(10)), secs(9)), Decision::Wait(secs(9)));
+        assert_eq!(decided(transient, Some(secs(10)), secs(9)), Ok(secs(9)));
         let mut random = StdRng::seed_from_u64(3);
-        let mut decide = |retry, allowed| {
-            let failed = Failed::new(retry, transient);
-            decide(&RULES, &failed, None, allowed, &Constant(secs(1)), &mut random)
+        let mut decide = |outcome, retry, standing: &Standing| {
+            decide(&RULES, &Failed::new(retry, outcome), standing, &Constant(secs(1)), &mut random)
         };
-        assert_eq!(decide(3, true), Decision::Wait(secs(1)));
-        assert_eq!(decide(4, true), stop(Stopped::MaxRetries));
-        assert_eq!(decide(u32::MAX, true), stop(Stopped::MaxRetries));
-        assert_eq!(decide(0, false), stop(Stopped::Disallowed));
+        let free = Standing::default();
+        assert_eq!(decide(transient, 3, &free), Ok(secs(1)));
+        assert_eq!(decide(transient, 4, &free), stop(Stopped::MaxRetries));
+        assert_eq!(decide(transient, u32::MAX, &free), stop(Stopped::MaxRetries));
+        let barred = Standing { barred: Some(Stopped::Nested), ..free };
+        assert_eq!(decide(transient, 0, &barred), stop(Stopped::Nested));
+        assert_eq!(decide(Outcome::permanent(), 0, &barred), stop(Stopped::NotRetryable));
+        let careful = Standing { only_unprocessed: true, ..free };
+        assert_eq!(decide(transient, 0, &careful), stop(Stopped::NotRepeatable));
+        assert_eq!(decide(transient.mark_unprocessed(), 0, &careful), Ok(secs(1)));
+        assert_eq!(decide(Outcome::throttled(), 0, &careful), Ok(secs(1)));
     }
 
     #[test]
@@ -157,7 +182,7 @@ mod tests {
         ] {
             let many = 10_000;
             let mut sample: Vec<f64> = (0..many)
-                .map(|_| from_hint(secs(hint), secs(backoff), secs(left), &mut random).as_secs_f64())
+                .map(|_| from_hint(secs(hint), secs(backoff), secs(5), secs(left), &mut random).as_secs_f64())
                 .collect();
             sample.sort_by(f64::total_cmp);
             // Kolmogorov and Smirnov: 1.95 / √n is the bound at a level of 0.1 %.
@@ -172,17 +197,17 @@ mod tests {
     fn a_throttle_that_waits_further_in_is_not_slept_for() {
         let rules = Rules { throttled: Throttled::Requeue, ..RULES };
         let mut random = StdRng::seed_from_u64(3);
-        let mut decide = |outcome, left| {
-            decide(&rules, &Failed::new(0, outcome), left, true, &Constant(secs(7)), &mut random)
+        let mut decide = |outcome, time| {
+            decide(&rules, &Failed::new(0, outcome), &left(time), &Constant(secs(7)), &mut random)
         };
         let hinted = Outcome::throttled().with_retry_after(secs(20));
-        assert_eq!(decide(Outcome::throttled(), None), Decision::Wait(Duration::ZERO));
-        assert_eq!(decide(hinted, None), Decision::Wait(Duration::ZERO));
+        assert_eq!(decide(Outcome::throttled(), None), Ok(Duration::ZERO));
+        assert_eq!(decide(hinted, None), Ok(Duration::ZERO));
         // Everything else is as ever.
-        assert_eq!(decide(hinted, Some(secs(20))), Decision::Stop(Stopped::Deadline));
+        assert_eq!(decide(hinted, Some(secs(20))), Err(Stopped::Deadline));
         let about_the_request = Outcome::throttled().with_scope(aplomb_core::Scope::Request);
-        assert_eq!(decide(about_the_request, None), Decision::Wait(secs(7)));
-        assert_eq!(decide(Outcome::transient(), None), Decision::Wait(secs(7)));
+        assert_eq!(decide(about_the_request, None), Ok(secs(7)));
+        assert_eq!(decide(Outcome::transient(), None), Ok(secs(7)));
     }
 
     fn any_duration() -> impl Strategy<Value = Duration> {
@@ -196,25 +221,25 @@ mod tests {
         #[test]
         fn never_before_the_hint_never_past_the_deadline_never_above_the_cap(
             retry in 0_u32..4, seed: u64,
-            hint in prop::option::of(any_duration()), left in prop::option::of(any_duration()),
+            hint in prop::option::of(any_duration()), time in prop::option::of(any_duration()),
         ) {
             let backoff = Exponential::default();
             let outcome = hint.map_or(Outcome::transient(), |hint| Outcome::transient().with_retry_after(hint));
             let mut random = StdRng::seed_from_u64(seed);
-            match decide(&RULES, &Failed::new(retry, outcome), left, true, &backoff, &mut random) {
-                Decision::Wait(wait) => {
+            match decide(&RULES, &Failed::new(retry, outcome), &left(time), &backoff, &mut random) {
+                Ok(wait) => {
                     prop_assert!(wait >= hint.unwrap_or_default());
-                    prop_assert!(wait <= left.unwrap_or(Duration::MAX));
+                    prop_assert!(wait <= time.unwrap_or(Duration::MAX));
                     prop_assert!(hint.unwrap_or_default() <= RULES.max_retry_after);
                     let most = backoff.ceiling(retry).max(hint.unwrap_or_default())
-                        + (hint.unwrap_or_default() / 2).min(MOST_JITTER_ABOVE_A_HINT);
+                        + (hint.unwrap_or_default() / 2).min(RULES.max_hint_jitter);
                     prop_assert!(wait <= most);
                 }
-                Decision::Stop(Stopped::HintTooLong) => prop_assert!(hint > Some(RULES.max_retry_after)),
-                Decision::Stop(stopped) => {
+                Err(Stopped::HintTooLong) => prop_assert!(hint > Some(RULES.max_retry_after)),
+                Err(stopped) => {
                     prop_assert_eq!(stopped, Stopped::Deadline);
                     let earliest = hint.unwrap_or_else(|| backoff.ceiling(retry));
-                    prop_assert!(left.is_some_and(|left| left <= earliest));
+                    prop_assert!(time.is_some_and(|left| left <= earliest));
                 }
             }
         }

@@ -9,6 +9,14 @@ use aplomb_core::Outcome;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// An attempt begins; before a retry, the wait is over.
+    #[non_exhaustive]
+    Started {
+        /// Which attempt.
+        attempt: u32,
+        /// How long the call has waited between its attempts so far.
+        waited: Duration,
+    },
     /// An attempt ended, well or badly.
     #[non_exhaustive]
     Ended {
@@ -59,10 +67,23 @@ pub enum Stopped {
     MaxRetries,
     /// There is not enough time before the deadline.
     Deadline,
+    /// The backoff has no further wait: a list that is used up.
+    BackoffEnded,
     /// The server asked to wait for longer than `max_retry_after`.
     HintTooLong,
     /// The request can not be sent twice, or grew past what may be recorded.
     CannotReplay,
+    /// The request must not be sent twice, or not after this failure: see
+    /// [`repeatable`](crate::RetryLayer::repeatable).
+    NotRepeatable,
+    /// The budget had nothing left.
+    Budget,
+    /// A condition of the caller's own: see [`stop`](crate::RetryLayer::stop).
+    Condition,
+    /// The cancellation token was cancelled.
+    Cancelled,
+    /// A retry layer outside of this one does the retrying.
+    Nested,
     /// The caller asked for a single attempt.
     Disallowed,
     /// The inner service is finished: its `poll_ready` failed.
@@ -75,8 +96,14 @@ impl fmt::Display for Stopped {
             Self::NotRetryable => "not retryable",
             Self::MaxRetries => "retries used up",
             Self::Deadline => "no time left before the deadline",
+            Self::BackoffEnded => "the backoff has ended",
             Self::HintTooLong => "the server asked to wait for too long",
             Self::CannotReplay => "the request can not be sent twice",
+            Self::NotRepeatable => "the request must not be sent twice",
+            Self::Budget => "the retry budget is used up",
+            Self::Condition => "a stop condition was met",
+            Self::Cancelled => "cancelled",
+            Self::Nested => "left to the retry layer outside",
             Self::Disallowed => "retries not allowed",
             Self::NotReady => "the inner service is finished",
         })

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead};
+use aplomb_core::{
+    Backoff, CallOptions, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead, SetMark,
+};
 use pin_project_lite::pin_project;
 use tokio::task::coop;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::delay::{Decision, decide};
-use crate::layer::Config;
+use crate::between::Between;
+use crate::config::Config;
 use crate::progress::Progress;
 use crate::{Discard, Event, Stopped};
-
-/// A failed response is got rid of within this time, or dropped.
-const LONGEST_DISCARD: Duration = Duration::from_secs(1);
 
 /// What a wait without end comes to: thirty years, which tokio's clock can count.
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -35,25 +34,33 @@ pin_project! {
     {
         // Its readiness is spent by each attempt's call: none is held while the call waits.
         inner: S,
+        // The request, for all attempts. In one place, since it is large and each move of it counts.
         kept: Option<K::Kept>,
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
         #[pin]
-        state: State<S::Future, K::Sent, D::Discarding>,
+        state: State<S::Future, K::Sent, Between<D::Discarding, Result<S::Response, S::Error>>>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, T, D> {
-        // The inner service is asked whether it is ready.
-        Ready { request: Option<T> },
+    enum State<F, T, W> {
+        // The inner service is asked whether it is ready for the first attempt.
+        Fresh,
         // An attempt runs.
         Called { #[pin] attempt: F },
-        // The failed response is got rid of; the next request is there already.
-        Discarding { #[pin] discarding: D, #[pin] limit: Sleep, until: Instant, next: Option<T> },
-        // The time of the next attempt has not come.
-        Waiting { #[pin] sleep: Sleep, next: Option<T> },
+        // The attempt failed, and the time of the next one comes; then the inner service is asked
+        // whether it is ready. In a box: most calls never come here.
+        Between { next: Pin<Box<Next<T, W>>> },
+    }
+}
+
+pin_project! {
+    struct Next<T, W> {
+        request: Option<T>,
+        #[pin]
+        between: W,
     }
 }
 
@@ -66,13 +73,17 @@ where
     #[inline]
     pub(crate) fn new(
         inner: S,
-        request: K::Sent,
-        kept: Option<K::Kept>,
+        request: Req,
         progress: Progress,
         config: Arc<Config<K, C, B, D, O>>,
     ) -> Self {
-        let state = State::Ready { request: Some(request) };
-        Self { inner, kept, progress, config, state }
+        Self {
+            inner,
+            kept: Some(config.replay.keep(request)),
+            progress,
+            config,
+            state: State::Fresh,
+        }
     }
 }
 
@@ -109,145 +120,125 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (progress, config, mut state) = (this.progress, &**this.config, this.state);
+        let settings = &config.settings;
         loop {
             match state.as_mut().project() {
                 // → `Called`; or the end, where the inner service is finished.
-                StateProj::Ready { request } => {
-                    if progress.attempts() > 0 {
-                        // Retries that never wait must not keep a thread to themselves.
-                        ready!(coop::poll_proceed(cx)).made_progress();
-                    }
+                StateProj::Fresh => {
                     if let Err(error) = ready!(this.inner.poll_ready(cx)) {
-                        config.gave_up(progress, Outcome::local(), Stopped::NotReady);
+                        config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
                         return Poll::Ready(Err(error));
                     }
-                    // Told in place: a request is large enough that each move of it counts.
-                    if let Some(request) = request {
-                        progress.begin_attempt(request);
-                    }
-                    let request = request.take().expect("not polled after it was ready");
+                    // A request that can not be sent again anyway is not copied.
+                    let copy = this.kept.as_mut().filter(|_| progress.may_repeat());
+                    let mut request = match copy.and_then(|kept| config.replay.again(kept)) {
+                        Some(copy) => copy,
+                        None => config.replay.once(this.kept.take().expect("not polled after it was ready")),
+                    };
+                    let mark = config.begin_attempt(progress, &mut request);
                     let attempt = match progress.scoped() {
                         None => this.inner.call(request),
-                        Some(options) => options.sync_scope(|| this.inner.call(request)),
+                        Some(options) => scoped_call(options, this.inner, request),
                     };
                     state.set(State::Called { attempt });
+                    progress.end_step(mark);
                 }
-                // → `Discarding` after a failed response, `Waiting` after an error, if the request is
-                // sent again; otherwise the end.
+                // → `Between` if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
-                    let mut result = ready!(match progress.scoped() {
+                    let mark = progress.begin_step();
+                    let mut polled = match progress.scoped() {
                         None => attempt.poll(cx),
                         Some(options) => options.sync_scope(|| attempt.poll(cx)),
-                    });
+                    };
+                    progress.end_step(mark);
+                    // Looked at in place: each move of a response counts as well.
+                    let Poll::Ready(result) = &mut polled else {
+                        return Poll::Pending;
+                    };
                     let outcome = config.classifier.classify(result.as_ref()).outcome();
                     let attempt = progress.attempts();
                     config.observer.observe(&Event::Ended { attempt, outcome });
                     if outcome.is_success() {
-                        config.succeeded(progress, &mut result);
-                        return Poll::Ready(result);
+                        config.succeeded(progress, head_mut(result));
+                        return polled;
                     }
                     let now = Instant::now();
-                    let decision = config.decide(progress, outcome, now);
+                    let head = result.as_ref().ok().map(|response| response as &dyn ResponseHead);
                     // The next request is asked for while the failed response is still there: a
                     // body that turns out to be gone returns that response.
-                    let (wait, next) = match decision.and_then(|wait| {
+                    let again = config.decide(progress, outcome, head, now).and_then(|wait| {
                         let next = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
-                        next.map(|next| (wait, next)).ok_or(Stopped::CannotReplay)
-                    }) {
+                        let next = next.ok_or(Stopped::CannotReplay)?;
+                        progress.pay(outcome, &settings.rules, now)?;
+                        Ok((wait, next))
+                    });
+                    let (wait, request) = match again {
                         Ok(again) => again,
                         Err(stopped) => {
-                            config.gave_up(progress, outcome, stopped);
-                            if let Ok(response) = &mut result {
-                                note(response, progress, Some(stopped));
-                            }
-                            return Poll::Ready(result);
+                            config.gave_up(progress, outcome, stopped, head_mut(result));
+                            return polled;
                         }
                     };
                     progress.wait(outcome, wait);
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-                    let next = Some(next);
-                    match result {
-                        Ok(response) => {
+                    let between = match (ready!(polled), &settings.cancellation) {
+                        (result, Some(token)) => Between::cancellable(result, outcome, token, until),
+                        (Ok(response), None) => {
                             let discarding = config.discard.discard(response);
-                            let limit = now + LONGEST_DISCARD;
-                            let limit = progress.deadline().map_or(limit, |deadline| deadline.min(limit));
-                            let limit = sleep_until(limit);
-                            state.set(State::Discarding { discarding, limit, until, next });
+                            Between::discarding(discarding, now, progress.deadline(), until)
                         }
-                        Err(_) => state.set(State::until(until, now, next)),
-                    }
+                        (Err(_), None) => Between::waiting(until),
+                    };
+                    state.set(State::Between { next: Box::pin(Next { request: Some(request), between }) });
                 }
-                // → `Waiting`, or `Ready` where the time has come already.
-                StateProj::Discarding { discarding, limit, until, next } => {
-                    // The limit is asked only where the response is not gone at once, which it
-                    // mostly is: a timer costs something from its first poll on.
-                    if discarding.poll(cx).is_pending() {
-                        ready!(limit.poll(cx));
+                // → `Called`; or the end, where the wait is cancelled or the inner service is finished.
+                StateProj::Between { next } => {
+                    let next = next.as_mut().project();
+                    if let Some((mut result, outcome)) = ready!(next.between.poll(cx)) {
+                        config.gave_up(progress, outcome, Stopped::Cancelled, head_mut(&mut result));
+                        return Poll::Ready(result);
                     }
-                    let (until, next) = (*until, next.take());
-                    state.set(State::until(until, Instant::now(), next));
-                }
-                // → `Ready`.
-                StateProj::Waiting { sleep, next } => {
-                    ready!(sleep.poll(cx));
-                    let request = next.take();
-                    state.set(State::Ready { request });
+                    // Retries that never wait must not keep a thread to themselves.
+                    ready!(coop::poll_proceed(cx)).made_progress();
+                    if let Err(error) = ready!(this.inner.poll_ready(cx)) {
+                        config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
+                        return Poll::Ready(Err(error));
+                    }
+                    let mut request = next.request.take().expect("not polled after it was ready");
+                    let mark = config.begin_attempt(progress, &mut request);
+                    let attempt = match progress.scoped() {
+                        None => this.inner.call(request),
+                        Some(options) => scoped_call(options, this.inner, request),
+                    };
+                    state.set(State::Called { attempt });
+                    progress.end_step(mark);
                 }
             }
         }
     }
 }
 
-impl<F, T, D> State<F, T, D> {
-    fn until(until: Instant, now: Instant, next: Option<T>) -> Self {
-        if until <= now {
-            Self::Ready { request: next }
-        } else {
-            Self::Waiting { sleep: sleep_until(until), next }
-        }
+impl<K, C, B, D, O: Observe<Event>> Config<K, C, B, D, O> {
+    /// Begins an attempt, and its first step.
+    #[inline]
+    fn begin_attempt(&self, progress: &mut Progress, request: &mut impl RequestHead) -> Option<SetMark> {
+        progress.begin_attempt(request, &self.settings);
+        let (attempt, waited) = (progress.attempts(), progress.waited());
+        self.observer.observe(&Event::Started { attempt, waited });
+        progress.begin_step()
     }
 }
 
-impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
-    fn decide(&self, progress: &mut Progress, outcome: Outcome, now: Instant) -> Result<Duration, Stopped> {
-        let failed = progress.failed(outcome);
-        let left = progress.deadline().map(|deadline| deadline.saturating_duration_since(now));
-        let allowed = progress.allows_retry();
-        let rules = &self.settings.rules;
-        let decision = self.with_random(&mut progress.number, failed.retry(), |random| {
-            decide(rules, &failed, left, allowed, &self.backoff, random)
-        });
-        match decision {
-            Decision::Wait(wait) => Ok(wait),
-            Decision::Stop(stopped) => Err(stopped),
-        }
-    }
-
-    fn succeeded<Res: ResponseHead, E>(&self, progress: &Progress, result: &mut Result<Res, E>) {
-        if progress.attempts() == 1 {
-            return;
-        }
-        let retried = progress.retried(None);
-        let (attempts, waited) = (retried.attempts, retried.waited);
-        self.observer.observe(&Event::Recovered { attempts, waited });
-        if let Ok(response) = result {
-            note(response, progress, None);
-        }
-    }
-
-    fn gave_up(&self, progress: &Progress, outcome: Outcome, stopped: Stopped) {
-        let retried = progress.retried(Some(stopped));
-        let (attempts, waited) = (retried.attempts, retried.waited);
-        self.observer.observe(&Event::GaveUp { attempts, outcome, waited, stopped });
-    }
+/// Apart, and rare: a closure that takes the request would move it once more on every call.
+#[cold]
+fn scoped_call<S: Service<T>, T>(options: CallOptions, inner: &mut S, request: T) -> S::Future {
+    options.sync_scope(|| inner.call(request))
 }
 
-/// Leaves the account of the call where its caller finds it.
-fn note(response: &mut impl ResponseHead, progress: &Progress, stopped: Option<Stopped>) {
-    if let Some(extensions) = response.extensions_mut() {
-        extensions.insert(progress.retried(stopped));
-    }
+/// The head of a response, to write to.
+fn head_mut<Res: ResponseHead, E>(result: &mut Result<Res, E>) -> Option<&mut dyn ResponseHead> {
+    result.as_mut().ok().map(|response| response as &mut dyn ResponseHead)
 }
 
 impl<S, Req, K, C, B, D, O> fmt::Debug for ResponseFuture<S, Req, K, C, B, D, O>
@@ -258,10 +249,9 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Ready { .. } => "ready",
+            State::Fresh => "fresh",
             State::Called { .. } => "called",
-            State::Discarding { .. } => "discarding",
-            State::Waiting { .. } => "waiting",
+            State::Between { .. } => "between two attempts",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

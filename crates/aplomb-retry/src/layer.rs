@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use aplomb_core::{Copied, HttpClassifier, Observe};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use aplomb_core::{Copied, HttpClassifier, Observe, RequestHead};
+use http::HeaderName;
+use rand::Rng;
+use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
 
+use crate::config::{Config, Random, Settings};
 use crate::delay::Rules;
-use crate::{ByKind, Drain, Event, Retry, Throttled};
+use crate::repeatable::by_idempotency;
+use crate::{Budget, ByKind, Drain, Event, Repeatable, Retry, Stop, Throttled};
 
 /// Sends a failed request again, later.
 ///
@@ -39,27 +42,7 @@ use crate::{ByKind, Drain, Event, Retry, Throttled};
 /// ```
 #[must_use]
 pub struct RetryLayer<K = Copied, C = HttpClassifier, B = ByKind, D = Drain, O = ()> {
-    config: Arc<Config<K, C, B, D, O>>,
-}
-
-/// What all services of a layer share.
-pub(crate) struct Config<K, C, B, D, O> {
-    pub(crate) replay: K,
-    pub(crate) classifier: C,
-    pub(crate) backoff: B,
-    pub(crate) discard: D,
-    pub(crate) observer: O,
-    pub(crate) settings: Settings,
-    /// The calls that have needed chance so far: their generators are seeded by it.
-    seeded: AtomicU64,
-}
-
-/// What is not a strategy.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) rules: Rules,
-    pub(crate) max_elapsed: Option<Duration>,
-    random_seed: Option<u64>,
+    pub(crate) config: Arc<Config<K, C, B, D, O>>,
 }
 
 impl RetryLayer {
@@ -69,6 +52,8 @@ impl RetryLayer {
         let rules = Rules {
             max_retries: 4,
             max_retry_after: Duration::from_secs(120),
+            // Whoever asked for a minute expects us in a minute.
+            max_hint_jitter: Duration::from_secs(5),
             throttled: Throttled::Sleep,
         };
         RetryLayer::from(Config {
@@ -77,7 +62,19 @@ impl RetryLayer {
             backoff: ByKind::default(),
             discard: Drain,
             observer: (),
-            settings: Settings { rules, max_elapsed: None, random_seed: None },
+            settings: Settings {
+                rules,
+                max_elapsed: None,
+                stands_down: true,
+                mark_final: false,
+                repeatable: None,
+                stop: None,
+                cancellation: None,
+                budget: None,
+                idempotency_key: None,
+                retry_count: None,
+                random: Random::Thread,
+            },
             seeded: AtomicU64::new(0),
         })
     }
@@ -106,6 +103,13 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
         self.with(|settings| settings.rules.max_retry_after = max_retry_after)
     }
 
+    /// Sets how much later than a server's hint a request is sent at most: 5 s by default, and never
+    /// more than half the hint. Zero comes back at the very moment the hint names, together with
+    /// everybody who was told the same.
+    pub fn max_hint_jitter(self, max_hint_jitter: Duration) -> Self {
+        self.with(|settings| settings.rules.max_hint_jitter = max_hint_jitter)
+    }
+
     /// Sets the time in which all attempts and waits must fit, counted from the call; none by
     /// default. Combined with the deadline of [`CallOptions`](aplomb_core::CallOptions): the earlier
     /// one holds.
@@ -125,7 +129,13 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     /// from how many calls failed before it. By default they are drawn from the thread's generator,
     /// which the operating system seeds.
     pub fn random_seed(self, seed: u64) -> Self {
-        self.with(|settings| settings.random_seed = Some(seed))
+        self.with(|settings| settings.random = Random::Seed(seed))
+    }
+
+    /// Draws the waits from generators of the caller's own: `random` makes one whenever a wait is
+    /// chosen.
+    pub fn random_source<R: Rng + 'static>(self, random: impl Fn() -> R + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.random = Random::Own(Arc::new(move || Box::new(random()))))
     }
 
     fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -141,9 +151,94 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
             backoff: shared.backoff.clone(),
             discard: shared.discard.clone(),
             observer: shared.observer.clone(),
-            settings: shared.settings,
+            settings: shared.settings.clone(),
             seeded: AtomicU64::new(0),
         })
+    }
+}
+
+/// What may be sent again, and until when.
+impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O> {
+    /// Sets a condition for stopping, in place of the number of retries. Call
+    /// [`max_retries`](Self::max_retries) after it to have both. Hints and deadlines hold in any case.
+    pub fn stop(self, stop: impl Stop + Send + Sync + 'static) -> Self {
+        self.with(|settings| {
+            settings.rules.max_retries = u32::MAX;
+            settings.stop = Some(Arc::new(stop));
+        })
+    }
+
+    /// Sets a token that ends all retrying when it is cancelled: an attempt that runs is finished, a
+    /// wait ends at once, and its caller gets the last failure.
+    ///
+    /// For this the failed response is kept during the wait, and its connection with it.
+    pub fn cancellation(self, token: CancellationToken) -> Self {
+        self.with(|settings| settings.cancellation = Some(token))
+    }
+
+    /// Sets what pays for retries: nothing unless set, so that they are limited for each call only.
+    pub fn budget(self, budget: Budget) -> Self {
+        self.with(|settings| settings.budget = Some(budget))
+    }
+
+    /// Sets which requests may be sent more than once, by their heads. The closure returns a
+    /// [`Repeatable`] or a `bool`.
+    ///
+    /// Unless set, every request may: the endpoints this is made for answer questions by `POST`, and
+    /// asking twice does no harm but to the bill.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_core::RequestHead;
+    /// use aplomb_retry::RetryLayer;
+    ///
+    /// let layer = RetryLayer::new().repeatable(|request: &dyn RequestHead| {
+    ///     request.path().is_some_and(|path| path.ends_with("/embeddings"))
+    /// });
+    /// # drop(layer);
+    /// ```
+    pub fn repeatable<R: Into<Repeatable>>(
+        self,
+        repeatable: impl Fn(&dyn RequestHead) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|settings| settings.repeatable = Some(Arc::new(move |request| repeatable(request).into())))
+    }
+
+    /// Repeats only what is idempotent, for APIs on which a `POST` does something: a method that says
+    /// so (RFC 9110, section 9.2.2), or an `Idempotency-Key` in the request. Any other request is sent again
+    /// only where the server has certainly not begun to act on it: no connection could be made, or it
+    /// answered 429, 503 or 529.
+    pub fn idempotent_only(self) -> Self {
+        self.repeatable(by_idempotency)
+    }
+
+    /// Adds a random UUID in this header to every request that may be sent again and has none: the same for
+    /// all attempts of a call, so that a server that knows the header acts once. Usually
+    /// `idempotency-key`.
+    pub fn idempotency_key(self, header: HeaderName) -> Self {
+        self.with(|settings| settings.idempotency_key = Some(header))
+    }
+
+    /// Says in this header how often the request has been sent before, from 0 on: as the official
+    /// SDKs do in `x-stainless-retry-count`.
+    pub fn retry_count(self, header: HeaderName) -> Self {
+        self.with(|settings| settings.retry_count = Some(header))
+    }
+
+    /// Sets whether this layer leaves retrying to another one outside of it: so it does unless set, since
+    /// five attempts inside of five are twenty-five.
+    ///
+    /// What counts as outside: a retry layer of this crate in whose attempt the call is made, also by
+    /// a closure ([`run`](Self::run)), and also where that is about something else.
+    pub fn stand_down(self, stand_down: bool) -> Self {
+        self.with(|settings| settings.stands_down = stand_down)
+    }
+
+    /// Marks the failures that are handed out with `x-should-retry: false`: for gateways, so that the SDK
+    /// of the client in front does not start over what has been tried enough.
+    pub fn mark_final_failures(self) -> Self {
+        self.with(|settings| settings.mark_final = true)
     }
 }
 
@@ -209,27 +304,5 @@ impl<K, C, B, D, O> Clone for RetryLayer<K, C, B, D, O> {
 impl<K, C, B, D, O> fmt::Debug for RetryLayer<K, C, B, D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RetryLayer").field(&self.config.settings).finish()
-    }
-}
-
-impl<K, C, B, D, O> Config<K, C, B, D, O> {
-    /// Runs `draw` with a source of chance that no other call shares.
-    ///
-    /// The generator is made anew for every retry, so that a call in flight carries only its number.
-    pub(crate) fn with_random<T>(
-        &self,
-        number: &mut Option<u64>,
-        retry: u32,
-        draw: impl FnOnce(&mut dyn Rng) -> T,
-    ) -> T {
-        let Some(seed) = self.settings.random_seed else {
-            return draw(&mut rand::rng());
-        };
-        let number = *number.get_or_insert_with(|| self.seeded.fetch_add(1, Ordering::Relaxed));
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8..16].copy_from_slice(&number.to_le_bytes());
-        key[16..20].copy_from_slice(&retry.to_le_bytes());
-        draw(&mut StdRng::from_seed(key))
     }
 }

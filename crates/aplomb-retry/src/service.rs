@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{
-    Backoff, CallOptions, Classify, Copied, HttpClassifier, Observe, Replay, RequestHead, ResponseHead,
-};
+use aplomb_core::{Backoff, Classify, Copied, HttpClassifier, Observe, Replay, RequestHead, ResponseHead};
 use tower_service::Service;
 
+use crate::config::Config;
 use crate::future::ResponseFuture;
-use crate::layer::Config;
 use crate::progress::Progress;
 use crate::{ByKind, Discard, Drain, Event};
 
@@ -55,16 +53,9 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
-        let settings = &self.config.settings;
-        let progress = Progress::new(CallOptions::of(&request), settings);
-        // A request that can not be sent again anyway is not copied.
-        let (sent, kept) = if settings.rules.max_retries > 0 && progress.allows_retry() {
-            self.config.replay.keep(request)
-        } else {
-            (self.config.replay.once(request), None)
-        };
-        ResponseFuture::new(self.inner.clone(), sent, kept, progress, Arc::clone(&self.config))
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let progress = Progress::begin(&mut request, &self.config.settings);
+        ResponseFuture::new(self.inner.clone(), request, progress, Arc::clone(&self.config))
     }
 }
 

@@ -29,7 +29,7 @@ fn what_each_outcome_does() {
     for (outcome, expected) in [
         (Outcome::success(), up),
         (Outcome::transient(), down(Cause::Overload)),
-        (Outcome::transient().unanswered(), down(Cause::Overload)),
+        (Outcome::transient().mark_unanswered(), down(Cause::Overload)),
         (Outcome::transient().with_scope(Scope::Request), same),
         (Outcome::throttled(), down(Cause::Throttled)),
         (Outcome::throttled().with_scope(Scope::Server), down(Cause::Throttled)),
@@ -155,7 +155,7 @@ proptest! {
                     let (end, at_work) = match end {
                         0 => (End::Unsent, false),
                         1 => (End::Abandoned, !begun),
-                        2 => (judged(Outcome::transient().unanswered()), true),
+                        2 => (judged(Outcome::transient().mark_unanswered()), true),
                         3 => (judged(Outcome::transient()), false),
                         4 => (judged(Outcome::permanent()), false),
                         _ => (judged(Outcome::success()), false),

@@ -16,19 +16,18 @@ pub trait Replay<Req> {
     /// What the inner service receives.
     type Sent;
 
-    /// What is kept while an attempt runs.
+    /// What is kept of a request until its call is over.
     type Kept;
 
-    /// Splits a request into what is sent first and what is kept, if it can be sent again.
-    fn keep(&self, request: Req) -> (Self::Sent, Option<Self::Kept>);
+    /// Takes a request that has not been sent yet.
+    fn keep(&self, request: Req) -> Self::Kept;
 
-    /// What is sent the next time, or `None` if it can not be sent again after all.
+    /// What is sent next, where more may follow; `None` if this request can not be sent and kept, or
+    /// not any more.
     fn again(&self, kept: &mut Self::Kept) -> Option<Self::Sent>;
 
-    /// What is sent where it is known beforehand that nothing will be sent again: keeps nothing.
-    fn once(&self, request: Req) -> Self::Sent {
-        self.keep(request).0
-    }
+    /// What is sent where nothing was sent before and nothing will be after it.
+    fn once(&self, kept: Self::Kept) -> Self::Sent;
 }
 
 /// A request that may be copied.
@@ -52,9 +51,8 @@ impl<Req: Copyable> Replay<Req> for Copied {
     type Kept = Req;
 
     #[inline]
-    fn keep(&self, request: Req) -> (Req, Option<Req>) {
-        let kept = request.copy();
-        (request, kept)
+    fn keep(&self, request: Req) -> Req {
+        request
     }
 
     #[inline]
@@ -63,25 +61,30 @@ impl<Req: Copyable> Replay<Req> for Copied {
     }
 
     #[inline]
-    fn once(&self, request: Req) -> Req {
-        request
+    fn once(&self, kept: Req) -> Req {
+        kept
     }
 }
 
 impl<Req> Replay<Req> for Once {
     type Sent = Req;
-    type Kept = std::convert::Infallible;
+    type Kept = Req;
 
-    fn keep(&self, request: Req) -> (Req, Option<Self::Kept>) {
-        (request, None)
+    fn keep(&self, request: Req) -> Req {
+        request
     }
 
-    fn again(&self, kept: &mut Self::Kept) -> Option<Req> {
-        match *kept {}
+    fn again(&self, _: &mut Req) -> Option<Req> {
+        None
+    }
+
+    fn once(&self, kept: Req) -> Req {
+        kept
     }
 }
 
 impl<B: Clone> Copyable for http::Request<B> {
+    #[inline]
     fn copy(&self) -> Option<Self> {
         Some(self.clone())
     }

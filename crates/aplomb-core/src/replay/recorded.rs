@@ -34,10 +34,11 @@ use crate::BoxError;
 ///
 /// # fn check<B>(stream: B) where B: http_body::Body, B::Error: Into<aplomb_core::BoxError> {
 /// let recorded = Recorded::new().limit(1024 * 1024);
-/// let (sent, kept) = recorded.keep(Request::new(stream));
-/// // `sent` is a `Request<ReplayBody<B>>`; should it fail:
-/// let next = kept.and_then(|mut kept| Replay::<Request<B>>::again(&recorded, &mut kept));
-/// # drop((sent, next));
+/// let mut kept = recorded.keep(Request::new(stream));
+/// let first = Replay::<Request<B>>::again(&recorded, &mut kept);
+/// // Some `Request<ReplayBody<B>>`; should it fail:
+/// let second = Replay::<Request<B>>::again(&recorded, &mut kept);
+/// # drop((first, second));
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -72,37 +73,62 @@ where
     type Sent = Request<ReplayBody<B>>;
     type Kept = Recording<B>;
 
-    fn keep(&self, request: Request<B>) -> (Self::Sent, Option<Self::Kept>) {
-        if request.body().size_hint().lower() > self.limit as u64 {
-            return (self.once(request), None);
-        }
-        let (head, body) = request.into_parts();
-        let tape = Arc::new(Tape::new(body, self.limit));
-        let recording = Recording { head: head.clone(), tape: Arc::clone(&tape) };
-        (Request::from_parts(head, ReplayBody::taped(tape, 0)), Some(recording))
+    fn keep(&self, request: Request<B>) -> Recording<B> {
+        Recording(State::Fresh(request))
     }
 
     fn again(&self, recording: &mut Recording<B>) -> Option<Self::Sent> {
-        let epoch = recording.tape.rewind()?;
-        let body = ReplayBody::taped(Arc::clone(&recording.tape), epoch);
-        Some(Request::from_parts(recording.head.clone(), body))
+        recording.start(self.limit);
+        let State::Taped { head, tape } = &recording.0 else {
+            return None;
+        };
+        let body = ReplayBody::taped(Arc::clone(tape), tape.rewind()?);
+        Some(Request::from_parts(head.clone(), body))
     }
 
-    fn once(&self, request: Request<B>) -> Self::Sent {
-        request.map(|body| ReplayBody { inner: Inner::Through { body } })
+    fn once(&self, mut recording: Recording<B>) -> Self::Sent {
+        match std::mem::replace(&mut recording.0, State::Gone) {
+            State::Fresh(request) => request.map(|body| ReplayBody { inner: Inner::Through { body } }),
+            // Has been sent before, against the contract: the body goes on where it was, or ends with
+            // an error.
+            State::Taped { head, tape } => {
+                let epoch = tape.rewind().unwrap_or_default();
+                tape.stop_recording();
+                Request::from_parts(head, ReplayBody::taped(tape, epoch))
+            }
+            State::Gone => unreachable!("a recording is gone when it has been consumed"),
+        }
     }
 }
 
 /// What [`Recorded`] keeps of a request. Once it is dropped, nothing more is recorded.
-pub struct Recording<B> {
-    head: Parts,
-    tape: Arc<Tape<B>>,
+pub struct Recording<B>(State<B>);
+
+enum State<B> {
+    Fresh(Request<B>),
+    Taped { head: Parts, tape: Arc<Tape<B>> },
+    Gone,
+}
+
+impl<B: Body> Recording<B> {
+    /// Puts the body on a tape, unless that has been done or it announces more than is kept.
+    fn start(&mut self, limit: usize) {
+        if let State::Fresh(request) = &self.0
+            && request.body().size_hint().lower() <= limit as u64
+            && let State::Fresh(request) = std::mem::replace(&mut self.0, State::Gone)
+        {
+            let (head, body) = request.into_parts();
+            self.0 = State::Taped { head, tape: Arc::new(Tape::new(body, limit)) };
+        }
+    }
 }
 
 impl<B> Drop for Recording<B> {
     fn drop(&mut self) {
         // A body may be sent for long after the answer has come: nobody will ask for it again.
-        self.tape.stop_recording();
+        if let State::Taped { tape, .. } = &self.0 {
+            tape.stop_recording();
+        }
     }
 }
 

@@ -94,8 +94,13 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    let (sent, kept) = Recorded::new().limit(limit).keep(Request::new(body));
-    (sent.into_body(), kept)
+    let strategy = Recorded::new().limit(limit);
+    let mut kept = strategy.keep(Request::new(body));
+    let sent: Option<Request<ReplayBody<B>>> = strategy.again(&mut kept);
+    match sent {
+        Some(sent) => (sent.into_body(), Some(kept)),
+        None => (strategy.once(kept).into_body(), None),
+    }
 }
 
 fn again<B>(recording: &mut Option<Recording<B>>) -> Option<ReplayBody<B>>

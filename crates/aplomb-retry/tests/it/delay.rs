@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_layer::Layer;
 
-use crate::peer::{Log, Peer, millis, request, respond, secs};
+use crate::peer::{Log, Peer, millis, request, respond, secs, unavailable};
 
 /// Tokio's timer counts in milliseconds, and rounds up.
 const TICK: Duration = Duration::from_millis(2);
@@ -126,6 +126,18 @@ async fn promise_10_never_before_the_hint_and_jittered_upwards_only() {
     for wait in peer.waits().into_iter().step_by(2) {
         assert!(wait >= secs(20) && wait <= secs(25) + TICK);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_jitter_above_a_hint_can_be_bounded() {
+    let peer = Peer::new(|call| respond(if call < 4 { 503 } else { 200 }, &[("retry-after", "20")]));
+    RetryLayer::new()
+        .max_hint_jitter(secs(0))
+        .layer(peer.clone())
+        .oneshot(request())
+        .await
+        .unwrap();
+    assert_eq!(peer.waits(), [secs(20); 4]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,8 +258,8 @@ async fn backoffs_by_kind_are_settable() {
 #[tokio::test(start_paused = true)]
 async fn a_backoff_of_ones_own_sees_the_retry_the_outcome_and_the_wait_before() {
     let log = Log::default();
-    let backoff = backoff_fn(|failed: &Failed, _: &mut dyn rand::Rng| {
-        assert_eq!(failed.outcome(), Outcome::transient());
+    let backoff = backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+        assert_eq!(failed.outcome(), unavailable());
         failed.previous().map_or(secs(1), |previous| previous * 3 + secs(failed.retry().into()))
     });
     let layer = RetryLayer::new().backoff(backoff).observer(log.clone());

@@ -4,11 +4,16 @@
     reason = "the functions that tests share may panic as the tests do"
 )]
 
+mod budget;
 mod contract;
 mod delay;
 mod dropped;
 mod hints;
+mod nested;
 mod options;
 mod over;
 mod peer;
 mod response;
+mod run;
+mod sdk;
+mod stop;

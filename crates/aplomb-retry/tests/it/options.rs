@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 
-use crate::peer::{Peer, millis, request, secs};
+use crate::peer::{Peer, millis, request, secs, unavailable};
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_in_the_extensions_ends_the_retries() {
@@ -53,7 +53,7 @@ async fn attempts_are_recorded_and_the_callers_options_kept() {
         let expected = CallOptions::new()
             .with_priority(Priority::HIGH)
             .with_arrival(began)
-            .with_attempts(attempts, Outcome::transient());
+            .with_attempts(attempts, unavailable());
         assert_eq!(options, expected);
     }
 }
@@ -138,7 +138,9 @@ async fn where_extensions_are_hidden_options_travel_in_the_task_local() {
     let seen = seen.lock().unwrap();
     assert_eq!(seen[0], (options, options));
     for (attempts, seen) in (0_u32..).zip(&*seen).skip(1) {
-        let expected = options.with_arrival(began).with_attempts(attempts, Outcome::transient().unanswered());
+        let expected = options
+            .with_arrival(began)
+            .with_attempts(attempts, Outcome::transient().mark_unanswered());
         assert_eq!(*seen, (expected, expected));
     }
     assert_eq!((seen.len(), CallOptions::current()), (3, None));

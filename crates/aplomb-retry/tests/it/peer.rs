@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Observe};
+use aplomb_core::{BoxError, CallOptions, Observe, Outcome};
 use aplomb_retry::Event;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -265,4 +265,9 @@ pub(crate) fn secs(seconds: u64) -> Duration {
 
 pub(crate) fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
+}
+
+/// What a 503 comes to.
+pub(crate) fn unavailable() -> Outcome {
+    Outcome::transient().mark_unprocessed()
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 
-use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs};
+use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs, unavailable};
 
 /// A peer whose first answer is a 503 with `body`, and what becomes of that body.
 fn with_body(body: impl Fn() -> Noted) -> (Peer, crate::peer::Fate) {
@@ -93,7 +93,7 @@ async fn promise_12_the_last_response_comes_back_unchanged() {
     let [.., Event::GaveUp { attempts: 3, outcome, waited, stopped, .. }] = log.events()[..] else {
         panic!("{:?}", log.events());
     };
-    assert_eq!((outcome, waited, stopped), (Outcome::transient(), secs(6), Stopped::MaxRetries));
+    assert_eq!((outcome, waited, stopped), (unavailable(), secs(6), Stopped::MaxRetries));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +125,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
     let error = RetryLayer::new().layer(gate).oneshot(request()).await.unwrap_err();
     let refused = aplomb_core::find::<Refused>(&*error).unwrap();
     assert_eq!(sent.load(Ordering::SeqCst), 2, "a refusal is not retried");
-    let last = Outcome::transient().with_retry_after(secs(2));
+    let last = unavailable().with_retry_after(secs(2));
     assert_eq!((refused.attempts(), refused.last()), (1, Some(last)));
 }
 
@@ -135,18 +135,24 @@ async fn the_first_success_is_left_alone_and_a_later_one_noted() {
     let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), TracingObserver));
     let response = layer.layer(Peer::failing(0, 500)).oneshot(request()).await.unwrap();
     assert!(response.extensions().is_empty());
-    assert!(matches!(log.events()[..], [Event::Ended { attempt: 1, .. }]));
+    assert!(matches!(
+        log.events()[..],
+        [Event::Started { attempt: 1, .. }, Event::Ended { attempt: 1, .. }]
+    ));
 
     let response = layer.layer(Peer::failing(2, 500)).oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
     assert_eq!((retried.attempts(), retried.waited(), retried.stopped()), (3, secs(2), None));
     assert!(matches!(
-        log.events()[1..],
+        log.events()[2..],
         [
+            Event::Started { attempt: 1, .. },
             Event::Ended { attempt: 1, .. },
             Event::Waiting { attempt: 1, .. },
+            Event::Started { attempt: 2, .. },
             Event::Ended { attempt: 2, .. },
             Event::Waiting { attempt: 2, .. },
+            Event::Started { attempt: 3, .. },
             Event::Ended { attempt: 3, .. },
             Event::Recovered { attempts: 3, .. },
         ]
@@ -241,7 +247,7 @@ async fn promise_15_a_stream_that_breaks_later_is_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_known_to_have_failed_before_its_first_content_is_retried() {
+async fn promise_15_a_stream_known_to_have_failed_before_its_first_content_is_retried() {
     let peer = Peer::new(|call| {
         let mut response = response(200, &[], Noted::short("event: error"));
         let outcome = if call == 0 {
@@ -254,6 +260,42 @@ async fn a_stream_known_to_have_failed_before_its_first_content_is_retried() {
     });
     RetryLayer::new().layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!(peer.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_15_what_breaks_after_its_first_content_is_the_callers() {
+    /// Content, and then an error.
+    struct Breaks(usize);
+    impl http_body::Body for Breaks {
+        type Data = bytes::Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, BoxError>>> {
+            self.0 += 1;
+            std::task::Poll::Ready(Some(match self.0 {
+                1 => Ok(http_body::Frame::data("data: Hel".into())),
+                _ => Err("reset".into()),
+            }))
+        }
+    }
+    let calls = Arc::new(AtomicUsize::new(0));
+    let service = {
+        let calls = Arc::clone(&calls);
+        service_fn(move |_: Request<String>| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            // The reader of the bytes has seen nothing wrong yet.
+            let mut response = http::Response::new(Breaks(0));
+            response.extensions_mut().insert(Exchange::new(Outcome::success()));
+            std::future::ready(Ok::<_, BoxError>(response))
+        })
+    };
+    let mut body = RetryLayer::new().layer(service).oneshot(request()).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: Hel");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "reset");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,9 +315,8 @@ impl Replay<Request<String>> for Counted {
     type Sent = Request<String>;
     type Kept = Request<String>;
 
-    fn keep(&self, request: Request<String>) -> (Request<String>, Option<Request<String>>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Copied.keep(request)
+    fn keep(&self, request: Request<String>) -> Request<String> {
+        request
     }
 
     fn again(&self, kept: &mut Request<String>) -> Option<Request<String>> {
@@ -283,8 +324,8 @@ impl Replay<Request<String>> for Counted {
         Copied.again(kept)
     }
 
-    fn once(&self, request: Request<String>) -> Request<String> {
-        request
+    fn once(&self, kept: Request<String>) -> Request<String> {
+        kept
     }
 }
 

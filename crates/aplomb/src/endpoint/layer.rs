@@ -10,7 +10,7 @@ use aplomb_core::{
 };
 use aplomb_provider::Provider;
 use aplomb_rate_limit::{Quota, Quotas};
-use aplomb_retry::{ByKind, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
+use aplomb_retry::{Budget, ByKind, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
 use tower::timeout::Timeout;
 use tower_layer::Layer;
 
@@ -73,6 +73,7 @@ struct Config {
     max_retries: u32,
     max_retry_after: Duration,
     backoff: ByKind,
+    budget: Option<Budget>,
     observer: RetryObserver,
     attempt_timeout: Duration,
     deadline: Option<Duration>,
@@ -113,6 +114,7 @@ impl EndpointLayer {
             max_retries: 4,
             max_retry_after: Duration::from_secs(120),
             backoff: ByKind::default(),
+            budget: None,
             observer: Arc::new(RetryLog),
             attempt_timeout: Duration::from_secs(600),
             deadline: None,
@@ -162,6 +164,12 @@ impl EndpointLayer {
     /// with full jitter, unless set.
     pub fn backoff(self, backoff: ByKind) -> Self {
         self.set(|config| config.backoff = backoff)
+    }
+
+    /// Sets what pays for retries; nothing unless set. Those that wait for the quotas or for an open
+    /// circuit are free.
+    pub fn budget(self, budget: Budget) -> Self {
+        self.set(|config| config.budget = Some(budget))
     }
 
     /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:
@@ -229,7 +237,7 @@ impl<S> Layer<S> for EndpointLayer {
     fn layer(&self, client: S) -> Endpoint<S> {
         let Config { provider, clock, attempt_timeout, whole_answers, .. } = self.config.clone();
         let classifier = EndpointClassifier::new(HttpClassifier::new().clock(clock.clone()));
-        let retry = RetryLayer::new()
+        let mut retry = RetryLayer::new()
             .classifier(classifier.clone())
             .max_retries(self.config.max_retries)
             .max_retry_after(self.config.max_retry_after)
@@ -237,6 +245,9 @@ impl<S> Layer<S> for EndpointLayer {
             // The pause of the quotas does the waiting, for all calls at once.
             .throttled(Throttled::Requeue)
             .observer(Arc::clone(&self.config.observer));
+        if let Some(budget) = &self.config.budget {
+            retry = retry.budget(budget.clone());
+        }
         let plan = Plan::new(EndpointDoor::new(self.queue.clone()), classifier, aplomb_core::AtBodyEnd);
 
         let attempt = Timeout::new(Inspect::new(client, provider, clock, whole_answers), attempt_timeout);

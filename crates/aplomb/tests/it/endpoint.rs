@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
+use aplomb::retry::Budget;
 use aplomb::{EndpointLayer, Kind};
 use aplomb_mock::{Fault, Latency, Mock, Outage, Plan};
 use tokio::time::Instant;
@@ -61,6 +62,21 @@ async fn with_unknown_limits_all_prompts_come_back_and_none_earlier_than_told() 
         assert_eq!(answered(&answers), 100);
         assert_eq!(stats.early_retries, 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_13_a_retry_that_an_open_circuit_held_back_is_free() {
+    let mock = Mock::builder()
+        .latency(Latency::constant(Duration::from_millis(20)))
+        .outage(Duration::ZERO..180 * S, Outage::Unavailable)
+        .build();
+    // One retry for each of the callers, and nothing to spare for the probes of three minutes.
+    let budget = Budget::new().capacity(14 * 8).min_per_second(0.0);
+    let endpoint = layer().budget(budget.clone()).layer(mock.clone());
+    assert_eq!(answered(&batch(&endpoint, 8, 8, false).await), 8);
+    let snapshot = budget.snapshot();
+    assert!(snapshot.granted > 8, "probes failed: {snapshot:?}");
+    assert_eq!((snapshot.refused, snapshot.remaining), (0, 14 * 8));
 }
 
 #[tokio::test(start_paused = true)]

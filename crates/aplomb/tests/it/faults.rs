@@ -166,7 +166,7 @@ async fn an_observer_is_told_of_every_attempt() {
     ask(layer().observer(observer).layer(mock), chat("hello", false)).await.unwrap();
     let told = told.lock().unwrap();
     let kinds: Vec<_> = told.iter().map(|event| event.split(' ').next().unwrap()).collect();
-    assert_eq!(kinds, ["Ended", "Waiting", "Ended", "Recovered"]);
+    assert_eq!(kinds, ["Started", "Ended", "Waiting", "Started", "Ended", "Recovered"]);
 }
 
 #[tokio::test(start_paused = true)]

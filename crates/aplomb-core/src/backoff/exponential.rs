@@ -1,54 +1,10 @@
-//! How long to wait before a retry.
+//! Waits that grow.
 
-use std::fmt;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::Outcome;
-
-/// Says how long to wait before a retry.
-pub trait Backoff {
-    /// The wait before the retry that `failed` describes. `random` is the only source of chance.
-    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration;
-}
-
-/// What is known of a call when its next wait is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Failed {
-    retry: u32,
-    outcome: Outcome,
-    previous: Option<Duration>,
-}
-
-impl Failed {
-    /// Before retry number `retry`, counted from 0, after an attempt that came to `outcome`.
-    pub const fn new(retry: u32, outcome: Outcome) -> Self {
-        Self { retry, outcome, previous: None }
-    }
-
-    /// Adds the wait before the retry before this one.
-    pub const fn with_previous(mut self, previous: Option<Duration>) -> Self {
-        self.previous = previous;
-        self
-    }
-
-    /// The number of the retry to come: 0 for the first.
-    pub const fn retry(&self) -> u32 {
-        self.retry
-    }
-
-    /// What the attempt came to.
-    pub const fn outcome(&self) -> Outcome {
-        self.outcome
-    }
-
-    /// How long was waited before the attempt that failed, if it was a retry itself.
-    pub const fn previous(&self) -> Option<Duration> {
-        self.previous
-    }
-}
+use super::{Backoff, Failed};
 
 /// Waits that double, with a cap and jitter.
 ///
@@ -61,6 +17,7 @@ impl Failed {
 #[must_use]
 pub struct Exponential {
     base: Duration,
+    min: Duration,
     max: Duration,
     factor: f64,
     jitter: Jitter,
@@ -70,7 +27,7 @@ pub struct Exponential {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Uniform between nothing and the ceiling.
+    /// Uniform between the shortest wait, which is nothing unless set, and the ceiling.
     #[default]
     Full,
     /// Uniform between half the ceiling and the ceiling.
@@ -84,7 +41,15 @@ pub enum Jitter {
 impl Exponential {
     /// Doubles from `base`, at most 60 s, with full jitter.
     pub const fn new(base: Duration) -> Self {
-        Self { base, max: Duration::from_secs(60), factor: 2.0, jitter: Jitter::Full }
+        let (min, max) = (Duration::ZERO, Duration::from_secs(60));
+        Self { base, min, max, factor: 2.0, jitter: Jitter::Full }
+    }
+
+    /// Sets the shortest wait, nothing by default. It does not cut the jitter short: full jitter is
+    /// uniform between it and the ceiling. One above the cap counts as the cap.
+    pub const fn min(mut self, min: Duration) -> Self {
+        self.min = min;
+        self
     }
 
     /// Sets the cap, which is applied before the jitter.
@@ -113,6 +78,22 @@ impl Exponential {
         let grown = self.base.as_secs_f64() * growth;
         Duration::try_from_secs_f64(grown).map_or(self.max, |grown| grown.min(self.max))
     }
+
+    /// The wait before the retry that `failed` describes: there is always a next one.
+    pub fn wait(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Duration {
+        let min = self.min.min(self.max);
+        let ceiling = self.ceiling(failed.retry()).max(min);
+        match self.jitter {
+            Jitter::Full => random.random_range(min..=ceiling),
+            Jitter::Equal => random.random_range((ceiling / 2).max(min)..=ceiling),
+            Jitter::Decorrelated => {
+                let base = self.base.min(self.max).max(min);
+                let last = failed.previous().unwrap_or(base).max(base);
+                random.random_range(base..=last.saturating_mul(3).min(self.max).max(base))
+            }
+            Jitter::None => ceiling,
+        }
+    }
 }
 
 impl Default for Exponential {
@@ -122,56 +103,15 @@ impl Default for Exponential {
 }
 
 impl Backoff for Exponential {
-    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration {
-        let ceiling = self.ceiling(failed.retry());
-        match self.jitter {
-            Jitter::Full => random.random_range(Duration::ZERO..=ceiling),
-            Jitter::Equal => random.random_range(ceiling / 2..=ceiling),
-            Jitter::Decorrelated => {
-                let base = self.base.min(self.max);
-                let last = failed.previous().unwrap_or(base).max(base);
-                random.random_range(base..=last.saturating_mul(3).min(self.max).max(base))
-            }
-            Jitter::None => ceiling,
-        }
-    }
-}
-
-/// The same wait before every retry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Constant(pub Duration);
-
-impl Backoff for Constant {
-    fn delay(&self, _: &Failed, _: &mut dyn Rng) -> Duration {
-        self.0
-    }
-}
-
-/// A backoff of the caller's own, from a closure.
-#[derive(Clone, Copy)]
-pub struct BackoffFn<F>(F);
-
-/// Makes a [`Backoff`] from a closure that sees the number of the retry, the outcome and the wait
-/// before.
-pub const fn backoff_fn<F: Fn(&Failed, &mut dyn Rng) -> Duration>(delay: F) -> BackoffFn<F> {
-    BackoffFn(delay)
-}
-
-impl<F: Fn(&Failed, &mut dyn Rng) -> Duration> Backoff for BackoffFn<F> {
-    fn delay(&self, failed: &Failed, random: &mut dyn Rng) -> Duration {
-        (self.0)(failed, random)
-    }
-}
-
-impl<F> fmt::Debug for BackoffFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BackoffFn")
+    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+        Some(self.wait(failed, random))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Outcome;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -179,7 +119,7 @@ mod tests {
     fn delays(backoff: &impl Backoff, retry: u32, many: usize) -> Vec<f64> {
         let mut random = StdRng::seed_from_u64(7);
         let failed = Failed::new(retry, Outcome::transient());
-        (0..many).map(|_| backoff.delay(&failed, &mut random).as_secs_f64()).collect()
+        (0..many).map(|_| backoff.delay(&failed, &mut random).unwrap().as_secs_f64()).collect()
     }
 
     /// The largest distance between the sample and the uniform distribution on `[low, high]`
@@ -206,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn a_shortest_wait_leaves_the_jitter_uniform() {
+        let backoff = Exponential::new(Duration::from_secs(1)).min(Duration::from_secs(1));
+        assert_eq!(delays(&backoff, 0, 3), [1.0, 1.0, 1.0]);
+        for (retry, ceiling) in [(2, 4.0), (40, 60.0)] {
+            assert!(distance_from_uniform(delays(&backoff, retry, 10_000), 1.0, ceiling) < 0.0195);
+        }
+    }
+
+    #[test]
     fn equal_jitter_is_uniform_on_the_upper_half() {
         let backoff = Exponential::default().jitter(Jitter::Equal);
         assert!(distance_from_uniform(delays(&backoff, 40, 10_000), 30.0, 60.0) < 0.0195);
@@ -217,7 +166,7 @@ mod tests {
         let mut random = StdRng::seed_from_u64(1);
         let failed = Failed::new(5, Outcome::transient()).with_previous(Some(Duration::from_secs(2)));
         for _ in 0..1_000 {
-            let delay = backoff.delay(&failed, &mut random);
+            let delay = backoff.delay(&failed, &mut random).unwrap();
             assert!((Duration::from_millis(500)..=Duration::from_secs(6)).contains(&delay));
         }
     }
@@ -226,7 +175,7 @@ mod tests {
         #[test]
         fn never_above_the_cap_whatever_the_numbers(
             retry: u32, base_ms in 0_u64..10_000_000, max_ms in 0_u64..10_000_000,
-            factor in -1.0_f64..1e300, previous in any::<u64>(), seed: u64,
+            factor in -1.0_f64..1e300, previous in any::<u64>(), seed: u64, min_ms in 0_u64..20_000_000,
         ) {
             let max = Duration::from_millis(max_ms);
             let failed = Failed::new(retry, Outcome::transient())
@@ -234,8 +183,9 @@ mod tests {
             let mut random = StdRng::seed_from_u64(seed);
             for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::None] {
                 let backoff = Exponential::new(Duration::from_millis(base_ms))
-                    .max(max).factor(factor).jitter(jitter);
-                prop_assert!(backoff.delay(&failed, &mut random) <= max);
+                    .min(Duration::from_millis(min_ms)).max(max).factor(factor).jitter(jitter);
+                let delay = backoff.delay(&failed, &mut random).unwrap();
+                prop_assert!(delay <= max && delay >= Duration::from_millis(min_ms).min(max));
             }
         }
     }

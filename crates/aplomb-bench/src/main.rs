@@ -1,0 +1,123 @@
+//! `cargo run --release -- time retry`, `cargo run --release -- count retry`.
+
+mod count;
+mod time;
+
+use std::process::{self, ExitCode};
+
+use aplomb_bench::{Case, Group, Running, Table, chosen, groups};
+use clap::{Args, Parser, Subcommand};
+
+/// The layers beside the bare service and beside other crates, in one run.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Names the groups and their cases.
+    List,
+    /// Measures time: medians of interleaved batches.
+    Time(Time),
+    /// Counts instructions, by running itself under valgrind.
+    Count(Count),
+    /// Both, and what is taken from the heap, in one table for each group.
+    Report {
+        #[command(flatten)]
+        time: Time,
+        /// How many calls to count.
+        #[arg(long, default_value_t = 2_000)]
+        counted: u64,
+    },
+    /// Makes calls and nothing else, for valgrind and for profilers.
+    Run {
+        /// `group/case`.
+        case: String,
+        /// How many.
+        calls: u64,
+    },
+}
+
+#[derive(Args)]
+struct Time {
+    /// The groups to measure; all of them if none is named.
+    groups: Vec<String>,
+    /// How many batches of each case.
+    #[arg(long, default_value_t = 101)]
+    batches: usize,
+    /// How many calls to a batch.
+    #[arg(long, default_value_t = 5_000)]
+    calls: u64,
+}
+
+#[derive(Args)]
+struct Count {
+    /// The groups to count; all of them if none is named.
+    groups: Vec<String>,
+    /// How many calls to count.
+    #[arg(long, default_value_t = 2_000)]
+    calls: u64,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), String> {
+    match command {
+        Command::List => {
+            for group in groups() {
+                println!("{}: {}", group.name, group.about);
+                group.cases.iter().for_each(|case| println!("    {}", case.name));
+            }
+            Ok(())
+        }
+        Command::Time(Time { groups, batches, calls }) => {
+            print(&groups, |group| Ok(time::table(group, batches.max(1), calls.max(1))))
+        }
+        Command::Count(Count { groups, calls }) => print(&groups, |group| count::table(group, calls.max(1))),
+        Command::Report { time: Time { groups, batches, calls }, counted } => print(&groups, |group| {
+            let time = time::table(group, batches.max(1), calls.max(1));
+            let count = count::table(group, counted.max(1))?;
+            // What holds on other machines too.
+            Ok(time.without("ns beyond").join(count.without("instructions")).join(heap(group)?))
+        }),
+        Command::Run { case, calls } => {
+            let case = find(&case).ok_or_else(|| format!("no case {case}: see `list`"))?;
+            Running::start(case).batch(calls);
+            Ok(())
+        }
+    }
+}
+
+fn print(names: &[String], measure: impl Fn(&Group) -> Result<Table, String>) -> Result<(), String> {
+    for group in chosen(names)? {
+        println!("{}: {}\n\n{}", group.name, group.about, measure(group)?);
+    }
+    Ok(())
+}
+
+/// What the program beside this one measures.
+fn heap(group: &Group) -> Result<Table, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+    let output = process::Command::new(own.with_file_name("heap")).arg(group.name).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(Table::parse(&String::from_utf8_lossy(&output.stdout))),
+        _ => Err("`cargo build --release` builds the program `heap`, which counts allocations".to_owned()),
+    }
+}
+
+fn find(path: &str) -> Option<&'static Case> {
+    let (group, case) = path.split_once('/')?;
+    let group = groups().iter().find(|known| known.name == group)?;
+    group.cases.iter().find(|known| known.name == case)
+}

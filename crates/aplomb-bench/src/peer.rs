@@ -1,0 +1,126 @@
+//! The bare service, and what it is asked.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use tower::Service;
+
+/// What is sent.
+pub type Request = http::Request<Full<Bytes>>;
+
+/// What comes back.
+pub type Response = http::Response<Full<Bytes>>;
+
+/// The error of a peer that is down. Some rivals want errors to be `Clone`.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Answers 200 at once.
+#[derive(Clone, Copy)]
+pub struct Peer;
+
+/// Answers 503 and 200 by turns, at once. For calls that come one after the other.
+#[derive(Clone, Default)]
+pub struct Flaky(Arc<AtomicU64>);
+
+/// Fails at once, always.
+#[derive(Clone, Copy)]
+pub struct Down;
+
+fn answer(request: Request, status: StatusCode) -> Ready<Result<Response, Failed>> {
+    drop(black_box(request));
+    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"object\": \"chat.completion\"}")));
+    *response.status_mut() = status;
+    ready(Ok(response))
+}
+
+fn fail(request: Request) -> Ready<Result<Response, Failed>> {
+    drop(black_box(request));
+    ready(Err(Failed))
+}
+
+macro_rules! peer {
+    ($($peer:ty: $answer:expr),*) => {$(
+        impl Service<Request> for $peer {
+            type Response = Response;
+            type Error = Failed;
+            type Future = Ready<Result<Response, Failed>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: Request) -> Self::Future {
+                $answer(self, request)
+            }
+        }
+    )*};
+}
+
+peer! {
+    Peer: |_, request| answer(request, StatusCode::OK),
+    Down: |_, request| fail(request),
+    Flaky: |peer: &mut Flaky, request| match peer.0.fetch_add(1, Ordering::Relaxed) % 2 {
+        0 => answer(request, StatusCode::SERVICE_UNAVAILABLE),
+        _ => answer(request, StatusCode::OK),
+    }
+}
+
+/// A kind of request.
+pub trait Ask: 'static {
+    /// One of them. Every call sends a clone of it, in the bare service too.
+    fn template() -> Request;
+}
+
+/// A small request: a method, a URI, a body of a few bytes, no headers.
+pub struct Plain;
+
+/// The request of an AI call: a method, a URI, six headers, a JSON body.
+pub struct Ai;
+
+// Parsed as a client would, so that copies count references.
+fn post(uri: &str) -> http::request::Builder {
+    http::Request::post(uri.to_owned())
+}
+
+fn whole(head: http::request::Builder, body: &[u8]) -> Request {
+    let request = head.body(Full::new(Bytes::copy_from_slice(body))).expect("a request");
+    // Of a fresh `Bytes` the first copy moves its bookkeeping to the heap, once.
+    drop(request.clone());
+    request
+}
+
+impl Ask for Plain {
+    fn template() -> Request {
+        whole(post("https://api.example.com/v1/chat/completions"), br#"{"model":"m"}"#)
+    }
+}
+
+impl Ask for Ai {
+    fn template() -> Request {
+        let body = br#"{"model":"m","max_tokens":256,"messages":[{"role":"user","content":"Why is the sky blue?"}]}"#;
+        let head = post("https://api.example.com/v1/chat/completions")
+            .header("accept", "application/json")
+            .header("authorization", "Bearer sk-0123456789abcdef0123456789abcdef".to_owned())
+            .header("content-length", body.len().to_string())
+            .header("content-type", "application/json")
+            .header("user-agent", "example/1.0")
+            .header("x-request-id", "0123456789abcdef".to_owned());
+        whole(head, body)
+    }
+}

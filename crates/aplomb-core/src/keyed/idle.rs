@@ -1,0 +1,40 @@
+//! What may be forgotten.
+
+use tokio::time::Instant;
+
+/// State of a key that may be forgotten while it says nothing.
+///
+/// A budget that is full, a quota that nothing has been drawn from, a circuit that is closed and
+/// healthy: made anew, they would be the same.
+pub trait Idle {
+    /// Whether nobody would notice at `now` if this were forgotten, and made anew when it is next
+    /// used.
+    ///
+    /// It is asked under a lock: it must be quick, and must not use the map it lies in.
+    fn is_idle(&self, now: Instant) -> bool;
+}
+
+impl Idle for () {
+    fn is_idle(&self, _: Instant) -> bool {
+        true
+    }
+}
+
+/// Nothing is idle.
+impl<T: Idle> Idle for Option<T> {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.as_ref().is_none_or(|some| some.is_idle(now))
+    }
+}
+
+impl<T: Idle + ?Sized> Idle for Box<T> {
+    fn is_idle(&self, now: Instant) -> bool {
+        (**self).is_idle(now)
+    }
+}
+
+impl<A: Idle, B: Idle> Idle for (A, B) {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.0.is_idle(now) && self.1.is_idle(now)
+    }
+}

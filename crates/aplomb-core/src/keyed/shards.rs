@@ -1,0 +1,130 @@
+//! Many locks in place of one, and the count of all keys.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::PoisonError;
+#[cfg(not(aplomb_loom))]
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[cfg(not(aplomb_loom))]
+use std::sync::{Mutex, MutexGuard};
+
+#[cfg(aplomb_loom)]
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[cfg(aplomb_loom)]
+use loom::sync::{Mutex, MutexGuard};
+
+/// A shard that holds a million keys of a full map is too many to copy in a moment; so many are not.
+const KEYS_PER_SHARD: usize = 4_096;
+#[cfg(not(aplomb_loom))]
+const FEWEST: usize = 16;
+#[cfg(aplomb_loom)]
+const FEWEST: usize = 1;
+const MOST: usize = 1_024;
+
+/// State that is spread over shards by the hash of its key, which nobody outside can foresee: keys
+/// come from strangers.
+pub(super) struct Shards<T> {
+    each: Box<[Shard<T>]>,
+    hasher: RandomState,
+    /// Whose turn it is to be swept.
+    next: AtomicUsize,
+}
+
+/// In a cache line of its own: neighbours are used by other threads.
+#[repr(align(64))]
+struct Shard<T>(Mutex<T>);
+
+/// Where a key belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Hashed {
+    shard: usize,
+    /// The hash within the shard.
+    pub(super) within: u32,
+}
+
+impl<T> Shards<T> {
+    /// Shards for so many keys at most.
+    pub(super) fn new(keys: usize, mut make: impl FnMut() -> T) -> Self {
+        let shards = (keys / KEYS_PER_SHARD).clamp(FEWEST, MOST).next_power_of_two();
+        Self {
+            each: (0..shards).map(|_| Shard(Mutex::new(make()))).collect(),
+            hasher: RandomState::new(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each half of the hash serves one purpose"
+    )]
+    pub(super) fn hash(&self, key: &impl Hash) -> Hashed {
+        let hash = self.hasher.hash_one(key);
+        Hashed { shard: (hash >> 32) as usize & (self.each.len() - 1), within: hash as u32 }
+    }
+
+    pub(super) fn lock(&self, key: Hashed) -> MutexGuard<'_, T> {
+        self.lock_shard(key.shard)
+    }
+
+    pub(super) fn lock_shard(&self, shard: usize) -> MutexGuard<'_, T> {
+        // Who panicked had changed one value; the others' must still be found.
+        self.each[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shard whose turn it is to be swept.
+    pub(super) fn next(&self) -> usize {
+        self.next.fetch_add(1, Relaxed) & (self.each.len() - 1)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.each.len()
+    }
+}
+
+/// How many keys there are, and may be.
+pub(super) struct Room {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+/// Room for one key. Given back when dropped, unless the key has moved in.
+pub(super) struct Reserved<'a>(Option<&'a Room>);
+
+impl Room {
+    pub(super) fn new(max: usize) -> Self {
+        // A place in a table is 32 bits wide.
+        Self { taken: AtomicUsize::new(0), max: max.min(u32::MAX as usize) }
+    }
+
+    pub(super) const fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Relaxed)
+    }
+
+    pub(super) fn reserve(&self) -> Option<Reserved<'_>> {
+        let one_more = |taken: usize| (taken < self.max).then_some(taken + 1);
+        self.taken.fetch_update(Relaxed, Relaxed, one_more).ok()?;
+        Some(Reserved(Some(self)))
+    }
+
+    /// A key has moved out.
+    pub(super) fn free(&self, keys: usize) {
+        self.taken.fetch_sub(keys, Relaxed);
+    }
+}
+
+impl Reserved<'_> {
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if let Some(room) = self.0 {
+            room.free(1);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The entries of one shard, and the hand that sweeps over them: a plain data structure.
+
+use std::hash::Hash;
+
+use hashbrown::HashTable;
+
+/// How many entries the hand looks at when it moves: few, so that nobody waits for it.
+pub(super) const FEW: usize = 4;
+
+/// Every so many calls that find what they look for, the hand moves as well.
+const CALLS_PER_MOVE: u8 = 16;
+
+/// A spacious table is made smaller where that takes no long copying.
+const SPACIOUS: usize = 64;
+
+/// Entries that were let go, to be dropped where no lock is held.
+pub(super) type Gone<K, V> = [Option<(K, V)>; FEW];
+
+/// A hash table whose entries lie next to each other in memory.
+///
+/// Growing moves whole entries by plain copying, and eight bytes a key in the table: no key is hashed
+/// or compared again. Entries have no free places between them, and memory for a quarter more of
+/// them at most, which is what a million keys cost.
+pub(super) struct Table<K, V> {
+    places: HashTable<Place>,
+    entries: Vec<(K, V)>,
+    hand: usize,
+    calls: u8,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    hash: u32,
+    entry: u32,
+}
+
+impl Place {
+    /// The table takes the upper bits for one purpose and the lower ones for another.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
+
+    fn index(self) -> usize {
+        self.entry as usize
+    }
+}
+
+impl<K, V> Table<K, V> {
+    pub(super) const fn new() -> Self {
+        Self { places: HashTable::new(), entries: Vec::new(), hand: 0, calls: 0 }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, value)| (key, value))
+    }
+
+    /// Puts the hand before the first entry, and says how many there are to pass.
+    pub(super) const fn rewind(&mut self) -> usize {
+        self.hand = 0;
+        self.entries.len()
+    }
+
+    /// Counts a call. Every so often it is one that should move the hand.
+    pub(super) const fn is_time_to_sweep(&mut self) -> bool {
+        self.calls = (self.calls + 1) % CALLS_PER_MOVE;
+        self.calls == 0
+    }
+}
+
+impl<K: Hash + Eq, V> Table<K, V> {
+    pub(super) fn get_mut(&mut self, hash: u32, key: &K) -> Option<&mut V> {
+        let Self { places, entries, .. } = self;
+        let same = |place: &Place| place.hash == hash && entries[place.index()].0 == *key;
+        let index = places.find(Place::spread(hash), same)?.index();
+        Some(&mut entries[index].1)
+    }
+
+    /// Adds a key that is not there yet. At most `u32::MAX` of them: whoever owns the table counts.
+    pub(super) fn insert(&mut self, hash: u32, key: K, value: V) -> &mut V {
+        let index = self.entries.len();
+        if index == self.entries.capacity() {
+            // By a quarter, not twofold: what is unused counts as well.
+            self.entries.reserve_exact((index / 4).max(FEW));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the owner of the table counts")]
+        let place = Place { hash, entry: index as u32 };
+        self.places.insert_unique(Place::spread(hash), place, |place| Place::spread(place.hash));
+        self.entries.push((key, value));
+        &mut self.entries[index].1
+    }
+
+    /// Moves the hand over the next few entries; those that `judge` lets go are moved to `gone`.
+    ///
+    /// Returns how many it looked at.
+    pub(super) fn sweep(
+        &mut self,
+        rehash: impl Fn(&K) -> u32,
+        mut judge: impl FnMut(&mut V) -> bool,
+        gone: &mut Gone<K, V>,
+    ) -> usize {
+        let few = FEW.min(self.entries.len());
+        for gone in gone.iter_mut().take(few) {
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let (key, value) = &mut self.entries[self.hand];
+            if judge(value) {
+                // The last one takes its place, and is looked at next.
+                let hash = rehash(key);
+                *gone = Some(self.take(self.hand, hash, &rehash));
+            } else {
+                self.hand += 1;
+            }
+        }
+        few
+    }
+
+    fn take(&mut self, index: usize, hash: u32, rehash: impl Fn(&K) -> u32) -> (K, V) {
+        let last = self.entries.len() - 1;
+        // Hashing is the caller's code: it comes before anything is changed.
+        let of_last = rehash(&self.entries[last].0);
+        if let Ok(place) = self.places.find_entry(Place::spread(hash), |place| place.index() == index) {
+            place.remove();
+        }
+        if let Some(moved) = self.places.find_mut(Place::spread(of_last), |place| place.index() == last) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it is below the place it replaces"
+            )]
+            let entry = index as u32;
+            moved.entry = entry;
+        }
+        let taken = self.entries.swap_remove(index);
+        if self.entries.capacity() > SPACIOUS && last < self.entries.capacity() / 4 {
+            self.entries.shrink_to(last * 2);
+            self.places.shrink_to(last * 2, |place| Place::spread(place.hash));
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Many keys share a hash, and many hashes a place.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as the table wants it")]
+    fn hash(key: &u16) -> u32 {
+        u32::from(key % 7)
+    }
+
+    fn gone() -> Gone<u16, u32> {
+        [const { None }; FEW]
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u16, u32),
+        Sweep(u32),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0..300_u16, 0..4_u32).prop_map(|(key, value)| Step::Put(key, value)),
+            2 => (0..4_u32).prop_map(Step::Sweep),
+        ];
+        prop::collection::vec(step, 0..800)
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_map_holds(steps in steps()) {
+            let (mut table, mut model) = (Table::new(), BTreeMap::new());
+            for step in steps {
+                match step {
+                    Step::Put(key, value) => {
+                        match table.get_mut(hash(&key), &key) {
+                            Some(old) => *old = value,
+                            None => { table.insert(hash(&key), key, value); }
+                        }
+                        model.insert(key, value);
+                    }
+                    Step::Sweep(unwanted) => {
+                        let mut gone = gone();
+                        let looked = table.sweep(hash, |value| *value == unwanted, &mut gone);
+                        prop_assert_eq!(looked, model.len().min(FEW));
+                        for (key, value) in gone.into_iter().flatten() {
+                            prop_assert_eq!(value, unwanted);
+                            prop_assert_eq!(model.remove(&key), Some(value));
+                        }
+                    }
+                }
+                prop_assert_eq!(table.entries.len(), model.len());
+            }
+            for (key, value) in &mut model {
+                prop_assert_eq!(table.get_mut(hash(key), key), Some(value));
+            }
+            let listed: BTreeMap<_, _> = table.iter().map(|(key, value)| (*key, *value)).collect();
+            prop_assert_eq!(listed, model);
+        }
+    }
+
+    #[test]
+    fn the_hand_comes_by_everybody() {
+        let mut table = Table::new();
+        for key in 0..103 {
+            table.insert(hash(&key), key, 0);
+        }
+        for _ in 0..103_usize.div_ceil(FEW) {
+            table.sweep(
+                hash,
+                |looks| {
+                    *looks += 1;
+                    false
+                },
+                &mut gone(),
+            );
+        }
+        assert!(table.iter().all(|(_, looks)| *looks >= 1));
+        while !table.entries.is_empty() {
+            table.sweep(hash, |_| true, &mut gone());
+        }
+        assert!(table.entries.capacity() <= SPACIOUS, "memory is given back");
+        assert!(table.places.capacity() <= 2 * SPACIOUS);
+    }
+}

@@ -1,0 +1,191 @@
+//! Retries inside retries, and behind the retries of somebody else: promise 16.
+
+use std::sync::{Arc, Mutex};
+
+use aplomb_core::{BoxError, Constant, Outcome};
+use aplomb_retry::{Budget, Event, EveryError, Retried, RetryLayer, Stopped};
+use http::{HeaderName, Request, Response};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_layer::Layer;
+
+use crate::peer::{Log, Noted, Peer, request, respond, secs};
+
+fn retry(retries: u32) -> RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, Constant> {
+    RetryLayer::new().max_retries(retries).backoff(Constant(secs(1)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_16_a_retry_layer_inside_another_stands_down() {
+    let (outside, inside) = (Log::default(), Log::default());
+    let peer = Peer::failing(9, 503);
+    let inner = retry(4).observer(inside.clone()).layer(peer.clone());
+    let service = retry(2).observer(outside.clone()).layer(inner);
+    let response = service.oneshot(request()).await.unwrap();
+    assert_eq!((response.status().as_u16(), peer.calls()), (503, 3));
+    let gave_up = |log: &Log| {
+        let stopped = |event: &Event| match event {
+            Event::GaveUp { stopped, .. } => Some(*stopped),
+            _ => None,
+        };
+        log.events().iter().filter_map(stopped).collect::<Vec<_>>()
+    };
+    assert_eq!(gave_up(&inside), [Stopped::Nested; 3]);
+    assert_eq!(gave_up(&outside), [Stopped::MaxRetries]);
+    assert_eq!(response.extensions().get::<Retried>().unwrap().attempts(), 3, "the outer's account");
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_16_inside_a_closure_that_is_retried_as_well() {
+    let peer = Peer::failing(9, 503);
+    let service = retry(4).layer(peer.clone());
+    let outside =
+        RetryLayer::new()
+            .max_retries(2)
+            .classifier(|result: Result<&Response<Noted>, &BoxError>| {
+                if result.is_ok_and(|response| response.status() == 200) {
+                    Outcome::success()
+                } else {
+                    Outcome::transient()
+                }
+            });
+    let response = outside.run(|| service.clone().oneshot(request())).await.unwrap();
+    assert_eq!((response.status().as_u16(), peer.calls()), (503, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outer_layer_that_can_not_retry_leaves_it_to_the_inner() {
+    for outer in [
+        retry(0),
+        retry(3).repeatable(|_: &dyn aplomb_core::RequestHead| false),
+    ] {
+        let peer = Peer::failing(2, 503);
+        let response = outer.layer(retry(4).layer(peer.clone())).oneshot(request()).await.unwrap();
+        assert_eq!((response.status().as_u16(), peer.calls()), (200, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_told_not_to_stand_down_multiplies() {
+    let peer = Peer::failing(9, 503);
+    let service = retry(1).layer(retry(4).stand_down(false).layer(peer.clone()));
+    assert_eq!(service.oneshot(request()).await.unwrap().status(), 200);
+    assert_eq!(peer.calls(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mark_does_not_outlive_the_attempt() {
+    // Two calls by turns in one task: the second is not inside the first.
+    let (first, second) = (Peer::failing(2, 503), Peer::failing(2, 503));
+    let (one, two) = (retry(4).layer(first.clone()), retry(4).layer(second.clone()));
+    let (one, two) = tokio::join!(one.oneshot(request()), two.oneshot(request()));
+    assert_eq!((one.unwrap().status().as_u16(), two.unwrap().status().as_u16()), (200, 200));
+    assert_eq!((first.calls(), second.calls()), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_16_behind_a_buffer_retries_of_a_retry_stand_down() {
+    // The first attempt crosses to another task without a mark; the retries carry their number.
+    let peer = Peer::failing(99, 503);
+    let buffered = ServiceBuilder::new().buffer(4).layer(retry(4)).service(peer.clone());
+    let response = retry(3).layer(buffered).oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(peer.calls(), 5 + 3);
+}
+
+fn retried_outside(count: &str) -> Request<String> {
+    let mut request = request();
+    request.headers_mut().insert("x-stainless-retry-count", count.parse().unwrap());
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_16_what_a_client_in_front_retries_draws_on_the_budget() {
+    let budget = Budget::new().capacity(28).min_per_second(0.0);
+    let service = retry(4).budget(budget.clone()).layer(Peer::failing(usize::MAX, 500));
+    let stopped = async |count: &str| {
+        let response = service.clone().oneshot(retried_outside(count)).await.unwrap();
+        let retried = *response.extensions().get::<Retried>().unwrap();
+        (retried.attempts(), retried.stopped().unwrap(), budget.snapshot().remaining)
+    };
+    // One for the client's own retry, one for ours; then there is nothing left to pay with.
+    assert_eq!(stopped("1").await, (2, Stopped::Budget, 0));
+    assert_eq!(stopped("2").await, (1, Stopped::Budget, 0));
+    assert_eq!(stopped("0").await, (1, Stopped::Budget, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_16_a_final_failure_can_be_marked_for_the_client_in_front() {
+    // (status, the peer's own word, what the client is told)
+    for (status, own, marked) in [
+        (503, None, Some("false")),
+        (429, Some("true"), Some("false")),
+        (400, None, Some("false")),
+        (200, None, None),
+    ] {
+        let peer = Peer::new(move |_| match own {
+            None => respond(status, &[]),
+            Some(own) => respond(status, &[("x-should-retry", own)]),
+        });
+        let response = retry(1).mark_final_failures().layer(peer).oneshot(request()).await.unwrap();
+        let header = response.headers().get("x-should-retry").map(|value| value.to_str().unwrap());
+        assert_eq!(header, marked, "{status}");
+    }
+    // Unless set, responses are left as they are; and so are those that somebody outside will retry.
+    let response = retry(1).layer(Peer::failing(9, 503)).oneshot(request()).await.unwrap();
+    assert!(!response.headers().contains_key("x-should-retry"));
+    let inner = retry(1).mark_final_failures().layer(Peer::failing(9, 503));
+    let response = retry(1).layer(inner).oneshot(request()).await.unwrap();
+    assert!(!response.headers().contains_key("x-should-retry"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_numbered_and_keyed_for_the_server() {
+    let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let peer = {
+        let seen = Arc::clone(&seen);
+        service_fn(move |request: Request<String>| {
+            let text = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+            let mut seen = seen.lock().unwrap();
+            seen.push((text("x-retry-count"), text("idempotency-key")));
+            let response = Response::builder().status(if seen.len().is_multiple_of(3) { 200 } else { 503 });
+            std::future::ready(Ok::<_, BoxError>(response.body(String::new()).unwrap()))
+        })
+    };
+    let service = retry(4)
+        .retry_count(HeaderName::from_static("x-retry-count"))
+        .idempotency_key(HeaderName::from_static("idempotency-key"))
+        .random_seed(7)
+        .layer(peer);
+    for _ in 0..2 {
+        service.clone().oneshot(request()).await.unwrap();
+    }
+    let mut own = request();
+    own.headers_mut().insert("idempotency-key", "mine".parse().unwrap());
+    service.oneshot(own).await.unwrap();
+    let seen = seen.lock().unwrap();
+    let counts: Vec<_> = seen.iter().map(|(count, _)| count.as_str()).collect();
+    assert_eq!(counts, ["0", "1", "2", "0", "1", "2", "0", "1", "2"]);
+    let keys: Vec<_> = seen
+        .chunks(3)
+        .map(|call| {
+            assert!(call.iter().all(|(_, key)| *key == call[0].1), "the same for all attempts");
+            call[0].1.as_str()
+        })
+        .collect();
+    assert!(keys[0] != keys[1] && keys[0].len() == 36, "and another for another call: {keys:?}");
+    assert_eq!(keys[2], "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_inside_leaves_no_mark() {
+    let policy = RetryLayer::new().classifier(EveryError);
+    let panics = tokio::spawn({
+        let policy = policy.clone();
+        async move { policy.run(async || -> Result<(), ()> { panic!("in the operation") }).await }
+    });
+    assert!(panics.await.unwrap_err().is_panic());
+    // The same thread, and no longer inside an attempt.
+    let peer = Peer::failing(1, 503);
+    assert_eq!(retry(1).layer(peer.clone()).oneshot(request()).await.unwrap().status(), 200);
+    assert_eq!(peer.calls(), 2);
+}
