@@ -5,6 +5,10 @@
 #[cfg(doctest)]
 struct Backoff;
 
+#[doc = include_str!("../docs/guide/concurrency.md")]
+#[cfg(doctest)]
+struct Concurrency;
+
 #[doc = include_str!("../docs/guide/from-tenacity.md")]
 #[cfg(doctest)]
 struct FromTenacity;
