@@ -12,12 +12,14 @@ mod moved;
 mod pace;
 mod slots;
 mod slowness;
+mod snapshot;
 mod stretch;
 
 pub use error::{Saturated, Why};
 pub use latency::Latency;
 pub use layer::{ConcurrencyLimit, ConcurrencyLimitLayer, SlotsDoor};
 pub use limit::{Adaptive, Limit};
-pub use limiter::{Limiter, Snapshot};
+pub use limiter::Limiter;
 pub use moved::{Cause, Moved};
 pub use slots::{Slot, Slots};
+pub use snapshot::Snapshot;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aplomb_core::{Acquire, CallOptions, Closing, Observe, Permit, Queue, QueueLimits, Wait};
 
-use crate::{Limit, Moved, Saturated, Slots};
+use crate::{Limit, Moved, Saturated, Slots, Snapshot};
 
 /// A limit on calls in flight, and the callers before it.
 ///
@@ -88,54 +88,11 @@ impl Limiter {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let waiting = self.queue.waiting();
-        self.queue.with(|slots, now| Snapshot {
-            limit: slots.limit(),
-            in_flight: slots.in_flight(),
-            abandoned: slots.abandoned(now),
-            waiting,
-            moved: slots.last_moved(),
-        })
+        self.queue.with(|slots, now| slots.snapshot(waiting, now))
     }
 
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
     pub fn close(&self, closing: Closing) {
         self.queue.close(closing);
-    }
-}
-
-/// What a [`Limiter`] looked like at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    limit: usize,
-    in_flight: usize,
-    abandoned: usize,
-    waiting: usize,
-    moved: Option<Moved>,
-}
-
-impl Snapshot {
-    /// How many calls may be in flight.
-    pub const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// How many calls were in flight. May be more than the limit, when that has just moved down.
-    pub const fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// How many abandoned calls counted as in flight besides.
-    pub const fn abandoned(&self) -> usize {
-        self.abandoned
-    }
-
-    /// How many calls were waiting.
-    pub const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// How and why the limit moved last, if it ever did.
-    pub const fn last_moved(&self) -> Option<Moved> {
-        self.moved
     }
 }

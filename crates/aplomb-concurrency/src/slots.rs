@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::abandoned::Abandoned;
 use crate::control::Control;
 use crate::pace::Pace;
-use crate::{Cause, Limit, Moved, Why};
+use crate::{Cause, Limit, Moved, Snapshot, Why};
 
 /// How many calls are in flight, and how many may be.
 ///
@@ -118,6 +118,17 @@ impl Slots {
     /// How and why the limit moved last.
     pub const fn last_moved(&self) -> Option<Moved> {
         self.moved
+    }
+
+    /// How it stands at `now`, with so many waiting before it.
+    pub fn snapshot(&mut self, waiting: usize, now: Instant) -> Snapshot {
+        Snapshot {
+            limit: self.limit(),
+            in_flight: self.in_flight,
+            abandoned: self.abandoned(now),
+            waiting,
+            moved: self.moved,
+        }
     }
 
     fn taken(&self) -> usize {
