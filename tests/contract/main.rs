@@ -106,6 +106,7 @@ keeps_the_contract! {
     concurrency_limit_alone: concurrency(), [200, 200];
     concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
     endpoint_whole: endpoint(), [200, 200];
+    endpoint_with_a_concurrency_limit: endpoint().concurrency(1), [200, 200];
     endpoint_that_retries: endpoint(), [200, 503, 200];
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod calls;
+mod concurrency;
 mod endpoint;
 mod faults;
