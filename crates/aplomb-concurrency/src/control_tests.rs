@@ -213,6 +213,20 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
+    fn a_few_outliers_do_not_lower_it(
+        at in 100..900_u32, many in 1..4_u32, seconds in prop_oneof![1e-6..1e-3_f64, 10.0..1e5_f64],
+    ) {
+        let mut bench = Bench::new(Adaptive::new().latency(Latency::first_byte()));
+        let mut highest = 0;
+        for n in 0..1_000 {
+            bench.fill(32);
+            bench.answer(0, Some(if (at..at + many).contains(&n) { seconds } else { 1.0 }));
+            highest = highest.max(bench.control.limit());
+            prop_assert_eq!(bench.control.limit(), highest);
+        }
+    }
+
+    #[test]
     fn whatever_happens(
         steps in prop::collection::vec(step(), 1..800),
         initial in 0..300_usize, min in 0..20_usize, max in 0..300_usize,

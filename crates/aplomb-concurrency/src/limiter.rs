@@ -47,7 +47,8 @@ impl Limiter {
         Self { queue: Queue::new(Slots::new(limit), QueueLimits::new(), observer) }
     }
 
-    /// Changes the limit. An adaptive one begins anew, whatever it had found; calls in flight stay.
+    /// Changes the limit. An adaptive one begins anew, whatever it had found; calls in flight stay, and so
+    /// does how long abandoned ones count.
     pub fn set_limit(&self, limit: impl Into<Limit>) {
         self.queue.with(|slots, now| slots.set_limit(limit, now));
     }
