@@ -5,6 +5,10 @@
 #[cfg(doctest)]
 struct Backoff;
 
+#[doc = include_str!("../docs/guide/circuit-breaker.md")]
+#[cfg(doctest)]
+struct CircuitBreaker;
+
 #[doc = include_str!("../docs/guide/concurrency.md")]
 #[cfg(doctest)]
 struct Concurrency;
@@ -16,3 +20,7 @@ struct FromTenacity;
 #[doc = include_str!("../docs/guide/retry.md")]
 #[cfg(doctest)]
 struct Retry;
+
+#[doc = include_str!("../docs/guide/rate-limit.md")]
+#[cfg(doctest)]
+struct RateLimit;

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use aplomb::BoxError;
 use aplomb::concurrency::ConcurrencyLimitLayer;
-use aplomb::core::Once;
+use aplomb::core::{Account, Once};
+use aplomb::rate_limit::{KeyedLimiter, Quota, RateLimitLayer};
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -25,6 +26,9 @@ async fn over_reqwest() {
     serves::<reqwest::Request, _>(retry().layer(client.clone()));
     serves::<reqwest::Request, _>(rate_limit().layer(client.clone()));
     serves::<reqwest::Request, _>(ConcurrencyLimitLayer::new(1).until_head().layer(client.clone()));
+    let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
+    let by_key = RateLimitLayer::keyed(limiter, Account::of::<reqwest::Request>);
+    serves::<reqwest::Request, _>(by_key.layer(client.clone()));
     serves::<reqwest::Request, _>(circuit_breaker().layer(client));
 }
 

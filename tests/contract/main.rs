@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::{CircuitBreakerLayer, Cooldown, OnOpen, Trip};
 use aplomb::concurrency::ConcurrencyLimitLayer;
-use aplomb::core::{Exponential, Jitter};
+use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{Quota, RateLimitLayer};
+use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
 use aplomb::{CallOptions, EndpointLayer};
 use tower::ServiceBuilder;
@@ -25,6 +25,11 @@ fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, apl
 
 fn rate_limit() -> RateLimitLayer {
     RateLimitLayer::new([Quota::requests_per_second(1)])
+}
+
+fn keyed_rate_limit() -> KeyedRateLimitLayer<Account, fn(&peer::Request) -> Account> {
+    let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
+    RateLimitLayer::keyed(limiter, Account::of::<peer::Request>)
 }
 
 /// A second of cooldown after each failure, which calls wait for.
@@ -102,6 +107,7 @@ macro_rules! keeps_the_contract {
 keeps_the_contract! {
     retry_alone: retry(), [200, 503, 200];
     rate_limit_alone: rate_limit(), [200, 200];
+    rate_limit_by_key: keyed_rate_limit(), [200, 200];
     circuit_breaker_alone: circuit_breaker(), [503, 200];
     concurrency_limit_alone: concurrency(), [200, 200];
     concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
@@ -111,6 +117,10 @@ keeps_the_contract! {
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),
         [200, 503, 200];
+    shield_over_rate_limit_over_circuit_breaker: {
+        let breaker = circuit_breaker();
+        ServiceBuilder::new().layer(breaker.handle().shield()).layer(rate_limit()).layer(breaker).into_inner()
+    }, [200, 200];
     rate_limit_to_the_end_of_the_body: rate_limit().until_body_end(), [200, 200];
     circuit_breaker_to_the_end_of_the_body: circuit_breaker().until_body_end(), [503, 200];
 }

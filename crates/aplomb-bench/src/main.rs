@@ -1,6 +1,7 @@
 //! `cargo run --release -- time retry`, `cargo run --release -- count retry`.
 
 mod count;
+mod threads;
 mod time;
 
 use std::process::{self, ExitCode};
@@ -22,9 +23,11 @@ enum Command {
     List,
     /// Measures time: medians of interleaved batches.
     Time(Time),
+    /// Measures what a second thread on the same state costs; on an idle machine only.
+    Threads(Time),
     /// Counts instructions, by running itself under valgrind.
     Count(Count),
-    /// Both, and what is taken from the heap, in one table for each group.
+    /// Time, instructions and what is taken from the heap, in one table for each group.
     Report {
         #[command(flatten)]
         time: Time,
@@ -46,11 +49,11 @@ struct Time {
     /// The groups to measure; all of them if none is named.
     groups: Vec<String>,
     /// How many batches of each case.
-    #[arg(long, default_value_t = 101)]
+    #[arg(long, default_value_t = 301)]
     batches: usize,
-    /// How many calls to a batch.
-    #[arg(long, default_value_t = 5_000)]
-    calls: u64,
+    /// How long a batch takes.
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 500)]
+    batch: u32,
 }
 
 #[derive(Args)]
@@ -81,12 +84,15 @@ fn run(command: Command) -> Result<(), String> {
             }
             Ok(())
         }
-        Command::Time(Time { groups, batches, calls }) => {
-            print(&groups, |group| Ok(time::table(group, batches.max(1), calls.max(1))))
+        Command::Time(Time { groups, batches, batch }) => {
+            print(&groups, |group| Ok(time::table(group, batches.max(1), batch)))
+        }
+        Command::Threads(Time { groups, batches, batch }) => {
+            print(&groups, |group| Ok(threads::table(group, batches.max(1), batch)))
         }
         Command::Count(Count { groups, calls }) => print(&groups, |group| count::table(group, calls.max(1))),
-        Command::Report { time: Time { groups, batches, calls }, counted } => print(&groups, |group| {
-            let time = time::table(group, batches.max(1), calls.max(1));
+        Command::Report { time: Time { groups, batches, batch }, counted } => print(&groups, |group| {
+            let time = time::table(group, batches.max(1), batch);
             let count = count::table(group, counted.max(1))?;
             // What holds on other machines too.
             Ok(time.without("ns beyond").join(count.without("instructions")).join(heap(group)?))

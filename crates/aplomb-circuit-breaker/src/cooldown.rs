@@ -96,11 +96,11 @@ impl Cooldown {
     pub(crate) fn after(
         &self,
         cause: Cause,
-        last: Outcome,
+        last: Option<Outcome>,
         strain: &mut Strain,
         random: &mut StdRng,
     ) -> Duration {
-        let hint = last.retry_after();
+        let hint = last.and_then(|last| last.retry_after());
         match cause {
             Cause::Exhausted => hint.map_or(self.exhausted, |hint| spread(hint.min(MAX_EXHAUSTED), random)),
             Cause::Unauthorized => self.unauthorized,
@@ -141,8 +141,8 @@ pub(crate) struct Strain {
 }
 
 impl Strain {
-    const fn failed(self, last: Outcome) -> Failed<'static> {
-        Failed::new(self.opened, last).with_previous(self.previous)
+    fn failed(self, last: Option<Outcome>) -> Failed<'static> {
+        Failed::new(self.opened, last.unwrap_or(Outcome::transient())).with_previous(self.previous)
     }
 
     fn grow(&mut self, cooldown: Duration, growth: &Exponential) {
@@ -151,6 +151,19 @@ impl Strain {
         if growth.ceiling(self.opened) < growth.ceiling(self.opened.saturating_add(1)) {
             self.opened += 1;
         }
+    }
+
+    /// Whether the next cooldown is the first one, `closed_since` having been healthy.
+    pub(crate) fn is_base(
+        mut self,
+        closed_since: Option<Instant>,
+        now: Instant,
+        cooldown: &Cooldown,
+    ) -> bool {
+        if let Some(since) = closed_since {
+            self.ease(since, now, cooldown);
+        }
+        self.opened == 0
     }
 
     /// Takes back a step for each stretch of health.
@@ -182,8 +195,9 @@ mod tests {
     #[test]
     fn grows_to_the_cap_and_eases_after_lasting_health() {
         let (cooldown, mut strain, mut random) = (plain(), Strain::default(), random());
-        let mut next =
-            |strain: &mut _| cooldown.after(Cause::ProbeFailed, Outcome::transient(), strain, &mut random);
+        let mut next = |strain: &mut _| {
+            cooldown.after(Cause::ProbeFailed, Some(Outcome::transient()), strain, &mut random)
+        };
         let seconds: Vec<_> = (0..6).map(|_| next(&mut strain).as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
         let start = Instant::now();
@@ -202,7 +216,7 @@ mod tests {
             let mut strain = Strain { opened, previous: None };
             Cooldown::default().after(
                 Cause::ConsecutiveFailures,
-                Outcome::transient(),
+                Some(Outcome::transient()),
                 &mut strain,
                 &mut random,
             )
@@ -218,7 +232,7 @@ mod tests {
     fn a_hint_lengthens_within_bounds() {
         let mut random = random();
         let mut after = |cause, outcome: Outcome| {
-            plain().after(cause, outcome, &mut Strain::default(), &mut random).as_secs_f64()
+            plain().after(cause, Some(outcome), &mut Strain::default(), &mut random).as_secs_f64()
         };
         let failed = |hint| Outcome::transient().with_retry_after(hint);
         assert!((30.0..=35.0).contains(&after(Cause::ConsecutiveFailures, failed(30 * SECOND))));

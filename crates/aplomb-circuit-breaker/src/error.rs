@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_core::{Outcome, Refused};
@@ -20,7 +21,8 @@ pub struct Why {
 
 impl Why {
     /// How long until a call may pass, where that is known: the rest of the cooldown; where all probes
-    /// are out, until the first of them will be given up.
+    /// are out, until the first of them will be given up; where the circuit recovers, until everybody may
+    /// pass. Of the latter two it is the longest that it can take.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -48,13 +50,14 @@ impl Why {
 pub struct Open {
     why: Why,
     refused: Refused,
+    key: Option<Arc<str>>,
 }
 
 impl Open {
     /// The refusal of a call, with the account of it.
     #[must_use]
     pub const fn new(why: Why, refused: Refused) -> Self {
-        Self { why, refused }
+        Self { why, refused, key: None }
     }
 
     /// How long until a call may pass, where that is known.
@@ -62,7 +65,19 @@ impl Open {
         self.refused.retry_after()
     }
 
-    /// How long the circuit had not been closed.
+    /// Says which of several circuits it was. The key is printed: it should hold no secret.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Which of several circuits it was, where it is one of several.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// How long the circuit had not been closed for everybody.
     pub const fn since(&self) -> Duration {
         self.why.since
     }
@@ -77,7 +92,8 @@ impl Open {
         self.why.last
     }
 
-    /// The state that refused: open, forced open, or half-open with all probes out.
+    /// The state that refused: open, isolated, half-open with all probes out, or closed so short a time ago
+    /// that only a few may pass at once.
     pub const fn state(&self) -> State {
         self.why.state
     }
@@ -97,7 +113,15 @@ impl From<(Why, Refused)> for Open {
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Why { state, cause, since, last, .. } = self.why;
-        write!(f, "circuit {state} since {since:.1?}: {cause}")?;
+        f.write_str("circuit ")?;
+        if let Some(key) = &self.key {
+            write!(f, "{key} ")?;
+        }
+        match state {
+            State::Closed => f.write_str("recovering")?,
+            state => state.fmt(f)?,
+        }
+        write!(f, " since {since:.1?}: {cause}")?;
         match last {
             Some(last) => write!(f, " ({last})"),
             None => Ok(()),

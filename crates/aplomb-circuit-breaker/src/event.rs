@@ -12,16 +12,16 @@ use crate::window::Tally;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Calls pass and are counted.
+    /// Calls pass and are counted; at first only a few at once, where it has just closed.
     Closed,
     /// Nothing passes until the cooldown is over.
     Open,
     /// A few calls pass, to find out whether the peer is back.
     HalfOpen,
     /// Nothing passes, until somebody says otherwise.
-    ForcedOpen,
+    Isolated,
     /// Everything passes and nothing counts, until somebody says otherwise.
-    ForcedClosed,
+    Disabled,
 }
 
 /// Why a circuit changed its state.
@@ -32,17 +32,23 @@ pub enum Cause {
     ConsecutiveFailures,
     /// It opened: too large a share of failures.
     FailureRatio,
+    /// It opened: too large a share of slow calls.
+    SlowCalls,
+    /// It opened: the user's rule of this name said so.
+    Rule(&'static str),
     /// It opened: the account can not be served for long.
     Exhausted,
     /// It opened: the credential was refused again and again.
     Unauthorized,
     /// It opened again: the probes failed.
     ProbeFailed,
+    /// It opened again: no probe was answered for too long.
+    ProbesUnanswered,
     /// It is half-open: the cooldown is over.
     CooldownOver,
     /// It closed: the probes succeeded.
     ProbeSucceeded,
-    /// It was forced.
+    /// It was switched by hand.
     Forced,
     /// It closed: it was reset.
     Reset,
@@ -104,8 +110,10 @@ pub struct Snapshot {
     pub(crate) state: State,
     pub(crate) epoch: u64,
     pub(crate) tally: Tally,
+    pub(crate) slow: Tally,
     pub(crate) failures_in_a_row: u32,
     pub(crate) probes_in_flight: usize,
+    pub(crate) ramp: Option<u32>,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) cause: Option<Cause>,
 }
@@ -126,6 +134,12 @@ impl Snapshot {
         self.tally
     }
 
+    /// The calls in the window of slow calls, where there is such a rule: those that were slow are its
+    /// failures.
+    pub const fn slow(&self) -> Tally {
+        self.slow
+    }
+
     /// How many calls have failed in a row.
     pub const fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row
@@ -134,6 +148,12 @@ impl Snapshot {
     /// How many probes are in flight and have not been given up.
     pub const fn probes_in_flight(&self) -> usize {
         self.probes_in_flight
+    }
+
+    /// How many calls may be unanswered at once, where the circuit has just closed and lets in a growing
+    /// share of its callers.
+    pub const fn ramp(&self) -> Option<u32> {
+        self.ramp
     }
 
     /// How long until a call may pass; nothing where it may now, and where nobody knows.
@@ -154,8 +174,9 @@ pub struct TracingObserver;
 impl Observe<Transition> for TracingObserver {
     fn observe(&self, event: &Transition) {
         let Transition { from, to, epoch, cause, .. } = event;
-        if let (Some(cooldown), Some(last)) = (event.cooldown, event.last) {
-            tracing::warn!(%from, %to, epoch, %cause, ?cooldown, %last, "circuit opened");
+        if let Some(cooldown) = event.cooldown {
+            let last = event.last.map(tracing::field::display);
+            tracing::warn!(%from, %to, epoch, %cause, ?cooldown, last, "circuit opened");
         } else {
             tracing::info!(%from, %to, epoch, %cause, "circuit changed state");
         }
@@ -168,8 +189,8 @@ impl fmt::Display for State {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half-open",
-            Self::ForcedOpen => "forced open",
-            Self::ForcedClosed => "forced closed",
+            Self::Isolated => "isolated",
+            Self::Disabled => "disabled",
         })
     }
 }
@@ -179,12 +200,15 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::ConsecutiveFailures => "failures in a row",
             Self::FailureRatio => "too large a share of failures",
+            Self::SlowCalls => "too large a share of slow calls",
+            Self::Rule(name) => name,
             Self::Exhausted => "the account is exhausted",
             Self::Unauthorized => "the credential was refused",
             Self::ProbeFailed => "the probes failed",
+            Self::ProbesUnanswered => "no probe was answered",
             Self::CooldownOver => "the cooldown is over",
             Self::ProbeSucceeded => "the probes succeeded",
-            Self::Forced => "it was forced",
+            Self::Forced => "it was switched by hand",
             Self::Reset => "it was reset",
         })
     }

@@ -1,8 +1,9 @@
 //! A handle on a circuit, to read and to switch it.
 
 use aplomb_core::{Closing, Queue};
+use tokio::sync::watch;
 
-use crate::{Circuit, Snapshot, State};
+use crate::{Circuit, Snapshot, State, StateWatch};
 
 /// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -10,11 +11,16 @@ use crate::{Circuit, Snapshot, State};
 #[derive(Clone, Debug)]
 pub struct Handle {
     queue: Queue<Circuit>,
+    watch: StateWatch,
 }
 
 impl Handle {
-    pub(crate) const fn new(queue: Queue<Circuit>) -> Self {
-        Self { queue }
+    pub(crate) const fn new(queue: Queue<Circuit>, watch: StateWatch) -> Self {
+        Self { queue, watch }
+    }
+
+    pub(crate) const fn queue(&self) -> &Queue<Circuit> {
+        &self.queue
     }
 
     /// The state.
@@ -22,23 +28,58 @@ impl Handle {
         self.queue.with(Circuit::state)
     }
 
+    /// The state, to be watched. What is seen is the latest state, not each on the way: an
+    /// [observer](crate::CircuitBreakerLayer::observer) is told of every one.
+    ///
+    /// A circuit does nothing by itself: that its cooldown is over is noticed with the next call or the
+    /// next look through a handle; where calls are parked, when it is over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_circuit_breaker::{CircuitBreakerLayer, State};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let layer = CircuitBreakerLayer::new();
+    /// let circuit = layer.handle();
+    /// let mut watch = circuit.watch();
+    /// circuit.isolate();
+    /// watch.changed().await.unwrap();
+    /// assert_eq!(*watch.borrow_and_update(), State::Isolated);
+    /// # }
+    /// ```
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.watch.watch()
+    }
+
     /// How the circuit stands.
     pub fn snapshot(&self) -> Snapshot {
         self.queue.with(Circuit::snapshot)
     }
 
-    /// Lets nothing pass, until the circuit is forced closed or reset. Parked calls are refused.
+    /// Opens the circuit now, as a failure would that opens it: for a cooldown, after which probes
+    /// decide.
     pub fn force_open(&self) {
         self.queue.with(Circuit::force_open);
     }
 
-    /// Lets everything pass and counts nothing, until the circuit is forced open or reset. Parked
-    /// calls pass.
+    /// Closes the circuit now for everybody, and begins to count anew. Parked calls pass.
     pub fn force_closed(&self) {
         self.queue.with(Circuit::force_closed);
     }
 
-    /// Closes the circuit and forgets everything, what was forced included. Parked calls pass.
+    /// Lets nothing pass, until the circuit is reset or switched otherwise. Parked calls are refused.
+    pub fn isolate(&self) {
+        self.queue.with(Circuit::isolate);
+    }
+
+    /// Lets everything pass and counts nothing, until the circuit is reset or switched otherwise. Parked
+    /// calls pass.
+    pub fn disable(&self) {
+        self.queue.with(Circuit::disable);
+    }
+
+    /// Closes the circuit and forgets everything, how often it has opened included. Parked calls pass.
     pub fn reset(&self) {
         self.queue.with(Circuit::reset);
     }

@@ -1,144 +1,130 @@
 //! What a closed circuit remembers of its calls.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
+use crate::monitor::Monitor;
 use crate::sign::Sign;
 use crate::window::Tally;
-use crate::{Cause, Trip, Window};
+use crate::{Cause, Ended, Trip};
 
 /// How many refused credentials in a row open a circuit, unless told otherwise.
 const UNAUTHORIZED: u32 = 3;
 
+/// How long what is counted by calls matters: a row or a window of calls never forgets by itself.
+pub(crate) const MEMORY: Duration = Duration::from_secs(600);
+
 /// The calls of a closed circuit, counted as its [`Trip`] asks.
 #[derive(Debug)]
 pub(crate) struct Health {
-    trip: Trip,
     failures: u32,
     refusals: u32,
-    window: Option<Window>,
+    most_refusals: u32,
+    monitor: Monitor,
+    /// When something was last counted whose loss would change when the circuit opens.
+    noted: Option<Instant>,
 }
 
 impl Health {
-    pub(crate) fn new(trip: Trip) -> Self {
-        let window = trip.share.as_ref().map(|share| share.window.clone());
-        Self { trip, failures: 0, refusals: 0, window }
+    pub(crate) fn new(trip: &Trip) -> Self {
+        Self {
+            failures: 0,
+            refusals: 0,
+            most_refusals: trip.unauthorized.unwrap_or(UNAUTHORIZED),
+            monitor: Monitor::new(&trip.when),
+            noted: None,
+        }
+    }
+
+    /// Counts how long the first content of a call took, which has not ended.
+    pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Option<Cause> {
+        let bad = self.monitor.content(took, now);
+        self.conclude(bad, now)
+    }
+
+    /// Counts a success, where nothing but its being one is of interest. Returns whether that is so.
+    #[inline]
+    pub(crate) fn plain_success(&mut self, now: Instant) -> bool {
+        let plain = self.monitor.plain_success(now);
+        if plain {
+            self.refusals = 0;
+            self.failures = 0;
+        }
+        plain
     }
 
     /// Counts an answer. Returns why the circuit has to open, if it has to.
-    pub(crate) fn record(&mut self, sign: Sign, now: Instant) -> Option<Cause> {
+    pub(crate) fn record(&mut self, sign: Sign, call: &Ended) -> Option<Cause> {
+        let mut failed = None;
         match sign {
-            Sign::Nothing => None,
-            Sign::Exhausted => Some(Cause::Exhausted),
-            Sign::Unauthorized => {
-                self.refusals = self.refusals.saturating_add(1);
-                (self.refusals == self.trip.unauthorized.unwrap_or(UNAUTHORIZED))
-                    .then_some(Cause::Unauthorized)
-            }
-            // The credential was accepted, whatever became of the request.
-            Sign::Alive | Sign::Throttling => {
-                self.refusals = 0;
-                None
-            }
             Sign::Healthy => {
                 self.refusals = 0;
                 self.failures = 0;
-                self.window.iter_mut().for_each(|window| window.record(false, now));
-                None
+                failed = Some(false);
             }
-            Sign::Failing => self.failed(now),
+            Sign::Failing => {
+                self.failures = self.failures.saturating_add(1);
+                failed = Some(true);
+            }
+            // The credential was accepted, whatever became of the request.
+            Sign::Alive | Sign::Throttling => self.refusals = 0,
+            Sign::Exhausted => return Some(Cause::Exhausted),
+            Sign::Unauthorized => {
+                self.refusals = self.refusals.saturating_add(1);
+                self.noted = Some(call.at);
+                if self.refusals == self.most_refusals {
+                    return Some(Cause::Unauthorized);
+                }
+            }
+            Sign::Nothing => return None,
         }
+        let bad = self.monitor.record(failed, call);
+        self.conclude(bad, call.at)
     }
 
-    fn failed(&mut self, now: Instant) -> Option<Cause> {
-        self.failures = self.failures.saturating_add(1);
-        self.window.iter_mut().for_each(|window| window.record(true, now));
-        if self.trip.consecutive.is_some_and(|most| self.failures >= most) {
-            return Some(Cause::ConsecutiveFailures);
+    fn conclude(&mut self, bad: bool, now: Instant) -> Option<Cause> {
+        if !bad {
+            return None;
         }
-        let tally = self.tally(now);
-        let share = self.trip.share.as_ref()?;
-        (tally.calls() >= share.min_calls && tally.ratio() >= share.ratio).then_some(Cause::FailureRatio)
+        self.noted = Some(now);
+        self.monitor.holds(self.failures, now)
     }
 
-    /// What the window holds; nothing where no rule asks for one.
+    /// Whether the first content of a call took longer than a rule allows.
+    pub(crate) fn content_is_slow(&self, took: Duration) -> bool {
+        self.monitor.any_slow(|slow| slow.first_content_is_slow(took))
+    }
+
+    /// Whether a call took longer than a rule allows.
+    pub(crate) fn was_slow(&self, call: &Ended) -> bool {
+        self.monitor.any_slow(|slow| slow.was_slow(call))
+    }
+
+    /// What the first window of failures holds; nothing where no rule asks for one.
     pub(crate) fn tally(&mut self, now: Instant) -> Tally {
-        self.window.as_mut().map(|window| window.tally(now)).unwrap_or_default()
+        self.monitor.tally(now).unwrap_or_default()
+    }
+
+    /// What the first window of slow calls holds; nothing where no rule asks for one.
+    pub(crate) fn slow(&mut self, now: Instant) -> Tally {
+        self.monitor.slow(now).unwrap_or_default()
     }
 
     pub(crate) const fn failures_in_a_row(&self) -> u32 {
         self.failures
     }
 
+    /// Whether to forget what was counted would not be noticed.
+    pub(crate) fn is_clean(&self, now: Instant) -> bool {
+        let old = self.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= MEMORY);
+        (old || self.failures == 0 && self.refusals == 0) && self.monitor.is_clean(old, now)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.failures = 0;
         self.refusals = 0;
-        self.window.iter_mut().for_each(Window::clear);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_interrupted_by_a_success_only() {
-        let now = Instant::now();
-        let mut health = Health::new(Trip::consecutive(3));
-        for sign in [
-            Sign::Failing,
-            Sign::Failing,
-            Sign::Alive,
-            Sign::Throttling,
-            Sign::Nothing,
-        ] {
-            assert_eq!(health.record(sign, now), None);
-        }
-        assert_eq!(health.record(Sign::Healthy, now), None);
-        assert_eq!(health.record(Sign::Failing, now), None);
-        assert_eq!(health.record(Sign::Failing, now), None);
-        assert_eq!(health.record(Sign::Failing, now), Some(Cause::ConsecutiveFailures));
-    }
-
-    #[test]
-    fn a_ratio_waits_for_enough_calls() {
-        let now = Instant::now();
-        let mut health = Health::new(Trip::ratio(0.1, Window::calls(100)).min_calls(30));
-        for _ in 0..27 {
-            assert_eq!(health.record(Sign::Healthy, now), None);
-        }
-        assert_eq!(health.record(Sign::Failing, now), None);
-        assert_eq!(health.record(Sign::Failing, now), None);
-        // 3 of 30 is 10 %.
-        assert_eq!(health.record(Sign::Failing, now), Some(Cause::FailureRatio));
-    }
-
-    #[test]
-    fn three_refused_credentials_in_a_row_open() {
-        let now = Instant::now();
-        let mut health = Health::new(Trip::default());
-        for sign in [
-            Sign::Unauthorized,
-            Sign::Unauthorized,
-            Sign::Alive,
-            Sign::Unauthorized,
-            Sign::Failing,
-        ] {
-            assert_eq!(health.record(sign, now), None);
-        }
-        assert_eq!(health.record(Sign::Unauthorized, now), None);
-        assert_eq!(health.record(Sign::Unauthorized, now), Some(Cause::Unauthorized));
-    }
-
-    #[test]
-    fn a_window_too_small_for_the_minimum_still_opens() {
-        let now = Instant::now();
-        for mut health in [
-            Health::new(Trip::ratio(1.0, Window::calls(3))),
-            Health::new(Trip::ratio(1.0, Window::calls(3)).min_calls(1_000)),
-        ] {
-            assert_eq!(health.record(Sign::Failing, now), None);
-            assert_eq!(health.record(Sign::Failing, now), None);
-            assert_eq!(health.record(Sign::Failing, now), Some(Cause::FailureRatio));
-        }
+        self.noted = None;
+        self.monitor.clear();
     }
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use aplomb_core::{AtBodyEnd, AtHead, Gated, HttpClassifier, Observe, Plan, Queue, QueueLimits};
 use tower_layer::Layer;
 
-use crate::{Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Transition, Trip};
+use crate::{
+    Abandoned, Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Ramp, StateWatch,
+    Transition, Trip,
+};
 
 /// Stops asking a peer that keeps failing.
 ///
@@ -21,17 +24,21 @@ pub struct CircuitBreakerLayer<C = HttpClassifier, U = AtHead> {
     queue: Queue<Circuit>,
     limits: QueueLimits,
     observer: Arc<dyn Observe<Transition> + Send + Sync>,
+    watch: StateWatch,
     classifier: C,
     until: U,
 }
 
 impl CircuitBreakerLayer {
-    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`] and [`OnOpen`].
+    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`] and
+    /// [`Abandoned`].
     pub fn new() -> Self {
+        let watch = StateWatch::new();
         Self {
-            queue: Queue::new(Circuit::new(), QueueLimits::new(), ()),
+            queue: Queue::new(Circuit::new(), QueueLimits::new(), watch.clone()),
             limits: QueueLimits::new(),
             observer: Arc::new(()),
+            watch,
             classifier: HttpClassifier::new(),
             until: AtHead,
         }
@@ -52,6 +59,17 @@ impl<C, U> CircuitBreakerLayer<C, U> {
     /// Sets how it finds out whether the peer is back: [`Probes`], or just how many at once.
     pub fn probes(self, probes: impl Into<Probes>) -> Self {
         self.start(|circuit| circuit.probes(probes))
+    }
+
+    /// Sets how it lets its callers in when it has closed.
+    pub fn ramp(self, ramp: Ramp) -> Self {
+        self.start(|circuit| circuit.ramp(ramp))
+    }
+
+    /// Sets what a call says that is dropped before it was answered, as a timeout outside does. Nothing,
+    /// unless set.
+    pub fn abandoned(self, abandoned: Abandoned) -> Self {
+        self.start(|circuit| circuit.abandoned(abandoned))
     }
 
     /// Sets what becomes of calls while it is open. They are refused, unless set.
@@ -82,26 +100,28 @@ impl<C, U> CircuitBreakerLayer<C, U> {
 
     /// Sets who judges responses and errors. Unless set, the rules of HTTP.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, U> {
-        let Self { queue, limits, observer, until, .. } = self;
-        CircuitBreakerLayer { queue, limits, observer, classifier, until }
+        let Self { queue, limits, observer, watch, until, .. } = self;
+        CircuitBreakerLayer { queue, limits, observer, watch, classifier, until }
     }
 
     /// Lets a call last until its response's body has ended, instead of until its head: a body that
     /// breaks off is a failure. A probe is judged at its first content.
     pub fn until_body_end(self) -> CircuitBreakerLayer<C, AtBodyEnd> {
-        let Self { queue, limits, observer, classifier, .. } = self;
-        CircuitBreakerLayer { queue, limits, observer, classifier, until: AtBodyEnd }
+        let Self { queue, limits, observer, watch, classifier, .. } = self;
+        CircuitBreakerLayer { queue, limits, observer, watch, classifier, until: AtBodyEnd }
     }
 
     /// A handle on the circuit.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(self.queue.clone())
+        Handle::new(self.queue.clone(), self.watch.clone())
     }
 
     fn start(mut self, change: impl FnOnce(Circuit) -> Circuit) -> Self {
         let circuit = change(self.queue.with(|circuit, _| circuit.fresh()));
-        self.queue = Queue::new(circuit, self.limits, Arc::clone(&self.observer));
+        self.watch = StateWatch::new();
+        let observers = (self.watch.clone(), Arc::clone(&self.observer));
+        self.queue = Queue::new(circuit, self.limits, observers);
         self
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod abandoned;
 mod circuit;
 mod cooldown;
 mod error;
@@ -7,18 +8,25 @@ mod event;
 mod handle;
 mod health;
 mod layer;
+mod monitor;
 mod on_open;
 mod probes;
+mod ramp;
+mod rule;
 mod service;
+mod shield;
 mod sign;
+mod slow;
 mod trip;
+mod watch;
 mod window;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use circuit::{Circuit, Slip};
+pub use abandoned::Abandoned;
+pub use circuit::{Circuit, CircuitAtRest, Slip};
 pub use cooldown::Cooldown;
 pub use error::{Open, Why};
 pub use event::{Cause, Snapshot, State, TracingObserver, Transition};
@@ -26,8 +34,13 @@ pub use handle::Handle;
 pub use layer::CircuitBreakerLayer;
 pub use on_open::OnOpen;
 pub use probes::Probes;
+pub use ramp::Ramp;
+pub use rule::{Ended, Rule};
 pub use service::{CircuitBreaker, CircuitDoor, ResponseFuture};
+pub use shield::{Shield, ShieldFuture, ShieldLayer};
+pub use slow::Slow;
 pub use trip::Trip;
+pub use watch::StateWatch;
 pub use window::{Tally, Window};
 
 /// `now + wait`, or about thirty years from now where that can not be told.

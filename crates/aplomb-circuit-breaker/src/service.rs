@@ -1,5 +1,7 @@
 //! The service, and the door that it shares with all others of its layer.
 
+use std::time::Duration;
+
 use aplomb_core::{
     Acquire, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
     Wait,
@@ -39,14 +41,29 @@ impl<Req> Door<Req> for CircuitDoor {
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
         let why = turned.why().copied();
         let retry_after = why.and_then(|why| why.retry_after()).or(turned.retry_after());
-        let refused = Refused::by("circuit breaker")
-            .with_retry_after(retry_after)
-            .with_waited(turned.waited())
-            .with_attempts(options.attempts(), options.last());
         match why {
-            Some(why) => Box::new(Open::new(why, refused)),
+            Some(why) => Open::boxed(why, retry_after, turned.waited(), options),
             // The queue is closed: not for the circuit's sake.
-            None => Box::new(refused),
+            None => Box::new(refused(retry_after, turned.waited(), options)),
         }
+    }
+}
+
+/// The account of a call that was refused.
+pub(crate) fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Refused {
+    Refused::by("circuit breaker")
+        .with_retry_after(retry_after)
+        .with_waited(waited)
+        .with_attempts(options.attempts(), options.last())
+}
+
+impl Open {
+    pub(crate) fn boxed(
+        why: Why,
+        retry_after: Option<Duration>,
+        waited: Duration,
+        options: &CallOptions,
+    ) -> BoxError {
+        Box::new(Self::new(why, refused(retry_after, waited, options)))
     }
 }

@@ -81,6 +81,14 @@ impl Window {
         }
     }
 
+    /// Whether it surely holds no failure at `now`.
+    pub(crate) fn is_clean(&self, now: Instant) -> bool {
+        match &self.0 {
+            Kind::Calls(bits) => bits.tally.failures == 0,
+            Kind::Time(tenths) => tenths.tally.failures == 0 || tenths.has_run_empty(now),
+        }
+    }
+
     /// The most calls it can hold, where that is bounded.
     pub(crate) fn most(&self) -> Option<u64> {
         match &self.0 {
@@ -189,6 +197,10 @@ impl Tenths {
         self.tally.add(failed);
     }
 
+    fn has_run_empty(&self, now: Instant) -> bool {
+        self.began.is_none_or(|began| now.saturating_duration_since(began) / 10 >= self.width)
+    }
+
     fn slide(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let past = now.saturating_duration_since(began);
@@ -284,6 +296,8 @@ mod tests {
         let start = Instant::now();
         let mut window = Window::time(Duration::from_secs(10));
         window.record(true, start);
+        assert!(!window.is_clean(start + Duration::from_millis(9_999)));
+        assert!(window.is_clean(start + Duration::from_secs(10)));
         assert_eq!(window.tally(start + Duration::from_millis(9_999)).failures(), 1);
         assert_eq!(window.tally(start + Duration::from_secs(10)), Tally::default());
     }

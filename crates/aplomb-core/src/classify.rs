@@ -2,12 +2,43 @@
 
 use std::sync::Arc;
 
-use crate::{Exchange, Outcome, Usage};
+use crate::{Exchange, Outcome, ReadLimits, Reading, Usage};
 
 /// Judges what an attempt came to, once, for all layers.
 pub trait Classify<Res, Err> {
     /// Judges the head of a response, or an error.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+
+    /// What the head of a response says about the server's limits, for the gates that keep them.
+    /// Nothing unless told otherwise, see [`WithReadings`].
+    fn readings(&self, response: &Res) -> Vec<Reading> {
+        let _ = response;
+        Vec::new()
+    }
+}
+
+/// A classifier that also reads what responses say about the server's limits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WithReadings<C, R> {
+    classifier: C,
+    reader: R,
+}
+
+impl<C, R> WithReadings<C, R> {
+    /// Judges as `classifier` does, and reads limits as `reader` does.
+    pub const fn new(classifier: C, reader: R) -> Self {
+        Self { classifier, reader }
+    }
+}
+
+impl<Res, Err, C: Classify<Res, Err>, R: ReadLimits<Res>> Classify<Res, Err> for WithReadings<C, R> {
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        self.classifier.classify(result)
+    }
+
+    fn readings(&self, response: &Res) -> Vec<Reading> {
+        self.reader.read_limits(response)
+    }
 }
 
 /// What an attempt came to: as it was judged, or as the reader of the bytes will have seen it.
@@ -58,5 +89,9 @@ where
 impl<Res, Err, C: Classify<Res, Err> + ?Sized> Classify<Res, Err> for Arc<C> {
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         (**self).classify(result)
+    }
+
+    fn readings(&self, response: &Res) -> Vec<Reading> {
+        (**self).readings(response)
     }
 }

@@ -1,8 +1,10 @@
 //! A gate decides and never waits.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use crate::{Outcome, Usage};
+use crate::{Idle, Outcome, Reading, Usage};
 
 /// A state machine that says whether a call may go now.
 ///
@@ -37,6 +39,16 @@ pub trait Gate: Send + 'static {
         let _ = (slip, now);
     }
 
+    /// Is told what the head of the answer says about the server's own limits, if it says anything.
+    fn heard(&mut self, slip: &mut Self::Slip, readings: &[Reading], now: Instant) {
+        let _ = (slip, readings, now);
+    }
+
+    /// Is told what an answer had consumed when its caller went away, just before the end.
+    fn used(&mut self, slip: &mut Self::Slip, usage: Usage, now: Instant) {
+        let _ = (slip, usage, now);
+    }
+
     /// Is told how an admitted call ended. Called exactly once for every slip, whatever happens.
     fn end(&mut self, slip: Self::Slip, end: End, now: Instant);
 
@@ -55,9 +67,46 @@ pub trait Gate: Send + 'static {
         None
     }
 
+    /// How long it probably takes until a call that goes now is answered; zero where nobody knows.
+    ///
+    /// Who has to wait gives up so long before its deadline. Let through any later it would only be
+    /// dropped half-way; and where all wait for one call to succeed, as before a circuit that is half-open, a
+    /// line of callers who are let through with their last breath would wait for ever.
+    fn answers_in(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Takes the oldest notice that has not been told yet.
     fn notice(&mut self) -> Option<Self::Notice> {
         None
+    }
+}
+
+/// A gate that can be put to rest while nobody uses it, and resumed later.
+///
+/// There may be a million keys with a gate each, of which a few are in use at any time. Of the others
+/// only this much is kept: see [`Queues`](crate::Queues).
+pub trait Rests: Gate {
+    /// What is kept. Small; and idle where a gate made anew would be the same.
+    type Rest: Idle + Clone + Send + 'static;
+
+    /// What is to be kept, while no call is in flight. `None` where the gate has to stay as it is.
+    fn rest(&self, now: Instant) -> Option<Self::Rest>;
+
+    /// Goes on from what was kept of another gate of the same key. Called before anything else.
+    fn resume(&mut self, rest: Self::Rest);
+}
+
+impl<A: Rests, B: Rests> Rests for Both<A, B> {
+    type Rest = (A::Rest, B::Rest);
+
+    fn rest(&self, now: Instant) -> Option<Self::Rest> {
+        Some((self.0.rest(now)?, self.1.rest(now)?))
+    }
+
+    fn resume(&mut self, (first, second): Self::Rest) {
+        self.0.resume(first);
+        self.1.resume(second);
     }
 }
 
@@ -150,6 +199,16 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
         self.1.content(&mut slip.1, now);
     }
 
+    fn heard(&mut self, slip: &mut Self::Slip, readings: &[Reading], now: Instant) {
+        self.0.heard(&mut slip.0, readings, now);
+        self.1.heard(&mut slip.1, readings, now);
+    }
+
+    fn used(&mut self, slip: &mut Self::Slip, usage: Usage, now: Instant) {
+        self.0.used(&mut slip.0, usage, now);
+        self.1.used(&mut slip.1, usage, now);
+    }
+
     fn end(&mut self, slip: Self::Slip, end: End, now: Instant) {
         self.0.end(slip.0, end, now);
         self.1.end(slip.1, end, now);
@@ -166,6 +225,10 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
 
     fn lapses(&self) -> Option<Instant> {
         self.0.lapses().into_iter().chain(self.1.lapses()).min()
+    }
+
+    fn answers_in(&self) -> Duration {
+        self.0.answers_in().max(self.1.answers_in())
     }
 
     fn notice(&mut self) -> Option<Self::Notice> {
@@ -194,6 +257,18 @@ impl<G: Gate> Gate for Option<G> {
         }
     }
 
+    fn heard(&mut self, slip: &mut Self::Slip, readings: &[Reading], now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.heard(slip, readings, now);
+        }
+    }
+
+    fn used(&mut self, slip: &mut Self::Slip, usage: Usage, now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.used(slip, usage, now);
+        }
+    }
+
     fn end(&mut self, slip: Self::Slip, end: End, now: Instant) {
         if let (Some(gate), Some(slip)) = (self, slip) {
             gate.end(slip, end, now);
@@ -208,6 +283,10 @@ impl<G: Gate> Gate for Option<G> {
         self.as_ref()?.lapses()
     }
 
+    fn answers_in(&self) -> Duration {
+        self.as_ref().map_or(Duration::ZERO, Gate::answers_in)
+    }
+
     fn notice(&mut self) -> Option<Self::Notice> {
         self.as_mut()?.notice()
     }
@@ -217,7 +296,6 @@ impl<G: Gate> Gate for Option<G> {
 mod tests {
     use super::*;
     use crate::testing::Scripted;
-    use std::time::Duration;
 
     #[test]
     fn a_gate_that_is_left_out_admits_everybody() {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::dispatch::Dispatch;
 use crate::{
     Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
     Permit, RequestHead, RetryMark, Turned, Until, Verdict,
@@ -24,6 +23,17 @@ pub trait Door<Req> {
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+
+    /// The same where the request has a say in it. Unless written, the request is not looked at.
+    fn refuse_request(
+        &self,
+        request: &Req,
+        turned: Turned<<Self::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let _ = request;
+        self.refuse(turned, options)
+    }
 }
 
 /// A service behind a gate.
@@ -96,7 +106,9 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         GatedFuture {
-            state: State::Arriving { call: Some((self.inner.clone(), request)) },
+            state: State::Arriving,
+            call: Some((self.inner.clone(), request)),
+            permit: None,
             options: CallOptions::new(),
             plan: Arc::clone(&self.plan),
         }
@@ -110,8 +122,13 @@ pin_project! {
         S: Service<Req>,
         D: Door<Req>,
     {
+        // Before the permit: a call that is dropped is gone when its gate is told.
         #[pin]
-        state: State<S, Req, D::Gate>,
+        state: State<S::Future, D::Gate>,
+        // Stays where it is until it is called: requests are large, and moving them costs more than
+        // asking a gate.
+        call: Option<(S, Req)>,
+        permit: Option<Permit<D::Gate>>,
         options: CallOptions,
         plan: Arc<Plan<D, C, U>>,
     }
@@ -119,26 +136,22 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, G>
+    enum State<F, G>
     where
-        S: Service<Req>,
         G: Gate,
     {
         // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
         // caller wants.
-        Arriving {
-            call: Option<(S, Req)>,
-        },
+        Arriving,
         Waiting {
             #[pin]
             acquire: Acquire<G>,
-            call: Option<(S, Req)>,
         },
-        Calling {
-            // Before the permit: a call that is dropped is gone when its gate is told.
+        // The service is readied just before it is called, so that no readiness is held while waiting.
+        Readying,
+        Called {
             #[pin]
-            dispatch: Dispatch<S, Req>,
-            permit: Option<Permit<G>>,
+            answer: F,
         },
         Done,
     }
@@ -157,48 +170,116 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut has_waited = true;
-        // Arriving → Waiting.
-        if let StateProj::Arriving { call } = this.state.as_mut().project()
-            && let Some((service, request)) = call.take()
-        {
-            *this.options = CallOptions::of(&request);
-            let acquire = this.plan.door.ask(&request, this.options);
-            this.state.set(State::Waiting { acquire, call: Some((service, request)) });
-            has_waited = false;
-        }
-        // Waiting → Calling when admitted, → Done when turned away.
-        if let StateProj::Waiting { acquire, call } = this.state.as_mut().project() {
-            let settled = ready!(acquire.poll(cx));
-            let call = call.take();
-            this.state.set(State::Done);
-            if has_waited && this.options.attempts() > 0 {
-                RetryMark::note_paced();
-            }
-            match (settled, call) {
-                (Ok(permit), Some((service, request))) => {
-                    let dispatch = Dispatch::new(service, request);
-                    this.state.set(State::Calling { dispatch, permit: Some(permit) });
+        loop {
+            match this.state.as_mut().project() {
+                // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
+                StateProj::Arriving => {
+                    let Some((_, request)) = this.call else {
+                        panic!("a call that arrives has a request");
+                    };
+                    *this.options = CallOptions::of(request);
+                    let mut acquire = this.plan.door.ask(request, this.options);
+                    match Pin::new(&mut acquire).poll(cx) {
+                        Poll::Pending => {
+                            this.state.set(State::Waiting { acquire });
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Ok(permit)) => {
+                            *this.permit = Some(permit);
+                            this.state.set(State::Readying);
+                        }
+                        Poll::Ready(Err(turned)) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
+                        }
+                    }
                 }
-                (Ok(_), None) => {}
-                (Err(turned), _) => {
-                    return Poll::Ready(Err(this.plan.door.refuse(turned, this.options)));
+                // Waiting → Readying when admitted, → Done when turned away.
+                StateProj::Waiting { acquire } => {
+                    let settled = ready!(acquire.poll(cx));
+                    if this.options.attempts() > 0 {
+                        RetryMark::note_paced();
+                    }
+                    match settled {
+                        Ok(permit) => {
+                            *this.permit = Some(permit);
+                            this.state.set(State::Readying);
+                        }
+                        Err(turned) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
+                        }
+                    }
                 }
+                // Readying → Called when the service is ready, → Done if it is finished: then the permit
+                // is dropped, which says that nothing was sent.
+                StateProj::Readying => {
+                    let Some((service, _)) = this.call else {
+                        panic!("a call that was not made has a request");
+                    };
+                    let readied = ready!(service.poll_ready(cx));
+                    let Some((mut service, request)) = this.call.take() else {
+                        continue;
+                    };
+                    if let Err(error) = readied {
+                        this.state.set(State::Done);
+                        *this.permit = None;
+                        return Poll::Ready(Err(error.into()));
+                    }
+                    this.permit.iter_mut().for_each(Permit::sent);
+                    let answer = service.call(request);
+                    this.state.set(State::Called { answer });
+                }
+                // Called → Done when the answer's head or an error has arrived.
+                StateProj::Called { answer } => {
+                    let answer = ready!(answer.poll(cx));
+                    this.state.set(State::Done);
+                    let held = this.permit.take().and_then(|permit| this.plan.hear(permit, &answer));
+                    return Poll::Ready(match answer {
+                        Ok(response) => Ok(this.plan.until.hold(response, held)),
+                        Err(error) => Err(error.into()),
+                    });
+                }
+                StateProj::Done => panic!("polled after it was ready"),
             }
         }
-        // Calling → Done when the answer's head or an error has arrived, or the service is finished.
-        let StateProj::Calling { dispatch, permit } = this.state.as_mut().project() else {
-            panic!("polled after it was ready");
-        };
-        let answer = ready!(dispatch.poll_with(cx, || permit.iter_mut().for_each(Permit::sent)));
-        let permit = permit.take();
-        this.state.set(State::Done);
-        let verdict = this.plan.classifier.classify(answer.as_ref());
-        let held = permit.and_then(|permit| Held::judge(permit, verdict, answer.is_ok()));
-        Poll::Ready(match answer {
-            Ok(response) => Ok(this.plan.until.hold(response, held)),
-            Err(error) => Err(error.into()),
-        })
+    }
+}
+
+impl<D, C, U> Plan<D, C, U> {
+    /// The error of a call that was turned away; what it would have sent is dropped.
+    fn refuse<S, Req>(
+        &self,
+        call: &mut Option<(S, Req)>,
+        turned: Turned<<D::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError
+    where
+        D: Door<Req>,
+    {
+        match call.take() {
+            Some((_, request)) => self.door.refuse_request(&request, turned, options),
+            None => self.door.refuse(turned, options),
+        }
+    }
+
+    /// Judges an answer, and tells the gate what there is to tell at once: a failure's pause or count
+    /// must not wait for an error's body. A success is held until it has proved whole.
+    fn hear<Res, Err, G>(&self, mut permit: Permit<G>, answer: &Result<Res, Err>) -> Option<Held<G>>
+    where
+        G: Gate,
+        C: Classify<Res, Err>,
+    {
+        let verdict = self.classifier.classify(answer.as_ref());
+        if let Ok(response) = answer {
+            permit.heard(&self.classifier.readings(response));
+            if verdict.outcome().is_success() {
+                return Some(Held { permit: Some(permit), verdict });
+            }
+        }
+        let (outcome, usage) = (verdict.outcome(), verdict.usage());
+        permit.end(End::Judged { outcome, usage });
+        None
     }
 }
 
@@ -209,9 +290,9 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Arriving { .. } => "GatedFuture(arriving)",
+            State::Arriving => "GatedFuture(arriving)",
             State::Waiting { .. } => "GatedFuture(waiting)",
-            State::Calling { .. } => "GatedFuture(calling)",
+            State::Readying | State::Called { .. } => "GatedFuture(calling)",
             State::Done => "GatedFuture(done)",
         })
     }
@@ -220,41 +301,35 @@ where
 /// The permit of a call whose answer is still being read, and what the head of it said.
 #[derive(Debug)]
 pub struct Held<G: Gate> {
-    permit: Permit<G>,
+    permit: Option<Permit<G>>,
     verdict: Verdict,
-}
-
-impl<G: Gate> Held<G> {
-    /// Tells the gate of a failure at once: its pause or its count must not wait for an error's body.
-    /// A success is held until it has proved whole.
-    fn judge(permit: Permit<G>, verdict: Verdict, answered: bool) -> Option<Self> {
-        if !permit.is_sent() {
-            // The service was finished before it was called: dropping the permit says so.
-            return None;
-        }
-        if answered && verdict.outcome().is_success() {
-            return Some(Self { permit, verdict });
-        }
-        let (outcome, usage) = (verdict.outcome(), verdict.usage());
-        permit.end(End::Judged { outcome, usage });
-        None
-    }
 }
 
 impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
         // What has been read by now may be an error inside a good status.
         if self.verdict.outcome().is_success() {
-            self.permit.content();
+            self.permit.iter_mut().for_each(Permit::content);
         }
     }
 
-    fn end(self, end: BodyEnd) {
+    fn end(mut self, end: BodyEnd) {
         let outcome = match (end, self.verdict.outcome()) {
             (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
             (_, read) => read,
         };
         let usage = self.verdict.usage();
-        self.permit.end(End::Judged { outcome, usage });
+        if let Some(permit) = self.permit.take() {
+            permit.end(End::Judged { outcome, usage });
+        }
+    }
+}
+
+/// The caller went away: what had been seen of the answer has been consumed all the same.
+impl<G: Gate> Drop for Held<G> {
+    fn drop(&mut self) {
+        if let (Some(permit), Some(usage)) = (&mut self.permit, self.verdict.usage()) {
+            permit.used(usage);
+        }
     }
 }

@@ -17,6 +17,11 @@ pub trait RequestHead {
         None
     }
 
+    /// The port: that of the address, or the usual one of its scheme.
+    fn port(&self) -> Option<u16> {
+        None
+    }
+
     /// The path.
     fn path(&self) -> Option<&str> {
         None
@@ -82,6 +87,15 @@ impl<B> RequestHead for http::Request<B> {
         self.uri().host()
     }
 
+    fn port(&self) -> Option<u16> {
+        let usual = match self.uri().scheme_str() {
+            Some("https") => Some(443),
+            Some("http") => Some(80),
+            _ => None,
+        };
+        self.uri().port_u16().or(usual)
+    }
+
     fn path(&self) -> Option<&str> {
         Some(self.uri().path())
     }
@@ -133,6 +147,10 @@ impl RequestHead for reqwest::Request {
 
     fn host(&self) -> Option<&str> {
         self.url().host_str()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.url().port_or_known_default()
     }
 
     fn path(&self) -> Option<&str> {

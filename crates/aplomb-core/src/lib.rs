@@ -3,17 +3,19 @@
 mod backoff;
 mod call;
 mod classify;
-mod dispatch;
+mod dimension;
 mod error;
 mod exchange;
 mod gate;
 mod gated;
 mod head;
 mod http_classifier;
+mod in_memory;
 mod keyed;
 mod observe;
 mod outcome;
 mod queue;
+mod reading;
 mod refused;
 mod replay;
 mod retry_after;
@@ -29,17 +31,22 @@ pub use backoff::{
     Uniform, backoff_fn, delays,
 };
 pub use call::{CallOptions, Priority};
-pub use classify::{Classify, Verdict};
+pub use classify::{Classify, Verdict, WithReadings};
+pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
 pub use exchange::Exchange;
-pub use gate::{Both, Decision, Either, End, Gate};
+pub use gate::{Both, Decision, Either, End, Gate, Rests};
 pub use gated::{Door, Gated, GatedFuture, Held, Plan};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
-pub use keyed::{Full, Idle, Keyed};
+pub use in_memory::InMemory;
+pub use keyed::{
+    Account, CallKey, Full, Idle, KeyNotice, KeyOf, KeyRefused, Keyed, KeyedDoor, Queues, Terms,
+};
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};
+pub use reading::{ReadLimits, Reading};
 pub use refused::Refused;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};

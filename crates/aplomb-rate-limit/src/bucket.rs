@@ -8,23 +8,24 @@
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
+use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
-use governor::{Quota as GovernorQuota, RateLimiter};
 
-use crate::Quota;
+use crate::meter::Meter;
 
-/// The level of one quota.
-#[derive(Clone, Copy, Debug)]
+/// The state of one quota: three words, of which only the first counts when nothing is in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    quota: Quota,
-    governor: GovernorQuota,
     /// The theoretical arrival time, in nanoseconds since the epoch.
     drawn_until: u64,
+    /// What calls have drawn that the server has not answered yet.
+    pub(crate) unanswered: u64,
+    /// Until when the last cost that was found to be there would draw it.
+    proposed: u64,
 }
 
 /// What a bucket says to a cost.
@@ -43,35 +44,28 @@ const FURTHEST: u64 = u64::MAX / 2;
 
 impl Bucket {
     /// A full bucket.
-    pub(crate) fn new(quota: Quota) -> Self {
-        let burst = NonZeroU32::new(quota.max_burst()).expect("a quota's burst is at least 1");
-        let governor = GovernorQuota::with_period(Duration::from_nanos(quota.interval()))
-            .expect("a quota's interval is at least a nanosecond")
-            .allow_burst(burst);
-        Self { quota, governor, drawn_until: 0 }
-    }
-
-    pub(crate) const fn quota(&self) -> &Quota {
-        &self.quota
+    pub(crate) const fn full() -> Self {
+        Self { drawn_until: 0, unanswered: 0, proposed: 0 }
     }
 
     /// What the bucket says to `cost` at `now`. Takes nothing.
     ///
     /// A cost between burst and capacity waits until the bucket is full, and leaves a debt.
-    pub(crate) fn level(&self, cost: u64, now: u64) -> Level {
-        let capacity = self.quota.capacity();
-        if cost > capacity {
-            return Level::Above(capacity);
-        }
-        let at_once = u32::try_from(cost).unwrap_or(u32::MAX).min(self.quota.max_burst());
+    #[inline]
+    pub(crate) fn level(&self, meter: &Meter, cost: u64, now: u64) -> Level {
+        let at_once = u32::try_from(cost).unwrap_or(u32::MAX).min(meter.burst());
         let Some(at_once) = NonZeroU32::new(at_once) else {
             return Level::Enough { drawn_until: self.drawn_until };
         };
-        let debt = self.quota.interval().saturating_mul(cost - u64::from(at_once.get()));
+        let beyond = cost - u64::from(at_once.get());
+        if beyond > 0 && cost > meter.quota().capacity() {
+            return Level::Above(meter.quota().capacity());
+        }
+        let debt = meter.interval().saturating_mul(beyond);
         let proposed = Cell::new(self.drawn_until);
         let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
         let clock = Stamped { read: Cell::new(false), now };
-        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.governor, store, clock);
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(meter.governor(), store, clock);
         match limiter.check_n(at_once) {
             Ok(Ok(())) => Level::Enough { drawn_until: proposed.get().saturating_add(debt).min(FURTHEST) },
             Ok(Err(not_until)) => Level::NotBefore(not_until.earliest_possible().into()),
@@ -79,12 +73,20 @@ impl Bucket {
         }
     }
 
-    /// Takes what [`level`](Bucket::level) found to be there.
-    pub(crate) const fn commit(&mut self, drawn_until: u64) {
-        self.drawn_until = drawn_until;
+    /// Notes what [`level`](Bucket::level) found to be there.
+    #[inline]
+    pub(crate) const fn propose(&mut self, drawn_until: u64) {
+        self.proposed = drawn_until;
+    }
+
+    /// Takes what was noted last.
+    #[inline]
+    pub(crate) const fn commit(&mut self) {
+        self.drawn_until = self.proposed;
     }
 
     /// Until when the bucket is drawn.
+    #[inline]
     pub(crate) const fn drawn_until(&self) -> u64 {
         self.drawn_until
     }
@@ -93,25 +95,41 @@ impl Bucket {
     ///
     /// What has flowed back since is not given back again: the cost is the last part of what was drawn
     /// then, and only as much of it as is still to come is taken off.
-    pub(crate) fn refund(&mut self, cost: u64, drawn_until: u64, now: u64) {
-        let cost = self.quota.interval().saturating_mul(cost);
+    pub(crate) fn refund(&mut self, meter: &Meter, cost: u64, drawn_until: u64, now: u64) {
+        let cost = meter.interval().saturating_mul(cost);
         let to_come = drawn_until.saturating_sub(now);
         self.drawn_until = self.drawn_until.saturating_sub(cost.min(to_come));
     }
 
+    /// Adds a debt: something was used that had not been taken.
+    pub(crate) fn owe(&mut self, meter: &Meter, cost: u64, now: u64) {
+        let debt = meter.interval().saturating_mul(cost);
+        self.drawn_until = self.drawn_until.max(now).saturating_add(debt).min(FURTHEST);
+    }
+
+    /// Goes on under another interval: what is owed stays the same in units.
+    pub(crate) fn convert(&mut self, meter: &Meter) {
+        self.drawn_until = meter.converted(self.drawn_until).min(FURTHEST);
+    }
+
     /// The earliest time at which the last of several costs could be taken one after the other, all
     /// of them `ahead` before the one of `cost`.
-    pub(crate) fn forecast(&self, ahead: u64, cost: u64, now: u64) -> u64 {
-        let at_once = cost.min(u64::from(self.quota.max_burst()));
-        let drawn = self.quota.interval().saturating_mul(ahead.saturating_add(at_once));
-        let tolerated = self.quota.interval() * u64::from(self.quota.max_burst());
+    pub(crate) fn forecast(&self, meter: &Meter, ahead: u64, cost: u64, now: u64) -> u64 {
+        let at_once = cost.min(u64::from(meter.burst()));
+        let drawn = meter.interval().saturating_mul(ahead.saturating_add(at_once));
+        let tolerated = meter.interval() * u64::from(meter.burst());
         self.drawn_until.max(now).saturating_add(drawn).saturating_sub(tolerated).max(now)
     }
 
+    /// How much has been drawn and has not flowed back at `now`.
+    pub(crate) fn owed(&self, meter: &Meter, now: u64) -> u64 {
+        self.drawn_until.saturating_sub(now).div_ceil(meter.interval())
+    }
+
     /// How much may be taken at `now`; negative where there is a debt.
-    pub(crate) fn available(&self, now: u64) -> i64 {
-        let drawn = self.drawn_until.saturating_sub(now).div_ceil(self.quota.interval());
-        i64::from(self.quota.max_burst()) - i64::try_from(drawn).unwrap_or(i64::MAX)
+    pub(crate) fn available(&self, meter: &Meter, now: u64) -> i64 {
+        let owed = i64::try_from(self.owed(meter, now)).unwrap_or(i64::MAX);
+        i64::from(meter.burst()) - owed
     }
 }
 
@@ -124,6 +142,7 @@ struct Staged<'a> {
 impl StateStore for Staged<'_> {
     type Key = NotKeyed;
 
+    #[inline]
     fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
@@ -143,6 +162,7 @@ struct Stamped {
 impl Clock for Stamped {
     type Instant = Nanos;
 
+    #[inline]
     fn now(&self) -> Nanos {
         if self.read.replace(true) {
             Nanos::from(self.now)
@@ -155,15 +175,45 @@ impl Clock for Stamped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Dimension;
+    use crate::{Dimension, Quota};
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn take(bucket: &mut Bucket, cost: u64, now: u64) -> Result<(), u64> {
+    /// A bucket and its meter.
+    struct Metered {
+        meter: Meter,
+        bucket: Bucket,
+    }
+
+    impl Metered {
+        fn new(quota: Quota) -> Self {
+            Self { meter: Meter::configured(0, quota), bucket: Bucket::full() }
+        }
+
+        fn level(&self, cost: u64, now: u64) -> Level {
+            self.bucket.level(&self.meter, cost, now)
+        }
+
+        fn available(&self, now: u64) -> i64 {
+            self.bucket.available(&self.meter, now)
+        }
+
+        fn refund(&mut self, cost: u64, drawn_until: u64, now: u64) {
+            self.bucket.refund(&self.meter, cost, drawn_until, now);
+        }
+
+        fn change(&mut self, quota: Quota, now: u64) {
+            self.meter.configure(quota, &mut self.bucket, now);
+        }
+    }
+
+    fn take(bucket: &mut Metered, cost: u64, now: u64) -> Result<(), u64> {
         match bucket.level(cost, now) {
             Level::Enough { drawn_until } => {
-                bucket.commit(drawn_until);
+                bucket.bucket.propose(drawn_until);
+                bucket.bucket.commit();
                 Ok(())
             }
             Level::NotBefore(at) => Err(at),
@@ -172,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn exact_to_the_nanosecond() {
-        let mut bucket = Bucket::new(Quota::requests_per_minute(600).burst(2));
+    fn promise_17_exact_to_the_nanosecond() {
+        let mut bucket = Metered::new(Quota::requests_per_minute(600).burst(2));
         assert_eq!(take(&mut bucket, 1, 0), Ok(()));
         assert_eq!(take(&mut bucket, 1, 0), Ok(()));
         let hint = take(&mut bucket, 1, 0).unwrap_err();
@@ -185,7 +235,7 @@ mod tests {
     #[test]
     fn a_cost_above_the_burst_waits_for_a_full_bucket_and_leaves_a_debt() {
         let quota = Quota::new(Dimension::TOKENS, 100, Duration::from_secs(1)).burst(10);
-        let mut bucket = Bucket::new(quota);
+        let mut bucket = Metered::new(quota);
         assert_eq!(take(&mut bucket, 1, 0), Ok(()));
         // Full again after one interval of 10 ms; 50 cost 500 ms of flow, 100 of which were saved up.
         assert_eq!(take(&mut bucket, 50, 0), Err(SECOND / 100));
@@ -198,32 +248,64 @@ mod tests {
 
     #[test]
     fn a_refund_is_as_if_it_had_never_been_taken() {
-        let mut bucket = Bucket::new(Quota::requests_per_second(10));
-        let before = bucket.drawn_until.max(5 * SECOND);
+        let mut bucket = Metered::new(Quota::requests_per_second(10));
+        let before = bucket.bucket.drawn_until.max(5 * SECOND);
         take(&mut bucket, 7, 5 * SECOND).unwrap();
-        bucket.refund(7, bucket.drawn_until(), 5 * SECOND);
-        assert_eq!(bucket.drawn_until, before);
+        bucket.refund(7, bucket.bucket.drawn_until(), 5 * SECOND);
+        assert_eq!(bucket.bucket.drawn_until, before);
     }
 
     #[test]
     fn a_late_refund_does_not_give_back_what_has_flowed_back() {
-        let mut bucket = Bucket::new(Quota::requests_per_second(10));
+        let mut bucket = Metered::new(Quota::requests_per_second(10));
         take(&mut bucket, 10, 0).unwrap();
-        let first = bucket.drawn_until();
+        let first = bucket.bucket.drawn_until();
         // A second later all ten have flowed back; they are taken by others, and then given back.
         take(&mut bucket, 10, SECOND).unwrap();
         bucket.refund(10, first, SECOND);
         assert_eq!(bucket.available(SECOND), 0);
         // Half of what is given back after half a second has not flowed back by itself.
-        let second = bucket.drawn_until();
+        let second = bucket.bucket.drawn_until();
         bucket.refund(10, second, SECOND * 3 / 2);
         assert_eq!(bucket.available(SECOND * 3 / 2), 10);
     }
 
     #[test]
+    fn a_debt_is_paid_from_what_flows() {
+        let mut bucket = Metered::new(Quota::requests_per_second(10));
+        bucket.bucket.owe(&bucket.meter, 25, SECOND);
+        assert_eq!(bucket.available(SECOND), -15);
+        assert_eq!(take(&mut bucket, 1, SECOND), Err(SECOND * 26 / 10));
+    }
+
+    #[test]
+    fn promise_25_a_change_of_quota_keeps_what_is_owed_in_units() {
+        let mut bucket = Metered::new(Quota::requests_per_second(10));
+        take(&mut bucket, 9, 0).unwrap();
+        let drawn_until = bucket.bucket.drawn_until();
+        // Counted in time, 900 ms would be less than one of the new units, and nine more would go.
+        bucket.change(Quota::requests_per_minute(60).burst(10), 0);
+        assert_eq!(bucket.available(0), 1);
+        take(&mut bucket, 1, 0).unwrap();
+        assert_eq!(take(&mut bucket, 1, 0), Err(SECOND));
+        // What is given back is counted as it is since.
+        let holds_until = bucket.meter.holds_until(drawn_until, 0).unwrap();
+        bucket.refund(9, holds_until, 0);
+        assert_eq!(bucket.available(0), 9);
+        bucket.change(Quota::requests_per_second(1), SECOND);
+        assert_eq!(
+            bucket.meter.holds_until(drawn_until, 0),
+            Some(drawn_until * 10),
+            "the interval is the same"
+        );
+        bucket.change(Quota::requests_per_second(2), SECOND);
+        assert_eq!(bucket.meter.holds_until(drawn_until, 0), None);
+    }
+
+    #[test]
     fn one_a_day_with_the_largest_burst_does_not_overflow() {
-        let mut bucket = Bucket::new(Quota::requests_per_day(1).burst(u32::MAX));
-        let burst = u64::from(bucket.quota().max_burst());
+        let mut bucket = Metered::new(Quota::requests_per_day(1).burst(u32::MAX));
+        let burst = u64::from(bucket.meter.burst());
         for now in [0, 1, SECOND, u64::MAX / 2] {
             let _ = take(&mut bucket, burst, now);
             let _ = bucket.level(burst, now);
@@ -233,17 +315,18 @@ mod tests {
     proptest! {
         /// Against arithmetic in cells: in any span the admitted cost is within burst + rate × span.
         #[test]
-        fn no_window_admits_more_than_burst_and_flow(
+        fn promise_17_no_window_admits_more_than_burst_and_flow(
             amount in 1_u64..2_000, window_ms in 1_u64..120_000, burst in 1_u32..500,
             steps in prop::collection::vec((1_u64..400, 0_u64..200_000_000), 1..120),
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_millis(window_ms)).burst(burst);
-            let mut bucket = Bucket::new(quota);
+            let mut bucket = Metered::new(quota);
             let (mut now, mut admitted) = (0_u64, Vec::new());
             for (cost, pause) in steps {
                 now += pause;
                 if let Level::Enough { drawn_until } = bucket.level(cost, now) {
-                    bucket.commit(drawn_until);
+                    bucket.bucket.propose(drawn_until);
+                bucket.bucket.commit();
                     // What exceeds the burst is paid for by a longer wait after it.
                     admitted.push((now, cost.min(u64::from(burst)), cost));
                 }
@@ -259,17 +342,18 @@ mod tests {
         }
 
         #[test]
-        fn the_hint_is_the_first_moment_that_admits(
+        fn promise_17_the_hint_is_the_first_moment_that_admits(
             amount in 1_u64..100_000, burst in 1_u32..1_000, drawn in 0_u64..10_000, cost in 1_u64..100,
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_secs(60)).burst(burst);
-            let mut bucket = Bucket::new(quota);
-            bucket.commit(drawn * quota.interval());
+            let mut bucket = Metered::new(quota);
+            bucket.bucket.propose(drawn * quota.interval());
+            bucket.bucket.commit();
             if let Level::NotBefore(hint) = bucket.level(cost, 0) {
                 prop_assert_eq!(bucket.level(cost, hint - 1), Level::NotBefore(hint));
                 let enough = matches!(bucket.level(cost, hint), Level::Enough { .. });
                 prop_assert!(enough);
-                prop_assert_eq!(bucket.forecast(0, cost, 0), hint);
+                prop_assert_eq!(bucket.bucket.forecast(&bucket.meter, 0, cost, 0), hint);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a call costs.
 
-use crate::Dimension;
+use aplomb_core::{Dimension, InMemory};
+use bytes::Bytes;
 
 /// What a call draws from each quota: one request and no tokens unless told otherwise.
 ///
@@ -58,15 +59,45 @@ impl Charge {
     /// What the call draws from a quota of `dimension`.
     #[must_use]
     pub fn of(&self, dimension: Dimension) -> u64 {
-        let known = match dimension {
-            Dimension::REQUESTS => self.requests,
-            Dimension::TOKENS => self.input_tokens.saturating_add(self.output_tokens),
-            Dimension::INPUT_TOKENS => self.input_tokens,
-            Dimension::OUTPUT_TOKENS => self.output_tokens,
-            _ => 0,
+        self.counted(Counted::from(dimension))
+    }
+
+    #[inline]
+    pub(crate) fn counted(&self, counted: Counted) -> u64 {
+        let (known, dimension) = match counted {
+            Counted::Requests => (self.requests, Dimension::REQUESTS),
+            Counted::Tokens => (self.input_tokens.saturating_add(self.output_tokens), Dimension::TOKENS),
+            Counted::Input => (self.input_tokens, Dimension::INPUT_TOKENS),
+            Counted::Output => (self.output_tokens, Dimension::OUTPUT_TOKENS),
+            Counted::Other(dimension) => (0, dimension),
         };
+        if self.others.is_empty() {
+            return known;
+        }
         let others = self.others.iter().filter(|(named, _)| *named == dimension);
         others.fold(known, |sum, (_, amount)| sum.saturating_add(*amount))
+    }
+}
+
+/// A dimension, looked up: names are compared when a quota is made, not for every call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Requests,
+    Tokens,
+    Input,
+    Output,
+    Other(Dimension),
+}
+
+impl From<Dimension> for Counted {
+    fn from(dimension: Dimension) -> Self {
+        match dimension {
+            Dimension::REQUESTS => Self::Requests,
+            Dimension::TOKENS => Self::Tokens,
+            Dimension::INPUT_TOKENS => Self::Input,
+            Dimension::OUTPUT_TOKENS => Self::Output,
+            other => Self::Other(other),
+        }
     }
 }
 
@@ -91,6 +122,37 @@ pub struct PerRequest;
 impl<Req> Cost<Req> for PerRequest {
     fn charge(&self, _: &Req) -> Charge {
         Charge::request()
+    }
+}
+
+/// Counts the cost from the bytes of the request's body. Made by [`from_body`].
+#[derive(Clone, Copy, Debug)]
+pub struct FromBody<F>(F);
+
+/// A [`Cost`] that is counted from the bytes of a request's body, where they are in memory: `None` is
+/// a body that is a stream.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb_rate_limit::{Charge, Cost, Dimension, from_body};
+/// use bytes::Bytes;
+///
+/// // Four bytes to a token, and an answer of at most 500 tokens.
+/// let cost = from_body(|body: Option<Bytes>| {
+///     let bytes = body.map_or(4_000, |body| body.len() as u64);
+///     Charge::request().input_tokens(bytes / 4).output_tokens(500)
+/// });
+/// let request = http::Request::new("a prompt of some length".to_owned());
+/// assert_eq!(cost.charge(&request).of(Dimension::TOKENS), 505);
+/// ```
+pub const fn from_body<F: Fn(Option<Bytes>) -> Charge>(count: F) -> FromBody<F> {
+    FromBody(count)
+}
+
+impl<Req: InMemory, F: Fn(Option<Bytes>) -> Charge> Cost<Req> for FromBody<F> {
+    fn charge(&self, request: &Req) -> Charge {
+        (self.0)(request.body_bytes())
     }
 }
 

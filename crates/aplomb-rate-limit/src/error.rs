@@ -26,8 +26,12 @@ impl Exceeded {
     /// Words what the queue said about a call.
     #[must_use]
     pub fn new(turned: &Turned<Limit>, options: &CallOptions) -> Self {
+        let retry_after = match turned.why() {
+            Some(Limit::Exhausted { retry_after }) => Some(*retry_after),
+            _ => turned.retry_after(),
+        };
         let refused = Refused::by(Self::WHO)
-            .with_retry_after(turned.retry_after())
+            .with_retry_after(retry_after)
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last());
         Self {
@@ -61,20 +65,29 @@ impl Exceeded {
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Limit::AboveCapacity { dimension, cost, capacity }) = self.limit {
-            return write!(
-                f,
-                "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
-            );
+        match self.limit {
+            Some(Limit::AboveCapacity { dimension, cost, capacity }) => {
+                return write!(
+                    f,
+                    "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
+                );
+            }
+            Some(Limit::Exhausted { retry_after }) => {
+                return write!(f, "the server asked to pause for {retry_after:.0?}, longer than calls wait");
+            }
+            _ => {}
         }
         f.write_str(match self.because {
             TurnedBecause::Full => "too many calls are waiting for the rate limit",
+            TurnedBecause::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
             TurnedBecause::Closed => "the rate limit is closed",
             _ => "the wait for the rate limit would be too long",
         })?;
-        match self.limit {
-            Some(Limit::Quota(dimension)) => write!(f, " (quota of {dimension})"),
-            Some(Limit::Paused) => f.write_str(" (paused by the server)"),
+        if let Some(limit) = self.limit {
+            write!(f, " ({limit})")?;
+        }
+        match self.place {
+            Some(place) if place > 0 => write!(f, ", {place} waiting before it"),
             _ => Ok(()),
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Plan, QueueLimits, Turned,
+    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Plan, QueueLimits,
+    Turned, WithReadings,
 };
 use tower_layer::Layer;
 
-use crate::{Charge, Cost, Exceeded, Limit, Limiter, PerRequest, Quota, Quotas};
+use crate::{Charge, Cost, Exceeded, Learned, Limit, Limiter, PerRequest, Quota, Quotas, Waiting};
 
 /// Spaces requests out, in requests and tokens, so that the peer never has to refuse them.
 ///
@@ -28,8 +29,8 @@ pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = AtHead> {
 pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = AtHead> = Gated<S, LimitDoor<K>, C, U>;
 
 impl RateLimitLayer {
-    /// Limits calls to `quotas`, all of which have to admit a call. With no quota at all only a
-    /// throttled response holds calls back.
+    /// Limits calls to `quotas`, all of which have to admit a call. With no quota at all the server's
+    /// limits are learned.
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
         Self::with_limiter(Limiter::new(quotas))
     }
@@ -54,10 +55,24 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         RateLimitLayer { limiter, cost, classifier, until }
     }
 
+    /// Sets who reads what the heads of responses say about the server's own limits: a
+    /// [`ReadLimits`](crate::ReadLimits), or a closure from the response to its readings. Unless set,
+    /// nobody does. A classifier that is set later has to read them itself.
+    pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U> {
+        let Self { limiter, cost, classifier, until } = self;
+        RateLimitLayer { limiter, cost, classifier: WithReadings::new(classifier, reader), until }
+    }
+
     /// Lets a call last until its response's body has ended, instead of until its head.
     pub fn until_body_end(self) -> RateLimitLayer<K, C, AtBodyEnd> {
         let Self { limiter, cost, classifier, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until: AtBodyEnd }
+    }
+
+    /// Sets what a call does that can not go at once: it waits in line unless set.
+    pub fn waiting(self, waiting: Waiting) -> Self {
+        self.limiter.set_waiting(waiting);
+        self
     }
 
     /// Sets how long a call may wait. One that would have to wait longer is refused at once; zero
@@ -79,9 +94,28 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         self
     }
 
-    /// Sets the longest that a throttled response pauses everybody; 120 s unless set.
+    /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
+    /// asks for more, calls are refused instead of waiting.
     pub fn max_pause(self, longest: Duration) -> Self {
         self.limiter.set_max_pause(longest);
+        self
+    }
+
+    /// Sets how long after a pause it takes until calls go as before: 2 s unless set.
+    pub fn ramp(self, ramp: Duration) -> Self {
+        self.limiter.set_ramp(ramp);
+        self
+    }
+
+    /// Sets whether limits that nobody configured are learned; they are unless set.
+    pub fn learning(self, learning: bool) -> Self {
+        self.limiter.set_learning(learning);
+        self
+    }
+
+    /// Starts with what was learned in an earlier run.
+    pub fn remember(self, learned: &Learned) -> Self {
+        self.limiter.remember(learned);
         self
     }
 

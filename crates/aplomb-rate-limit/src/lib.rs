@@ -2,16 +2,33 @@
 
 mod bucket;
 mod charge;
+mod cubic;
 mod error;
+mod finder;
+mod keyed;
 mod layer;
+mod learned;
 mod limiter;
+mod meter;
 mod pause;
+mod permit;
 mod quota;
 mod quotas;
+mod reading;
+mod settle;
+mod snapshot;
+mod waiting;
 
-pub use charge::{Charge, Cost, PerRequest};
+pub use aplomb_core::{Dimension, ReadLimits, Reading};
+pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
 pub use error::Exceeded;
+pub use keyed::{KeyedLimiter, KeyedRateLimit, KeyedRateLimitLayer, LimitTerms};
 pub use layer::{LimitDoor, RateLimit, RateLimitLayer};
-pub use limiter::{Limiter, Snapshot};
-pub use quota::{Dimension, Quota};
-pub use quotas::{Drawn, Limit, Quotas};
+pub use learned::Learned;
+pub use limiter::Limiter;
+pub use permit::{Acquiring, Permit};
+pub use quota::Quota;
+pub use quotas::{Drawn, Limit, Quotas, QuotasAtRest};
+pub use settle::Settle;
+pub use snapshot::Snapshot;
+pub use waiting::Waiting;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Acquire, CallOptions, Closing, Permit, Queue, QueueLimits, Wait};
-use tokio::time::Instant;
+use aplomb_core::{Acquire, CallOptions, Closing, Queue, QueueLimits, Wait};
 
-use crate::{Charge, Exceeded, Quota, Quotas};
+use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
 
 /// Quotas and the callers before them.
 ///
@@ -15,17 +14,16 @@ use crate::{Charge, Exceeded, Quota, Quotas};
 /// # Examples
 ///
 /// ```
-/// use aplomb_core::{CallOptions, End};
 /// use aplomb_rate_limit::{Charge, Limiter, Quota};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::Exceeded> {
 /// let limiter = Limiter::new([Quota::requests_per_minute(600), Quota::tokens_per_minute(90_000)]);
 /// let charge = Charge::request().input_tokens(900).output_tokens(100);
-/// let mut permit = limiter.acquire(charge, &CallOptions::new()).await?;
+/// let mut permit = limiter.acquire(charge).await?;
 /// permit.sent();
-/// // … make the call; dropping the permit before it is sent gives the charge back.
-/// drop(permit);
-/// assert_eq!(limiter.snapshot().available()[1].1, 89_000);
+/// // … make the call, and learn that the answer was longer than reserved for:
+/// permit.settle(&Charge::request().input_tokens(900).output_tokens(350));
+/// assert_eq!(limiter.snapshot().available()[1].1, 88_750);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -34,10 +32,16 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Full quotas, nobody waiting. With no quota at all only pauses hold calls back.
+    /// Full quotas, nobody waiting. With no quota at all the server's limits are learned, see
+    /// [`set_learning`](Limiter::set_learning).
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
         let quotas = Quotas::new(quotas, rand::random());
         Self { queue: Queue::new(quotas, QueueLimits::new(), ()) }
+    }
+
+    /// Sets what a call does that can not go at once: it waits in line unless set.
+    pub fn set_waiting(&self, waiting: Waiting) {
+        self.set_queue_limits(|limits| waiting.bound(limits));
     }
 
     /// Changes the bounds of the line. Those who wait keep the ones they came under.
@@ -45,26 +49,58 @@ impl Limiter {
         self.queue.set_limits(change);
     }
 
-    /// Sets the longest that a throttled response pauses everybody; 120 s unless set.
+    /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
+    /// asks for more, calls are refused instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
         self.queue.with(|quotas, _| quotas.set_max_pause(longest));
     }
 
+    /// Sets how long after a pause it takes until calls go as before: 2 s unless set.
+    pub fn set_ramp(&self, ramp: Duration) {
+        self.queue.with(|quotas, _| quotas.set_ramp(ramp));
+    }
+
+    /// Sets whether quotas that nobody configured are learned, from what the server says of its limits
+    /// or, where no quota is configured and the server says nothing, from its refusals: so unless set.
+    pub fn set_learning(&self, learning: bool) {
+        self.queue.with(|quotas, _| quotas.set_learning(learning));
+    }
+
+    /// Puts other quotas in force, while calls come and go; see [`Quotas::set_quotas`] for what becomes
+    /// of what has been drawn.
+    pub fn set_quotas(&self, quotas: impl IntoIterator<Item = Quota>) {
+        // Not under the lock: what makes them is the caller's.
+        let quotas: Vec<Quota> = quotas.into_iter().collect();
+        self.queue.with(|gate, now| gate.set_quotas(quotas, now));
+    }
+
+    /// What was learned of the server's limits: for a later run that shall not start blind.
+    pub fn learned(&self) -> Learned {
+        self.queue.with(|quotas, _| quotas.learned())
+    }
+
+    /// Starts with what was learned in an earlier run. What is configured goes before it, and what the
+    /// server says from now on as well.
+    pub fn remember(&self, learned: &Learned) {
+        self.queue.with(|quotas, now| quotas.remember(learned, now));
+    }
+
     /// Waits until `charge` is there, takes it, and returns a permit to make one call.
     ///
-    /// The permit wants to be told how the call went: see [`Permit`]. Dropping the future leaves the
-    /// line without a trace.
+    /// The permit wants to be told how the call went: see [`Permit`](crate::Permit). Dropping the future
+    /// leaves the line without a trace. The call's options are those of the task, see
+    /// [`CallOptions::scope`].
     ///
-    /// # Errors
-    ///
-    /// [`Exceeded`] where the charge exceeds a quota for good, where the wait can not end in time, and
-    /// where too many wait or the limiter is closed.
-    ///
-    /// # Panics
-    ///
-    /// Panics if it has to wait outside of a tokio runtime with time enabled.
-    pub async fn acquire(&self, charge: Charge, options: &CallOptions) -> Result<Permit<Quotas>, Exceeded> {
-        self.ask(charge, options).await.map_err(|turned| Exceeded::new(&turned, options))
+    /// The future ends in [`Exceeded`](crate::Exceeded) where the charge exceeds a quota for good, where
+    /// the wait can not end in time, and where too many wait or the limiter is closed. It panics if it
+    /// has to wait outside of a tokio runtime with time enabled.
+    pub fn acquire(&self, charge: Charge) -> Acquiring {
+        self.acquire_with(charge, &CallOptions::current().unwrap_or_default())
+    }
+
+    /// Waits like [`acquire`](Limiter::acquire), with these options: a deadline, a priority.
+    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Acquiring {
+        Acquiring::new(self.ask(charge, options), *options)
     }
 
     pub(crate) fn ask(&self, charge: Charge, options: &CallOptions) -> Acquire<Quotas> {
@@ -74,51 +110,12 @@ impl Limiter {
     /// What the limiter looks like now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let waiting = self.queue.waiting();
-        self.queue.with(|quotas, now| Snapshot {
-            available: quotas.available(now).collect(),
-            in_flight: quotas.in_flight(),
-            waiting,
-            paused_until: quotas.paused_until(now),
-        })
+        let (waiting, oldest_wait) = (self.queue.waiting(), self.queue.oldest_wait());
+        self.queue.with(|quotas, now| Snapshot::of(quotas, waiting, oldest_wait, now))
     }
 
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
     pub fn close(&self, closing: Closing) {
         self.queue.close(closing);
-    }
-}
-
-/// What a [`Limiter`] looked like at one moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    available: Vec<(Quota, i64)>,
-    in_flight: usize,
-    waiting: usize,
-    paused_until: Option<Instant>,
-}
-
-impl Snapshot {
-    /// What each quota had left; negative where it was in debt.
-    pub fn available(&self) -> &[(Quota, i64)] {
-        &self.available
-    }
-
-    /// How many calls had been admitted and had not ended.
-    #[must_use]
-    pub const fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// How many calls were waiting.
-    #[must_use]
-    pub const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// Until when a throttled response paused everybody, if one did.
-    #[must_use]
-    pub const fn paused_until(&self) -> Option<Instant> {
-        self.paused_until
     }
 }

@@ -3,39 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What a quota counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Dimension(&'static str);
+use aplomb_core::Dimension;
 
-impl Dimension {
-    /// Requests.
-    pub const REQUESTS: Self = Self("requests");
-    /// Tokens, input and output together.
-    pub const TOKENS: Self = Self("tokens");
-    /// Input tokens.
-    pub const INPUT_TOKENS: Self = Self("input tokens");
-    /// Output tokens.
-    pub const OUTPUT_TOKENS: Self = Self("output tokens");
-
-    /// A dimension of the caller's own: images, characters, anything a [`Charge`](crate::Charge)
-    /// counts.
-    #[must_use]
-    pub const fn named(name: &'static str) -> Self {
-        Self(name)
-    }
-
-    /// The name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.0
-    }
-}
-
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
+use crate::Settle;
 
 /// An amount of something per window of time, and how much of it may come at once.
 ///
@@ -59,6 +29,7 @@ pub struct Quota {
     amount: u64,
     window: Duration,
     burst: u32,
+    settle: Settle,
 }
 
 /// A full bucket takes no longer than this to fill, which keeps the arithmetic of the bucket far from
@@ -82,7 +53,12 @@ impl Quota {
             u128::from(amount)
         };
         let burst = u32::try_from(at_once).unwrap_or(u32::MAX);
-        Self { dimension, amount, window, burst }
+        let settle = if dimension == Dimension::REQUESTS {
+            Settle::Keep
+        } else {
+            Settle::DebtOnly
+        };
+        Self { dimension, amount, window, burst, settle }
     }
 
     /// Requests per second; all of them may come at once.
@@ -95,6 +71,11 @@ impl Quota {
     /// as 1,000 requests per second", OpenAI).
     pub fn requests_per_minute(amount: u64) -> Self {
         Self::new(Dimension::REQUESTS, amount, Duration::from_secs(60))
+    }
+
+    /// Requests per hour; one may come at once where that is less than one a second.
+    pub fn requests_per_hour(amount: u64) -> Self {
+        Self::new(Dimension::REQUESTS, amount, Duration::from_secs(60 * 60))
     }
 
     /// Requests per day; one may come at once where that is less than one a second.
@@ -130,6 +111,13 @@ impl Quota {
         self
     }
 
+    /// Sets what becomes of the difference between the estimate and what was used:
+    /// [`Settle::Keep`] for requests and [`Settle::DebtOnly`] for everything else unless set.
+    pub const fn settle(mut self, settle: Settle) -> Self {
+        self.settle = settle;
+        self
+    }
+
     /// What it counts.
     #[must_use]
     pub const fn dimension(&self) -> Dimension {
@@ -154,6 +142,12 @@ impl Quota {
         self.burst
     }
 
+    /// What becomes of the difference between the estimate and what was used.
+    #[must_use]
+    pub const fn settles(&self) -> Settle {
+        self.settle
+    }
+
     /// The most that one call may cost: what flows in a window, or what may come at once if that is
     /// more.
     #[must_use]
@@ -170,7 +164,7 @@ impl Quota {
 
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dimension, amount, window, burst } = self;
+        let Self { dimension, amount, window, burst, .. } = self;
         write!(f, "{amount} {dimension} per {window:?}, burst {burst}")
     }
 }
@@ -180,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minutes_requests_come_in_slices_of_a_second_and_its_tokens_at_once() {
+    fn promise_22_a_minutes_requests_come_in_slices_of_a_second_and_its_tokens_at_once() {
         assert_eq!(Quota::requests_per_minute(600).max_burst(), 10);
         assert_eq!(Quota::requests_per_minute(10).max_burst(), 1);
         assert_eq!(Quota::requests_per_second(50).max_burst(), 50);
@@ -189,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_rounded_up() {
+    fn promise_17_intervals_are_rounded_up() {
         // 44 million a minute is one per 1363.63… ns; 450 million one per 133.3… ns.
         assert_eq!(Quota::tokens_per_minute(44_000_000).interval(), 1_364);
         assert_eq!(Quota::tokens_per_minute(450_000_000).interval(), 134);

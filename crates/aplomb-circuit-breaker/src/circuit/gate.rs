@@ -1,28 +1,37 @@
 //! Who passes, and what the answers say.
 
-use aplomb_core::{Decision, End, Gate, Outcome};
+use std::time::Duration;
+
+use aplomb_core::{Decision, End, Gate, Outcome, Usage};
 use tokio::time::Instant;
 
 use super::Circuit;
 use super::phase::Phase;
 use crate::probes::Finding;
+use crate::ramp::Climb;
 use crate::sign::Sign;
-use crate::{Cause, OnOpen, Transition, Why};
+use crate::{Cause, Ended, OnOpen, Transition, Why};
 
 /// What a circuit remembers of an admitted call.
 #[derive(Debug)]
 pub struct Slip {
     epoch: u64,
     role: Role,
+    admitted: Instant,
+    content: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Call,
+    /// One of those who are let in while the circuit recovers, and has not been answered.
+    Climber,
     /// Decides whether the circuit closes.
     Probe(u64),
-    /// Has decided already, at its first content.
+    /// Has passed already, at its first content.
     Passed,
+    /// Has failed already: its first content came too late.
+    Spent,
 }
 
 impl Gate for Circuit {
@@ -31,12 +40,118 @@ impl Gate for Circuit {
     type Why = Why;
     type Notice = Transition;
 
+    #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<Why> {
         self.pass(now);
+        if matches!(self.phase, Phase::Closed { climb: None, .. } | Phase::Disabled) {
+            return Decision::Admit;
+        }
+        self.decide(now)
+    }
+
+    #[inline]
+    fn admit(&mut self, (): &(), now: Instant) -> Slip {
+        let role = match &mut self.phase {
+            Phase::HalfOpen(trial) => Role::Probe(trial.send(now)),
+            Phase::Closed { climb: Some(climb), .. } => {
+                climb.send();
+                Role::Climber
+            }
+            _ => Role::Call,
+        };
+        Slip { epoch: self.epoch, role, admitted: now, content: None }
+    }
+
+    fn content(&mut self, slip: &mut Slip, now: Instant) {
+        self.pass(now);
+        if slip.content.is_none() {
+            slip.content = Some(now);
+            self.pace.note(slip.admitted, now);
+        }
+        if !self.concerns(slip) {
+            return;
+        }
+        let took = now.saturating_duration_since(slip.admitted);
+        match slip.role {
+            probe @ Role::Probe(_) => {
+                self.release(slip, now);
+                let well = !self.health.content_is_slow(took);
+                slip.role = if well { Role::Passed } else { Role::Spent };
+                self.answered(probe, well, Outcome::success(), now);
+            }
+            Role::Call | Role::Climber => {
+                self.release(slip, now);
+                self.climb_on(slip.role, Sign::Healthy);
+                slip.role = Role::Call;
+                if matches!(self.phase, Phase::Closed { .. })
+                    && let Some(cause) = self.health.content(took, now)
+                {
+                    self.open(cause, None, now);
+                }
+            }
+            Role::Passed | Role::Spent => {}
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, slip: Slip, end: End, now: Instant) {
+        // By far the most frequent case: a success like any other.
+        if let (End::Judged { outcome, .. }, Phase::Closed { climb: None, .. }) = (&end, &self.phase)
+            && outcome.is_success()
+            && slip.epoch == self.epoch
+            && self.health.plain_success(now)
+        {
+            if slip.content.is_none() {
+                self.pace.note(slip.admitted, now);
+            }
+            return;
+        }
+        self.end_any(&slip, end, now);
+    }
+
+    fn lapses(&self) -> Option<Instant> {
+        self.phase.lapses()
+    }
+
+    fn answers_in(&self) -> Duration {
+        self.pace.answers_in()
+    }
+
+    #[inline]
+    fn notice(&mut self) -> Option<Transition> {
+        self.untold.pop_front()
+    }
+}
+
+impl Circuit {
+    #[inline(never)]
+    fn end_any(&mut self, slip: &Slip, end: End, now: Instant) {
+        self.pass(now);
+        self.release(slip, now);
+        let (outcome, usage) = match end {
+            End::Judged { outcome, usage } => {
+                if outcome.is_success() && slip.content.is_none() {
+                    self.pace.note(slip.admitted, now);
+                }
+                (outcome, usage)
+            }
+            End::Abandoned if self.is_failure(slip, now) => (Outcome::transient(), None),
+            _ => return,
+        };
+        if self.concerns(slip) {
+            self.judge(slip, outcome, usage, now);
+        }
+    }
+
+    /// Who passes where not everybody does.
+    fn decide(&self, now: Instant) -> Decision<Why> {
+        let parks = matches!(self.on_open, OnOpen::Park { .. });
         match (&self.phase, self.on_open) {
-            (Phase::Closed { .. } | Phase::ForcedClosed, _) => Decision::Admit,
+            (Phase::Closed { climb, .. }, _) if climb.as_ref().is_none_or(Climb::has_place) => {
+                Decision::Admit
+            }
             (Phase::HalfOpen(trial), _) if trial.has_place() => Decision::Admit,
-            (Phase::HalfOpen(_), OnOpen::Park { .. }) => Decision::WhenReleased(self.why(now)),
+            (Phase::HalfOpen(_) | Phase::Closed { .. }, _) if parks => Decision::WhenReleased(self.why(now)),
             (Phase::Open { until }, OnOpen::Park { max }) if *until - now <= max => {
                 Decision::NotBefore(*until, self.why(now))
             }
@@ -44,92 +159,85 @@ impl Gate for Circuit {
         }
     }
 
-    fn admit(&mut self, (): &(), now: Instant) -> Slip {
-        let role = match &mut self.phase {
-            Phase::HalfOpen(trial) => Role::Probe(trial.send(now)),
-            _ => Role::Call,
-        };
-        Slip { epoch: self.epoch, role }
-    }
-
-    fn content(&mut self, slip: &mut Slip, now: Instant) {
-        self.pass(now);
-        if let (Role::Probe(_), true) = (slip.role, self.concerns(slip)) {
-            self.release(slip);
-            self.judge(slip.role, Outcome::success(), now);
-            slip.role = Role::Passed;
-        }
-    }
-
-    fn end(&mut self, slip: Slip, end: End, now: Instant) {
-        self.pass(now);
-        self.release(&slip);
-        if let (End::Judged { outcome, .. }, true) = (end, self.concerns(&slip)) {
-            self.judge(slip.role, outcome, now);
-        }
-    }
-
-    fn lapses(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::HalfOpen(trial) => trial.lapses(),
-            _ => None,
-        }
-    }
-
-    fn notice(&mut self) -> Option<Transition> {
-        self.untold.pop_front()
-    }
-}
-
-impl Circuit {
     /// Whether the result of a call moves anything.
     fn concerns(&self, slip: &Slip) -> bool {
-        slip.epoch == self.epoch || slip.role == Role::Passed && self.recovered_from == Some(slip.epoch)
-    }
-
-    /// Frees the place of a probe of this half-open stretch.
-    fn release(&mut self, slip: &Slip) {
-        if let (Phase::HalfOpen(trial), Role::Probe(number)) = (&mut self.phase, slip.role)
-            && slip.epoch == self.epoch
-        {
-            trial.release(number);
+        match slip.role {
+            Role::Spent => false,
+            Role::Passed if self.recovered_from == Some(slip.epoch) => true,
+            _ => slip.epoch == self.epoch,
         }
     }
 
-    fn judge(&mut self, role: Role, outcome: Outcome, now: Instant) {
+    /// Whether a call that nobody waited for counts as a failure.
+    fn is_failure(&self, slip: &Slip, now: Instant) -> bool {
+        let waited = || now.saturating_duration_since(slip.admitted);
+        slip.content.is_none() && self.abandoned.is_failure(waited)
+    }
+
+    /// Frees the place of a probe of this half-open stretch, or on this ramp.
+    fn release(&mut self, slip: &Slip, now: Instant) {
+        if slip.role != Role::Call && slip.epoch == self.epoch {
+            match (&mut self.phase, slip.role) {
+                (Phase::HalfOpen(trial), Role::Probe(number)) => trial.release(number, now),
+                (Phase::Closed { climb: Some(climb), .. }, Role::Climber) => climb.release(),
+                _ => {}
+            }
+        }
+    }
+
+    fn judge(&mut self, slip: &Slip, outcome: Outcome, usage: Option<Usage>, now: Instant) {
+        let ended = Ended { outcome, usage, admitted: slip.admitted, content: slip.content, at: now };
         let sign = Sign::from(outcome);
-        match &mut self.phase {
+        match &self.phase {
             Phase::Closed { .. } => {
-                if let Some(cause) = self.health.record(sign, now) {
-                    self.open(cause, outcome, now);
+                self.climb_on(slip.role, sign);
+                if let Some(cause) = self.health.record(sign, &ended) {
+                    self.open(cause, Some(outcome), now);
                 }
             }
-            Phase::HalfOpen(trial) => {
-                let finding = match sign {
-                    Sign::Exhausted => return self.open(Cause::Exhausted, outcome, now),
-                    Sign::Unauthorized if self.outage.cause == Cause::Unauthorized => {
-                        return self.open(Cause::Unauthorized, outcome, now);
-                    }
-                    Sign::Failing | Sign::Throttling if role == Role::Passed => trial.failed_after_all(),
-                    Sign::Failing | Sign::Throttling => trial.failed(),
-                    Sign::Nothing => return,
-                    _ if role == Role::Passed => return,
-                    // Whoever answers lives, also where it refuses a request for its own sake.
-                    Sign::Healthy | Sign::Alive | Sign::Unauthorized => trial.passed(),
-                };
-                self.conclude(finding, outcome, now);
-            }
-            Phase::Open { .. } | Phase::ForcedOpen | Phase::ForcedClosed => {}
+            Phase::HalfOpen(_) => match sign {
+                Sign::Exhausted => self.open(Cause::Exhausted, Some(outcome), now),
+                Sign::Unauthorized if self.outage.cause == Cause::Unauthorized => {
+                    self.open(Cause::Unauthorized, Some(outcome), now);
+                }
+                Sign::Failing | Sign::Throttling => self.answered(slip.role, false, outcome, now),
+                Sign::Nothing => {}
+                _ if slip.role == Role::Passed => {}
+                Sign::Healthy => self.answered(slip.role, !self.health.was_slow(&ended), outcome, now),
+                // Whoever answers lives, also where it refuses a request for its own sake.
+                Sign::Alive | Sign::Unauthorized => self.answered(slip.role, true, outcome, now),
+            },
+            Phase::Open { .. } | Phase::Isolated | Phase::Disabled => {}
         }
     }
 
-    fn conclude(&mut self, finding: Finding, last: Outcome, now: Instant) {
+    /// A call that was let in while the circuit recovers has been answered.
+    fn climb_on(&mut self, role: Role, sign: Sign) {
+        if let (Role::Climber, Phase::Closed { climb: Some(climb), .. }) = (role, &mut self.phase) {
+            match sign {
+                Sign::Healthy | Sign::Alive | Sign::Unauthorized => climb.grow(),
+                Sign::Failing | Sign::Throttling | Sign::Exhausted => climb.shrink(),
+                Sign::Nothing => {}
+            }
+        }
+    }
+
+    /// A probe has been answered: well or badly, or badly after all.
+    fn answered(&mut self, role: Role, well: bool, outcome: Outcome, now: Instant) {
+        let Phase::HalfOpen(trial) = &mut self.phase else {
+            return;
+        };
+        let finding = match (well, role) {
+            (true, _) => trial.passed(),
+            (false, Role::Passed) => trial.failed_after_all(),
+            (false, _) => trial.failed(),
+        };
         match finding {
             Finding::Undecided => {}
-            Finding::StillFailing => self.open(Cause::ProbeFailed, last, now),
+            Finding::StillFailing => self.open(Cause::ProbeFailed, Some(outcome), now),
             Finding::Recovered => {
                 let epoch = self.epoch;
-                self.close(Cause::ProbeSucceeded, now);
+                self.recover(now);
                 self.recovered_from = Some(epoch);
             }
         }

@@ -1,17 +1,21 @@
 //! The circuit: a state machine that is handed the time.
 
 mod gate;
+mod pace;
 mod phase;
+mod rest;
 
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
 pub use self::gate::Slip;
+use self::pace::Pace;
 use self::phase::{Outage, Phase};
+pub use self::rest::CircuitAtRest;
 use crate::cooldown::Strain;
 use crate::health::Health;
-use crate::{Cause, Cooldown, OnOpen, Probes, Snapshot, State, Transition, Trip};
+use crate::{Abandoned, Cause, Cooldown, OnOpen, Probes, Ramp, Snapshot, State, Transition, Trip, Why};
 
 /// A circuit: the pure part of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), which puts it
 /// behind a queue.
@@ -39,7 +43,9 @@ pub struct Circuit {
     trip: Trip,
     cooldown: Cooldown,
     probes: Probes,
+    ramp: Ramp,
     on_open: OnOpen,
+    abandoned: Abandoned,
     seed: Option<u64>,
 
     phase: Phase,
@@ -49,26 +55,31 @@ pub struct Circuit {
     recovered_from: Option<u64>,
     health: Health,
     strain: Strain,
+    pace: Pace,
     outage: Outage,
     cause: Option<Cause>,
     untold: VecDeque<Transition>,
 }
 
 impl Circuit {
-    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`] and [`OnOpen`].
+    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`]
+    /// and [`Abandoned`].
     #[must_use]
     pub fn new() -> Self {
         Self {
             trip: Trip::default(),
             cooldown: Cooldown::default(),
             probes: Probes::default(),
+            ramp: Ramp::default(),
             on_open: OnOpen::default(),
+            abandoned: Abandoned::default(),
             seed: None,
-            phase: Phase::Closed { since: None },
+            phase: Phase::Closed { since: None, climb: None },
             epoch: 0,
             recovered_from: None,
-            health: Health::new(Trip::default()),
+            health: Health::new(&Trip::default()),
             strain: Strain::default(),
+            pace: Pace::default(),
             outage: Outage { since: None, cause: Cause::Forced, last: None },
             cause: None,
             untold: VecDeque::new(),
@@ -78,7 +89,7 @@ impl Circuit {
     /// Sets what opens it. Forgets what has been counted.
     #[must_use]
     pub fn trip(mut self, trip: Trip) -> Self {
-        self.health = Health::new(trip.clone());
+        self.health = Health::new(&trip);
         self.trip = trip;
         self
     }
@@ -97,10 +108,24 @@ impl Circuit {
         self
     }
 
+    /// Sets how it lets its callers in when it has closed.
+    #[must_use]
+    pub const fn ramp(mut self, ramp: Ramp) -> Self {
+        self.ramp = ramp;
+        self
+    }
+
     /// Sets what becomes of calls while it is open.
     #[must_use]
     pub const fn on_open(mut self, on_open: OnOpen) -> Self {
         self.on_open = on_open;
+        self
+    }
+
+    /// Sets what a call says that is dropped before it was answered.
+    #[must_use]
+    pub const fn abandoned(mut self, abandoned: Abandoned) -> Self {
+        self.abandoned = abandoned;
         self
     }
 
@@ -118,7 +143,9 @@ impl Circuit {
             .trip(self.trip.clone())
             .cooldown(self.cooldown)
             .probes(self.probes)
-            .on_open(self.on_open);
+            .ramp(self.ramp)
+            .on_open(self.on_open)
+            .abandoned(self.abandoned);
         Self { seed: self.seed, ..new }
     }
 
@@ -135,37 +162,64 @@ impl Circuit {
             state: self.phase.state(),
             epoch: self.epoch,
             tally: self.health.tally(now),
+            slow: self.health.slow(now),
             failures_in_a_row: self.health.failures_in_a_row(),
             probes_in_flight: match &self.phase {
                 Phase::HalfOpen(trial) => trial.in_flight(),
                 _ => 0,
+            },
+            ramp: match &self.phase {
+                Phase::Closed { climb: Some(climb), .. } => Some(climb.limit()),
+                _ => None,
             },
             retry_after: self.phase.retry_after(now),
             cause: self.cause,
         }
     }
 
-    /// Lets nothing pass, until it is forced closed or reset.
+    /// Why a call would be refused for as long as the circuit stays open, if that is so. Unlike
+    /// [`check`](aplomb_core::Gate::check) it lets everybody pass who may become a probe, be parked for one, or
+    /// has to wait for the ramp only.
+    pub fn refusal(&mut self, now: Instant) -> Option<Why> {
+        self.pass(now);
+        matches!(self.phase, Phase::Open { .. } | Phase::Isolated).then(|| self.why(now))
+    }
+
+    /// Opens it now, as a failure would that opens it: for a cooldown, after which probes decide.
     pub fn force_open(&mut self, now: Instant) {
         self.pass(now);
-        if self.phase.state() != State::ForcedOpen {
-            let since = self.outage.since.or(Some(now));
-            self.outage = Outage { since, cause: Cause::Forced, last: None };
-            self.shift(Phase::ForcedOpen, Cause::Forced, None, now);
+        if self.phase.state() != State::Open {
+            self.open(Cause::Forced, None, now);
         }
     }
 
-    /// Lets everything pass and counts nothing, until it is forced open or reset.
+    /// Closes it now for everybody, and begins to count anew. The next cooldown is as long as it would
+    /// have been.
     pub fn force_closed(&mut self, now: Instant) {
         self.pass(now);
-        if self.phase.state() != State::ForcedClosed {
-            self.outage.since = None;
-            self.shift(Phase::ForcedClosed, Cause::Forced, None, now);
+        self.close(Cause::Forced, now);
+    }
+
+    /// Lets nothing pass, until it is [reset](Self::reset) or switched otherwise.
+    pub fn isolate(&mut self, now: Instant) {
+        self.pass(now);
+        if self.phase.state() != State::Isolated {
+            self.begin_outage(Cause::Forced, None, now);
+            self.shift(Phase::Isolated, Cause::Forced, None, now);
         }
     }
 
-    /// Closes it and forgets everything, what was forced included. Results of calls that are in flight
-    /// will move nothing.
+    /// Lets everything pass and counts nothing, until it is [reset](Self::reset) or switched otherwise.
+    pub fn disable(&mut self, now: Instant) {
+        self.pass(now);
+        if self.phase.state() != State::Disabled {
+            self.outage.since = None;
+            self.shift(Phase::Disabled, Cause::Forced, None, now);
+        }
+    }
+
+    /// Closes it and forgets everything, how often it has opened included. Results of calls that are in
+    /// flight will move nothing.
     pub fn reset(&mut self, now: Instant) {
         self.pass(now);
         self.strain = Strain::default();

@@ -9,22 +9,28 @@ use tokio::time::Instant;
 
 use super::Circuit;
 use crate::probes::Trial;
+use crate::ramp::Climb;
 use crate::{Cause, State, Transition, Why, later};
 
 /// A state, with what belongs to it.
 #[derive(Debug)]
 pub(super) enum Phase {
-    Closed { since: Option<Instant> },
-    Open { until: Instant },
+    Closed {
+        since: Option<Instant>,
+        climb: Option<Climb>,
+    },
+    Open {
+        until: Instant,
+    },
     HalfOpen(Trial),
-    ForcedOpen,
-    ForcedClosed,
+    Isolated,
+    Disabled,
 }
 
-/// What is said of a circuit that is not closed.
+/// What is said of a circuit that does not let everybody through.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outage {
-    /// When it began; nothing while the circuit is closed.
+    /// When it began; nothing while everybody passes.
     pub(super) since: Option<Instant>,
     pub(super) cause: Cause,
     pub(super) last: Option<Outcome>,
@@ -32,35 +38,74 @@ pub(super) struct Outage {
 
 impl Circuit {
     /// Notes that time has passed.
+    #[inline]
     pub(super) fn pass(&mut self, now: Instant) {
+        // By far the most frequent case: nothing depends on the time.
+        if !matches!(self.phase, Phase::Closed { climb: None, .. }) {
+            self.pass_slowly(now);
+        }
+    }
+
+    fn pass_slowly(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Open { until } if *until <= now => {
-                let trial = Trial::new(self.probes);
-                self.shift(Phase::HalfOpen(trial), Cause::CooldownOver, None, now);
+            Phase::Closed { climb, .. } => {
+                if climb.as_ref().is_some_and(|climb| climb.ends() <= now) {
+                    *climb = None;
+                    self.outage.since = None;
+                }
             }
-            Phase::HalfOpen(trial) => trial.pass(now),
-            _ => {}
+            Phase::Open { until } => {
+                if *until <= now {
+                    let trial = Trial::new(self.probes, now);
+                    self.shift(Phase::HalfOpen(trial), Cause::CooldownOver, None, now);
+                }
+            }
+            Phase::HalfOpen(trial) => {
+                if trial.pass(now) {
+                    self.open(Cause::ProbesUnanswered, None, now);
+                }
+            }
+            Phase::Isolated | Phase::Disabled => {}
         }
     }
 
     /// Opens for as long as its cause asks for.
-    pub(super) fn open(&mut self, cause: Cause, last: Outcome, now: Instant) {
-        if let Phase::Closed { since: Some(since) } = self.phase {
+    pub(super) fn open(&mut self, cause: Cause, last: Option<Outcome>, now: Instant) {
+        // A call that went well, but too slowly, is no news of what is wrong.
+        let last = last.filter(|last| !last.is_success());
+        if let Phase::Closed { since: Some(since), .. } = self.phase {
             self.strain.ease(since, now, &self.cooldown);
         }
         let seed = self.seed.map_or_else(rand::random, |seed| seed.wrapping_add(self.epoch));
         let mut random = StdRng::seed_from_u64(seed);
         let until = later(now, self.cooldown.after(cause, last, &mut self.strain, &mut random));
-        let since = self.outage.since.or(Some(now));
-        self.outage = Outage { since, cause, last: Some(last) };
-        self.shift(Phase::Open { until }, cause, Some(last), now);
+        self.begin_outage(cause, last, now);
+        self.shift(Phase::Open { until }, cause, last, now);
     }
 
-    /// Closes, and begins to count anew.
+    pub(super) fn begin_outage(&mut self, cause: Cause, last: Option<Outcome>, now: Instant) {
+        let since = self.outage.since.or(Some(now));
+        self.outage = Outage { since, cause, last };
+    }
+
+    /// Closes for everybody, and begins to count anew.
     pub(super) fn close(&mut self, cause: Cause, now: Instant) {
-        self.health.clear();
         self.outage.since = None;
-        self.shift(Phase::Closed { since: Some(now) }, cause, None, now);
+        self.close_with(None, cause, now);
+    }
+
+    /// Closes for a few at first, and begins to count anew.
+    pub(super) fn recover(&mut self, now: Instant) {
+        let climb = Climb::begin(self.ramp, now);
+        if climb.is_none() {
+            self.outage.since = None;
+        }
+        self.close_with(climb, Cause::ProbeSucceeded, now);
+    }
+
+    fn close_with(&mut self, climb: Option<Climb>, cause: Cause, now: Instant) {
+        self.health.clear();
+        self.shift(Phase::Closed { since: Some(now), climb }, cause, None, now);
     }
 
     /// Begins an epoch, and notes what there is to tell of it.
@@ -99,16 +144,24 @@ impl Phase {
             Self::Closed { .. } => State::Closed,
             Self::Open { .. } => State::Open,
             Self::HalfOpen(_) => State::HalfOpen,
-            Self::ForcedOpen => State::ForcedOpen,
-            Self::ForcedClosed => State::ForcedClosed,
+            Self::Isolated => State::Isolated,
+            Self::Disabled => State::Disabled,
+        }
+    }
+
+    /// When somebody passes for sure who does not now.
+    pub(super) fn lapses(&self) -> Option<Instant> {
+        match self {
+            Self::HalfOpen(trial) if !trial.has_place() => trial.lapses(),
+            Self::Closed { climb: Some(climb), .. } if !climb.has_place() => Some(climb.ends()),
+            _ => None,
         }
     }
 
     pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
         match self {
             Self::Open { until } => Some(*until - now),
-            Self::HalfOpen(trial) if !trial.has_place() => trial.lapses().map(|at| at - now),
-            _ => None,
+            _ => self.lapses().map(|at| at.saturating_duration_since(now)),
         }
     }
 }

@@ -10,30 +10,30 @@ use tokio_test::{assert_pending, assert_ready};
 use crate::support::{SECOND, Stage, layer, open_in};
 
 #[tokio::test(start_paused = true)]
-async fn promise_32_forced_open_nothing_passes_until_reset() {
+async fn promise_32_isolated_nothing_passes_until_reset() {
     let mut stage = Stage::new(layer());
     let (in_flight, _send) = stage.sent().await;
-    stage.circuit.force_open();
-    assert_eq!(stage.circuit.state(), State::ForcedOpen);
+    stage.circuit.isolate();
+    assert_eq!(stage.circuit.state(), State::Isolated);
     advance(3_600 * SECOND).await;
     let open = stage.refused();
     assert_eq!((open.cause(), open.retry_after()), (Cause::Forced, None));
     assert_eq!(open.since(), 3_600 * SECOND);
     drop(in_flight);
-    assert_eq!(stage.circuit.state(), State::ForcedOpen);
+    assert_eq!(stage.circuit.state(), State::Isolated);
     stage.circuit.reset();
     stage.answer(200).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_32_forced_closed_everything_passes_and_nothing_counts() {
+async fn promise_32_disabled_everything_passes_and_nothing_counts() {
     let mut stage = Stage::new(layer());
     stage.trip().await;
-    stage.circuit.force_closed();
+    stage.circuit.disable();
     for _ in 0..20 {
         stage.answer(503).await;
     }
-    assert_eq!(stage.circuit.state(), State::ForcedClosed);
+    assert_eq!(stage.circuit.state(), State::Disabled);
     stage.circuit.reset();
     assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 0);
     stage.trip().await;
@@ -91,15 +91,15 @@ async fn promise_32_switching_reaches_those_who_are_parked() {
     let mut waits = stage.call();
     assert_pending!(waits.poll());
     assert_eq!(stage.circuit.parked(), 1);
-    stage.circuit.force_open();
+    stage.circuit.isolate();
     assert!(waits.is_woken());
-    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), State::ForcedOpen);
+    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), State::Isolated);
 
     stage.circuit.reset();
     stage.trip().await;
     let mut waits = stage.call();
     assert_pending!(waits.poll());
-    stage.circuit.force_closed();
+    stage.circuit.disable();
     assert!(waits.is_woken());
     assert_pending!(waits.poll());
     stage.take().await;
@@ -114,4 +114,91 @@ async fn a_closed_layer_refuses_and_lets_the_rest_end() {
     assert_eq!(find::<Refused>(&*error).unwrap().who(), "circuit breaker");
     send.send_response(crate::support::response(200));
     assert!(assert_ready!(running.poll()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_forced_open_it_goes_on_by_itself() {
+    let mut stage = Stage::new(layer());
+    stage.circuit.force_open();
+    let open = stage.refused();
+    assert_eq!((open.cause(), open.last()), (Cause::Forced, None));
+    assert_eq!(open.retry_after(), Some(5 * SECOND));
+    stage.circuit.force_open();
+    advance(5 * SECOND).await;
+    stage.answer(200).await;
+    assert_eq!(stage.circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_forced_closed_it_counts_on() {
+    let mut stage = Stage::new(layer().on_open(OnOpen::Park { max: 60 * SECOND }));
+    stage.trip().await;
+    let mut waits = [stage.call(), stage.call(), stage.call()];
+    for call in &mut waits {
+        assert_pending!(call.poll());
+    }
+    stage.circuit.force_closed();
+    // All at once: who forces it knows better than a ramp.
+    for call in &mut waits {
+        assert!(call.is_woken());
+        assert_pending!(call.poll());
+        stage.take().await.send_response(crate::support::response(200));
+        assert!(assert_ready!(call.poll()).is_ok());
+    }
+    stage.trip().await;
+    // How often it has opened is not forgotten.
+    assert_eq!(stage.circuit.snapshot().retry_after(), Some(10 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_the_state_can_be_watched() {
+    let mut stage = Stage::new(layer());
+    let mut watch = stage.circuit.watch();
+    assert_eq!(*watch.borrow(), State::Closed);
+    stage.trip().await;
+    assert!(watch.has_changed().unwrap());
+    assert_eq!(*watch.borrow_and_update(), State::Open);
+    advance(5 * SECOND).await;
+    stage.answer(200).await;
+    // Half-open was on the way; the latest is what is seen.
+    assert_eq!(*watch.borrow_and_update(), State::Closed);
+    stage.circuit.isolate();
+    let late = stage.circuit.watch();
+    assert_eq!(*late.borrow(), State::Isolated);
+    // When all is gone there is nothing to watch any more.
+    drop(stage);
+    assert_eq!(*watch.borrow_and_update(), State::Isolated);
+    assert!(watch.changed().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_says_when_it_may_be_forgotten() {
+    use aplomb_circuit_breaker::{Circuit, Trip};
+    use aplomb_core::{Decision, End, Gate, Outcome, Rests};
+    let mut now = tokio::time::Instant::now();
+    let mut circuit = Circuit::new().trip(Trip::consecutive(2)).cooldown(crate::support::plain());
+    let call = |circuit: &mut Circuit, outcome, now| {
+        assert_eq!(circuit.check(&(), now), Decision::Admit);
+        let slip = circuit.admit(&(), now);
+        circuit.end(slip, End::Judged { outcome, usage: None }, now);
+    };
+    call(&mut circuit, Outcome::success(), now);
+    assert!(circuit.is_forgettable(now));
+    call(&mut circuit, Outcome::transient(), now);
+    assert!(!circuit.is_forgettable(now));
+    assert!(circuit.is_forgettable(now + 600 * SECOND));
+    call(&mut circuit, Outcome::transient(), now);
+    assert!(!circuit.is_forgettable(now));
+    // An open state is not lost; what was open long ago is none.
+    assert!(circuit.rest(now + 604 * SECOND).is_none());
+    assert!(circuit.rest(now + 605 * SECOND).is_some());
+    now += 5 * SECOND;
+    assert!(!circuit.is_forgettable(now));
+    call(&mut circuit, Outcome::success(), now);
+    assert_eq!(circuit.state(now), State::Closed);
+    // A ramp that is climbed, then a cooldown that would be longer than the first.
+    assert!(!circuit.is_forgettable(now + 59 * SECOND));
+    assert!(circuit.is_forgettable(now + 60 * SECOND));
+    circuit.isolate(now);
+    assert!(!circuit.is_forgettable(now + 3_600 * SECOND));
 }

@@ -1,13 +1,20 @@
 //! How the circuit breaker behaves, in virtual time.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod abandoned;
 mod contract;
 mod drops;
 mod gates;
 mod handle;
+mod interleavings;
 mod model;
 mod park;
 mod probes;
+mod ramp;
 mod refusal;
+mod rivals;
+mod scenarios;
+mod shield;
+mod slow;
 mod support;
 mod trips;

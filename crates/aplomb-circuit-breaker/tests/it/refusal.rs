@@ -70,7 +70,7 @@ async fn a_refusal_is_not_counted_by_a_breaker_outside() {
         .layer(outer)
         .layer(inner)
         .service(tower::service_fn(async |_: Request<()>| Ok::<_, io::Error>(http::Response::new(()))));
-    inside.force_open();
+    inside.isolate();
     for _ in 0..20 {
         let error = tower::ServiceExt::oneshot(service.clone(), Request::new(())).await.unwrap_err();
         assert!(find::<Open>(&*error).is_some());
@@ -90,4 +90,12 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     };
     let open = Open::from((why, Refused::by("endpoint").with_retry_after(why.retry_after())));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
+
+    assert_eq!(open.key(), None);
+    let keyed = open.with_key("api.example.com small-model");
+    assert_eq!(keyed.key(), Some("api.example.com small-model"));
+    assert_eq!(
+        keyed.to_string(),
+        "circuit api.example.com small-model open since 0.0ns: failures in a row (transient failure)"
+    );
 }

@@ -209,7 +209,7 @@ async fn a_stream_that_breaks_off_is_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn each_change_is_told_exactly_once() {
-    use State::{Closed, ForcedOpen, HalfOpen, Open};
+    use State::{Closed, HalfOpen, Isolated, Open};
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let observer = move |event: &aplomb_circuit_breaker::Transition| {
@@ -220,8 +220,8 @@ async fn each_change_is_told_exactly_once() {
     advance(10 * SECOND).await;
     stage.answer(200).await;
     stage.answer(200).await;
-    stage.circuit.force_open();
-    stage.circuit.force_open();
+    stage.circuit.isolate();
+    stage.circuit.isolate();
     stage.circuit.reset();
     stage.circuit.reset();
     assert_eq!(
@@ -232,8 +232,8 @@ async fn each_change_is_told_exactly_once() {
             (HalfOpen, Open, 3, Cause::ProbeFailed),
             (Open, HalfOpen, 4, Cause::CooldownOver),
             (HalfOpen, Closed, 5, Cause::ProbeSucceeded),
-            (Closed, ForcedOpen, 6, Cause::Forced),
-            (ForcedOpen, Closed, 7, Cause::Reset),
+            (Closed, Isolated, 6, Cause::Forced),
+            (Isolated, Closed, 7, Cause::Reset),
         ]
     );
 }

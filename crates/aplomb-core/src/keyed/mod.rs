@@ -1,21 +1,32 @@
 //! State by key: made on first use, forgotten when idle, bounded.
 
+mod account;
+mod door;
 mod idle;
+mod key;
+mod notice;
+mod queues;
+mod refused;
+mod room;
 mod shards;
 mod table;
 
-use std::error::Error;
 use std::fmt;
 use std::hash::Hash;
 
 use tokio::time::Instant;
 
+pub use self::account::Account;
+pub use self::door::{KeyedDoor, Terms};
 pub use self::idle::Idle;
-use self::shards::{Reserved, Room, Shards};
+pub use self::key::{CallKey, KeyOf};
+pub use self::notice::KeyNotice;
+pub use self::queues::Queues;
+pub use self::refused::KeyRefused;
+pub use self::room::Full;
+use self::room::{Room, Search, Swept};
+use self::shards::Shards;
 use self::table::{FEW, Table};
-
-/// How many entries are looked at for one that may be forgotten, before a full map refuses.
-const LOOKED_AT: usize = 64;
 
 /// A bounded map of small values, each made when its key is first used and forgotten when it is idle.
 ///
@@ -90,27 +101,36 @@ impl<K: Clone + Hash + Eq, V: Idle> Keyed<K, V> {
         change: impl FnOnce(&mut V) -> T,
     ) -> Result<T, Full> {
         let hashed = self.shards.hash(key);
-        let mut table = self.shards.lock(hashed);
-        if let Some(value) = table.get_mut(hashed.within, key) {
-            let changed = change(value);
-            let is_time = table.is_time_to_sweep();
+        let (mut make, mut fresh, mut search) = (Some(make), None, Search::default());
+        loop {
+            let mut table = self.shards.lock(hashed);
+            if let Some(value) = table.get_mut(hashed.within, key) {
+                let changed = change(value);
+                let is_time = table.is_time_to_sweep();
+                drop(table);
+                if is_time {
+                    self.sweep(self.shards.next(), now);
+                }
+                return Ok(changed);
+            }
+            if fresh.is_some()
+                && self.room.take()
+                && let Some((key, value)) = fresh
+            {
+                return Ok(change(table.insert(hashed.within, key, value)));
+            }
+            let is_full = self.room.is_full();
             drop(table);
-            if is_time {
+            if is_full {
+                if !search.go_on(self.shards.len(), || self.sweep(self.shards.next(), now)) {
+                    return Err(Full::of(&self.room));
+                }
+            } else if let Some(make) = make.take() {
+                // The caller's code: no lock is held; nor is one where they are dropped unused.
+                fresh = Some((key.clone(), make(key)));
                 self.sweep(self.shards.next(), now);
             }
-            return Ok(changed);
         }
-        drop(table);
-        let room = self.reserve(now)?;
-        // Both are the caller's code, and no lock is held; nor is one where they are dropped unused.
-        let (owned, value) = (key.clone(), make(key));
-        let mut table = self.shards.lock(hashed);
-        Ok(if let Some(theirs) = table.get_mut(hashed.within, key) {
-            change(theirs)
-        } else {
-            room.keep();
-            change(table.insert(hashed.within, owned, value))
-        })
     }
 
     /// Looks at the value of `key`, if there is one, under the lock of its shard.
@@ -143,39 +163,17 @@ impl<K: Clone + Hash + Eq, V: Idle> Keyed<K, V> {
         swept.map(|shard| self.sweep(shard, now).forgotten).sum()
     }
 
-    /// Room for one more key, where it can be found.
-    fn reserve(&self, now: Instant) -> Result<Reserved<'_>, Full> {
-        let mut looked_at = self.sweep(self.shards.next(), now).looked_at;
-        // Shards may be empty: there is an end to that as well.
-        for _ in 0..self.shards.len() + LOOKED_AT / FEW {
-            if let Some(reserved) = self.room.reserve() {
-                return Ok(reserved);
-            }
-            if looked_at >= LOOKED_AT {
-                break;
-            }
-            looked_at += self.sweep(self.shards.next(), now).looked_at;
-        }
-        self.room.reserve().ok_or(Full { max_keys: self.room.max() })
-    }
-
     /// Moves the hand of a shard over the next few entries.
     fn sweep(&self, shard: usize, now: Instant) -> Swept {
         // Dropped after the lock: dropping keys and values is the caller's code.
         let mut gone = [const { None }; FEW];
         let rehash = |key: &K| self.shards.hash(key).within;
-        let idle = |value: &mut V| value.is_idle(now);
+        let idle = |value: &mut V| value.is_idle(now).then_some(());
         let looked_at = self.shards.lock_shard(shard).sweep(rehash, idle, &mut gone);
         let forgotten = gone.iter().flatten().count();
         self.room.free(forgotten);
         Swept { looked_at, forgotten }
     }
-}
-
-/// What a hand has passed, and what it has let go.
-struct Swept {
-    looked_at: usize,
-    forgotten: usize,
 }
 
 impl<K, V> Keyed<K, V> {
@@ -203,27 +201,6 @@ impl<K, V> fmt::Debug for Keyed<K, V> {
             .finish_non_exhaustive()
     }
 }
-
-/// A map of keys is full, and no key was found in it that may be forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    max_keys: usize,
-}
-
-impl Full {
-    /// How many keys there are, and may be.
-    pub const fn max_keys(&self) -> usize {
-        self.max_keys
-    }
-}
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "as many keys as may be are in use ({})", self.max_keys)
-    }
-}
-
-impl Error for Full {}
 
 #[cfg(all(test, not(aplomb_loom)))]
 mod tests;

@@ -1,4 +1,4 @@
-//! Many locks in place of one, and the count of all keys.
+//! Many locks in place of one.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::PoisonError;
@@ -77,54 +77,5 @@ impl<T> Shards<T> {
 
     pub(super) fn len(&self) -> usize {
         self.each.len()
-    }
-}
-
-/// How many keys there are, and may be.
-pub(super) struct Room {
-    taken: AtomicUsize,
-    max: usize,
-}
-
-/// Room for one key. Given back when dropped, unless the key has moved in.
-pub(super) struct Reserved<'a>(Option<&'a Room>);
-
-impl Room {
-    pub(super) fn new(max: usize) -> Self {
-        // A place in a table is 32 bits wide.
-        Self { taken: AtomicUsize::new(0), max: max.min(u32::MAX as usize) }
-    }
-
-    pub(super) const fn max(&self) -> usize {
-        self.max
-    }
-
-    pub(super) fn taken(&self) -> usize {
-        self.taken.load(Relaxed)
-    }
-
-    pub(super) fn reserve(&self) -> Option<Reserved<'_>> {
-        let one_more = |taken: usize| (taken < self.max).then_some(taken + 1);
-        self.taken.fetch_update(Relaxed, Relaxed, one_more).ok()?;
-        Some(Reserved(Some(self)))
-    }
-
-    /// A key has moved out.
-    pub(super) fn free(&self, keys: usize) {
-        self.taken.fetch_sub(keys, Relaxed);
-    }
-}
-
-impl Reserved<'_> {
-    pub(super) fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        if let Some(room) = self.0 {
-            room.free(1);
-        }
     }
 }

@@ -13,8 +13,8 @@ const CALLS_PER_MOVE: u8 = 16;
 /// A spacious table is made smaller where that takes no long copying.
 const SPACIOUS: usize = 64;
 
-/// Entries that were let go, to be dropped where no lock is held.
-pub(super) type Gone<K, V> = [Option<(K, V)>; FEW];
+/// Entries that were let go, with what was made of them, to be dropped where no lock is held.
+pub(super) type Gone<K, V, T = ()> = [Option<(K, V, T)>; FEW];
 
 /// A hash table whose entries lie next to each other in memory.
 ///
@@ -54,6 +54,10 @@ impl<K, V> Table<K, V> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Puts the hand before the first entry, and says how many there are to pass.
     pub(super) const fn rewind(&mut self) -> usize {
         self.hand = 0;
@@ -89,14 +93,22 @@ impl<K: Hash + Eq, V> Table<K, V> {
         &mut self.entries[index].1
     }
 
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, hash: u32, key: &K, rehash: impl Fn(&K) -> u32) -> Option<(K, V)> {
+        let entries = &self.entries;
+        let same = |place: &Place| place.hash == hash && entries[place.index()].0 == *key;
+        let index = self.places.find(Place::spread(hash), same)?.index();
+        Some(self.take(index, hash, rehash))
+    }
+
     /// Moves the hand over the next few entries; those that `judge` lets go are moved to `gone`.
     ///
     /// Returns how many it looked at.
-    pub(super) fn sweep(
+    pub(super) fn sweep<T>(
         &mut self,
         rehash: impl Fn(&K) -> u32,
-        mut judge: impl FnMut(&mut V) -> bool,
-        gone: &mut Gone<K, V>,
+        mut judge: impl FnMut(&mut V) -> Option<T>,
+        gone: &mut Gone<K, V, T>,
     ) -> usize {
         let few = FEW.min(self.entries.len());
         for gone in gone.iter_mut().take(few) {
@@ -104,10 +116,11 @@ impl<K: Hash + Eq, V> Table<K, V> {
                 self.hand = 0;
             }
             let (key, value) = &mut self.entries[self.hand];
-            if judge(value) {
+            if let Some(made_of_it) = judge(value) {
                 // The last one takes its place, and is looked at next.
                 let hash = rehash(key);
-                *gone = Some(self.take(self.hand, hash, &rehash));
+                let (key, value) = self.take(self.hand, hash, &rehash);
+                *gone = Some((key, value, made_of_it));
             } else {
                 self.hand += 1;
             }
@@ -158,12 +171,14 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Put(u16, u32),
+        Remove(u16),
         Sweep(u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             4 => (0..300_u16, 0..4_u32).prop_map(|(key, value)| Step::Put(key, value)),
+            1 => (0..300_u16).prop_map(Step::Remove),
             2 => (0..4_u32).prop_map(Step::Sweep),
         ];
         prop::collection::vec(step, 0..800)
@@ -182,11 +197,15 @@ mod tests {
                         }
                         model.insert(key, value);
                     }
+                    Step::Remove(key) => {
+                        let removed = table.remove(hash(&key), &key, hash);
+                        prop_assert_eq!(removed, model.remove(&key).map(|value| (key, value)));
+                    }
                     Step::Sweep(unwanted) => {
                         let mut gone = gone();
-                        let looked = table.sweep(hash, |value| *value == unwanted, &mut gone);
+                        let looked = table.sweep(hash, |value| (*value == unwanted).then_some(()), &mut gone);
                         prop_assert_eq!(looked, model.len().min(FEW));
-                        for (key, value) in gone.into_iter().flatten() {
+                        for (key, value, ()) in gone.into_iter().flatten() {
                             prop_assert_eq!(value, unwanted);
                             prop_assert_eq!(model.remove(&key), Some(value));
                         }
@@ -213,14 +232,14 @@ mod tests {
                 hash,
                 |looks| {
                     *looks += 1;
-                    false
+                    None
                 },
                 &mut gone(),
             );
         }
         assert!(table.iter().all(|(_, looks)| *looks >= 1));
         while !table.entries.is_empty() {
-            table.sweep(hash, |_| true, &mut gone());
+            table.sweep(hash, |_| Some(()), &mut gone());
         }
         assert!(table.entries.capacity() <= SPACIOUS, "memory is given back");
         assert!(table.places.capacity() <= 2 * SPACIOUS);

@@ -46,6 +46,11 @@ impl Alarm {
         Self(None)
     }
 
+    #[inline]
+    pub(super) const fn is_unset(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }

@@ -42,10 +42,16 @@ impl QueueLimits {
         self
     }
 
-    /// The last instant at which a caller still wants to be admitted.
-    pub(super) fn gives_up(&self, wait: Wait, now: Instant) -> Option<Instant> {
-        // A call admitted at its deadline has no time left to be made.
-        let deadline = wait.deadline.map(|at| at.checked_sub(Duration::from_nanos(1)).unwrap_or(at));
+    /// The last instant at which a caller still wants to be admitted, if its call is answered in
+    /// `answers_in`.
+    pub(super) fn gives_up(&self, wait: Wait, now: Instant, answers_in: Duration) -> Option<Instant> {
+        // A call admitted at its deadline has no time left to be made. What it probably takes is a guess,
+        // and has no say about more than half of the time that there is.
+        let deadline = wait.deadline.map(|at| {
+            let time = at.saturating_duration_since(now);
+            let kept = answers_in.min(time / 2).max(Duration::from_nanos(1));
+            at.checked_sub(kept).unwrap_or(at)
+        });
         let longest = self.max_wait.and_then(|wait| now.checked_add(wait));
         match (deadline, longest) {
             (Some(deadline), Some(longest)) => Some(deadline.min(longest)),
@@ -111,9 +117,16 @@ pub enum TurnedBecause {
     Full,
     /// The queue is closed.
     Closed,
+    /// There are as many keys as may be, and this call's is not among them.
+    TooManyKeys,
 }
 
 impl<W> Turned<W> {
+    /// Turned away with nothing known but the reason.
+    pub(super) const fn at_once(because: TurnedBecause) -> Self {
+        Self { because, why: None, retry_after: None, waited: Duration::ZERO, place: None }
+    }
+
     /// What turned the caller away.
     pub const fn because(&self) -> TurnedBecause {
         self.because

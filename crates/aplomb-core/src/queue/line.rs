@@ -96,6 +96,7 @@ impl<G: Gate> Line<G> {
         }
     }
 
+    #[inline]
     pub(super) fn gate(&mut self) -> &mut G {
         &mut self.gate
     }
@@ -104,18 +105,44 @@ impl<G: Gate> Line<G> {
         self.limits = change(self.limits);
     }
 
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.places.len()
     }
 
+    /// Since when the one that has waited longest waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.places.values().map(|ticket| self.callers[*ticket].since).min()
+    }
+
     /// Moves the line's clock on and returns what it shows.
+    #[inline]
     pub(super) fn tick(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
     }
 
     /// A caller arrives: it is settled at once, or takes its place and waits.
+    #[inline]
     pub(super) fn arrive(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
+        // Nearly every call finds nobody before it, and may go.
+        if self.places.is_empty()
+            && self.closed.is_none()
+            && wait.deadline.is_none_or(|deadline| deadline > now)
+            && matches!(self.gate.check(&ask, now), Decision::Admit)
+        {
+            let slip = self.gate.admit(&ask, now);
+            return Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }));
+        }
+        self.arrive_in_line(ask, wait, waker, now)
+    }
+
+    /// A caller finds others waiting, or has to wait itself.
+    fn arrive_in_line(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
         let place = self.place_for(wait, now);
         // A call that is sent again was let in before the queue was closed.
         let closed = match self.closed {
@@ -144,7 +171,7 @@ impl<G: Gate> Line<G> {
             Decision::WhenReleased(why) => (None, Some(why)),
         };
         let full = self.places.len() >= self.limits.max_waiting;
-        let gives_up = self.limits.gives_up(wait, now);
+        let gives_up = self.limits.gives_up(wait, now, self.gate.answers_in());
         if full || gives_up.is_some() {
             let forecast = if first {
                 None
@@ -326,6 +353,11 @@ impl<G: Gate> Line<G> {
     /// Where the caller at the head waits.
     pub(super) fn home(&self) -> Option<Id> {
         self.places.first_key_value().and_then(|(_, ticket)| self.callers[*ticket].runtime)
+    }
+
+    /// Says how a line in which nobody waits yet is closed, if it is.
+    pub(super) fn set_closed(&mut self, closed: Option<Closing>) {
+        self.closed = closed;
     }
 
     /// Turns new callers away, and those who wait as well where that is asked.

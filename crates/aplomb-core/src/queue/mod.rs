@@ -5,12 +5,14 @@ mod alarm;
 mod limits;
 mod line;
 mod permit;
+mod rest;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 #[cfg(not(aplomb_loom))]
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
+use std::time::Duration;
 
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
@@ -123,6 +125,15 @@ impl<G: Gate> Queue<G> {
         self.0.lock().line.waiting()
     }
 
+    /// How long the caller that has waited longest has been waiting; `None` where nobody waits.
+    ///
+    /// Looks at everybody who waits: it is made for display, not for every call.
+    pub fn oldest_wait(&self) -> Option<Duration> {
+        let mut state = self.0.lock();
+        let now = state.line.tick(Instant::now());
+        state.line.oldest().map(|since| now.saturating_duration_since(since))
+    }
+
     /// Refuses new callers from now on. Those who were let through end as they would have.
     pub fn close(&self, closing: Closing) {
         self.0.step(|line, now, woken| line.close(closing, now, woken));
@@ -130,6 +141,7 @@ impl<G: Gate> Queue<G> {
 }
 
 impl<G: Gate> Shared<G> {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Waiting<G>> {
         // A gate that panicked has been left as it was; the others' calls must still end.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -137,6 +149,7 @@ impl<G: Gate> Shared<G> {
 
     /// One step under the lock, after which the line is looked at again; whoever that concerns is
     /// woken and told when the lock is released.
+    #[inline]
     fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant, &mut Vec<Waker>) -> T) -> T {
         let mut woken = Vec::new();
         let mut notices = Vec::new();
@@ -144,7 +157,10 @@ impl<G: Gate> Shared<G> {
             let mut state = self.lock();
             let now = state.line.tick(Instant::now());
             let result = act(&mut state.line, now, &mut woken);
-            self.look(&mut state, now, &mut woken);
+            // Where nobody waits there is nothing to look at, and no alarm to set.
+            if state.unset || !state.line.is_empty() || !state.alarm.is_unset() {
+                self.look(&mut state, now, &mut woken);
+            }
             notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
             result
         };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::line::Admitted;
-use crate::{End, Gate};
+use crate::{End, Gate, Reading, Usage};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
 ///
@@ -51,14 +51,38 @@ impl<G: Gate> Permit<G> {
 
     /// Tells the gate that the first content of the answer has arrived.
     pub fn content(&mut self) {
+        self.tell(G::content);
+    }
+
+    /// Tells the gate what the head of the answer says about the server's own limits.
+    pub fn heard(&mut self, readings: &[Reading]) {
+        if !readings.is_empty() {
+            self.tell(|gate, slip, now| gate.heard(slip, readings, now));
+        }
+    }
+
+    /// Tells the gate what the answer has consumed so far, before the permit is dropped.
+    pub fn used(&mut self, usage: Usage) {
+        self.tell(|gate, slip, now| gate.used(slip, usage, now));
+    }
+
+    fn tell(&mut self, tell: impl FnOnce(&mut G, &mut G::Slip, Instant)) {
         if let Some(slip) = &mut self.slip {
-            self.shared.step(|line, now, _| line.gate().content(slip, now));
+            self.shared.step(|line, now, _| tell(line.gate(), slip, now));
         }
     }
 
     /// Tells the gate how the call ended.
     pub fn end(mut self, end: End) {
         self.finish(end);
+    }
+
+    /// Hands the slip back in the gate's own words: where it can be told more than an [`End`] says.
+    /// `end` is called under the queue's lock.
+    pub fn end_with(mut self, end: impl FnOnce(&mut G, G::Slip, Instant)) {
+        if let Some(slip) = self.slip.take() {
+            self.shared.step(|line, now, _| end(line.gate(), slip, now));
+        }
     }
 
     fn finish(&mut self, end: End) {

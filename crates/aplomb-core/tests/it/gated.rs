@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Door, End, Gated, HttpClassifier, Kind,
-    Outcome, Plan, Queue, QueueLimits, Refused, Turned, Wait, find_in,
+    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
+    Kind, Outcome, Plan, Queue, QueueLimits, Reading, Refused, Turned, Usage, Verdict, Wait, WithReadings,
+    find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -43,7 +44,7 @@ fn judged(outcome: Outcome) -> End {
 
 /// Answers with a body, or as the request's path says.
 #[derive(Clone)]
-struct Answers;
+pub(crate) struct Answers;
 
 impl Service<http::Request<()>> for Answers {
     type Response = http::Response<Full<Bytes>>;
@@ -184,4 +185,26 @@ async fn options_of_the_task_count_from_the_first_poll() {
     let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
     let options = CallOptions::new().with_deadline(tokio::time::Instant::now() + Duration::from_secs(1));
     assert!(options.scope(service.call(get("/200"))).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reach_the_gate() {
+    let (door, queue) = turnstile(1);
+    let exchange = aplomb_core::Exchange::new(Outcome::success());
+    let verdict = Verdict::Live(exchange.clone());
+    let classifier = WithReadings::new(
+        move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone(),
+        |response: &http::Response<Full<Bytes>>| {
+            let left = u64::from(response.status().as_u16());
+            vec![Reading::of(Dimension::REQUESTS).with_remaining(left)]
+        },
+    );
+    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classifier, AtBodyEnd)));
+    let response = service.call(get("/201")).await.unwrap();
+    let heard = Reading::of(Dimension::REQUESTS).with_remaining(201);
+    queue.with(|gate, _| assert_eq!((gate.heard.as_slice(), gate.ends.len()), (&[heard][..], 0)));
+    exchange.add_usage(Usage::unknown().with_output(7));
+    drop(response);
+    assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
+    assert_eq!(ends(&queue), [End::Abandoned]);
 }

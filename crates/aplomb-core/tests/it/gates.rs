@@ -1,9 +1,9 @@
-//! Two small gates: one that paces, one that counts.
+//! Three small gates: one that paces, one that counts, one that can be put to rest.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aplomb_core::{Decision, End, Gate};
+use aplomb_core::{Decision, End, Gate, Idle, Reading, Rests, Usage};
 use tokio::time::Instant;
 
 /// Lets one through per second.
@@ -55,12 +55,21 @@ pub(crate) struct Slots {
     pub(crate) free: usize,
     pub(crate) refuses: bool,
     released: usize,
+    pub(crate) heard: Vec<Reading>,
+    pub(crate) used: Vec<Usage>,
     pub(crate) ends: Vec<End>,
 }
 
 impl Slots {
     pub(crate) fn new(free: usize) -> Self {
-        Self { free, refuses: false, released: 0, ends: Vec::new() }
+        Self {
+            free,
+            refuses: false,
+            released: 0,
+            heard: Vec::new(),
+            used: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 }
 
@@ -82,6 +91,14 @@ impl Gate for Slots {
         self.free -= 1;
     }
 
+    fn heard(&mut self, (): &mut (), readings: &[Reading], _: Instant) {
+        self.heard.extend(readings);
+    }
+
+    fn used(&mut self, (): &mut (), usage: Usage, _: Instant) {
+        self.used.push(usage);
+    }
+
     fn end(&mut self, (): (), end: End, _: Instant) {
         self.free += 1;
         self.released += 1;
@@ -90,5 +107,89 @@ impl Gate for Slots {
 
     fn notice(&mut self) -> Option<usize> {
         (self.released > 0).then(|| std::mem::take(&mut self.released))
+    }
+}
+
+/// Lets a number in at a time; keeps the tally of all calls at rest, for a second after the last one.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    at_once: u32,
+    pub(crate) kept: Keepsake,
+    untold: bool,
+}
+
+/// What is kept of a [`Tally`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keepsake {
+    pub(crate) begun: u32,
+    pub(crate) ended: u32,
+    pub(crate) last: Instant,
+    stays: bool,
+}
+
+impl Tally {
+    pub(crate) fn new(at_once: u32) -> Self {
+        Self { at_once, kept: Keepsake::new(Instant::now()), untold: false }
+    }
+
+    pub(crate) fn never_idle(mut self) -> Self {
+        self.kept.stays = true;
+        self
+    }
+}
+
+impl Keepsake {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { begun: 0, ended: 0, last: now, stays: false }
+    }
+}
+
+impl Idle for Keepsake {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.begun == self.ended && !self.stays && now > self.last + Duration::from_secs(1)
+    }
+}
+
+impl Gate for Tally {
+    type Ask = ();
+    type Slip = ();
+    type Why = &'static str;
+    type Notice = u32;
+
+    fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
+        if self.kept.begun - self.kept.ended < self.at_once {
+            Decision::Admit
+        } else {
+            Decision::WhenReleased("taken")
+        }
+    }
+
+    fn admit(&mut self, (): &(), now: Instant) {
+        self.kept.begun += 1;
+        self.kept.last = now;
+        assert!(self.kept.begun - self.kept.ended <= self.at_once, "one gate for each key");
+    }
+
+    fn end(&mut self, (): (), _: End, now: Instant) {
+        self.kept.ended += 1;
+        self.kept.last = now;
+        self.untold = true;
+    }
+
+    fn notice(&mut self) -> Option<u32> {
+        std::mem::take(&mut self.untold).then_some(self.kept.ended)
+    }
+}
+
+impl Rests for Tally {
+    type Rest = Keepsake;
+
+    fn rest(&self, _: Instant) -> Option<Keepsake> {
+        assert_eq!(self.kept.begun, self.kept.ended, "nobody has a permit");
+        Some(self.kept)
+    }
+
+    fn resume(&mut self, kept: Keepsake) {
+        self.kept = kept;
     }
 }

@@ -3,4 +3,6 @@
 
 mod gated;
 mod gates;
+mod keyed;
+mod last_breath;
 mod queue;

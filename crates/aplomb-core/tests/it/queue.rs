@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use aplomb_core::{CallOptions, Closing, End, Priority, Queue, QueueLimits, TurnedBecause, Wait};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, advance, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 
 use crate::gates::{PACE, Paced, Slots};
@@ -367,4 +367,18 @@ async fn priority_may_outweigh_any_wait() {
     assert_pending!(high.poll());
     drop(first);
     assert!(high.is_woken() && !low.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_wait_is_that_of_who_came_first_and_still_waits() {
+    let queue = Queue::new(Slots::new(0), QueueLimits::new(), ());
+    assert_eq!(queue.oldest_wait(), None);
+    let mut first = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(first.poll());
+    advance(3 * PACE).await;
+    let mut second = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(second.poll());
+    assert_eq!(queue.oldest_wait(), Some(3 * PACE));
+    drop(first);
+    assert_eq!(queue.oldest_wait(), Some(Duration::ZERO));
 }

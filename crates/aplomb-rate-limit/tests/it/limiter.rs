@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, End, Outcome, TurnedBecause};
-use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Quota};
+use aplomb_core::{CallOptions, Outcome, TurnedBecause};
+use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Permit, Quota};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,7 +30,7 @@ async fn counting<F: Future>(polls: &AtomicU32, future: F) -> F::Output {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_thousand_callers_get_the_full_rate_in_order_with_few_polls() {
+async fn promise_18_four_thousand_callers_get_the_full_rate_in_order_with_few_polls() {
     let limiter = Limiter::new([Quota::requests_per_second(1_000).burst(2)]);
     let start = Instant::now();
     let polls = Arc::new(AtomicU32::new(0));
@@ -39,9 +39,9 @@ async fn four_thousand_callers_get_the_full_rate_in_order_with_few_polls() {
     for number in 0..4_000 {
         let (limiter, polls, served) = (limiter.clone(), Arc::clone(&polls), Arc::clone(&served));
         callers.spawn(async move {
-            let permit = counting(&polls, limiter.acquire(Charge::request(), &options())).await.unwrap();
+            let permit = counting(&polls, limiter.acquire(Charge::request())).await.unwrap();
             served.lock().unwrap().push((permit.admitted_at(), number));
-            permit.end(End::Judged { outcome: Outcome::success(), usage: None });
+            permit.end(Outcome::success());
         });
     }
     callers.join_all().await;
@@ -56,13 +56,13 @@ async fn four_thousand_callers_get_the_full_rate_in_order_with_few_polls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn small_calls_without_end_do_not_starve_a_large_one() {
+async fn promise_18_small_calls_without_end_do_not_starve_a_large_one() {
     let limiter = Limiter::new([Quota::new(Dimension::TOKENS, 50_000, 60 * S)]);
     let small = limiter.clone();
     let stream = tokio::spawn(async move {
         for _ in 0..10_000 {
             let small = small.clone();
-            tokio::spawn(async move { drop(sent(small.acquire(tokens(1_000), &options()).await)) });
+            tokio::spawn(async move { drop(sent(small.acquire(tokens(1_000)).await)) });
             sleep(Duration::from_millis(100)).await;
         }
     });
@@ -70,7 +70,7 @@ async fn small_calls_without_end_do_not_starve_a_large_one() {
     let ahead = u32::try_from(limiter.snapshot().waiting()).unwrap();
     assert!(ahead > 100, "the small calls ask for more than there is");
     let start = Instant::now();
-    let permit = limiter.acquire(tokens(50_000), &options()).await.unwrap();
+    let permit = limiter.acquire(tokens(50_000)).await.unwrap();
     // Those ahead of it, 1.2 s each, and then a full bucket of its own: not one of those behind.
     let own_turn = (ahead + 50) * S.mul_f64(1.2);
     assert!(start.elapsed() <= own_turn + 2 * S, "{:?} of {own_turn:?}", start.elapsed());
@@ -79,20 +79,18 @@ async fn small_calls_without_end_do_not_starve_a_large_one() {
 }
 
 /// The permit of a call that is on its way.
-fn sent<E: std::fmt::Debug, G: aplomb_core::Gate>(
-    permit: Result<aplomb_core::Permit<G>, E>,
-) -> aplomb_core::Permit<G> {
+fn sent<E: std::fmt::Debug>(permit: Result<Permit, E>) -> Permit {
     let mut permit = permit.unwrap();
     permit.sent();
     permit
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_held_of_one_quota_while_another_is_waited_for() {
+async fn promise_19_nothing_is_held_of_one_quota_while_another_is_waited_for() {
     let limiter = Limiter::new([Quota::requests_per_second(10), Quota::tokens_per_minute(600)]);
-    drop(sent(limiter.acquire(tokens(600), &options()).await));
+    drop(sent(limiter.acquire(tokens(600)).await));
     let waiting = limiter.clone();
-    let waiting = tokio::spawn(async move { sent(waiting.acquire(tokens(100), &options()).await) });
+    let waiting = tokio::spawn(async move { sent(waiting.acquire(tokens(100)).await) });
     sleep(5 * S).await;
     assert_eq!(limiter.snapshot().waiting(), 1);
     assert_eq!(limiter.snapshot().available()[0].1, 10, "its request has not been taken");
@@ -102,44 +100,45 @@ async fn nothing_is_held_of_one_quota_while_another_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_more_than_ever_fits_is_refused_at_once() {
+async fn promise_22_one_more_than_ever_fits_is_refused_at_once() {
     let limiter = Limiter::new([Quota::tokens_per_minute(1_000).burst(100)]);
-    let error = limiter.acquire(tokens(1_001), &options()).await.unwrap_err();
+    let error = limiter.acquire(tokens(1_001)).await.unwrap_err();
     let limit = Limit::AboveCapacity { dimension: Dimension::TOKENS, cost: 1_001, capacity: 1_000 };
     assert_eq!((error.because(), error.limit()), (TurnedBecause::Refused, Some(limit)));
     assert_eq!(error.to_string(), "the call costs 1001 tokens, and the quota never holds more than 1000");
     let start = Instant::now();
-    drop(sent(limiter.acquire(tokens(1_000), &options()).await));
+    drop(sent(limiter.acquire(tokens(1_000)).await));
     assert_eq!(start.elapsed(), Duration::ZERO, "the bucket was full");
-    drop(sent(limiter.acquire(tokens(1), &options()).await));
+    drop(sent(limiter.acquire(tokens(1)).await));
     assert_eq!(start.elapsed(), 54 * S + 60 * S / 1_000, "and is 900 in debt");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_end_before_the_deadline_is_refused_at_once_and_says_when() {
+async fn promise_22_what_can_not_end_before_the_deadline_is_refused_at_once_and_says_when() {
     let limiter = Limiter::new([Quota::requests_per_second(1)]);
-    drop(sent(limiter.acquire(Charge::request(), &options()).await));
+    drop(sent(limiter.acquire(Charge::request()).await));
     let start = Instant::now();
     let deadline = options().with_deadline(start + S / 2);
-    let error = limiter.acquire(Charge::request(), &deadline).await.unwrap_err();
+    let error = limiter.acquire_with(Charge::request(), &deadline).await.unwrap_err();
     assert_eq!((error.because(), error.retry_after()), (TurnedBecause::TooLong, Some(S)));
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(limiter.snapshot().available()[0].1, 0, "a refused call has taken nothing");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_throttled_response_pauses_every_caller_and_waiting_calls_keep_their_order() {
+async fn promise_23_one_throttled_response_pauses_every_caller_and_waiting_calls_keep_their_order() {
     let limiter = Limiter::new([]);
-    let first = sent(limiter.acquire(Charge::request(), &options()).await);
+    limiter.set_learning(false);
+    let first = sent(limiter.acquire(Charge::request()).await);
     let start = Instant::now();
     let throttled = Outcome::throttled().with_retry_after(10 * S);
-    first.end(End::Judged { outcome: throttled, usage: None });
+    first.end(throttled);
     let served = Arc::new(Mutex::new(Vec::new()));
     let mut callers = JoinSet::new();
     for number in 0..64 {
         let (limiter, served) = (limiter.clone(), Arc::clone(&served));
         callers.spawn(async move {
-            let permit = sent(limiter.acquire(Charge::request(), &options()).await);
+            let permit = sent(limiter.acquire(Charge::request()).await);
             served.lock().unwrap().push((permit.admitted_at() - start, number));
         });
     }
@@ -154,29 +153,29 @@ async fn one_throttled_response_pauses_every_caller_and_waiting_calls_keep_their
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refund_does_not_shorten_a_pause() {
+async fn promise_23_a_refund_does_not_shorten_a_pause() {
     let limiter = Limiter::new([Quota::requests_per_second(2)]);
-    let unsent = limiter.acquire(Charge::request(), &options()).await.unwrap();
-    let throttled = sent(limiter.acquire(Charge::request(), &options()).await);
+    let unsent = limiter.acquire(Charge::request()).await.unwrap();
+    let throttled = sent(limiter.acquire(Charge::request()).await);
     let start = Instant::now();
     let outcome = Outcome::throttled().with_retry_after(5 * S);
-    throttled.end(End::Judged { outcome, usage: None });
+    throttled.end(outcome);
     drop(unsent);
-    let next = limiter.acquire(Charge::request(), &options()).await.unwrap();
+    let next = limiter.acquire(Charge::request()).await.unwrap();
     assert_eq!(next.admitted_at() - start, 5 * S);
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_and_refused_callers_consume_nothing() {
+async fn promise_26_cancelled_and_refused_callers_consume_nothing() {
     let limiter = Limiter::new([Quota::requests_per_second(1)]);
-    drop(limiter.acquire(Charge::request(), &options()));
-    drop(limiter.acquire(Charge::request(), &options()).await);
-    drop(sent(limiter.acquire(Charge::request(), &options()).await));
+    drop(limiter.acquire(Charge::request()));
+    drop(limiter.acquire(Charge::request()).await);
+    drop(sent(limiter.acquire(Charge::request()).await));
     for _ in 0..100 {
-        assert!(timeout(S / 1_000, limiter.acquire(Charge::request(), &options())).await.is_err());
+        assert!(timeout(S / 1_000, limiter.acquire(Charge::request())).await.is_err());
     }
     assert_eq!(limiter.snapshot().waiting(), 0);
     let start = Instant::now();
-    drop(sent(limiter.acquire(Charge::request(), &options()).await));
+    drop(sent(limiter.acquire(Charge::request()).await));
     assert!(start.elapsed() <= S);
 }

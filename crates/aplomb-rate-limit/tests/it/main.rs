@@ -2,5 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod compiles;
+mod keyed;
 mod layer;
 mod limiter;
+mod live;
+mod settle;
+mod sim;
+mod unknown;

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 
-use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, Transition};
+use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch, Transition};
 use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot};
 use aplomb_core::{Closing, Either, Observe, Queue};
 use aplomb_rate_limit::Quota;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Gates;
@@ -16,11 +17,12 @@ use super::Gates;
 #[derive(Clone, Debug)]
 pub struct EndpointHandle {
     queue: Queue<Gates>,
+    watch: StateWatch,
 }
 
 impl EndpointHandle {
-    pub(super) const fn new(queue: Queue<Gates>) -> Self {
-        Self { queue }
+    pub(super) const fn new(queue: Queue<Gates>, watch: StateWatch) -> Self {
+        Self { queue, watch }
     }
 
     /// How many calls wait in the queue.
@@ -60,17 +62,34 @@ impl EndpointHandle {
         self.queue.with(|gates, now| gates.0.snapshot(now))
     }
 
-    /// Lets nothing pass, until the circuit is forced closed or reset. Calls that wait are refused.
+    /// The state of the circuit, to be watched: the latest, not each on the way.
+    #[must_use]
+    pub fn watch_circuit(&self) -> watch::Receiver<State> {
+        self.watch.watch()
+    }
+
+    /// Opens the circuit now, as a failure would that opens it: for a cooldown, after which probes
+    /// decide.
     pub fn force_open(&self) {
         self.queue.with(|gates, now| gates.0.force_open(now));
     }
 
-    /// Lets the circuit pass everything and count nothing, until it is forced open or reset.
+    /// Closes the circuit now for everybody, and begins to count anew.
     pub fn force_closed(&self) {
         self.queue.with(|gates, now| gates.0.force_closed(now));
     }
 
-    /// Closes the circuit and forgets everything, what was forced included.
+    /// Lets nothing pass, until the circuit is reset or switched otherwise. Calls that wait are refused.
+    pub fn isolate(&self) {
+        self.queue.with(|gates, now| gates.0.isolate(now));
+    }
+
+    /// Lets the circuit pass everything and count nothing, until it is reset or switched otherwise.
+    pub fn disable(&self) {
+        self.queue.with(|gates, now| gates.0.disable(now));
+    }
+
+    /// Closes the circuit and forgets everything, how often it has opened included.
     pub fn reset(&self) {
         self.queue.with(|gates, now| gates.0.reset(now));
     }

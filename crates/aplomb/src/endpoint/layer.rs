@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Circuit, Cooldown, OnOpen, TracingObserver as CircuitLog, Trip};
+use aplomb_circuit_breaker::{
+    Circuit, Cooldown, OnOpen, Ramp, StateWatch, TracingObserver as CircuitLog, Trip,
+};
 use aplomb_concurrency::{Limit, Slots};
 use aplomb_core::{
     Both, Exponential, Gated, HttpClassifier, Jitter, Observe, Plan, Queue, QueueLimits, WallClock,
@@ -57,6 +59,7 @@ use super::{Endpoint, EndpointClassifier, EndpointDoor, Gates, Inspect};
 pub struct EndpointLayer {
     config: Config,
     queue: Queue<Gates>,
+    watch: StateWatch,
 }
 
 /// Who is told of attempts and waits.
@@ -70,6 +73,7 @@ struct Config {
     concurrency: Option<Limit>,
     trip: Trip,
     cooldown: Cooldown,
+    ramp: Ramp,
     on_open: OnOpen,
     limits: QueueLimits,
     max_retries: u32,
@@ -83,12 +87,18 @@ struct Config {
 }
 
 impl Config {
-    fn queue(&self) -> Queue<Gates> {
-        let circuit = Circuit::new().trip(self.trip.clone()).cooldown(self.cooldown).on_open(self.on_open);
+    fn queue(&self) -> (Queue<Gates>, StateWatch) {
+        let circuit = Circuit::new()
+            .trip(self.trip.clone())
+            .cooldown(self.cooldown)
+            .ramp(self.ramp)
+            .on_open(self.on_open);
         let mut quotas = Quotas::new(self.quotas.iter().copied(), rand::random());
         quotas.set_max_pause(self.max_retry_after);
         let slots = self.concurrency.map(Slots::new);
-        Queue::new(Both(circuit, Both(quotas, slots)), self.limits, GateLog::new(CircuitLog))
+        let watch = StateWatch::new();
+        let log = GateLog::new((watch.clone(), CircuitLog));
+        (Queue::new(Both(circuit, Both(quotas, slots)), self.limits, log), watch)
     }
 }
 
@@ -112,6 +122,7 @@ impl EndpointLayer {
                     .max(Duration::from_secs(15))
                     .jitter(Jitter::Equal),
             ),
+            ramp: Ramp::default(),
             // Longer than any cooldown but that of an exhausted account or a refused credential.
             on_open: OnOpen::Park { max: Duration::from_secs(150) },
             limits: QueueLimits::new().max_wait(Duration::from_secs(600)),
@@ -124,8 +135,8 @@ impl EndpointLayer {
             deadline: None,
             whole_answers: None,
         };
-        let queue = config.queue();
-        Self { config, queue }
+        let (queue, watch) = config.queue();
+        Self { config, queue, watch }
     }
 
     /// Sets what is known of the endpoint's limits. A call costs one request, and the tokens that a
@@ -150,6 +161,12 @@ impl EndpointLayer {
     /// Sets how long the circuit stays open: between 1 and 2 s at first, up to 15 s, unless set.
     pub fn cooldown(self, cooldown: Cooldown) -> Self {
         self.restart(|config| config.cooldown = cooldown)
+    }
+
+    /// Sets how the circuit lets the calls in when it has closed: two at first, and one more with each
+    /// answer, unless set.
+    pub fn ramp(self, ramp: Ramp) -> Self {
+        self.restart(|config| config.ramp = ramp)
     }
 
     /// Refuses calls at once while the circuit is open, where they would wait for it otherwise.
@@ -226,7 +243,7 @@ impl EndpointLayer {
     /// A handle, to look at the endpoint and to switch it.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
-        EndpointHandle::new(self.queue.clone())
+        EndpointHandle::new(self.queue.clone(), self.watch.clone())
     }
 
     /// What does not concern the queue and its gates, which go on.
@@ -238,7 +255,7 @@ impl EndpointLayer {
     /// What does: they begin anew.
     fn restart(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
-        self.queue = self.config.queue();
+        (self.queue, self.watch) = self.config.queue();
         self
     }
 }

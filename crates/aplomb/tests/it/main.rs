@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod calls;
+mod circuit;
+mod collapse;
 mod concurrency;
 mod endpoint;
 mod faults;

@@ -1,0 +1,118 @@
+//! `cargo run --release --bin keys`: what a million keys take, and how long a single call is held up.
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use aplomb_core::CallOptions;
+use aplomb_rate_limit::{Charge, KeyedLimiter, Quota};
+use clap::Parser;
+use cpu_time::ThreadTime;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// A key of which no quota is ever used up.
+const PLENTY: u64 = 7;
+
+/// Uses every key of a keyed limiter with two quotas once, and then a few of them again.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// How many keys.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: usize,
+}
+
+fn main() {
+    let Args { keys } = Args::parse();
+    let mut calls = Calls::with_capacity(keys);
+    let region = Region::new(HEAP);
+    // One more than is known is refused.
+    let limiter = KeyedLimiter::new(keys, |key: &u64| {
+        let each = if *key == PLENTY { 1_000_000_000_000 } else { 1_000 };
+        [Quota::requests_per_day(each), Quota::tokens_per_day(each * 1_000)]
+    });
+    // The most that a key has taken: tables grow in steps.
+    let mut most = 0.0_f64;
+    for key in 0..keys {
+        calls.time(|| call(&limiter, key as u64));
+        if key % 1_024 == 0 && key >= keys / 2 {
+            most = most.max(each(&region, limiter.keys()));
+        }
+    }
+    println!("{} keys, a u64 each, with two quotas that have been drawn from", limiter.keys());
+    println!(
+        "bytes a key: {:.1}; at most, from half of them on: {most:.1}",
+        each(&region, limiter.keys())
+    );
+    calls.print("the first call of each key");
+    (0..keys).for_each(|key| calls.time(|| call(&limiter, key as u64)));
+    calls.print("the second, which its quota refuses");
+    let before = region.change().allocations;
+    (0..keys).for_each(|_| calls.time(|| call(&limiter, PLENTY)));
+    calls.print("all of one key, which has plenty");
+    println!("    with {} allocations in all", region.change().allocations - before);
+    (0..keys).for_each(|key| calls.time(|| call(&limiter, (keys + key) as u64)));
+    calls.print("keys for which there is no room");
+}
+
+/// Whether a call is admitted at once.
+fn call(limiter: &KeyedLimiter<u64>, key: u64) -> bool {
+    let options = CallOptions::new().with_deadline(tokio::time::Instant::now() + Duration::from_secs(1));
+    let charge = Charge::request().input_tokens(1_000);
+    let mut acquire = pin!(limiter.acquire(&key, charge, &options));
+    match acquire.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(mut permit)) => {
+            permit.sent();
+            true
+        }
+        Poll::Ready(Err(refused)) => {
+            black_box(refused);
+            false
+        }
+        Poll::Pending => unreachable!("the deadline is too near"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn each(region: &Region<'_, System>, keys: usize) -> f64 {
+    let change = region.change();
+    (change.bytes_allocated - change.bytes_deallocated) as f64 / keys as f64
+}
+
+/// How long calls took, in time of this thread: a busy machine does not count.
+struct Calls {
+    nanos: Vec<u32>,
+    admitted: usize,
+}
+
+impl Calls {
+    fn with_capacity(calls: usize) -> Self {
+        Self { nanos: Vec::with_capacity(calls), admitted: 0 }
+    }
+
+    fn time(&mut self, call: impl FnOnce() -> bool) {
+        let start = ThreadTime::now();
+        self.admitted += usize::from(call());
+        self.nanos.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+    }
+
+    /// Prints, and begins anew.
+    fn print(&mut self, what: &str) {
+        self.nanos.sort_unstable();
+        let below = |of: usize| self.nanos[self.nanos.len() - 1 - self.nanos.len() / of];
+        let (median, rare, rarest, longest) = (below(2), below(1_000), below(100_000), below(usize::MAX));
+        println!(
+            "{what}: {} of {} admitted; ns: half below {median}, all but 1 of 1,000 below {rare}, of 100,000 \
+             below {rarest}, longest {longest}",
+            self.admitted,
+            self.nanos.len(),
+        );
+        self.nanos.clear();
+        self.admitted = 0;
+    }
+}

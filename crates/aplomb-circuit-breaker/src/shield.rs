@@ -1,0 +1,167 @@
+//! A layer that only refuses, to stand outside of a queue.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aplomb_core::{BoxError, CallOptions, Queue, RequestHead};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{Circuit, Handle, Open};
+
+/// Refuses calls at once while a circuit is open, and does nothing else.
+///
+/// Made by [`Handle::shield`]. A circuit breaker stands inside of the queues, next to the peer, so that
+/// it counts what the peer does; a call that comes while it is open would wait its turn in those queues only to
+/// be refused at their end. This layer stands outside of them and spares it the wait:
+///
+/// ```text
+/// retry ▸ shield ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
+/// ```
+///
+/// It counts nothing and takes no place of a probe: while the circuit is half-open, or recovers, all pass and
+/// the circuit breaker decides. It refuses whether the calls inside are parked or not.
+///
+/// Services are always ready; the inner service is readied just before it is called. Clones share the
+/// circuit. The error of a refusal is [`Open`](crate::Open).
+#[derive(Clone, Debug)]
+pub struct ShieldLayer {
+    queue: Queue<Circuit>,
+}
+
+impl ShieldLayer {
+    pub(crate) const fn new(queue: Queue<Circuit>) -> Self {
+        Self { queue }
+    }
+}
+
+impl Handle {
+    /// A layer that refuses at once while the circuit is open, to stand outside of a queue.
+    #[must_use]
+    pub fn shield(&self) -> ShieldLayer {
+        ShieldLayer::new(self.queue().clone())
+    }
+}
+
+impl<S> Layer<S> for ShieldLayer {
+    type Service = Shield<S>;
+
+    fn layer(&self, inner: S) -> Shield<S> {
+        Shield { inner, queue: self.queue.clone() }
+    }
+}
+
+/// A service behind a [`ShieldLayer`].
+#[derive(Clone)]
+pub struct Shield<S> {
+    inner: S,
+    queue: Queue<Circuit>,
+}
+
+impl<S, Req> Service<Req> for Shield<S>
+where
+    S: Service<Req> + Clone,
+    S::Error: Into<BoxError>,
+    Req: RequestHead,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ShieldFuture<S, Req>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> ShieldFuture<S, Req> {
+        let call = Some((self.inner.clone(), request));
+        ShieldFuture { state: State::Arriving, call, queue: self.queue.clone() }
+    }
+}
+
+pin_project! {
+    /// The future of a [`Shield`]'s call. Dropping it drops the inner call.
+    pub struct ShieldFuture<S, Req>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        state: State<S::Future>,
+        call: Option<(S, Req)>,
+        queue: Queue<Circuit>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        // Looks when it is first polled: `options.scope(service.call(request))` says only then what has been
+        // tried before.
+        Arriving,
+        Readying,
+        Called { #[pin] answer: F },
+        Done,
+    }
+}
+
+impl<S, Req> Future for ShieldFuture<S, Req>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError>,
+    Req: RequestHead,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        // Arriving → Readying, or → Done where the circuit is open.
+        if let (StateProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
+        {
+            if let Some(why) = this.queue.with(Circuit::refusal) {
+                let options = CallOptions::of(request);
+                this.state.set(State::Done);
+                *this.call = None;
+                return Poll::Ready(Err(Open::boxed(why, why.retry_after(), Duration::ZERO, &options)));
+            }
+            this.state.set(State::Readying);
+        }
+        // Readying → Called when the service is ready, → Done if it is finished.
+        if let (StateProj::Readying, Some((service, _))) = (this.state.as_mut().project(), this.call.as_mut())
+        {
+            let readied = ready!(service.poll_ready(cx));
+            let call = this.call.take();
+            this.state.set(State::Done);
+            readied.map_err(Into::into)?;
+            if let Some((mut service, request)) = call {
+                let answer = service.call(request);
+                this.state.set(State::Called { answer });
+            }
+        }
+        // Called → Done.
+        let StateProj::Called { answer } = this.state.as_mut().project() else {
+            panic!("polled after it was ready");
+        };
+        let answer = ready!(answer.poll(cx));
+        this.state.set(State::Done);
+        Poll::Ready(answer.map_err(Into::into))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Shield<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shield").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S: Service<Req>, Req> fmt::Debug for ShieldFuture<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Arriving => "ShieldFuture(arriving)",
+            State::Readying => "ShieldFuture(readying)",
+            State::Called { .. } => "ShieldFuture(called)",
+            State::Done => "ShieldFuture(done)",
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Leads each request to the queue of its key.
+
+use std::fmt;
+use std::hash::Hash;
+
+use super::{CallKey, KeyOf, KeyRefused, Queues};
+use crate::{Acquire, BoxError, CallOptions, Door, Gate, RequestHead, Rests, Turned, Wait};
+
+/// What a layer asks of the gate of any key, and how it words a refusal.
+pub trait Terms<Req> {
+    /// The gate of each key.
+    type Gate: Rests;
+
+    /// What `request` asks for.
+    fn ask(&self, request: &Req, options: &CallOptions) -> <Self::Gate as Gate>::Ask;
+
+    /// The error of a call that was turned away.
+    fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+}
+
+/// A [`Door`] with a queue behind it for each key.
+///
+/// The key is that of a [`CallKey`] in the request's extensions, or what `key_of` says. Refusals are
+/// those of the [`Terms`], inside a [`KeyRefused`].
+#[derive(Clone)]
+pub struct KeyedDoor<K, F, T, G: Rests> {
+    queues: Queues<K, G>,
+    key_of: F,
+    terms: T,
+}
+
+impl<K, F, T, G: Rests> KeyedDoor<K, F, T, G> {
+    /// Leads requests to `queues`, by the key that `key_of` finds, on these `terms`.
+    pub const fn new(queues: Queues<K, G>, key_of: F, terms: T) -> Self {
+        Self { queues, key_of, terms }
+    }
+}
+
+impl<Req, K, F, T> Door<Req> for KeyedDoor<K, F, T, T::Gate>
+where
+    Req: RequestHead,
+    K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
+    F: KeyOf<Req, K>,
+    T: Terms<Req>,
+{
+    type Gate = T::Gate;
+
+    fn ask(&self, request: &Req, options: &CallOptions) -> Acquire<T::Gate> {
+        let ask = self.terms.ask(request, options);
+        self.queues.acquire(&key(&self.key_of, request), ask, Wait::from(options))
+    }
+
+    fn refuse(&self, turned: Turned<<T::Gate as Gate>::Why>, options: &CallOptions) -> BoxError {
+        self.terms.refuse(turned, options)
+    }
+
+    fn refuse_request(
+        &self,
+        request: &Req,
+        turned: Turned<<T::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let error = self.terms.refuse(turned, options);
+        Box::new(KeyRefused::new(&key(&self.key_of, request), error))
+    }
+}
+
+fn key<Req: RequestHead, K: Clone + Send + Sync + 'static>(key_of: &impl KeyOf<Req, K>, request: &Req) -> K {
+    CallKey::of(request).unwrap_or_else(|| key_of.key_of(request))
+}
+
+impl<K, F, T, G: Rests> fmt::Debug for KeyedDoor<K, F, T, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedDoor").field("queues", &self.queues).finish_non_exhaustive()
+    }
+}

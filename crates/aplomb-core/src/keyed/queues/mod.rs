@@ -1,0 +1,216 @@
+//! A queue before a gate for each key: in full while it is in use, and at rest otherwise.
+
+mod all;
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError};
+#[cfg(not(aplomb_loom))]
+use std::sync::{Mutex, MutexGuard};
+
+#[cfg(aplomb_loom)]
+use loom::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use super::notice::{KeyNotice, ObserveKey, Teller};
+use super::room::{Full, Room, Search, Swept};
+use super::shards::{Hashed, Shards};
+use super::table::{FEW, Table};
+use crate::{Acquire, Closing, Idle, Observe, Queue, QueueLimits, Rests, TurnedBecause, Wait};
+
+/// A [`Queue`] before a gate of its own for each key: made on first use, at rest while nobody uses it,
+/// forgotten when idle, bounded.
+///
+/// A key is *in use* while somebody waits in its queue or holds a permit or a handle; there is never
+/// more than one queue of a key, and whatever a permit reports reaches the gate that gave it. When
+/// nobody uses it any more, only [what the gate wants to be kept](Rests::Rest) stays, and not even
+/// that where the gate is as good as new. This happens bit by bit, as in [`Keyed`](super::Keyed):
+/// whenever a key comes into use, and with every sixteenth call otherwise, a hand moves over four of
+/// the keys in use, and over four of those at rest. A key that has been used since the hand last came
+/// by stays.
+///
+/// There are never more than `max_keys` keys, in use or at rest. Where there is no room, and none of up
+/// to 64 keys that are looked at can be forgotten, callers with a new key are turned away
+/// ([`TurnedBecause::TooManyKeys`]).
+///
+/// Clones share everything.
+pub struct Queues<K, G: Rests>(Arc<Shared<K, G>>);
+
+struct Shared<K, G: Rests> {
+    shards: Shards<Shard<K, G>>,
+    room: Room,
+    policy: Box<dyn Fn(&K) -> G + Send + Sync>,
+    observer: Arc<ObserveKey<K, G::Notice>>,
+    settings: Mutex<Settings>,
+}
+
+/// What is the same for all keys.
+#[derive(Clone, Copy)]
+struct Settings {
+    limits: QueueLimits,
+    closed: Option<Closing>,
+}
+
+/// A key is in one of the two tables, and changes over under the lock of the shard.
+struct Shard<K, G: Rests> {
+    live: Table<K, Live<G>>,
+    rest: Table<K, G::Rest>,
+}
+
+struct Live<G: Rests> {
+    queue: Queue<G>,
+    /// Since the hand last came by.
+    used: bool,
+}
+
+impl<K, G> Queues<K, G>
+where
+    K: Clone + Hash + Eq + Send + Sync + 'static,
+    G: Rests,
+{
+    /// No keys yet, and room for `max_keys`.
+    ///
+    /// `policy` makes the gate of a key when it comes into use; no lock is held meanwhile. It is asked
+    /// again when the key comes back into use after a rest, so what it says may change. `observer` is
+    /// told the notices of all gates.
+    pub fn new(
+        max_keys: usize,
+        limits: QueueLimits,
+        policy: impl Fn(&K) -> G + Send + Sync + 'static,
+        observer: impl for<'a> Observe<KeyNotice<'a, K, G::Notice>> + Send + Sync + 'static,
+    ) -> Self {
+        let shard = || Shard { live: Table::new(), rest: Table::new() };
+        Self(Arc::new(Shared {
+            shards: Shards::new(max_keys, shard),
+            room: Room::new(max_keys),
+            policy: Box::new(policy),
+            observer: Arc::new(observer),
+            settings: Mutex::new(Settings { limits, closed: None }),
+        }))
+    }
+
+    /// Asks the gate of `key` to be let through, and waits for it in its line: as
+    /// [`Queue::acquire`], and turned away with [`TurnedBecause::TooManyKeys`] where there is no room
+    /// for the key.
+    pub fn acquire(&self, key: &K, ask: G::Ask, wait: Wait) -> Acquire<G> {
+        match self.queue(key) {
+            Ok(queue) => queue.acquire(ask, wait),
+            Err(Full { .. }) => Acquire::turned_away(TurnedBecause::TooManyKeys),
+        }
+    }
+
+    /// The queue of `key`, which is in use for as long as this is held.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the key is new and there is no room for it.
+    pub fn queue(&self, key: &K) -> Result<Queue<G>, Full> {
+        let hashed = self.0.shards.hash(key);
+        let (mut fresh, mut search) = (None, Search::default());
+        loop {
+            let mut shard = self.0.shards.lock(hashed);
+            if let Some(live) = shard.live.get_mut(hashed.within, key) {
+                let queue = live.take_up();
+                let is_time = shard.live.is_time_to_sweep();
+                drop(shard);
+                if is_time {
+                    self.sweep(self.0.shards.next(), Instant::now(), false);
+                }
+                return Ok(queue);
+            }
+            let at_rest = shard.rest.get_mut(hashed.within, key).is_some();
+            if fresh.is_some()
+                && (at_rest || self.0.room.take())
+                && let Some((key, queue)) = fresh
+            {
+                return Ok(self.put_to_use(&mut shard, hashed, key, queue));
+            }
+            let is_full = !at_rest && self.0.room.is_full();
+            drop(shard);
+            if is_full {
+                let sweep = || self.sweep(self.0.shards.next(), Instant::now(), true);
+                if !search.go_on(self.0.shards.len(), sweep) {
+                    return Err(Full::of(&self.0.room));
+                }
+            } else if fresh.is_none() {
+                // The caller's code, and memory: no lock is held; nor is one where it is dropped unused.
+                let observer = Teller::new(key.clone(), Arc::clone(&self.0.observer));
+                fresh = Some((key.clone(), Queue::new((self.0.policy)(key), QueueLimits::new(), observer)));
+                self.sweep(self.0.shards.next(), Instant::now(), false);
+            }
+        }
+    }
+
+    /// A key changes over to those in use, with a queue that has just been made.
+    fn put_to_use(&self, shard: &mut Shard<K, G>, hashed: Hashed, key: K, mut queue: Queue<G>) -> Queue<G> {
+        let rest = shard.rest.remove(hashed.within, &key, |key| self.rehash(key)).map(|(_, rest)| rest);
+        // Read under the lock of the shard: who closes all queues finds this one, or is found by it.
+        let Settings { limits, closed } = *self.settings();
+        queue.resume(rest, limits, closed);
+        shard.live.insert(hashed.within, key, Live { queue, used: true }).take_up()
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rehash(&self, key: &K) -> u32 {
+        self.0.shards.hash(key).within
+    }
+
+    /// Moves the hands of a shard over the next few keys. Unless `urgent`, a key that was
+    /// used since the hand last came by stays in use.
+    fn sweep(&self, shard: usize, now: Instant, urgent: bool) -> Swept {
+        // All that goes is dropped after the lock: it is the caller's code.
+        let mut unused = [const { None }; FEW];
+        let mut forgotten = [const { None }; FEW];
+        let mut queues = [const { None }; FEW];
+        let mut shard = self.0.shards.lock_shard(shard);
+        let Shard { live, rest } = &mut *shard;
+        let put_to_rest = |live: &mut Live<G>| {
+            let stays = std::mem::take(&mut live.used) && !urgent;
+            if stays { None } else { live.queue.rest(now) }
+        };
+        let forget = |rest: &mut G::Rest| rest.is_idle(now).then_some(());
+        let looked_at = live.sweep(|key| self.rehash(key), put_to_rest, &mut unused)
+            + rest.sweep(|key| self.rehash(key), forget, &mut forgotten);
+        let mut count = forgotten.iter().flatten().count();
+        for (unused, queue) in unused.iter_mut().zip(&mut queues) {
+            if let Some((key, live, kept)) = unused.take() {
+                if kept.is_idle(now) {
+                    *unused = Some((key, live, kept));
+                    count += 1;
+                } else {
+                    rest.insert(self.rehash(&key), key, kept);
+                    *queue = Some(live);
+                }
+            }
+        }
+        drop(shard);
+        self.0.room.free(count);
+        Swept { looked_at, forgotten: count }
+    }
+}
+
+impl<G: Rests> Live<G> {
+    fn take_up(&mut self) -> Queue<G> {
+        self.used = true;
+        self.queue.clone()
+    }
+}
+
+impl<K, G: Rests> Clone for Queues<K, G> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, G: Rests> fmt::Debug for Queues<K, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the keys: they may be secrets.
+        f.debug_struct("Queues")
+            .field("keys", &self.len())
+            .field("max_keys", &self.max_keys())
+            .finish_non_exhaustive()
+    }
+}

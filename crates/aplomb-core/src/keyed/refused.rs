@@ -1,0 +1,39 @@
+//! What a caller is told whose key was refused.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::BoxError;
+
+/// A call was refused on account of its key, and never sent.
+///
+/// Its `source()` is what the layer says of the refusal: [`find`](crate::find) reaches that, and the
+/// [`Refused`](crate::Refused) within.
+#[derive(Debug)]
+pub struct KeyRefused {
+    key: Box<str>,
+    error: BoxError,
+}
+
+impl KeyRefused {
+    pub(super) fn new(key: &impl fmt::Debug, error: BoxError) -> Self {
+        Self { key: format!("{key:?}").into(), error }
+    }
+
+    /// The key, as its `Debug` shows it.
+    pub const fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Display for KeyRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused for key {}", self.key)
+    }
+}
+
+impl Error for KeyRefused {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.error)
+    }
+}

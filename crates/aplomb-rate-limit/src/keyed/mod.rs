@@ -1,0 +1,7 @@
+//! Quotas of their own for each key.
+
+mod layer;
+mod limiter;
+
+pub use self::layer::{KeyedRateLimit, KeyedRateLimitLayer, LimitTerms};
+pub use self::limiter::KeyedLimiter;

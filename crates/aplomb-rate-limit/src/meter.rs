@@ -1,0 +1,134 @@
+//! What a bucket is measured by: a quota, as governor wants it, and how it has changed.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::Quota as GovernorQuota;
+
+use crate::Quota;
+use crate::bucket::Bucket;
+use crate::charge::Counted;
+
+/// A quota in force. All the buckets of one policy share it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    /// Tells apart what calls in flight have drawn from, when quotas come and go.
+    id: u32,
+    quota: Quota,
+    /// What was configured, where the server has been believed to give less; nothing where the server
+    /// alone said that there is a quota.
+    configured: Option<Quota>,
+    counted: Counted,
+    governor: GovernorQuota,
+    interval: u64,
+    change: Change,
+}
+
+/// The last change of the interval: a call in flight may have drawn under the old one.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    /// How many there have been.
+    number: u32,
+    at: u64,
+    interval_before: u64,
+}
+
+impl Meter {
+    /// A quota that was configured.
+    pub(crate) fn configured(id: u32, quota: Quota) -> Self {
+        Self { configured: Some(quota), ..Self::learned(id, quota) }
+    }
+
+    /// A quota that the server told of.
+    pub(crate) fn learned(id: u32, quota: Quota) -> Self {
+        let interval = quota.interval();
+        let change = Change { number: 0, at: 0, interval_before: interval };
+        let counted = Counted::from(quota.dimension());
+        let governor = as_governor(&quota);
+        Self { id, quota, configured: None, counted, governor, interval, change }
+    }
+
+    pub(crate) const fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(crate) const fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// What the user set, if it was not the server who told of the quota.
+    pub(crate) const fn as_configured(&self) -> Option<&Quota> {
+        self.configured.as_ref()
+    }
+
+    /// What of a charge it counts.
+    #[inline]
+    pub(crate) const fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    #[inline]
+    pub(crate) const fn governor(&self) -> GovernorQuota {
+        self.governor
+    }
+
+    #[inline]
+    pub(crate) const fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    pub(crate) const fn burst(&self) -> u32 {
+        self.quota.max_burst()
+    }
+
+    /// Puts another quota in force from `now` on, over a bucket that keeps what is owed.
+    pub(crate) fn change(&mut self, quota: Quota, bucket: &mut Bucket, now: u64) {
+        let interval = quota.interval();
+        if interval != self.interval {
+            let number = self.change.number.wrapping_add(1);
+            self.change = Change { number, at: now, interval_before: self.interval };
+            self.interval = interval;
+            bucket.convert(self);
+        }
+        self.quota = quota;
+        self.governor = as_governor(&quota);
+    }
+
+    /// Puts another quota in force that the user wants.
+    pub(crate) fn configure(&mut self, quota: Quota, bucket: &mut Bucket, now: u64) {
+        self.change(quota, bucket, now);
+        self.configured = Some(quota);
+    }
+
+    /// How often the interval has changed.
+    pub(crate) const fn changes(&self) -> u32 {
+        self.change.number
+    }
+
+    /// A time until which a bucket was drawn before the last change, in the flow since. What is owed is
+    /// owed in units, so it takes as much longer as a unit does; rounded up.
+    pub(crate) fn converted(&self, drawn_until: u64) -> u64 {
+        let Change { at, interval_before, .. } = self.change;
+        let owed = u128::from(drawn_until.saturating_sub(at));
+        let owed = (owed * u128::from(self.interval)).div_ceil(u128::from(interval_before.max(1)));
+        drawn_until.min(at).saturating_add(u64::try_from(owed).unwrap_or(u64::MAX))
+    }
+
+    /// Until when something holds that was drawn after so many changes; `None` where the quota has
+    /// changed more than once since, and nobody knows any more.
+    pub(crate) fn holds_until(&self, drawn_until: u64, changes: u32) -> Option<u64> {
+        match self.change.number.wrapping_sub(changes) {
+            0 => Some(drawn_until),
+            1 => Some(self.converted(drawn_until)),
+            _ => None,
+        }
+    }
+}
+
+fn as_governor(quota: &Quota) -> GovernorQuota {
+    let burst = NonZeroU32::new(quota.max_burst()).unwrap_or(NonZeroU32::MIN);
+    let interval = Duration::from_nanos(quota.interval());
+    GovernorQuota::with_period(interval)
+        .expect("a quota's interval is at least a nanosecond")
+        .allow_burst(burst)
+}

@@ -1,0 +1,46 @@
+//! Why a call waits or is refused.
+
+use std::fmt;
+use std::time::Duration;
+
+use aplomb_core::Dimension;
+
+/// What a call waits for, or why it can not go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// A quota of this dimension is used up for now.
+    Quota(Dimension),
+    /// The server asked everybody to pause.
+    Paused,
+    /// The server asked for a longer pause than calls wait for: they are refused.
+    Exhausted {
+        /// How long the pause still lasts; after an hour at the latest one call goes to see.
+        retry_after: Duration,
+    },
+    /// Nobody knows the server's limit: it is being found out, with fewer calls than there are.
+    Unknown,
+    /// The call costs more than the quota of this dimension ever holds.
+    AboveCapacity {
+        /// The dimension.
+        dimension: Dimension,
+        /// What the call costs.
+        cost: u64,
+        /// The most that one call may cost.
+        capacity: u64,
+    },
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quota(dimension) => write!(f, "quota of {dimension}"),
+            Self::Paused => f.write_str("paused by the server"),
+            Self::Exhausted { retry_after } => write!(f, "paused by the server for {retry_after:.0?}"),
+            Self::Unknown => f.write_str("the server's limit is being found out"),
+            Self::AboveCapacity { dimension, cost, capacity } => {
+                write!(f, "{cost} {dimension}, where the quota never holds more than {capacity}")
+            }
+        }
+    }
+}

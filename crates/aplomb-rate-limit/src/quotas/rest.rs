@@ -1,0 +1,214 @@
+//! What is kept of a key's quotas while nobody uses them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aplomb_core::{Idle, Rests};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{Quotas, Setup};
+use crate::bucket::Bucket;
+use crate::finder::Finder;
+use crate::pause::Paused;
+
+/// What is kept of [`Quotas`] at rest: one word for each quota, and what is known of the server if there
+/// is anything.
+///
+/// It is idle when every bucket is full, nothing is left of a pause, and what was learned has not been
+/// used for an hour.
+#[derive(Clone, Debug)]
+pub struct QuotasAtRest {
+    epoch: Instant,
+    /// Until when each bucket is drawn.
+    drawn_until: SmallVec<[u64; 2]>,
+    // For few keys at a time.
+    known: Option<Box<Known>>,
+}
+
+/// What is known of a server.
+#[derive(Clone, Debug)]
+struct Known {
+    pause: Option<Paused>,
+    /// The quotas, where the server has told of others than were set.
+    setup: Option<Arc<Setup>>,
+    finder: Option<Finder>,
+    since: Instant,
+}
+
+/// What was learned is forgotten when nobody has used it for so long.
+const KEPT: Duration = Duration::from_secs(60 * 60);
+
+impl Quotas {
+    fn known(&self, now: Instant) -> Option<Known> {
+        let peer = self.peer.as_ref();
+        let finder = peer.and_then(|peer| peer.finder.as_ref()).filter(|finder| !finder.is_fresh());
+        let as_set = self.setup.meters.iter().all(|meter| meter.as_configured() == Some(meter.quota()));
+        let known = Known {
+            pause: peer.and_then(|peer| peer.pause.rest(now)),
+            setup: (!as_set).then(|| Arc::clone(&self.setup)),
+            finder: finder.cloned(),
+            since: now,
+        };
+        (known.pause.is_some() || known.setup.is_some() || known.finder.is_some()).then_some(known)
+    }
+}
+
+impl Rests for Quotas {
+    type Rest = QuotasAtRest;
+
+    fn rest(&self, now: Instant) -> Option<QuotasAtRest> {
+        Some(QuotasAtRest {
+            epoch: self.setup.epoch,
+            drawn_until: self.buckets.iter().map(Bucket::drawn_until).collect(),
+            known: self.known(now).map(Box::new),
+        })
+    }
+
+    /// Goes on with the levels of what was kept. Quotas are taken for the same in their order; the level
+    /// of one that has no counterpart is dropped.
+    fn resume(&mut self, kept: QuotasAtRest) {
+        if let Some(known) = kept.known {
+            let Known { pause, setup, finder, .. } = *known;
+            if let Some(setup) = setup {
+                self.buckets = setup.meters.iter().map(|_| Bucket::full()).collect();
+                self.setup = setup;
+            }
+            if let Some(pause) = pause {
+                self.peer_mut(kept.epoch).pause.resume(pause);
+            }
+            if let Some(finder) = finder {
+                self.peer_mut(kept.epoch).finder = Some(finder);
+            }
+        }
+        // The levels are counted from it.
+        if self.setup.epoch != kept.epoch {
+            Arc::make_mut(&mut self.setup).epoch = kept.epoch;
+        }
+        for (bucket, drawn_until) in self.buckets.iter_mut().zip(kept.drawn_until) {
+            bucket.propose(drawn_until);
+            bucket.commit();
+        }
+    }
+}
+
+impl Idle for QuotasAtRest {
+    fn is_idle(&self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
+        self.drawn_until.iter().all(|until| u128::from(*until) <= elapsed) && self.known.is_idle(now)
+    }
+}
+
+impl Idle for Known {
+    fn is_idle(&self, now: Instant) -> bool {
+        let learned = self.setup.is_some() || self.finder.is_some();
+        self.pause.is_idle(now) && (!learned || now >= self.since + KEPT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Charge, Dimension, Quota};
+    use aplomb_core::{Decision, End, Gate, Outcome};
+    use proptest::prelude::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn policy() -> Quotas {
+        let tokens = Quota::new(Dimension::TOKENS, 100, 10 * S);
+        Quotas::new([Quota::requests_per_second(3), tokens], 1)
+    }
+
+    fn policy_at(epoch: Instant) -> Quotas {
+        let mut quotas = policy();
+        Arc::make_mut(&mut quotas.setup).epoch = epoch;
+        quotas
+    }
+
+    proptest! {
+        /// Put to rest between any two calls, and forgotten where that is idle, quotas decide as ones
+        /// that were awake all the time.
+        #[test]
+        fn a_rest_makes_no_difference(
+            steps in prop::collection::vec((0_u64..70, 0_u64..1_500, 0_u8..6, any::<bool>()), 1..60),
+        ) {
+            let (mut awake, mut resting) = (policy(), policy());
+            let mut now = awake.setup.epoch.max(resting.setup.epoch);
+            resting = policy_at(awake.setup.epoch);
+            for (tokens, pause, end, rests) in steps {
+                now += Duration::from_millis(pause);
+                if rests {
+                    let kept = resting.rest(now).unwrap();
+                    resting = policy_at(now);
+                    if !kept.is_idle(now) {
+                        resting.resume(kept);
+                    }
+                }
+                let charge = Charge::request().input_tokens(tokens);
+                let decision = awake.check(&charge, now);
+                prop_assert_eq!(resting.check(&charge, now), decision);
+                if decision == Decision::Admit {
+                    let slips = (awake.admit(&charge, now), resting.admit(&charge, now));
+                    let outcome = match end {
+                        0 => Outcome::throttled().with_retry_after(S * 2),
+                        1 => Outcome::local(),
+                        _ => Outcome::success(),
+                    };
+                    let end = End::Judged { outcome, usage: None };
+                    awake.end(slips.0, end, now);
+                    resting.end(slips.1, end, now);
+                }
+                prop_assert_eq!(
+                    resting.available(now).map(|(_, left)| left).collect::<Vec<_>>(),
+                    awake.available(now).map(|(_, left)| left).collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_idle_when_all_has_flowed_back_and_the_pause_is_over() {
+        let mut quotas = policy();
+        let now = quotas.setup.epoch;
+        assert!(quotas.rest(now).unwrap().is_idle(now));
+        let charge = Charge::request().input_tokens(50);
+        assert_eq!(quotas.check(&charge, now), Decision::Admit);
+        let drawn = quotas.admit(&charge, now);
+        let kept = quotas.rest(now).unwrap();
+        assert!(!kept.is_idle(now + 5 * S - Duration::from_nanos(1)));
+        assert!(kept.is_idle(now + 5 * S));
+        let outcome = Outcome::throttled().with_retry_after(30 * S);
+        quotas.end(drawn, End::Judged { outcome, usage: None }, now);
+        let kept = quotas.rest(now).unwrap();
+        assert!(!kept.is_idle(now + 30 * S), "it ends with a ramp");
+        assert!(kept.is_idle(now + 33 * S));
+    }
+
+    #[test]
+    fn two_quotas_are_kept_in_few_bytes() {
+        assert!(size_of::<(u64, QuotasAtRest)>() <= 56);
+    }
+
+    #[test]
+    fn what_was_learned_outlasts_a_rest_and_is_forgotten_after_an_hour() {
+        use aplomb_core::Reading;
+
+        let mut quotas = Quotas::new([], 1);
+        let now = quotas.setup.epoch;
+        assert!(quotas.rest(now).unwrap().is_idle(now));
+        assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
+        let mut drawn = quotas.admit(&Charge::request(), now);
+        let told = Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0);
+        quotas.heard(&mut drawn, &[told], now);
+        quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: None }, now);
+        let kept = quotas.rest(now).unwrap();
+        assert!(!kept.is_idle(now + KEPT - Duration::from_nanos(1)));
+        assert!(kept.is_idle(now + KEPT));
+        let mut resumed = Quotas::new([], 2);
+        resumed.resume(kept);
+        assert_eq!(resumed.learned(), quotas.learned());
+        let empty = Decision::NotBefore(now + S, crate::Limit::Quota(Dimension::REQUESTS));
+        assert_eq!(resumed.check(&Charge::request(), now), empty);
+    }
+}

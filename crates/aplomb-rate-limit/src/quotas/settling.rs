@@ -1,0 +1,117 @@
+//! What becomes of a charge: kept, given back, added to.
+
+use aplomb_core::{End, Gate, Outcome};
+use tokio::time::Instant;
+
+use super::{Drawn, Quotas};
+use crate::Charge;
+use crate::settle::{Settle, Used};
+
+impl Quotas {
+    /// The server has said its first word on a call: it has counted it, if it ever will.
+    pub(super) fn answered(&mut self, drawn: &mut Drawn) {
+        if !std::mem::take(&mut drawn.unanswered) {
+            return;
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
+        for (index, share) in drawn.shares.iter().enumerate() {
+            if let Some(index) = self.find(index, share.id) {
+                let bucket = &mut self.buckets[index];
+                bucket.unanswered = bucket.unanswered.saturating_sub(share.cost);
+            }
+        }
+    }
+
+    /// The server took a call.
+    pub(super) fn took(&mut self, drawn: &mut Drawn, now: Instant) {
+        let news = !std::mem::replace(&mut drawn.taken, true);
+        if let Some(peer) = self.peer.as_mut().filter(|_| news) {
+            if let Some(finder) = &mut peer.finder {
+                finder.took(drawn.requests);
+            } else if peer.knows_nothing(now) {
+                self.peer = None;
+            }
+        }
+    }
+
+    /// The server refused a call for coming too fast.
+    pub(super) fn throttled(&mut self, drawn: &Drawn, outcome: &Outcome, now: Instant) {
+        let used_up = self.is_used_up(now);
+        let peer = self.peer_mut(now);
+        if let Some(finder) = &mut peer.finder {
+            finder.did_not_take(drawn.requests);
+        }
+        if !outcome.is_shared_throttle() {
+            return;
+        }
+        let news = peer.pause.throttled(drawn.at, outcome.retry_after(), now);
+        // Where the quotas the server told of are used up, that is why.
+        if let Some(finder) = peer.finder.as_mut().filter(|_| news && !used_up) {
+            finder.refused(outcome.retry_after(), now);
+        }
+    }
+
+    /// Gives everything back that has not flowed back by itself: the call has cost nothing.
+    pub(super) fn refund(&mut self, drawn: &Drawn, now: Instant) {
+        let nanos = self.nanos(now);
+        for (index, share) in drawn.shares.iter().enumerate() {
+            let Some(index) = self.find(index, share.id) else {
+                continue;
+            };
+            let meter = &self.setup.meters[index];
+            if let Some(until) = meter.holds_until(share.until, share.changes) {
+                self.buckets[index].refund(meter, share.cost, until, nanos);
+            }
+        }
+        if let Some(finder) = self.peer.as_mut().and_then(|peer| peer.finder.as_mut()) {
+            finder.did_not_take(drawn.requests);
+        }
+    }
+
+    /// Settles what a call has drawn with what it `used`. What did not end `well` gives nothing back.
+    pub(super) fn settle(&mut self, drawn: &Drawn, used: &impl Used, well: bool, now: Instant) {
+        let nanos = self.nanos(now);
+        for (index, share) in drawn.shares.iter().enumerate() {
+            let Some(index) = self.find(index, share.id) else {
+                continue;
+            };
+            let (meter, bucket) = (&self.setup.meters[index], &mut self.buckets[index]);
+            let settles = meter.quota().settles();
+            let Some(used) = used.of(meter.counted()).filter(|_| settles != Settle::Keep) else {
+                continue;
+            };
+            if used > share.cost {
+                bucket.owe(meter, used - share.cost, nanos);
+            } else if settles == Settle::Correct
+                && well
+                && let Some(until) = meter.holds_until(share.until, share.changes)
+            {
+                bucket.refund(meter, share.cost - used, until, nanos);
+            }
+        }
+    }
+
+    /// A call ended well and was `actual`, as its caller says.
+    pub(crate) fn settled(&mut self, drawn: Drawn, actual: &Charge, now: Instant) {
+        self.settle(&drawn, actual, true, now);
+        let outcome = Outcome::success();
+        self.end(drawn, End::Judged { outcome, usage: None }, now);
+    }
+
+    /// Where a bucket is: nearly always where it was.
+    #[inline]
+    fn find(&self, index: usize, id: u32) -> Option<usize> {
+        let meters = &self.setup.meters;
+        if meters.get(index).is_some_and(|meter| meter.id() == id) {
+            return Some(index);
+        }
+        meters.iter().position(|meter| meter.id() == id)
+    }
+
+    /// Whether a quota that the server told of has nothing left.
+    fn is_used_up(&self, now: Instant) -> bool {
+        let now = self.nanos(now);
+        self.metered()
+            .any(|(meter, bucket)| meter.as_configured().is_none() && bucket.available(meter, now) <= 0)
+    }
+}

@@ -1,0 +1,188 @@
+//! The quotas as a pure state machine.
+
+use super::*;
+use crate::{Charge, Dimension, Settle};
+use aplomb_core::{Decision, End, Gate, Outcome, Scope, Usage};
+use proptest::prelude::*;
+
+const S: Duration = Duration::from_secs(1);
+
+fn requests_and_tokens() -> Quotas {
+    let requests = Quota::requests_per_second(2);
+    let tokens = Quota::new(Dimension::TOKENS, 100, S);
+    Quotas::new([requests, tokens], 1)
+}
+
+/// Admits a call, as the queue does: right after asking.
+fn admit(quotas: &mut Quotas, charge: &Charge, now: Instant) -> Drawn {
+    assert_eq!(quotas.check(charge, now), Decision::Admit);
+    quotas.admit(charge, now)
+}
+
+fn judged(outcome: Outcome) -> End {
+    End::Judged { outcome, usage: None }
+}
+
+#[test]
+fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
+    let mut quotas = requests_and_tokens();
+    let now = quotas.setup.epoch;
+    let all = Charge::request().input_tokens(100);
+    assert_eq!(quotas.check(&all, now), Decision::Admit);
+    admit(&mut quotas, &all, now);
+    let more = Charge::request().input_tokens(50);
+    let half = Decision::NotBefore(now + S / 2, Limit::Quota(Dimension::TOKENS));
+    assert_eq!(quotas.check(&more, now), half);
+    let left: Vec<_> = quotas.available(now).map(|(_, left)| left).collect();
+    assert_eq!(left, [1, 0]);
+}
+
+#[test]
+fn above_capacity_is_refused_at_once() {
+    let mut quotas = requests_and_tokens();
+    let huge = Charge::request().input_tokens(99).output_tokens(2);
+    let limit = Limit::AboveCapacity { dimension: Dimension::TOKENS, cost: 101, capacity: 100 };
+    assert_eq!(quotas.check(&huge, quotas.setup.epoch), Decision::Refuse(limit));
+}
+
+#[test]
+fn promise_23_a_throttle_of_the_account_pauses_and_one_of_the_request_does_not() {
+    let mut quotas = Quotas::new([], 1);
+    let now = quotas.setup.epoch;
+    let throttled = Outcome::throttled().with_retry_after(3 * S);
+    let drawn = admit(&mut quotas, &Charge::request(), now);
+    quotas.end(drawn, judged(throttled.with_scope(Scope::Request)), now);
+    assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
+    let drawn = admit(&mut quotas, &Charge::request(), now);
+    quotas.end(drawn, judged(throttled), now);
+    let paused = Decision::NotBefore(now + 3 * S, Limit::Paused);
+    assert_eq!(quotas.check(&Charge::request(), now), paused);
+}
+
+#[test]
+fn the_forecast_is_never_later_than_the_turn_that_comes() {
+    // In debt, and behind a call that costs tokens, a call that costs none waits for its request only.
+    let mut quotas = requests_and_tokens();
+    let now = quotas.setup.epoch;
+    admit(&mut quotas, &Charge::request().input_tokens(100), now);
+    admit(&mut quotas, &Charge::request(), now);
+    let (tokens, free) = (Charge::request().input_tokens(30), Charge::request());
+    assert_eq!(quotas.forecast(&mut [&free].into_iter(), now), Some(now + S / 2));
+    // Behind 30 tokens, which flow back in 300 ms: the second request flows back after 1 s.
+    assert_eq!(quotas.forecast(&mut [&tokens, &free].into_iter(), now), Some(now + S));
+    let many = Charge::request().requests(0).input_tokens(100);
+    assert_eq!(quotas.forecast(&mut [&many, &free].into_iter(), now), Some(now + S));
+}
+
+proptest! {
+    /// A line of calls is let through one by one; nobody's turn comes before its forecast.
+    #[test]
+    fn nobody_goes_before_the_forecast(
+        burst in 1_u32..120, drawn in 0_u64..100,
+        costs in prop::collection::vec(0_u64..100, 1..12),
+    ) {
+        let quota = Quota::new(Dimension::TOKENS, 100, S).burst(burst);
+        let mut quotas = Quotas::new([quota, Quota::requests_per_second(3)], 1);
+        let mut now = quotas.setup.epoch;
+        let before = Charge::request().input_tokens(drawn);
+        admit(&mut quotas, &before, now);
+        let line: Vec<_> = costs.iter().map(|cost| Charge::request().input_tokens(*cost)).collect();
+        let forecasts: Vec<_> = (1..=line.len()).map(|n| quotas.forecast(&mut line[..n].iter(), now)).collect();
+        for (charge, forecast) in line.iter().zip(forecasts) {
+            while let Decision::NotBefore(at, _) = quotas.check(charge, now) {
+                now = at;
+            }
+            prop_assert!(forecast.is_none_or(|forecast| forecast <= now));
+            quotas.admit(charge, now);
+        }
+    }
+
+    /// Reserved = used + refunded + in flight, whatever becomes of the calls.
+    #[test]
+    fn promise_20_what_is_not_refunded_stays_drawn(ends in prop::collection::vec(0_u8..5, 1..60)) {
+        let quota = Quota::new(Dimension::TOKENS, 1_000, 60 * S);
+        let mut quotas = Quotas::new([quota], 1);
+        let now = quotas.setup.epoch;
+        let (mut kept, mut flying) = (0, Vec::new());
+        for (i, end) in ends.into_iter().enumerate() {
+            let cost = i as u64 % 20;
+            let charge = Charge::request().output_tokens(cost);
+            if quotas.check(&charge, now) != Decision::Admit {
+                continue;
+            }
+            let drawn = admit(&mut quotas, &charge, now);
+            match end {
+                0 => quotas.end(drawn, End::Unsent, now),
+                1 => quotas.end(drawn, judged(Outcome::local()), now),
+                2 => { kept += cost; quotas.end(drawn, End::Abandoned, now) }
+                3 => { kept += cost; quotas.end(drawn, judged(Outcome::transient()), now) }
+                _ => { kept += cost; flying.push(drawn) }
+            }
+        }
+        let (_, left) = quotas.available(now).next().unwrap();
+        prop_assert_eq!(left, 1_000 - i64::try_from(kept).unwrap());
+        prop_assert_eq!(quotas.in_flight(), flying.len());
+    }
+
+    /// The books, against a model in units, while no time passes: reserved + debt = used + refunded +
+    /// in flight, in every mode of settling, and across changes of the quotas.
+    #[test]
+    fn promise_20_and_21_the_books_balance(
+        calls in prop::collection::vec((0_u64..50, 0_u8..9, 0_u64..90, any::<bool>()), 1..60),
+    ) {
+        const MODES: [Settle; 3] = [Settle::Keep, Settle::Correct, Settle::DebtOnly];
+        let dimensions = [Dimension::TOKENS, Dimension::INPUT_TOKENS, Dimension::OUTPUT_TOKENS];
+        // So much per minute, all of which may come at once.
+        let quotas_of = |per_minute: u64| {
+            dimensions.into_iter().zip(MODES).map(move |(dimension, mode)| {
+                Quota::new(dimension, per_minute, 60 * S).burst(100_000).settle(mode)
+            })
+        };
+        let mut quotas = Quotas::new(quotas_of(60_000), 1);
+        let now = quotas.setup.epoch;
+        let (mut owed, mut flying, mut changes) = ([0_u64; 3], Vec::new(), 0);
+        for (cost, fate, used, change) in calls {
+            let charge = Charge::request().input_tokens(cost).output_tokens(2 * cost);
+            let costs = [3 * cost, cost, 2 * cost];
+            let drawn = admit(&mut quotas, &charge, now);
+            flying.push((drawn, costs, changes));
+            for (owed, cost) in owed.iter_mut().zip(costs) {
+                *owed += cost;
+            }
+            if change {
+                changes += 1;
+                quotas.set_quotas(quotas_of(60_000 / (1 + changes % 7)), now);
+            }
+            // Some stay in flight, and end after others that came later.
+            if fate == 8 || flying.len() < 3 {
+                continue;
+            }
+            let (mut drawn, costs, then) = flying.remove(usize::from(fate) % flying.len());
+            let usage = Usage::unknown().with_input(used).with_output(used / 2);
+            let all_used = [used + used / 2, used, used / 2];
+            let refunds = changes - then < 2;
+            let end = match fate {
+                0 => End::Unsent,
+                1 => judged(Outcome::local()),
+                2 => End::Abandoned,
+                3 => { quotas.used(&mut drawn, usage, now); End::Abandoned }
+                4 => End::Judged { outcome: Outcome::transient(), usage: Some(usage) },
+                5 | 6 => End::Judged { outcome: Outcome::success(), usage: Some(usage) },
+                _ => judged(Outcome::success()),
+            };
+            quotas.end(drawn, end, now);
+            for (((owed, cost), used), mode) in owed.iter_mut().zip(costs).zip(all_used).zip(MODES) {
+                let debt = used.saturating_sub(cost);
+                match (fate, mode) {
+                    (0 | 1, _) if refunds => *owed -= cost,
+                    (3..=6, Settle::Correct | Settle::DebtOnly) if debt > 0 => *owed += debt,
+                    (5 | 6, Settle::Correct) if refunds => *owed -= cost - used,
+                    _ => {}
+                }
+            }
+            let left: Vec<_> = quotas.available(now).map(|(_, left)| 100_000 - left).collect();
+            prop_assert_eq!(left, owed.map(|owed| i64::try_from(owed).unwrap()));
+        }
+        prop_assert_eq!(quotas.in_flight(), flying.len());
+    }
+}

@@ -1,0 +1,177 @@
+//! Changing, looking at and closing a limiter that is in use.
+
+use std::time::Duration;
+
+use aplomb_core::{CallOptions, Closing, Outcome, Priority, TurnedBecause};
+use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Quota, Waiting};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+const S: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn promise_25_a_changed_quota_keeps_its_level_and_what_is_in_flight() {
+    let limiter = Limiter::new([Quota::requests_per_second(10), Quota::tokens_per_minute(600)]);
+    let mut flying = Vec::new();
+    for _ in 0..9 {
+        flying.push(limiter.acquire(Charge::request().input_tokens(10)).await.unwrap());
+    }
+    flying.iter_mut().for_each(aplomb_rate_limit::Permit::sent);
+    // From 10 to 1 a second: nine are still owed, not the 900 ms that they took at the old rate.
+    limiter.set_quotas([
+        Quota::tokens_per_minute(60).burst(600),
+        Quota::requests_per_second(1).burst(10),
+    ]);
+    let snapshot = limiter.snapshot();
+    let levels: Vec<_> =
+        snapshot.available().iter().map(|(quota, left)| (quota.dimension(), *left)).collect();
+    assert_eq!(levels, [(Dimension::TOKENS, 510), (Dimension::REQUESTS, 1)]);
+    assert_eq!(snapshot.in_flight(), 9);
+    // What was not sent after all is given back as it is counted now.
+    flying.truncate(8);
+    let unsent = limiter.acquire(Charge::request().input_tokens(10)).await.unwrap();
+    let start = Instant::now();
+    drop(unsent);
+    drop(limiter.acquire(Charge::request()).await.unwrap());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // Who waits is let through by a change.
+    let waiting = limiter.clone();
+    let waiting = tokio::spawn(async move {
+        let mut all = waiting.acquire(Charge::request().requests(10)).await.unwrap();
+        all.sent();
+        all
+    });
+    sleep(S / 10).await;
+    assert_eq!(limiter.snapshot().waiting(), 1);
+    limiter.set_quotas([Quota::tokens_per_minute(60)]);
+    yield_now().await;
+    assert!(waiting.is_finished(), "there is no quota of requests any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_25_a_snapshot_shows_levels_the_line_and_the_pause() {
+    let limiter = Limiter::new([Quota::tokens_per_minute(60)]);
+    assert_eq!(limiter.snapshot().oldest_wait(), None);
+    let mut all = limiter.acquire(Charge::request().input_tokens(60)).await.unwrap();
+    all.sent();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move { limiter.acquire(Charge::request().input_tokens(9)).await.map(drop) })
+        })
+        .collect();
+    sleep(2 * S).await;
+    all.end(Outcome::throttled().with_retry_after(30 * S));
+    let snapshot = limiter.snapshot();
+    assert_eq!((snapshot.available()[0].1, snapshot.waiting(), snapshot.in_flight()), (2, 3, 0));
+    assert_eq!(snapshot.oldest_wait(), Some(2 * S));
+    assert_eq!(snapshot.paused_until(), Some(Instant::now() + 30 * S));
+    for waiting in waiting {
+        waiting.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
+    let limiter = Limiter::new([]);
+    limiter.set_max_pause(60 * S);
+    let first = limiter.acquire(Charge::request()).await.unwrap();
+    first.end(Outcome::throttled().with_retry_after(600 * S));
+    let refused = limiter.acquire(Charge::request()).await.unwrap_err();
+    assert_eq!(refused.because(), TurnedBecause::Refused);
+    assert_eq!(refused.limit(), Some(Limit::Exhausted { retry_after: 600 * S }));
+    assert_eq!(refused.retry_after(), Some(600 * S));
+    assert_eq!(refused.to_string(), "the server asked to pause for 600s, longer than calls wait");
+    sleep(600 * S).await;
+    limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_22_what_can_not_go_at_once_waits_or_is_refused_as_set() {
+    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+    limiter.set_waiting(Waiting::Refused);
+    let refused = limiter.acquire(Charge::request()).await.unwrap_err();
+    assert_eq!((refused.because(), refused.retry_after()), (TurnedBecause::TooLong, Some(S)));
+    assert_eq!((refused.limit(), refused.place()), (Some(Limit::Quota(Dimension::REQUESTS)), Some(0)));
+
+    limiter.set_waiting(Waiting::AtMost(2 * S));
+    let start = Instant::now();
+    let in_line: Vec<_> = (0..2).map(|_| tokio::spawn(limiter.acquire(Charge::request()))).collect();
+    yield_now().await;
+    let refused = limiter.acquire(Charge::request()).await.unwrap_err();
+    assert_eq!((refused.retry_after(), refused.place()), (Some(3 * S), Some(2)));
+    assert_eq!(
+        refused.to_string(),
+        "the wait for the rate limit would be too long (quota of requests), 2 waiting before it"
+    );
+    limiter.set_waiting(Waiting::InLine);
+    let patient = tokio::spawn(limiter.acquire(Charge::request()));
+    for (seconds, waiting) in (1..).zip(in_line) {
+        waiting.await.unwrap().unwrap().end(Outcome::success());
+        assert_eq!(start.elapsed(), seconds * S);
+    }
+    patient.await.unwrap().unwrap().end(Outcome::success());
+    assert_eq!(start.elapsed(), 3 * S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_18_urgent_calls_go_first_and_what_is_sent_again_keeps_its_place() {
+    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    let start = Instant::now();
+    limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+    let options = |priority| CallOptions::new().with_priority(priority);
+    let calls = [
+        ("low", options(Priority::LOW)),
+        ("normal", options(Priority::NORMAL)),
+        ("high", options(Priority::HIGH)),
+        ("again", options(Priority::NORMAL).with_arrival(start)),
+    ];
+    let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut running = tokio::task::JoinSet::new();
+    sleep(S / 100).await;
+    for (name, options) in calls {
+        let (limiter, order) = (limiter.clone(), std::sync::Arc::clone(&order));
+        running.spawn(async move {
+            limiter.acquire_with(Charge::request(), &options).await.unwrap().end(Outcome::success());
+            order.lock().unwrap().push(name);
+        });
+    }
+    running.join_all().await;
+    assert_eq!(*order.lock().unwrap(), ["high", "again", "normal", "low"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
+    for (closing, served) in [(Closing::Drain, true), (Closing::Fail, false)] {
+        let limiter = Limiter::new([Quota::requests_per_second(1)]);
+        let mut running = limiter.acquire(Charge::request()).await.unwrap();
+        running.sent();
+        let waiting = tokio::spawn(limiter.acquire(Charge::request()));
+        sleep(S / 10).await;
+        limiter.close(closing);
+        let refused = limiter.acquire(Charge::request()).await.unwrap_err();
+        assert_eq!(refused.because(), TurnedBecause::Closed);
+        let waited = waiting.await.unwrap();
+        assert_eq!(waited.is_ok(), served);
+        drop(waited);
+        running.end(Outcome::success());
+        assert_eq!((limiter.snapshot().in_flight(), limiter.snapshot().waiting()), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ramp_after_a_pause_can_be_set() {
+    for (ramp, last) in [(Duration::ZERO, 10 * S), (8 * S, 13 * S)] {
+        let limiter = Limiter::new([Quota::requests_per_second(1_000)]);
+        limiter.set_ramp(ramp);
+        let start = Instant::now();
+        let first = limiter.acquire(Charge::request()).await.unwrap();
+        first.end(Outcome::throttled().with_retry_after(10 * S));
+        for _ in 0..15 {
+            limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+        }
+        // 1, 2, 4 and 8 with each eighth of the ramp.
+        assert_eq!(start.elapsed(), last);
+    }
+}

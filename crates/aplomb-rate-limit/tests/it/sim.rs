@@ -1,0 +1,120 @@
+//! Simulations: callers before a limiter, and a provider behind it, in virtual time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use aplomb_core::HttpClassifier;
+use aplomb_mock::{Hints, Latency, Mock};
+use aplomb_rate_limit::{Dimension, Limiter, RateLimitLayer, Reading};
+use http::HeaderMap;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt};
+
+/// A provider of so many requests a minute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Provider {
+    pub(crate) per_minute: u64,
+    pub(crate) burst: u64,
+    pub(crate) hints: Hints,
+    pub(crate) latency: Duration,
+}
+
+impl Provider {
+    pub(crate) fn mock(self) -> Mock {
+        Mock::builder()
+            .requests_per_minute(self.per_minute)
+            .request_burst(self.burst)
+            .hints(self.hints)
+            .latency(Latency::constant(self.latency))
+            .build()
+    }
+
+    /// How long so many prompts take whom knows the limit.
+    pub(crate) fn ideal(self, prompts: u64) -> Duration {
+        let flow = Duration::from_secs(60) * u32::try_from(prompts.saturating_sub(self.burst)).unwrap();
+        flow / u32::try_from(self.per_minute).unwrap() + self.latency
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) answered: u64,
+    pub(crate) requests: u64,
+    pub(crate) refused: u64,
+    pub(crate) took: Duration,
+}
+
+/// Reads the headers of the mock's answers.
+pub(crate) fn read_headers<B>(response: &http::Response<B>) -> Vec<Reading> {
+    let number = |headers: &HeaderMap, name: &str| headers.get(name)?.to_str().ok()?.parse().ok();
+    let headers = response.headers();
+    let Some(limit) = number(headers, "x-ratelimit-limit-requests") else {
+        return Vec::new();
+    };
+    let reading = Reading::of(Dimension::REQUESTS).with_limit(limit);
+    vec![
+        number(headers, "x-ratelimit-remaining-requests")
+            .map_or(reading, |left| reading.with_remaining(left)),
+    ]
+}
+
+fn request(number: u64) -> http::Request<String> {
+    let body = format!(r#"{{"model": "m", "messages": [{{"role": "user", "content": "prompt {number}"}}]}}"#);
+    http::Request::post("/v1/chat/completions").body(body).unwrap()
+}
+
+/// So many callers, each with its prompts one after the other until `until`, or until the prompts are
+/// over; who is refused asks again, through the limiter.
+pub(crate) async fn run(
+    provider: Provider,
+    limiter: &Limiter,
+    callers: u64,
+    prompts: u64,
+    until: Option<Duration>,
+) -> Run {
+    let mock = provider.mock();
+    let layer = RateLimitLayer::with_limiter(limiter.clone())
+        .classifier(HttpClassifier::new())
+        .readings(read_headers);
+    let service = layer.layer(mock.clone());
+    let start = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut running = JoinSet::new();
+    for _ in 0..callers.min(prompts) {
+        let (service, next) = (service.clone(), Arc::clone(&next));
+        running.spawn(async move {
+            let mut answered = 0;
+            loop {
+                let number = next.fetch_add(1, Relaxed);
+                if number >= prompts {
+                    return answered;
+                }
+                loop {
+                    let response = service.clone().oneshot(request(number)).await.unwrap();
+                    if response.status().is_success() {
+                        answered += 1;
+                        break;
+                    }
+                }
+            }
+        });
+    }
+    let answered = match until {
+        Some(until) => {
+            sleep(until).await;
+            running.shutdown().await;
+            mock.stats().accepted
+        }
+        None => running.join_all().await.into_iter().sum(),
+    };
+    let stats = mock.stats();
+    Run {
+        answered,
+        requests: stats.seen,
+        refused: stats.by_status.get(&429).copied().unwrap_or(0),
+        took: start.elapsed(),
+    }
+}
