@@ -8,12 +8,13 @@ mod promises;
 
 use std::time::Duration;
 
-use aplomb::EndpointLayer;
 use aplomb::circuit_breaker::{CircuitBreakerLayer, Cooldown, OnOpen, Trip};
+use aplomb::concurrency::ConcurrencyLimitLayer;
 use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
+use aplomb::{CallOptions, EndpointLayer};
 use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,6 +39,18 @@ fn circuit_breaker() -> CircuitBreakerLayer {
         .trip(Trip::consecutive(1))
         .cooldown(Cooldown::new(cooldown))
         .on_open(OnOpen::Park { max: 10 * SECOND })
+}
+
+/// One at a time. After the first call somebody else has the place, for a second.
+fn concurrency() -> ConcurrencyLimitLayer {
+    let layer = ConcurrencyLimitLayer::new(1);
+    let limiter = layer.limiter().clone();
+    tokio::spawn(async move {
+        let permit = limiter.acquire(&CallOptions::new()).await;
+        tokio::time::sleep(SECOND).await;
+        drop(permit);
+    });
+    layer
 }
 
 fn endpoint() -> EndpointLayer {
@@ -96,7 +109,10 @@ keeps_the_contract! {
     rate_limit_alone: rate_limit(), [200, 200];
     rate_limit_by_key: keyed_rate_limit(), [200, 200];
     circuit_breaker_alone: circuit_breaker(), [503, 200];
+    concurrency_limit_alone: concurrency(), [200, 200];
+    concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
     endpoint_whole: endpoint(), [200, 200];
+    endpoint_with_a_concurrency_limit: endpoint().concurrency(1), [200, 200];
     endpoint_that_retries: endpoint(), [200, 503, 200];
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),
