@@ -1,0 +1,9 @@
+//! A circuit of its own for each key.
+
+mod circuits;
+mod error;
+mod layer;
+
+pub use self::circuits::KeyedCircuits;
+pub use self::error::TooManyKeys;
+pub use self::layer::{CircuitTerms, KeyedCircuitBreaker, KeyedCircuitBreakerLayer};
