@@ -67,12 +67,8 @@ fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOption
 }
 
 impl Open {
-    pub(crate) fn boxed(
-        why: Why,
-        retry_after: Option<Duration>,
-        waited: Duration,
-        options: &CallOptions,
-    ) -> BoxError {
-        Box::new(Self::new(why, refused(retry_after, waited, options)))
+    /// The refusal of a call that has not waited.
+    pub(crate) fn at_once(why: Why, options: &CallOptions) -> Self {
+        Self::new(why, refused(why.retry_after(), Duration::ZERO, options))
     }
 }
