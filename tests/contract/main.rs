@@ -8,14 +8,15 @@ mod promises;
 
 use std::time::Duration;
 
-use aplomb::EndpointLayer;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
+use aplomb::concurrency::ConcurrencyLimitLayer;
 use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
+use aplomb::{CallOptions, EndpointLayer};
 use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,6 +48,18 @@ const PARK: OnOpen = OnOpen::Park { max: Duration::from_secs(10) };
 
 fn a_second() -> Cooldown {
     Cooldown::new(Exponential::new(SECOND).max(SECOND).jitter(Jitter::None))
+}
+
+/// One at a time. After the first call somebody else has the place, for a second.
+fn concurrency() -> ConcurrencyLimitLayer {
+    let layer = ConcurrencyLimitLayer::new(1);
+    let limiter = layer.limiter().clone();
+    tokio::spawn(async move {
+        let permit = limiter.acquire(&CallOptions::new()).await;
+        tokio::time::sleep(SECOND).await;
+        drop(permit);
+    });
+    layer
 }
 
 fn endpoint() -> EndpointLayer {
@@ -112,7 +125,10 @@ keeps_the_contract! {
         let shield = breaker.circuits().shield(Account::of::<peer::Request>);
         ServiceBuilder::new().layer(shield).layer(rate_limit()).layer(breaker).into_inner()
     }, [200, 200];
+    concurrency_limit_alone: concurrency(), [200, 200];
+    concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
     endpoint_whole: endpoint(), [200, 200];
+    endpoint_with_a_concurrency_limit: endpoint().concurrency(1), [200, 200];
     endpoint_that_retries: endpoint(), [200, 503, 200];
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),

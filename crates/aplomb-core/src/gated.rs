@@ -181,6 +181,9 @@ where
                     let mut acquire = this.plan.door.ask(request, this.options);
                     match Pin::new(&mut acquire).poll(cx) {
                         Poll::Pending => {
+                            if this.options.attempts() > 0 {
+                                RetryMark::note_paced();
+                            }
                             this.state.set(State::Waiting { acquire });
                             return Poll::Pending;
                         }
@@ -197,9 +200,6 @@ where
                 // Waiting → Readying when admitted, → Done when turned away.
                 StateProj::Waiting { acquire } => {
                     let settled = ready!(acquire.poll(cx));
-                    if this.options.attempts() > 0 {
-                        RetryMark::note_paced();
-                    }
                     match settled {
                         Ok(permit) => {
                             *this.permit = Some(permit);

@@ -21,7 +21,10 @@ const EXACT: &[(Reason, &[&str])] = &[
     (RateLimited, &[
         "rate_limit_exceeded", "rate_limit_error", "rate_limit_reached", "rate_limit_reached_error", "rate_limited",
         "rate_limit", "ratelimitreached", "ratelimitexceeded", "too_many_requests", "ramp_limit_exceeded",
-        "concurrency_limit_exceeded", "throttlingexception", "1300",
+        "throttlingexception", "1300",
+    ]),
+    (TooManyAtOnce, &[
+        "concurrency_limit_exceeded",
         // The one 402 that passes by itself, as running requests end.
         "in_flight_budget_exhausted", "openrouter_in_flight_budget",
     ]),

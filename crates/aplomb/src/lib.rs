@@ -5,6 +5,8 @@ mod endpoint;
 #[doc(inline)]
 pub use aplomb_circuit_breaker as circuit_breaker;
 #[doc(inline)]
+pub use aplomb_concurrency as concurrency;
+#[doc(inline)]
 pub use aplomb_core as core;
 #[doc(inline)]
 pub use aplomb_provider as provider;

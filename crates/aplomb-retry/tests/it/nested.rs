@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, Constant, Outcome};
+use aplomb_core::{BoxError, CallOptions, Constant, Outcome};
 use aplomb_retry::{Budget, Event, EveryError, Retried, RetryLayer, Stopped};
 use http::{HeaderName, Request, Response};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -83,11 +83,25 @@ async fn the_mark_does_not_outlive_the_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_16_behind_a_buffer_retries_of_a_retry_stand_down() {
-    // The first attempt crosses to another task without a mark; the retries carry their number.
+async fn promise_16_behind_a_buffer_too() {
+    // The buffer's task calls, but it is the outer attempt that polls.
     let peer = Peer::failing(99, 503);
     let buffered = ServiceBuilder::new().buffer(4).layer(retry(4)).service(peer.clone());
     let response = retry(3).layer(buffered).oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(peer.calls(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_16_in_a_task_of_its_own_the_retries_of_a_retry_stand_down() {
+    // The first attempt crosses to another task without a mark; the retries carry their number.
+    let peer = Peer::failing(99, 503);
+    let inner = retry(4).layer(peer.clone());
+    let spawning = service_fn(move |request: Request<String>| {
+        let call = inner.clone().oneshot(request);
+        async move { tokio::spawn(call).await.unwrap() }
+    });
+    let response = retry(3).layer(spawning).oneshot(request()).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(peer.calls(), 5 + 3);
 }
@@ -130,7 +144,13 @@ async fn promise_16_a_final_failure_can_be_marked_for_the_client_in_front() {
         let header = response.headers().get("x-should-retry").map(|value| value.to_str().unwrap());
         assert_eq!(header, marked, "{status}");
     }
-    // Unless set, responses are left as they are; and so are those that somebody outside will retry.
+    // Unless set, responses are left as they are; and so are those that were not tried, by the caller's
+    // wish or since somebody outside will.
+    let mut single = request();
+    single.extensions_mut().insert(CallOptions::new().without_retry());
+    let service = retry(1).mark_final_failures().layer(Peer::failing(9, 503));
+    let response = service.oneshot(single).await.unwrap();
+    assert!(!response.headers().contains_key("x-should-retry"));
     let response = retry(1).layer(Peer::failing(9, 503)).oneshot(request()).await.unwrap();
     assert!(!response.headers().contains_key("x-should-retry"));
     let inner = retry(1).mark_final_failures().layer(Peer::failing(9, 503));

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch, Transition};
+use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot};
 use aplomb_core::{Closing, Either, Observe, Queue};
 use aplomb_rate_limit::Quota;
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Gates;
 
-/// A handle on an [`EndpointLayer`](crate::EndpointLayer)'s queue, circuit and quotas.
+/// A handle on an [`EndpointLayer`](crate::EndpointLayer)'s queue and gates.
 ///
 /// Clones are handles on the same endpoint.
 #[derive(Clone, Debug)]
@@ -33,19 +34,26 @@ impl EndpointHandle {
     /// How many calls have been admitted and have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.queue.with(|gates, _| gates.1.in_flight())
+        self.queue.with(|gates, _| gates.1.0.in_flight())
     }
 
     /// What each quota has left; negative where it is in debt.
     #[must_use]
     pub fn available(&self) -> Vec<(Quota, i64)> {
-        self.queue.with(|gates, now| gates.1.available(now).collect())
+        self.queue.with(|gates, now| gates.1.0.available(now).collect())
     }
 
     /// Until when a throttled response pauses every call, if one does.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.queue.with(|gates, now| gates.1.paused_until(now))
+        self.queue.with(|gates, now| gates.1.0.paused_until(now))
+    }
+
+    /// How the concurrency limit stands, where there is one.
+    #[must_use]
+    pub fn concurrency(&self) -> Option<ConcurrencySnapshot> {
+        let waiting = self.queue.waiting();
+        self.queue.with(|gates, now| gates.1.1.as_mut().map(|slots| slots.snapshot(waiting, now)))
     }
 
     /// How the circuit stands.
@@ -92,7 +100,7 @@ impl EndpointHandle {
     }
 }
 
-/// Passes on what the circuit has to tell; quotas tell nothing.
+/// Passes on what the circuit has to tell; quotas tell nothing, and where the limit stands is in the handle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GateLog<O>(O);
 
@@ -102,11 +110,12 @@ impl<O> GateLog<O> {
     }
 }
 
-impl<O: Observe<Transition>> Observe<Either<Transition, Infallible>> for GateLog<O> {
-    fn observe(&self, notice: &Either<Transition, Infallible>) {
+impl<O: Observe<Transition>> Observe<Either<Transition, Either<Infallible, Moved>>> for GateLog<O> {
+    fn observe(&self, notice: &Either<Transition, Either<Infallible, Moved>>) {
         match notice {
             Either::First(transition) => self.0.observe(transition),
-            Either::Second(never) => match *never {},
+            Either::Second(Either::First(never)) => match *never {},
+            Either::Second(Either::Second(_)) => {}
         }
     }
 }

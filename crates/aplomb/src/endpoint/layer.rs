@@ -7,6 +7,7 @@ use std::time::Duration;
 use aplomb_circuit_breaker::{
     Circuit, Cooldown, OnOpen, Ramp, StateWatch, TracingObserver as CircuitLog, Trip,
 };
+use aplomb_concurrency::{Limit, Slots};
 use aplomb_core::{
     Both, Exponential, Gated, HttpClassifier, Jitter, Observe, Plan, Queue, QueueLimits, WallClock,
 };
@@ -23,21 +24,21 @@ use super::{Endpoint, EndpointClassifier, EndpointDoor, Gates, Inspect};
 /// Makes calls to one AI endpoint dependable: all layers, composed in the order that works.
 ///
 /// ```text
-/// deadline ▸ retry ▸ queue ▸ (circuit, quotas) ▸ attempt timeout ▸ inspect ▸ client
+/// deadline ▸ retry ▸ queue ▸ (circuit, quotas, concurrency) ▸ attempt timeout ▸ inspect ▸ client
 /// ```
 ///
-/// It wraps any HTTP client that is a `Service<http::Request<B>>` with a body of bytes. The circuit
-/// and the quotas decide together, when a call is at the head of the one queue before them. Every
-/// attempt passes the queue; what it came to is read once, next to the client, in the dialect of the
-/// provider, and all layers act on that.
+/// It wraps any HTTP client that is a `Service<http::Request<B>>` with a body of bytes. The circuit,
+/// the quotas and, where there is one, the concurrency limit decide together, when a call is at the
+/// head of the one queue before them. Every attempt passes the queue; what it came to is read once,
+/// next to the client, in the dialect of the provider, and all layers act on that.
 ///
-/// **What clones share**: the queue, the quotas, the circuit. `Layer::layer` makes no new ones; a setter
+/// **What clones share**: the queue and its gates. `Layer::layer` makes no new ones; a setter
 /// that concerns them starts new ones, so set everything first, then take clones and handles.
 /// **What dropping does**: a call that is dropped leaves the queue, gives back what it had not used,
 /// and drops its attempt. **Errors**: [`DeadlinePassed`](super::DeadlinePassed),
 /// [`Open`](aplomb_circuit_breaker::Open), [`Exceeded`](aplomb_rate_limit::Exceeded),
-/// [`BrokenAnswer`](super::BrokenAnswer), tower's `Elapsed` for an attempt, and the client's own, all
-/// boxed: [`find`](crate::find) tells them apart.
+/// [`Saturated`](aplomb_concurrency::Saturated), [`BrokenAnswer`](super::BrokenAnswer), tower's `Elapsed`
+/// for an attempt, and the client's own, all boxed: [`find`](crate::find) tells them apart.
 ///
 /// # Examples
 ///
@@ -69,6 +70,7 @@ struct Config {
     provider: Arc<dyn Provider>,
     clock: WallClock,
     quotas: Vec<Quota>,
+    concurrency: Option<Limit>,
     trip: Trip,
     cooldown: Cooldown,
     ramp: Ramp,
@@ -93,24 +95,26 @@ impl Config {
             .on_open(self.on_open);
         let mut quotas = Quotas::new(self.quotas.iter().copied(), rand::random());
         quotas.set_max_pause(self.max_retry_after);
+        let slots = self.concurrency.map(Slots::new);
         let watch = StateWatch::new();
         let log = GateLog::new((watch.clone(), CircuitLog));
-        (Queue::new(Both(circuit, quotas), self.limits, log), watch)
+        (Queue::new(Both(circuit, Both(quotas, slots)), self.limits, log), watch)
     }
 }
 
 impl EndpointLayer {
     /// An endpoint that speaks the dialect of `provider`.
     ///
-    /// Unless set: no quotas (a throttled response still pauses every call); up to 4 retries; 600 s
-    /// for an attempt, as in the official SDKs of OpenAI and Anthropic; no deadline; at most ten
-    /// minutes in the queue, with 65,536 others; hints obeyed up to 120 s; calls wait in the queue for
-    /// a circuit whose cooldown is 150 s or less.
+    /// Unless set: no quotas (a throttled response still pauses every call); no concurrency limit; up
+    /// to 4 retries; 600 s for an attempt, as in the official SDKs of OpenAI and Anthropic; no deadline;
+    /// at most ten minutes in the queue, with 65,536 others; hints obeyed up to 120 s; calls wait in the
+    /// queue for a circuit whose cooldown is 150 s or less.
     pub fn new(provider: impl Provider + 'static) -> Self {
         let config = Config {
             provider: Arc::new(provider),
             clock: WallClock::system(),
             quotas: Vec::new(),
+            concurrency: None,
             trip: Trip::default(),
             // One probe every 15 s is no burden, and an outage is over 15 s after its end.
             cooldown: Cooldown::new(
@@ -139,6 +143,14 @@ impl EndpointLayer {
     /// [`Charge`](aplomb_rate_limit::Charge) in its request's extensions says.
     pub fn quotas(self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         self.restart(|config| config.quotas = quotas.into_iter().collect())
+    }
+
+    /// Sets how many calls may be in flight at a time: a number, or an
+    /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds its level. There is none unless set:
+    /// providers limit rates, and a limit that finds its level takes some round trips for it. It is for a
+    /// server of your own.
+    pub fn concurrency(self, limit: impl Into<Limit>) -> Self {
+        self.restart(|config| config.concurrency = Some(limit.into()))
     }
 
     /// Sets what opens the circuit.

@@ -4,5 +4,6 @@
 mod calls;
 mod circuit;
 mod collapse;
+mod concurrency;
 mod endpoint;
 mod faults;

@@ -1,0 +1,8 @@
+//! What the concurrency limit promises, in virtual time.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod drops;
+mod gate;
+mod layer;
+mod refusal;
+mod support;
