@@ -1,9 +1,10 @@
 //! The service, and the door that it shares with all others of its layer.
 
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
+    Asked, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
     Wait,
 };
 
@@ -34,8 +35,9 @@ impl CircuitDoor {
 impl<Req> Door<Req> for CircuitDoor {
     type Gate = Circuit;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Circuit> {
-        self.queue.acquire((), Wait::from(options))
+    #[inline]
+    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Circuit> {
+        self.queue.ask((), Wait::from(options), cx)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {

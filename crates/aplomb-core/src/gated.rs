@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
-    Permit, RequestHead, RetryMark, Turned, Until, Verdict,
+    Asked, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine,
+    Outcome, Permit, RequestHead, RetryMark, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -18,8 +18,9 @@ pub trait Door<Req> {
     /// The gate behind the door.
     type Gate: Gate;
 
-    /// Asks for `request` to be let through: chooses the queue and says what the call costs.
-    fn ask(&self, request: &Req, options: &CallOptions) -> Acquire<Self::Gate>;
+    /// Asks for `request` to be let through: chooses the queue and says what the call costs. Where the
+    /// call has to wait, the task of `cx` is woken when there is news.
+    fn ask(&self, request: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Self::Gate>;
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
@@ -104,12 +105,13 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         GatedFuture {
-            state: State::Arriving,
+            answer: None,
             call: Some((self.inner.clone(), request)),
-            permit: None,
-            options: CallOptions::new(),
+            held: None,
+            stage: Stage::Arriving,
             plan: Arc::clone(&self.plan),
         }
     }
@@ -124,37 +126,25 @@ pin_project! {
     {
         // Before the permit: a call that is dropped is gone when its gate is told.
         #[pin]
-        state: State<S::Future, D::Gate>,
+        answer: Option<S::Future>,
         // Stays where it is until it is called: requests are large, and moving them costs more than
         // asking a gate.
         call: Option<(S, Req)>,
-        permit: Option<Permit<D::Gate>>,
-        options: CallOptions,
+        held: Option<Held<D::Gate>>,
+        stage: Stage<D::Gate>,
         plan: Arc<Plan<D, C, U>>,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<F, G>
-    where
-        G: Gate,
-    {
-        // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
-        // caller wants.
-        Arriving,
-        Waiting {
-            #[pin]
-            acquire: Acquire<G>,
-        },
-        // The service is readied just before it is called, so that no readiness is held while waiting.
-        Readying,
-        Called {
-            #[pin]
-            answer: F,
-        },
-        Done,
-    }
+enum Stage<G: Gate> {
+    // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
+    // caller wants.
+    Arriving,
+    Waiting(InLine<G>, CallOptions),
+    // The service is readied just before it is called, so that no readiness is held while waiting.
+    Readying,
+    Called,
+    Done,
 }
 
 impl<S, Req, D, C, U> Future for GatedFuture<S, Req, D, C, U>
@@ -170,79 +160,74 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
-                StateProj::Arriving => {
-                    let Some((_, request)) = this.call else {
-                        panic!("a call that arrives has a request");
-                    };
-                    *this.options = CallOptions::of(request);
-                    let mut acquire = this.plan.door.ask(request, this.options);
-                    match Pin::new(&mut acquire).poll(cx) {
-                        Poll::Pending => {
-                            if this.options.attempts() > 0 {
-                                RetryMark::note_paced();
-                            }
-                            this.state.set(State::Waiting { acquire });
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Ok(permit)) => {
-                            *this.permit = Some(permit);
-                            this.state.set(State::Readying);
-                        }
-                        Poll::Ready(Err(turned)) => {
-                            this.state.set(State::Done);
-                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
-                        }
+        // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
+        if let Stage::Arriving = this.stage {
+            let Some((_, request)) = this.call else {
+                panic!("a call that arrives has a request");
+            };
+            let options = CallOptions::of(request);
+            match this.plan.door.ask(request, &options, cx) {
+                Asked::Admitted(permit) => {
+                    this.held.get_or_insert_with(|| Held::new(permit));
+                    *this.stage = Stage::Readying;
+                }
+                Asked::Turned(turned) => {
+                    *this.stage = Stage::Done;
+                    return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
+                }
+                Asked::Waits(place) => {
+                    if options.attempts() > 0 {
+                        RetryMark::note_paced();
                     }
+                    *this.stage = Stage::Waiting(place, options);
+                    return Poll::Pending;
                 }
-                // Waiting → Readying when admitted, → Done when turned away.
-                StateProj::Waiting { acquire } => {
-                    let settled = ready!(acquire.poll(cx));
-                    match settled {
-                        Ok(permit) => {
-                            *this.permit = Some(permit);
-                            this.state.set(State::Readying);
-                        }
-                        Err(turned) => {
-                            this.state.set(State::Done);
-                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
-                        }
-                    }
-                }
-                // Readying → Called when the service is ready, → Done if it is finished: then the permit
-                // is dropped, which says that nothing was sent.
-                StateProj::Readying => {
-                    let Some((service, _)) = this.call else {
-                        panic!("a call that was not made has a request");
-                    };
-                    let readied = ready!(service.poll_ready(cx));
-                    let Some((mut service, request)) = this.call.take() else {
-                        continue;
-                    };
-                    if let Err(error) = readied {
-                        this.state.set(State::Done);
-                        *this.permit = None;
-                        return Poll::Ready(Err(error.into()));
-                    }
-                    this.permit.iter_mut().for_each(Permit::sent);
-                    let answer = service.call(request);
-                    this.state.set(State::Called { answer });
-                }
-                // Called → Done when the answer's head or an error has arrived.
-                StateProj::Called { answer } => {
-                    let answer = ready!(answer.poll(cx));
-                    this.state.set(State::Done);
-                    let held = this.permit.take().and_then(|permit| this.plan.hear(permit, &answer));
-                    return Poll::Ready(match answer {
-                        Ok(response) => Ok(this.plan.until.hold(response, held)),
-                        Err(error) => Err(error.into()),
-                    });
-                }
-                StateProj::Done => panic!("polled after it was ready"),
             }
         }
+        // Waiting → Readying when admitted, → Done when turned away.
+        if let Stage::Waiting(place, options) = this.stage {
+            match ready!(Pin::new(place).poll(cx)) {
+                Ok(permit) => {
+                    *this.held = Some(Held::new(permit));
+                    *this.stage = Stage::Readying;
+                }
+                Err(turned) => {
+                    let options = *options;
+                    *this.stage = Stage::Done;
+                    return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
+                }
+            }
+        }
+        // Readying → Called when the service is ready, → Done if it is finished: then the permit
+        // is dropped, which says that nothing was sent.
+        if let Stage::Readying = this.stage {
+            let Some((service, _)) = this.call else {
+                panic!("a call that was not made has a request");
+            };
+            if let Err(error) = ready!(service.poll_ready(cx)) {
+                *this.stage = Stage::Done;
+                *this.call = None;
+                *this.held = None;
+                return Poll::Ready(Err(error.into()));
+            }
+            if let (Some((mut service, request)), Some(held)) = (this.call.take(), &mut this.held) {
+                held.permit.sent();
+                this.answer.set(Some(service.call(request)));
+            }
+            *this.stage = Stage::Called;
+        }
+        // Called → Done when the answer's head or an error has arrived.
+        let (Stage::Called, Some(answer)) = (&this.stage, this.answer.as_mut().as_pin_mut()) else {
+            panic!("polled after it was ready");
+        };
+        let answer = ready!(answer.poll(cx));
+        *this.stage = Stage::Done;
+        this.answer.set(None);
+        this.plan.hear(this.held, &answer);
+        Poll::Ready(match answer {
+            Ok(response) => Ok(this.plan.until.hold(response, this.held)),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 
@@ -257,29 +242,36 @@ impl<D, C, U> Plan<D, C, U> {
     where
         D: Door<Req>,
     {
-        match call.take() {
-            Some((_, request)) => self.door.refuse_request(&request, turned, options),
+        let error = match call {
+            Some((_, request)) => self.door.refuse_request(request, turned, options),
             None => self.door.refuse(turned, options),
-        }
+        };
+        *call = None;
+        error
     }
 
     /// Judges an answer, and tells the gate what there is to tell at once: a failure's pause or count
     /// must not wait for an error's body. A success is held until it has proved whole.
-    fn hear<Res, Err, G>(&self, mut permit: Permit<G>, answer: &Result<Res, Err>) -> Option<Held<G>>
+    #[inline]
+    fn hear<Res, Err, G>(&self, held: &mut Option<Held<G>>, answer: &Result<Res, Err>)
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
-        let verdict = self.classifier.classify(answer.as_ref());
+        let Some(Held { permit, verdict }) = held else {
+            return;
+        };
+        let heard = self.classifier.classify(answer.as_ref());
         if let Ok(response) = answer {
             permit.heard(&self.classifier.readings(response));
-            if verdict.outcome().is_success() {
-                return Some(Held { permit: Some(permit), verdict });
+            if heard.outcome().is_success() {
+                *verdict = Some(heard);
+                return;
             }
         }
-        let (outcome, usage) = (verdict.outcome(), verdict.usage());
-        permit.end(End::Judged { outcome, usage });
-        None
+        let (outcome, usage) = (heard.outcome(), heard.usage());
+        permit.finish(End::Judged { outcome, usage });
+        *held = None;
     }
 }
 
@@ -289,47 +281,69 @@ where
     D: Door<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            State::Arriving => "GatedFuture(arriving)",
-            State::Waiting { .. } => "GatedFuture(waiting)",
-            State::Readying | State::Called { .. } => "GatedFuture(calling)",
-            State::Done => "GatedFuture(done)",
+        f.write_str(match self.stage {
+            Stage::Arriving => "GatedFuture(arriving)",
+            Stage::Waiting(..) => "GatedFuture(waiting)",
+            Stage::Readying | Stage::Called => "GatedFuture(calling)",
+            Stage::Done => "GatedFuture(done)",
         })
     }
 }
 
-/// The permit of a call whose answer is still being read, and what the head of it said.
+/// The permit of a call, and what the head of its answer said.
 #[derive(Debug)]
 pub struct Held<G: Gate> {
-    permit: Option<Permit<G>>,
-    verdict: Verdict,
+    permit: Permit<G>,
+    /// Nothing before the head has arrived.
+    verdict: Option<Verdict>,
+}
+
+impl<G: Gate> Held<G> {
+    #[inline]
+    const fn new(permit: Permit<G>) -> Self {
+        Self { permit, verdict: None }
+    }
+
+    /// Ends as what was read of the body says.
+    fn end_as_read(&mut self, end: BodyEnd) {
+        let Some(verdict) = &self.verdict else {
+            return;
+        };
+        let outcome = match (end, verdict.outcome()) {
+            (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
+            (_, read) => read,
+        };
+        let usage = verdict.usage();
+        self.permit.finish(End::Judged { outcome, usage });
+    }
 }
 
 impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
         // What has been read by now may be an error inside a good status.
-        if self.verdict.outcome().is_success() {
-            self.permit.iter_mut().for_each(Permit::content);
+        if self.verdict.as_ref().is_some_and(|verdict| verdict.outcome().is_success()) {
+            self.permit.content();
         }
     }
 
-    fn end(mut self, end: BodyEnd) {
-        let outcome = match (end, self.verdict.outcome()) {
-            (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
-            (_, read) => read,
-        };
-        let usage = self.verdict.usage();
-        if let Some(permit) = self.permit.take() {
-            permit.end(End::Judged { outcome, usage });
+    // Not inlined, so that what holds it is: that moves the response.
+    #[inline(never)]
+    fn end(&mut self, end: BodyEnd) {
+        match (&self.verdict, end) {
+            (Some(Verdict::Fixed(outcome)), BodyEnd::Complete) => {
+                self.permit.finish(End::Judged { outcome: *outcome, usage: None });
+            }
+            _ => self.end_as_read(end),
         }
     }
 }
 
 /// The caller went away: what had been seen of the answer has been consumed all the same.
 impl<G: Gate> Drop for Held<G> {
+    #[inline]
     fn drop(&mut self) {
-        if let (Some(permit), Some(usage)) = (&mut self.permit, self.verdict.usage()) {
-            permit.used(usage);
+        if let Some(usage) = self.verdict.as_ref().and_then(Verdict::usage) {
+            self.permit.used(usage);
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Permit<G: Gate> {
 }
 
 impl<G: Gate> Permit<G> {
+    #[inline]
     pub(super) fn new(shared: Arc<Shared<G>>, admitted: Admitted<G::Slip>) -> Self {
         let Admitted { slip, at, waited } = admitted;
         Self { shared, slip: Some(slip), at, waited, sent: false }
@@ -68,7 +69,7 @@ impl<G: Gate> Permit<G> {
 
     fn tell(&mut self, tell: impl FnOnce(&mut G, &mut G::Slip, Instant)) {
         if let Some(slip) = &mut self.slip {
-            self.shared.step(|line, now, _| tell(line.gate(), slip, now));
+            self.shared.step(|line, now| tell(line.gate(), slip, now));
         }
     }
 
@@ -81,13 +82,15 @@ impl<G: Gate> Permit<G> {
     /// `end` is called under the queue's lock.
     pub fn end_with(mut self, end: impl FnOnce(&mut G, G::Slip, Instant)) {
         if let Some(slip) = self.slip.take() {
-            self.shared.step(|line, now, _| end(line.gate(), slip, now));
+            self.shared.step(|line, now| end(line.gate(), slip, now));
         }
     }
 
-    fn finish(&mut self, end: End) {
+    /// Tells the gate how the call ended. What is left can be dropped.
+    #[inline]
+    pub(crate) fn finish(&mut self, end: End) {
         if let Some(slip) = self.slip.take() {
-            self.shared.step(|line, now, _| line.gate().end(slip, end, now));
+            self.shared.step(|line, now| line.gate().end(slip, end, now));
         }
     }
 }
