@@ -35,7 +35,8 @@ impl CircuitDoor {
 impl<Req> Door<Req> for CircuitDoor {
     type Gate = Circuit;
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
     fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Circuit> {
         self.queue.ask((), Wait::from(options), cx)
     }

@@ -112,7 +112,8 @@ pub struct SlotsDoor {
 impl<Req> Door<Req> for SlotsDoor {
     type Gate = Slots;
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
     fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Slots> {
         self.limiter.queue().ask((), Wait::from(options), cx)
     }

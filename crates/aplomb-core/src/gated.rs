@@ -110,7 +110,8 @@ where
         GatedFuture {
             answer: None,
             call: Some((self.inner.clone(), request)),
-            held: None,
+            permit: None,
+            waits: None,
             stage: Stage::Arriving,
             plan: Arc::clone(&self.plan),
         }
@@ -130,17 +131,19 @@ pin_project! {
         // Stays where it is until it is called: requests are large, and moving them costs more than
         // asking a gate.
         call: Option<(S, Req)>,
-        held: Option<Held<D::Gate>>,
-        stage: Stage<D::Gate>,
+        permit: Option<Permit<D::Gate>>,
+        waits: Option<(InLine<D::Gate>, CallOptions)>,
+        stage: Stage,
         plan: Arc<Plan<D, C, U>>,
     }
 }
 
-enum Stage<G: Gate> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
     // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
     // caller wants.
     Arriving,
-    Waiting(InLine<G>, CallOptions),
+    Waiting,
     // The service is readied just before it is called, so that no readiness is held while waiting.
     Readying,
     Called,
@@ -161,38 +164,41 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
-        if let Stage::Arriving = this.stage {
+        if *this.stage == Stage::Arriving {
             let Some((_, request)) = this.call else {
                 panic!("a call that arrives has a request");
             };
             let options = CallOptions::of(request);
+            *this.stage = Stage::Done;
             match this.plan.door.ask(request, &options, cx) {
                 Asked::Admitted(permit) => {
-                    this.held.get_or_insert_with(|| Held::new(permit));
+                    *this.permit = Some(permit);
                     *this.stage = Stage::Readying;
                 }
                 Asked::Turned(turned) => {
-                    *this.stage = Stage::Done;
                     return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
                 }
                 Asked::Waits(place) => {
                     if options.attempts() > 0 {
                         RetryMark::note_paced();
                     }
-                    *this.stage = Stage::Waiting(place, options);
+                    *this.waits = Some((place, options));
+                    *this.stage = Stage::Waiting;
                     return Poll::Pending;
                 }
             }
         }
         // Waiting → Readying when admitted, → Done when turned away.
-        if let Stage::Waiting(place, options) = this.stage {
-            match ready!(Pin::new(place).poll(cx)) {
+        if let (Stage::Waiting, Some((place, options))) = (*this.stage, &mut *this.waits) {
+            let settled = ready!(Pin::new(place).poll(cx));
+            let options = *options;
+            *this.waits = None;
+            match settled {
                 Ok(permit) => {
-                    *this.held = Some(Held::new(permit));
+                    *this.permit = Some(permit);
                     *this.stage = Stage::Readying;
                 }
                 Err(turned) => {
-                    let options = *options;
                     *this.stage = Stage::Done;
                     return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
                 }
@@ -200,34 +206,44 @@ where
         }
         // Readying → Called when the service is ready, → Done if it is finished: then the permit
         // is dropped, which says that nothing was sent.
-        if let Stage::Readying = this.stage {
+        if *this.stage == Stage::Readying {
             let Some((service, _)) = this.call else {
                 panic!("a call that was not made has a request");
             };
             if let Err(error) = ready!(service.poll_ready(cx)) {
                 *this.stage = Stage::Done;
                 *this.call = None;
-                *this.held = None;
+                *this.permit = None;
                 return Poll::Ready(Err(error.into()));
             }
-            if let (Some((mut service, request)), Some(held)) = (this.call.take(), &mut this.held) {
-                held.permit.sent();
+            if let (Some((mut service, request)), Some(permit)) = (this.call.take(), this.permit.as_mut()) {
+                permit.sent();
                 this.answer.set(Some(service.call(request)));
             }
             *this.stage = Stage::Called;
         }
         // Called → Done when the answer's head or an error has arrived.
-        let (Stage::Called, Some(answer)) = (&this.stage, this.answer.as_mut().as_pin_mut()) else {
+        let (Stage::Called, Some(answer)) = (*this.stage, this.answer.as_mut().as_pin_mut()) else {
             panic!("polled after it was ready");
         };
-        let answer = ready!(answer.poll(cx));
+        let answer = answer.poll(cx);
+        let Poll::Ready(head) = &answer else {
+            return Poll::Pending;
+        };
         *this.stage = Stage::Done;
         this.answer.set(None);
-        this.plan.hear(this.held, &answer);
-        Poll::Ready(match answer {
-            Ok(response) => Ok(this.plan.until.hold(response, this.held)),
-            Err(error) => Err(error.into()),
-        })
+        let held = if U::AT_HEAD {
+            this.plan.hear(this.permit, head);
+            None
+        } else {
+            this.plan.hear_head(this.permit, head)
+        };
+        // What was polled is taken apart in one go, without being moved before.
+        match answer {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, held))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -250,28 +266,48 @@ impl<D, C, U> Plan<D, C, U> {
         error
     }
 
-    /// Judges an answer, and tells the gate what there is to tell at once: a failure's pause or count
-    /// must not wait for an error's body. A success is held until it has proved whole.
+    /// Judges an answer, and tells the gate.
     #[inline]
-    fn hear<Res, Err, G>(&self, held: &mut Option<Held<G>>, answer: &Result<Res, Err>)
+    fn hear<Res, Err, G>(&self, permit: &mut Option<Permit<G>>, answer: &Result<Res, Err>)
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
-        let Some(Held { permit, verdict }) = held else {
+        let verdict = self.classifier.classify(answer.as_ref());
+        let Some(permit) = permit else {
             return;
         };
-        let heard = self.classifier.classify(answer.as_ref());
         if let Ok(response) = answer {
             permit.heard(&self.classifier.readings(response));
-            if heard.outcome().is_success() {
-                *verdict = Some(heard);
-                return;
+        }
+        match verdict {
+            Verdict::Fixed(outcome) => permit.finish(End::Judged { outcome, usage: None }),
+            verdict => permit.finish_as(&verdict, verdict.outcome()),
+        }
+    }
+
+    /// The same where the body is to be waited for: a failure's pause or count must not wait for an
+    /// error's body. A success is held until it has proved whole.
+    #[inline]
+    fn hear_head<Res, Err, G>(
+        &self,
+        permit: &mut Option<Permit<G>>,
+        answer: &Result<Res, Err>,
+    ) -> Option<Held<G>>
+    where
+        G: Gate,
+        C: Classify<Res, Err>,
+    {
+        let verdict = self.classifier.classify(answer.as_ref());
+        let mut permit = permit.take()?;
+        if let Ok(response) = answer {
+            permit.heard(&self.classifier.readings(response));
+            if verdict.outcome().is_success() {
+                return Some(Held { permit, verdict });
             }
         }
-        let (outcome, usage) = (heard.outcome(), heard.usage());
-        permit.finish(End::Judged { outcome, usage });
-        *held = None;
+        permit.finish_as(&verdict, verdict.outcome());
+        None
     }
 }
 
@@ -283,58 +319,34 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.stage {
             Stage::Arriving => "GatedFuture(arriving)",
-            Stage::Waiting(..) => "GatedFuture(waiting)",
+            Stage::Waiting => "GatedFuture(waiting)",
             Stage::Readying | Stage::Called => "GatedFuture(calling)",
             Stage::Done => "GatedFuture(done)",
         })
     }
 }
 
-/// The permit of a call, and what the head of its answer said.
+/// The permit of a call whose answer is still being read, and what the head of it said.
 #[derive(Debug)]
 pub struct Held<G: Gate> {
     permit: Permit<G>,
-    /// Nothing before the head has arrived.
-    verdict: Option<Verdict>,
-}
-
-impl<G: Gate> Held<G> {
-    #[inline]
-    const fn new(permit: Permit<G>) -> Self {
-        Self { permit, verdict: None }
-    }
-
-    /// Ends as what was read of the body says.
-    fn end_as_read(&mut self, end: BodyEnd) {
-        let Some(verdict) = &self.verdict else {
-            return;
-        };
-        let outcome = match (end, verdict.outcome()) {
-            (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
-            (_, read) => read,
-        };
-        let usage = verdict.usage();
-        self.permit.finish(End::Judged { outcome, usage });
-    }
+    verdict: Verdict,
 }
 
 impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
         // What has been read by now may be an error inside a good status.
-        if self.verdict.as_ref().is_some_and(|verdict| verdict.outcome().is_success()) {
+        if self.verdict.outcome().is_success() {
             self.permit.content();
         }
     }
 
-    // Not inlined, so that what holds it is: that moves the response.
-    #[inline(never)]
     fn end(&mut self, end: BodyEnd) {
-        match (&self.verdict, end) {
-            (Some(Verdict::Fixed(outcome)), BodyEnd::Complete) => {
-                self.permit.finish(End::Judged { outcome: *outcome, usage: None });
-            }
-            _ => self.end_as_read(end),
-        }
+        let outcome = match (end, self.verdict.outcome()) {
+            (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
+            (_, read) => read,
+        };
+        self.permit.finish_as(&self.verdict, outcome);
     }
 }
 
@@ -342,7 +354,7 @@ impl<G: Gate> Guard for Held<G> {
 impl<G: Gate> Drop for Held<G> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(usage) = self.verdict.as_ref().and_then(Verdict::usage) {
+        if let Some(usage) = self.verdict.usage() {
             self.permit.used(usage);
         }
     }

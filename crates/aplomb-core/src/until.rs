@@ -32,9 +32,11 @@ pub trait Until<Res, G: Guard> {
     /// What the caller receives.
     type Response;
 
-    /// Tells `guard` when the call is over, and takes it for as long as it is not. There is none where
-    /// the call is over already.
-    fn hold(&self, response: Res, guard: &mut Option<G>) -> Self::Response;
+    /// Whether the call is over when the head of the response has arrived.
+    const AT_HEAD: bool;
+
+    /// Holds `guard` until the call is over. There is none where the call is over already.
+    fn hold(&self, response: Res, guard: Option<G>) -> Self::Response;
 }
 
 /// The call is over when the head of the response has arrived. Works with any response.
@@ -48,22 +50,21 @@ pub struct AtBodyEnd;
 
 impl<Res, G: Guard> Until<Res, G> for AtHead {
     type Response = Res;
+    const AT_HEAD: bool = true;
 
     #[inline]
-    fn hold(&self, response: Res, guard: &mut Option<G>) -> Res {
-        if let Some(guard) = guard {
-            guard.end(BodyEnd::Complete);
-        }
+    fn hold(&self, response: Res, _: Option<G>) -> Res {
         response
     }
 }
 
 impl<B: Body, G: Guard> Until<http::Response<B>, G> for AtBodyEnd {
     type Response = http::Response<GuardedBody<B, G>>;
+    const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(&self, response: http::Response<B>, guard: &mut Option<G>) -> Self::Response {
-        response.map(|body| GuardedBody::new(body, guard.take()))
+    fn hold(&self, response: http::Response<B>, guard: Option<G>) -> Self::Response {
+        response.map(|body| GuardedBody::new(body, guard))
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
     fn held<B: Body>(body: B) -> (GuardedBody<B, Logged>, Log) {
         let log = Log::default();
         let guard = Logged(Arc::clone(&log), false);
-        let response = AtBodyEnd.hold(http::Response::new(body), &mut Some(guard));
+        let response = AtBodyEnd.hold(http::Response::new(body), Some(guard));
         (response.into_body(), log)
     }
 

@@ -151,7 +151,8 @@ pub struct LimitDoor<K> {
 impl<Req, K: Cost<Req>> Door<Req> for LimitDoor<K> {
     type Gate = Quotas;
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
     fn ask(&self, request: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Quotas> {
         let charge: Charge = self.cost.charge(request);
         self.limiter.queue().ask(charge, Wait::from(options), cx)

@@ -31,13 +31,22 @@ impl<G: Gate> Queue<G> {
     /// # Panics
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
     pub fn ask(&self, ask: G::Ask, wait: Wait, cx: &Context<'_>) -> Asked<G> {
-        match self.0.step(|line, now| line.arrive(ask, wait, cx.waker(), now)) {
+        // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
+        let asked;
+        let (mut state, now) = self.0.begin();
+        asked = match state.line.arrive(ask, wait, cx.waker(), now) {
             Arrival::Settled(Ok(admitted)) => Asked::Admitted(Permit::new(Arc::clone(&self.0), admitted)),
             Arrival::Settled(Err(turned)) => Asked::Turned(turned),
-            Arrival::Waits(ticket) => Asked::Waits(InLine::at(Arc::clone(&self.0), ticket)),
+            Arrival::Waits(ticket) => Asked::Waits(InLine { shared: Some(Arc::clone(&self.0)), ticket }),
+        };
+        self.0.conclude(state, now);
+        if let Asked::Waits(place) = &asked {
+            place.assert_somebody_rings();
         }
+        asked
     }
 }
 
@@ -53,12 +62,6 @@ pub struct InLine<G: Gate> {
 
 impl<G: Gate> InLine<G> {
     #[cold]
-    fn at(shared: Arc<Shared<G>>, ticket: Ticket) -> Self {
-        let place = Self { shared: Some(shared), ticket };
-        place.assert_somebody_rings();
-        place
-    }
-
     fn assert_somebody_rings(&self) {
         let unset = || self.shared.as_ref().is_some_and(|shared| shared.is_unset());
         let nobody_rings = here().is_none() && unset();

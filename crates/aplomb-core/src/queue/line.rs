@@ -186,6 +186,7 @@ impl<G: Gate> Line<G> {
     }
 
     /// A caller that can not go now takes its place, unless there is none or its turn would come too late.
+    #[cold]
     fn join(
         &mut self,
         ask: G::Ask,

@@ -159,17 +159,31 @@ impl<G: Gate> Shared<G> {
 
     /// One step under the lock, after which the line is looked at again; whoever that concerns is
     /// woken and told when the lock is released.
-    #[inline]
     fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant) -> T) -> T {
+        // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
+        let result;
+        let (mut state, now) = self.begin();
+        result = act(&mut state.line, now);
+        self.conclude(state, now);
+        result
+    }
+
+    /// Begins a step, which has to be concluded.
+    #[inline]
+    fn begin(&self) -> (MutexGuard<'_, Waiting<G>>, Instant) {
         let mut state = self.lock();
         let now = state.line.tick(Instant::now());
-        let result = act(&mut state.line, now);
+        (state, now)
+    }
+
+    /// Concludes a step.
+    #[inline]
+    fn conclude(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<G>>, now: Instant) {
         let notice = state.line.gate().notice();
         // Nearly always nobody waits, and there is nothing to tell.
         if notice.is_some() || !state.is_quiet() {
             self.follow_up(state, notice, now);
         }
-        result
     }
 
     /// What follows from a step.

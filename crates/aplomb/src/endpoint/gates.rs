@@ -28,7 +28,8 @@ impl EndpointDoor {
 impl<B> Door<http::Request<B>> for EndpointDoor {
     type Gate = Gates;
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
     fn ask(&self, request: &http::Request<B>, options: &CallOptions, cx: &Context<'_>) -> Asked<Gates> {
         let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
         self.queue.ask(((), (charge, ())), Wait::from(options), cx)
