@@ -1,10 +1,11 @@
 //! The service, and the door that it shares with all others of its layer.
 
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
+    Asked, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
     TurnedBecause, Wait,
 };
 
@@ -35,8 +36,13 @@ impl CircuitDoor {
 impl<Req> Door<Req> for CircuitDoor {
     type Gate = Circuit;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Circuit> {
-        self.queue.acquire((), Wait::from(options))
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
+    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Circuit> {
+        self.queue.ask((), Wait::from(options), cx)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {

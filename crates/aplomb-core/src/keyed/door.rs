@@ -3,9 +3,10 @@
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::task::Context;
 
 use super::{CallKey, KeyOf, KeyRefused, Queues};
-use crate::{Acquire, BoxError, CallOptions, Door, Gate, RequestHead, Rests, Turned, Wait};
+use crate::{Asked, BoxError, CallOptions, Door, Gate, RequestHead, Rests, Turned, Wait};
 
 /// What a layer asks of the gate of any key, and how it words a refusal.
 pub trait Terms<Req> {
@@ -58,9 +59,9 @@ where
 {
     type Gate = T::Gate;
 
-    fn ask(&self, request: &Req, options: &CallOptions) -> Acquire<T::Gate> {
+    fn ask(&self, request: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<T::Gate> {
         let ask = self.terms.ask(request, options);
-        self.queues.acquire(&key(&self.key_of, request), ask, Wait::from(options))
+        self.queues.ask(&key(&self.key_of, request), ask, Wait::from(options), cx)
     }
 
     fn refuse(&self, turned: Turned<<T::Gate as Gate>::Why>, options: &CallOptions) -> BoxError {

@@ -77,6 +77,7 @@ pub struct Wait {
 }
 
 impl From<&CallOptions> for Wait {
+    #[inline]
     fn from(options: &CallOptions) -> Self {
         Self {
             deadline: options.deadline(),
@@ -124,8 +125,20 @@ pub enum TurnedBecause {
 
 impl<W> Turned<W> {
     /// Turned away with nothing known but the reason.
-    pub(super) const fn at_once(because: TurnedBecause) -> Self {
+    pub(crate) const fn at_once(because: TurnedBecause) -> Self {
         Self { because, why: None, retry_after: None, waited: Duration::ZERO, place: None }
+    }
+
+    /// Refused on arrival by the gate, with so many others before it.
+    #[inline]
+    pub(super) const fn refused(why: W, ahead: usize) -> Self {
+        Self {
+            because: TurnedBecause::Refused,
+            why: Some(why),
+            retry_after: None,
+            waited: Duration::ZERO,
+            place: Some(ahead),
+        }
     }
 
     /// What turned the caller away.

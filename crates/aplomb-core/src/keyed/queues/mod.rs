@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::sync::{Arc, PoisonError};
 #[cfg(not(aplomb_loom))]
 use std::sync::{Mutex, MutexGuard};
+use std::task::Context;
 
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
@@ -16,7 +17,7 @@ use super::notice::{KeyNotice, ObserveKey, Teller};
 use super::room::{Full, Room, Search, Swept};
 use super::shards::{Hashed, Shards};
 use super::table::{FEW, Table};
-use crate::{Acquire, Closing, Idle, Observe, Queue, QueueLimits, Rests, TurnedBecause, Wait};
+use crate::{Acquire, Asked, Closing, Idle, Observe, Queue, QueueLimits, Rests, Turned, TurnedBecause, Wait};
 
 /// A [`Queue`] before a gate of its own for each key: made on first use, at rest while nobody uses it,
 /// forgotten when idle, bounded.
@@ -96,6 +97,15 @@ where
         match self.queue(key) {
             Ok(queue) => queue.acquire(ask, wait),
             Err(Full { .. }) => Acquire::turned_away(TurnedBecause::TooManyKeys),
+        }
+    }
+
+    /// Asks the gate of `key`, and takes a place in its line where that is necessary: as [`Queue::ask`],
+    /// and turned away as by [`acquire`](Queues::acquire).
+    pub fn ask(&self, key: &K, ask: G::Ask, wait: Wait, cx: &Context<'_>) -> Asked<G> {
+        match self.queue(key) {
+            Ok(queue) => queue.ask(ask, wait, cx),
+            Err(Full { .. }) => Asked::Turned(Turned::at_once(TurnedBecause::TooManyKeys)),
         }
     }
 
