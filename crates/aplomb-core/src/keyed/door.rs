@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::{CallKey, KeyOf, KeyRefused, Queues};
 use crate::{Acquire, BoxError, CallOptions, Door, Gate, RequestHead, Rests, Turned, Wait};
@@ -16,6 +17,18 @@ pub trait Terms<Req> {
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+
+    /// The same where the error names the key, which is told as its `Debug` shows it. Unless written, only
+    /// the [`KeyRefused`] around the error does.
+    fn refuse_key(
+        &self,
+        key: &Arc<str>,
+        turned: Turned<<Self::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let _ = key;
+        self.refuse(turned, options)
+    }
 }
 
 /// A [`Door`] with a queue behind it for each key.
@@ -60,8 +73,9 @@ where
         turned: Turned<<T::Gate as Gate>::Why>,
         options: &CallOptions,
     ) -> BoxError {
-        let error = self.terms.refuse(turned, options);
-        Box::new(KeyRefused::new(&key(&self.key_of, request), error))
+        let key: Arc<str> = format!("{:?}", key(&self.key_of, request)).into();
+        let error = self.terms.refuse_key(&key, turned, options);
+        Box::new(KeyRefused::new(key, error))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{CallOptions, Priority};
+use crate::{CallOptions, Gate, Priority};
 
 /// Bounds of a [`Queue`](crate::Queue).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +42,18 @@ impl QueueLimits {
         self
     }
 
-    /// The last instant at which a caller still wants to be admitted, if its call is answered in
-    /// `answers_in`.
-    pub(super) fn gives_up(&self, wait: Wait, now: Instant, answers_in: Duration) -> Option<Instant> {
+    /// The last instant at which a caller still wants to be admitted, as far as this `gate` lets it wait
+    /// and is quick to be answered.
+    pub(super) fn gives_up(&self, wait: Wait, now: Instant, gate: &impl Gate) -> Option<Instant> {
         // A call admitted at its deadline has no time left to be made. What it probably takes is a guess,
         // and has no say about more than half of the time that there is.
         let deadline = wait.deadline.map(|at| {
             let time = at.saturating_duration_since(now);
-            let kept = answers_in.min(time / 2).max(Duration::from_nanos(1));
+            let kept = gate.answers_in().min(time / 2).max(Duration::from_nanos(1));
             at.checked_sub(kept).unwrap_or(at)
         });
-        let longest = self.max_wait.and_then(|wait| now.checked_add(wait));
+        let longest = self.max_wait.into_iter().chain(gate.longest_wait()).min();
+        let longest = longest.and_then(|wait| now.checked_add(wait));
         match (deadline, longest) {
             (Some(deadline), Some(longest)) => Some(deadline.min(longest)),
             (either, or) => either.or(or),

@@ -171,7 +171,7 @@ impl<G: Gate> Line<G> {
             Decision::WhenReleased(why) => (None, Some(why)),
         };
         let full = self.places.len() >= self.limits.max_waiting;
-        let gives_up = self.limits.gives_up(wait, now, self.gate.answers_in());
+        let gives_up = self.limits.gives_up(wait, now, &self.gate);
         if full || gives_up.is_some() {
             let forecast = if first {
                 None

@@ -53,6 +53,7 @@ impl Gate for Paced {
 #[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) free: usize,
+    pub(crate) longest_wait: Option<Duration>,
     pub(crate) refuses: bool,
     released: usize,
     pub(crate) heard: Vec<Reading>,
@@ -64,6 +65,7 @@ impl Slots {
     pub(crate) fn new(free: usize) -> Self {
         Self {
             free,
+            longest_wait: None,
             refuses: false,
             released: 0,
             heard: Vec::new(),
@@ -103,6 +105,10 @@ impl Gate for Slots {
         self.free += 1;
         self.released += 1;
         self.ends.push(end);
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        self.longest_wait
     }
 
     fn notice(&mut self) -> Option<usize> {

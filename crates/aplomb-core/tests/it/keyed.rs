@@ -60,6 +60,18 @@ async fn what_is_kept_at_rest_is_gone_on_from() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn looking_for_the_queue_of_a_key_makes_none_and_wakes_none() {
+    let queues = tallies(10);
+    assert!(queues.get(&1).is_none());
+    let held = acquire(&queues, 1).await.unwrap();
+    assert_eq!(queues.get(&1).unwrap().with(|gate, _| gate.kept.begun), 1);
+    drop(held);
+    queues.forget_idle(Instant::now());
+    assert!(queues.get(&1).is_none(), "at rest");
+    assert_eq!((queues.len(), queues.in_use()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn idle_keys_are_forgotten_as_others_are_used_and_the_count_falls() {
     let queues = tallies(1_000);
     for key in 0..500 {
@@ -343,6 +355,11 @@ impl<Req> Terms<Req> for Pass {
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
         Box::new(Refused::by("tally").with_retry_after(turned.retry_after()))
+    }
+
+    fn refuse_key(&self, key: &Arc<str>, turned: Turned<&'static str>, options: &CallOptions) -> BoxError {
+        assert_eq!(&**key, "404");
+        Terms::<Req>::refuse(self, turned, options)
     }
 }
 

@@ -141,6 +141,13 @@ where
         }
     }
 
+    /// The queue of `key` if it is in use: a key that is at rest, or not there, stays so.
+    pub fn get(&self, key: &K) -> Option<Queue<G>> {
+        let hashed = self.0.shards.hash(key);
+        let mut shard = self.0.shards.lock(hashed);
+        shard.live.get_mut(hashed.within, key).map(|live| live.queue.clone())
+    }
+
     /// A key changes over to those in use, with a queue that has just been made.
     fn put_to_use(&self, shard: &mut Shard<K, G>, hashed: Hashed, key: K, mut queue: Queue<G>) -> Queue<G> {
         let rest = shard.rest.remove(hashed.within, &key, |key| self.rehash(key)).map(|(_, rest)| rest);
