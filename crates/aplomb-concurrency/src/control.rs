@@ -80,7 +80,8 @@ impl Control {
             limit: self.limit,
             slow_start_below: self.slow_start_below,
             ceiling: self.ceiling,
-            strides: self.strides,
+            // The round trip is over: nobody is under way.
+            strides: self.strides_to_come(),
             low: self.low,
             faults: self.faults,
             baseline: self.slowness.as_ref().map(Slowness::baseline),
@@ -221,12 +222,19 @@ impl Control {
         if number < self.round.since {
             return;
         }
-        if self.round.grew && self.ceiling.is_some_and(|ceiling| self.limit > ceiling) {
-            self.strides = (self.strides * 2.0).min(32.0);
-        }
+        self.strides = self.strides_to_come();
         self.round = Round { since: self.next, grew: false };
         if self.slowness.as_ref().is_some_and(|slowness| !slowness.is_timing()) {
             self.begin_stretch();
+        }
+    }
+
+    /// Beyond the ceiling, strides double with each round trip in which the limit grew.
+    fn strides_to_come(&self) -> f64 {
+        if self.round.grew && self.ceiling.is_some_and(|ceiling| self.limit > ceiling) {
+            (self.strides * 2.0).min(32.0)
+        } else {
+            self.strides
         }
     }
 

@@ -90,7 +90,8 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
     /// Every key, and what its limit looks like, a few at a time. Keys that come and go meanwhile may be seen or
     /// not.
     pub fn snapshots(&self) -> impl Iterator<Item = (K, Snapshot)> {
-        self.queues.snapshot(|key, slots, waiting, now| (key.clone(), slots.snapshot(waiting, now)))
+        self.queues
+            .snapshot(|key, slots, waiting, now| (key.clone(), slots.snapshot(waiting, now)))
     }
 
     /// Changes the bounds of every key's line. Those who wait keep the ones they came under.
