@@ -39,7 +39,7 @@ struct Round {
 }
 
 /// What an adaptive limit has learned: all that matters of it while no call is in flight.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Learned {
     limit: f64,
     slow_start_below: f64,
@@ -47,7 +47,8 @@ pub(crate) struct Learned {
     strides: f64,
     low: f64,
     faults: Faults,
-    baseline: Option<Baseline>,
+    /// Few limits look at latencies.
+    baseline: Option<Box<Baseline>>,
 }
 
 impl Control {
@@ -84,7 +85,7 @@ impl Control {
             strides: self.strides_to_come(),
             low: self.low,
             faults: self.faults,
-            baseline: self.slowness.as_ref().map(Slowness::baseline),
+            baseline: self.slowness.as_ref().map(|slowness| Box::new(slowness.baseline())),
         }
     }
 

@@ -20,12 +20,12 @@ use crate::{Moved, Slots};
 ///
 /// An hour, and that less is kept where there is no room: what Linux remembers of TCP's peers
 /// (`tcp_metrics.c`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SlotsAtRest {
     known: Option<Known>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     learned: Learned,
     pace: Pace,
@@ -58,7 +58,7 @@ impl Rests for Slots {
 
 impl Idle for SlotsAtRest {
     fn is_idle(&self, now: Instant) -> bool {
-        self.known.is_none_or(|known| now.saturating_duration_since(known.since) >= KEPT)
+        self.known.as_ref().is_none_or(|known| now.saturating_duration_since(known.since) >= KEPT)
     }
 
     fn is_spare(&self, _: Instant) -> bool {
