@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use aplomb::BoxError;
 use aplomb::circuit_breaker::{Circuit, CircuitBreakerLayer, KeyedCircuits};
-use aplomb::concurrency::ConcurrencyLimitLayer;
+use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
 use aplomb::core::{Account, Once};
 use aplomb::rate_limit::{KeyedLimiter, Quota, RateLimitLayer};
 use bytes::Bytes;
@@ -17,7 +17,9 @@ use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::peer::{Request, Response};
-use crate::{circuit_breaker, concurrency, endpoint, keyed_circuit_breaker, rate_limit, retry};
+use crate::{
+    circuit_breaker, concurrency, endpoint, keyed_circuit_breaker, keyed_concurrency, rate_limit, retry,
+};
 
 fn serves<Req, S: Service<Req>>(_: S) {}
 
@@ -27,6 +29,9 @@ async fn over_reqwest() {
     serves::<reqwest::Request, _>(retry().layer(client.clone()));
     serves::<reqwest::Request, _>(rate_limit().layer(client.clone()));
     serves::<reqwest::Request, _>(ConcurrencyLimitLayer::new(1).until_head().layer(client.clone()));
+    let by_key =
+        ConcurrencyLimitLayer::keyed(KeyedSlots::new(10, |_: &Account| 1), Account::of::<reqwest::Request>);
+    serves::<reqwest::Request, _>(by_key.until_head().layer(client.clone()));
     let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
     let by_key = RateLimitLayer::keyed(limiter, Account::of::<reqwest::Request>);
     serves::<reqwest::Request, _>(by_key.layer(client.clone()));
@@ -43,6 +48,7 @@ async fn over_hyper_utils_client() {
     serves::<Request, _>(retry().layer(client.clone()));
     serves::<Request, _>(rate_limit().layer(client.clone()));
     serves::<Request, _>(concurrency().layer(client.clone()));
+    serves::<Request, _>(keyed_concurrency().layer(client.clone()));
     serves::<Request, _>(circuit_breaker().layer(client.clone()));
     serves::<Request, _>(keyed_circuit_breaker().layer(client.clone()));
     serves::<Request, _>(keyed_circuit_breaker().until_body_end().layer(client.clone()));
@@ -95,8 +101,9 @@ async fn over_a_borrowed_service_that_is_not_send() {
     assert!(retry().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(rate_limit().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(concurrency().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
+    assert!(keyed_concurrency().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(keyed_circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(endpoint().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
-    assert_eq!(calls.get(), 6);
+    assert_eq!(calls.get(), 7);
 }

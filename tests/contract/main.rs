@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod compiles;
+mod log;
 mod peer;
 mod promises;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
-use aplomb::concurrency::ConcurrencyLimitLayer;
+use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
 use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
@@ -60,6 +61,18 @@ fn concurrency() -> ConcurrencyLimitLayer {
         drop(permit);
     });
     layer
+}
+
+/// The same for each key.
+fn keyed_concurrency() -> KeyedConcurrencyLimitLayer<Account, fn(&peer::Request) -> Account> {
+    let limiter = KeyedSlots::new(10, |_: &Account| 1);
+    let (key, taken) = (Account::of(&promises::request("/")), limiter.clone());
+    tokio::spawn(async move {
+        let permit = taken.acquire(&key, &CallOptions::new()).await;
+        tokio::time::sleep(SECOND).await;
+        drop(permit);
+    });
+    ConcurrencyLimitLayer::keyed(limiter, Account::of::<peer::Request>)
 }
 
 fn endpoint() -> EndpointLayer {
@@ -127,6 +140,8 @@ keeps_the_contract! {
     }, [200, 200];
     concurrency_limit_alone: concurrency(), [200, 200];
     concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
+    concurrency_limit_by_key: keyed_concurrency(), [200, 200];
+    concurrency_limit_by_key_to_the_head: keyed_concurrency().until_head(), [200, 200];
     endpoint_whole: endpoint(), [200, 200];
     endpoint_with_a_concurrency_limit: endpoint().concurrency(1), [200, 200];
     endpoint_that_retries: endpoint(), [200, 503, 200];

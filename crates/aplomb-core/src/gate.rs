@@ -295,6 +295,10 @@ impl<G: Gate> Gate for Option<G> {
         self.as_ref().map_or(Duration::ZERO, Gate::answers_in)
     }
 
+    fn longest_wait(&self) -> Option<Duration> {
+        self.as_ref()?.longest_wait()
+    }
+
     fn notice(&mut self) -> Option<Self::Notice> {
         self.as_mut()?.notice()
     }

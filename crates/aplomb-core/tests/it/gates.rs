@@ -131,6 +131,7 @@ pub(crate) struct Keepsake {
     pub(crate) ended: u32,
     pub(crate) last: Instant,
     stays: bool,
+    spare: bool,
 }
 
 impl Tally {
@@ -142,17 +143,26 @@ impl Tally {
         self.kept.stays = true;
         self
     }
+
+    pub(crate) fn spare(mut self) -> Self {
+        self.kept.spare = true;
+        self
+    }
 }
 
 impl Keepsake {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: 0, ended: 0, last: now, stays: false }
+        Self { begun: 0, ended: 0, last: now, stays: false, spare: false }
     }
 }
 
 impl Idle for Keepsake {
     fn is_idle(&self, now: Instant) -> bool {
         self.begun == self.ended && !self.stays && now > self.last + Duration::from_secs(1)
+    }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        self.spare || self.is_idle(now)
     }
 }
 

@@ -163,6 +163,48 @@ async fn a_full_map_of_busy_keys_turns_new_ones_away_until_one_is_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_can_be_spared_makes_room_one_by_one_and_is_kept_otherwise() {
+    let policy = |key: &u64| {
+        if *key == 0 {
+            Tally::new(2)
+        } else {
+            Tally::new(2).spare()
+        }
+    };
+    let queues = Queues::new(5, QueueLimits::new(), policy, ());
+    let held = acquire(&queues, 1).await.unwrap();
+    for key in [0, 2, 3, 4] {
+        drop(acquire(&queues, key).await.unwrap());
+    }
+    assert_eq!(queues.forget_idle(Instant::now()), 0, "nobody needs room");
+    for stranger in 5..50 {
+        drop(acquire(&queues, stranger).await.unwrap());
+        assert_eq!(queues.len(), 5, "one goes for one that comes");
+    }
+    let left = begun(&queues);
+    assert!(left.contains_key(&0), "what can not be spared");
+    assert!(left.contains_key(&1), "what is in use");
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_is_looked_at_in_use_and_at_rest_and_stays_as_it_is() {
+    let queues = tallies(10);
+    let look = |key| queues.look(&key, |gate, waiting, _| (gate.kept.begun, gate.kept.ended, waiting));
+    assert_eq!((look(1), queues.len()), (None, 0));
+    let held = [
+        acquire(&queues, 1).await.unwrap(),
+        acquire(&queues, 1).await.unwrap(),
+    ];
+    let mut waits = task::spawn(queues.acquire(&1, (), Wait::default()));
+    assert_pending!(waits.poll());
+    assert_eq!(look(1), Some((2, 0, 1)));
+    drop((waits, held));
+    queues.forget_idle(Instant::now());
+    assert_eq!((look(1), queues.in_use()), (Some((2, 2, 0)), 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn closing_and_bounds_reach_every_key_known_at_rest_or_new() {
     let queues = tallies(10);
     let held = [

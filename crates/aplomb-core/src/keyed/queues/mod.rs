@@ -30,8 +30,9 @@ use crate::{Acquire, Asked, Closing, Idle, Observe, Queue, QueueLimits, Rests, T
 /// the keys in use, and over four of those at rest. A key that has been used since the hand last came
 /// by stays.
 ///
-/// There are never more than `max_keys` keys, in use or at rest. Where there is no room, and none of up
-/// to 64 keys that are looked at can be forgotten, callers with a new key are turned away
+/// There are never more than `max_keys` keys, in use or at rest. Where there is no room, one goes of which
+/// no more is kept than can be [spared](Idle::is_spare). If none of up to 64 keys that are looked at can be
+/// forgotten or spared, callers with a new key are turned away
 /// ([`TurnedBecause::TooManyKeys`]).
 ///
 /// Clones share everything.
@@ -56,6 +57,17 @@ struct Settings {
 struct Shard<K, G: Rests> {
     live: Table<K, Live<G>>,
     rest: Table<K, G::Rest>,
+}
+
+/// How a hand deals with the keys it passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sweep {
+    /// A key that was used since the hand last came by stays in use.
+    Gently,
+    /// All that can be are put to rest, and forgotten.
+    Thoroughly,
+    /// The same, and one may be forgotten that is only [spare](Idle::is_spare).
+    ForRoom,
 }
 
 struct Live<G: Rests> {
@@ -124,7 +136,7 @@ where
                 let is_time = shard.live.is_time_to_sweep();
                 drop(shard);
                 if is_time {
-                    self.sweep(self.0.shards.next(), Instant::now(), false);
+                    self.sweep(self.0.shards.next(), Instant::now(), Sweep::Gently);
                 }
                 return Ok(queue);
             }
@@ -138,7 +150,7 @@ where
             let is_full = !at_rest && self.0.room.is_full();
             drop(shard);
             if is_full {
-                let sweep = || self.sweep(self.0.shards.next(), Instant::now(), true);
+                let sweep = || self.sweep(self.0.shards.next(), Instant::now(), Sweep::ForRoom);
                 if !search.go_on(self.0.shards.len(), sweep) {
                     return Err(Full::of(&self.0.room));
                 }
@@ -146,7 +158,7 @@ where
                 // The caller's code, and memory: no lock is held; nor is one where it is dropped unused.
                 let observer = Teller::new(key.clone(), Arc::clone(&self.0.observer));
                 fresh = Some((key.clone(), Queue::new((self.0.policy)(key), QueueLimits::new(), observer)));
-                self.sweep(self.0.shards.next(), Instant::now(), false);
+                self.sweep(self.0.shards.next(), Instant::now(), Sweep::Gently);
             }
         }
     }
@@ -175,9 +187,8 @@ where
         self.0.shards.hash(key).within
     }
 
-    /// Moves the hands of a shard over the next few keys. Unless `urgent`, a key that was
-    /// used since the hand last came by stays in use.
-    fn sweep(&self, shard: usize, now: Instant, urgent: bool) -> Swept {
+    /// Moves the hands of a shard over the next few keys.
+    fn sweep(&self, shard: usize, now: Instant, how: Sweep) -> Swept {
         // All that goes is dropped after the lock: it is the caller's code.
         let mut unused = [const { None }; FEW];
         let mut forgotten = [const { None }; FEW];
@@ -185,16 +196,21 @@ where
         let mut shard = self.0.shards.lock_shard(shard);
         let Shard { live, rest } = &mut *shard;
         let put_to_rest = |live: &mut Live<G>| {
-            let stays = std::mem::take(&mut live.used) && !urgent;
+            let stays = std::mem::take(&mut live.used) && how == Sweep::Gently;
             if stays { None } else { live.queue.rest(now) }
         };
-        let forget = |rest: &mut G::Rest| rest.is_idle(now).then_some(());
+        // Where there has to be room, one that is only spare goes, and no more than one.
+        let mut room_for_one = how == Sweep::ForRoom;
+        let mut goes = |rest: &G::Rest| {
+            rest.is_idle(now) || (room_for_one && rest.is_spare(now) && std::mem::take(&mut room_for_one))
+        };
+        let forget = |rest: &mut G::Rest| goes(rest).then_some(());
         let looked_at = live.sweep(|key| self.rehash(key), put_to_rest, &mut unused)
             + rest.sweep(|key| self.rehash(key), forget, &mut forgotten);
         let mut count = forgotten.iter().flatten().count();
         for (unused, queue) in unused.iter_mut().zip(&mut queues) {
             if let Some((key, live, kept)) = unused.take() {
-                if kept.is_idle(now) {
+                if goes(&kept) {
                     *unused = Some((key, live, kept));
                     count += 1;
                 } else {
