@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
-    Permit, RequestHead, RetryMark, Turned, Until, Verdict,
+    Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Kind,
+    Outcome, Permit, RequestHead, RetryMark, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -318,18 +318,35 @@ impl<G: Gate> Guard for Held<G> {
             (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
             (_, read) => read,
         };
+        self.judged(outcome);
+    }
+}
+
+impl<G: Gate> Held<G> {
+    /// Tells the gate. An answer that was given up on this side had been sent, and nobody waited for its
+    /// end: then the permit is dropped.
+    fn judged(&mut self, outcome: Outcome) {
         let usage = self.verdict.usage();
-        if let Some(permit) = self.permit.take() {
+        let Some(mut permit) = self.permit.take() else {
+            return;
+        };
+        if outcome.kind() != Kind::Local {
             permit.end(End::Judged { outcome, usage });
+        } else if let Some(usage) = usage {
+            permit.used(usage);
         }
     }
 }
 
-/// The caller went away: what had been seen of the answer has been consumed all the same.
+/// The caller went away. Many do so at the end marker of a stream, and have read all of it; else what
+/// had been seen of the answer has been consumed all the same.
 impl<G: Gate> Drop for Held<G> {
     fn drop(&mut self) {
-        if let (Some(permit), Some(usage)) = (&mut self.permit, self.verdict.usage()) {
-            permit.used(usage);
-        }
+        let outcome = if self.verdict.is_final() {
+            self.verdict.outcome()
+        } else {
+            Outcome::local()
+        };
+        self.judged(outcome);
     }
 }
