@@ -7,3 +7,6 @@ mod collapse;
 mod concurrency;
 mod endpoint;
 mod faults;
+mod script;
+mod streams;
+mod timeouts;
