@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Asked, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine,
+    Asked, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine, Kind,
     Outcome, Permit, RequestHead, RetryMark, Turned, Until, Verdict,
 };
 
@@ -346,16 +346,31 @@ impl<G: Gate> Guard for Held<G> {
             (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
             (_, read) => read,
         };
-        self.permit.finish_as(&self.verdict, outcome);
+        self.judged(outcome);
     }
 }
 
-/// The caller went away: what had been seen of the answer has been consumed all the same.
-impl<G: Gate> Drop for Held<G> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(usage) = self.verdict.usage() {
+impl<G: Gate> Held<G> {
+    /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
+    /// for its end: then the permit is dropped.
+    fn judged(&mut self, outcome: Outcome) {
+        if outcome.kind() != Kind::Local {
+            self.permit.finish_as(&self.verdict, outcome);
+        } else if let Some(usage) = self.verdict.usage() {
             self.permit.used(usage);
         }
+    }
+}
+
+/// The caller went away. Many do so at the end marker of a stream, and have read all of it; else what
+/// had been seen of the answer has been consumed all the same.
+impl<G: Gate> Drop for Held<G> {
+    fn drop(&mut self) {
+        let outcome = if self.verdict.is_final() {
+            self.verdict.outcome()
+        } else {
+            Outcome::local()
+        };
+        self.judged(outcome);
     }
 }

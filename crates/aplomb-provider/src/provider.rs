@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::Usage;
+use aplomb_core::{Reading, Usage};
 
 use crate::estimate::Estimate;
 use crate::whole;
@@ -63,6 +63,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Generic.usage(head, body)
     }
 
+    /// Reads what the head of a response says about the provider's limits; nothing unless told otherwise.
+    fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
+        let _ = head;
+        Vec::new()
+    }
+
     /// Begins to read an answer that streams by as server-sent events.
     ///
     /// A body of another media type is believed: its reader tells of content once, and that it is
@@ -103,6 +109,10 @@ macro_rules! forward {
 
             fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
                 (**self).usage(head, body)
+            }
+
+            fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
+                (**self).limits(head)
             }
 
             fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {

@@ -209,3 +209,26 @@ async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reac
     assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
     assert_eq!(ends(&queue), [End::Abandoned]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
+    for (seen, expected) in [
+        (None, End::Abandoned),
+        (Some(Outcome::success()), judged(Outcome::success())),
+        (Some(Outcome::transient()), judged(Outcome::transient())),
+        (Some(Outcome::local()), End::Abandoned),
+    ] {
+        let exchange = aplomb_core::Exchange::new(Outcome::success());
+        let verdict = Verdict::Live(exchange.clone());
+        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+        let (door, queue) = turnstile(1);
+        let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+        let response = service.call(get("/200")).await.unwrap();
+        if let Some(seen) = seen {
+            exchange.set_outcome(seen);
+            exchange.set_whole();
+        }
+        drop(response);
+        assert_eq!(ends(&queue), [expected]);
+    }
+}

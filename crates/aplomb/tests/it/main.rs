@@ -8,3 +8,6 @@ mod collapse;
 mod concurrency;
 mod endpoint;
 mod faults;
+mod script;
+mod streams;
+mod timeouts;
