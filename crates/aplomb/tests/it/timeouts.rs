@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::{State, Trip};
 use aplomb::provider::OpenAi;
-use aplomb::{BoxError, CallOptions, DeadlinePassed, EndpointLayer, Kind, Refused, TimedOut, Timeout, find};
+use aplomb::{
+    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Refused, TimedOut, Timeout, find,
+};
 use aplomb_mock::{Fault, Mock, Plan};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep};
@@ -89,6 +91,16 @@ async fn an_answer_that_goes_silent_ends_with_an_error_pings_or_not() {
         assert!(elapsed >= took && elapsed <= took + S / 10, "{elapsed:?}");
         assert_eq!(server.seen(), 1, "some of it had reached the caller");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_went_silent_may_still_be_at_work() {
+    let server = Server::new([Reply::stream([word("some"), Step::Wait(60 * S)])]);
+    let response = layer().layer(server).oneshot(http::Request::new(())).await.unwrap();
+    let exchange = response.extensions().get::<Exchange>().unwrap().clone();
+    timed_out(&response.into_body().collect().await.unwrap_err());
+    assert_eq!(exchange.outcome().kind(), Kind::Transient);
+    assert!(exchange.outcome().is_unanswered());
 }
 
 #[tokio::test(start_paused = true)]
