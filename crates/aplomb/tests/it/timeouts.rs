@@ -119,6 +119,17 @@ async fn with_whole_answers_all_of_them_are_retried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_has_ended_is_not_late_where_its_connection_is_left_open() {
+    let server = Server::new([Reply::stream([word("well"), done(), Step::Wait(600 * S)])]);
+    for layer in [layer(), layer().deadline(2 * S), layer().whole_answers(1 << 20)] {
+        let handle = layer.handle();
+        assert!(send(&layer, &server).await.1.unwrap().contains("well"));
+        let tally = handle.circuit().tally();
+        assert_eq!((tally.calls(), tally.failures()), (1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_that_does_not_end_is_ended() {
     let endless = std::iter::repeat_n([word("on"), Step::Wait(S)], 90).flatten();
     let server = Server::new([Reply::stream(endless)]);
