@@ -42,6 +42,11 @@ impl Abandoned {
         }
     }
 
+    /// Whether the time of all of them is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.until.iter().all(|Reverse(until)| *until <= now)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.until.len()
@@ -72,6 +77,7 @@ mod tests {
         assert_eq!(abandoned.len(), 2);
         abandoned.pass(now + 3 * S);
         assert_eq!((abandoned.len(), abandoned.next()), (1, Some(now + 10 * S)));
+        assert!(!abandoned.is_over(now + 9 * S) && abandoned.is_over(now + 10 * S));
         abandoned.pass(now + 10 * S);
         assert_eq!((abandoned.len(), abandoned.next()), (0, None));
     }

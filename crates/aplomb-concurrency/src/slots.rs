@@ -6,9 +6,9 @@ use aplomb_core::{Decision, End, Gate, Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
 use crate::abandoned::Abandoned;
-use crate::control::Control;
+use crate::control::{Control, Learned};
 use crate::pace::Pace;
-use crate::{Cause, Limit, Moved, Snapshot, Why};
+use crate::{Adaptive, Cause, Limit, Moved, SlotsAtRest, Snapshot, Why};
 
 /// How many calls are in flight, and how many may be.
 ///
@@ -131,6 +131,25 @@ impl Slots {
         }
     }
 
+    /// What is to be kept while nobody calls; `None` as long as abandoned calls count as in flight.
+    pub(crate) fn at_rest(&self, now: Instant) -> Option<SlotsAtRest> {
+        let learned = match &self.level {
+            Level::Fixed(_) => None,
+            Level::Adaptive(control) => control.learned(),
+        };
+        let is_busy = self.in_flight > 0 || !self.abandoned.is_over(now);
+        (!is_busy).then(|| SlotsAtRest::new(learned, self.pace, self.moved, now))
+    }
+
+    /// Goes on from what was kept, if it still is to find its level.
+    pub(crate) fn go_on(&mut self, learned: &Learned, pace: Pace, moved: Option<Moved>) {
+        if let Level::Adaptive(control) = &mut self.level {
+            control.resume(learned);
+            self.pace = pace;
+            self.moved = moved;
+        }
+    }
+
     fn taken(&self) -> usize {
         self.in_flight + self.abandoned.len()
     }
@@ -189,6 +208,24 @@ impl Slots {
             self.moved = Some(moved);
             self.untold = Some(moved);
         }
+    }
+}
+
+impl From<Limit> for Slots {
+    fn from(limit: Limit) -> Self {
+        Self::new(limit)
+    }
+}
+
+impl From<Adaptive> for Slots {
+    fn from(limit: Adaptive) -> Self {
+        Self::new(limit)
+    }
+}
+
+impl From<usize> for Slots {
+    fn from(limit: usize) -> Self {
+        Self::new(limit)
     }
 }
 

@@ -71,6 +71,7 @@ impl Verdict {
     }
 
     /// What the answer consumed, as far as it has been reported.
+    #[inline]
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Fixed(_) => None,

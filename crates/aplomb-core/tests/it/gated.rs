@@ -1,9 +1,10 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
+    Asked, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
     Kind, Outcome, Plan, Queue, QueueLimits, Reading, Refused, Turned, Usage, Verdict, Wait, WithReadings,
     find_in,
 };
@@ -20,8 +21,8 @@ struct Turnstile(Queue<Slots>);
 impl<Req> Door<Req> for Turnstile {
     type Gate = Slots;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Slots> {
-        self.0.acquire((), Wait::from(options))
+    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Slots> {
+        self.0.ask((), Wait::from(options), cx)
     }
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch, Transition};
-use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot};
+use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot, TracingObserver as LimitLog};
 use aplomb_core::{Closing, Either, Observe, Queue};
 use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
@@ -112,11 +112,12 @@ impl EndpointHandle {
     }
 }
 
-/// Passes on what the circuit has to tell; quotas tell nothing, and where the limit stands is in the handle.
+/// Passes on what the circuit has to tell, and the concurrency limit; quotas tell nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GateLog<O>(O);
 
 impl<O> GateLog<O> {
+    /// Logs every move of the limit, and tells `observer` every change of the circuit.
     pub(super) const fn new(observer: O) -> Self {
         Self(observer)
     }
@@ -127,7 +128,7 @@ impl<O: Observe<Transition>> Observe<Either<Transition, Either<Infallible, Moved
         match notice {
             Either::First(transition) => self.0.observe(transition),
             Either::Second(Either::First(never)) => match *never {},
-            Either::Second(Either::Second(_)) => {}
+            Either::Second(Either::Second(moved)) => LimitLog.observe(moved),
         }
     }
 }

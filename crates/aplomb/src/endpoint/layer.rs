@@ -167,7 +167,7 @@ impl EndpointLayer {
     /// Sets how many calls may be in flight at a time: a number, or an
     /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds its level. There is none unless set:
     /// providers limit rates, and a limit that finds its level takes some round trips for it. It is for a
-    /// server of your own.
+    /// server of your own. Each of its moves is logged with `tracing`, at debug.
     pub fn concurrency(self, limit: impl Into<Limit>) -> Self {
         self.restart(|config| config.concurrency = Some(limit.into()))
     }

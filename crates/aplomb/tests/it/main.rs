@@ -1,6 +1,7 @@
 //! The endpoint against the mock provider, in virtual time.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod budget;
 mod calls;
 mod circuit;
 mod collapse;
