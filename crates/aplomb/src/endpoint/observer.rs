@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 /// What the body of a good response is, as far as its head tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// An event stream.
+    /// An event stream, or JSON line by line.
     Stream,
     /// JSON, or what has no media type: it shows what it is when all of it is there.
     Whole,
@@ -30,9 +30,10 @@ impl Form {
             return Self::Whole;
         };
         let media_type = value.split(';').next().unwrap_or(&value).trim();
-        if media_type == "text/event-stream" {
+        let is_any = |ends: &[&str]| ends.iter().any(|end| media_type.ends_with(end));
+        if media_type == "text/event-stream" || is_any(&["ndjson", "jsonl", "jsonlines", "stream+json"]) {
             Self::Stream
-        } else if ["/json", "+json", "ndjson"].iter().any(|end| media_type.ends_with(end)) {
+        } else if is_any(&["/json", "+json"]) {
             Self::Whole
         } else {
             Self::Opaque

@@ -182,6 +182,8 @@ where
             let exchange = this.observer.exchange();
             return Poll::Ready(match ready!(this.watch.poll(awaited, cx)) {
                 Due::Enough => Next::Enough,
+                // Nothing is missing: the connection was left open behind the end marker.
+                Due::Timeout(_) | Due::Deadline if exchange.is_whole() => Next::End,
                 Due::Timeout(timed_out) => {
                     exchange.set_outcome(Outcome::transient().mark_unanswered());
                     Next::Error(timed_out.into())

@@ -97,11 +97,20 @@ data: {"type":"message_stop"}
 
 "#;
     let server = Server::new([
-        Reply::stream([data(start), Step::Wait(S), ping(), Step::Wait(S), data(failed)]),
+        Reply::stream([
+            data(start),
+            Step::Wait(S),
+            ping(),
+            Step::Wait(S),
+            data(failed),
+            Step::Wait(99 * S),
+        ]),
         Reply::stream([data(start), ping(), data(well)]),
     ]);
+    let began = Instant::now();
     let (text, error) = send(EndpointLayer::new(Anthropic), &server).await;
     assert!(error.is_none());
+    assert!(began.elapsed() < 9 * S, "nothing is waited for after an error");
     assert_eq!(text, format!("{start}: still here\n\n{well}"));
     assert_eq!(server.seen(), 2);
 }
@@ -211,7 +220,7 @@ fn charged(mut request: http::Request<Full<Bytes>>) -> http::Request<Full<Bytes>
 
 const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":2}}\n\n";
 
-/// Fills a bucket to where it would not flow over while a test goes on: time stands still in these.
+/// What is left of the quota when 42 tokens were used, while time stands still.
 const AFTER: i64 = 1_000_000 - 42;
 
 #[tokio::test(start_paused = true)]
@@ -391,9 +400,9 @@ async fn the_limits_that_heads_tell_of_are_learned_kept_and_remembered() {
     let quota = learned.known_quotas()[0];
     assert_eq!((quota.dimension(), quota.amount()), (Dimension::REQUESTS, 600));
     assert_eq!(handle.available()[0].0, quota);
-    let later = EndpointLayer::new(Told).handle();
-    later.remember(&learned);
-    assert_eq!(later.available()[0].0, quota);
+    let next_run = EndpointLayer::new(Told).handle();
+    next_run.remember(&learned);
+    assert_eq!(next_run.available()[0].0, quota);
 }
 
 /// Polls the whole of a call, body included, so often and then drops it; says whether it had ended.

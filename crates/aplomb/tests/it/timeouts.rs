@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::{State, Trip};
 use aplomb::provider::OpenAi;
-use aplomb::{BoxError, CallOptions, DeadlinePassed, EndpointLayer, Kind, Refused, TimedOut, Timeout, find};
+use aplomb::{
+    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Refused, TimedOut, Timeout, find,
+};
 use aplomb_mock::{Fault, Mock, Plan};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep};
@@ -92,6 +94,16 @@ async fn an_answer_that_goes_silent_ends_with_an_error_pings_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_went_silent_may_still_be_at_work() {
+    let server = Server::new([Reply::stream([word("some"), Step::Wait(60 * S)])]);
+    let response = layer().layer(server).oneshot(http::Request::new(())).await.unwrap();
+    let exchange = response.extensions().get::<Exchange>().unwrap().clone();
+    timed_out(&response.into_body().collect().await.unwrap_err());
+    assert_eq!(exchange.outcome().kind(), Kind::Transient);
+    assert!(exchange.outcome().is_unanswered());
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_whole_answers_all_of_them_are_retried() {
     let endless = std::iter::repeat_n([word("on"), Step::Wait(S)], 90).flatten();
     for late in [
@@ -103,6 +115,17 @@ async fn with_whole_answers_all_of_them_are_retried() {
         let (_, answer) = send(&layer().whole_answers(1 << 20), &server).await;
         assert!(answer.unwrap().contains("well"));
         assert_eq!(server.seen(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_ended_is_not_late_where_its_connection_is_left_open() {
+    let server = Server::new([Reply::stream([word("well"), done(), Step::Wait(600 * S)])]);
+    for layer in [layer(), layer().deadline(2 * S), layer().whole_answers(1 << 20)] {
+        let handle = layer.handle();
+        assert!(send(&layer, &server).await.1.unwrap().contains("well"));
+        let tally = handle.circuit().tally();
+        assert_eq!((tally.calls(), tally.failures()), (1, 0));
     }
 }
 
