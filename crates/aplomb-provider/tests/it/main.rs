@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod answers;
+mod conformance;
+mod limits;
 mod properties;
+mod providers;
 mod rules;
 mod samples;
 mod streams;
