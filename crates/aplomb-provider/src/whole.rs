@@ -107,7 +107,7 @@ fn form(head: &Head<'_>, body: &[u8]) -> Form {
     };
     if media_type == "text/event-stream" {
         Form::Events
-    } else if media_type.contains("ndjson") || media_type.contains("jsonl") {
+    } else if ["ndjson", "jsonl", "stream+json"].iter().any(|lines| media_type.contains(lines)) {
         Form::Lines
     } else if is_json(&media_type) {
         Form::Json

@@ -23,7 +23,10 @@ fn duration_strings() {
         let (text, expected) = (row[0].as_str().unwrap(), row[1].as_f64().filter(|seconds| *seconds > 0.0));
         let seconds = |delay: Option<Duration>| delay.map(|delay| delay.as_secs_f64());
 
-        let headers = [("x-ratelimit-limit-tokens", "9"), ("x-ratelimit-reset-tokens", text)];
+        let headers = [
+            ("x-ratelimit-limit-tokens", "9"),
+            ("x-ratelimit-reset-tokens", text),
+        ];
         let readings = OpenAi.limits(&Response::new(200, &headers).head());
         assert_eq!(seconds(readings[0].reset()), expected, "{text}");
 
@@ -53,7 +56,9 @@ fn a_reset_is_the_time_until_full() {
         ];
         let response = Response::new(429, &headers);
         let readings = OpenAi.limits(&response.head());
-        let [reading] = readings.as_slice() else { panic!("{readings:?}") };
+        let [reading] = readings.as_slice() else {
+            panic!("{readings:?}")
+        };
         assert_eq!(reading.dimension(), Dimension::TOKENS);
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let until_full = (limit - remaining) as f64 * 60.0 / limit as f64;
@@ -83,7 +88,8 @@ fn what_is_reported_of_a_refill() {
                 "Rate limit reached for m in organization o on tokens per min (TPM): Limit {limit}, Used {used}, \
                  Requested {requested}. Please try again in {delay}s."
             );
-            let body = json!({"error": {"type": "tokens", "code": "rate_limit_exceeded", "message": message}});
+            let body =
+                json!({"error": {"type": "tokens", "code": "rate_limit_exceeded", "message": message}});
             OpenAi.judge(&Response::new(429, &[]).head(), body.to_string().as_bytes())
         };
         assert_eq!(judge(requested).outcome().retry_after(), Some(Duration::from_secs_f64(delay)));

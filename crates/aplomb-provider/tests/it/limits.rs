@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aplomb_core::{Dimension, Reading};
 use aplomb_provider::{
-    Anthropic, AzureOpenAi, Cerebras, Cohere, Fireworks, Gemini, Generic, Groq, HuggingFace, LiteLlm, Mistral,
-    OpenAi, OpenRouter, Provider, Together,
+    Anthropic, AzureOpenAi, Cerebras, Cohere, Fireworks, Gemini, Generic, Groq, HuggingFace, LiteLlm,
+    Mistral, OpenAi, OpenRouter, Provider, Together,
 };
 
 use crate::support::Response;
@@ -61,10 +61,17 @@ fn of_two_limits_of_one_kind_the_tighter_counts() {
 #[test]
 fn what_makes_no_sense_is_left_out() {
     for value in ["-1", "", "many", "99999999999999999999999999", "1e9", "\u{80}"] {
-        let headers = [("x-ratelimit-limit-tokens", value), ("x-ratelimit-remaining-tokens", value)];
+        let headers = [
+            ("x-ratelimit-limit-tokens", value),
+            ("x-ratelimit-remaining-tokens", value),
+        ];
         assert_eq!(read(&AzureOpenAi, &headers), [], "{value}");
     }
-    let half = [("x-ratelimit-limit-tokens", "-1"), ("x-ratelimit-remaining-tokens", "5"), ("x-ratelimit-reset-tokens", "0")];
+    let half = [
+        ("x-ratelimit-limit-tokens", "-1"),
+        ("x-ratelimit-remaining-tokens", "5"),
+        ("x-ratelimit-reset-tokens", "0"),
+    ];
     assert_eq!(read(&OpenAi, &half), [Reading::of(Dimension::TOKENS).with_remaining(5)]);
     assert_eq!(read(&OpenAi, &[("x-ratelimit-reset-tokens", "5s")]), []);
     assert_eq!(read(&Gemini, &[("x-ratelimit-limit-tokens", "5")]), []);
@@ -114,8 +121,12 @@ fn others() {
         ("x-ratelimit-reset-tokens-minute", "11.5"),
     ];
     let expected = [
-        of(Dimension::REQUESTS, 1_000, 999).with_reset(Duration::from_secs_f64(33_011.5)).with_window(DAY),
-        of(Dimension::TOKENS, 60_000, 59_000).with_reset(Duration::from_secs_f64(11.5)).with_window(MINUTE),
+        of(Dimension::REQUESTS, 1_000, 999)
+            .with_reset(Duration::from_secs_f64(33_011.5))
+            .with_window(DAY),
+        of(Dimension::TOKENS, 60_000, 59_000)
+            .with_reset(Duration::from_secs_f64(11.5))
+            .with_window(MINUTE),
     ];
     assert_eq!(read(&Cerebras, &cerebras), expected);
     assert_eq!(read(&Generic, &cerebras), expected);
@@ -182,7 +193,10 @@ fn the_ietfs_fields_are_read_everywhere() {
         ("ratelimit", r#""burst";r=50;t=30"#),
     ];
     let daily = Reading::of(Dimension::REQUESTS).with_limit(1_000).with_window(DAY);
-    let expected = [of(Dimension::REQUESTS, 100, 50).with_reset(s(30)).with_window(MINUTE), daily];
+    let expected = [
+        of(Dimension::REQUESTS, 100, 50).with_reset(s(30)).with_window(MINUTE),
+        daily,
+    ];
     for provider in [&OpenAi as &dyn Provider, &HuggingFace, &Generic, &Gemini] {
         assert_eq!(read(provider, &headers), expected, "{}", provider.name());
     }

@@ -8,5 +8,6 @@ mod properties;
 mod providers;
 mod rules;
 mod samples;
+mod shapes;
 mod streams;
 mod support;
