@@ -1,12 +1,13 @@
 //! What an error body says, in whichever of the common shapes it comes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::code::{self, Code};
-use crate::duration;
-use crate::reason::Reason;
+use super::code::{self, Code, Codes};
+use super::delay;
+use super::google::{self, Details};
+use crate::Reason;
 
 type Object = Map<String, Value>;
 
@@ -21,29 +22,16 @@ pub(crate) struct ErrorBody {
     status: Option<u16>,
     message: Option<String>,
     delay: Option<Duration>,
-    resets_at: Option<u64>,
+    details: Option<Details>,
 }
 
 impl ErrorBody {
     /// Reads the body of an error response, whatever it is.
-    pub(crate) fn read(body: &[u8]) -> Self {
+    pub(crate) fn read(body: &[u8], sent: SystemTime, codes: &Codes<'_>) -> Self {
         match serde_json::from_slice::<Value>(body) {
-            Ok(value) => Self::from_value(&value),
+            Ok(value) => Self::from_value(&value, sent, codes),
             Err(_) => Self::from_text(body),
         }
-    }
-
-    /// Reads the body of an answer that claims to be fine: there is an error only where it says so.
-    pub(crate) fn in_answer(value: &Value) -> Option<Self> {
-        let value = first(value);
-        let says_so = is_error(&value["error"])
-            || is_error(&value["response"]["error"])
-            || is_error(&value["choices"][0]["error"])
-            || value["type"] == "error"
-            || value["object"] == "error"
-            || (value["object"] == "response" && value["status"] == "failed")
-            || value["choices"][0]["finish_reason"] == "error";
-        says_so.then(|| Self::from_value(value))
     }
 
     /// Reads a value that is known to be an error:
@@ -51,9 +39,10 @@ impl ErrorBody {
     /// - `{"error": {"code", "type", "message", …}}`, also within `response` or `choices[0]`
     /// - `{"error": "…"}`, alone or beside `message`
     /// - `{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`
-    /// - `{"code", "message", "type"}`
-    /// - `{"detail": "…"}`, `{"detail": [{"msg": "…"}]}`
-    pub(crate) fn from_value(value: &Value) -> Self {
+    /// - `{"code", "message", "type"}`, `{"__type", "message"}`
+    /// - `{"detail": "…"}`, `{"detail": [{"msg": "…"}]}`, and RFC 9457's `{"type", "title", "detail"}`
+    /// - `{"error": {"code", "status", "details": [{"@type", …}]}}`, Google's
+    pub(crate) fn from_value(value: &Value, sent: SystemTime, codes: &Codes<'_>) -> Self {
         let Some(top) = first(value).as_object() else {
             return Self { message: value.as_str().map(cut), ..Self::default() };
         };
@@ -66,11 +55,11 @@ impl ErrorBody {
         let inner = inner.into_iter().flatten().find_map(Value::as_object);
         let error = inner.unwrap_or(top);
         Self {
-            code: code_of(error).or_else(|| code_of(top)),
+            code: code_of(error, codes).or_else(|| code_of(top, codes)),
             status: status_of(error).or_else(|| status_of(top)),
             message: message_of(error).or_else(|| message_of(top)).map(cut),
-            delay: delay_of(error).or_else(|| delay_of(top)),
-            resets_at: error.get("resets_at").and_then(Value::as_u64),
+            delay: delay::of(error, sent).or_else(|| delay::of(top, sent)),
+            details: Details::of(error),
         }
     }
 
@@ -85,9 +74,9 @@ impl ErrorBody {
 
     /// The reason, from the code, the response's status (where it has an error status) and the
     /// status that the body names, in this order.
-    pub(crate) fn reason(&self, status: Option<u16>) -> Reason {
-        let by_status = status.or(self.status).map(code::by_status);
-        match (self.code, by_status) {
+    pub(crate) fn reason(&self, status: Option<u16>, named: Option<Code>, codes: &Codes<'_>) -> Reason {
+        let by_status = status.or(self.status).map(|status| codes.by_status(status));
+        match (named.or(self.code), by_status) {
             // Some name the limit that a too large request is above.
             (Some(code), Some(Reason::RequestTooLarge)) if code.reason == Reason::RateLimited => {
                 Reason::RequestTooLarge
@@ -114,10 +103,23 @@ impl ErrorBody {
         self.delay
     }
 
-    /// When to come back, in seconds since the epoch, where the body has a field for it.
-    pub(crate) const fn resets_at(&self) -> Option<u64> {
-        self.resets_at
+    /// What it says of quotas in Google's form.
+    pub(crate) const fn details(&self) -> Option<&Details> {
+        self.details.as_ref()
     }
+}
+
+/// Whether an answer that claims to be fine is an error: only where it says so.
+pub(crate) fn is_in(value: &Value) -> bool {
+    let value = first(value);
+    is_error(&value["error"])
+        || is_error(&value["response"]["error"])
+        || is_error(&value["choices"][0]["error"])
+        || value["type"] == "error"
+        || value["event_type"] == "error"
+        || value["object"] == "error"
+        || (value["object"] == "response" && value["status"] == "failed")
+        || value["choices"][0]["finish_reason"] == "error"
 }
 
 /// Some answer with a list of what would have been the chunks of a stream.
@@ -133,28 +135,30 @@ fn is_error(value: &Value) -> bool {
     }
 }
 
-/// The most telling code: one that says the account is used up, or else the first known one, the
-/// exact before the wide.
-fn code_of(error: &Object) -> Option<Code> {
+/// The most telling code: one that the user knows, one that says the account is used up, or else the
+/// first known one, the exact before the wide.
+fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
     let within = |outer: &str, name: &str| error.get(outer).and_then(|outer| outer.get(name));
     let places = [
         within("details", "error_code"),
         within("metadata", "reason"),
         within("metadata", "limit_source"),
         within("metadata", "error_type"),
+        within("innererror", "code"),
         error.get("code"),
         error.get("type"),
+        error.get("error_type"),
         error.get("status"),
+        error.get("__type"),
         error.get("error"),
     ];
-    let codes = || {
-        let texts = places.iter().flatten().filter_map(|value| value.as_str());
-        texts.filter_map(code::known)
-    };
-    codes()
-        .find(|code| code.reason == Reason::QuotaExhausted)
-        .or_else(|| codes().find(|code| code.is_exact))
-        .or_else(|| codes().next())
+    let texts = || places.iter().flatten().filter_map(|value| value.as_str()).chain(google::reasons(error));
+    let known = || texts().filter_map(|text| codes.known(code::bare(text)));
+    texts()
+        .find_map(|text| codes.of_user(code::bare(text)))
+        .or_else(|| known().find(|code| code.reason == Reason::QuotaExhausted))
+        .or_else(|| known().find(|code| code.is_exact))
+        .or_else(|| known().next())
 }
 
 fn status_of(error: &Object) -> Option<u16> {
@@ -174,6 +178,7 @@ fn message_of(error: &Object) -> Option<&str> {
     let detail = error.get("detail");
     let places = [
         error.get("message"),
+        error.get("Message"),
         error.get("error"),
         detail,
         detail.and_then(|detail| detail.get(0)?.get("msg")),
@@ -183,28 +188,6 @@ fn message_of(error: &Object) -> Option<&str> {
         .into_iter()
         .flatten()
         .find_map(|value| value.as_str().filter(|text| !text.is_empty()))
-}
-
-fn delay_of(error: &Object) -> Option<Duration> {
-    let fields = [
-        ("retry_after_ms", 1e-3),
-        ("retry_after", 1.0),
-        ("retry_after_seconds", 1.0),
-        ("resets_in_seconds", 1.0),
-        // The model is being loaded.
-        ("estimated_time", 1.0),
-    ];
-    let some = |delay: &Duration| !delay.is_zero();
-    let field = fields.iter().find_map(|(name, unit)| {
-        let seconds = error.get(*name)?.as_f64()? * unit;
-        Duration::try_from_secs_f64(seconds).ok().filter(some)
-    });
-    // google.rpc.RetryInfo, which servers of others use too.
-    let details = || error.get("details")?.as_array();
-    field.or_else(|| {
-        let mut delays = details()?.iter().filter_map(|detail| detail["retryDelay"].as_str());
-        delays.find_map(duration::parse).filter(some)
-    })
 }
 
 fn cut(text: &str) -> String {

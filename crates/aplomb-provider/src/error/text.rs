@@ -1,9 +1,8 @@
-//! The two things that are read from a message's text: a delay, and that a request is larger than
-//! the limit itself.
+//! What is read from a message's text: a delay, and that a request is larger than the limit itself.
 
 use std::time::Duration;
 
-use crate::duration;
+use crate::time::duration;
 
 /// As much of a message as is looked at, in bytes.
 const LOOKED_AT: usize = 8 * 1024;
@@ -59,6 +58,27 @@ impl Text {
             (Some(limit), Some(requested)) => requested > limit,
             _ => self.0.contains("request too large"),
         }
+    }
+
+    /// Whether a quota is named of which there is nothing: `Quota exceeded for metric: …, limit: 0`.
+    pub(crate) fn names_a_quota_of_nothing(&self) -> bool {
+        let is_more = |rest: &str| {
+            let mut rest = rest.chars();
+            let first = rest.next();
+            first.is_some_and(|c| c.is_ascii_digit())
+                || (matches!(first, Some('.' | ',')) && rest.next().is_some_and(|c| c.is_ascii_digit()))
+        };
+        self.names_a_quota() && self.after("limit: 0").any(|(_, rest)| !is_more(rest))
+    }
+
+    /// Whether a quota is named.
+    pub(crate) fn names_a_quota(&self) -> bool {
+        self.0.contains("quota exceeded for")
+    }
+
+    /// The message in lower case.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The first number named so: `Limit 30000`, `Limit: 30,000`, `Requested ~12903`.
@@ -160,11 +180,28 @@ mod tests {
         assert!(!too_large("This request would exceed your rate limit of 40,000 tokens"));
     }
 
+    #[test]
+    fn a_quota_of_nothing() {
+        let quota =
+            |limit: &str| format!("* Quota exceeded for metric: x/free_tier_input_token_count, {limit}");
+        for nothing in [
+            "limit: 0, model: m",
+            "limit: 0\nPlease retry in 25s.",
+            "limit: 2\n* limit: 0",
+        ] {
+            assert!(Text::new(&quota(nothing)).names_a_quota_of_nothing(), "{nothing}");
+        }
+        for some in ["limit: 20", "limit: 0.5", "limit: 00", "limit: 2\n", ""] {
+            assert!(!Text::new(&quota(some)).names_a_quota_of_nothing(), "{some}");
+        }
+        assert!(!Text::new("limit: 0").names_a_quota_of_nothing());
+    }
+
     proptest! {
         #[test]
-        fn any_text_never_panics(text in "(try again in|Limit|Requested|[0-9., ~µßs])*") {
+        fn any_text_never_panics(text in "(try again in|Limit|limit: 0|Quota exceeded for|Requested|[0-9., ~µßs])*") {
             let text = Text::new(&text);
-            let _ = (text.delay(), text.is_too_large());
+            let _ = (text.delay(), text.is_too_large(), text.names_a_quota_of_nothing());
         }
     }
 }
