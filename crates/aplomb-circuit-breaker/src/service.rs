@@ -4,8 +4,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Asked, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
-    Wait,
+    AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Permit, Queue, Refused, Stopped,
+    Turned, Wait,
 };
 
 use crate::{Circuit, Open, Why};
@@ -36,9 +36,18 @@ impl<Req> Door<Req> for CircuitDoor {
     type Gate = Circuit;
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
-    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Circuit> {
-        self.queue.ask((), Wait::from(options), cx)
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Circuit>>,
+    ) -> Option<Stopped<Circuit>> {
+        self.queue.ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {

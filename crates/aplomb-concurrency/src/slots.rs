@@ -261,6 +261,8 @@ impl Gate for Slots {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, slot: Slot, end: End, now: Instant) {
         let from = self.limit();
         let (cause, at_work) = match end {

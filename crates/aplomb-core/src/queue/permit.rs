@@ -94,7 +94,10 @@ impl<G: Gate> Permit<G> {
 
     /// Tells the gate how the call ended. What is left can be dropped.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the slip is read where it lies, instead of being moved twice")]
+    #[expect(
+        clippy::inline_always,
+        reason = "the slip is read where it lies, instead of being moved twice"
+    )]
     pub(crate) fn finish(&mut self, end: End) {
         if let Some(slip) = self.slip.take() {
             let (mut state, now) = self.shared.begin();

@@ -83,7 +83,8 @@ impl Gate for Quotas {
         self.settle(drawn, &usage, false, now);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, mut drawn: Drawn, end: End, now: Instant) {
         self.answered(&mut drawn);
         self.in_flight -= 1;
