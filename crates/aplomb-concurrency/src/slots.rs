@@ -227,6 +227,7 @@ impl Gate for Slots {
     type Why = Why;
     type Notice = Moved;
 
+    #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<Why> {
         self.abandoned.pass(now);
         if self.taken() < self.limit() {
@@ -236,6 +237,7 @@ impl Gate for Slots {
         }
     }
 
+    #[inline]
     fn admit(&mut self, (): &(), now: Instant) -> Slot {
         let number = self.next;
         self.next += 1;
@@ -310,6 +312,7 @@ impl Gate for Slots {
         self.abandoned.next()
     }
 
+    #[inline]
     fn notice(&mut self) -> Option<Moved> {
         self.untold.take()
     }

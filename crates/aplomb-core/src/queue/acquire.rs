@@ -42,13 +42,17 @@ impl<G: Gate> Queue<G> {
         permit: &mut Option<Permit<G>>,
     ) -> Option<Stopped<G>> {
         let (mut state, now) = self.0.begin();
-        // Nearly every call finds nobody before it, and may go.
+        // Nearly every call finds nobody before it, and may go or is refused.
         let decision = state.line.lone_decision(&ask, &wait, now);
         if let Some(Decision::Admit) = decision {
             let slip = state.line.gate().admit(&ask, now);
             self.0.conclude(state, now);
             *permit = Some(Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now)));
             return None;
+        }
+        if let Some(Decision::Refuse(why)) = decision {
+            self.0.conclude(state, now);
+            return Some(Stopped::Turned(Turned::refused(why, 0)));
         }
         let arrival = state.line.arrive(ask, wait, decision, cx.waker(), now);
         self.0.conclude(state, now);
