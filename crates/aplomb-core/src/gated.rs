@@ -235,18 +235,21 @@ where
         };
         *this.stage = Stage::Done;
         this.answer.set(None);
+        // The answer is taken apart in one go, at the end: a response is large, and moved as seldom as can be.
         if U::AT_HEAD {
             this.plan.hear(this.permit, head);
-            return answer.map(|answer| match answer {
-                Ok(response) => Ok(this.plan.until.hold(response, &mut None)),
-                Err(error) => Err(error.into()),
-            });
+            return match answer {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut None))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Pending => Poll::Pending,
+            };
         }
         let mut held = this.plan.hear_head(this.permit, head);
-        answer.map(|answer| match answer {
-            Ok(response) => Ok(this.plan.until.hold(response, &mut held)),
-            Err(error) => Err(error.into()),
-        })
+        match answer {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut held))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -135,7 +135,11 @@ impl<G: Gate> Line<G> {
 
     /// What the gate says to a caller that finds nobody before it, the line open, and has time left.
     /// One that is admitted need not arrive.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a decision says more than whether to go, which is nearly all of it"
+    )]
     pub(super) fn lone_decision(
         &mut self,
         ask: &G::Ask,
