@@ -4,9 +4,9 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Asked, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
-    Kind, Outcome, Plan, Queue, QueueLimits, Reading, Refused, Turned, Usage, Verdict, Wait, WithReadings,
-    find_in,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier, Kind,
+    Outcome, Permit, Plan, Queue, QueueLimits, Reading, Refused, Stopped, Turned, Usage, Verdict, Wait,
+    WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -21,8 +21,14 @@ struct Turnstile(Queue<Slots>);
 impl<Req> Door<Req> for Turnstile {
     type Gate = Slots;
 
-    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Slots> {
-        self.0.ask((), Wait::from(options), cx)
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Slots>>,
+    ) -> Option<Stopped<Slots>> {
+        self.0.ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
