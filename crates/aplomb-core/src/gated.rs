@@ -362,13 +362,15 @@ impl<G: Gate> Guard for Held<G> {
 
 impl<G: Gate> Held<G> {
     /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
-    /// for its end: then the permit is dropped.
+    /// for its end.
     fn judged(&mut self, outcome: Outcome) {
         if outcome.kind() != Kind::Local {
-            self.permit.finish_as(&self.verdict, outcome);
-        } else if let Some(usage) = self.verdict.usage() {
+            return self.permit.finish_as(&self.verdict, outcome);
+        }
+        if let Some(usage) = self.verdict.usage() {
             self.permit.used(usage);
         }
+        self.permit.finish(End::Abandoned);
     }
 }
 

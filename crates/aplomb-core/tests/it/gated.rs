@@ -238,3 +238,18 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         assert_eq!(ends(&queue), [expected]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
+    let exchange = aplomb_core::Exchange::new(Outcome::success());
+    let verdict = Verdict::Live(exchange.clone());
+    let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+    let (door, queue) = turnstile(1);
+    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+    let response = service.call(get("/200")).await.unwrap();
+    exchange.add_usage(Usage::unknown().with_output(7));
+    exchange.set_outcome(Outcome::local());
+    response.into_body().collect().await.unwrap();
+    assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
+    assert_eq!(ends(&queue), [End::Abandoned]);
+}
