@@ -230,21 +230,21 @@ where
             panic!("polled after it was ready");
         };
         let answer = answer.poll(cx);
-        let Poll::Ready(head) = &answer else {
+        let Poll::Ready(arrived) = &answer else {
             return Poll::Pending;
         };
         *this.stage = Stage::Done;
         this.answer.set(None);
         // The answer is taken apart in one go, at the end: a response is large, and moved as seldom as can be.
         if U::AT_HEAD {
-            this.plan.hear(this.permit, head);
+            this.plan.hear(this.permit, arrived);
             return match answer {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut None))),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
                 Poll::Pending => Poll::Pending,
             };
         }
-        let mut held = this.plan.hear_head(this.permit, head);
+        let mut held = this.plan.hear_head(this.permit, arrived);
         match answer {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut held))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),

@@ -92,7 +92,7 @@ pub(crate) fn endpoint(
     let service = service.and_then(|response: http::Response<EndpointBody<Incoming>>| async move {
         let (head, body) = response.into_parts();
         // It has been read already: nothing is left that could break.
-        let body: Bytes = body.collect().await.map_err(BoxError::from)?.to_bytes();
+        let body: Bytes = body.collect().await?.to_bytes();
         Ok((head, body))
     });
     (BoxCloneSyncService::new(service), handle)
