@@ -7,7 +7,7 @@ use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
 use aplomb::retry::ByKind;
-use aplomb::{BoxError, EndpointBody, EndpointHandle, EndpointLayer};
+use aplomb::{EndpointBody, EndpointHandle, EndpointLayer};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
