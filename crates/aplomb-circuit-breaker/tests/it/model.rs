@@ -386,19 +386,15 @@ impl Model {
         let kind = outcome.map_or(Kind::Local, |outcome| outcome.kind());
         let spread = |hint: Duration| (hint, hint + (hint / 2).min(5 * SECOND));
         let hint = outcome.and_then(|outcome| outcome.retry_after());
-        self.opening = Some(match kind {
-            Kind::Exhausted => {
-                hint.map_or((300 * SECOND, 300 * SECOND), |hint| spread(hint.min(3_600 * SECOND)))
-            }
-            Kind::Unauthorized => (300 * SECOND, 300 * SECOND),
-            _ => {
-                let cooldown = (5 * SECOND * 2_u32.pow(self.grown)).min(60 * SECOND);
-                self.grown = (self.grown + 1).min(4);
-                match hint.map(|hint| hint.min(120 * SECOND)) {
-                    Some(hint) if hint > cooldown => spread(hint),
-                    _ => (cooldown, cooldown),
-                }
-            }
+        let cooldown = (5 * SECOND * 2_u32.pow(self.grown)).min(60 * SECOND);
+        if kind != Kind::Unauthorized {
+            self.grown = (self.grown + 1).min(4);
+        }
+        let most = if kind == Kind::Exhausted { 3_600 } else { 120 };
+        self.opening = Some(match (kind, hint.map(|hint| hint.min(most * SECOND))) {
+            (Kind::Exhausted, None) | (Kind::Unauthorized, _) => (300 * SECOND, 300 * SECOND),
+            (_, Some(hint)) if hint > cooldown => spread(hint),
+            _ => (cooldown, cooldown),
         });
         self.opened_by = kind;
         self.change(State::Open, now);

@@ -110,6 +110,22 @@ fn an_exhausted_account_opens_at_once_for_long() {
     }
 }
 
+#[test]
+fn an_exhausted_account_is_left_alone_longer_and_longer_though_its_hint_is_tiny() {
+    let start = Instant::now();
+    let mut circuit = Circuit::new().cooldown(plain());
+    let exhausted = Outcome::exhausted().with_retry_after(Duration::from_millis(1));
+    let mut asked = Vec::new();
+    for second in 0..100 {
+        let now = start + second * SECOND;
+        if circuit.check(&(), now) == Decision::Admit {
+            asked.push(second);
+            run(&mut circuit, exhausted, now);
+        }
+    }
+    assert_eq!(asked, [0, 5, 15, 35, 75]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn promise_28_a_late_result_of_another_epoch_moves_nothing() {
     let mut stage = Stage::new(layer());
