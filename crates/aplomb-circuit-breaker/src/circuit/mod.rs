@@ -80,7 +80,7 @@ impl Circuit {
             health: Health::new(&Trip::default()),
             strain: Strain::default(),
             pace: Pace::default(),
-            outage: Outage { since: None, cause: Cause::Forced, last: None },
+            outage: Outage { since: None, cause: Cause::Forced, last: None, is_refused: false },
             cause: None,
             untold: VecDeque::new(),
         }

@@ -32,8 +32,12 @@ pub(super) enum Phase {
 pub(super) struct Outage {
     /// When it began; nothing while everybody passes.
     pub(super) since: Option<Instant>,
+    /// What opened the circuit last.
     pub(super) cause: Cause,
     pub(super) last: Option<Outcome>,
+    /// Whether refused credentials have opened the circuit since it was closed: whatever has failed
+    /// since then, nothing has accepted the credential.
+    pub(super) is_refused: bool,
 }
 
 impl Circuit {
@@ -85,7 +89,8 @@ impl Circuit {
 
     pub(super) fn begin_outage(&mut self, cause: Cause, last: Option<Outcome>, now: Instant) {
         let since = self.outage.since.or(Some(now));
-        self.outage = Outage { since, cause, last };
+        let is_refused = self.outage.is_refused || cause == Cause::Unauthorized;
+        self.outage = Outage { since, cause, last, is_refused };
     }
 
     /// Closes for everybody, and begins to count anew.
@@ -120,6 +125,7 @@ impl Circuit {
         self.recovered_from = None;
         self.cause = Some(cause);
         let (to, epoch) = (self.phase.state(), self.epoch);
+        self.outage.is_refused &= matches!(to, State::Open | State::HalfOpen);
         // A closed circuit that is reset begins anew, but it was closed before.
         if from != to {
             self.untold.push_back(Transition { from, to, epoch, cause, at: now, cooldown, last });
@@ -127,7 +133,7 @@ impl Circuit {
     }
 
     pub(super) fn why(&self, now: Instant) -> Why {
-        let Outage { since, cause, last } = self.outage;
+        let Outage { since, cause, last, .. } = self.outage;
         Why {
             state: self.phase.state(),
             cause,

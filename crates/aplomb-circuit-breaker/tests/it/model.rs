@@ -71,7 +71,8 @@ pub(crate) struct Model {
     /// How many steps the next cooldown has grown.
     grown: u32,
     closed_since: Instant,
-    opened_by: Kind,
+    /// Refused credentials have opened it since it was closed.
+    refused: bool,
     /// The shortest and the longest that it may stay open, when it has just opened.
     pub(crate) opening: Option<(Duration, Duration)>,
 }
@@ -103,7 +104,7 @@ impl Model {
             recovered_from: None,
             grown: 0,
             closed_since: now,
-            opened_by: Kind::Local,
+            refused: false,
             opening: None,
         }
     }
@@ -227,7 +228,7 @@ impl Model {
                 self.count(&call, slow, outcome, now);
             }
             (State::HalfOpen, Kind::Exhausted) => self.open(Some(outcome), now),
-            (State::HalfOpen, Kind::Unauthorized) if self.opened_by == Kind::Unauthorized => {
+            (State::HalfOpen, Kind::Unauthorized) if self.refused => {
                 self.open(Some(outcome), now);
             }
             (State::HalfOpen, Kind::Local) => {}
@@ -347,6 +348,7 @@ impl Model {
         self.counted.clear();
         self.noted = None;
         self.closed_since = now;
+        self.refused = false;
         self.change(State::Closed, now);
     }
 
@@ -357,7 +359,7 @@ impl Model {
 
     pub(crate) fn switch(&mut self, state: State, now: Instant) {
         if self.state != state {
-            self.opened_by = Kind::Local;
+            self.refused = false;
             self.change(state, now);
         }
     }
@@ -396,7 +398,7 @@ impl Model {
             (_, Some(hint)) if hint > cooldown => spread(hint),
             _ => (cooldown, cooldown),
         });
-        self.opened_by = kind;
+        self.refused |= kind == Kind::Unauthorized;
         self.change(State::Open, now);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Cause, Circuit, State, Trip, Window};
+use aplomb_circuit_breaker::{Cause, Circuit, Ramp, State, Trip, Window};
 use aplomb_core::{Decision, End, Gate, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -90,6 +90,31 @@ async fn three_refused_credentials_in_a_row_open_for_long() {
     let open = stage.refused();
     assert_eq!((open.cause(), open.retry_after()), (Cause::Unauthorized, Some(300 * SECOND)));
     assert_eq!(open.since(), 300 * SECOND);
+}
+
+#[test]
+fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
+    let mut now = Instant::now();
+    let mut circuit = Circuit::new().cooldown(plain()).ramp(Ramp::none());
+    for _ in 0..3 {
+        run(&mut circuit, Outcome::unauthorized(), now);
+    }
+    for outcome in [Outcome::transient(), Outcome::unauthorized()] {
+        now += 300 * SECOND;
+        run(&mut circuit, outcome, now);
+        assert_eq!(circuit.state(now), State::Open, "after {outcome:?}");
+    }
+    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Unauthorized));
+
+    // Once it was accepted, the next outage is about something else.
+    now += 300 * SECOND;
+    run(&mut circuit, Outcome::success(), now);
+    for _ in 0..5 {
+        run(&mut circuit, Outcome::transient(), now);
+    }
+    now += 60 * SECOND;
+    run(&mut circuit, Outcome::unauthorized(), now);
+    assert_eq!(circuit.state(now), State::Closed);
 }
 
 #[test]
