@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Cause, Circuit, Ramp, State, Trip, Window};
+use aplomb_circuit_breaker::{Cause, Circuit, Ended, Ramp, State, Trip, Window};
 use aplomb_core::{Decision, End, Gate, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -41,6 +41,26 @@ fn promise_27_a_hundred_calls_at_half_open_within_fifty_failures_after_a_million
     }
     assert_eq!(circuit.state(now), State::Open);
     assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+}
+
+#[test]
+fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
+    let now = Instant::now();
+    let half = || Trip::ratio(0.5, Window::calls(100)).min_calls(20);
+    let rule = |says| Trip::rule("rule", move || move |_: &Ended| says);
+    for trip in [half(), half().or(rule(false)), half().and(rule(true))] {
+        let mut circuit = Circuit::new().trip(trip);
+        // Twenty calls are enough from the last success on, and half of them have failed.
+        for outcome in [Outcome::transient(), Outcome::success()] {
+            (0..10).for_each(|_| run(&mut circuit, outcome, now));
+        }
+        assert_eq!(circuit.state(now), State::Closed);
+        run(&mut circuit, Outcome::transient(), now);
+        assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+    }
+    let mut circuit = Circuit::new().trip(half().or(rule(true)));
+    run(&mut circuit, Outcome::success(), now);
+    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Rule("rule")));
 }
 
 #[test]
