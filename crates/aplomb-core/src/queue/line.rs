@@ -298,25 +298,21 @@ impl<G: Gate> Line<G> {
                 // Nobody in the line goes before the head does, so an instant for a head that waits for it
                 // turns away everyone who gives up before it.
                 Decision::NotBefore(at, why) => {
-                    match self.first_to_give_up((head, gives_up), |gives_up| gives_up < at) {
-                        Some(place) => {
-                            let wait = Some(at.saturating_duration_since(now));
-                            self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
-                        }
-                        None => return Some(at),
-                    }
+                    let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up < at)
+                    else {
+                        return Some(at);
+                    };
+                    let wait = Some(at.saturating_duration_since(now));
+                    self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
                 }
                 Decision::WhenReleased(why) => {
-                    match self.first_to_give_up((head, gives_up), |gives_up| gives_up <= now) {
-                        Some(place) => {
-                            self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
-                        }
-                        None => {
-                            let gives_up = self.patience.first().map(|(gives_up, _)| *gives_up);
-                            let lapses = self.gate.lapses().filter(|at| *at > now);
-                            return gives_up.into_iter().chain(lapses).min();
-                        }
-                    }
+                    let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up <= now)
+                    else {
+                        let gives_up = self.patience.first().map(|(gives_up, _)| *gives_up);
+                        let lapses = self.gate.lapses().filter(|at| *at > now);
+                        return gives_up.into_iter().chain(lapses).min();
+                    };
+                    self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
                 }
             }
         }
