@@ -172,7 +172,7 @@ impl Circuit {
                 Phase::Closed { climb: Some(climb), .. } => Some(climb.limit()),
                 _ => None,
             },
-            retry_after: self.phase.retry_after(now),
+            retry_after: self.retry_after(now),
             cause: self.cause,
         }
     }

@@ -138,9 +138,20 @@ impl Circuit {
             state: self.phase.state(),
             cause,
             since: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            retry_after: self.phase.retry_after(now),
+            retry_after: self.retry_after(now),
             last,
         }
+    }
+
+    /// How long until a call may pass that may not now: when a place has probably become free by an
+    /// answer, and at the latest when somebody passes for sure.
+    pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
+        if let Phase::Open { until } = self.phase {
+            return Some(until - now);
+        }
+        let longest = self.phase.lapses()?.saturating_duration_since(now);
+        let usual = Some(self.pace.answers_in()).filter(|usual| !usual.is_zero());
+        Some(usual.map_or(longest, |usual| usual.min(longest)))
     }
 }
 
@@ -161,13 +172,6 @@ impl Phase {
             Self::HalfOpen(trial) if !trial.has_place() => trial.lapses(),
             Self::Closed { climb: Some(climb), .. } if !climb.has_place() => Some(climb.ends()),
             _ => None,
-        }
-    }
-
-    pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
-        match self {
-            Self::Open { until } => Some(*until - now),
-            _ => self.lapses().map(|at| at.saturating_duration_since(now)),
         }
     }
 }
