@@ -220,7 +220,6 @@ fn who_is_refused_meanwhile_is_sent_back_for_about_as_long_as_an_answer_takes() 
     assert_eq!(circuit.snapshot(now + 29 * SECOND).retry_after(), Some(SECOND));
 
     circuit.end(probe, judged(Outcome::success()), now);
-    let ramp = [circuit.admit(&(), now), circuit.admit(&(), now)];
+    let _ramp = [circuit.admit(&(), now), circuit.admit(&(), now)];
     assert_eq!(circuit.snapshot(now).retry_after(), Some(4 * SECOND));
-    drop(ramp);
 }
