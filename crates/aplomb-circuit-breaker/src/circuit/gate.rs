@@ -205,7 +205,7 @@ impl Circuit {
             }
             Phase::HalfOpen(_) => match sign {
                 Sign::Exhausted => self.open(Cause::Exhausted, Some(outcome), now),
-                Sign::Unauthorized if self.outage.cause == Cause::Unauthorized => {
+                Sign::Unauthorized if self.outage.is_refused => {
                     self.open(Cause::Unauthorized, Some(outcome), now);
                 }
                 Sign::Failing | Sign::Throttling => self.answered(slip.role, false, outcome, now),

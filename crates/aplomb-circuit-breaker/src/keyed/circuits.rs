@@ -12,8 +12,8 @@ use crate::{Circuit, Snapshot, State, Transition};
 ///
 /// The circuit of a key is made when the key is first used, as the policy says. While it has anything to
 /// remember it stays, however long nobody uses it and however many others come and go: open, isolated or
-/// disabled, half-open, recovering, failures counted of late, a cooldown that has grown. When a new one in its
-/// place would go on the same it is [forgotten](Circuit::is_forgettable), a few keys at a time. There are never
+/// disabled, half-open, recovering, failures counted of late, a cooldown that has grown. When there is
+/// nothing of that it is [forgotten](Circuit::is_forgettable), a few keys at a time. There are never
 /// more than `max_keys` keys: where none of those looked at can be forgotten, a call with another key is
 /// refused with [`TooManyKeys`](crate::TooManyKeys).
 ///

@@ -300,6 +300,7 @@ impl<G: Gate> Line<G> {
             let State::Waiting { ask, gives_up, .. } = &self.callers[ticket].state else {
                 unreachable!("who has a place is waiting");
             };
+            let gives_up = *gives_up;
             if gives_up.is_some_and(|gives_up| gives_up + TICK < now) {
                 // Nobody looked in time: the thread was busy.
                 self.turn_away(head, TurnedBecause::TooLong, None, None, now, woken);
@@ -314,28 +315,44 @@ impl<G: Gate> Line<G> {
                 Decision::Refuse(why) => {
                     self.turn_away(head, TurnedBecause::Refused, None, Some(why), now, woken);
                 }
-                // Nobody in the line goes before the head does, so an instant for the head turns away
-                // everyone who gives up before it.
-                Decision::NotBefore(at, why) => match self.patience.first() {
-                    Some(&(gives_up, place)) if gives_up < at => {
-                        let wait = Some(at.saturating_duration_since(now));
-                        self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
-                    }
-                    _ => return Some(at),
-                },
-                Decision::WhenReleased(why) => match self.patience.first() {
-                    Some(&(gives_up, place)) if gives_up <= now => {
-                        self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
-                    }
-                    first => {
-                        let gives_up = first.map(|(gives_up, _)| *gives_up);
+                // Nobody in the line goes before the head does, so an instant for a head that waits for it
+                // turns away everyone who gives up before it.
+                Decision::NotBefore(at, why) => {
+                    let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up < at)
+                    else {
+                        return Some(at);
+                    };
+                    let wait = Some(at.saturating_duration_since(now));
+                    self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
+                }
+                Decision::WhenReleased(why) => {
+                    let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up <= now)
+                    else {
+                        let gives_up = self.patience.first().map(|(gives_up, _)| *gives_up);
                         let lapses = self.gate.lapses().filter(|at| *at > now);
                         return gives_up.into_iter().chain(lapses).min();
-                    }
-                },
+                    };
+                    self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
+                }
             }
         }
         None
+    }
+
+    /// Who gives up too early, if anybody does. The head comes first: without it the others may have less
+    /// to wait for.
+    fn first_to_give_up(
+        &self,
+        (head, gives_up): (Place, Option<Instant>),
+        is_too_early: impl Fn(Instant) -> bool,
+    ) -> Option<Place> {
+        if gives_up.is_some_and(&is_too_early) {
+            return Some(head);
+        }
+        self.patience
+            .first()
+            .filter(|(gives_up, _)| is_too_early(*gives_up))
+            .map(|(_, place)| *place)
     }
 
     fn turn_away(

@@ -28,8 +28,14 @@ use crate::{Gate, Observe};
 /// Callers before a [`Gate`]: in order, with one timer, bounds and deadlines.
 ///
 /// Callers are served by priority and order of arrival, and nobody overtakes the one at the head: a
-/// stream of small requests does not starve a large one. One timer serves the whole queue, and fires
-/// on its own: a caller that holds its place without being polled does not hold up those behind it.
+/// stream of small requests does not starve a large one. One timer serves the whole queue, in the
+/// runtime in which the caller at the head waits, and fires on its own as long as that runtime is driven:
+/// a caller that waits without being polled is let through in its turn and does not stop the line.
+///
+/// But it has been let through from then on, and holds what the gate gave it until it is polled, and its
+/// call made, or dropped. Those behind it have to wait for that where the gate lets through only so many
+/// at a time: for a slot of a concurrency limit without end, for the place of a circuit breaker's probe
+/// until its lease is over.
 ///
 /// Clones share the gate and the line.
 ///

@@ -218,11 +218,15 @@ async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reac
 
 #[tokio::test(start_paused = true)]
 async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
-    for (seen, expected) in [
-        (None, End::Abandoned),
-        (Some(Outcome::success()), judged(Outcome::success())),
-        (Some(Outcome::transient()), judged(Outcome::transient())),
-        (Some(Outcome::local()), End::Abandoned),
+    let failed = Outcome::throttled().with_retry_after(Duration::from_secs(30));
+    for (seen, is_whole, expected) in [
+        (None, false, End::Abandoned),
+        (Some(Outcome::success()), false, End::Abandoned),
+        (Some(Outcome::success()), true, judged(Outcome::success())),
+        (Some(failed), true, judged(failed)),
+        // An error in a stream ends it, also where no marker of the end follows.
+        (Some(failed), false, judged(failed)),
+        (Some(Outcome::local()), true, End::Abandoned),
     ] {
         let exchange = aplomb_core::Exchange::new(Outcome::success());
         let verdict = Verdict::Live(exchange.clone());
@@ -232,6 +236,8 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         let response = service.call(get("/200")).await.unwrap();
         if let Some(seen) = seen {
             exchange.set_outcome(seen);
+        }
+        if is_whole {
             exchange.set_whole();
         }
         drop(response);
