@@ -9,6 +9,14 @@ struct Backoff;
 #[cfg(doctest)]
 struct CircuitBreaker;
 
+#[doc = include_str!("../docs/guide/concurrency.md")]
+#[cfg(doctest)]
+struct Concurrency;
+
+#[doc = include_str!("../docs/guide/endpoint.md")]
+#[cfg(doctest)]
+struct Endpoint;
+
 #[doc = include_str!("../docs/guide/from-tenacity.md")]
 #[cfg(doctest)]
 struct FromTenacity;

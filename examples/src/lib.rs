@@ -2,4 +2,5 @@
 #![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
 
 pub mod batch;
+pub mod concurrency;
 pub mod jitter;

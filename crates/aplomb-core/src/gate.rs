@@ -76,6 +76,14 @@ pub trait Gate: Send + 'static {
         Duration::ZERO
     }
 
+    /// The longest that anybody waits before this gate, whatever the bounds of the queue; `None` where
+    /// those alone hold. Read when a caller comes to wait.
+    ///
+    /// Joined to another by [`Both`](crate::Both) a gate has no say in this: the wait may be the other's.
+    fn longest_wait(&self) -> Option<Duration> {
+        None
+    }
+
     /// Takes the oldest notice that has not been told yet.
     fn notice(&mut self) -> Option<Self::Notice> {
         None
@@ -236,10 +244,85 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
     }
 }
 
+/// A gate that may be left out: where there is none, everybody passes.
+impl<G: Gate> Gate for Option<G> {
+    type Ask = G::Ask;
+    type Slip = Option<G::Slip>;
+    type Why = G::Why;
+    type Notice = G::Notice;
+
+    fn check(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
+        self.as_mut().map_or(Decision::Admit, |gate| gate.check(ask, now))
+    }
+
+    fn admit(&mut self, ask: &Self::Ask, now: Instant) -> Self::Slip {
+        self.as_mut().map(|gate| gate.admit(ask, now))
+    }
+
+    fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.content(slip, now);
+        }
+    }
+
+    fn heard(&mut self, slip: &mut Self::Slip, readings: &[Reading], now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.heard(slip, readings, now);
+        }
+    }
+
+    fn used(&mut self, slip: &mut Self::Slip, usage: Usage, now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.used(slip, usage, now);
+        }
+    }
+
+    fn end(&mut self, slip: Self::Slip, end: End, now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.end(slip, end, now);
+        }
+    }
+
+    fn forecast(&mut self, asks: &mut dyn Iterator<Item = &Self::Ask>, now: Instant) -> Option<Instant> {
+        self.as_mut()?.forecast(asks, now)
+    }
+
+    fn lapses(&self) -> Option<Instant> {
+        self.as_ref()?.lapses()
+    }
+
+    fn answers_in(&self) -> Duration {
+        self.as_ref().map_or(Duration::ZERO, Gate::answers_in)
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        self.as_ref()?.longest_wait()
+    }
+
+    fn notice(&mut self) -> Option<Self::Notice> {
+        self.as_mut()?.notice()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Scripted;
+
+    #[test]
+    fn a_gate_that_is_left_out_admits_everybody() {
+        let now = Instant::now();
+        let mut none: Option<Scripted> = None;
+        assert_eq!(none.check(&(), now), Decision::Admit);
+        let slip = none.admit(&(), now);
+        none.end(slip, End::Unsent, now);
+        let mut some = Some(Scripted::new(Decision::Refuse(1)));
+        assert_eq!(some.check(&(), now), Decision::Refuse(1));
+        let slip = some.admit(&(), now);
+        some.end(slip, End::Unsent, now);
+        let gate = some.unwrap();
+        assert_eq!((gate.admitted, gate.ends), (1, vec![End::Unsent]));
+    }
 
     #[test]
     fn both_admit_or_nobody_pays() {

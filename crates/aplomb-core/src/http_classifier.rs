@@ -2,7 +2,7 @@
 
 use std::io;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find_in, retry_after};
 
@@ -21,8 +21,8 @@ use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClo
 /// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false`
 /// forbids a retry whatever the status; `true` lets a permanent failure be retried.
 ///
-/// An error is transient, a refusal by one of our own gates is local, and a request that could not be
-/// built is permanent.
+/// An error is transient and [unanswered](Outcome::is_unanswered), unless no connection could be made; a
+/// refusal by one of our own gates is local, and a request that could not be built is permanent.
 ///
 /// A server that answers 429, 503 or 529 has not begun to act on the request, and neither has one to
 /// which no connection could be made: those outcomes are
@@ -47,9 +47,16 @@ impl HttpClassifier {
         self
     }
 
+    #[inline]
     fn judge<Res: ResponseHead>(&self, response: &Res) -> Outcome {
-        let outcome = response.status().map_or(Outcome::success(), by_status);
-        let Some(headers) = response.headers().filter(|_| !outcome.is_success()) else {
+        match response.status() {
+            Some(status) if !is_success(status) => self.judge_failure(response.headers(), by_status(status)),
+            _ => Outcome::success(),
+        }
+    }
+
+    fn judge_failure(&self, headers: Option<&HeaderMap>, outcome: Outcome) -> Outcome {
+        let Some(headers) = headers else {
             return outcome;
         };
         let outcome = match headers.get("x-should-retry").map(http::HeaderValue::as_bytes) {
@@ -65,6 +72,7 @@ impl HttpClassifier {
 }
 
 impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
+    #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
@@ -74,6 +82,11 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
             Err(error) => by_error(error).into(),
         }
     }
+}
+
+#[inline]
+fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400
 }
 
 /// The outcome that a status says by itself; see [`HttpClassifier`] for the table.
@@ -106,12 +119,11 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
     if is_connect(error) {
         return Outcome::transient().mark_unprocessed();
     }
-    Outcome::transient()
+    Outcome::transient().mark_unanswered()
 }
 
 /// Whether no connection could be made.
 fn is_connect<E: 'static>(error: &E) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
     #[cfg(feature = "reqwest-0-13")]
     if find_in::<reqwest::Error, E>(error).is_some_and(reqwest::Error::is_connect) {
         return true;
@@ -122,9 +134,8 @@ fn is_connect<E: 'static>(error: &E) -> bool {
     {
         return true;
     }
-    find_in::<io::Error, E>(error).is_some_and(|error| {
-        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
-    })
+    // A host may also turn out to be unreachable when the request has long been sent.
+    find_in::<io::Error, E>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]
@@ -212,6 +223,8 @@ mod tests {
         let refused = io::Error::other(Refused::by("gate").with_retry_after(hint));
         let outcome = classify(Box::new(refused));
         assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
-        assert_eq!(classify("connection reset".into()).kind(), Kind::Transient);
+        let reset = classify("connection reset".into());
+        assert_eq!((reset.kind(), reset.is_unanswered()), (Kind::Transient, true));
+        assert!(!judged(503, &[]).is_unanswered());
     }
 }

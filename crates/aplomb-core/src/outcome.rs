@@ -26,7 +26,19 @@ pub struct Outcome {
     scope: Scope,
     retry_after: Option<Duration>,
     retry_forbidden: bool,
-    unprocessed: bool,
+    of_concurrency: bool,
+    progress: Progress,
+}
+
+/// How far the peer got with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It answered, or nothing is known.
+    Answered,
+    /// It has certainly not begun.
+    NotBegun,
+    /// It did not answer, and may still be at it.
+    Unanswered,
 }
 
 /// The kinds of outcome.
@@ -65,7 +77,14 @@ pub enum Scope {
 
 impl Outcome {
     const fn new(kind: Kind, scope: Scope) -> Self {
-        Self { kind, scope, retry_after: None, retry_forbidden: false, unprocessed: false }
+        Self {
+            kind,
+            scope,
+            retry_after: None,
+            retry_forbidden: false,
+            of_concurrency: false,
+            progress: Progress::Answered,
+        }
     }
 
     /// Answered.
@@ -137,7 +156,20 @@ impl Outcome {
     /// Marks a failure of which it is certain that the server has not begun to act on the request: a
     /// connection that could not be made, a refusal before any work.
     pub const fn mark_unprocessed(mut self) -> Self {
-        self.unprocessed = true;
+        self.progress = Progress::NotBegun;
+        self
+    }
+
+    /// Notes that no answer came: the peer may still be at work on the request (an attempt timeout, a lost
+    /// connection).
+    pub const fn mark_unanswered(mut self) -> Self {
+        self.progress = Progress::Unanswered;
+        self
+    }
+
+    /// Notes that a throttled request was one too many at the same time, not too early.
+    pub const fn of_concurrency(mut self) -> Self {
+        self.of_concurrency = true;
         self
     }
 
@@ -158,7 +190,17 @@ impl Outcome {
         self.retry_after
     }
 
-    /// Whether the request was answered.
+    /// Whether no answer came, so that the peer may still be at work on the request.
+    pub const fn is_unanswered(&self) -> bool {
+        matches!(self.progress, Progress::Unanswered)
+    }
+
+    /// Whether a throttled request was one too many at the same time, as far as the server said so.
+    pub const fn is_of_concurrency(&self) -> bool {
+        self.of_concurrency
+    }
+
+    /// Whether the request was answered well.
     pub const fn is_success(&self) -> bool {
         matches!(self.kind, Kind::Success)
     }
@@ -172,7 +214,7 @@ impl Outcome {
     /// Whether the server has certainly not begun to act on the request, so that sending it again
     /// repeats nothing: a throttle, or what was marked so.
     pub const fn is_unprocessed(&self) -> bool {
-        self.unprocessed || matches!(self.kind, Kind::Throttled)
+        matches!(self.progress, Progress::NotBegun) || matches!(self.kind, Kind::Throttled)
     }
 
     /// Whether this is a server or an account asking everyone who shares it to slow down.

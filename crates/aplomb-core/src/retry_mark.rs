@@ -15,12 +15,12 @@ struct Mark {
 /// Says, while an attempt is called or polled, that a retry outside will send it again if it fails.
 ///
 /// A retry layer inside sees it and stands down, so that retries do not multiply. In the other
-/// direction a gate notes that it held the attempt back until it could go: such a retry was no burden,
-/// and costs no budget.
+/// direction a gate notes that it holds the attempt back until it can go: such a retry is no burden, and
+/// costs no budget.
 ///
 /// The mark lies in the thread, and only for one step at a time: it costs a few instructions, where
 /// one in the request's extensions would cost three allocations for every call. Work that is handed
-/// to another task (a `Buffer`) does not see it.
+/// to a task of its own does not see it.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryMark;
 
@@ -37,7 +37,7 @@ impl RetryMark {
         SetMark { before: MARK.replace(Mark { inside: true, paced: false }) }
     }
 
-    /// Notes that the attempt this runs inside of was held back until it could go.
+    /// Notes that the attempt this runs inside of is held back until it can go.
     pub(crate) fn note_paced() {
         MARK.set(Mark { paced: true, ..MARK.get() });
     }
@@ -51,7 +51,7 @@ pub struct SetMark {
 }
 
 impl SetMark {
-    /// Whether a gate has noted, since the mark was set, that it held the attempt back.
+    /// Whether a gate has noted, since the mark was set, that it holds the attempt back.
     #[inline]
     pub fn is_paced(&self) -> bool {
         MARK.get().paced

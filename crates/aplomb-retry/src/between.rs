@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 const LONGEST_DISCARD: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// The time from a failure to the next attempt. Ends with what had failed if it is cancelled.
+    /// The time from a failure to the next attempt.
     pub(crate) struct Between<D, R> {
         #[pin]
         state: State<D>,
@@ -24,8 +24,17 @@ pin_project! {
 }
 
 struct Failed<R> {
-    result: Option<(R, Outcome)>,
+    result: R,
+    outcome: Outcome,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// How the time between two attempts ends.
+pub(crate) enum Turn<R> {
+    /// The next attempt may begin. With what had failed and was kept so far.
+    Over(Option<(R, Outcome)>),
+    /// The wait was cancelled: this is what had failed.
+    Cancelled(R, Outcome),
 }
 
 pin_project! {
@@ -41,10 +50,12 @@ pin_project! {
 }
 
 impl<D: Future<Output = ()>, R> Between<D, R> {
-    /// Gets rid of a response first, not past `deadline`.
+    /// Gets rid of a response first, so that the next attempt begins before `deadline`.
     pub(crate) fn discarding(discarding: D, now: Instant, deadline: Option<Instant>, until: Instant) -> Self {
         let latest = now + LONGEST_DISCARD;
-        let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
+        // Where time is short, the next attempt is worth more than a connection.
+        let is_short = deadline.is_some_and(|deadline| deadline <= latest);
+        let latest = if is_short { until.min(latest) } else { latest };
         Self {
             state: State::Discarding { discarding, limit: None, latest },
             until,
@@ -65,12 +76,12 @@ impl<D: Future<Output = ()>, R> Between<D, R> {
         until: Instant,
     ) -> Self {
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        let failed = Failed { result: Some((failed, outcome)), cancelled };
+        let failed = Failed { result: failed, outcome, cancelled };
         Self { failed: Some(failed), ..Self::waiting(until) }
     }
 
-    /// Ends with `None` when the next attempt may begin, then and ever after, or with what had failed.
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(R, Outcome)>> {
+    /// Once it is over, it stays so.
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn<R>> {
         let mut this = self.project();
         // Discarding → Waiting.
         if let StateProj::Discarding { discarding, mut limit, latest } = this.state.as_mut().project() {
@@ -90,13 +101,14 @@ impl<D: Future<Output = ()>, R> Between<D, R> {
         if let StateProj::Waiting { sleep } = this.state.as_mut().project() {
             if let Some(failed) = this.failed
                 && failed.cancelled.as_mut().poll(cx).is_ready()
+                && let Some(Failed { result, outcome, .. }) = this.failed.take()
             {
-                return Poll::Ready(failed.result.take());
+                return Poll::Ready(Turn::Cancelled(result, outcome));
             }
             ready!(sleep.poll(cx));
             this.state.set(State::Over);
         }
-        Poll::Ready(None)
+        Poll::Ready(Turn::Over(this.failed.take().map(|failed| (failed.result, failed.outcome))))
     }
 }
 

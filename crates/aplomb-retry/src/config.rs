@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Observe, Outcome, RequestHead, ResponseHead};
+use aplomb_core::{Backoff, Kind, Observe, Outcome, ResponseHead};
 use http::HeaderName;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delay::{Rules, decide};
 use crate::progress::Progress;
-use crate::{Budget, Event, Repeatable, Stop, Stopped, Upcoming, headers};
+use crate::repeatable::Rule;
+use crate::{Budget, Event, Stop, Stopped, Upcoming, headers};
 
 /// The strategies and the settings of a layer.
 pub(crate) struct Config<K, C, B, D, O> {
@@ -24,8 +25,6 @@ pub(crate) struct Config<K, C, B, D, O> {
     pub(crate) discard: D,
     pub(crate) observer: O,
     pub(crate) settings: Settings,
-    /// The calls that have needed chance so far: their generators are seeded by it.
-    pub(crate) seeded: AtomicU64,
 }
 
 /// What is not a strategy.
@@ -35,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) max_elapsed: Option<Duration>,
     pub(crate) stands_down: bool,
     pub(crate) mark_final: bool,
-    pub(crate) repeatable: Option<Arc<RepeatableFn>>,
+    pub(crate) repeatable: Rule,
     pub(crate) stop: Option<Arc<dyn Stop + Send + Sync>>,
     pub(crate) cancellation: Option<CancellationToken>,
     pub(crate) budget: Option<Budget>,
@@ -44,15 +43,14 @@ pub(crate) struct Settings {
     pub(crate) random: Random,
 }
 
-pub(crate) type RepeatableFn = dyn Fn(&dyn RequestHead) -> Repeatable + Send + Sync;
-
 /// Where chance comes from.
 #[derive(Clone)]
 pub(crate) enum Random {
     /// The thread's generator.
     Thread,
-    /// A generator for each wait, derived from a seed.
-    Seed(u64),
+    /// A generator for each wait, derived from a seed and from how many calls have needed chance so
+    /// far, in all layers that were set up from the seeded one.
+    Seed(u64, Arc<AtomicU64>),
     /// The user's own, asked for whenever a wait is chosen.
     Own(Arc<dyn Fn() -> Box<dyn Rng> + Send + Sync>),
 }
@@ -70,8 +68,8 @@ impl<K, C, B, D, O> Config<K, C, B, D, O> {
         match &self.settings.random {
             Random::Thread => draw(&mut rand::rng()),
             Random::Own(random) => draw(&mut *random()),
-            Random::Seed(seed) => {
-                let number = *number.get_or_insert_with(|| self.seeded.fetch_add(1, Ordering::Relaxed));
+            Random::Seed(seed, calls) => {
+                let number = *number.get_or_insert_with(|| calls.fetch_add(1, Ordering::Relaxed));
                 let mut key = [0; 32];
                 key[..8].copy_from_slice(&seed.to_le_bytes());
                 key[8..16].copy_from_slice(&number.to_le_bytes());
@@ -92,6 +90,9 @@ impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
         now: Instant,
     ) -> Result<Duration, Stopped> {
         let settings = &self.settings;
+        if outcome.kind() == Kind::Local {
+            progress.was_refused();
+        }
         let failed = progress.failed(outcome).with_response(response);
         let standing = progress.standing(now);
         let wait = self.with_random(&mut progress.past().number, failed.retry(), |random| {
@@ -133,15 +134,24 @@ impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
         let (attempts, waited) = (retried.attempts, retried.waited);
         self.observer.observe(&Event::GaveUp { attempts, outcome, waited, stopped });
         let Some(response) = response else { return };
-        // Who retries outside on our behalf, or by the caller's wish, must not be told to stop.
-        let is_final = !matches!(stopped, Stopped::Nested | Stopped::Disallowed);
-        if self.settings.mark_final && is_final {
+        if self.settings.mark_final && is_final(stopped) {
             headers::forbid_retry(response);
+        }
+        // The account is that of the layer outside.
+        if stopped == Stopped::Nested {
+            return;
         }
         if let Some(extensions) = response.extensions_mut() {
             extensions.insert(retried);
         }
     }
+}
+
+/// Whether a failure has been tried enough, so that who retries outside should not start over. It has
+/// not where this layer did not try, or was kept from it.
+fn is_final(stopped: Stopped) -> bool {
+    use Stopped::{Cancelled, CannotReplay, Disallowed, Nested, NotRepeatable};
+    !matches!(stopped, Nested | Disallowed | Cancelled | CannotReplay | NotRepeatable)
 }
 
 impl fmt::Debug for Settings {

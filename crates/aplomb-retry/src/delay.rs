@@ -63,7 +63,6 @@ pub(crate) fn decide(
 ) -> Result<Duration, Stopped> {
     let outcome = failed.outcome();
     let hint = outcome.retry_after();
-    let left = standing.left.unwrap_or(Duration::MAX);
     if !outcome.is_retryable() {
         return Err(Stopped::NotRetryable);
     }
@@ -80,16 +79,17 @@ pub(crate) fn decide(
         return Err(Stopped::HintTooLong);
     }
     // An attempt that starts at the deadline can not end before it.
-    if hint.unwrap_or_default() >= left {
+    if standing.left.is_some_and(|left| hint.unwrap_or_default() >= left) {
         return Err(Stopped::Deadline);
     }
     if rules.is_requeued(outcome) {
         return Ok(Duration::ZERO);
     }
     let delay = backoff.delay(failed, random).ok_or(Stopped::BackoffEnded)?;
+    let left = standing.left.unwrap_or(Duration::MAX);
     match hint {
         Some(hint) => Ok(from_hint(hint, delay, rules.max_hint_jitter, left, random)),
-        None if delay >= left => Err(Stopped::Deadline),
+        None if standing.left.is_some_and(|left| delay >= left) => Err(Stopped::Deadline),
         None => Ok(delay),
     }
 }

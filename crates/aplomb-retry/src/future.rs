@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{
-    Backoff, CallOptions, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead, SetMark,
-};
+use aplomb_core::{Backoff, Classify, Observe, Outcome, Replay, RequestHead, ResponseHead};
 use pin_project_lite::pin_project;
 use tokio::task::coop;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::between::Between;
+use crate::between::{Between, Turn};
 use crate::config::Config;
 use crate::progress::Progress;
+use crate::steps::{poll_step, scoped_call};
 use crate::{Discard, Event, Stopped};
 
 /// What a wait without end comes to: thirty years, which tokio's clock can count.
@@ -53,6 +52,8 @@ pin_project! {
         // The attempt failed, and the time of the next one comes; then the inner service is asked
         // whether it is ready. In a box: most calls never come here.
         Between { next: Pin<Box<Next<T, W>>> },
+        // The call was ended between two attempts.
+        Done,
     }
 }
 
@@ -129,12 +130,14 @@ where
                         config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
                         return Poll::Ready(Err(error));
                     }
+                    progress.arrive(settings);
                     // A request that can not be sent again anyway is not copied.
                     let copy = this.kept.as_mut().filter(|_| progress.may_repeat());
-                    let mut request = match copy.and_then(|kept| config.replay.again(kept)) {
-                        Some(copy) => copy,
-                        None => config.replay.once(this.kept.take().expect("not polled after it was ready")),
-                    };
+                    let copy = copy.and_then(|kept| config.replay.again(kept));
+                    let mut request = copy.unwrap_or_else(|| {
+                        progress.cannot_replay();
+                        config.replay.once(this.kept.take().expect("taken here only"))
+                    });
                     let mark = config.begin_attempt(progress, &mut request);
                     let attempt = match progress.scoped() {
                         None => this.inner.call(request),
@@ -145,12 +148,7 @@ where
                 }
                 // → `Between` if the request is sent again; otherwise the end.
                 StateProj::Called { attempt } => {
-                    let mark = progress.begin_step();
-                    let mut polled = match progress.scoped() {
-                        None => attempt.poll(cx),
-                        Some(options) => options.sync_scope(|| attempt.poll(cx)),
-                    };
-                    progress.end_step(mark);
+                    let mut polled = poll_step(attempt, progress, cx);
                     // Looked at in place: each move of a response counts as well.
                     let Poll::Ready(result) = &mut polled else {
                         return Poll::Pending;
@@ -164,14 +162,7 @@ where
                     }
                     let now = Instant::now();
                     let head = result.as_ref().ok().map(|response| response as &dyn ResponseHead);
-                    // The next request is asked for while the failed response is still there: a
-                    // body that turns out to be gone returns that response.
-                    let again = config.decide(progress, outcome, head, now).and_then(|wait| {
-                        let next = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
-                        let next = next.ok_or(Stopped::CannotReplay)?;
-                        progress.pay(outcome, &settings.rules, now)?;
-                        Ok((wait, next))
-                    });
+                    let again = config.again(progress, this.kept.as_mut(), outcome, head, now);
                     let (wait, request) = match again {
                         Ok(again) => again,
                         Err(stopped) => {
@@ -179,33 +170,48 @@ where
                             return polled;
                         }
                     };
-                    progress.wait(outcome, wait);
+                    progress.wait(outcome, wait, now);
                     config.observer.observe(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-                    let between = match (ready!(polled), &settings.cancellation) {
-                        (result, Some(token)) => Between::cancellable(result, outcome, token, until),
-                        (Ok(response), None) => {
-                            let discarding = config.discard.discard(response);
-                            Between::discarding(discarding, now, progress.deadline(), until)
-                        }
-                        (Err(_), None) => Between::waiting(until),
-                    };
-                    state.set(State::Between { next: Box::pin(Next { request: Some(request), between }) });
+                    let between = config.between(ready!(polled), outcome, progress.deadline(), now, until);
+                    state.set(State::Between { next: Box::pin(Next { request, between }) });
                 }
-                // → `Called`; or the end, where the wait is cancelled or the inner service is finished.
+                // → `Called`; or the end, where the wait is cancelled, the body turns out to be gone, or the
+                // inner service is finished.
                 StateProj::Between { next } => {
-                    let next = next.as_mut().project();
-                    if let Some((mut result, outcome)) = ready!(next.between.poll(cx)) {
-                        config.gave_up(progress, outcome, Stopped::Cancelled, head_mut(&mut result));
+                    let mut next = next.as_mut().project();
+                    let ended = match ready!(next.between.as_mut().poll(cx)) {
+                        Turn::Over(None) => None,
+                        Turn::Over(Some((result, outcome))) => {
+                            *next.request = this.kept.as_mut().and_then(|kept| config.replay.again(kept));
+                            if next.request.is_some() {
+                                if let Ok(response) = result {
+                                    let now = Instant::now();
+                                    let discarding = config.discard.discard(response);
+                                    let deadline = progress.deadline();
+                                    next.between.set(Between::discarding(discarding, now, deadline, now));
+                                }
+                                continue;
+                            }
+                            Some((result, outcome, Stopped::CannotReplay))
+                        }
+                        Turn::Cancelled(result, outcome) => Some((result, outcome, Stopped::Cancelled)),
+                    };
+                    if let Some((mut result, outcome, stopped)) = ended {
+                        progress.resume();
+                        config.gave_up(progress, outcome, stopped, head_mut(&mut result));
+                        state.set(State::Done);
                         return Poll::Ready(result);
                     }
                     // Retries that never wait must not keep a thread to themselves.
                     ready!(coop::poll_proceed(cx)).made_progress();
                     if let Err(error) = ready!(this.inner.poll_ready(cx)) {
-                        config.gave_up(progress, Outcome::local(), Stopped::NotReady, None);
+                        let last = progress.last().unwrap_or(Outcome::local());
+                        config.gave_up(progress, last, Stopped::NotReady, None);
+                        state.set(State::Done);
                         return Poll::Ready(Err(error));
                     }
-                    let mut request = next.request.take().expect("not polled after it was ready");
+                    let mut request = next.request.take().expect("asked for before its time has come");
                     let mark = config.begin_attempt(progress, &mut request);
                     let attempt = match progress.scoped() {
                         None => this.inner.call(request),
@@ -214,26 +220,10 @@ where
                     state.set(State::Called { attempt });
                     progress.end_step(mark);
                 }
+                StateProj::Done => panic!("polled after it was ready"),
             }
         }
     }
-}
-
-impl<K, C, B, D, O: Observe<Event>> Config<K, C, B, D, O> {
-    /// Begins an attempt, and its first step.
-    #[inline]
-    fn begin_attempt(&self, progress: &mut Progress, request: &mut impl RequestHead) -> Option<SetMark> {
-        progress.begin_attempt(request, &self.settings);
-        let (attempt, waited) = (progress.attempts(), progress.waited());
-        self.observer.observe(&Event::Started { attempt, waited });
-        progress.begin_step()
-    }
-}
-
-/// Apart, and rare: a closure that takes the request would move it once more on every call.
-#[cold]
-fn scoped_call<S: Service<T>, T>(options: CallOptions, inner: &mut S, request: T) -> S::Future {
-    options.sync_scope(|| inner.call(request))
 }
 
 /// The head of a response, to write to.
@@ -252,6 +242,7 @@ where
             State::Fresh => "fresh",
             State::Called { .. } => "called",
             State::Between { .. } => "between two attempts",
+            State::Done => "done",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

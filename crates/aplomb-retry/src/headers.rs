@@ -14,19 +14,34 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Whether the client in front of us is already retrying this request.
 pub(crate) fn is_retried_outside(request: &(impl RequestHead + ?Sized)) -> bool {
-    let count = request.headers().and_then(|headers| headers.get(&OUTER_RETRIES));
-    count
-        .and_then(|count| count.to_str().ok()?.trim().parse::<u64>().ok())
-        .is_some_and(|count| count >= 1)
+    retries(request, &OUTER_RETRIES).is_some_and(|count| count >= 1)
 }
 
-/// Gives the request a key that is the same for all its attempts, unless it has one.
-pub(crate) fn add_key(request: &mut (impl RequestHead + ?Sized), name: &HeaderName, random: &mut dyn Rng) {
+fn retries(request: &(impl RequestHead + ?Sized), name: &HeaderName) -> Option<u64> {
+    request.headers()?.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Gives the request a key that is the same for all its attempts, unless it has one; says whether it
+/// had none.
+pub(crate) fn add_key(
+    request: &mut (impl RequestHead + ?Sized),
+    name: &HeaderName,
+    random: &mut dyn Rng,
+) -> bool {
     if let Some(headers) = request.headers_mut()
         && let http::header::Entry::Vacant(vacant) = headers.entry(name)
         && let Ok(value) = HeaderValue::try_from(uuid(random).to_string())
     {
         vacant.insert(value);
+        return true;
+    }
+    false
+}
+
+/// Takes a key away that was added in vain.
+pub(crate) fn remove_key(request: &mut (impl RequestHead + ?Sized), name: &HeaderName) {
+    if let Some(headers) = request.headers_mut() {
+        headers.remove(name);
     }
 }
 
@@ -37,10 +52,11 @@ fn uuid(random: &mut dyn Rng) -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-/// Says how often the request has been sent before.
-pub(crate) fn count(request: &mut (impl RequestHead + ?Sized), name: &HeaderName, retries: u32) {
+/// Says how often the request has been sent before: from here, and by who counted in the same header.
+pub(crate) fn count(request: &mut (impl RequestHead + ?Sized), name: &HeaderName, times: u32) {
+    let before = retries(request, name).unwrap_or_default();
     if let Some(headers) = request.headers_mut() {
-        headers.insert(name.clone(), HeaderValue::from(retries));
+        headers.insert(name.clone(), HeaderValue::from(before.saturating_add(times.into())));
     }
 }
 
@@ -80,10 +96,21 @@ mod tests {
         let mut random = StdRng::seed_from_u64(1);
         let name = HeaderName::from_static("idempotency-key");
         let mut request = Request::new(());
-        add_key(&mut request, &name, &mut random);
+        assert!(add_key(&mut request, &name, &mut random));
         let key = request.headers()[&name].to_str().unwrap().to_owned();
         assert_eq!(Uuid::parse_str(&key).unwrap().get_version_num(), 4);
-        add_key(&mut request, &name, &mut random);
+        assert!(!add_key(&mut request, &name, &mut random));
         assert_eq!(request.headers()[&name], key);
+        remove_key(&mut request, &name);
+        assert!(request.headers().is_empty());
+    }
+
+    #[test]
+    fn retries_are_added_to_those_that_were_counted_before() {
+        let mut request = Request::builder().header(OUTER_RETRIES, "2").body(()).unwrap();
+        count(&mut request, &OUTER_RETRIES, 3);
+        assert_eq!(request.headers()[OUTER_RETRIES], "5");
+        count(&mut request, &HeaderName::from_static("x-retries"), 0);
+        assert_eq!(request.headers()["x-retries"], "0");
     }
 }

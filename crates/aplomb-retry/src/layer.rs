@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use aplomb_core::{Copied, HttpClassifier, Observe, RequestHead};
@@ -13,7 +12,7 @@ use tower_layer::Layer;
 
 use crate::config::{Config, Random, Settings};
 use crate::delay::Rules;
-use crate::repeatable::by_idempotency;
+use crate::repeatable::Rule;
 use crate::{Budget, ByKind, Drain, Event, Repeatable, Retry, Stop, Throttled};
 
 /// Sends a failed request again, later.
@@ -67,7 +66,7 @@ impl RetryLayer {
                 max_elapsed: None,
                 stands_down: true,
                 mark_final: false,
-                repeatable: None,
+                repeatable: Rule::All,
                 stop: None,
                 cancellation: None,
                 budget: None,
@@ -75,7 +74,6 @@ impl RetryLayer {
                 retry_count: None,
                 random: Random::Thread,
             },
-            seeded: AtomicU64::new(0),
         })
     }
 }
@@ -114,8 +112,9 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     /// default. Combined with the deadline of [`CallOptions`](aplomb_core::CallOptions): the earlier
     /// one holds.
     ///
-    /// No attempt begins after it, no wait reaches it, and the layers inside see it as the call's
-    /// deadline; an attempt that is running is not cut short by this layer.
+    /// No wait reaches it, and the layers inside see it as the call's deadline. The first attempt is
+    /// made in any case; an attempt that is running is not cut short by this layer, and neither is the
+    /// wait until the inner service is ready.
     pub fn max_elapsed(self, max_elapsed: Duration) -> Self {
         self.with(|settings| settings.max_elapsed = Some(max_elapsed))
     }
@@ -126,10 +125,10 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     }
 
     /// Makes the waits repeatable: every call gets a generator of its own, derived from `seed` and
-    /// from how many calls failed before it. By default they are drawn from the thread's generator,
+    /// from how many calls failed before it, of this layer and of those that are set up from it. By default they are drawn from the thread's generator,
     /// which the operating system seeds.
     pub fn random_seed(self, seed: u64) -> Self {
-        self.with(|settings| settings.random = Random::Seed(seed))
+        self.with(|settings| settings.random = Random::Seed(seed, Arc::default()))
     }
 
     /// Draws the waits from generators of the caller's own: `random` makes one whenever a wait is
@@ -152,7 +151,6 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
             discard: shared.discard.clone(),
             observer: shared.observer.clone(),
             settings: shared.settings.clone(),
-            seeded: AtomicU64::new(0),
         })
     }
 }
@@ -169,9 +167,11 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     }
 
     /// Sets a token that ends all retrying when it is cancelled: an attempt that runs is finished, a
-    /// wait ends at once, and its caller gets the last failure.
+    /// wait ends at once, and its caller gets the last failure. When the wait is over, the next attempt
+    /// has begun, also while the inner service is not ready yet.
     ///
-    /// For this the failed response is kept during the wait, and its connection with it.
+    /// For this the failed response is kept during the wait, and its connection with it; it is
+    /// drained and dropped after it.
     pub fn cancellation(self, token: CancellationToken) -> Self {
         self.with(|settings| settings.cancellation = Some(token))
     }
@@ -202,15 +202,18 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
         self,
         repeatable: impl Fn(&dyn RequestHead) -> R + Send + Sync + 'static,
     ) -> Self {
-        self.with(|settings| settings.repeatable = Some(Arc::new(move |request| repeatable(request).into())))
+        self.with(|settings| {
+            settings.repeatable = Rule::By(Arc::new(move |request| repeatable(request).into()));
+        })
     }
 
     /// Repeats only what is idempotent, for APIs on which a `POST` does something: a method that says
-    /// so (RFC 9110, section 9.2.2), or an `Idempotency-Key` in the request. Any other request is sent again
+    /// so (RFC 9110, section 9.2.2), or a key in the request: an `Idempotency-Key`, or that of
+    /// [`idempotency_key`](Self::idempotency_key). Any other request is sent again
     /// only where the server has certainly not begun to act on it: no connection could be made, or it
     /// answered 429, 503 or 529.
     pub fn idempotent_only(self) -> Self {
-        self.repeatable(by_idempotency)
+        self.with(|settings| settings.repeatable = Rule::Idempotent)
     }
 
     /// Adds a random UUID in this header to every request that may be sent again and has none: the same for
@@ -221,7 +224,7 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     }
 
     /// Says in this header how often the request has been sent before, from 0 on: as the official
-    /// SDKs do in `x-stainless-retry-count`.
+    /// SDKs do in `x-stainless-retry-count`. What the request says there already is added to.
     pub fn retry_count(self, header: HeaderName) -> Self {
         self.with(|settings| settings.retry_count = Some(header))
     }
@@ -230,13 +233,17 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
     /// five attempts inside of five are twenty-five.
     ///
     /// What counts as outside: a retry layer of this crate in whose attempt the call is made, also by
-    /// a closure ([`run`](Self::run)), and also where that is about something else.
+    /// a closure ([`run`](Self::run)), and also where that is about something else. The outer layer
+    /// judges alone then: one that takes every answer for a success ([`EveryError`](crate::EveryError))
+    /// does not retry a 503 that arrives as one.
     pub fn stand_down(self, stand_down: bool) -> Self {
         self.with(|settings| settings.stands_down = stand_down)
     }
 
     /// Marks the failures that are handed out with `x-should-retry: false`: for gateways, so that the SDK
-    /// of the client in front does not start over what has been tried enough.
+    /// of the client in front does not start over what has been tried enough, or can not be tried now (the
+    /// budget, a hint too long). Those that this layer did not try, or was kept from trying, are not
+    /// marked: cancelled, not to be repeated, left to a layer outside.
     pub fn mark_final_failures(self) -> Self {
         self.with(|settings| settings.mark_final = true)
     }
@@ -246,38 +253,33 @@ impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O>
 impl<K: Clone, C: Clone, B: Clone, D: Clone, O: Clone> RetryLayer<K, C, B, D, O> {
     /// Sets how a request is sent again: [`Copied`] by default.
     pub fn replay<K2>(self, replay: K2) -> RetryLayer<K2, C, B, D, O> {
-        let Config { replay: _, classifier, backoff, discard, observer, settings, seeded } =
-            self.into_config();
-        Config { replay, classifier, backoff, discard, observer, settings, seeded }.into()
+        let Config { replay: _, classifier, backoff, discard, observer, settings } = self.into_config();
+        Config { replay, classifier, backoff, discard, observer, settings }.into()
     }
 
     /// Sets who judges what an attempt came to: [`HttpClassifier`] by default.
     pub fn classifier<C2>(self, classifier: C2) -> RetryLayer<K, C2, B, D, O> {
-        let Config { replay, classifier: _, backoff, discard, observer, settings, seeded } =
-            self.into_config();
-        Config { replay, classifier, backoff, discard, observer, settings, seeded }.into()
+        let Config { replay, classifier: _, backoff, discard, observer, settings } = self.into_config();
+        Config { replay, classifier, backoff, discard, observer, settings }.into()
     }
 
     /// Sets how long to wait where the server does not say: [`ByKind`] by default.
     pub fn backoff<B2>(self, backoff: B2) -> RetryLayer<K, C, B2, D, O> {
-        let Config { replay, classifier, backoff: _, discard, observer, settings, seeded } =
-            self.into_config();
-        Config { replay, classifier, backoff, discard, observer, settings, seeded }.into()
+        let Config { replay, classifier, backoff: _, discard, observer, settings } = self.into_config();
+        Config { replay, classifier, backoff, discard, observer, settings }.into()
     }
 
     /// Sets what becomes of a failed response: [`Drain`] by default, which takes HTTP responses.
     /// [`Dropped`](crate::Dropped) takes any.
     pub fn discard<D2>(self, discard: D2) -> RetryLayer<K, C, B, D2, O> {
-        let Config { replay, classifier, backoff, discard: _, observer, settings, seeded } =
-            self.into_config();
-        Config { replay, classifier, backoff, discard, observer, settings, seeded }.into()
+        let Config { replay, classifier, backoff, discard: _, observer, settings } = self.into_config();
+        Config { replay, classifier, backoff, discard, observer, settings }.into()
     }
 
     /// Sets who is told what happens: nobody by default.
     pub fn observer<O2: Observe<Event>>(self, observer: O2) -> RetryLayer<K, C, B, D, O2> {
-        let Config { replay, classifier, backoff, discard, observer: _, settings, seeded } =
-            self.into_config();
-        Config { replay, classifier, backoff, discard, observer, settings, seeded }.into()
+        let Config { replay, classifier, backoff, discard, observer: _, settings } = self.into_config();
+        Config { replay, classifier, backoff, discard, observer, settings }.into()
     }
 }
 

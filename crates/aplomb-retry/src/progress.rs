@@ -6,7 +6,7 @@ use aplomb_core::{CallOptions, Failed, Outcome, RequestHead, RetryMark, SetMark}
 use tokio::time::Instant;
 
 use crate::budget::Account;
-use crate::config::{Random, Settings};
+use crate::config::Settings;
 use crate::delay::{Rules, Standing};
 use crate::{Repeatable, Retried, Stopped, headers};
 
@@ -34,6 +34,8 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     waited: Duration,
+    /// Since when it waits.
+    since: Option<Instant>,
     /// The wait before the attempt that runs.
     previous: Option<Duration>,
     /// This call's number among those that needed chance.
@@ -106,21 +108,18 @@ impl Progress {
     /// Looks at the request: whether it may be sent again, who pays for it, what it has to carry.
     fn admit(&mut self, request: &mut impl RequestHead, settings: &Settings) {
         // First: a request with a key may be repeated.
-        if let Some(name) = &settings.idempotency_key {
-            match &settings.random {
-                Random::Own(random) => headers::add_key(request, name, &mut *random()),
-                // Never from a seed: a key that comes twice is worse than none.
-                Random::Thread | Random::Seed(_) => headers::add_key(request, name, &mut rand::rng()),
-            }
-        }
-        if let Some(repeatable) = &settings.repeatable {
-            match repeatable(request) {
-                Repeatable::Always => {}
-                Repeatable::WhenUnprocessed => self.only_unprocessed = true,
-                Repeatable::Never => {
-                    self.barred = Some(Stopped::NotRepeatable);
-                    return;
+        let key = settings.idempotency_key.as_ref();
+        // From nobody's seed: a key that comes twice is worse than none.
+        let added = key.filter(|name| headers::add_key(request, name, &mut rand::rng()));
+        match settings.repeatable.of(request, key) {
+            Repeatable::Always => {}
+            Repeatable::WhenUnprocessed => self.only_unprocessed = true,
+            Repeatable::Never => {
+                if let Some(name) = added {
+                    headers::remove_key(request, name);
                 }
+                self.barred = Some(Stopped::NotRepeatable);
+                return;
             }
         }
         if let (Some(budget), Some(now)) = (&settings.budget, self.began) {
@@ -169,10 +168,8 @@ impl Progress {
     /// Counts an attempt that is about to be sent, and tells the layers inside where that is news.
     #[inline]
     pub(crate) fn begin_attempt(&mut self, request: &mut impl RequestHead, settings: &Settings) {
-        if self.attempts == 0 && !self.told {
-            self.catch_up(settings);
-        }
         self.attempts = self.attempts.saturating_add(1);
+        self.resume();
         if let Some(name) = &settings.retry_count {
             headers::count(request, name, self.attempts - 1);
         }
@@ -187,15 +184,32 @@ impl Progress {
         }
     }
 
-    /// `options.scope(service.call(request))` sets the task-local only when the call is polled.
+    /// Looks around when the first attempt is about to be made: `options.scope(service.call(request))`
+    /// sets the task-local only when the call is polled, and the call may be polled inside an attempt
+    /// that it was not made in.
     #[inline]
-    fn catch_up(&mut self, settings: &Settings) {
-        let Some(current) = CallOptions::current() else {
-            return;
-        };
-        let deadline = self.options.deadline();
-        self.options = deadline.map_or(current, |deadline| current.with_deadline(deadline));
-        self.barred = self.barred.or_else(|| self.bar(settings));
+    pub(crate) fn arrive(&mut self, settings: &Settings) {
+        if !self.told
+            && let Some(current) = CallOptions::current()
+        {
+            let deadline = self.options.deadline();
+            self.options = deadline.map_or(current, |deadline| current.with_deadline(deadline));
+        }
+        if self.barred.is_none() {
+            self.barred = self.bar(settings);
+        }
+    }
+
+    /// The request turned out to be one that can not be sent twice.
+    pub(crate) fn cannot_replay(&mut self) {
+        self.barred = self.barred.or(Some(Stopped::CannotReplay));
+    }
+
+    /// One of our own gates refused the attempt: it was never sent.
+    pub(crate) fn was_refused(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.refund();
+        }
     }
 
     /// Marks the step of the attempt that follows for the retry layers inside: hand the mark to
@@ -205,8 +219,7 @@ impl Progress {
         self.barred.is_none().then(RetryMark::set)
     }
 
-    /// The step is over. Where a gate has held the attempt back until it could go, it was no burden,
-    /// and is free.
+    /// The step is over. Where a gate holds the attempt back until it can go, it is no burden, and free.
     #[inline]
     pub(crate) fn end_step(&mut self, mark: Option<SetMark>) {
         if let Some(account) = &mut self.account
@@ -267,10 +280,10 @@ impl Progress {
     }
 
     /// Notes that the call waits and is sent again.
-    pub(crate) fn wait(&mut self, outcome: Outcome, wait: Duration) {
+    pub(crate) fn wait(&mut self, outcome: Outcome, wait: Duration, now: Instant) {
         let past = self.past();
         past.previous = Some(wait);
-        past.waited = past.waited.saturating_add(wait);
+        past.since = Some(now);
         // Those of a call that was retried outside as well go on counting.
         let before = self.options.attempts().saturating_add(1);
         self.options = self.options.with_attempts(before, outcome);
@@ -278,6 +291,16 @@ impl Progress {
             self.options = self.options.with_arrival(arrived);
         }
         self.news = News::Options;
+    }
+
+    /// The wait is over, or was cancelled.
+    #[inline]
+    pub(crate) fn resume(&mut self) {
+        if let Some(past) = &mut self.past
+            && let Some(since) = past.since.take()
+        {
+            past.waited = past.waited.saturating_add(since.elapsed());
+        }
     }
 
     /// How the call went.

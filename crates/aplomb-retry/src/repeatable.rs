@@ -1,10 +1,12 @@
 //! Which requests may be sent more than once.
 
+use std::sync::Arc;
+
 use aplomb_core::RequestHead;
-use http::Method;
+use http::{HeaderName, Method};
 
 /// The header that makes a request safe to repeat: draft-ietf-httpapi-idempotency-key-header.
-pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Whether a request may be sent more than once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,11 +29,37 @@ impl From<bool> for Repeatable {
     }
 }
 
-/// What HTTP says: a request whose method is idempotent (RFC 9110, section 9.2.2), or which has an
-/// `Idempotency-Key`, may be repeated; any other only where it was not processed.
-pub(crate) fn by_idempotency(request: &dyn RequestHead) -> Repeatable {
-    let idempotent = request.method().is_some_and(Method::is_idempotent)
-        || request.headers().is_some_and(|headers| headers.contains_key(IDEMPOTENCY_KEY));
+/// Who says which requests may be repeated.
+#[derive(Clone, Default)]
+pub(crate) enum Rule {
+    /// Nobody: all of them.
+    #[default]
+    All,
+    /// HTTP, see [`by_idempotency`].
+    Idempotent,
+    /// The user.
+    By(Arc<Asked>),
+}
+
+type Asked = dyn Fn(&dyn RequestHead) -> Repeatable + Send + Sync;
+
+impl Rule {
+    /// What holds for `request`; `key` is the header in which this layer's own keys are.
+    pub(crate) fn of(&self, request: &dyn RequestHead, key: Option<&HeaderName>) -> Repeatable {
+        match self {
+            Self::All => Repeatable::Always,
+            Self::Idempotent => by_idempotency(request, key),
+            Self::By(rule) => rule(request),
+        }
+    }
+}
+
+/// What HTTP says: a request whose method is idempotent (RFC 9110, section 9.2.2), or which has a key,
+/// may be repeated; any other only where it was not processed.
+fn by_idempotency(request: &dyn RequestHead, key: Option<&HeaderName>) -> Repeatable {
+    let has = |name: &HeaderName| request.headers().is_some_and(|headers| headers.contains_key(name));
+    let idempotent =
+        request.method().is_some_and(Method::is_idempotent) || has(&IDEMPOTENCY_KEY) || key.is_some_and(has);
     if idempotent {
         Repeatable::Always
     } else {
@@ -55,10 +83,15 @@ mod tests {
         ] {
             let mut request = Request::new(());
             *request.method_mut() = method;
-            assert_eq!(by_idempotency(&request), expected);
+            assert_eq!(by_idempotency(&request, None), expected);
             request.headers_mut().insert(IDEMPOTENCY_KEY, "1".parse().unwrap());
-            assert_eq!(by_idempotency(&request), Repeatable::Always);
+            assert_eq!(by_idempotency(&request, None), Repeatable::Always);
         }
-        assert_eq!(by_idempotency(&"no method"), Repeatable::WhenUnprocessed);
+        let own = HeaderName::from_static("x-key");
+        let mut request = Request::post("/").body(()).unwrap();
+        assert_eq!(by_idempotency(&request, Some(&own)), Repeatable::WhenUnprocessed);
+        request.headers_mut().insert(&own, "1".parse().unwrap());
+        assert_eq!(by_idempotency(&request, Some(&own)), Repeatable::Always);
+        assert_eq!(by_idempotency(&"no method", None), Repeatable::WhenUnprocessed);
     }
 }

@@ -60,6 +60,7 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
     {
         let (config, settings) = (&*self.config, &self.config.settings);
         let mut progress = Progress::begin(&mut (), settings);
+        progress.arrive(settings);
         loop {
             progress.begin_attempt(&mut (), settings);
             let (attempt, waited) = (progress.attempts(), progress.waited());
@@ -87,7 +88,7 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
                     return result;
                 }
             };
-            progress.wait(outcome, wait);
+            progress.wait(outcome, wait, now);
             config.observer.observe(&Event::Waiting { attempt, outcome, wait });
             match &settings.cancellation {
                 None => {
@@ -96,6 +97,7 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
                 }
                 Some(token) => {
                     if token.run_until_cancelled(pause(wait)).await.is_none() {
+                        progress.resume();
                         config.gave_up(&progress, outcome, Stopped::Cancelled, None);
                         return result;
                     }
@@ -125,6 +127,9 @@ async fn pause(wait: Duration) {
 }
 
 /// A classifier for [`RetryLayer::run`]: every error may pass, and is retried.
+///
+/// What is not an error is a success, also a response that says 503: for those there is
+/// [`HttpClassifier`](aplomb_core::HttpClassifier).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EveryError;
 

@@ -99,6 +99,13 @@ impl<F: Fn(&Upcoming<'_>) -> bool> Stop for F {
     }
 }
 
+/// A condition may be chosen at run time.
+impl Stop for Box<dyn Stop + Send + Sync> {
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
+        (**self).stop(upcoming)
+    }
+}
+
 /// Between two attempts only. [`RetryLayer::cancellation`](crate::RetryLayer::cancellation) ends a wait as well.
 impl Stop for CancellationToken {
     fn stop(&self, _: &Upcoming<'_>) -> Option<Stopped> {

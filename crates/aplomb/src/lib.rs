@@ -5,6 +5,8 @@ mod endpoint;
 #[doc(inline)]
 pub use aplomb_circuit_breaker as circuit_breaker;
 #[doc(inline)]
+pub use aplomb_concurrency as concurrency;
+#[doc(inline)]
 pub use aplomb_core as core;
 #[doc(inline)]
 pub use aplomb_provider as provider;
@@ -20,5 +22,5 @@ pub use aplomb_core::{
 pub use endpoint::{
     Account, BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody,
     EndpointClassifier, EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect,
-    InspectFuture, ReadBody,
+    InspectFuture, ReadBody, TimedOut, Timeout,
 };

@@ -1,6 +1,7 @@
 //! The cases, by what they do.
 
 mod breaker;
+mod concurrency;
 mod limit;
 mod retry;
 mod stack;
@@ -19,6 +20,7 @@ pub fn groups() -> &'static [Group] {
         breaker::CLOSED,
         breaker::WINDOW,
         breaker::REFUSED,
+        concurrency::ROOM,
         stack::WHOLE,
     ]
 }

@@ -117,6 +117,13 @@ impl Gate for Circuit {
         self.pace.answers_in()
     }
 
+    fn longest_wait(&self) -> Option<Duration> {
+        match self.on_open {
+            OnOpen::FailFast => None,
+            OnOpen::Park { max } => Some(max),
+        }
+    }
+
     #[inline]
     fn notice(&mut self) -> Option<Transition> {
         self.untold.pop_front()

@@ -73,8 +73,11 @@ impl Exponential {
 
     /// The ceiling of the wait before retry number `retry`.
     pub fn ceiling(&self, retry: u32) -> Duration {
-        // 2^1024 is infinite already: a larger number of retries changes nothing.
-        let growth = self.factor.powi(retry.min(1_100).cast_signed());
+        // Nothing grows to nothing, also where the growth is infinite.
+        if self.base.is_zero() {
+            return Duration::ZERO;
+        }
+        let growth = self.factor.powi(i32::try_from(retry).unwrap_or(i32::MAX));
         let grown = self.base.as_secs_f64() * growth;
         Duration::try_from_secs_f64(grown).map_or(self.max, |grown| grown.min(self.max))
     }
@@ -152,6 +155,15 @@ mod tests {
         for (retry, ceiling) in [(2, 4.0), (40, 60.0)] {
             assert!(distance_from_uniform(delays(&backoff, retry, 10_000), 1.0, ceiling) < 0.0195);
         }
+    }
+
+    #[test]
+    fn ceilings_at_the_edges() {
+        let none = Exponential::new(Duration::ZERO);
+        assert_eq!([0, 1_024, u32::MAX].map(|retry| none.ceiling(retry)), [Duration::ZERO; 3]);
+        let slow = Exponential::new(Duration::from_secs(1)).factor(1.001);
+        assert_eq!(slow.ceiling(10_000), Duration::from_secs(60));
+        assert_eq!(slow.ceiling(u32::MAX), Duration::from_secs(60));
     }
 
     #[test]

@@ -129,20 +129,36 @@ impl<G: Gate> Line<G> {
     /// A caller arrives: it is settled at once, or takes its place and waits.
     #[inline]
     pub(super) fn arrive(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
-        // Nearly every call finds nobody before it, and may go.
-        if self.places.is_empty()
+        // Nearly every call finds nobody before it, and is let through or refused.
+        let alone = self.places.is_empty()
             && self.closed.is_none()
-            && wait.deadline.is_none_or(|deadline| deadline > now)
-            && matches!(self.gate.check(&ask, now), Decision::Admit)
-        {
-            let slip = self.gate.admit(&ask, now);
-            return Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }));
+            && wait.deadline.is_none_or(|deadline| deadline > now);
+        if !alone {
+            return self.arrive_behind_others(ask, wait, waker, now);
         }
-        self.arrive_in_line(ask, wait, waker, now)
+        match self.gate.check(&ask, now) {
+            Decision::Admit => self.admitted(&ask, now),
+            Decision::Refuse(why) => Arrival::Settled(Err(Turned::refused(why, 0))),
+            Decision::NotBefore(at, why) => {
+                let place = self.place_for(wait, now);
+                self.join(ask, wait, place, (Some(at), Some(why)), waker, now)
+            }
+            Decision::WhenReleased(why) => {
+                let place = self.place_for(wait, now);
+                self.join(ask, wait, place, (None, Some(why)), waker, now)
+            }
+        }
     }
 
-    /// A caller finds others waiting, or has to wait itself.
-    fn arrive_in_line(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
+    #[inline]
+    fn admitted(&mut self, ask: &G::Ask, now: Instant) -> Arrival<G> {
+        let slip = self.gate.admit(ask, now);
+        Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }))
+    }
+
+    /// A caller finds others waiting or the line closed, or has come too late.
+    #[cold]
+    fn arrive_behind_others(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
         let place = self.place_for(wait, now);
         // A call that is sent again was let in before the queue was closed.
         let closed = match self.closed {
@@ -156,24 +172,34 @@ impl<G: Gate> Line<G> {
         if wait.deadline.is_some_and(|deadline| deadline <= now) {
             return self.turned_at_the_door(TurnedBecause::TooLong, None, None, place);
         }
-        let first = self.places.first_key_value().is_none_or(|(head, _)| place < *head);
-        let (earliest, why) = match self.gate.check(&ask, now) {
+        let obstacle = match self.gate.check(&ask, now) {
             // What is refused now would be refused at the head as well: it is spared the wait.
             Decision::Refuse(why) => {
-                return self.turned_at_the_door(TurnedBecause::Refused, None, Some(why), place);
+                return Arrival::Settled(Err(Turned::refused(why, self.ahead_of(place))));
             }
-            Decision::Admit if first => {
-                let slip = self.gate.admit(&ask, now);
-                return Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }));
-            }
+            Decision::Admit if self.is_first(place) => return self.admitted(&ask, now),
             Decision::Admit => (None, None),
             Decision::NotBefore(at, why) => (Some(at), Some(why)),
             Decision::WhenReleased(why) => (None, Some(why)),
         };
+        self.join(ask, wait, place, obstacle, waker, now)
+    }
+
+    /// A caller that can not go now takes its place, unless there is none or its turn would come too late.
+    #[cold]
+    fn join(
+        &mut self,
+        ask: G::Ask,
+        wait: Wait,
+        place: Place,
+        (earliest, why): (Option<Instant>, Option<G::Why>),
+        waker: &Waker,
+        now: Instant,
+    ) -> Arrival<G> {
         let full = self.places.len() >= self.limits.max_waiting;
-        let gives_up = self.limits.gives_up(wait, now, self.gate.answers_in());
+        let gives_up = self.limits.gives_up(wait, now, &self.gate);
         if full || gives_up.is_some() {
-            let forecast = if first {
+            let forecast = if self.is_first(place) {
                 None
             } else {
                 self.forecast(&ask, place, now)
@@ -205,14 +231,23 @@ impl<G: Gate> Line<G> {
         why: Option<G::Why>,
         place: Place,
     ) -> Arrival<G> {
+        let place = Some(self.ahead_of(place));
+        Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
+    }
+
+    /// Whether nobody would be before a caller at `place`.
+    fn is_first(&self, place: Place) -> bool {
+        self.places.first_key_value().is_none_or(|(head, _)| place < *head)
+    }
+
+    /// How many would be before a caller at `place`.
+    fn ahead_of(&self, place: Place) -> usize {
         let last = self.places.last_key_value().is_none_or(|(last, _)| *last < place);
-        let ahead = if last {
+        if last {
             self.places.len()
         } else {
             self.places.range(..place).count()
-        };
-        let place = Some(ahead);
-        Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
+        }
     }
 
     fn place_for(&mut self, wait: Wait, now: Instant) -> Place {

@@ -1,9 +1,10 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
+    Asked, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
     Kind, Outcome, Plan, Queue, QueueLimits, Reading, Refused, Turned, Usage, Verdict, Wait, WithReadings,
     find_in,
 };
@@ -20,8 +21,8 @@ struct Turnstile(Queue<Slots>);
 impl<Req> Door<Req> for Turnstile {
     type Gate = Slots;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Slots> {
-        self.0.acquire((), Wait::from(options))
+    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Slots> {
+        self.0.ask((), Wait::from(options), cx)
     }
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
@@ -84,7 +85,12 @@ async fn the_gate_is_told_what_every_call_came_to() {
     assert!(service.call(get("/503")).await.is_ok());
     assert!(service.call(get("/error")).await.is_err());
     let unavailable = Outcome::transient().mark_unprocessed();
-    let expected = [Outcome::success(), unavailable, Outcome::transient()].map(judged);
+    let expected = [
+        Outcome::success(),
+        unavailable,
+        Outcome::transient().mark_unanswered(),
+    ]
+    .map(judged);
     assert_eq!(ends(&queue), expected);
 }
 
@@ -202,4 +208,27 @@ async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reac
     drop(response);
     assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
     assert_eq!(ends(&queue), [End::Abandoned]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
+    for (seen, expected) in [
+        (None, End::Abandoned),
+        (Some(Outcome::success()), judged(Outcome::success())),
+        (Some(Outcome::transient()), judged(Outcome::transient())),
+        (Some(Outcome::local()), End::Abandoned),
+    ] {
+        let exchange = aplomb_core::Exchange::new(Outcome::success());
+        let verdict = Verdict::Live(exchange.clone());
+        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+        let (door, queue) = turnstile(1);
+        let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+        let response = service.call(get("/200")).await.unwrap();
+        if let Some(seen) = seen {
+            exchange.set_outcome(seen);
+            exchange.set_whole();
+        }
+        drop(response);
+        assert_eq!(ends(&queue), [expected]);
+    }
 }

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, End, Priority, Queue, QueueLimits, TurnedBecause, Wait};
+use aplomb_core::{Both, CallOptions, Closing, End, Priority, Queue, QueueLimits, TurnedBecause, Wait};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
@@ -137,6 +137,29 @@ async fn a_wait_for_a_release_ends_at_the_deadline() {
     assert_eq!(turned.why(), Some(&"taken"));
     assert!(start.elapsed() >= PACE && start.elapsed() < PACE * 2);
     assert_eq!(queue.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
+    let waits = |bound, gate, deadline| async move {
+        let queue = Queue::new(Slots::new(0), QueueLimits::new().max_wait(bound), ());
+        queue.with(|slots, _| slots.longest_wait = gate);
+        let start = Instant::now();
+        let turned = queue.acquire((), until(start + deadline)).await.unwrap_err();
+        assert_eq!(turned.because(), TurnedBecause::TooLong);
+        start.elapsed().as_secs()
+    };
+    assert_eq!(waits(PACE * 9, Some(PACE * 2), PACE * 9).await, 2);
+    assert_eq!(waits(PACE * 3, Some(PACE * 9), PACE * 9).await, 3);
+    assert_eq!(waits(PACE * 9, Some(PACE * 9), PACE * 4).await, 4);
+    assert_eq!(waits(PACE * 5, None, PACE * 9).await, 5);
+    // Two gates are waited for as long as the queue says.
+    let joined = Both(Slots::new(1), Slots::new(0));
+    let queue = Queue::new(joined, QueueLimits::new().max_wait(PACE * 6), ());
+    queue.with(|both, _| both.0.longest_wait = Some(PACE));
+    let start = Instant::now();
+    queue.acquire(((), ()), Wait::default()).await.unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), 6);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,10 +35,13 @@ const EXACT: Table = &[
     (RateLimited, &[
         "rate_limit_exceeded", "rate_limit_error", "rate_limit_reached", "rate_limit_reached_error", "rate_limited",
         "rate_limit", "ratelimitreached", "ratelimitexceeded", "too_many_requests", "ramp_limit_exceeded",
-        "concurrency_limit_exceeded", "throttlingexception", "throttling_error", "1300", "too_many_requests_error",
+        "throttlingexception", "throttling_error", "1300", "too_many_requests_error",
         "too_many_tokens_error", "token_quota_exceeded", "request_quota_exceeded", "abnormal-usage-detected",
         // A policy of a server that follows the IETF's draft, and no account.
         "quota-exceeded",
+    ]),
+    (TooManyAtOnce, &[
+        "concurrency_limit_exceeded",
         // The one 402 that passes by itself, as running requests end.
         "in_flight_budget_exhausted", "openrouter_in_flight_budget",
     ]),

@@ -13,6 +13,8 @@ pub enum Reason {
     Answered,
     /// Too many requests or tokens for now.
     RateLimited,
+    /// Too many requests at the same time.
+    TooManyAtOnce,
     /// No quota, credit or plan is left: waiting a minute does not help.
     QuotaExhausted,
     /// The server has more work than it can do, whoever sends it.
@@ -47,6 +49,7 @@ impl Reason {
         match self {
             Self::Answered => Outcome::success(),
             Self::RateLimited => Outcome::throttled(),
+            Self::TooManyAtOnce => Outcome::throttled().of_concurrency(),
             Self::QuotaExhausted => Outcome::exhausted(),
             Self::Overloaded | Self::ServerError | Self::Timeout | Self::Truncated | Self::Unknown => {
                 Outcome::transient().with_scope(Scope::Server)
@@ -66,6 +69,7 @@ impl Reason {
         match self {
             Self::Answered => "answered",
             Self::RateLimited => "rate_limited",
+            Self::TooManyAtOnce => "too_many_at_once",
             Self::QuotaExhausted => "quota_exhausted",
             Self::Overloaded => "overloaded",
             Self::ServerError => "server_error",

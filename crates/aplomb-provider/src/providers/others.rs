@@ -68,6 +68,7 @@ provider! {
     /// keep a connection alive.
     DeepSeek: Dialect {
         name: "deepseek",
+        statuses: &[(429, Reason::TooManyAtOnce)],
         limits: &[],
         ..Dialect::COMMON
     }
@@ -98,6 +99,8 @@ provider! {
     /// Scale's LLM Engine: `{"detail": "…"}`, no limits told, no codes.
     LlmEngine: Dialect {
         name: "scale-llm-engine",
+        // Its one limit is of what is in flight.
+        statuses: &[(429, Reason::TooManyAtOnce)],
         limits: &[],
         is_lenient: true,
         ..Dialect::COMMON

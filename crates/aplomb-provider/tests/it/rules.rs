@@ -23,6 +23,20 @@ fn code(code: &str) -> String {
 }
 
 #[test]
+fn too_many_at_once_is_told_from_too_fast() {
+    for provider in ALL {
+        let at_once = judge(provider, 429, &[], &code("concurrency_limit_exceeded"));
+        assert_eq!(at_once.reason(), Reason::TooManyAtOnce);
+        assert_eq!(
+            (at_once.outcome().kind(), at_once.outcome().is_of_concurrency()),
+            (Kind::Throttled, true)
+        );
+        let fast = judge(provider, 429, &[], &code("rate_limit_exceeded"));
+        assert!(!fast.outcome().is_of_concurrency());
+    }
+}
+
+#[test]
 fn the_status_decides_where_nothing_else_does() {
     for provider in ALL {
         for body in [

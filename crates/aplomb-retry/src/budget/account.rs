@@ -1,5 +1,6 @@
 //! What one call draws from a budget.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,15 +13,14 @@ use super::{Budget, Means};
 /// The account of one call.
 ///
 /// What was paid for a retry that has not been sent is given back when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Account {
     budget: Budget,
     /// `None` where another bucket is asked.
     purse: Option<Arc<Purse>>,
     /// What was paid for the retry to come.
-    paid: u32,
+    paid: Option<Paid>,
     /// What was paid for the retry that runs.
-    spent: u32,
+    spent: Option<Paid>,
 }
 
 impl Account {
@@ -30,7 +30,7 @@ impl Account {
             Means::Purses(purses) => Some(purses.open(request, &budget.0.rates, now)),
             Means::Custom { .. } => None,
         };
-        Self { budget: budget.clone(), purse, paid: 0, spent: 0 }
+        Self { budget: budget.clone(), purse, paid: None, spent: None }
     }
 
     /// Pays for a retry after an attempt that came to `outcome`, or refuses it.
@@ -49,9 +49,7 @@ impl Account {
             }
             (Means::Purses(_), None) => None,
         };
-        if let Some(Paid::Tokens(tokens)) = paid {
-            self.paid = tokens;
-        }
+        self.paid = paid;
         let counter = if paid.is_some() {
             &budget.granted
         } else {
@@ -63,35 +61,45 @@ impl Account {
 
     /// The retry that was paid for is sent.
     pub(crate) fn sent(&mut self) {
-        self.spent = std::mem::take(&mut self.paid);
+        self.spent = self.paid.take();
     }
 
-    /// The retry that runs turned out to be free: a gate held it until it could go.
+    /// The retry that runs turned out to be free: a gate holds it until it can go, or has refused it.
     pub(crate) fn refund(&mut self) {
-        self.put(self.spent);
-        self.spent = 0;
+        let spent = self.spent.take();
+        self.take_back(spent);
     }
 
     /// The call succeeded.
     pub(crate) fn succeeded(&mut self) {
-        match &self.budget.0.means {
-            Means::Custom { deposit, .. } => deposit(),
-            Means::Purses(_) => self.put(self.spent.max(1)),
+        let spent = self.spent.take();
+        match (&self.budget.0.means, &self.purse, spent) {
+            (Means::Custom { deposit, .. }, ..) => deposit(),
+            (_, Some(purse), Some(Paid::Tokens(tokens))) => purse.put(tokens.max(1)),
+            (_, Some(purse), _) => purse.put(1),
+            (_, None, _) => {}
         }
-        self.spent = 0;
     }
 
-    fn put(&self, tokens: u32) {
-        if let Some(purse) = &self.purse {
-            purse.put(tokens);
+    fn take_back(&self, paid: Option<Paid>) {
+        if let (Some(purse), Some(paid)) = (&self.purse, paid) {
+            purse.take_back(paid, &self.budget.0.rates);
         }
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if self.paid > 0 {
-            self.put(self.paid);
-        }
+        self.take_back(self.paid);
+    }
+}
+
+/// Not the budget: that would go through all its keys.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("paid", &self.paid)
+            .field("spent", &self.spent)
+            .finish_non_exhaustive()
     }
 }

@@ -27,12 +27,14 @@ use self::purses::{Keys, One, Purses};
 /// little traffic can retry at all after a bad time.
 ///
 /// A retry that costs nothing to the server is free: one that waits in the line of a rate limit
-/// ([`Throttled::Requeue`](crate::Throttled::Requeue)), and one that was held back by a gate, as an
-/// open circuit, until it could go.
+/// ([`Throttled::Requeue`](crate::Throttled::Requeue)), and one that a gate holds back until it can go,
+/// as an open circuit does, or refuses. Whether a gate will is known only when the retry gets there: what
+/// it would cost is held while its backoff runs.
 ///
 /// **What clones share**: everything. Give clones of one budget to all layers that talk to one
-/// server. A setter starts a new, full budget, so set everything first. **What dropping does**: a call that is
-/// dropped while it waits for its retry gives back what the retry would have cost.
+/// server. A setter starts a new, full budget, so set everything first. **What dropping does**: a call
+/// that is dropped while it waits for its retry gives back what the retry would have cost; to a
+/// [`custom`](Budget::custom) budget nothing can be given back.
 ///
 /// A [`RetryLayer`](crate::RetryLayer) has none unless it is given one: for a batch every prompt
 /// counts, and what protects the server is a circuit breaker further in.
@@ -76,7 +78,7 @@ pub struct BudgetSnapshot {
     /// The tokens left; of a budget with keys, those of the emptiest key. The capacity where another
     /// bucket is asked, which does not say.
     pub remaining: u32,
-    /// How many keys have been spending: 0 without keys.
+    /// How many keys are in use, or not yet forgotten: 0 without keys.
     pub keys: usize,
     /// How many retries were paid for.
     pub granted: u64,
@@ -147,8 +149,8 @@ impl Budget {
     /// Gives every key tokens of its own: a server, an account, a tenant. `key` sees the head of the
     /// request.
     ///
-    /// Keys whose budget is full are forgotten. Where more than `max_keys` are spending at once, the
-    /// further ones share one budget.
+    /// A key is in use while one of its calls runs, and until its budget is full again; then it is
+    /// forgotten. Where more than `max_keys` are in use at once, the further ones share one budget.
     pub fn key<K>(self, max_keys: usize, key: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self
     where
         K: Clone + Hash + Eq + Send + Sync + 'static,

@@ -42,10 +42,10 @@ pub(crate) enum Paid {
 }
 
 impl Purse {
-    /// A full purse, made at `now`: the floor begins to trickle then.
-    pub(crate) fn new(rates: &Rates, now: Instant) -> Self {
+    /// A full purse of a budget that began at `began`: its floor has trickled since then.
+    pub(crate) fn new(rates: &Rates, began: Instant) -> Self {
         let first = nanos(rates.floor.unwrap_or_default());
-        Self { missing: AtomicU32::new(0), floor: AtomicU64::new(first), began: now }
+        Self { missing: AtomicU32::new(0), floor: AtomicU64::new(first), began }
     }
 
     /// Pays `cost`, or with the floor where the tokens do not suffice.
@@ -61,16 +61,37 @@ impl Purse {
         }
         let interval = nanos(rates.floor?).max(1);
         let now = nanos(now.saturating_duration_since(self.began));
-        // What was not used is kept for a second, or for one retry where they are rarer.
-        let kept = nanos(Duration::from_secs(1)).saturating_sub(interval);
         let step = |next: u64| {
-            let next = next.max(now.saturating_sub(kept));
+            let next = next.max(now.saturating_sub(kept(interval)));
             (next <= now).then(|| next.saturating_add(interval))
         };
         self.floor
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
             .ok()
             .map(|_| Paid::Floor)
+    }
+
+    /// Takes back a payment for a retry that was never sent, or turned out to be free.
+    pub(crate) fn take_back(&self, paid: Paid, rates: &Rates) {
+        match paid {
+            Paid::Tokens(tokens) => self.put(tokens),
+            Paid::Floor => {
+                let interval = nanos(rates.floor.unwrap_or_default());
+                let back = |next: u64| Some(next.saturating_sub(interval));
+                // Never refused: the closure always has an answer.
+                let _ = self.floor.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
+            }
+        }
+    }
+
+    /// Whether a purse made anew would be the same at `now`: full, and its floor untouched or saved up.
+    pub(crate) fn is_as_new(&self, rates: &Rates, now: Instant) -> bool {
+        let Some(interval) = rates.floor.map(nanos) else {
+            return self.is_full();
+        };
+        let next = self.floor.load(Ordering::Relaxed);
+        let now = nanos(now.saturating_duration_since(self.began));
+        self.is_full() && (next == interval || next <= now.saturating_sub(kept(interval)))
     }
 
     /// Puts tokens back, at most until the purse is full.
@@ -92,6 +113,12 @@ impl Purse {
     pub(crate) fn left(&self, rates: &Rates) -> u32 {
         rates.capacity.saturating_sub(self.missing.load(Ordering::Relaxed))
     }
+}
+
+/// How long what was not used of the floor is kept, beside the next retry: a second in all, or one
+/// retry where they are rarer.
+fn kept(interval: u64) -> u64 {
+    nanos(Duration::from_secs(1)).saturating_sub(interval)
 }
 
 /// Nanoseconds that fit: 584 years of them.
@@ -129,6 +156,19 @@ mod tests {
         };
         // A purse without capacity pays nothing with tokens, also where the cost is cut to nothing.
         assert_eq!([0, 99, 100, 350, 400, 60_000, 60_000].map(allowed), [0, 0, 1, 2, 1, 10, 0]);
+    }
+
+    #[test]
+    fn a_purse_is_as_new_when_its_floor_has_been_saved_up_again() {
+        let rates = Rates { capacity: 0, others: 1, floor: Some(Duration::from_secs(60)), ..RATES };
+        let began = Instant::now();
+        let purse = Purse::new(&rates, began);
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!(purse.is_as_new(&rates, at(0)) && purse.is_as_new(&rates, at(100)));
+        assert_eq!(purse.pay(1, &rates, at(100)), Some(Paid::Floor));
+        assert!(!purse.is_as_new(&rates, at(159)) && purse.is_as_new(&rates, at(160)));
+        purse.take_back(Paid::Floor, &rates);
+        assert_eq!(purse.pay(1, &rates, at(100)), Some(Paid::Floor), "given back");
     }
 
     #[derive(Clone, Copy, Debug)]

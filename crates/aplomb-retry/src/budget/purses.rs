@@ -43,18 +43,22 @@ pub(super) struct Keys<K> {
     key: Arc<KeyOf<K>>,
     most: usize,
     purses: Keyed<K, Held>,
+    began: OnceLock<Instant>,
     /// Pays for the keys that found no room.
     others: One,
 }
 
 type KeyOf<K> = dyn Fn(&dyn RequestHead) -> K + Send + Sync;
 
-struct Held(Arc<Purse>);
+struct Held {
+    purse: Arc<Purse>,
+    rates: Rates,
+}
 
 impl Idle for Held {
-    fn is_idle(&self, _: Instant) -> bool {
-        // Full, and in nobody's hands: a call that holds it may yet pay.
-        self.0.is_full() && Arc::strong_count(&self.0) == 1
+    fn is_idle(&self, now: Instant) -> bool {
+        // As new, and in nobody's hands: a call that holds it may yet pay.
+        self.purse.is_as_new(&self.rates, now) && Arc::strong_count(&self.purse) == 1
     }
 }
 
@@ -64,22 +68,29 @@ impl<K: Clone + Hash + Eq> Keys<K> {
     }
 
     fn with(max_keys: usize, key: Arc<KeyOf<K>>) -> Self {
-        Self { key, most: max_keys, purses: Keyed::new(max_keys), others: One::default() }
+        Self {
+            key,
+            most: max_keys,
+            purses: Keyed::new(max_keys),
+            began: OnceLock::new(),
+            others: One::default(),
+        }
     }
 }
 
 impl<K: Clone + Hash + Eq + Send + Sync + 'static> Purses for Keys<K> {
     fn open(&self, request: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<Purse> {
         let key = (self.key)(request);
-        let make = |_: &K| Held(Arc::new(Purse::new(rates, now)));
+        let began = *self.began.get_or_init(|| now);
+        let make = |_: &K| Held { purse: Arc::new(Purse::new(rates, began)), rates: *rates };
         self.purses
-            .with(&key, now, make, |held| Arc::clone(&held.0))
+            .with(&key, now, make, |held| Arc::clone(&held.purse))
             .unwrap_or_else(|_| self.others.open(request, rates, now))
     }
 
     fn summary(&self, rates: &Rates) -> (u32, usize) {
         let others = self.others.summary(rates).0;
-        let least = self.purses.snapshot(|_, held| held.0.left(rates)).fold(others, u32::min);
+        let least = self.purses.snapshot(|_, held| held.purse.left(rates)).fold(others, u32::min);
         (least, self.purses.len())
     }
 

@@ -53,8 +53,8 @@ async fn promise_11_draining_counts_towards_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_11_a_slow_body_is_dropped_after_a_second_or_at_the_deadline() {
-    for (max_elapsed, most) in [(secs(1_000), secs(1)), (millis(600), millis(600))] {
+async fn promise_11_a_slow_body_is_dropped_after_a_second_or_when_time_is_short() {
+    for (max_elapsed, most) in [(secs(1_000), secs(1)), (millis(600), millis(20))] {
         let (peer, fate) = with_body(|| Noted::slow(1_000, millis(100)));
         let layer = RetryLayer::new().max_elapsed(max_elapsed).backoff(Constant(millis(20)));
         let began = Instant::now();
@@ -62,7 +62,18 @@ async fn promise_11_a_slow_body_is_dropped_after_a_second_or_at_the_deadline() {
         assert_eq!(fate.ended(), None);
         let dropped = fate.dropped().unwrap() - began;
         assert!(dropped >= most && dropped <= most + millis(2), "{dropped:?}");
+        assert!(peer.seen()[1].at - began < max_elapsed, "no attempt in vain");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_account_counts_the_time_that_draining_took() {
+    let (peer, _) = with_body(|| Noted::slow(1_000, millis(100)));
+    let service = RetryLayer::new().backoff(Constant(millis(20))).layer(peer.clone());
+    let response = service.oneshot(request()).await.unwrap();
+    let retried = response.extensions().get::<Retried>().unwrap();
+    assert!(retried.waited() >= secs(1));
+    assert_eq!(retried.waited(), peer.waits()[0]);
 }
 
 #[tokio::test(start_paused = true)]

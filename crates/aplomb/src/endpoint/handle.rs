@@ -3,14 +3,15 @@
 use std::convert::Infallible;
 
 use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch, Transition};
+use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot, TracingObserver as LimitLog};
 use aplomb_core::{Closing, Either, Observe, Queue};
-use aplomb_rate_limit::Quota;
+use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Gates;
 
-/// A handle on an [`EndpointLayer`](crate::EndpointLayer)'s queue, circuit and quotas.
+/// A handle on an [`EndpointLayer`](crate::EndpointLayer)'s queue and gates.
 ///
 /// Clones are handles on the same endpoint.
 #[derive(Clone, Debug)]
@@ -33,19 +34,38 @@ impl EndpointHandle {
     /// How many calls have been admitted and have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.queue.with(|gates, _| gates.1.in_flight())
+        self.queue.with(|gates, _| gates.1.0.in_flight())
     }
 
-    /// What each quota has left; negative where it is in debt.
+    /// What was learned of the server's limits: those it told of in the heads of its responses, and the rate
+    /// found where it tells of none. For a later run that shall not start blind.
+    pub fn learned(&self) -> Learned {
+        self.queue.with(|gates, _| gates.1.0.learned())
+    }
+
+    /// Starts with what was learned in an earlier run. What is configured goes before it, and what the
+    /// server says from now on as well.
+    pub fn remember(&self, learned: &Learned) {
+        self.queue.with(|gates, now| gates.1.0.remember(learned, now));
+    }
+
+    /// What each quota has left, those that were learned included; negative where it is in debt.
     #[must_use]
     pub fn available(&self) -> Vec<(Quota, i64)> {
-        self.queue.with(|gates, now| gates.1.available(now).collect())
+        self.queue.with(|gates, now| gates.1.0.available(now).collect())
     }
 
     /// Until when a throttled response pauses every call, if one does.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.queue.with(|gates, now| gates.1.paused_until(now))
+        self.queue.with(|gates, now| gates.1.0.paused_until(now))
+    }
+
+    /// How the concurrency limit stands, where there is one.
+    #[must_use]
+    pub fn concurrency(&self) -> Option<ConcurrencySnapshot> {
+        let waiting = self.queue.waiting();
+        self.queue.with(|gates, now| gates.1.1.as_mut().map(|slots| slots.snapshot(waiting, now)))
     }
 
     /// How the circuit stands.
@@ -92,21 +112,23 @@ impl EndpointHandle {
     }
 }
 
-/// Passes on what the circuit has to tell; quotas tell nothing.
+/// Passes on what the circuit has to tell, and the concurrency limit; quotas tell nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GateLog<O>(O);
 
 impl<O> GateLog<O> {
+    /// Logs every move of the limit, and tells `observer` every change of the circuit.
     pub(super) const fn new(observer: O) -> Self {
         Self(observer)
     }
 }
 
-impl<O: Observe<Transition>> Observe<Either<Transition, Infallible>> for GateLog<O> {
-    fn observe(&self, notice: &Either<Transition, Infallible>) {
+impl<O: Observe<Transition>> Observe<Either<Transition, Either<Infallible, Moved>>> for GateLog<O> {
+    fn observe(&self, notice: &Either<Transition, Either<Infallible, Moved>>) {
         match notice {
             Either::First(transition) => self.0.observe(transition),
-            Either::Second(never) => match *never {},
+            Either::Second(Either::First(never)) => match *never {},
+            Either::Second(Either::Second(moved)) => LimitLog.observe(moved),
         }
     }
 }

@@ -1,0 +1,129 @@
+//! The refusal of a concurrency limit.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aplomb_core::{CallOptions, Refused, Turned, TurnedBecause};
+
+/// What a call waits for: the places were all taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why {
+    pub(crate) limit: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) abandoned: usize,
+    /// From the end of one call to that of the next, on average.
+    pub(crate) pace: Option<Duration>,
+}
+
+impl Why {
+    /// How many calls were allowed in flight.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many were in flight.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How many more counted as in flight, since nobody waited for them and the peer may have been at work
+    /// on them still.
+    pub const fn abandoned(&self) -> usize {
+        self.abandoned
+    }
+}
+
+/// A call was refused by the concurrency limit, and never sent.
+///
+/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saturated {
+    because: TurnedBecause,
+    why: Option<Why>,
+    place: Option<usize>,
+    key: Option<Arc<str>>,
+    refused: Refused,
+}
+
+impl Saturated {
+    /// The name under which [`Refused::who`] tells of a concurrency limit.
+    pub const WHO: &'static str = "concurrency limit";
+
+    /// Words what the queue said about a call.
+    #[must_use]
+    pub fn new(turned: &Turned<Why>, options: &CallOptions) -> Self {
+        let why = turned.why().copied();
+        let refused = Refused::by(Self::WHO)
+            .with_retry_after(estimate(turned, why))
+            .with_waited(turned.waited())
+            .with_attempts(options.attempts(), options.last());
+        Self { because: turned.because(), why, place: turned.place(), key: None, refused }
+    }
+
+    /// What turned the call away: a bound on waiting, that there is no room for its key, or that the limit is
+    /// closed.
+    pub const fn because(&self) -> TurnedBecause {
+        self.because
+    }
+
+    /// How the places were taken; not known where the limit was closed, there was no
+    /// room for the key, or the call had no time left.
+    pub const fn why(&self) -> Option<&Why> {
+        self.why.as_ref()
+    }
+
+    /// How long from now the call would have had to wait, as far as that can be estimated: from how long
+    /// calls last on average, and how many were before it.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.refused.retry_after()
+    }
+
+    /// The key of the call, as its `Debug` shows it, where each key has a limit of its own.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    pub(crate) fn with_key(mut self, key: Arc<str>) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// How many calls were before it in the line when it arrived, if it was refused on arrival.
+    pub const fn place(&self) -> Option<usize> {
+        self.place
+    }
+}
+
+/// Until the places before it in the line and its own have been served. Of a call that had waited, the
+/// place is not known: until the next call ends.
+fn estimate(turned: &Turned<Why>, why: Option<Why>) -> Option<Duration> {
+    let ends = turned.place().unwrap_or(0).saturating_add(1);
+    let wait = why?.pace?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
+    Some(turned.retry_after().map_or(wait, |least| least.max(wait)))
+}
+
+impl fmt::Display for Saturated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.because {
+            TurnedBecause::Full => "too many calls are waiting for the concurrency limit",
+            TurnedBecause::Closed => "the concurrency limit is closed",
+            TurnedBecause::TooManyKeys => "as many keys as may have a concurrency limit are in use",
+            _ => "the wait for the concurrency limit would be too long",
+        })?;
+        if let Some(key) = &self.key {
+            write!(f, ", for key {key}")?;
+        }
+        match self.why {
+            Some(Why { limit, in_flight, .. }) => write!(f, " ({in_flight} in flight of {limit})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Saturated {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.refused)
+    }
+}

@@ -1,0 +1,120 @@
+//! How many calls at a time: what can be asked for.
+
+use crate::Latency;
+
+/// How many calls may be in flight at a time.
+///
+/// A plain number is a fixed limit, an [`Adaptive`] one that finds its level by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// So many, whatever happens. 0 counts as 1.
+    Fixed(usize),
+    /// As many as the peer turns out to take.
+    Adaptive(Adaptive),
+}
+
+/// A limit that finds its level by itself.
+///
+/// ```text
+/// limit                          ·  ceiling remembered
+///   │            ╱│      ___.·´ ╱   beyond it: 1, 2, 4 … more each round trip
+///   │           ╱ │  .·´
+///   │          ╱  │╱   half of the way to the ceiling each round trip
+///   │        ╱    × overload: times ¾, once per round trip
+///   │   __.·´ slow start: one more with each answer, twice as many each round trip
+///   └───────────────────────────────────────► time
+/// ```
+///
+/// It grows only with answers, and only while the calls fill it; a response that is throttled, refused
+/// for its own sake or for the account's makes nothing grow. It shrinks on overload, and, where that is
+/// asked for, when answers [come more slowly](Latency).
+///
+/// # Sources
+///
+/// Slow start, and that what was sent before a decrease counts for nothing: TCP (RFC 5681, RFC 6582). Half
+/// of the way to the remembered ceiling, and doubling steps beyond it: BIC-TCP (Xu, Harfoush, Rhee,
+/// INFOCOM 2004). Times 0.75, on the first failure of a burst: the adaptive concurrency of NVIDIA's `NeMo
+/// Data Designer`, which raises it by one per 25 successes. That growth needs a limit in use: Netflix's
+/// `concurrency-limits`, and Linux's `tcp_is_cwnd_limited`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct Adaptive {
+    pub(crate) initial: usize,
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) decrease: f64,
+    pub(crate) latency: Option<Latency>,
+}
+
+impl Adaptive {
+    /// Starts at 4, stays between 1 and 1,000, shrinks to ¾, does not look at latencies.
+    pub const fn new() -> Self {
+        Self { initial: 4, min: 1, max: 1_000, decrease: 0.75, latency: None }
+    }
+
+    /// Sets where it starts: what a dead key or an exhausted account costs at most, at the first go.
+    pub const fn initial(mut self, calls: usize) -> Self {
+        self.initial = calls;
+        self
+    }
+
+    /// Sets the least. 0 counts as 1.
+    pub const fn min(mut self, calls: usize) -> Self {
+        self.min = calls;
+        self
+    }
+
+    /// Sets the most. One that is below the least counts as the least.
+    pub const fn max(mut self, calls: usize) -> Self {
+        self.max = calls;
+        self
+    }
+
+    /// Sets what an overload leaves of the limit, between 0.1 and 0.99; what is outside, or not a number,
+    /// counts as the nearest, or as ¾.
+    pub const fn decrease(mut self, factor: f64) -> Self {
+        self.decrease = if factor.is_nan() {
+            0.75
+        } else {
+            factor.clamp(0.1, 0.99)
+        };
+        self
+    }
+
+    /// Shrinks when answers come more slowly, too: not set unless asked for.
+    pub const fn latency(mut self, latency: Latency) -> Self {
+        self.latency = Some(latency);
+        self
+    }
+
+    /// The bounds, as floating-point numbers that make sense.
+    pub(crate) fn bounds(&self) -> (f64, f64) {
+        let min = self.min.max(1);
+        (count(min), count(self.max.max(min)))
+    }
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<usize> for Limit {
+    fn from(calls: usize) -> Self {
+        Self::Fixed(calls)
+    }
+}
+
+impl From<Adaptive> for Limit {
+    fn from(adaptive: Adaptive) -> Self {
+        Self::Adaptive(adaptive)
+    }
+}
+
+/// A number of calls as a floating-point number.
+#[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 calls in flight")]
+pub(crate) const fn count(calls: usize) -> f64 {
+    calls as f64
+}

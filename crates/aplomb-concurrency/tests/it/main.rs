@@ -1,0 +1,10 @@
+//! What the concurrency limit promises, in virtual time.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod drops;
+mod gate;
+mod keyed;
+mod layer;
+mod refusal;
+mod rest;
+mod support;
