@@ -21,7 +21,6 @@ provider! {
     /// told in words.
     Cohere: Dialect {
         name: "cohere",
-        // "Invalid token" and "cancelled", which are not worth repeating, as everywhere else.
         phrases: &[phrases::COHERE],
         resets: &[hint::drafts, hint::window],
         limits: &[rows::COHERE],
