@@ -1,5 +1,7 @@
 //! What images, sounds and files come to, roughly.
 
+use super::place::Key;
+
 /// What media come to at a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rates {
@@ -63,6 +65,29 @@ pub(crate) struct Media {
 }
 
 impl Media {
+    /// What a text says that stands under `key`.
+    pub(super) fn said(&mut self, key: Key, text: &str) {
+        match key {
+            Key::Format => self.kind = Kind::of(text).unwrap_or(self.kind),
+            Key::Detail => self.is_low = text == "low",
+            Key::Name | Key::Data => self.held(text, key == Key::Data),
+            Key::Outer => {}
+        }
+    }
+
+    /// The data itself, or a name for it. Either may be a `data:` URL.
+    pub(super) fn held(&mut self, text: &str, is_data: bool) {
+        let url = text.strip_prefix("data:");
+        if let Some(kind) = url.and_then(Kind::of) {
+            self.kind = kind;
+        }
+        if is_data || url.is_some() {
+            self.data = self.data.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        } else {
+            self.is_named = true;
+        }
+    }
+
     pub(crate) fn tokens(&self, rates: Rates) -> u64 {
         let bytes = self.data.saturating_mul(3) / 4;
         match self.kind {

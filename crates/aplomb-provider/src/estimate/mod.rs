@@ -1,6 +1,7 @@
 //! How much a request will consume, before it is sent.
 
 mod media;
+mod place;
 mod tokenizer;
 mod walk;
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::media::{Kind, Media, Rates};
+use super::media::{Media, Rates};
+use super::place::{Key, Place};
 use super::{Estimate, Tokenizer};
 
 /// Estimates a body, or `None` where it is not JSON to its end.
@@ -31,144 +32,12 @@ impl Sums<'_> {
     }
 }
 
-/// Where a value stands, which says what of it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// The request, and the objects in which some providers keep its settings.
-    Top,
-    /// What the model gets to read.
-    Prompt,
-    /// JSON that the model gets to read as it is: tools, arguments, results.
-    Json,
-    /// An image, a sound, a file.
-    Media(Kind),
-    /// The most output.
-    Limit,
-    /// How many answers.
-    Answers,
-    /// Nothing that counts.
-    Other,
-}
-
-impl Place {
-    fn of(self, key: &str) -> Self {
-        match self {
-            Self::Top => Self::in_request(key),
-            Self::Prompt => Self::in_prompt(key),
-            Self::Json => Self::Json,
-            Self::Media(kind) => Self::in_media(kind, key),
-            Self::Limit | Self::Answers | Self::Other => Self::Other,
-        }
-    }
-
-    fn in_request(key: &str) -> Self {
-        match key {
-            "messages" | "system" | "input" | "instructions" | "prompt" | "suffix" | "contents"
-            | "content" | "systemInstruction" | "system_instruction" | "message" | "chat_history"
-            | "preamble" | "documents" | "inputs" | "inputText" | "texts" | "query" => Self::Prompt,
-            "tools" | "functions" | "toolConfig" | "response_format" | "format" | "responseSchema"
-            | "response_schema" => Self::Json,
-            "images" => Self::Media(Kind::Image),
-            "generationConfig"
-            | "generation_config"
-            | "inferenceConfig"
-            | "textGenerationConfig"
-            | "parameters"
-            | "options"
-            | "text" => Self::Top,
-            "max_completion_tokens"
-            | "max_output_tokens"
-            | "max_tokens"
-            | "maxTokens"
-            | "maxOutputTokens"
-            | "max_new_tokens"
-            | "max_gen_len"
-            | "maxTokenCount"
-            | "max_tokens_to_sample"
-            | "num_predict"
-            | "n_predict" => Self::Limit,
-            "n" | "best_of" | "candidateCount" | "candidate_count" | "num_generations" => Self::Answers,
-            _ => Self::Other,
-        }
-    }
-
-    fn in_prompt(key: &str) -> Self {
-        match key {
-            "content" | "contents" | "text" | "output" | "parts" | "message" | "thinking" | "snippet"
-            | "reasoning_content" | "refusal" | "summary" | "title" | "tool_calls" | "function"
-            | "functionCall" | "functionResponse" | "function_call" | "toolUse" | "toolResult"
-            | "reasoningContent" | "reasoningText" | "prompt" | "data" => Self::Prompt,
-            "arguments" | "args" | "input" | "response" | "json" | "parameters" | "results" => Self::Json,
-            "image_url" | "image" | "images" => Self::Media(Kind::Image),
-            "input_audio" | "audio" => Self::Media(Kind::Audio),
-            "source" | "inlineData" | "inline_data" | "fileData" | "file_data" | "file_id" | "file_url"
-            | "file" | "document" | "video" => Self::Media(Kind::File),
-            _ => Self::Other,
-        }
-    }
-
-    fn in_media(kind: Kind, key: &str) -> Self {
-        match key {
-            // A document may be made of parts.
-            "content" => Self::Prompt,
-            _ => Self::Media(kind),
-        }
-    }
-}
-
 /// A value that is about to be walked over.
 struct Here<'s, 'a, 'm> {
     sums: &'s mut Sums<'a>,
     place: Place,
     /// The thing that the value is a part of, and the key it stands under.
     media: Option<(&'m mut Media, Key)>,
-}
-
-/// What a part of a thing says about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Format,
-    Detail,
-    Name,
-    Data,
-    Outer,
-}
-
-impl Key {
-    fn of(key: &str) -> Self {
-        match key {
-            "mimeType" | "mime_type" | "media_type" | "format" => Self::Format,
-            "detail" => Self::Detail,
-            "url" | "file_id" | "fileUri" | "file_uri" | "file_url" | "uri" | "s3Location" => Self::Name,
-            "data" | "bytes" | "file_data" => Self::Data,
-            _ => Self::Outer,
-        }
-    }
-}
-
-impl Media {
-    /// What a text says that stands under `key`.
-    fn said(&mut self, key: Key, text: &str) {
-        match key {
-            Key::Format => self.kind = Kind::of(text).unwrap_or(self.kind),
-            Key::Detail => self.is_low = text == "low",
-            Key::Name | Key::Data => self.held(text, key == Key::Data),
-            Key::Outer => {}
-        }
-    }
-
-    /// The data itself, or a name for it. Either may be a `data:` URL.
-    fn held(&mut self, text: &str, is_data: bool) {
-        let url = text.strip_prefix("data:");
-        if let Some(kind) = url.and_then(Kind::of) {
-            self.kind = kind;
-        }
-        if is_data || url.is_some() {
-            self.data = self.data.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
-        } else {
-            self.is_named = true;
-        }
-    }
 }
 
 impl<'de> DeserializeSeed<'de> for Here<'_, '_, '_> {

@@ -21,7 +21,6 @@ provider! {
     /// told in words.
     Cohere: Dialect {
         name: "cohere",
-        // "Invalid token" and "cancelled", which are not worth repeating, as everywhere else.
         phrases: &[phrases::COHERE],
         resets: &[hint::drafts, hint::window],
         limits: &[rows::COHERE],
@@ -68,6 +67,7 @@ provider! {
     /// keep a connection alive.
     DeepSeek: Dialect {
         name: "deepseek",
+        statuses: &[(429, Reason::TooManyAtOnce)],
         limits: &[],
         ..Dialect::COMMON
     }
@@ -98,6 +98,8 @@ provider! {
     /// Scale's LLM Engine: `{"detail": "…"}`, no limits told, no codes.
     LlmEngine: Dialect {
         name: "scale-llm-engine",
+        // Its one limit is of what is in flight.
+        statuses: &[(429, Reason::TooManyAtOnce)],
         limits: &[],
         is_lenient: true,
         ..Dialect::COMMON

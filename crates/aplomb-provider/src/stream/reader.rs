@@ -1,5 +1,7 @@
 //! Taking a body apart: into events, or into JSON values; or not at all.
 
+use std::mem;
+
 use super::json::Values;
 use super::shape::Shape;
 use super::sse::{Item, Sse};
@@ -11,7 +13,7 @@ use crate::dialect::Dialect;
 /// What is neither an event stream nor JSON is believed.
 pub(crate) fn begin(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
     let form = match head.media_type().map(str::to_ascii_lowercase) {
-        None => Form::Unknown,
+        None => Form::Unknown(Sse::default()),
         Some(media_type) if media_type == "text/event-stream" => Form::Events(Sse::default()),
         Some(media_type) if is_json(&media_type) => Form::Json(Values::default()),
         Some(_) => return Box::new(Unread::default()),
@@ -42,7 +44,7 @@ struct Unread {
 
 impl StreamReader for Unread {
     fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent)) {
-        if !bytes.is_empty() && !std::mem::replace(&mut self.has_begun, true) {
+        if !bytes.is_empty() && !mem::replace(&mut self.has_begun, true) {
             tell(StreamEvent::Content(None));
         }
     }
@@ -63,8 +65,8 @@ struct Reader {
 /// What a body is made of.
 #[derive(Debug)]
 enum Form {
-    /// Nothing but space has come so far.
-    Unknown,
+    /// Nothing but space has come so far, which means something where it turns out to be events.
+    Unknown(Sse),
     /// Server-sent events.
     Events(Sse),
     /// JSON: a list of chunks, one to a line, or a single answer.
@@ -76,17 +78,16 @@ impl StreamReader for Reader {
         if self.end.is_some() {
             return;
         }
-        if matches!(self.form, Form::Unknown) {
+        if let Form::Unknown(sse) = &mut self.form {
             match bytes.trim_ascii_start().first() {
-                None => return,
+                None => {}
                 Some(b'{' | b'[') => self.form = Form::Json(Values::default()),
-                Some(_) => self.form = Form::Events(Sse::default()),
+                Some(_) => self.form = Form::Events(mem::take(sse)),
             }
         }
         let (shape, end) = (&mut self.shape, &mut self.end);
         match &mut self.form {
-            Form::Unknown => {}
-            Form::Events(sse) => {
+            Form::Unknown(sse) | Form::Events(sse) => {
                 sse.push(bytes, &mut |item| event(item, shape, &mut until_the_end(end, tell)));
             }
             Form::Json(values) => {
@@ -101,7 +102,7 @@ impl StreamReader for Reader {
         }
         let (shape, end) = (&mut self.shape, &mut self.end);
         let may_end = match &mut self.form {
-            Form::Unknown => false,
+            Form::Unknown(_) => false,
             Form::Events(sse) => {
                 sse.finish(&mut |item| event(item, shape, &mut until_the_end(end, tell)));
                 shape.may_end_here()

@@ -41,7 +41,7 @@ const FEW: &[&dyn Provider] = &[&OpenAi, &Anthropic, &Gemini, &Generic];
 /// Bytes that look much like a stream, and some that do not.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        8 => "(data: |event: |: ping|\n|\n\n|\r|\r\n\r\n|\\[DONE\\]|error|response\\.completed|message_stop)"
+        8 => "(data: |event: |: ping| |\n|\n\n|\r|\r\n\r\n|\\[DONE\\]|error|response\\.completed|message_stop)"
             .prop_map(String::into_bytes),
         4 => json().prop_map(|json| format!("data: {json}\n\n").into_bytes()),
         1 => prop::collection::vec(any::<u8>(), 0..8),

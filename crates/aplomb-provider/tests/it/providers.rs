@@ -427,3 +427,15 @@ fn settings_reach_into_streams() {
     reader.push(b"data: {\"error\": {\"code\": \"tenant_asleep\"}}\n\n", &mut |_| {});
     assert_eq!(reader.finish(&mut |_| {}).judgement().reason(), Reason::Overloaded);
 }
+
+/// The gateway is who refuses; what it passes on says something where it says nothing.
+#[test]
+fn a_gateways_own_word_goes_first() {
+    let both = &[("retry-after", "5"), ("llm_provider-retry-after", "60")];
+    let behind = &[("llm_provider-retry-after", "60")];
+    for url in [OPENAI, "https://litellm.example.org"] {
+        let asked = error("rate_limit_exceeded", "Try again in 9s.");
+        assert_eq!(case(url, 429, asked.clone()).with(both).judge().3, Some(5.0));
+        assert_eq!(case(url, 429, asked).with(behind).judge().3, Some(60.0));
+    }
+}

@@ -169,6 +169,10 @@ fn without_a_media_type_the_first_byte_decides() {
             assert_eq!(end, StreamEnd::Complete);
         }
     }
+    // Space before a colon makes it no comment, wherever it is split.
+    let indented = b"\n  : x\n";
+    let read = |size| support::read(OpenAi.stream(&response.head()), indented.chunks(size));
+    assert_eq!(read(1), read(7));
     let (events, end) = support::read(OpenAi.stream(&response.head()), [&b" \n"[..]]);
     assert_eq!((events, end), (vec![], StreamEnd::Truncated));
 }
