@@ -170,6 +170,23 @@ async fn as_many_strangers_as_come_are_bounded_and_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_who_can_go_are_forgotten_though_others_go_to_rest_meanwhile() {
+    let limiter = one_a_second(10_000);
+    for key in 0..1_000 {
+        assert!(goes(&limiter, key));
+    }
+    assert_eq!(limiter.forget_idle(), 0);
+    advance(S).await;
+    // Four of them in each shard, more or less: they go to rest, and stay, while the others go.
+    let busy = 5_000..5_064;
+    for key in busy.clone() {
+        assert!(goes(&limiter, key));
+    }
+    limiter.forget_idle();
+    assert_eq!(limiter.keys(), busy.count());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_dropped_or_panics_at_any_point_is_settled_with_its_own_key() {
     let quota = Quota::new(Dimension::REQUESTS, 10, 3_600 * S).burst(10);
     let limiter = KeyedLimiter::new(10, move |_: &u64| [quota]);
