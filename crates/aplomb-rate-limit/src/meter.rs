@@ -9,6 +9,9 @@ use crate::Quota;
 use crate::bucket::Bucket;
 use crate::charge::Counted;
 
+/// One call leaves a debt of at most so long, or a whole window.
+const LONGEST_DEBT: u64 = Duration::from_secs(60 * 60).as_nanos() as u64;
+
 /// A quota in force. All the buckets of one policy share it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
@@ -21,6 +24,7 @@ pub(crate) struct Meter {
     counted: Counted,
     governor: GovernorQuota,
     interval: u64,
+    window: u64,
     change: Change,
 }
 
@@ -45,7 +49,8 @@ impl Meter {
         let change = Change { number: 0, at: 0, interval_before: interval };
         let counted = Counted::from(quota.dimension());
         let governor = as_governor(&quota);
-        Self { id, quota, configured: None, counted, governor, interval, change }
+        let window = nanos(quota.window());
+        Self { id, quota, configured: None, counted, governor, interval, window, change }
     }
 
     pub(crate) const fn id(&self) -> u32 {
@@ -59,6 +64,25 @@ impl Meter {
     /// What the user set, if it was not the server who told of the quota.
     pub(crate) const fn as_configured(&self) -> Option<&Quota> {
         self.configured.as_ref()
+    }
+
+    /// Whether the server alone says that it is so.
+    pub(crate) fn is_told(&self) -> bool {
+        self.configured != Some(self.quota)
+    }
+
+    /// The most that one call may cost. A call is refused for good only for what the user set: what the
+    /// server said may be wrong, and be corrected when a call has gone.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.configured.map_or(u64::MAX, |configured| configured.capacity())
+    }
+
+    /// How long so much takes to flow back, and never longer than the window and an hour: what one
+    /// call is said to have used may be nonsense.
+    #[inline]
+    pub(crate) fn debt(&self, units: u64) -> u64 {
+        let longest = LONGEST_DEBT.max(self.window).max(self.interval.saturating_mul(self.burst().into()));
+        self.interval.saturating_mul(units).min(longest)
     }
 
     /// What of a charge it counts.
@@ -91,6 +115,7 @@ impl Meter {
             bucket.convert(self);
         }
         self.quota = quota;
+        self.window = nanos(quota.window());
         self.governor = as_governor(&quota);
     }
 
@@ -123,6 +148,10 @@ impl Meter {
             _ => None,
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn as_governor(quota: &Quota) -> GovernorQuota {
