@@ -306,7 +306,12 @@ mod tests {
             "the interval is the same"
         );
         bucket.change(Quota::requests_per_second(2), SECOND);
-        assert_eq!(bucket.meter.holds_until(drawn_until, 0), None);
+        assert_eq!(bucket.meter.holds_until(drawn_until, 0), Some(SECOND + (drawn_until * 10 - SECOND) / 2));
+        for per_second in 3..6 {
+            assert!(bucket.meter.holds_until(drawn_until, 0).is_some());
+            bucket.change(Quota::requests_per_second(per_second), SECOND);
+        }
+        assert_eq!(bucket.meter.holds_until(drawn_until, 0), None, "nobody remembers");
     }
 
     #[test]

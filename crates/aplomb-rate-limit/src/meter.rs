@@ -9,8 +9,8 @@ use crate::Quota;
 use crate::bucket::Bucket;
 use crate::charge::Counted;
 
-/// One call leaves a debt of at most so long, or a whole window.
-const LONGEST_DEBT: u64 = Duration::from_secs(60 * 60).as_nanos() as u64;
+/// One call leaves a debt of at most so many nanoseconds, or a whole window.
+const LONGEST_DEBT: u64 = 60 * 60 * 1_000_000_000;
 
 /// A quota in force. All the buckets of one policy share it.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +25,31 @@ pub(crate) struct Meter {
     governor: GovernorQuota,
     interval: u64,
     window: u64,
-    change: Change,
+    /// How often the interval has changed, and the last changes, the latest first: calls in flight may
+    /// have drawn under what was before.
+    changes: u32,
+    last: [Change; REMEMBERED],
 }
 
-/// The last change of the interval: a call in flight may have drawn under the old one.
+/// So many changes are remembered: more of them while one call is in flight are hardly ever made.
+pub(crate) const REMEMBERED: usize = 4;
+
+/// A change of the interval.
 #[derive(Clone, Copy, Debug)]
 struct Change {
-    /// How many there have been.
-    number: u32,
     at: u64,
-    interval_before: u64,
+    before: u64,
+    since: u64,
+}
+
+impl Change {
+    /// A time until which a bucket was drawn before the change, in the flow since. What is owed is owed
+    /// in units, so it takes as much longer as a unit does; rounded up.
+    fn converted(&self, drawn_until: u64) -> u64 {
+        let owed = u128::from(drawn_until.saturating_sub(self.at));
+        let owed = (owed * u128::from(self.since)).div_ceil(u128::from(self.before.max(1)));
+        drawn_until.min(self.at).saturating_add(u64::try_from(owed).unwrap_or(u64::MAX))
+    }
 }
 
 impl Meter {
@@ -46,11 +61,21 @@ impl Meter {
     /// A quota that the server told of.
     pub(crate) fn learned(id: u32, quota: Quota) -> Self {
         let interval = quota.interval();
-        let change = Change { number: 0, at: 0, interval_before: interval };
+        let last = [Change { at: 0, before: interval, since: interval }; REMEMBERED];
         let counted = Counted::from(quota.dimension());
         let governor = as_governor(&quota);
         let window = nanos(quota.window());
-        Self { id, quota, configured: None, counted, governor, interval, window, change }
+        Self {
+            id,
+            quota,
+            configured: None,
+            counted,
+            governor,
+            interval,
+            window,
+            changes: 0,
+            last,
+        }
     }
 
     pub(crate) const fn id(&self) -> u32 {
@@ -109,8 +134,9 @@ impl Meter {
     pub(crate) fn change(&mut self, quota: Quota, bucket: &mut Bucket, now: u64) {
         let interval = quota.interval();
         if interval != self.interval {
-            let number = self.change.number.wrapping_add(1);
-            self.change = Change { number, at: now, interval_before: self.interval };
+            self.changes = self.changes.wrapping_add(1);
+            self.last.rotate_right(1);
+            self.last[0] = Change { at: now, before: self.interval, since: interval };
             self.interval = interval;
             bucket.convert(self);
         }
@@ -127,26 +153,20 @@ impl Meter {
 
     /// How often the interval has changed.
     pub(crate) const fn changes(&self) -> u32 {
-        self.change.number
+        self.changes
     }
 
-    /// A time until which a bucket was drawn before the last change, in the flow since. What is owed is
-    /// owed in units, so it takes as much longer as a unit does; rounded up.
+    /// A time until which a bucket was drawn before the last change, in the flow since.
     pub(crate) fn converted(&self, drawn_until: u64) -> u64 {
-        let Change { at, interval_before, .. } = self.change;
-        let owed = u128::from(drawn_until.saturating_sub(at));
-        let owed = (owed * u128::from(self.interval)).div_ceil(u128::from(interval_before.max(1)));
-        drawn_until.min(at).saturating_add(u64::try_from(owed).unwrap_or(u64::MAX))
+        self.last[0].converted(drawn_until)
     }
 
-    /// Until when something holds that was drawn after so many changes; `None` where the quota has
-    /// changed more than once since, and nobody knows any more.
+    /// Until when something holds that was drawn after so many changes; `None` where there have been more
+    /// since than are remembered.
     pub(crate) fn holds_until(&self, drawn_until: u64, changes: u32) -> Option<u64> {
-        match self.change.number.wrapping_sub(changes) {
-            0 => Some(drawn_until),
-            1 => Some(self.converted(drawn_until)),
-            _ => None,
-        }
+        let since = usize::try_from(self.changes.wrapping_sub(changes)).ok()?;
+        let since = self.last.get(..since)?;
+        Some(since.iter().rev().fold(drawn_until, |until, change| change.converted(until)))
     }
 }
 

@@ -4,15 +4,14 @@
 //! every call, no answer comes that could correct it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Quotas;
 use crate::Dimension;
 
-/// How long what no reading confirms still holds.
-const CONFIRMED_FOR: u64 = Duration::from_secs(60 * 60).as_nanos() as u64;
+/// How long what no reading confirms still holds, in nanoseconds.
+const CONFIRMED_FOR: u64 = 60 * 60 * 1_000_000_000;
 
 impl Quotas {
     /// A reading has just been about the quota in this place.
