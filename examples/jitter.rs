@@ -3,10 +3,10 @@
 //! Clients contend for one row, each through a retry, in virtual time; see `examples/src/jitter`. It
 //! prints a table and draws the plots of `docs/guide/backoff.md`. Run again it writes the same.
 
-use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
+use aplomb::BoxError;
 use aplomb_examples::jitter::{Contest, Measure, Strategy, contend, plot, sweep};
 use clap::Parser;
 use tokio::runtime::Builder;
@@ -23,7 +23,7 @@ struct Args {
     runs: u32,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), BoxError> {
     let Args { out, runs } = Args::parse();
     let clients: Vec<usize> = [1, 5].into_iter().chain((10..=100).step_by(10)).collect();
     let points = sweep(&clients, runs, contest);

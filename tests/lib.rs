@@ -28,3 +28,7 @@ struct Retry;
 #[doc = include_str!("../docs/guide/rate-limit.md")]
 #[cfg(doctest)]
 struct RateLimit;
+
+#[doc = include_str!("../docs/guide/providers.md")]
+#[cfg(doctest)]
+struct Providers;

@@ -13,9 +13,9 @@ use aplomb::concurrency::Adaptive;
 use aplomb_examples::concurrency::{
     IDEAL, Moment, PROMPTS, WORKERS, adaptive, batch, changing, flaky, heavy_tailed, two_clients,
 };
-
+use aplomb_examples::plot::Colour;
 use clap::Parser;
-use plot::{Line, Plot};
+use plot::{of, over_time, rate};
 
 /// Draws what a concurrency limit does before a server that collapses under load.
 #[derive(Parser)]
@@ -46,44 +46,43 @@ fn main() -> Result<(), BoxError> {
         let (answered, took, requests, refused) = (batch.answered, batch.took, batch.requests, batch.refused);
         println!("{name:<20}{answered:>8}{took:>10.1}{requests:>10}{refused:>9}");
     }
-    Plot { title: "A batch: requests the server is at work on", seconds: 100.0, most: 220 }.draw(
+    over_time("A batch before a server that collapses", "requests it is at work on", 100.0, 180.0).draw(
         &out.join("concurrency-batch.svg"),
         &[
-            Line::of("looking at latency", &found.moments, at_work),
-            Line::of("overload alone", &overload.moments, at_work),
-            Line::of("naive retries", &naive.moments, at_work),
+            of("looking at latency", Colour::Blue, &found.moments, at_work),
+            of("overload alone", Colour::Orange, &overload.moments, at_work),
+            of("naive retries", Colour::Grey, &naive.moments, at_work),
         ],
     )?;
 
     let moments = in_virtual_time(changing())?;
-    Plot { title: "Capacity doubled and halved", seconds: 180.0, most: 50 }.draw(
+    over_time("Capacity doubled and halved", "calls at a time", 180.0, 50.0).draw(
         &out.join("concurrency-changing.svg"),
         &[
-            Line::of("limit", &moments, limit),
-            Line::of("capacity", &moments, capacity),
+            of("limit", Colour::Blue, &moments, limit),
+            of("capacity", Colour::Black, &moments, capacity),
         ],
     )?;
 
     let heavy = in_virtual_time(heavy_tailed(1))?;
     let flaky = in_virtual_time(flaky(Adaptive::new(), 1))?;
-    Plot { title: "What is no overload", seconds: 180.0, most: 140 }.draw(
+    over_time("What is no overload", "calls at a time", 180.0, 140.0).draw(
         &out.join("concurrency-noise.svg"),
         &[
-            Line::of("limit, heavy-tailed latency", &heavy, limit),
-            Line::of("limit, 1 in 20 fails", &flaky, limit),
-            Line::of("workers", &heavy, |_| WORKERS),
+            of("latency heavy-tailed", Colour::Blue, &heavy, limit),
+            of("1 in 20 fails", Colour::Orange, &flaky, limit),
+            of("workers", Colour::Grey, &heavy, |_| WORKERS),
         ],
     )?;
 
     let moments = in_virtual_time(two_clients())?;
-    Plot { title: "Two clients: answers a second", seconds: 240.0, most: 20 }.draw(
+    over_time("Two clients of one server", "answers a second, over ten seconds", 240.0, 20.0).draw(
         &out.join("concurrency-fairness.svg"),
         &[
-            Line::rate("first", &moments, 0),
-            Line::rate("second", &moments, 1),
+            rate("first client", Colour::Blue, &moments, 0),
+            rate("second client", Colour::Orange, &moments, 1),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// Runs to the end, with a clock of its own that never waits.

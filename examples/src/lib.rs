@@ -4,3 +4,5 @@
 pub mod batch;
 pub mod concurrency;
 pub mod jitter;
+pub mod plot;
+pub mod rate_limit;

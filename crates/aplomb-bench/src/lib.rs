@@ -9,9 +9,12 @@ mod cases;
 mod peer;
 mod table;
 
-pub use calls::{Calls, Running, alone, over};
-pub use cases::groups;
-pub use peer::{Ai, Ask, Down, Failed, Flaky, Peer, Plain, Request, Response};
+pub use calls::{Begun, Calls, Running, alone, over};
+pub use cases::{groups, in_flight};
+pub use peer::{
+    Ai, Ask, Asked, Down, Failed, Flaky, Long, PRODUCED, Peer, Plain, Request, Response, Sending, Silent,
+    Told,
+};
 pub use table::Table;
 
 /// Cases that do the same job. The first is the bare service, of which the others are reckoned.
@@ -34,13 +37,15 @@ pub struct Case {
     pub warm: u64,
     /// Where each call costs more than the one before: after how many calls it is made anew.
     pub renewed_after: Option<u64>,
+    /// Whether the bodies of answers are read; otherwise they are dropped.
+    pub read: bool,
     /// Whether every call is answered with success after the warm-up; otherwise none is.
     pub answered: bool,
 }
 
 impl Case {
     const fn new(name: &'static str, make: fn() -> Box<dyn Calls>) -> Self {
-        Self { name, make, warm: 64, renewed_after: None, answered: true }
+        Self { name, make, warm: 64, renewed_after: None, read: false, answered: true }
     }
 
     const fn warm(mut self, calls: u64) -> Self {
@@ -50,6 +55,11 @@ impl Case {
 
     const fn renewed_after(mut self, calls: u64) -> Self {
         self.renewed_after = Some(calls);
+        self
+    }
+
+    const fn read(mut self) -> Self {
+        self.read = true;
         self
     }
 

@@ -27,7 +27,8 @@ enum Command {
     Threads(Time),
     /// Counts instructions, by running itself under valgrind.
     Count(Count),
-    /// Time, instructions and what is taken from the heap, in one table for each group.
+    /// Time, instructions and what is taken from the heap, in one table for each group; and where no group
+    /// is named, what calls in flight hold, how tasks wait, and what a million keys take.
     Report {
         #[command(flatten)]
         time: Time,
@@ -91,12 +92,21 @@ fn run(command: Command) -> Result<(), String> {
             print(&groups, |group| Ok(threads::table(group, batches.max(1), batch)))
         }
         Command::Count(Count { groups, calls }) => print(&groups, |group| count::table(group, calls.max(1))),
-        Command::Report { time: Time { groups, batches, batch }, counted } => print(&groups, |group| {
-            let time = time::table(group, batches.max(1), batch);
-            let count = count::table(group, counted.max(1))?;
-            // What holds on other machines too.
-            Ok(time.without("ns beyond").join(count.without("instructions")).join(heap(group)?))
-        }),
+        Command::Report { time: Time { groups, batches, batch }, counted } => {
+            print(&groups, |group| {
+                let time = time::table(group, batches.max(1), batch);
+                let count = count::table(group, counted.max(1))?;
+                let heap = Table::parse(&beside("heap", &[group.name])?);
+                // What holds on other machines too.
+                Ok(time.without("ns beyond").join(count.without("instructions")).join(heap))
+            })?;
+            let others: &[&str] = if groups.is_empty() {
+                &["flight", "waiting", "keys"]
+            } else {
+                &[]
+            };
+            others.iter().try_for_each(|name| Ok(println!("{}", beside(name, &[])?)))
+        }
         Command::Run { case, calls } => {
             let case = find(&case).ok_or_else(|| format!("no case {case}: see `list`"))?;
             Running::start(case).batch(calls);
@@ -112,13 +122,13 @@ fn print(names: &[String], measure: impl Fn(&Group) -> Result<Table, String>) ->
     Ok(())
 }
 
-/// What the program beside this one measures.
-fn heap(group: &Group) -> Result<Table, String> {
+/// What a program beside this one prints.
+fn beside(name: &str, args: &[&str]) -> Result<String, String> {
     let own = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
-    let output = process::Command::new(own.with_file_name("heap")).arg(group.name).output();
-    match output {
-        Ok(output) if output.status.success() => Ok(Table::parse(&String::from_utf8_lossy(&output.stdout))),
-        _ => Err("`cargo build --release` builds the program `heap`, which counts allocations".to_owned()),
+    match process::Command::new(own.with_file_name(name)).args(args).output() {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(format!("`cargo build --release` builds the program `{name}`: {error}")),
     }
 }
 

@@ -56,6 +56,7 @@ pub struct Open {
 impl Open {
     /// The refusal of a call, with the account of it.
     #[must_use]
+    #[inline]
     pub const fn new(why: Why, refused: Refused) -> Self {
         Self { why, refused, key: None }
     }

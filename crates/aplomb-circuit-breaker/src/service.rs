@@ -5,8 +5,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Asked, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
-    TurnedBecause, Wait,
+    AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Permit, Queue, Refused, Stopped,
+    Turned, TurnedBecause, Wait,
 };
 
 use crate::{Circuit, Open, TooManyKeys, Why};
@@ -41,8 +41,14 @@ impl<Req> Door<Req> for CircuitDoor {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Circuit> {
-        self.queue.ask((), Wait::from(options), cx)
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Circuit>>,
+    ) -> Option<Stopped<Circuit>> {
+        self.queue.ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {

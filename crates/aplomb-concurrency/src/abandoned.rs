@@ -29,6 +29,9 @@ impl Abandoned {
 
     /// A call that was let through at `since` is abandoned.
     pub(crate) fn add(&mut self, since: Instant, now: Instant) {
+        if self.longest.is_zero() {
+            return;
+        }
         let rest = now.saturating_duration_since(since).min(self.longest);
         if let Some(until) = now.checked_add(rest).filter(|until| *until > now) {
             self.until.push(Reverse(until));
@@ -36,6 +39,7 @@ impl Abandoned {
     }
 
     /// Forgets those whose time is over.
+    #[inline]
     pub(crate) fn pass(&mut self, now: Instant) {
         while self.next().is_some_and(|until| until <= now) {
             self.until.pop();
@@ -48,11 +52,13 @@ impl Abandoned {
     }
 
     /// How many there are.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.until.len()
     }
 
     /// When the next one is forgotten.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         self.until.peek().map(|Reverse(until)| *until)
     }

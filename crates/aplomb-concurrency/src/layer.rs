@@ -6,8 +6,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Asked, AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Plan, QueueLimits, Turned,
-    Wait,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
+    Stopped, Turned, Wait,
 };
 use tower_layer::Layer;
 
@@ -117,8 +117,14 @@ impl<Req> Door<Req> for SlotsDoor {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    fn ask(&self, _: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Slots> {
-        self.limiter.queue().ask((), Wait::from(options), cx)
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Slots>>,
+    ) -> Option<Stopped<Slots>> {
+        self.limiter.queue().ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {

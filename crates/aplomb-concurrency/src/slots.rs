@@ -264,6 +264,7 @@ impl Gate for Slots {
     type Why = Why;
     type Notice = Moved;
 
+    #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<Why> {
         self.abandoned.pass(now);
         if self.taken() < self.limit() {
@@ -273,6 +274,7 @@ impl Gate for Slots {
         }
     }
 
+    #[inline]
     fn admit(&mut self, (): &(), now: Instant) -> Slot {
         let number = self.next;
         self.next += 1;
@@ -298,6 +300,8 @@ impl Gate for Slots {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, slot: Slot, end: End, now: Instant) {
         let from = self.limit();
         let (cause, at_work) = match end {
@@ -345,6 +349,7 @@ impl Gate for Slots {
         self.abandoned.next()
     }
 
+    #[inline]
     fn notice(&mut self) -> Option<Moved> {
         self.untold.take()
     }

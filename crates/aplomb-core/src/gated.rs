@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Asked, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine, Kind,
-    Outcome, Permit, RequestHead, RetryMark, Turned, Until, Verdict,
+    AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine, Kind,
+    Outcome, Permit, RequestHead, RetryMark, Stopped, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -18,9 +18,15 @@ pub trait Door<Req> {
     /// The gate behind the door.
     type Gate: Gate;
 
-    /// Asks for `request` to be let through: chooses the queue and says what the call costs. Where the
-    /// call has to wait, the task of `cx` is woken when there is news.
-    fn ask(&self, request: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Self::Gate>;
+    /// Asks for `request` to be let through: chooses the queue and says what the call costs. As
+    /// [`Queue::ask`](crate::Queue::ask), which puts the `permit` where it is to be kept.
+    fn ask(
+        &self,
+        request: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Self::Gate>>,
+    ) -> Option<Stopped<Self::Gate>>;
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
@@ -170,15 +176,12 @@ where
             };
             let options = CallOptions::of(request);
             *this.stage = Stage::Done;
-            match this.plan.door.ask(request, &options, cx) {
-                Asked::Admitted(permit) => {
-                    *this.permit = Some(permit);
-                    *this.stage = Stage::Readying;
-                }
-                Asked::Turned(turned) => {
+            match this.plan.door.ask(request, &options, cx, this.permit) {
+                None => *this.stage = Stage::Readying,
+                Some(Stopped::Turned(turned)) => {
                     return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
                 }
-                Asked::Waits(place) => {
+                Some(Stopped::Waits(place)) => {
                     if options.attempts() > 0 {
                         RetryMark::note_paced();
                     }
@@ -227,20 +230,23 @@ where
             panic!("polled after it was ready");
         };
         let answer = answer.poll(cx);
-        let Poll::Ready(head) = &answer else {
+        let Poll::Ready(arrived) = &answer else {
             return Poll::Pending;
         };
         *this.stage = Stage::Done;
         this.answer.set(None);
-        let held = if U::AT_HEAD {
-            this.plan.hear(this.permit, head);
-            None
-        } else {
-            this.plan.hear_head(this.permit, head)
-        };
-        // What was polled is taken apart in one go, without being moved before.
+        // The answer is taken apart in one go, at the end: a response is large, and moved as seldom as can be.
+        if U::AT_HEAD {
+            this.plan.hear(this.permit, arrived);
+            return match answer {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut None))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        let mut held = this.plan.hear_head(this.permit, arrived);
         match answer {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, held))),
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut held))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Pending => Poll::Pending,
         }
@@ -267,7 +273,11 @@ impl<D, C, U> Plan<D, C, U> {
     }
 
     /// Judges an answer, and tells the gate.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "the most frequent end of a call, in one piece"
+    )]
     fn hear<Res, Err, G>(&self, permit: &mut Option<Permit<G>>, answer: &Result<Res, Err>)
     where
         G: Gate,
@@ -352,13 +362,15 @@ impl<G: Gate> Guard for Held<G> {
 
 impl<G: Gate> Held<G> {
     /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
-    /// for its end: then the permit is dropped.
+    /// for its end.
     fn judged(&mut self, outcome: Outcome) {
         if outcome.kind() != Kind::Local {
-            self.permit.finish_as(&self.verdict, outcome);
-        } else if let Some(usage) = self.verdict.usage() {
+            return self.permit.finish_as(&self.verdict, outcome);
+        }
+        if let Some(usage) = self.verdict.usage() {
             self.permit.used(usage);
         }
+        self.permit.finish(End::Abandoned);
     }
 }
 

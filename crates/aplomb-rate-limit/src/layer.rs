@@ -6,8 +6,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Asked, AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Plan, QueueLimits, Turned,
-    Wait, WithReadings,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
+    Stopped, Turned, Wait, WithReadings,
 };
 use tower_layer::Layer;
 
@@ -156,9 +156,15 @@ impl<Req, K: Cost<Req>> Door<Req> for LimitDoor<K> {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    fn ask(&self, request: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<Quotas> {
+    fn ask(
+        &self,
+        request: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Quotas>>,
+    ) -> Option<Stopped<Quotas>> {
         let charge: Charge = self.cost.charge(request);
-        self.limiter.queue().ask(charge, Wait::from(options), cx)
+        self.limiter.queue().ask(charge, Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Limit>, options: &CallOptions) -> BoxError {

@@ -11,7 +11,7 @@ use tower::{Layer, Service, service_fn};
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer as TowerResilience, SlidingWindowType};
 
 use super::retry::bare;
-use crate::{Calls, Case, Down, Failed, Group, Peer, Plain, Request, Response, over};
+use crate::{Asked, Calls, Case, Down, Group, Peer, Plain, Request, over};
 
 pub(super) const CLOSED: Group = Group {
     name: "breaker",
@@ -61,21 +61,6 @@ pub(super) const REFUSED: Group = Group {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// A peer that rivals can be put around.
-trait Asked:
-    Service<Request, Response = Response, Error = Failed, Future: Send> + Copy + Send + Sync + 'static
-{
-    const PEER: Self;
-}
-
-impl Asked for Peer {
-    const PEER: Self = Self;
-}
-
-impl Asked for Down {
-    const PEER: Self = Self;
-}
 
 fn closed() -> Box<dyn Calls> {
     over::<Plain, _, _>(CircuitBreakerLayer::new().layer(Peer))

@@ -38,8 +38,8 @@ pub(super) const TOKENS: Group = Group {
 
 /// More than any case gets through, in a second.
 pub(super) const PLENTY: u32 = 1_000_000_000;
-const MANY: NonZeroU32 = NonZeroU32::new(PLENTY).expect("not zero");
-const TOKENS_A_CALL: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+pub(super) const MANY: NonZeroU32 = NonZeroU32::new(PLENTY).expect("not zero");
+pub(super) const TOKENS_A_CALL: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn plenty(dimension: Dimension) -> Quota {

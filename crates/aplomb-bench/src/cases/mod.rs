@@ -2,8 +2,10 @@
 
 mod breaker;
 mod concurrency;
+mod keyed;
 mod limit;
 mod retry;
+mod settle;
 mod stack;
 
 use crate::Group;
@@ -17,10 +19,18 @@ pub fn groups() -> &'static [Group] {
         retry::ONCE,
         limit::ADMITTED,
         limit::TOKENS,
+        settle::SETTLED,
+        keyed::KEYED,
         breaker::CLOSED,
         breaker::WINDOW,
         breaker::REFUSED,
-        concurrency::ROOM,
+        concurrency::FREE,
         stack::WHOLE,
+        stack::EVERYTHING,
     ]
+}
+
+/// Cases of a peer that does not answer, for what a call holds while it is in flight.
+pub const fn in_flight() -> &'static Group {
+    &stack::IN_FLIGHT
 }

@@ -93,7 +93,8 @@ impl Gate for Circuit {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, slip: Slip, end: End, now: Instant) {
         // By far the most frequent case: a success like any other.
         if let (End::Judged { outcome, .. }, Phase::Closed { climb: None, .. }) = (&end, &self.phase)

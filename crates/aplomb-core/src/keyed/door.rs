@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::{CallKey, KeyOf, KeyRefused, Queues};
-use crate::{Asked, BoxError, CallOptions, Door, Gate, RequestHead, Rests, Turned, Wait};
+use crate::{BoxError, CallOptions, Door, Gate, Permit, RequestHead, Rests, Stopped, Turned, Wait};
 
 /// What a layer asks of the gate of any key, and how it words a refusal.
 pub trait Terms<Req> {
@@ -59,9 +59,15 @@ where
 {
     type Gate = T::Gate;
 
-    fn ask(&self, request: &Req, options: &CallOptions, cx: &Context<'_>) -> Asked<T::Gate> {
+    fn ask(
+        &self,
+        request: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<T::Gate>>,
+    ) -> Option<Stopped<T::Gate>> {
         let ask = self.terms.ask(request, options);
-        self.queues.ask(&key(&self.key_of, request), ask, Wait::from(options), cx)
+        self.queues.ask(&key(&self.key_of, request), ask, Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<<T::Gate as Gate>::Why>, options: &CallOptions) -> BoxError {

@@ -5,25 +5,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::line::{Arrival, Ticket, here};
+use super::line::{Admitted, Arrival, Ticket, here};
 use super::{Permit, Queue, Shared, Turned, TurnedBecause, Wait};
-use crate::Gate;
+use crate::{Decision, Gate};
 
-/// What a [`Queue`] says to a caller at once.
+/// Why a caller can not go at once.
 #[derive(Debug)]
-#[must_use = "dropping it gives back what was admitted, and leaves the line"]
-pub enum Asked<G: Gate> {
-    /// Go.
-    Admitted(Permit<G>),
-    /// Not at all.
+#[must_use = "dropping it leaves the line"]
+pub enum Stopped<G: Gate> {
+    /// It is turned away.
     Turned(Turned<G::Why>),
-    /// The caller has taken a place in the line.
+    /// It has taken a place in the line.
     Waits(InLine<G>),
 }
 
 impl<G: Gate> Queue<G> {
-    /// Asks to be let through, and takes a place in line where that is not possible at once: then the
-    /// task of `cx` is woken when there is news.
+    /// Asks to be let through, and puts the `permit` where it is to be kept. What is returned says that
+    /// there is none: where the caller has to wait, the task of `cx` is woken when there is news.
     ///
     /// The same as polling [`acquire`](Queue::acquire) for the first time, for who has no future to
     /// keep the ask in.
@@ -36,20 +34,46 @@ impl<G: Gate> Queue<G> {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub fn ask(&self, ask: G::Ask, wait: Wait, cx: &Context<'_>) -> Asked<G> {
-        // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
-        let asked;
+    pub fn ask(
+        &self,
+        ask: G::Ask,
+        wait: Wait,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<G>>,
+    ) -> Option<Stopped<G>> {
         let (mut state, now) = self.0.begin();
-        asked = match state.line.arrive(ask, wait, cx.waker(), now) {
-            Arrival::Settled(Ok(admitted)) => Asked::Admitted(Permit::new(Arc::clone(&self.0), admitted)),
-            Arrival::Settled(Err(turned)) => Asked::Turned(turned),
-            Arrival::Waits(ticket) => Asked::Waits(InLine { shared: Some(Arc::clone(&self.0)), ticket }),
-        };
-        self.0.conclude(state, now);
-        if let Asked::Waits(place) = &asked {
-            place.assert_somebody_rings();
+        // Nearly every call finds nobody before it, and may go or is refused.
+        let decision = state.line.lone_decision(&ask, &wait, now);
+        if let Some(Decision::Admit) = decision {
+            let slip = state.line.gate().admit(&ask, now);
+            self.0.conclude(state, now);
+            *permit = Some(Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now)));
+            return None;
         }
-        asked
+        if let Some(Decision::Refuse(why)) = decision {
+            self.0.conclude(state, now);
+            return Some(Stopped::Turned(Turned::refused(why, 0)));
+        }
+        let arrival = state.line.arrive(ask, wait, decision, cx.waker(), now);
+        self.0.conclude(state, now);
+        self.0.stopped(arrival, permit)
+    }
+}
+
+impl<G: Gate> Shared<G> {
+    fn stopped(self: &Arc<Self>, arrival: Arrival<G>, permit: &mut Option<Permit<G>>) -> Option<Stopped<G>> {
+        match arrival {
+            Arrival::Settled(Ok(admitted)) => {
+                *permit = Some(Permit::new(Arc::clone(self), admitted));
+                None
+            }
+            Arrival::Settled(Err(turned)) => Some(Stopped::Turned(turned)),
+            Arrival::Waits(ticket) => {
+                let place = InLine { shared: Some(Arc::clone(self)), ticket };
+                place.assert_somebody_rings();
+                Some(Stopped::Waits(place))
+            }
+        }
     }
 }
 
@@ -64,7 +88,6 @@ pub struct InLine<G: Gate> {
 }
 
 impl<G: Gate> InLine<G> {
-    #[cold]
     fn assert_somebody_rings(&self) {
         let unset = || self.shared.as_ref().is_some_and(|shared| shared.is_unset());
         let nobody_rings = here().is_none() && unset();
@@ -137,14 +160,17 @@ impl<G: Gate> Future for Acquire<G> {
             return Pin::new(place).poll(cx);
         }
         match std::mem::replace(&mut self.0, State::Done) {
-            State::Arriving(queue, ask, wait) => match queue.ask(ask, wait, cx) {
-                Asked::Admitted(permit) => Poll::Ready(Ok(permit)),
-                Asked::Turned(turned) => Poll::Ready(Err(turned)),
-                Asked::Waits(place) => {
-                    self.0 = State::Waiting(place);
-                    Poll::Pending
+            State::Arriving(queue, ask, wait) => {
+                let mut permit = None;
+                match (queue.ask(ask, wait, cx, &mut permit), permit) {
+                    (Some(Stopped::Turned(turned)), _) => Poll::Ready(Err(turned)),
+                    (Some(Stopped::Waits(place)), _) => {
+                        self.0 = State::Waiting(place);
+                        Poll::Pending
+                    }
+                    (None, permit) => Poll::Ready(Ok(permit.expect("who is not stopped has a permit"))),
                 }
-            },
+            }
             State::Turned(turned) => Poll::Ready(Err(turned)),
             State::Waiting(_) | State::Done => panic!("polled after it was ready"),
         }

@@ -142,11 +142,13 @@ impl<W> Turned<W> {
     }
 
     /// What turned the caller away.
+    #[inline]
     pub const fn because(&self) -> TurnedBecause {
         self.because
     }
 
     /// What the gate said: why it refused, or what the caller would have had to wait for.
+    #[inline]
     pub const fn why(&self) -> Option<&W> {
         self.why.as_ref()
     }
@@ -154,16 +156,19 @@ impl<W> Turned<W> {
     /// How long from now the caller would have had to wait at least, where that is known: until its own
     /// turn on arrival, until that of the head of the line later. Gates that refuse say it in their own
     /// reason.
+    #[inline]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
     /// How long it had waited.
+    #[inline]
     pub const fn waited(&self) -> Duration {
         self.waited
     }
 
     /// How many were before it in the line, where it was turned away on arrival.
+    #[inline]
     pub const fn place(&self) -> Option<usize> {
         self.place
     }

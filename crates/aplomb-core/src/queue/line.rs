@@ -68,6 +68,13 @@ pub(super) struct Admitted<S> {
     pub(super) waited: Duration,
 }
 
+impl<S> Admitted<S> {
+    #[inline]
+    pub(super) const fn at_once(slip: S, now: Instant) -> Self {
+        Self { slip, at: now, waited: Duration::ZERO }
+    }
+}
+
 /// What became of an arrival.
 pub(super) enum Arrival<G: Gate> {
     Settled(Settled<G>),
@@ -126,38 +133,52 @@ impl<G: Gate> Line<G> {
         self.now
     }
 
-    /// A caller arrives: it is settled at once, or takes its place and waits.
-    #[inline]
-    pub(super) fn arrive(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
-        // Nearly every call finds nobody before it, and is let through or refused.
+    /// What the gate says to a caller that finds nobody before it, the line open, and has time left.
+    /// One that is admitted need not arrive.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a decision says more than whether to go, which is nearly all of it"
+    )]
+    pub(super) fn lone_decision(
+        &mut self,
+        ask: &G::Ask,
+        wait: &Wait,
+        now: Instant,
+    ) -> Option<Decision<G::Why>> {
         let alone = self.places.is_empty()
             && self.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
-        if !alone {
-            return self.arrive_behind_others(ask, wait, waker, now);
-        }
-        match self.gate.check(&ask, now) {
-            Decision::Admit => self.admitted(&ask, now),
-            Decision::Refuse(why) => Arrival::Settled(Err(Turned::refused(why, 0))),
-            Decision::NotBefore(at, why) => {
-                let place = self.place_for(wait, now);
-                self.join(ask, wait, place, (Some(at), Some(why)), waker, now)
-            }
-            Decision::WhenReleased(why) => {
-                let place = self.place_for(wait, now);
-                self.join(ask, wait, place, (None, Some(why)), waker, now)
-            }
-        }
+        alone.then(|| self.gate.check(ask, now))
     }
 
-    #[inline]
-    fn admitted(&mut self, ask: &G::Ask, now: Instant) -> Arrival<G> {
+    /// A caller arrives, to which the gate has said so much: it is settled at once, or takes its place and
+    /// waits.
+    pub(super) fn arrive(
+        &mut self,
+        ask: G::Ask,
+        wait: Wait,
+        decision: Option<Decision<G::Why>>,
+        waker: &Waker,
+        now: Instant,
+    ) -> Arrival<G> {
+        let obstacle = match decision {
+            None => return self.arrive_behind_others(ask, wait, waker, now),
+            Some(Decision::Admit) => return self.admit(&ask, now),
+            Some(Decision::Refuse(why)) => return Arrival::Settled(Err(Turned::refused(why, 0))),
+            Some(Decision::NotBefore(at, why)) => (Some(at), Some(why)),
+            Some(Decision::WhenReleased(why)) => (None, Some(why)),
+        };
+        let place = self.place_for(wait, now);
+        self.join(ask, wait, place, obstacle, waker, now)
+    }
+
+    fn admit(&mut self, ask: &G::Ask, now: Instant) -> Arrival<G> {
         let slip = self.gate.admit(ask, now);
-        Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }))
+        Arrival::Settled(Ok(Admitted::at_once(slip, now)))
     }
 
     /// A caller finds others waiting or the line closed, or has come too late.
-    #[cold]
     fn arrive_behind_others(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
         let place = self.place_for(wait, now);
         // A call that is sent again was let in before the queue was closed.
@@ -177,7 +198,7 @@ impl<G: Gate> Line<G> {
             Decision::Refuse(why) => {
                 return Arrival::Settled(Err(Turned::refused(why, self.ahead_of(place))));
             }
-            Decision::Admit if self.is_first(place) => return self.admitted(&ask, now),
+            Decision::Admit if self.is_first(place) => return self.admit(&ask, now),
             Decision::Admit => (None, None),
             Decision::NotBefore(at, why) => (Some(at), Some(why)),
             Decision::WhenReleased(why) => (None, Some(why)),
@@ -186,7 +207,6 @@ impl<G: Gate> Line<G> {
     }
 
     /// A caller that can not go now takes its place, unless there is none or its turn would come too late.
-    #[cold]
     fn join(
         &mut self,
         ask: G::Ask,

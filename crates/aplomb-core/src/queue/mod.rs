@@ -18,7 +18,7 @@ use std::time::Duration;
 use loom::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-pub use self::acquire::{Acquire, Asked, InLine};
+pub use self::acquire::{Acquire, InLine, Stopped};
 use self::alarm::{Alarm, Setting};
 pub use self::limits::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
 use self::line::{Line, TICK};
@@ -177,7 +177,11 @@ impl<G: Gate> Shared<G> {
     }
 
     /// Concludes a step.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a few instructions, unless there is something to do"
+    )]
     fn conclude(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<G>>, now: Instant) {
         let notice = state.line.gate().notice();
         // Nearly always nobody waits, and there is nothing to tell.

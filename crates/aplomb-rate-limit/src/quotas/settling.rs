@@ -9,6 +9,7 @@ use crate::settle::{Known, Settle, Used};
 
 impl Quotas {
     /// The server has said its first word on a call: it has counted it, if it ever will.
+    #[inline]
     pub(super) fn answered(&mut self, drawn: &mut Drawn) {
         if !std::mem::take(&mut drawn.unanswered) {
             return;
@@ -23,6 +24,7 @@ impl Quotas {
     }
 
     /// The server took a call.
+    #[inline]
     pub(super) fn took(&mut self, drawn: &mut Drawn, now: Instant) {
         let news = !std::mem::replace(&mut drawn.taken, true);
         if let Some(peer) = self.peer.as_mut().filter(|_| news) {

@@ -38,7 +38,7 @@ const ANSWER_LIMIT: usize = 1024 * 1024;
 /// | response | read before the caller has it | as it flows |
 /// | --- | --- | --- |
 /// | an error | its body, 64 KiB of it and for 5 s at most | |
-/// | an event stream | up to its first content, or to an error | usage, errors, its end |
+/// | an event stream, JSON line by line | up to its first content, or to an error | usage, errors, its end |
 /// | JSON that is announced with a small size | all of it | |
 /// | other JSON | | usage and its end, of up to 1 MiB |
 /// | anything else | | that it ends |

@@ -17,7 +17,9 @@ use super::notice::{KeyNotice, ObserveKey, Teller};
 use super::room::{Full, Room, Search, Swept};
 use super::shards::{Hashed, Shards};
 use super::table::{FEW, Table};
-use crate::{Acquire, Asked, Closing, Idle, Observe, Queue, QueueLimits, Rests, Turned, TurnedBecause, Wait};
+use crate::{
+    Acquire, Closing, Idle, Observe, Permit, Queue, QueueLimits, Rests, Stopped, Turned, TurnedBecause, Wait,
+};
 
 /// A [`Queue`] before a gate of its own for each key: made on first use, at rest while nobody uses it,
 /// forgotten when idle, bounded.
@@ -114,10 +116,17 @@ where
 
     /// Asks the gate of `key`, and takes a place in its line where that is necessary: as [`Queue::ask`],
     /// and turned away as by [`acquire`](Queues::acquire).
-    pub fn ask(&self, key: &K, ask: G::Ask, wait: Wait, cx: &Context<'_>) -> Asked<G> {
+    pub fn ask(
+        &self,
+        key: &K,
+        ask: G::Ask,
+        wait: Wait,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<G>>,
+    ) -> Option<Stopped<G>> {
         match self.queue(key) {
-            Ok(queue) => queue.ask(ask, wait, cx),
-            Err(Full { .. }) => Asked::Turned(Turned::at_once(TurnedBecause::TooManyKeys)),
+            Ok(queue) => queue.ask(ask, wait, cx, permit),
+            Err(Full { .. }) => Some(Stopped::Turned(Turned::at_once(TurnedBecause::TooManyKeys))),
         }
     }
 

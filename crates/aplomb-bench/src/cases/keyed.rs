@@ -1,0 +1,116 @@
+//! A rate limit for each key: always the same one, and any of a million.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use aplomb_core::CallOptions;
+use aplomb_rate_limit::{Charge, KeyedLimiter, RateLimitLayer};
+use governor::RateLimiter;
+use tower::{Layer, Service, service_fn};
+
+use super::limit::{MANY, TOKENS_A_CALL};
+use super::settle::{quotas, reserved};
+use crate::{Calls, Case, Group, PRODUCED, Plain, Request, Told, over};
+
+pub(super) const KEYED: Group = Group {
+    name: "limit-keyed",
+    about: "the same for each of 1,000,000 keys, all of them in use: always one of them, or any",
+    cases: &[
+        Case::new("bare", bare).read(),
+        Case::new("aplomb-hot", layer::<Hot>).read(),
+        Case::new("aplomb-random", layer::<Random>).read(),
+        Case::new("aplomb-acquire-settle-hot", acquire_and_settle::<Hot>).read(),
+        Case::new("aplomb-acquire-settle-random", acquire_and_settle::<Random>).read(),
+        Case::new("governor-two-checks-hot", governor::<Hot>).read(),
+        Case::new("governor-two-checks-random", governor::<Random>).read(),
+    ],
+};
+
+const KEYS: u64 = 1_000_000;
+
+/// Which key a call has.
+trait Next: 'static {
+    fn next() -> u64;
+}
+
+struct Hot;
+
+struct Random;
+
+impl Next for Hot {
+    fn next() -> u64 {
+        black_box(7)
+    }
+}
+
+impl Next for Random {
+    /// The same sequence in each case and thread: SplitMix64, by Steele, Lea and Flood (2014).
+    fn next() -> u64 {
+        thread_local! {
+            static STATE: Cell<u64> = const { Cell::new(0) };
+        }
+        let state = STATE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        STATE.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % KEYS
+    }
+}
+
+/// Draws a key, too.
+fn bare() -> Box<dyn Calls> {
+    over::<Plain, _, _>(service_fn(|request: Request| {
+        black_box(Random::next());
+        Told.call(request)
+    }))
+}
+
+/// A limiter that has met all keys.
+fn limiter() -> KeyedLimiter<u64> {
+    let limiter = KeyedLimiter::new(KEYS as usize, |_: &u64| quotas());
+    for key in 0..KEYS {
+        let acquiring = pin!(limiter.acquire(&key, reserved(), &CallOptions::new()));
+        let ready = acquiring.poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(ready, "there is room");
+    }
+    limiter
+}
+
+fn layer<N: Next>() -> Box<dyn Calls> {
+    let layer = RateLimitLayer::keyed(limiter(), |_: &Request| N::next())
+        .cost(|_: &Request| reserved())
+        .until_body_end();
+    over::<Plain, _, _>(layer.layer(Told))
+}
+
+fn acquire_and_settle<N: Next>() -> Box<dyn Calls> {
+    let limiter = limiter();
+    over::<Plain, _, _>(service_fn(move |request: Request| {
+        let acquiring = limiter.acquire(&N::next(), reserved(), &CallOptions::new());
+        async move {
+            let mut permit = acquiring.await.expect("plenty");
+            permit.sent();
+            let answer = Told.call(request).await;
+            permit.settle(&Charge::request().output_tokens(PRODUCED));
+            answer
+        }
+    }))
+}
+
+/// In the map of its default features.
+fn governor<N: Next>() -> Box<dyn Calls> {
+    let requests = Arc::new(RateLimiter::dashmap(governor::Quota::per_second(MANY)));
+    let tokens = Arc::new(RateLimiter::dashmap(governor::Quota::per_second(MANY)));
+    let check = move |key: u64| {
+        requests.check_key(&key).expect("plenty");
+        tokens.check_key_n(&key, TOKENS_A_CALL).expect("fits").expect("plenty");
+    };
+    (0..KEYS).for_each(&check);
+    over::<Plain, _, _>(service_fn(move |request: Request| {
+        check(N::next());
+        Told.call(request)
+    }))
+}
