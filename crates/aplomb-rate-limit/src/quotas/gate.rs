@@ -25,6 +25,11 @@ impl Gate for Quotas {
     #[inline]
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
         let nanos = self.nanos(now);
+        let mut lapse = self.peer.as_ref().and_then(|peer| peer.lapse);
+        if lapse.is_some_and(|at| at <= nanos) {
+            self.lapse(now);
+            lapse = self.peer.as_ref().and_then(|peer| peer.lapse);
+        }
         let mut latest = None;
         for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
             let cost = charge.counted(meter.counted());
@@ -37,6 +42,8 @@ impl Gate for Quotas {
                 }
             }
         }
+        // What lapses meanwhile is not waited for.
+        let latest = latest.map(|(at, dimension)| (lapse.map_or(at, |lapse| lapse.min(at)), dimension));
         let filled = latest.map(|(at, dimension)| (self.instant(at), Limit::Quota(dimension)));
         match (&mut self.peer, filled) {
             (None, None) => Decision::Admit,
@@ -136,7 +143,8 @@ impl Gate for Quotas {
         let filled = filled
             .map(|((meter, bucket), (ahead, last))| bucket.forecast(meter, ahead, last, nanos))
             .max();
-        let filled = filled.map(|at| self.instant(at));
+        let lapse = self.peer.as_ref().and_then(|peer| peer.lapse);
+        let filled = filled.map(|at| self.instant(lapse.map_or(at, |lapse| lapse.max(nanos).min(at))));
         filled.max(self.paused_until(now))
     }
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{Drawn, Quotas};
 use crate::Charge;
-use crate::settle::{Settle, Used};
+use crate::settle::{Known, Settle, Used};
 
 impl Quotas {
     /// The server has said its first word on a call: it has counted it, if it ever will.
@@ -82,9 +82,11 @@ impl Quotas {
             let Some(used) = used.of(meter.counted()).filter(|_| settles != Settle::Keep) else {
                 continue;
             };
-            if used > share.cost {
-                bucket.owe(meter, used - share.cost, nanos);
-            } else if settles == Settle::Correct
+            let beyond = used.at_least().saturating_sub(share.cost);
+            bucket.owe(meter, beyond, nanos);
+            if let Known::All(used) = used
+                && used < share.cost
+                && settles == Settle::Correct
                 && well
                 && let Some(until) = meter.holds_until(share.until, share.changes)
             {

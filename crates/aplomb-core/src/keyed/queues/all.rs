@@ -19,8 +19,9 @@ where
     pub fn forget_idle(&self, now: Instant) -> usize {
         let rounds = |index| {
             let mut shard = self.0.shards.lock_shard(index);
-            // Those that are put to rest on the way are forgotten there and then, or stay.
-            shard.live.rewind().max(shard.rest.rewind()).div_ceil(FEW)
+            // Those that are put to rest on the way are forgotten there and then, or stay; a hand that
+            // meets one of them has a look less for those that were at rest before.
+            (shard.live.rewind() + shard.rest.rewind()).div_ceil(FEW)
         };
         let swept = (0..self.0.shards.len()).flat_map(|shard| (0..rounds(shard)).map(move |_| shard));
         swept.map(|shard| self.sweep(shard, now, Sweep::Thoroughly).forgotten).sum()
