@@ -239,14 +239,20 @@ where
         if U::AT_HEAD {
             this.plan.hear(this.permit, head);
             return match answer {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut None))),
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, None))),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
                 Poll::Pending => Poll::Pending,
             };
         }
-        let mut held = this.plan.hear_head(this.permit, head);
+        let verdict = this.plan.hear_head(this.permit, head);
         match answer {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut held))),
+            Poll::Ready(Ok(response)) => {
+                let held = match (verdict, this.permit.take()) {
+                    (Some(verdict), Some(permit)) => Some(Held { permit, verdict }),
+                    _ => None,
+                };
+                Poll::Ready(Ok(this.plan.until.hold(response, held)))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Pending => Poll::Pending,
         }
@@ -297,26 +303,27 @@ impl<D, C, U> Plan<D, C, U> {
     }
 
     /// The same where the body is to be waited for: a failure's pause or count must not wait for an
-    /// error's body. A success is held until it has proved whole.
+    /// error's body. A success is not over until it has proved whole, and what it is by now is returned.
     #[inline]
     fn hear_head<Res, Err, G>(
         &self,
         permit: &mut Option<Permit<G>>,
         answer: &Result<Res, Err>,
-    ) -> Option<Held<G>>
+    ) -> Option<Verdict>
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
         let verdict = self.classifier.classify(answer.as_ref());
-        let mut permit = permit.take()?;
+        let heard = permit.as_mut()?;
         if let Ok(response) = answer {
-            permit.heard(&self.classifier.readings(response));
+            heard.heard(&self.classifier.readings(response));
             if verdict.outcome().is_success() {
-                return Some(Held { permit, verdict });
+                return Some(verdict);
             }
         }
-        permit.finish_as(&verdict, verdict.outcome());
+        heard.finish_as(&verdict, verdict.outcome());
+        *permit = None;
         None
     }
 }
