@@ -247,11 +247,11 @@ where
         let verdict = this.plan.hear_head(this.permit, head);
         match answer {
             Poll::Ready(Ok(response)) => {
-                let held = match (verdict, this.permit.take()) {
+                let guard = match (verdict, this.permit.take()) {
                     (Some(verdict), Some(permit)) => Some(Held { permit, verdict }),
                     _ => None,
                 };
-                Poll::Ready(Ok(this.plan.until.hold(response, held)))
+                Poll::Ready(Ok(this.plan.until.hold(response, guard)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Pending => Poll::Pending,
@@ -290,16 +290,16 @@ impl<D, C, U> Plan<D, C, U> {
         C: Classify<Res, Err>,
     {
         let verdict = self.classifier.classify(answer.as_ref());
-        let Some(permit) = permit else {
-            return;
-        };
-        if let Ok(response) = answer {
-            permit.heard(&self.classifier.readings(response));
+        if let Some(heard) = permit {
+            if let Ok(response) = answer {
+                heard.heard(&self.classifier.readings(response));
+            }
+            match verdict {
+                Verdict::Fixed(outcome) => heard.finish(End::Judged { outcome, usage: None }),
+                verdict => heard.finish_as(&verdict, verdict.outcome()),
+            }
         }
-        match verdict {
-            Verdict::Fixed(outcome) => permit.finish(End::Judged { outcome, usage: None }),
-            verdict => permit.finish_as(&verdict, verdict.outcome()),
-        }
+        *permit = None;
     }
 
     /// The same where the body is to be waited for: a failure's pause or count must not wait for an
