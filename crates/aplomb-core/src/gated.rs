@@ -239,14 +239,20 @@ where
         if U::AT_HEAD {
             this.plan.hear(this.permit, arrived);
             return match answer {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut None))),
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, None))),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
                 Poll::Pending => Poll::Pending,
             };
         }
-        let mut held = this.plan.hear_head(this.permit, arrived);
+        let verdict = this.plan.hear_head(this.permit, arrived);
         match answer {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut held))),
+            Poll::Ready(Ok(response)) => {
+                let guard = match (verdict, this.permit.take()) {
+                    (Some(verdict), Some(permit)) => Some(Held { permit, verdict }),
+                    _ => None,
+                };
+                Poll::Ready(Ok(this.plan.until.hold(response, guard)))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Pending => Poll::Pending,
         }
@@ -284,39 +290,40 @@ impl<D, C, U> Plan<D, C, U> {
         C: Classify<Res, Err>,
     {
         let verdict = self.classifier.classify(answer.as_ref());
-        let Some(permit) = permit else {
-            return;
-        };
-        if let Ok(response) = answer {
-            permit.heard(&self.classifier.readings(response));
+        if let Some(heard) = permit {
+            if let Ok(response) = answer {
+                heard.heard(&self.classifier.readings(response));
+            }
+            match verdict {
+                Verdict::Fixed(outcome) => heard.finish(End::Judged { outcome, usage: None }),
+                verdict => heard.finish_as(&verdict, verdict.outcome()),
+            }
         }
-        match verdict {
-            Verdict::Fixed(outcome) => permit.finish(End::Judged { outcome, usage: None }),
-            verdict => permit.finish_as(&verdict, verdict.outcome()),
-        }
+        *permit = None;
     }
 
     /// The same where the body is to be waited for: a failure's pause or count must not wait for an
-    /// error's body. A success is held until it has proved whole.
+    /// error's body. A success is not over until it has proved whole, and what it is by now is returned.
     #[inline]
     fn hear_head<Res, Err, G>(
         &self,
         permit: &mut Option<Permit<G>>,
         answer: &Result<Res, Err>,
-    ) -> Option<Held<G>>
+    ) -> Option<Verdict>
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
         let verdict = self.classifier.classify(answer.as_ref());
-        let mut permit = permit.take()?;
+        let heard = permit.as_mut()?;
         if let Ok(response) = answer {
-            permit.heard(&self.classifier.readings(response));
+            heard.heard(&self.classifier.readings(response));
             if verdict.outcome().is_success() {
-                return Some(Held { permit, verdict });
+                return Some(verdict);
             }
         }
-        permit.finish_as(&verdict, verdict.outcome());
+        heard.finish_as(&verdict, verdict.outcome());
+        *permit = None;
         None
     }
 }

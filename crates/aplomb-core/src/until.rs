@@ -35,8 +35,8 @@ pub trait Until<Res, G: Guard> {
     /// Whether the call is over when the head of the response has arrived.
     const AT_HEAD: bool;
 
-    /// Takes `guard` and holds it until the call is over. There is none where the call is over already.
-    fn hold(&self, response: Res, guard: &mut Option<G>) -> Self::Response;
+    /// Holds `guard` until the call is over. There is none where the call is over already.
+    fn hold(&self, response: Res, guard: Option<G>) -> Self::Response;
 }
 
 /// The call is over when the head of the response has arrived. Works with any response.
@@ -53,7 +53,7 @@ impl<Res, G: Guard> Until<Res, G> for AtHead {
     const AT_HEAD: bool = true;
 
     #[inline]
-    fn hold(&self, response: Res, _: &mut Option<G>) -> Res {
+    fn hold(&self, response: Res, _: Option<G>) -> Res {
         response
     }
 }
@@ -63,8 +63,8 @@ impl<B: Body, G: Guard> Until<http::Response<B>, G> for AtBodyEnd {
     const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(&self, response: http::Response<B>, guard: &mut Option<G>) -> Self::Response {
-        response.map(|body| GuardedBody::new(body, guard.take()))
+    fn hold(&self, response: http::Response<B>, guard: Option<G>) -> Self::Response {
+        response.map(|body| GuardedBody::new(body, guard))
     }
 }
 
@@ -80,13 +80,13 @@ pin_project! {
 }
 
 impl<B: Body, G: Guard> GuardedBody<B, G> {
-    fn new(body: B, guard: Option<G>) -> Self {
-        let mut guarded = Self { body, guard, content: false };
+    #[inline]
+    fn new(body: B, mut guard: Option<G>) -> Self {
         // Who is told at once that a body is empty may never poll it.
-        if guarded.body.is_end_stream() {
-            finish(&mut guarded.guard, BodyEnd::Complete);
+        if body.is_end_stream() {
+            finish(&mut guard, BodyEnd::Complete);
         }
-        guarded
+        Self { body, guard, content: false }
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     fn held<B: Body>(body: B) -> (GuardedBody<B, Logged>, Log) {
         let log = Log::default();
         let guard = Logged(Arc::clone(&log), false);
-        let response = AtBodyEnd.hold(http::Response::new(body), &mut Some(guard));
+        let response = AtBodyEnd.hold(http::Response::new(body), Some(guard));
         (response.into_body(), log)
     }
 
