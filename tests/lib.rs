@@ -13,6 +13,10 @@ struct CircuitBreaker;
 #[cfg(doctest)]
 struct Concurrency;
 
+#[doc = include_str!("../docs/guide/endpoint.md")]
+#[cfg(doctest)]
+struct Endpoint;
+
 #[doc = include_str!("../docs/guide/from-tenacity.md")]
 #[cfg(doctest)]
 struct FromTenacity;
@@ -24,3 +28,7 @@ struct Retry;
 #[doc = include_str!("../docs/guide/rate-limit.md")]
 #[cfg(doctest)]
 struct RateLimit;
+
+#[doc = include_str!("../docs/guide/providers.md")]
+#[cfg(doctest)]
+struct Providers;

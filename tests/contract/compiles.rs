@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use aplomb::BoxError;
-use aplomb::concurrency::ConcurrencyLimitLayer;
+use aplomb::circuit_breaker::{Circuit, CircuitBreakerLayer, KeyedCircuits};
+use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
 use aplomb::core::{Account, Once};
 use aplomb::rate_limit::{KeyedLimiter, Quota, RateLimitLayer};
 use bytes::Bytes;
@@ -16,7 +17,9 @@ use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::peer::{Request, Response};
-use crate::{circuit_breaker, concurrency, endpoint, rate_limit, retry};
+use crate::{
+    circuit_breaker, concurrency, endpoint, keyed_circuit_breaker, keyed_concurrency, rate_limit, retry,
+};
 
 fn serves<Req, S: Service<Req>>(_: S) {}
 
@@ -26,10 +29,17 @@ async fn over_reqwest() {
     serves::<reqwest::Request, _>(retry().layer(client.clone()));
     serves::<reqwest::Request, _>(rate_limit().layer(client.clone()));
     serves::<reqwest::Request, _>(ConcurrencyLimitLayer::new(1).until_head().layer(client.clone()));
+    let by_key =
+        ConcurrencyLimitLayer::keyed(KeyedSlots::new(10, |_: &Account| 1), Account::of::<reqwest::Request>);
+    serves::<reqwest::Request, _>(by_key.until_head().layer(client.clone()));
     let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
     let by_key = RateLimitLayer::keyed(limiter, Account::of::<reqwest::Request>);
     serves::<reqwest::Request, _>(by_key.layer(client.clone()));
-    serves::<reqwest::Request, _>(circuit_breaker().layer(client));
+    serves::<reqwest::Request, _>(circuit_breaker().layer(client.clone()));
+    let circuits = KeyedCircuits::new(10, |_: &Account| Circuit::new());
+    let by_key = CircuitBreakerLayer::keyed(circuits.clone(), Account::of::<reqwest::Request>);
+    let shield = circuits.shield(Account::of::<reqwest::Request>);
+    serves::<reqwest::Request, _>(shield.layer(by_key.layer(client)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +48,10 @@ async fn over_hyper_utils_client() {
     serves::<Request, _>(retry().layer(client.clone()));
     serves::<Request, _>(rate_limit().layer(client.clone()));
     serves::<Request, _>(concurrency().layer(client.clone()));
+    serves::<Request, _>(keyed_concurrency().layer(client.clone()));
     serves::<Request, _>(circuit_breaker().layer(client.clone()));
+    serves::<Request, _>(keyed_circuit_breaker().layer(client.clone()));
+    serves::<Request, _>(keyed_circuit_breaker().until_body_end().layer(client.clone()));
     serves::<Request, _>(endpoint().layer(client));
 }
 
@@ -88,7 +101,9 @@ async fn over_a_borrowed_service_that_is_not_send() {
     assert!(retry().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(rate_limit().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(concurrency().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
+    assert!(keyed_concurrency().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
+    assert!(keyed_circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(endpoint().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
-    assert_eq!(calls.get(), 5);
+    assert_eq!(calls.get(), 7);
 }

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod compiles;
+mod log;
 mod peer;
 mod promises;
 
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{CircuitBreakerLayer, Cooldown, OnOpen, Trip};
-use aplomb::concurrency::ConcurrencyLimitLayer;
+use aplomb::circuit_breaker::{
+    Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
+};
+use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
 use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
@@ -34,11 +37,18 @@ fn keyed_rate_limit() -> KeyedRateLimitLayer<Account, fn(&peer::Request) -> Acco
 
 /// A second of cooldown after each failure, which calls wait for.
 fn circuit_breaker() -> CircuitBreakerLayer {
-    let cooldown = Exponential::new(SECOND).max(SECOND).jitter(Jitter::None);
-    CircuitBreakerLayer::new()
-        .trip(Trip::consecutive(1))
-        .cooldown(Cooldown::new(cooldown))
-        .on_open(OnOpen::Park { max: 10 * SECOND })
+    CircuitBreakerLayer::new().trip(Trip::consecutive(1)).cooldown(a_second()).on_open(PARK)
+}
+
+fn keyed_circuit_breaker() -> KeyedCircuitBreakerLayer<Account, fn(&peer::Request) -> Account> {
+    let policy = |_: &Account| Circuit::new().trip(Trip::consecutive(1)).cooldown(a_second()).on_open(PARK);
+    CircuitBreakerLayer::keyed(KeyedCircuits::new(10, policy), Account::of::<peer::Request>)
+}
+
+const PARK: OnOpen = OnOpen::Park { max: Duration::from_secs(10) };
+
+fn a_second() -> Cooldown {
+    Cooldown::new(Exponential::new(SECOND).max(SECOND).jitter(Jitter::None))
 }
 
 /// One at a time. After the first call somebody else has the place, for a second.
@@ -51,6 +61,18 @@ fn concurrency() -> ConcurrencyLimitLayer {
         drop(permit);
     });
     layer
+}
+
+/// The same for each key.
+fn keyed_concurrency() -> KeyedConcurrencyLimitLayer<Account, fn(&peer::Request) -> Account> {
+    let limiter = KeyedSlots::new(10, |_: &Account| 1);
+    let (key, taken) = (Account::of(&promises::request("/")), limiter.clone());
+    tokio::spawn(async move {
+        let permit = taken.acquire(&key, &CallOptions::new()).await;
+        tokio::time::sleep(SECOND).await;
+        drop(permit);
+    });
+    ConcurrencyLimitLayer::keyed(limiter, Account::of::<peer::Request>)
 }
 
 fn endpoint() -> EndpointLayer {
@@ -109,8 +131,17 @@ keeps_the_contract! {
     rate_limit_alone: rate_limit(), [200, 200];
     rate_limit_by_key: keyed_rate_limit(), [200, 200];
     circuit_breaker_alone: circuit_breaker(), [503, 200];
+    circuit_breaker_by_key: keyed_circuit_breaker(), [503, 200];
+    circuit_breaker_by_key_to_the_end_of_the_body: keyed_circuit_breaker().until_body_end(), [503, 200];
+    shield_over_circuit_breaker_by_key: {
+        let breaker = keyed_circuit_breaker();
+        let shield = breaker.circuits().shield(Account::of::<peer::Request>);
+        ServiceBuilder::new().layer(shield).layer(rate_limit()).layer(breaker).into_inner()
+    }, [200, 200];
     concurrency_limit_alone: concurrency(), [200, 200];
     concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
+    concurrency_limit_by_key: keyed_concurrency(), [200, 200];
+    concurrency_limit_by_key_to_the_head: keyed_concurrency().until_head(), [200, 200];
     endpoint_whole: endpoint(), [200, 200];
     endpoint_with_a_concurrency_limit: endpoint().concurrency(1), [200, 200];
     endpoint_that_retries: endpoint(), [200, 503, 200];

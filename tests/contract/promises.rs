@@ -18,7 +18,7 @@ pub(crate) trait Answers<B>: Service<Request, Response = http::Response<B>> + Cl
 
 impl<B, S: Service<Request, Response = http::Response<B>> + Clone> Answers<B> for S {}
 
-fn request(path: &'static str) -> Request {
+pub(crate) fn request(path: &'static str) -> Request {
     http::Request::post(path).body(Full::new(Bytes::new())).unwrap()
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use aplomb::core::{Copied, Recorded};
+use aplomb::core::{Copied, Exponential, Recorded};
 use aplomb::provider::{Anthropic, OpenAi, Provider};
 use aplomb::rate_limit::Quota;
-use aplomb::retry::RetryLayer;
-use aplomb::{BoxError, EndpointLayer};
+use aplomb::retry::{ByKind, RetryLayer};
+use aplomb::{BoxError, BrokenAnswer, EndpointLayer, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -128,4 +128,44 @@ async fn a_stream_that_is_not_asked_for_as_a_whole_reaches_the_caller_as_it_come
     }
     assert!(frames > 3, "{frames} frames");
     assert_eq!(handle.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_with_an_error_is_retried_and_one_that_breaks_later_ends_with_an_error() {
+    let first = answer("hello", 16).split(' ').next().unwrap().to_owned();
+    for fault in [
+        Fault::StreamError,
+        Fault::LateStreamError,
+        Fault::Unfinished,
+        Fault::Truncate,
+    ] {
+        for openai in [true, false] {
+            let mock = Mock::builder().plan(Plan::script([Some(fault)]));
+            let server = mock.token_gap(Duration::from_millis(1)).start().await.unwrap();
+            let (provider, path, body) = if openai {
+                (Box::new(OpenAi) as Box<dyn Provider>, "/v1/chat/completions", chat("hello", true))
+            } else {
+                (Box::new(Anthropic) as Box<dyn Provider>, "/v1/messages", message("hello", true))
+            };
+            let request = http::Request::post(format!("{}{path}", server.base_url()))
+                .header("content-type", "application/json")
+                .body(Full::<Bytes>::from(body))
+                .unwrap();
+            let quickly = Exponential::new(Duration::from_millis(10));
+            let layer = EndpointLayer::new(provider).backoff(ByKind::default().others(quickly));
+            let mut body = layer.layer(client()).oneshot(request).await.unwrap().into_body();
+            let (mut text, mut error) = (String::new(), None);
+            while let Some(frame) = body.frame().await {
+                match frame {
+                    Ok(frame) => text.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap())),
+                    Err(broken) => error = Some(broken),
+                }
+            }
+            assert!(text.contains(&first), "{fault:?}: {text}");
+            let at_first = fault == Fault::StreamError;
+            assert_eq!((error.is_none(), server.stats().seen), (at_first, 1 + u64::from(at_first)));
+            let broken = error.is_some_and(|error| find::<BrokenAnswer>(&*error).is_some());
+            assert_eq!(broken, !matches!(fault, Fault::StreamError | Fault::Truncate), "{fault:?}");
+        }
+    }
 }

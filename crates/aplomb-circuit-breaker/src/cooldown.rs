@@ -25,7 +25,7 @@ use crate::Cause;
 /// | growth, cap | doubles, 60 s | resilience4j (60 s) |
 /// | shrinks | a step a minute | Envoy takes ejections back likewise |
 /// | hints | believed up to 120 s | |
-/// | account exhausted | its hint, up to an hour; without one 5 min | |
+/// | account exhausted | its hint, up to an hour, where that is longer; without one 5 min | |
 /// | credential refused | 5 min | |
 ///
 /// # Examples
@@ -101,17 +101,18 @@ impl Cooldown {
         random: &mut StdRng,
     ) -> Duration {
         let hint = last.and_then(|last| last.retry_after());
-        match cause {
-            Cause::Exhausted => hint.map_or(self.exhausted, |hint| spread(hint.min(MAX_EXHAUSTED), random)),
-            Cause::Unauthorized => self.unauthorized,
-            _ => {
-                let grown = self.growth.wait(&strain.failed(last), random);
-                strain.grow(grown, &self.growth);
-                match hint.map(|hint| hint.min(self.max_hint)).filter(|hint| *hint > grown) {
-                    Some(hint) => spread(hint, random),
-                    None => grown,
-                }
-            }
+        let most = match cause {
+            Cause::Unauthorized => return self.unauthorized,
+            Cause::Exhausted => MAX_EXHAUSTED,
+            _ => self.max_hint,
+        };
+        let grown = self.growth.wait(&strain.failed(last), random);
+        strain.grow(grown, &self.growth);
+        match hint.map(|hint| hint.min(most)) {
+            // A hint only lengthens, so that a tiny one does not have the peer asked again and again.
+            Some(hint) if hint > grown => spread(hint, random),
+            None if cause == Cause::Exhausted => self.exhausted,
+            _ => grown,
         }
     }
 }
@@ -242,6 +243,7 @@ mod tests {
         let exhausted = Outcome::exhausted();
         assert!((300.0..=300.0).contains(&after(Cause::Exhausted, exhausted)));
         assert!((60.0..=65.0).contains(&after(Cause::Exhausted, exhausted.with_retry_after(60 * SECOND))));
+        assert!((5.0..=5.0).contains(&after(Cause::Exhausted, exhausted.with_retry_after(SECOND))));
         assert!(
             (3_600.0..=3_605.0).contains(&after(Cause::Exhausted, exhausted.with_retry_after(Duration::MAX)))
         );

@@ -20,9 +20,10 @@ pub struct Why {
 }
 
 impl Why {
-    /// How long until a call may pass, where that is known: the rest of the cooldown; where all probes
-    /// are out, until the first of them will be given up; where the circuit recovers, until everybody may
-    /// pass. Of the latter two it is the longest that it can take.
+    /// How long until a call may pass, where that is known: the rest of the cooldown. Where all probes are
+    /// out, or the circuit recovers and lets in no more, it is twice the usual time to an answer, which
+    /// makes room for the next; at most, and where nothing was answered yet, until the first probe will be
+    /// given up or everybody may pass.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -56,6 +57,7 @@ pub struct Open {
 impl Open {
     /// The refusal of a call, with the account of it.
     #[must_use]
+    #[inline]
     pub const fn new(why: Why, refused: Refused) -> Self {
         Self { why, refused, key: None }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{Observe, Outcome};
+use aplomb_core::{KeyNotice, Observe, Outcome};
 use tokio::time::Instant;
 
 use crate::window::Tally;
@@ -167,18 +167,32 @@ impl Snapshot {
     }
 }
 
-/// Writes each [`Transition`] to `tracing`: opening as a warning, the rest as information.
+/// Writes each [`Transition`] to `tracing`: opening as a warning, the rest as information;
+/// with its key, where there are circuits by key.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingObserver;
 
 impl Observe<Transition> for TracingObserver {
     fn observe(&self, event: &Transition) {
-        let Transition { from, to, epoch, cause, .. } = event;
-        if let Some(cooldown) = event.cooldown {
-            let last = event.last.map(tracing::field::display);
-            tracing::warn!(%from, %to, epoch, %cause, ?cooldown, last, "circuit opened");
+        event.log(None);
+    }
+}
+
+impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Transition>> for TracingObserver {
+    fn observe(&self, event: &KeyNotice<'_, K, Transition>) {
+        event.notice().log(Some(event.key()));
+    }
+}
+
+impl Transition {
+    fn log(&self, key: Option<&dyn fmt::Debug>) {
+        let Self { from, to, epoch, cause, .. } = self;
+        let key = key.map(tracing::field::debug);
+        if let Some(cooldown) = self.cooldown {
+            let last = self.last.map(tracing::field::display);
+            tracing::warn!(key, %from, %to, epoch, %cause, ?cooldown, last, "circuit opened");
         } else {
-            tracing::info!(%from, %to, epoch, %cause, "circuit changed state");
+            tracing::info!(key, %from, %to, epoch, %cause, "circuit changed state");
         }
     }
 }

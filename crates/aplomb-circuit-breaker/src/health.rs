@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::monitor::Monitor;
+use crate::monitor::{Jury, Monitor};
 use crate::sign::Sign;
 use crate::window::Tally;
 use crate::{Cause, Ended, Trip};
@@ -39,8 +39,8 @@ impl Health {
 
     /// Counts how long the first content of a call took, which has not ended.
     pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Option<Cause> {
-        let bad = self.monitor.content(took, now);
-        self.conclude(bad, now)
+        let jury = self.monitor.content(took, now);
+        self.conclude(jury, now)
     }
 
     /// Counts a success, where nothing but its being one is of interest. Returns whether that is so.
@@ -79,16 +79,16 @@ impl Health {
             }
             Sign::Nothing => return None,
         }
-        let bad = self.monitor.record(failed, call);
-        self.conclude(bad, call.at)
+        let jury = self.monitor.record(failed, call);
+        self.conclude(jury, call.at)
     }
 
-    fn conclude(&mut self, bad: bool, now: Instant) -> Option<Cause> {
-        if !bad {
+    fn conclude(&mut self, jury: Jury, now: Instant) -> Option<Cause> {
+        if jury == Jury::Nobody {
             return None;
         }
         self.noted = Some(now);
-        self.monitor.holds(self.failures, now)
+        self.monitor.holds(jury, self.failures, now)
     }
 
     /// Whether the first content of a call took longer than a rule allows.
@@ -115,7 +115,7 @@ impl Health {
         self.failures
     }
 
-    /// Whether to forget what was counted would not be noticed.
+    /// Whether nothing that speaks against the peer would be lost with what was counted.
     pub(crate) fn is_clean(&self, now: Instant) -> bool {
         let old = self.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= MEMORY);
         (old || self.failures == 0 && self.refusals == 0) && self.monitor.is_clean(old, now)

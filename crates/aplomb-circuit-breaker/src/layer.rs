@@ -73,10 +73,7 @@ impl<C, U> CircuitBreakerLayer<C, U> {
     }
 
     /// Sets what becomes of calls while it is open. They are refused, unless set.
-    pub fn on_open(mut self, on_open: OnOpen) -> Self {
-        if let OnOpen::Park { max } = on_open {
-            self.limits = self.limits.max_wait(max);
-        }
+    pub fn on_open(self, on_open: OnOpen) -> Self {
         self.start(|circuit| circuit.on_open(on_open))
     }
 

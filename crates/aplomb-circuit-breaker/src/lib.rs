@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod handle;
 mod health;
+mod keyed;
 mod layer;
 mod monitor;
 mod on_open;
@@ -31,13 +32,16 @@ pub use cooldown::Cooldown;
 pub use error::{Open, Why};
 pub use event::{Cause, Snapshot, State, TracingObserver, Transition};
 pub use handle::Handle;
+pub use keyed::{
+    CircuitOfKey, CircuitTerms, KeyedCircuitBreaker, KeyedCircuitBreakerLayer, KeyedCircuits, TooManyKeys,
+};
 pub use layer::CircuitBreakerLayer;
 pub use on_open::OnOpen;
 pub use probes::Probes;
 pub use ramp::Ramp;
 pub use rule::{Ended, Rule};
 pub use service::{CircuitBreaker, CircuitDoor, ResponseFuture};
-pub use shield::{Shield, ShieldFuture, ShieldLayer};
+pub use shield::{Lookout, OneCircuit, Shield, ShieldFuture, ShieldLayer};
 pub use slow::Slow;
 pub use trip::Trip;
 pub use watch::StateWatch;

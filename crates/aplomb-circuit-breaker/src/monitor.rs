@@ -18,6 +18,21 @@ pub(crate) struct Monitor {
     plain: bool,
 }
 
+/// Which rules are asked whether a call opens the circuit: all of them where it went badly; where it
+/// did not, at most those of the user's own, which alone know what they wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Jury {
+    Nobody,
+    OwnRules,
+    Everybody,
+}
+
+impl Jury {
+    const fn after(bad: bool) -> Self {
+        if bad { Self::Everybody } else { Self::Nobody }
+    }
+}
+
 /// What one rule counts.
 #[derive(Debug)]
 enum Counter {
@@ -63,10 +78,10 @@ impl Monitor {
         self.plain
     }
 
-    /// Counts an answer; `failed` is nothing where it says neither. Returns whether it may open the
-    /// circuit, which happens on a call that went badly, and where a user's rule is to be heard.
-    pub(crate) fn record(&mut self, failed: Option<bool>, call: &Ended) -> bool {
-        let mut bad = failed == Some(true);
+    /// Counts an answer; `failed` is nothing where it says neither. Returns who is to be asked whether
+    /// it opens the circuit.
+    pub(crate) fn record(&mut self, failed: Option<bool>, call: &Ended) -> Jury {
+        let mut jury = Jury::after(failed == Some(true));
         for counter in &mut self.counters {
             match (counter, failed) {
                 (Counter::Failing(share), Some(failed)) => share.window.record(failed, call.at),
@@ -74,35 +89,40 @@ impl Monitor {
                 (Counter::Slow(slow, share), Some(_))
                     if !(slow.is_told_by_content() && call.content.is_some()) =>
                 {
-                    bad |= share.record(slow.was_slow(call), call.at);
+                    jury = jury.max(share.record(slow.was_slow(call), call.at));
                 }
                 (Counter::Failing(_) | Counter::Slow(..), _) => {}
                 (Counter::Custom(own), _) => {
                     own.holds = own.rule.record(call);
-                    bad = true;
+                    jury = jury.max(Jury::OwnRules);
                 }
             }
         }
-        bad
+        jury
     }
 
-    /// Counts how long a first content took, for the rules that ask for it. Returns whether that may open
-    /// the circuit.
-    pub(crate) fn content(&mut self, took: Duration, now: Instant) -> bool {
-        let mut bad = false;
+    /// Counts how long a first content took, for the rules that ask for it. Returns who is to be asked
+    /// whether that opens the circuit.
+    pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Jury {
+        let mut jury = Jury::Nobody;
         for counter in &mut self.counters {
             if let Counter::Slow(slow, share) = counter
                 && slow.is_told_by_content()
             {
-                bad |= share.record(slow.first_content_is_slow(took), now);
+                jury = jury.max(share.record(slow.first_content_is_slow(took), now));
             }
         }
-        bad
+        jury
     }
 
-    /// Why the circuit has to open, if the rules say so.
-    pub(crate) fn holds(&mut self, failures_in_a_row: u32, now: Instant) -> Option<Cause> {
-        self.when.holds(&mut self.counters, failures_in_a_row, now)
+    /// Why the circuit has to open, if the rules that are asked say so.
+    pub(crate) fn holds(&mut self, jury: Jury, failures_in_a_row: u32, now: Instant) -> Option<Cause> {
+        match jury {
+            Jury::Nobody => None,
+            Jury::OwnRules | Jury::Everybody => {
+                self.when.holds(&mut self.counters, jury, failures_in_a_row, now)
+            }
+        }
     }
 
     /// Whether any rule calls it slow.
@@ -167,16 +187,25 @@ impl Condition {
         Self::Counter(counters.len() - 1)
     }
 
-    fn holds(&self, counters: &mut [Counter], failures_in_a_row: u32, now: Instant) -> Option<Cause> {
-        let mut holds = |rule: &Self| rule.holds(counters, failures_in_a_row, now);
+    fn holds(
+        &self,
+        counters: &mut [Counter],
+        jury: Jury,
+        failures_in_a_row: u32,
+        now: Instant,
+    ) -> Option<Cause> {
+        let is_asked = jury == Jury::Everybody;
+        let mut holds = |rule: &Self| rule.holds(counters, jury, failures_in_a_row, now);
         match self {
-            Self::Consecutive(most) => (failures_in_a_row >= *most).then_some(Cause::ConsecutiveFailures),
+            Self::Consecutive(most) => {
+                (is_asked && failures_in_a_row >= *most).then_some(Cause::ConsecutiveFailures)
+            }
             Self::Any(rules) => rules.iter().find_map(holds),
             // The first of them gives the cause its name.
             Self::All(rules) => rules.iter().rev().try_fold(None, |_, rule| holds(rule).map(Some)).flatten(),
             Self::Counter(which) => match &mut counters[*which] {
-                Counter::Failing(share) => share.holds(now).then_some(Cause::FailureRatio),
-                Counter::Slow(_, share) => share.holds(now).then_some(Cause::SlowCalls),
+                Counter::Failing(share) => (is_asked && share.holds(now)).then_some(Cause::FailureRatio),
+                Counter::Slow(_, share) => (is_asked && share.holds(now)).then_some(Cause::SlowCalls),
                 Counter::Custom(own) => own.holds.then_some(Cause::Rule(own.custom.name)),
             },
         }
@@ -184,9 +213,9 @@ impl Condition {
 }
 
 impl Share {
-    fn record(&mut self, bad: bool, now: Instant) -> bool {
+    fn record(&mut self, bad: bool, now: Instant) -> Jury {
         self.window.record(bad, now);
-        bad
+        Jury::after(bad)
     }
 
     fn holds(&mut self, now: Instant) -> bool {

@@ -15,8 +15,9 @@ pub enum OnOpen {
     /// deadline, and where the circuit was forced open. While probes are out, the others wait for
     /// what the probes find. Waiting takes a tokio runtime with time enabled.
     Park {
-        /// The longest wait. In the layer it bounds the wait of each call as a whole; where the
-        /// circuit is one of several gates, each cooldown, and the queue's own limits bound the whole.
+        /// The longest wait. Where a circuit has a queue of its own, as in the layers, it bounds the wait
+        /// of each call as a whole; where it is one of several gates, each cooldown, and the queue's own
+        /// limits bound the whole.
         max: Duration,
     },
 }

@@ -1,13 +1,15 @@
 //! The service, and the door that it shares with all others of its layer.
 
+use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Queue, Refused, Turned,
-    Wait,
+    AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Permit, Queue, Refused, Stopped,
+    Turned, TurnedBecause, Wait,
 };
 
-use crate::{Circuit, Open, Why};
+use crate::{Circuit, Open, TooManyKeys, Why};
 
 /// A service behind a circuit. Made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -34,23 +36,42 @@ impl CircuitDoor {
 impl<Req> Door<Req> for CircuitDoor {
     type Gate = Circuit;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Circuit> {
-        self.queue.acquire((), Wait::from(options))
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Circuit>>,
+    ) -> Option<Stopped<Circuit>> {
+        self.queue.ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
-        let why = turned.why().copied();
-        let retry_after = why.and_then(|why| why.retry_after()).or(turned.retry_after());
-        match why {
-            Some(why) => Open::boxed(why, retry_after, turned.waited(), options),
-            // The queue is closed: not for the circuit's sake.
-            None => Box::new(refused(retry_after, turned.waited(), options)),
-        }
+        word(&turned, options, None)
+    }
+}
+
+/// The error of a call that was turned away, from the circuit of this key where there are several.
+pub(crate) fn word(turned: &Turned<Why>, options: &CallOptions, key: Option<&Arc<str>>) -> BoxError {
+    let why = turned.why().copied();
+    let retry_after = why.and_then(|why| why.retry_after()).or(turned.retry_after());
+    let refused = refused(retry_after, turned.waited(), options);
+    match (why, key) {
+        (Some(why), None) => Box::new(Open::new(why, refused)),
+        (Some(why), Some(key)) => Box::new(Open::new(why, refused).with_key(Arc::clone(key))),
+        (None, _) if turned.because() == TurnedBecause::TooManyKeys => Box::new(TooManyKeys::new(refused)),
+        // The queue is closed: not for the circuit's sake.
+        (None, _) => Box::new(refused),
     }
 }
 
 /// The account of a call that was refused.
-pub(crate) fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Refused {
+fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Refused {
     Refused::by("circuit breaker")
         .with_retry_after(retry_after)
         .with_waited(waited)
@@ -58,12 +79,8 @@ pub(crate) fn refused(retry_after: Option<Duration>, waited: Duration, options: 
 }
 
 impl Open {
-    pub(crate) fn boxed(
-        why: Why,
-        retry_after: Option<Duration>,
-        waited: Duration,
-        options: &CallOptions,
-    ) -> BoxError {
-        Box::new(Self::new(why, refused(retry_after, waited, options)))
+    /// The refusal of a call that has not waited.
+    pub(crate) fn at_once(why: Why, options: &CallOptions) -> Self {
+        Self::new(why, refused(why.retry_after(), Duration::ZERO, options))
     }
 }

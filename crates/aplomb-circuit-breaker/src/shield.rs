@@ -3,7 +3,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use aplomb_core::{BoxError, CallOptions, Queue, RequestHead};
 use pin_project_lite::pin_project;
@@ -14,7 +13,7 @@ use crate::{Circuit, Handle, Open};
 
 /// Refuses calls at once while a circuit is open, and does nothing else.
 ///
-/// Made by [`Handle::shield`]. A circuit breaker stands inside of the queues, next to the peer, so that
+/// Made by [`Handle::shield`], and for circuits by key by [`KeyedCircuits::shield`](crate::KeyedCircuits::shield). A circuit breaker stands inside of the queues, next to the peer, so that
 /// it counts what the peer does; a call that comes while it is open would wait its turn in those queues only to
 /// be refused at their end. This layer stands outside of them and spares it the wait:
 ///
@@ -28,13 +27,25 @@ use crate::{Circuit, Handle, Open};
 /// Services are always ready; the inner service is readied just before it is called. Clones share the
 /// circuit. The error of a refusal is [`Open`](crate::Open).
 #[derive(Clone, Debug)]
-pub struct ShieldLayer {
+pub struct ShieldLayer<L = OneCircuit> {
+    lookout: L,
+}
+
+/// Looks whether the circuit that a request would come to is open.
+pub trait Lookout<Req> {
+    /// The refusal of `request`, if it is.
+    fn refusal(&self, request: &Req) -> Option<BoxError>;
+}
+
+/// The circuit that is the same for all requests.
+#[derive(Clone, Debug)]
+pub struct OneCircuit {
     queue: Queue<Circuit>,
 }
 
-impl ShieldLayer {
-    pub(crate) const fn new(queue: Queue<Circuit>) -> Self {
-        Self { queue }
+impl<L> ShieldLayer<L> {
+    pub(crate) const fn new(lookout: L) -> Self {
+        Self { lookout }
     }
 }
 
@@ -42,55 +53,62 @@ impl Handle {
     /// A layer that refuses at once while the circuit is open, to stand outside of a queue.
     #[must_use]
     pub fn shield(&self) -> ShieldLayer {
-        ShieldLayer::new(self.queue().clone())
+        ShieldLayer::new(OneCircuit { queue: self.queue().clone() })
     }
 }
 
-impl<S> Layer<S> for ShieldLayer {
-    type Service = Shield<S>;
+impl<Req: RequestHead> Lookout<Req> for OneCircuit {
+    fn refusal(&self, request: &Req) -> Option<BoxError> {
+        let why = self.queue.with(Circuit::refusal)?;
+        Some(Box::new(Open::at_once(why, &CallOptions::of(request))))
+    }
+}
 
-    fn layer(&self, inner: S) -> Shield<S> {
-        Shield { inner, queue: self.queue.clone() }
+impl<S, L: Clone> Layer<S> for ShieldLayer<L> {
+    type Service = Shield<S, L>;
+
+    fn layer(&self, inner: S) -> Shield<S, L> {
+        Shield { inner, lookout: self.lookout.clone() }
     }
 }
 
 /// A service behind a [`ShieldLayer`].
 #[derive(Clone)]
-pub struct Shield<S> {
+pub struct Shield<S, L = OneCircuit> {
     inner: S,
-    queue: Queue<Circuit>,
+    lookout: L,
 }
 
-impl<S, Req> Service<Req> for Shield<S>
+impl<S, Req, L> Service<Req> for Shield<S, L>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
-    Req: RequestHead,
+    L: Lookout<Req> + Clone,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = ShieldFuture<S, Req>;
+    type Future = ShieldFuture<S, Req, L>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Req) -> ShieldFuture<S, Req> {
+    fn call(&mut self, request: Req) -> ShieldFuture<S, Req, L> {
         let call = Some((self.inner.clone(), request));
-        ShieldFuture { state: State::Arriving, call, queue: self.queue.clone() }
+        ShieldFuture { state: State::Arriving, call, lookout: self.lookout.clone() }
     }
 }
 
 pin_project! {
     /// The future of a [`Shield`]'s call. Dropping it drops the inner call.
-    pub struct ShieldFuture<S, Req>
+    pub struct ShieldFuture<S, Req, L = OneCircuit>
     where
         S: Service<Req>,
     {
         #[pin]
         state: State<S::Future>,
         call: Option<(S, Req)>,
-        queue: Queue<Circuit>,
+        lookout: L,
     }
 }
 
@@ -106,11 +124,11 @@ pin_project! {
     }
 }
 
-impl<S, Req> Future for ShieldFuture<S, Req>
+impl<S, Req, L> Future for ShieldFuture<S, Req, L>
 where
     S: Service<Req>,
     S::Error: Into<BoxError>,
-    Req: RequestHead,
+    L: Lookout<Req>,
 {
     type Output = Result<S::Response, BoxError>;
 
@@ -119,11 +137,10 @@ where
         // Arriving → Readying, or → Done where the circuit is open.
         if let (StateProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
         {
-            if let Some(why) = this.queue.with(Circuit::refusal) {
-                let options = CallOptions::of(request);
+            if let Some(refusal) = this.lookout.refusal(request) {
                 this.state.set(State::Done);
                 *this.call = None;
-                return Poll::Ready(Err(Open::boxed(why, why.retry_after(), Duration::ZERO, &options)));
+                return Poll::Ready(Err(refusal));
             }
             this.state.set(State::Readying);
         }
@@ -149,13 +166,13 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Shield<S> {
+impl<S: fmt::Debug, L> fmt::Debug for Shield<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shield").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S: Service<Req>, Req> fmt::Debug for ShieldFuture<S, Req> {
+impl<S: Service<Req>, Req, L> fmt::Debug for ShieldFuture<S, Req, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
             State::Arriving => "ShieldFuture(arriving)",

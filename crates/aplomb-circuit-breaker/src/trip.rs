@@ -20,8 +20,9 @@ use crate::{Rule, Slow, Window};
 /// peer that fails half of the time. Where the peer fails often by nature, the first rule is the one
 /// to relax: at a failure rate of *p*, a run of *n* comes once in about 1 / ((1 − *p*) *pⁿ*) calls.
 ///
-/// A circuit opens on a call that went badly, never on one that went well. Whatever the rule, an
-/// exhausted account opens it at once.
+/// A circuit opens on a call that went badly, never on one that went well; only a
+/// [rule of the user's own](Self::rule) may open it after any call, and is then the only one that is
+/// asked. Whatever the rule, an exhausted account opens it at once.
 ///
 /// # Examples
 ///
@@ -125,7 +126,8 @@ impl Trip {
         Self { when, unauthorized }
     }
 
-    /// Opens when both say so at the same time.
+    /// Opens when both say so at the same time; after a call that went badly, unless both are rules of
+    /// the user's own.
     pub fn and(self, other: Self) -> Self {
         let unauthorized = other.unauthorized.or(self.unauthorized);
         Self { when: When::All(vec![self.when, other.when]), unauthorized }

@@ -55,6 +55,7 @@ impl Window {
     }
 
     /// Records how a call went.
+    #[inline]
     pub fn record(&mut self, failed: bool, now: Instant) {
         match &mut self.0 {
             Kind::Calls(bits) => bits.record(failed),
@@ -143,6 +144,7 @@ impl Bits {
         Self { words, most, next: 0, tally: Tally::default() }
     }
 
+    #[inline]
     fn record(&mut self, failed: bool) {
         let word = &mut self.words[(self.next / 64) as usize];
         let place = self.next % 64;

@@ -29,6 +29,9 @@ impl Abandoned {
 
     /// A call that was let through at `since` is abandoned.
     pub(crate) fn add(&mut self, since: Instant, now: Instant) {
+        if self.longest.is_zero() {
+            return;
+        }
         let rest = now.saturating_duration_since(since).min(self.longest);
         if let Some(until) = now.checked_add(rest).filter(|until| *until > now) {
             self.until.push(Reverse(until));
@@ -36,18 +39,26 @@ impl Abandoned {
     }
 
     /// Forgets those whose time is over.
+    #[inline]
     pub(crate) fn pass(&mut self, now: Instant) {
         while self.next().is_some_and(|until| until <= now) {
             self.until.pop();
         }
     }
 
+    /// Whether the time of all of them is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.until.iter().all(|Reverse(until)| *until <= now)
+    }
+
     /// How many there are.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.until.len()
     }
 
     /// When the next one is forgotten.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         self.until.peek().map(|Reverse(until)| *until)
     }
@@ -72,6 +83,7 @@ mod tests {
         assert_eq!(abandoned.len(), 2);
         abandoned.pass(now + 3 * S);
         assert_eq!((abandoned.len(), abandoned.next()), (1, Some(now + 10 * S)));
+        assert!(!abandoned.is_over(now + 9 * S) && abandoned.is_over(now + 10 * S));
         abandoned.pass(now + 10 * S);
         assert_eq!((abandoned.len(), abandoned.next()), (0, None));
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::faults::Faults;
 use crate::limit::count;
-use crate::slowness::{FEW, Finding, Slowness};
+use crate::slowness::{Baseline, FEW, Finding, Slowness};
 use crate::{Adaptive, Cause};
 
 /// An adaptive limit, as a pure state machine.
@@ -38,6 +38,19 @@ struct Round {
     grew: bool,
 }
 
+/// What an adaptive limit has learned: all that matters of it while no call is in flight.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Learned {
+    limit: f64,
+    slow_start_below: f64,
+    ceiling: Option<f64>,
+    strides: f64,
+    low: f64,
+    faults: Faults,
+    /// Few limits look at latencies.
+    baseline: Option<Box<Baseline>>,
+}
+
 impl Control {
     /// A limit that counts nothing that came before the call numbered `next`.
     pub(crate) fn new(config: Adaptive, next: u64) -> Self {
@@ -54,6 +67,39 @@ impl Control {
             round: Round { since: next, grew: false },
             faults: Faults::default(),
             slowness: config.latency.map(|latency| Slowness::new(latency, next)),
+        }
+    }
+
+    /// What it has learned, if that is anything that a new one does not know.
+    pub(crate) fn learned(&self) -> Option<Learned> {
+        let learned = self.lore();
+        (learned != Self::new(self.config, 0).lore()).then_some(learned)
+    }
+
+    fn lore(&self) -> Learned {
+        Learned {
+            limit: self.limit,
+            slow_start_below: self.slow_start_below,
+            ceiling: self.ceiling,
+            // The round trip is over: nobody is under way.
+            strides: self.strides_to_come(),
+            low: self.low,
+            faults: self.faults,
+            baseline: self.slowness.as_ref().map(|slowness| Box::new(slowness.baseline())),
+        }
+    }
+
+    /// Goes on from what another one has learned, within its own bounds.
+    pub(crate) fn resume(&mut self, learned: &Learned) {
+        let (min, max) = self.config.bounds();
+        self.limit = learned.limit.clamp(min, max);
+        self.slow_start_below = learned.slow_start_below;
+        self.ceiling = learned.ceiling;
+        self.strides = learned.strides;
+        self.low = learned.low;
+        self.faults = learned.faults;
+        if let (Some(slowness), Some(baseline)) = (&mut self.slowness, &learned.baseline) {
+            slowness.resume(baseline);
         }
     }
 
@@ -177,12 +223,19 @@ impl Control {
         if number < self.round.since {
             return;
         }
-        if self.round.grew && self.ceiling.is_some_and(|ceiling| self.limit > ceiling) {
-            self.strides = (self.strides * 2.0).min(32.0);
-        }
+        self.strides = self.strides_to_come();
         self.round = Round { since: self.next, grew: false };
         if self.slowness.as_ref().is_some_and(|slowness| !slowness.is_timing()) {
             self.begin_stretch();
+        }
+    }
+
+    /// Beyond the ceiling, strides double with each round trip in which the limit grew.
+    fn strides_to_come(&self) -> f64 {
+        if self.round.grew && self.ceiling.is_some_and(|ceiling| self.limit > ceiling) {
+            (self.strides * 2.0).min(32.0)
+        } else {
+            self.strides
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_core::{CallOptions, Refused, Turned, TurnedBecause};
@@ -42,6 +43,7 @@ pub struct Saturated {
     because: TurnedBecause,
     why: Option<Why>,
     place: Option<usize>,
+    key: Option<Arc<str>>,
     refused: Refused,
 }
 
@@ -57,15 +59,17 @@ impl Saturated {
             .with_retry_after(estimate(turned, why))
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last());
-        Self { because: turned.because(), why, place: turned.place(), refused }
+        Self { because: turned.because(), why, place: turned.place(), key: None, refused }
     }
 
-    /// What turned the call away: a bound on waiting, or that the limit is closed.
+    /// What turned the call away: a bound on waiting, that there is no room for its key, or that the limit is
+    /// closed.
     pub const fn because(&self) -> TurnedBecause {
         self.because
     }
 
-    /// How the places were taken; not known where the limit was closed, or the call had no time left.
+    /// How the places were taken; not known where the limit was closed, there was no
+    /// room for the key, or the call had no time left.
     pub const fn why(&self) -> Option<&Why> {
         self.why.as_ref()
     }
@@ -74,6 +78,16 @@ impl Saturated {
     /// calls last on average, and how many were before it.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.refused.retry_after()
+    }
+
+    /// The key of the call, as its `Debug` shows it, where each key has a limit of its own.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    pub(crate) fn with_key(mut self, key: Arc<str>) -> Self {
+        self.key = Some(key);
+        self
     }
 
     /// How many calls were before it in the line when it arrived, if it was refused on arrival.
@@ -95,8 +109,12 @@ impl fmt::Display for Saturated {
         f.write_str(match self.because {
             TurnedBecause::Full => "too many calls are waiting for the concurrency limit",
             TurnedBecause::Closed => "the concurrency limit is closed",
+            TurnedBecause::TooManyKeys => "as many keys as may have a concurrency limit are in use",
             _ => "the wait for the concurrency limit would be too long",
         })?;
+        if let Some(key) = &self.key {
+            write!(f, ", for key {key}")?;
+        }
         match self.why {
             Some(Why { limit, in_flight, .. }) => write!(f, " ({in_flight} in flight of {limit})"),
             None => Ok(()),

@@ -18,7 +18,7 @@ const SURE: f64 = 4.0;
 /// failure down to nothing. What fails well below the ceiling at which overload was met is not overload: so
 /// many are expected to fail everywhere. As long as none does, one failure is more than expected; else the
 /// evidence is added up as by Page's CUSUM test (Biometrika, 1954).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Faults {
     expected: f64,
     evidence: f64,

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Plan, QueueLimits, Turned,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
+    Stopped, Turned, Wait,
 };
 use tower_layer::Layer;
 
@@ -110,8 +112,19 @@ pub struct SlotsDoor {
 impl<Req> Door<Req> for SlotsDoor {
     type Gate = Slots;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Slots> {
-        self.limiter.ask(options)
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Slots>>,
+    ) -> Option<Stopped<Slots>> {
+        self.limiter.queue().ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {

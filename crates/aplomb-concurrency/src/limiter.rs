@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Acquire, CallOptions, Closing, Observe, Permit, Queue, QueueLimits, Wait};
+use aplomb_core::{CallOptions, Closing, Observe, Permit, Queue, QueueLimits, Wait};
 
 use crate::{Limit, Moved, Saturated, Slots, Snapshot};
 
@@ -78,11 +78,13 @@ impl Limiter {
     /// Panics if it has to wait for an instant (a deadline, an abandoned call) outside of a tokio runtime
     /// with time enabled.
     pub async fn acquire(&self, options: &CallOptions) -> Result<Permit<Slots>, Saturated> {
-        self.ask(options).await.map_err(|turned| Saturated::new(&turned, options))
+        let acquire = self.queue.acquire((), Wait::from(options));
+        acquire.await.map_err(|turned| Saturated::new(&turned, options))
     }
 
-    pub(crate) fn ask(&self, options: &CallOptions) -> Acquire<Slots> {
-        self.queue.acquire((), Wait::from(options))
+    #[inline]
+    pub(crate) const fn queue(&self) -> &Queue<Slots> {
+        &self.queue
     }
 
     /// What the limit looks like now.

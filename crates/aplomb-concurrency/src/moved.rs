@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aplomb_core::{KeyNotice, Observe};
 use tokio::time::Instant;
 
 /// A move of the limit, by at least one call. Told once, outside of any lock.
@@ -50,6 +51,32 @@ impl Moved {
     /// When.
     pub const fn at(&self) -> Instant {
         self.at
+    }
+}
+
+/// Writes each [`Moved`] to `tracing`, one line at debug; with its key, where each key has a limit of its own.
+///
+/// A key is shown as its `Debug` shows it, as in refusals: it must not hold a secret.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingObserver;
+
+impl Observe<Moved> for TracingObserver {
+    fn observe(&self, moved: &Moved) {
+        moved.log(None);
+    }
+}
+
+impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Moved>> for TracingObserver {
+    fn observe(&self, notice: &KeyNotice<'_, K, Moved>) {
+        notice.notice().log(Some(notice.key()));
+    }
+}
+
+impl Moved {
+    fn log(&self, key: Option<&dyn fmt::Debug>) {
+        let Self { from, to, cause, .. } = self;
+        let key = key.map(tracing::field::debug);
+        tracing::debug!(key, from, to, %cause, "concurrency limit moved");
     }
 }
 

@@ -6,9 +6,9 @@ use aplomb_core::{Decision, End, Gate, Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
 use crate::abandoned::Abandoned;
-use crate::control::Control;
+use crate::control::{Control, Learned};
 use crate::pace::Pace;
-use crate::{Cause, Limit, Moved, Snapshot, Why};
+use crate::{Adaptive, Cause, Limit, Moved, SlotsAtRest, Snapshot, Why};
 
 /// How many calls are in flight, and how many may be.
 ///
@@ -131,6 +131,25 @@ impl Slots {
         }
     }
 
+    /// What is to be kept while nobody calls; `None` as long as abandoned calls count as in flight.
+    pub(crate) fn at_rest(&self, now: Instant) -> Option<SlotsAtRest> {
+        let learned = match &self.level {
+            Level::Fixed(_) => None,
+            Level::Adaptive(control) => control.learned(),
+        };
+        let is_busy = self.in_flight > 0 || !self.abandoned.is_over(now);
+        (!is_busy).then(|| SlotsAtRest::new(learned, self.pace, self.moved, now))
+    }
+
+    /// Goes on from what was kept, if it still is to find its level.
+    pub(crate) fn go_on(&mut self, learned: &Learned, pace: Pace, moved: Option<Moved>) {
+        if let Level::Adaptive(control) = &mut self.level {
+            control.resume(learned);
+            self.pace = pace;
+            self.moved = moved;
+        }
+    }
+
     fn taken(&self) -> usize {
         self.in_flight + self.abandoned.len()
     }
@@ -192,6 +211,24 @@ impl Slots {
     }
 }
 
+impl From<Limit> for Slots {
+    fn from(limit: Limit) -> Self {
+        Self::new(limit)
+    }
+}
+
+impl From<Adaptive> for Slots {
+    fn from(limit: Adaptive) -> Self {
+        Self::new(limit)
+    }
+}
+
+impl From<usize> for Slots {
+    fn from(limit: usize) -> Self {
+        Self::new(limit)
+    }
+}
+
 impl Level {
     fn new(limit: Limit, next: u64) -> Self {
         match limit {
@@ -227,6 +264,7 @@ impl Gate for Slots {
     type Why = Why;
     type Notice = Moved;
 
+    #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<Why> {
         self.abandoned.pass(now);
         if self.taken() < self.limit() {
@@ -236,6 +274,7 @@ impl Gate for Slots {
         }
     }
 
+    #[inline]
     fn admit(&mut self, (): &(), now: Instant) -> Slot {
         let number = self.next;
         self.next += 1;
@@ -261,6 +300,8 @@ impl Gate for Slots {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, slot: Slot, end: End, now: Instant) {
         let from = self.limit();
         let (cause, at_work) = match end {
@@ -308,6 +349,7 @@ impl Gate for Slots {
         self.abandoned.next()
     }
 
+    #[inline]
     fn notice(&mut self) -> Option<Moved> {
         self.untold.take()
     }

@@ -35,7 +35,15 @@ pub(crate) struct Slowness {
     began: Option<(f64, f64)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What answers are compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Baseline {
+    latency: Latency,
+    long: Option<Long>,
+    began: Option<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Long {
     median: f64,
     spread: f64,
@@ -55,6 +63,19 @@ impl Slowness {
     /// Times calls from the one with this number on.
     pub(crate) fn new(latency: Latency, since: u64) -> Self {
         Self { latency, stretch: Stretch::new(since, FEW), long: None, began: None }
+    }
+
+    /// What is to be kept while nobody calls.
+    pub(crate) const fn baseline(&self) -> Baseline {
+        Baseline { latency: self.latency, long: self.long, began: self.began }
+    }
+
+    /// Goes on from a baseline, where that is one of what is measured here.
+    pub(crate) fn resume(&mut self, baseline: &Baseline) {
+        if baseline.latency == self.latency {
+            self.long = baseline.long;
+            self.began = baseline.began;
+        }
     }
 
     pub(crate) const fn latency(&self) -> &Latency {

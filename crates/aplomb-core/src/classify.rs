@@ -61,7 +61,17 @@ impl Verdict {
         }
     }
 
+    /// Whether nothing that may still come can change it: the answer has been read to its end marker, or
+    /// to an error.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Live(exchange) => exchange.is_whole() || !exchange.outcome().is_success(),
+        }
+    }
+
     /// What the answer consumed, as far as it has been reported.
+    #[inline]
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Fixed(_) => None,

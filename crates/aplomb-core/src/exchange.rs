@@ -17,13 +17,14 @@ pub struct Exchange(Arc<Mutex<Record>>);
 struct Record {
     outcome: Outcome,
     usage: Option<Usage>,
+    whole: bool,
 }
 
 impl Exchange {
     /// A record that so far says `outcome`.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self(Arc::new(Mutex::new(Record { outcome, usage: None })))
+        Self(Arc::new(Mutex::new(Record { outcome, usage: None, whole: false })))
     }
 
     /// What the attempt came to, as far as it has been read.
@@ -34,6 +35,16 @@ impl Exchange {
     /// Changes what the attempt came to: an answer that began well may end badly.
     pub fn set_outcome(&self, outcome: Outcome) {
         self.lock().outcome = outcome;
+    }
+
+    /// Notes that all of the answer has been read: whoever goes away now has missed nothing.
+    pub fn set_whole(&self) {
+        self.lock().whole = true;
+    }
+
+    /// Whether all of the answer has been read.
+    pub fn is_whole(&self) -> bool {
+        self.lock().whole
     }
 
     /// What the answer consumed, as far as it has been reported.

@@ -76,6 +76,14 @@ pub trait Gate: Send + 'static {
         Duration::ZERO
     }
 
+    /// The longest that anybody waits before this gate, whatever the bounds of the queue; `None` where
+    /// those alone hold. Read when a caller comes to wait.
+    ///
+    /// Joined to another by [`Both`](crate::Both) a gate has no say in this: the wait may be the other's.
+    fn longest_wait(&self) -> Option<Duration> {
+        None
+    }
+
     /// Takes the oldest notice that has not been told yet.
     fn notice(&mut self) -> Option<Self::Notice> {
         None
@@ -285,6 +293,10 @@ impl<G: Gate> Gate for Option<G> {
 
     fn answers_in(&self) -> Duration {
         self.as_ref().map_or(Duration::ZERO, Gate::answers_in)
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        self.as_ref()?.longest_wait()
     }
 
     fn notice(&mut self) -> Option<Self::Notice> {

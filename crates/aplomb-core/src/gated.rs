@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Acquire, AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, Outcome,
-    Permit, RequestHead, RetryMark, Turned, Until, Verdict,
+    AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine, Kind,
+    Outcome, Permit, RequestHead, RetryMark, Stopped, Turned, Until, Verdict,
 };
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -18,8 +18,15 @@ pub trait Door<Req> {
     /// The gate behind the door.
     type Gate: Gate;
 
-    /// Asks for `request` to be let through: chooses the queue and says what the call costs.
-    fn ask(&self, request: &Req, options: &CallOptions) -> Acquire<Self::Gate>;
+    /// Asks for `request` to be let through: chooses the queue and says what the call costs. As
+    /// [`Queue::ask`](crate::Queue::ask), which puts the `permit` where it is to be kept.
+    fn ask(
+        &self,
+        request: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Self::Gate>>,
+    ) -> Option<Stopped<Self::Gate>>;
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
@@ -104,12 +111,14 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         GatedFuture {
-            state: State::Arriving,
+            answer: None,
             call: Some((self.inner.clone(), request)),
             permit: None,
-            options: CallOptions::new(),
+            waits: None,
+            stage: Stage::Arriving,
             plan: Arc::clone(&self.plan),
         }
     }
@@ -124,37 +133,27 @@ pin_project! {
     {
         // Before the permit: a call that is dropped is gone when its gate is told.
         #[pin]
-        state: State<S::Future, D::Gate>,
+        answer: Option<S::Future>,
         // Stays where it is until it is called: requests are large, and moving them costs more than
         // asking a gate.
         call: Option<(S, Req)>,
         permit: Option<Permit<D::Gate>>,
-        options: CallOptions,
+        waits: Option<(InLine<D::Gate>, CallOptions)>,
+        stage: Stage,
         plan: Arc<Plan<D, C, U>>,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<F, G>
-    where
-        G: Gate,
-    {
-        // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
-        // caller wants.
-        Arriving,
-        Waiting {
-            #[pin]
-            acquire: Acquire<G>,
-        },
-        // The service is readied just before it is called, so that no readiness is held while waiting.
-        Readying,
-        Called {
-            #[pin]
-            answer: F,
-        },
-        Done,
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
+    // caller wants.
+    Arriving,
+    Waiting,
+    // The service is readied just before it is called, so that no readiness is held while waiting.
+    Readying,
+    Called,
+    Done,
 }
 
 impl<S, Req, D, C, U> Future for GatedFuture<S, Req, D, C, U>
@@ -170,78 +169,86 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
-                StateProj::Arriving => {
-                    let Some((_, request)) = this.call else {
-                        panic!("a call that arrives has a request");
-                    };
-                    *this.options = CallOptions::of(request);
-                    let mut acquire = this.plan.door.ask(request, this.options);
-                    match Pin::new(&mut acquire).poll(cx) {
-                        Poll::Pending => {
-                            if this.options.attempts() > 0 {
-                                RetryMark::note_paced();
-                            }
-                            this.state.set(State::Waiting { acquire });
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Ok(permit)) => {
-                            *this.permit = Some(permit);
-                            this.state.set(State::Readying);
-                        }
-                        Poll::Ready(Err(turned)) => {
-                            this.state.set(State::Done);
-                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
-                        }
+        // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
+        if *this.stage == Stage::Arriving {
+            let Some((_, request)) = this.call else {
+                panic!("a call that arrives has a request");
+            };
+            let options = CallOptions::of(request);
+            *this.stage = Stage::Done;
+            match this.plan.door.ask(request, &options, cx, this.permit) {
+                None => *this.stage = Stage::Readying,
+                Some(Stopped::Turned(turned)) => {
+                    return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
+                }
+                Some(Stopped::Waits(place)) => {
+                    if options.attempts() > 0 {
+                        RetryMark::note_paced();
                     }
+                    *this.waits = Some((place, options));
+                    *this.stage = Stage::Waiting;
+                    return Poll::Pending;
                 }
-                // Waiting → Readying when admitted, → Done when turned away.
-                StateProj::Waiting { acquire } => {
-                    let settled = ready!(acquire.poll(cx));
-                    match settled {
-                        Ok(permit) => {
-                            *this.permit = Some(permit);
-                            this.state.set(State::Readying);
-                        }
-                        Err(turned) => {
-                            this.state.set(State::Done);
-                            return Poll::Ready(Err(this.plan.refuse(this.call, turned, this.options)));
-                        }
-                    }
-                }
-                // Readying → Called when the service is ready, → Done if it is finished: then the permit
-                // is dropped, which says that nothing was sent.
-                StateProj::Readying => {
-                    let Some((service, _)) = this.call else {
-                        panic!("a call that was not made has a request");
-                    };
-                    let readied = ready!(service.poll_ready(cx));
-                    let Some((mut service, request)) = this.call.take() else {
-                        continue;
-                    };
-                    if let Err(error) = readied {
-                        this.state.set(State::Done);
-                        *this.permit = None;
-                        return Poll::Ready(Err(error.into()));
-                    }
-                    this.permit.iter_mut().for_each(Permit::sent);
-                    let answer = service.call(request);
-                    this.state.set(State::Called { answer });
-                }
-                // Called → Done when the answer's head or an error has arrived.
-                StateProj::Called { answer } => {
-                    let answer = ready!(answer.poll(cx));
-                    this.state.set(State::Done);
-                    let held = this.permit.take().and_then(|permit| this.plan.hear(permit, &answer));
-                    return Poll::Ready(match answer {
-                        Ok(response) => Ok(this.plan.until.hold(response, held)),
-                        Err(error) => Err(error.into()),
-                    });
-                }
-                StateProj::Done => panic!("polled after it was ready"),
             }
+        }
+        // Waiting → Readying when admitted, → Done when turned away.
+        if let (Stage::Waiting, Some((place, options))) = (*this.stage, &mut *this.waits) {
+            let settled = ready!(Pin::new(place).poll(cx));
+            let options = *options;
+            *this.waits = None;
+            match settled {
+                Ok(permit) => {
+                    *this.permit = Some(permit);
+                    *this.stage = Stage::Readying;
+                }
+                Err(turned) => {
+                    *this.stage = Stage::Done;
+                    return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
+                }
+            }
+        }
+        // Readying → Called when the service is ready, → Done if it is finished: then the permit
+        // is dropped, which says that nothing was sent.
+        if *this.stage == Stage::Readying {
+            let Some((service, _)) = this.call else {
+                panic!("a call that was not made has a request");
+            };
+            if let Err(error) = ready!(service.poll_ready(cx)) {
+                *this.stage = Stage::Done;
+                *this.call = None;
+                *this.permit = None;
+                return Poll::Ready(Err(error.into()));
+            }
+            if let (Some((mut service, request)), Some(permit)) = (this.call.take(), this.permit.as_mut()) {
+                permit.sent();
+                this.answer.set(Some(service.call(request)));
+            }
+            *this.stage = Stage::Called;
+        }
+        // Called → Done when the answer's head or an error has arrived.
+        let (Stage::Called, Some(answer)) = (*this.stage, this.answer.as_mut().as_pin_mut()) else {
+            panic!("polled after it was ready");
+        };
+        let answer = answer.poll(cx);
+        let Poll::Ready(arrived) = &answer else {
+            return Poll::Pending;
+        };
+        *this.stage = Stage::Done;
+        this.answer.set(None);
+        // The answer is taken apart in one go, at the end: a response is large, and moved as seldom as can be.
+        if U::AT_HEAD {
+            this.plan.hear(this.permit, arrived);
+            return match answer {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut None))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        let mut held = this.plan.hear_head(this.permit, arrived);
+        match answer {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, &mut held))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -257,28 +264,59 @@ impl<D, C, U> Plan<D, C, U> {
     where
         D: Door<Req>,
     {
-        match call.take() {
-            Some((_, request)) => self.door.refuse_request(&request, turned, options),
+        let error = match call {
+            Some((_, request)) => self.door.refuse_request(request, turned, options),
             None => self.door.refuse(turned, options),
-        }
+        };
+        *call = None;
+        error
     }
 
-    /// Judges an answer, and tells the gate what there is to tell at once: a failure's pause or count
-    /// must not wait for an error's body. A success is held until it has proved whole.
-    fn hear<Res, Err, G>(&self, mut permit: Permit<G>, answer: &Result<Res, Err>) -> Option<Held<G>>
+    /// Judges an answer, and tells the gate.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "the most frequent end of a call, in one piece"
+    )]
+    fn hear<Res, Err, G>(&self, permit: &mut Option<Permit<G>>, answer: &Result<Res, Err>)
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
         let verdict = self.classifier.classify(answer.as_ref());
+        let Some(permit) = permit else {
+            return;
+        };
+        if let Ok(response) = answer {
+            permit.heard(&self.classifier.readings(response));
+        }
+        match verdict {
+            Verdict::Fixed(outcome) => permit.finish(End::Judged { outcome, usage: None }),
+            verdict => permit.finish_as(&verdict, verdict.outcome()),
+        }
+    }
+
+    /// The same where the body is to be waited for: a failure's pause or count must not wait for an
+    /// error's body. A success is held until it has proved whole.
+    #[inline]
+    fn hear_head<Res, Err, G>(
+        &self,
+        permit: &mut Option<Permit<G>>,
+        answer: &Result<Res, Err>,
+    ) -> Option<Held<G>>
+    where
+        G: Gate,
+        C: Classify<Res, Err>,
+    {
+        let verdict = self.classifier.classify(answer.as_ref());
+        let mut permit = permit.take()?;
         if let Ok(response) = answer {
             permit.heard(&self.classifier.readings(response));
             if verdict.outcome().is_success() {
-                return Some(Held { permit: Some(permit), verdict });
+                return Some(Held { permit, verdict });
             }
         }
-        let (outcome, usage) = (verdict.outcome(), verdict.usage());
-        permit.end(End::Judged { outcome, usage });
+        permit.finish_as(&verdict, verdict.outcome());
         None
     }
 }
@@ -289,11 +327,11 @@ where
     D: Door<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            State::Arriving => "GatedFuture(arriving)",
-            State::Waiting { .. } => "GatedFuture(waiting)",
-            State::Readying | State::Called { .. } => "GatedFuture(calling)",
-            State::Done => "GatedFuture(done)",
+        f.write_str(match self.stage {
+            Stage::Arriving => "GatedFuture(arriving)",
+            Stage::Waiting => "GatedFuture(waiting)",
+            Stage::Readying | Stage::Called => "GatedFuture(calling)",
+            Stage::Done => "GatedFuture(done)",
         })
     }
 }
@@ -301,7 +339,7 @@ where
 /// The permit of a call whose answer is still being read, and what the head of it said.
 #[derive(Debug)]
 pub struct Held<G: Gate> {
-    permit: Option<Permit<G>>,
+    permit: Permit<G>,
     verdict: Verdict,
 }
 
@@ -309,27 +347,42 @@ impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
         // What has been read by now may be an error inside a good status.
         if self.verdict.outcome().is_success() {
-            self.permit.iter_mut().for_each(Permit::content);
+            self.permit.content();
         }
     }
 
-    fn end(mut self, end: BodyEnd) {
+    fn end(&mut self, end: BodyEnd) {
         let outcome = match (end, self.verdict.outcome()) {
             (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
             (_, read) => read,
         };
-        let usage = self.verdict.usage();
-        if let Some(permit) = self.permit.take() {
-            permit.end(End::Judged { outcome, usage });
-        }
+        self.judged(outcome);
     }
 }
 
-/// The caller went away: what had been seen of the answer has been consumed all the same.
+impl<G: Gate> Held<G> {
+    /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
+    /// for its end.
+    fn judged(&mut self, outcome: Outcome) {
+        if outcome.kind() != Kind::Local {
+            return self.permit.finish_as(&self.verdict, outcome);
+        }
+        if let Some(usage) = self.verdict.usage() {
+            self.permit.used(usage);
+        }
+        self.permit.finish(End::Abandoned);
+    }
+}
+
+/// The caller went away. Many do so at the end marker of a stream, and have read all of it; else what
+/// had been seen of the answer has been consumed all the same.
 impl<G: Gate> Drop for Held<G> {
     fn drop(&mut self) {
-        if let (Some(permit), Some(usage)) = (&mut self.permit, self.verdict.usage()) {
-            permit.used(usage);
-        }
+        let outcome = if self.verdict.is_final() {
+            self.verdict.outcome()
+        } else {
+            Outcome::local()
+        };
+        self.judged(outcome);
     }
 }

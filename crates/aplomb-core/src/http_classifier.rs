@@ -2,7 +2,7 @@
 
 use std::io;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find_in, retry_after};
 
@@ -47,9 +47,16 @@ impl HttpClassifier {
         self
     }
 
+    #[inline]
     fn judge<Res: ResponseHead>(&self, response: &Res) -> Outcome {
-        let outcome = response.status().map_or(Outcome::success(), by_status);
-        let Some(headers) = response.headers().filter(|_| !outcome.is_success()) else {
+        match response.status() {
+            Some(status) if !is_success(status) => self.judge_failure(response.headers(), by_status(status)),
+            _ => Outcome::success(),
+        }
+    }
+
+    fn judge_failure(&self, headers: Option<&HeaderMap>, outcome: Outcome) -> Outcome {
+        let Some(headers) = headers else {
             return outcome;
         };
         let outcome = match headers.get("x-should-retry").map(http::HeaderValue::as_bytes) {
@@ -65,6 +72,7 @@ impl HttpClassifier {
 }
 
 impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
+    #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
@@ -74,6 +82,11 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
             Err(error) => by_error(error).into(),
         }
     }
+}
+
+#[inline]
+fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400
 }
 
 /// The outcome that a status says by itself; see [`HttpClassifier`] for the table.

@@ -45,7 +45,7 @@ pub use keyed::{
 };
 pub use observe::Observe;
 pub use outcome::{Kind, Outcome, Scope};
-pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, Turned, TurnedBecause, Wait};
+pub use queue::{Acquire, Closing, InLine, Permit, Queue, QueueLimits, Stopped, Turned, TurnedBecause, Wait};
 pub use reading::{ReadLimits, Reading};
 pub use refused::Refused;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};

@@ -22,12 +22,14 @@ pub struct Refused {
 impl Refused {
     /// A refusal by `who`, with nothing known about when to come back.
     #[must_use]
+    #[inline]
     pub const fn by(who: &'static str) -> Self {
         Self { who, retry_after: None, waited: Duration::ZERO, attempts: 0, last: None }
     }
 
     /// Says when to come back, counted from now; `None` where nobody knows.
     #[must_use]
+    #[inline]
     pub const fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
@@ -35,6 +37,7 @@ impl Refused {
 
     /// Says how long the call had waited before it was refused.
     #[must_use]
+    #[inline]
     pub const fn with_waited(mut self, waited: Duration) -> Self {
         self.waited = waited;
         self
@@ -42,6 +45,7 @@ impl Refused {
 
     /// Says how many attempts had been sent before, and what the last one came to.
     #[must_use]
+    #[inline]
     pub const fn with_attempts(mut self, attempts: u32, last: Option<Outcome>) -> Self {
         self.attempts = attempts;
         self.last = last;

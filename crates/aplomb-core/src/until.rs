@@ -14,8 +14,8 @@ pub trait Guard: Sized {
     /// The first content of the answer has arrived.
     fn content(&mut self);
 
-    /// The answer has ended.
-    fn end(self, end: BodyEnd);
+    /// The answer has ended. Nothing is to be told any more, also when it is dropped.
+    fn end(&mut self, end: BodyEnd);
 }
 
 /// How an answer ended.
@@ -32,8 +32,11 @@ pub trait Until<Res, G: Guard> {
     /// What the caller receives.
     type Response;
 
-    /// Holds `guard` until the call is over. There is none where the call is over already.
-    fn hold(&self, response: Res, guard: Option<G>) -> Self::Response;
+    /// Whether the call is over when the head of the response has arrived.
+    const AT_HEAD: bool;
+
+    /// Takes `guard` and holds it until the call is over. There is none where the call is over already.
+    fn hold(&self, response: Res, guard: &mut Option<G>) -> Self::Response;
 }
 
 /// The call is over when the head of the response has arrived. Works with any response.
@@ -47,20 +50,21 @@ pub struct AtBodyEnd;
 
 impl<Res, G: Guard> Until<Res, G> for AtHead {
     type Response = Res;
+    const AT_HEAD: bool = true;
 
-    fn hold(&self, response: Res, guard: Option<G>) -> Res {
-        if let Some(guard) = guard {
-            guard.end(BodyEnd::Complete);
-        }
+    #[inline]
+    fn hold(&self, response: Res, _: &mut Option<G>) -> Res {
         response
     }
 }
 
 impl<B: Body, G: Guard> Until<http::Response<B>, G> for AtBodyEnd {
     type Response = http::Response<GuardedBody<B, G>>;
+    const AT_HEAD: bool = false;
 
-    fn hold(&self, response: http::Response<B>, guard: Option<G>) -> Self::Response {
-        response.map(|body| GuardedBody::new(body, guard))
+    #[inline]
+    fn hold(&self, response: http::Response<B>, guard: &mut Option<G>) -> Self::Response {
+        response.map(|body| GuardedBody::new(body, guard.take()))
     }
 }
 
@@ -87,8 +91,9 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
 }
 
 fn finish<G: Guard>(guard: &mut Option<G>, end: BodyEnd) {
-    if let Some(guard) = guard.take() {
-        guard.end(end);
+    if let Some(held) = guard {
+        held.end(end);
+        *guard = None;
     }
 }
 
@@ -155,7 +160,7 @@ mod tests {
             self.0.lock().unwrap().push("content");
         }
 
-        fn end(mut self, end: BodyEnd) {
+        fn end(&mut self, end: BodyEnd) {
             self.1 = true;
             self.0.lock().unwrap().push(if end == BodyEnd::Complete {
                 "complete"
@@ -176,7 +181,7 @@ mod tests {
     fn held<B: Body>(body: B) -> (GuardedBody<B, Logged>, Log) {
         let log = Log::default();
         let guard = Logged(Arc::clone(&log), false);
-        let response = AtBodyEnd.hold(http::Response::new(body), Some(guard));
+        let response = AtBodyEnd.hold(http::Response::new(body), &mut Some(guard));
         (response.into_body(), log)
     }
 

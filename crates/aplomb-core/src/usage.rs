@@ -8,12 +8,14 @@ pub struct Usage {
     input: Option<u64>,
     cached_input: Option<u64>,
     output: Option<u64>,
+    reasoning: Option<u64>,
+    total: Option<u64>,
 }
 
 impl Usage {
     /// Nothing reported.
     pub const fn unknown() -> Self {
-        Self { input: None, cached_input: None, output: None }
+        Self { input: None, cached_input: None, output: None, reasoning: None, total: None }
     }
 
     /// Sets all input tokens, those read from a cache included.
@@ -37,6 +39,20 @@ impl Usage {
         self
     }
 
+    /// Sets the output tokens that nobody sees, spent on reasoning: a part of the output.
+    #[must_use]
+    pub const fn with_reasoning(mut self, tokens: u64) -> Self {
+        self.reasoning = Some(tokens);
+        self
+    }
+
+    /// Sets the sum, where a provider reports one of its own.
+    #[must_use]
+    pub const fn with_total(mut self, tokens: u64) -> Self {
+        self.total = Some(tokens);
+        self
+    }
+
     /// All input tokens, those read from a cache included.
     pub const fn input(&self) -> Option<u64> {
         self.input
@@ -52,9 +68,15 @@ impl Usage {
         self.output
     }
 
-    /// Input and output together, where both are known.
+    /// The output tokens that were spent on reasoning.
+    pub const fn reasoning(&self) -> Option<u64> {
+        self.reasoning
+    }
+
+    /// Input and output together, where both are known; or else the sum that was reported.
     pub fn total(&self) -> Option<u64> {
-        Some(self.input?.saturating_add(self.output?))
+        let sum = self.input.zip(self.output).map(|(input, output)| input.saturating_add(output));
+        sum.or(self.total)
     }
 
     /// Takes over what `later` reports and keeps the rest, as a stream reports in pieces.
@@ -64,6 +86,8 @@ impl Usage {
             input: later.input.or(self.input),
             cached_input: later.cached_input.or(self.cached_input),
             output: later.output.or(self.output),
+            reasoning: later.reasoning.or(self.reasoning),
+            total: later.total.or(self.total),
         }
     }
 }
@@ -79,5 +103,7 @@ mod tests {
         let both = first.updated_by(last);
         assert_eq!(both.total(), Some(50));
         assert_eq!(Usage::unknown().with_input(3).total(), None);
+        assert_eq!(both.with_total(7).total(), Some(50), "a sum goes stale while a stream goes by");
+        assert_eq!(Usage::unknown().with_input(3).with_total(7).total(), Some(7));
     }
 }

@@ -4,14 +4,23 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aplomb_core::{WallClock, sent_at};
-use http::{HeaderMap, StatusCode};
+use http::header::DATE;
+use http::{HeaderMap, HeaderName, StatusCode};
 
-/// The head of a response: status and headers, and the clock that dates in them are read with.
+use crate::Settings;
+
+/// What a gateway puts before the names of headers that it passes on from the provider behind it.
+const PASSED_ON: &str = "llm_provider-";
+
+static DEFAULTS: Settings = Settings::new();
+
+/// The head of a response: status and headers, and the clock and the settings they are read with.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
     status: StatusCode,
     headers: &'a HeaderMap,
     clock: &'a WallClock,
+    settings: &'a Settings,
 }
 
 impl<'a> Head<'a> {
@@ -19,8 +28,15 @@ impl<'a> Head<'a> {
     ///
     /// The clock is read only where a header names a point in time and the response has no `Date`.
     #[must_use]
-    pub const fn new(status: StatusCode, headers: &'a HeaderMap, clock: &'a WallClock) -> Self {
-        Self { status, headers, clock }
+    pub fn new(status: StatusCode, headers: &'a HeaderMap, clock: &'a WallClock) -> Self {
+        Self { status, headers, clock, settings: &DEFAULTS }
+    }
+
+    /// Has the response read with other settings than the defaults.
+    #[must_use]
+    pub const fn with_settings(mut self, settings: &'a Settings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// The status.
@@ -36,6 +52,29 @@ impl<'a> Head<'a> {
     /// The clock.
     pub const fn clock(&self) -> &'a WallClock {
         self.clock
+    }
+
+    /// The settings.
+    pub(crate) const fn settings(&self) -> &'a Settings {
+        self.settings
+    }
+
+    /// What a gateway passes on of the headers of the provider behind it, under their own names:
+    /// `llm_provider-retry-after` as `retry-after`. `None` where it passes on nothing.
+    pub(crate) fn passed_on(&self) -> Option<HeaderMap> {
+        let passed_on = self.headers.iter().filter_map(|(name, value)| {
+            let name = name.as_str().strip_prefix(PASSED_ON)?;
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.clone()))
+        });
+        let mut passed_on = passed_on.collect::<HeaderMap>();
+        if passed_on.is_empty() {
+            return None;
+        }
+        // Points in time are counted from when the answer was sent on, unless it says when it was made.
+        if let (Some(date), false) = (self.headers.get(DATE), passed_on.contains_key(DATE)) {
+            passed_on.insert(DATE, date.clone());
+        }
+        Some(passed_on)
     }
 
     /// A header's value, trimmed, where it is text.

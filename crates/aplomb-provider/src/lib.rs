@@ -1,34 +1,28 @@
 #![doc = include_str!("../README.md")]
 
-mod anthropic;
-mod code;
-mod detect;
-mod duration;
-mod error_body;
+mod accounting;
+mod dialect;
+mod error;
 mod estimate;
-mod generic;
 mod head;
-mod hint;
-mod judge;
-mod judgement;
-mod openai;
+mod limits;
 mod provider;
-mod reason;
-mod rfc3339;
-mod shape;
-mod sse;
+mod providers;
+mod settings;
 mod stream;
-mod text;
+mod time;
 mod usage;
 mod whole;
 
-pub use anthropic::Anthropic;
-pub use detect::detect;
-pub use estimate::Estimate;
-pub use generic::Generic;
+pub use accounting::{Accounting, Correction, Tokens};
+pub use error::{Judgement, Reason};
+pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
 pub use head::Head;
-pub use judgement::Judgement;
-pub use openai::OpenAi;
 pub use provider::Provider;
-pub use reason::Reason;
+pub use providers::{
+    Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq, Hosts,
+    HuggingFace, LiteLlm, LlamaCpp, LlmEngine, Mistral, Ollama, OpenAi, OpenRouter, TextGenerationInference,
+    Together, VertexAi, Vllm, XAi, detect,
+};
+pub use settings::{DailyQuota, Settings, Tuned};
 pub use stream::{StreamEnd, StreamEvent, StreamReader};

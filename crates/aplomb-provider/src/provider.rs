@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::Usage;
+use aplomb_core::{Reading, Usage};
 
-use crate::estimate::Estimate;
 use crate::whole;
-use crate::{Generic, Head, Judgement, StreamEnd, StreamReader};
+use crate::{
+    Accounting, CharactersPerToken, Estimate, Generic, Head, Judgement, StreamEnd, StreamReader, Tokenizer,
+};
 
 /// The dialect an AI provider speaks: how it says that a request failed and why, when to come back,
-/// what an answer consumed and where it ends.
+/// what its limits are, what an answer consumed and where it ends.
 ///
 /// Every method is a pure function of bytes and headers; none waits, and none panics, whatever the
 /// bytes are. The trait is object-safe. Each method but the name has a default that asks
@@ -58,15 +59,25 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Generic.judge(head, body)
     }
 
-    /// Reads what a whole answer consumed, from JSON or from an event stream.
+    /// Reads what the head of a response says about the provider's limits: one reading for each, none
+    /// where it says nothing.
+    ///
+    /// The reset of a reading says when all of the limit is there again, which is later than when the
+    /// next request is admitted.
+    fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
+        Generic.limits(head)
+    }
+
+    /// Reads what a whole answer consumed, from JSON, an event stream, or its headers.
     fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
         Generic.usage(head, body)
     }
 
-    /// Begins to read an answer that streams by as server-sent events.
+    /// Begins to read an answer that streams by: server-sent events, a list of JSON values, one to a
+    /// line, or a single one.
     ///
     /// A body of another media type is believed: its reader tells of content once, and that it is
-    /// complete at its end. One without a media type is taken for an event stream.
+    /// complete at its end. Without a media type the first byte decides.
     fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
         Generic.stream(head)
     }
@@ -83,9 +94,19 @@ pub trait Provider: fmt::Debug + Send + Sync {
         whole::text(self, head, body)
     }
 
-    /// Estimates what a request with this body will consume.
+    /// Estimates what a request with this body will consume, with a token for four characters.
     fn estimate(&self, body: &[u8]) -> Estimate {
-        Estimate::of(body)
+        self.estimate_with(body, &CharactersPerToken::default())
+    }
+
+    /// Estimates what a request with this body will consume.
+    fn estimate_with(&self, body: &[u8], tokenizer: &dyn Tokenizer) -> Estimate {
+        Generic.estimate_with(body, tokenizer)
+    }
+
+    /// How the provider counts tokens against its quotas.
+    fn accounting(&self) -> Accounting {
+        Generic.accounting()
     }
 }
 
@@ -99,6 +120,10 @@ macro_rules! forward {
 
             fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
                 (**self).judge(head, body)
+            }
+
+            fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
+                (**self).limits(head)
             }
 
             fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
@@ -119,6 +144,14 @@ macro_rules! forward {
 
             fn estimate(&self, body: &[u8]) -> Estimate {
                 (**self).estimate(body)
+            }
+
+            fn estimate_with(&self, body: &[u8], tokenizer: &dyn Tokenizer) -> Estimate {
+                (**self).estimate_with(body, tokenizer)
+            }
+
+            fn accounting(&self) -> Accounting {
+                (**self).accounting()
             }
         }
     )+};

@@ -3,96 +3,269 @@
 use aplomb_core::Usage;
 use serde_json::Value;
 
-/// Reads a `usage` object of OpenAI's chat or responses API.
-pub(crate) fn openai(usage: &Value) -> Option<Usage> {
-    let either = |chat: &str, responses: &str| usage[chat].as_u64().or_else(|| usage[responses].as_u64());
-    let details = |name: &str| usage[name]["cached_tokens"].as_u64();
-    report(
-        either("prompt_tokens", "input_tokens"),
-        details("prompt_tokens_details").or_else(|| details("input_tokens_details")),
-        either("completion_tokens", "output_tokens"),
-    )
-}
+/// All input, what went through a cache included.
+const INPUT: &[&str] = &[
+    "prompt_tokens",
+    "input_tokens",
+    "inputTokens",
+    "promptTokenCount",
+    "prompt_eval_count",
+    "inputTextTokenCount",
+];
 
-/// Reads a `usage` object of whichever dialect it has the marks of.
-pub(crate) fn any(usage: &Value) -> Option<Usage> {
-    let mut counts = Counts::default();
-    counts.update(usage);
-    if counts.created.is_some() || counts.read.is_some() {
-        counts.usage()
-    } else {
-        openai(usage)
-    }
-}
+/// Input that is not in the one above, where a cache counts apart.
+const BESIDES: &[&[&str]] = &[
+    &["cache_creation_input_tokens", "cacheWriteInputTokens"],
+    &["cache_read_input_tokens", "cacheReadInputTokens"],
+    &["toolUsePromptTokenCount"],
+];
 
-/// Anthropic's counts: they come in pieces, and only grow while a stream goes by.
+/// The part of the input that was read from a cache.
+const CACHED: &[&str] = &[
+    "/prompt_tokens_details/cached_tokens",
+    "/input_tokens_details/cached_tokens",
+    "/cache_read_input_tokens",
+    "/cacheReadInputTokens",
+    "/cachedContentTokenCount",
+    "/prompt_cache_hit_tokens",
+    "/cached_tokens",
+];
+
+const OUTPUT: &[&str] = &[
+    "completion_tokens",
+    "output_tokens",
+    "outputTokens",
+    "candidatesTokenCount",
+    "eval_count",
+    "generated_tokens",
+];
+
+const REASONING: &[&str] = &[
+    "/completion_tokens_details/reasoning_tokens",
+    "/output_tokens_details/reasoning_tokens",
+    "/output_tokens_details/thinking_tokens",
+    "/thoughtsTokenCount",
+    "/reasoning_tokens",
+];
+
+const TOTAL: &[&str] = &["total_tokens", "totalTokens", "totalTokenCount"];
+
+/// Where a usage stands in an answer or in an event of a stream; at last in the open, as Ollama has it.
+const PLACES: &[&str] = &[
+    "/usage",
+    "/usageMetadata",
+    "/response/usage",
+    "/response/usageMetadata",
+    "/message/usage",
+    "/delta/usage",
+    "/x_groq/usage",
+    "/meta",
+    "/response/meta",
+    "/amazon-bedrock-invocationMetrics",
+    "/details",
+    "",
+];
+
+/// What is told in pieces, and only grows while a stream goes by.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     input: Option<u64>,
-    created: Option<u64>,
-    read: Option<u64>,
+    besides: [Option<u64>; BESIDES.len()],
+    cached: Option<u64>,
     output: Option<u64>,
+    reasoning: Option<u64>,
+    total: Option<u64>,
+}
+
+/// What a whole answer says it consumed.
+pub(crate) fn of(answer: &Value) -> Option<Usage> {
+    let mut counts = Counts::default();
+    counts.update(answer).then(|| counts.usage()).flatten()
 }
 
 impl Counts {
-    pub(crate) fn update(&mut self, usage: &Value) {
-        let grow = |count: &mut Option<u64>, name: &str| *count = (*count).max(usage[name].as_u64());
-        grow(&mut self.input, "input_tokens");
-        grow(&mut self.created, "cache_creation_input_tokens");
-        grow(&mut self.read, "cache_read_input_tokens");
-        grow(&mut self.output, "output_tokens");
+    /// Takes over what an answer or an event says. Returns whether it says anything.
+    pub(crate) fn update(&mut self, value: &Value) -> bool {
+        PLACES.iter().any(|place| value.pointer(place).is_some_and(|usage| self.take(usage)))
     }
 
-    /// All that was counted so far. What was written to or read from a cache is not in
-    /// `input_tokens`, but it is input.
+    fn take(&mut self, usage: &Value) -> bool {
+        // Cohere tells what it bills beside what it has counted.
+        let usage = usage.get("tokens").filter(|tokens| tokens.is_object()).unwrap_or(usage);
+        let usage = usage.get("billed_units").filter(|_| named(usage, INPUT).is_none()).unwrap_or(usage);
+        let (input, output, total) = (named(usage, INPUT), named(usage, OUTPUT), named(usage, TOTAL));
+        if input.is_none() && output.is_none() && total.is_none() {
+            return false;
+        }
+        grow(&mut self.input, input);
+        for (count, names) in self.besides.iter_mut().zip(BESIDES) {
+            grow(count, named(usage, names));
+        }
+        grow(&mut self.cached, pointed(usage, CACHED));
+        grow(&mut self.output, output);
+        grow(&mut self.reasoning, pointed(usage, REASONING));
+        grow(&mut self.total, total);
+        true
+    }
+
+    /// All that was counted so far.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        let cache = self.created.unwrap_or(0).saturating_add(self.read.unwrap_or(0));
-        let input = self.input.map(|input| input.saturating_add(cache));
-        report(input, self.read, self.output)
+        let besides = self.besides.iter().flatten().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let input = self.input.map(|input| input.saturating_add(besides));
+        let set = |usage: Usage, count: Option<u64>, with: fn(Usage, u64) -> Usage| {
+            count.map_or(usage, |count| with(usage, count))
+        };
+        let usage = set(Usage::unknown(), input, Usage::with_input);
+        let usage = set(usage, self.cached, Usage::with_cached_input);
+        let usage = set(usage, self.whole_output(input), Usage::with_output);
+        let usage = set(usage, self.reasoning, Usage::with_reasoning);
+        let usage = set(usage, self.total, Usage::with_total);
+        (usage != Usage::unknown()).then_some(usage)
+    }
+
+    /// The output with its reasoning. Google and xAI count it apart, which shows in the sum.
+    fn whole_output(&self, input: Option<u64>) -> Option<u64> {
+        let Some(reasoning) = self.reasoning else {
+            return self.output;
+        };
+        let with_reasoning = self.output.unwrap_or(0).saturating_add(reasoning);
+        let sum = self.total?.checked_sub(input?);
+        match sum {
+            Some(sum) if sum == with_reasoning => Some(with_reasoning),
+            _ => self.output,
+        }
     }
 }
 
-fn report(input: Option<u64>, cached_input: Option<u64>, output: Option<u64>) -> Option<Usage> {
-    let mut usage = Usage::unknown();
-    if let Some(tokens) = input {
-        usage = usage.with_input(tokens);
-    }
-    if let Some(tokens) = cached_input {
-        usage = usage.with_cached_input(tokens);
-    }
-    if let Some(tokens) = output {
-        usage = usage.with_output(tokens);
-    }
-    (input.is_some() || output.is_some()).then_some(usage)
+fn named(usage: &Value, names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| count(usage.get(*name)?))
+}
+
+fn pointed(usage: &Value, pointers: &[&str]) -> Option<u64> {
+    pointers.iter().find_map(|pointer| count(usage.pointer(pointer)?))
+}
+
+/// A count: Cohere writes `3.0`.
+fn count(value: &Value) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is known to be a whole number within bounds"
+    )]
+    let whole =
+        |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
+    value.as_u64().or_else(|| whole(value.as_f64()?))
+}
+
+fn grow(count: &mut Option<u64>, later: Option<u64>) {
+    *count = (*count).max(later);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
-    #[test]
-    fn chat_and_responses() {
-        let expected = Usage::unknown().with_input(10).with_cached_input(4).with_output(3);
-        let chat = json!({"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}});
-        let responses =
-            json!({"input_tokens": 10, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 4}});
-        assert_eq!(openai(&chat), Some(expected));
-        assert_eq!(any(&chat), Some(expected));
-        assert_eq!(openai(&responses), Some(expected));
-        assert_eq!(any(&json!({"prompt_tokens": -1, "output_tokens": "3"})), None);
-        assert_eq!(any(&Value::Null), None);
+    fn usage(input: u64, cached: Option<u64>, output: u64) -> Usage {
+        let usage = Usage::unknown().with_input(input).with_output(output);
+        cached.map_or(usage, |cached| usage.with_cached_input(cached))
     }
 
     #[test]
-    fn what_went_through_a_cache_is_input() {
-        let usage = any(&json!({
-            "input_tokens": 10,
-            "cache_creation_input_tokens": 100,
-            "cache_read_input_tokens": 1_000,
-            "output_tokens": 5
-        }));
-        let expected = Usage::unknown().with_input(1_110).with_cached_input(1_000).with_output(5);
-        assert_eq!(usage, Some(expected));
+    fn every_shape() {
+        for (answer, expected) in [
+            (
+                json!({"usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13,
+                    "prompt_tokens_details": {"cached_tokens": 4},
+                    "completion_tokens_details": {"reasoning_tokens": 2}}}),
+                usage(10, Some(4), 3).with_reasoning(2).with_total(13),
+            ),
+            (
+                json!({"usage": {"input_tokens": 10, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 4}}}),
+                usage(10, Some(4), 3),
+            ),
+            (
+                json!({"type": "message", "usage": {"input_tokens": 10, "cache_creation_input_tokens": 100,
+                    "cache_read_input_tokens": 1_000, "output_tokens": 5}}),
+                usage(1_110, Some(1_000), 5),
+            ),
+            (
+                json!({"candidates": [], "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 3,
+                    "thoughtsTokenCount": 20, "cachedContentTokenCount": 4, "totalTokenCount": 33}}),
+                usage(10, Some(4), 23).with_reasoning(20).with_total(33),
+            ),
+            (
+                json!({"usageMetadata": {"promptTokenCount": 10, "toolUsePromptTokenCount": 5,
+                    "candidatesTokenCount": 3, "totalTokenCount": 18}}),
+                usage(15, None, 3).with_total(18),
+            ),
+            (
+                json!({"usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 33,
+                    "completion_tokens_details": {"reasoning_tokens": 20}}}),
+                usage(10, None, 23).with_reasoning(20).with_total(33),
+            ),
+            (
+                json!({"output": {}, "usage": {"inputTokens": 10, "outputTokens": 3, "totalTokens": 113,
+                    "cacheReadInputTokens": 100, "cacheWriteInputTokens": 0}}),
+                usage(110, Some(100), 3).with_total(113),
+            ),
+            (
+                json!({"usage": {"billed_units": {"input_tokens": 1, "output_tokens": 1},
+                    "tokens": {"input_tokens": 10.0, "output_tokens": 3.0}}}),
+                usage(10, None, 3),
+            ),
+            (
+                json!({"meta": {"billed_units": {"input_tokens": 10, "output_tokens": 3}}}),
+                usage(10, None, 3),
+            ),
+            (json!({"done": true, "prompt_eval_count": 10, "eval_count": 3}), usage(10, None, 3)),
+            (
+                json!({"usage": {"prompt_tokens": 10, "completion_tokens": 3, "prompt_cache_hit_tokens": 4}}),
+                usage(10, Some(4), 3),
+            ),
+            (
+                json!({"x_groq": {"usage": {"prompt_tokens": 10, "completion_tokens": 3}}, "choices": []}),
+                usage(10, None, 3),
+            ),
+            (
+                json!({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 10}, "usage": {"input_tokens": 10, "output_tokens": 3}}),
+                usage(10, None, 3),
+            ),
+            (
+                json!({"object": "list", "usage": {"prompt_tokens": 10, "total_tokens": 10}}),
+                Usage::unknown().with_input(10).with_total(10),
+            ),
+        ] {
+            assert_eq!(of(&answer), Some(expected), "{answer}");
+        }
+        for nothing in [
+            json!({"usage": {"prompt_tokens": -1, "output_tokens": "3"}}),
+            json!({"usage": null}),
+            json!(null),
+            json!({"usage": {"prompt_tokens": 1.5}}),
+            json!({"input_tokens_details": {}}),
+        ] {
+            assert_eq!(of(&nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_stream_add_up() {
+        let mut counts = Counts::default();
+        assert!(counts.update(&json!({"message": {"usage": {"input_tokens": 4, "cache_read_input_tokens": 5, "output_tokens": 1}}})));
+        assert!(counts.update(&json!({"usage": {"output_tokens": 7}})));
+        assert!(!counts.update(&json!({"delta": {}})));
+        assert_eq!(counts.usage(), Some(usage(9, Some(5), 7)));
+    }
+
+    proptest! {
+        #[test]
+        fn counts_never_overflow(a in any::<u64>(), b in any::<u64>(), c in any::<f64>()) {
+            let answer = json!({"usage": {"input_tokens": a, "cache_read_input_tokens": b, "output_tokens": c,
+                "total_tokens": a, "reasoning_tokens": b}});
+            let read = of(&answer).map(|usage| usage.total());
+            prop_assert!(read.is_some());
+        }
     }
 }

@@ -58,10 +58,10 @@ impl Bucket {
             return Level::Enough { drawn_until: self.drawn_until };
         };
         let beyond = cost - u64::from(at_once.get());
-        if beyond > 0 && cost > meter.quota().capacity() {
-            return Level::Above(meter.quota().capacity());
+        if beyond > 0 && cost > meter.capacity() {
+            return Level::Above(meter.capacity());
         }
-        let debt = meter.interval().saturating_mul(beyond);
+        let debt = meter.debt(beyond);
         let proposed = Cell::new(self.drawn_until);
         let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
         let clock = Stamped { read: Cell::new(false), now };
@@ -101,10 +101,17 @@ impl Bucket {
         self.drawn_until = self.drawn_until.saturating_sub(cost.min(to_come));
     }
 
-    /// Adds a debt: something was used that had not been taken.
+    /// Adds a debt: something was used that had not been taken. It is bounded, see [`Meter::debt`].
     pub(crate) fn owe(&mut self, meter: &Meter, cost: u64, now: u64) {
-        let debt = meter.interval().saturating_mul(cost);
-        self.drawn_until = self.drawn_until.max(now).saturating_add(debt).min(FURTHEST);
+        let debt = meter.debt(cost);
+        if debt > 0 {
+            self.drawn_until = self.drawn_until.max(now).saturating_add(debt).min(FURTHEST);
+        }
+    }
+
+    /// Takes off what would have flowed back in so many nanoseconds.
+    pub(crate) const fn give_back(&mut self, nanos: u64) {
+        self.drawn_until = self.drawn_until.saturating_sub(nanos);
     }
 
     /// Goes on under another interval: what is owed stays the same in units.
@@ -299,7 +306,12 @@ mod tests {
             "the interval is the same"
         );
         bucket.change(Quota::requests_per_second(2), SECOND);
-        assert_eq!(bucket.meter.holds_until(drawn_until, 0), None);
+        assert_eq!(bucket.meter.holds_until(drawn_until, 0), Some(SECOND + (drawn_until * 10 - SECOND) / 2));
+        for per_second in 3..6 {
+            assert!(bucket.meter.holds_until(drawn_until, 0).is_some());
+            bucket.change(Quota::requests_per_second(per_second), SECOND);
+        }
+        assert_eq!(bucket.meter.holds_until(drawn_until, 0), None, "nobody remembers");
     }
 
     #[test]

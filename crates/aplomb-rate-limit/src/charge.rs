@@ -50,9 +50,18 @@ impl Charge {
         self
     }
 
-    /// Adds to a dimension of the caller's own.
+    /// Adds to a dimension, of the caller's own or one that is counted above.
     pub fn and(mut self, dimension: Dimension, amount: u64) -> Self {
-        self.others.push((dimension, amount));
+        let counted = match Counted::from(dimension) {
+            Counted::Requests => &mut self.requests,
+            Counted::Input => &mut self.input_tokens,
+            Counted::Output => &mut self.output_tokens,
+            Counted::Tokens | Counted::Other(_) => {
+                self.others.push((dimension, amount));
+                return self;
+            }
+        };
+        *counted = counted.saturating_add(amount);
         self
     }
 
@@ -173,5 +182,16 @@ mod tests {
         assert_eq!(charge.of(Dimension::TOKENS), u64::MAX);
         assert_eq!(charge.of(images), 5);
         assert_eq!(charge.of(Dimension::named("audio")), 0);
+    }
+
+    #[test]
+    fn tokens_named_by_their_dimension_count_as_tokens() {
+        let charge = Charge::request()
+            .and(Dimension::INPUT_TOKENS, 100)
+            .and(Dimension::OUTPUT_TOKENS, 20)
+            .and(Dimension::TOKENS, 3)
+            .and(Dimension::REQUESTS, 1);
+        assert_eq!((charge.of(Dimension::INPUT_TOKENS), charge.of(Dimension::TOKENS)), (100, 123));
+        assert_eq!(charge.of(Dimension::REQUESTS), 2);
     }
 }

@@ -30,7 +30,7 @@ const FASTEST: f64 = 1e6;
 /// What has been found out so far.
 ///
 /// It starts with a window: a few calls, and more with every answer. The first refusal tells that there
-/// is a limit, and not which: a rate climbs from far below, doubling every other second. From the second
+/// is a limit, and not which: a rate climbs from far below, doubling every second. From the second
 /// refusal on the limit is known: both times the server had nothing left, so what it took in between is
 /// what flowed meanwhile. The rate goes down a little, back to that, stays there, and looks beyond
 /// ([`Cubic`]).
@@ -150,6 +150,13 @@ impl Finder {
         }
     }
 
+    /// The server has not told of its limits for long: they have to be found out again.
+    pub(crate) fn not_told_any_more(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Window { size: FIRST_WINDOW, took: 0, grown: now };
+        }
+    }
+
     /// Whether a call may go, of which so many others are not answered yet.
     pub(crate) fn turn(&mut self, cost: u64, unanswered: u32, now: Instant) -> Turn {
         match &mut self.phase {
@@ -185,7 +192,7 @@ impl Finder {
         if cost == 0 {
             return;
         }
-        self.taken += cost;
+        self.taken = self.taken.saturating_add(cost);
         let waited = std::mem::take(&mut self.waited);
         let since_last = self.last.replace(now).map_or(Duration::ZERO, |last| now - last);
         let nanos = nanos(self.epoch, now);

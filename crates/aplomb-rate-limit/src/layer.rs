@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Plan, QueueLimits,
-    Turned, WithReadings,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
+    Stopped, Turned, Wait, WithReadings,
 };
 use tower_layer::Layer;
 
@@ -150,9 +151,20 @@ pub struct LimitDoor<K> {
 impl<Req, K: Cost<Req>> Door<Req> for LimitDoor<K> {
     type Gate = Quotas;
 
-    fn ask(&self, request: &Req, options: &CallOptions) -> Acquire<Quotas> {
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
+    fn ask(
+        &self,
+        request: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Quotas>>,
+    ) -> Option<Stopped<Quotas>> {
         let charge: Charge = self.cost.charge(request);
-        self.limiter.ask(charge, options)
+        self.limiter.queue().ask(charge, Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Limit>, options: &CallOptions) -> BoxError {

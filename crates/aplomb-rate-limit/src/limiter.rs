@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Acquire, CallOptions, Closing, Queue, QueueLimits, Wait};
+use aplomb_core::{CallOptions, Closing, Queue, QueueLimits, Wait};
 
 use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
 
@@ -100,11 +100,12 @@ impl Limiter {
 
     /// Waits like [`acquire`](Limiter::acquire), with these options: a deadline, a priority.
     pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Acquiring {
-        Acquiring::new(self.ask(charge, options), *options)
+        Acquiring::new(self.queue.acquire(charge, Wait::from(options)), *options)
     }
 
-    pub(crate) fn ask(&self, charge: Charge, options: &CallOptions) -> Acquire<Quotas> {
-        self.queue.acquire(charge, Wait::from(options))
+    #[inline]
+    pub(crate) const fn queue(&self) -> &Queue<Quotas> {
+        &self.queue
     }
 
     /// What the limiter looks like now.

@@ -9,6 +9,9 @@ use crate::Quota;
 use crate::bucket::Bucket;
 use crate::charge::Counted;
 
+/// One call leaves a debt of at most so many nanoseconds, or a whole window.
+const LONGEST_DEBT: u64 = 60 * 60 * 1_000_000_000;
+
 /// A quota in force. All the buckets of one policy share it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
@@ -21,16 +24,32 @@ pub(crate) struct Meter {
     counted: Counted,
     governor: GovernorQuota,
     interval: u64,
-    change: Change,
+    window: u64,
+    /// How often the interval has changed, and the last changes, the latest first: calls in flight may
+    /// have drawn under what was before.
+    changes: u32,
+    last: [Change; REMEMBERED],
 }
 
-/// The last change of the interval: a call in flight may have drawn under the old one.
+/// So many changes are remembered: more of them while one call is in flight are hardly ever made.
+pub(crate) const REMEMBERED: usize = 4;
+
+/// A change of the interval.
 #[derive(Clone, Copy, Debug)]
 struct Change {
-    /// How many there have been.
-    number: u32,
     at: u64,
-    interval_before: u64,
+    before: u64,
+    since: u64,
+}
+
+impl Change {
+    /// A time until which a bucket was drawn before the change, in the flow since. What is owed is owed
+    /// in units, so it takes as much longer as a unit does; rounded up.
+    fn converted(&self, drawn_until: u64) -> u64 {
+        let owed = u128::from(drawn_until.saturating_sub(self.at));
+        let owed = (owed * u128::from(self.since)).div_ceil(u128::from(self.before.max(1)));
+        drawn_until.min(self.at).saturating_add(u64::try_from(owed).unwrap_or(u64::MAX))
+    }
 }
 
 impl Meter {
@@ -42,10 +61,21 @@ impl Meter {
     /// A quota that the server told of.
     pub(crate) fn learned(id: u32, quota: Quota) -> Self {
         let interval = quota.interval();
-        let change = Change { number: 0, at: 0, interval_before: interval };
+        let last = [Change { at: 0, before: interval, since: interval }; REMEMBERED];
         let counted = Counted::from(quota.dimension());
         let governor = as_governor(&quota);
-        Self { id, quota, configured: None, counted, governor, interval, change }
+        let window = nanos(quota.window());
+        Self {
+            id,
+            quota,
+            configured: None,
+            counted,
+            governor,
+            interval,
+            window,
+            changes: 0,
+            last,
+        }
     }
 
     pub(crate) const fn id(&self) -> u32 {
@@ -59,6 +89,25 @@ impl Meter {
     /// What the user set, if it was not the server who told of the quota.
     pub(crate) const fn as_configured(&self) -> Option<&Quota> {
         self.configured.as_ref()
+    }
+
+    /// Whether the server alone says that it is so.
+    pub(crate) fn is_told(&self) -> bool {
+        self.configured != Some(self.quota)
+    }
+
+    /// The most that one call may cost. A call is refused for good only for what the user set: what the
+    /// server said may be wrong, and be corrected when a call has gone.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.configured.map_or(u64::MAX, |configured| configured.capacity())
+    }
+
+    /// How long so much takes to flow back, and never longer than the window and an hour: what one
+    /// call is said to have used may be nonsense.
+    #[inline]
+    pub(crate) fn debt(&self, units: u64) -> u64 {
+        let longest = LONGEST_DEBT.max(self.window).max(self.interval.saturating_mul(self.burst().into()));
+        self.interval.saturating_mul(units).min(longest)
     }
 
     /// What of a charge it counts.
@@ -85,12 +134,14 @@ impl Meter {
     pub(crate) fn change(&mut self, quota: Quota, bucket: &mut Bucket, now: u64) {
         let interval = quota.interval();
         if interval != self.interval {
-            let number = self.change.number.wrapping_add(1);
-            self.change = Change { number, at: now, interval_before: self.interval };
+            self.changes = self.changes.wrapping_add(1);
+            self.last.rotate_right(1);
+            self.last[0] = Change { at: now, before: self.interval, since: interval };
             self.interval = interval;
             bucket.convert(self);
         }
         self.quota = quota;
+        self.window = nanos(quota.window());
         self.governor = as_governor(&quota);
     }
 
@@ -102,27 +153,25 @@ impl Meter {
 
     /// How often the interval has changed.
     pub(crate) const fn changes(&self) -> u32 {
-        self.change.number
+        self.changes
     }
 
-    /// A time until which a bucket was drawn before the last change, in the flow since. What is owed is
-    /// owed in units, so it takes as much longer as a unit does; rounded up.
+    /// A time until which a bucket was drawn before the last change, in the flow since.
     pub(crate) fn converted(&self, drawn_until: u64) -> u64 {
-        let Change { at, interval_before, .. } = self.change;
-        let owed = u128::from(drawn_until.saturating_sub(at));
-        let owed = (owed * u128::from(self.interval)).div_ceil(u128::from(interval_before.max(1)));
-        drawn_until.min(at).saturating_add(u64::try_from(owed).unwrap_or(u64::MAX))
+        self.last[0].converted(drawn_until)
     }
 
-    /// Until when something holds that was drawn after so many changes; `None` where the quota has
-    /// changed more than once since, and nobody knows any more.
+    /// Until when something holds that was drawn after so many changes; `None` where there have been more
+    /// since than are remembered.
     pub(crate) fn holds_until(&self, drawn_until: u64, changes: u32) -> Option<u64> {
-        match self.change.number.wrapping_sub(changes) {
-            0 => Some(drawn_until),
-            1 => Some(self.converted(drawn_until)),
-            _ => None,
-        }
+        let since = usize::try_from(self.changes.wrapping_sub(changes)).ok()?;
+        let since = self.last.get(..since)?;
+        Some(since.iter().rev().fold(drawn_until, |until, change| change.converted(until)))
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn as_governor(quota: &Quota) -> GovernorQuota {

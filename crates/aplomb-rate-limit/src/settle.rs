@@ -27,23 +27,41 @@ pub enum Settle {
 /// Who says what was used.
 pub(crate) trait Used {
     /// What was used of a dimension, where that is known.
-    fn of(&self, counted: Counted) -> Option<u64>;
+    fn of(&self, counted: Counted) -> Option<Known>;
+}
+
+/// How much of what was used is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    All(u64),
+    /// So much, and more that nobody has told: enough to owe it, and not to give anything back.
+    AtLeast(u64),
+}
+
+impl Known {
+    pub(crate) const fn at_least(self) -> u64 {
+        match self {
+            Self::All(used) | Self::AtLeast(used) => used,
+        }
+    }
 }
 
 impl Used for Usage {
-    fn of(&self, counted: Counted) -> Option<u64> {
-        match counted {
+    fn of(&self, counted: Counted) -> Option<Known> {
+        let all = match counted {
             Counted::Tokens => self.total(),
             Counted::Input => self.input(),
             Counted::Output => self.output(),
             Counted::Requests | Counted::Other(_) => None,
-        }
+        };
+        let part = || self.input().or(self.output()).filter(|_| counted == Counted::Tokens);
+        all.map(Known::All).or_else(|| part().map(Known::AtLeast))
     }
 }
 
 /// What the caller itself says: every dimension is known.
 impl Used for Charge {
-    fn of(&self, counted: Counted) -> Option<u64> {
-        Some(self.counted(counted))
+    fn of(&self, counted: Counted) -> Option<Known> {
+        Some(Known::All(self.counted(counted)))
     }
 }

@@ -110,7 +110,8 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// How a call went: in the extensions of its response, unless the first attempt succeeded.
+/// How a call went: in the extensions of its response, unless the first attempt succeeded, or a retry
+/// layer outside decides, whose account it is then.
 ///
 /// # Examples
 ///

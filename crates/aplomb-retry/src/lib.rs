@@ -13,6 +13,7 @@ mod progress;
 mod repeatable;
 mod run;
 mod service;
+mod steps;
 mod stop;
 mod trace;
 

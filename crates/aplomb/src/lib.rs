@@ -22,5 +22,5 @@ pub use aplomb_core::{
 pub use endpoint::{
     Account, BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody,
     EndpointClassifier, EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect,
-    InspectFuture, ReadBody,
+    InspectFuture, ReadBody, TimedOut, Timeout,
 };

@@ -7,7 +7,7 @@ use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
 use aplomb::retry::ByKind;
-use aplomb::{BoxError, EndpointBody, EndpointHandle, EndpointLayer};
+use aplomb::{EndpointBody, EndpointHandle, EndpointLayer};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -92,7 +92,7 @@ pub(crate) fn endpoint(
     let service = service.and_then(|response: http::Response<EndpointBody<Incoming>>| async move {
         let (head, body) = response.into_parts();
         // It has been read already: nothing is left that could break.
-        let body: Bytes = body.collect().await.map_err(BoxError::from)?.to_bytes();
+        let body: Bytes = body.collect().await?.to_bytes();
         Ok((head, body))
     });
     (BoxCloneSyncService::new(service), handle)

@@ -93,7 +93,8 @@ impl Gate for Circuit {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, slip: Slip, end: End, now: Instant) {
         // By far the most frequent case: a success like any other.
         if let (End::Judged { outcome, .. }, Phase::Closed { climb: None, .. }) = (&end, &self.phase)
@@ -115,6 +116,13 @@ impl Gate for Circuit {
 
     fn answers_in(&self) -> Duration {
         self.pace.answers_in()
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        match self.on_open {
+            OnOpen::FailFast => None,
+            OnOpen::Park { max } => Some(max),
+        }
     }
 
     #[inline]
@@ -197,7 +205,7 @@ impl Circuit {
             }
             Phase::HalfOpen(_) => match sign {
                 Sign::Exhausted => self.open(Cause::Exhausted, Some(outcome), now),
-                Sign::Unauthorized if self.outage.cause == Cause::Unauthorized => {
+                Sign::Unauthorized if self.outage.is_refused => {
                     self.open(Cause::Unauthorized, Some(outcome), now);
                 }
                 Sign::Failing | Sign::Throttling => self.answered(slip.role, false, outcome, now),

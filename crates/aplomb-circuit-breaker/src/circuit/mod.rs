@@ -80,7 +80,7 @@ impl Circuit {
             health: Health::new(&Trip::default()),
             strain: Strain::default(),
             pace: Pace::default(),
-            outage: Outage { since: None, cause: Cause::Forced, last: None },
+            outage: Outage { since: None, cause: Cause::Forced, last: None, is_refused: false },
             cause: None,
             untold: VecDeque::new(),
         }
@@ -172,7 +172,7 @@ impl Circuit {
                 Phase::Closed { climb: Some(climb), .. } => Some(climb.limit()),
                 _ => None,
             },
-            retry_after: self.phase.retry_after(now),
+            retry_after: self.retry_after(now),
             cause: self.cause,
         }
     }

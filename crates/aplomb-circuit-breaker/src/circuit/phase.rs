@@ -32,8 +32,12 @@ pub(super) enum Phase {
 pub(super) struct Outage {
     /// When it began; nothing while everybody passes.
     pub(super) since: Option<Instant>,
+    /// What opened the circuit last.
     pub(super) cause: Cause,
     pub(super) last: Option<Outcome>,
+    /// Whether refused credentials have opened the circuit since it was closed: whatever has failed
+    /// since then, nothing has accepted the credential.
+    pub(super) is_refused: bool,
 }
 
 impl Circuit {
@@ -85,7 +89,8 @@ impl Circuit {
 
     pub(super) fn begin_outage(&mut self, cause: Cause, last: Option<Outcome>, now: Instant) {
         let since = self.outage.since.or(Some(now));
-        self.outage = Outage { since, cause, last };
+        let is_refused = self.outage.is_refused || cause == Cause::Unauthorized;
+        self.outage = Outage { since, cause, last, is_refused };
     }
 
     /// Closes for everybody, and begins to count anew.
@@ -120,6 +125,7 @@ impl Circuit {
         self.recovered_from = None;
         self.cause = Some(cause);
         let (to, epoch) = (self.phase.state(), self.epoch);
+        self.outage.is_refused &= matches!(to, State::Open | State::HalfOpen);
         // A closed circuit that is reset begins anew, but it was closed before.
         if from != to {
             self.untold.push_back(Transition { from, to, epoch, cause, at: now, cooldown, last });
@@ -127,14 +133,25 @@ impl Circuit {
     }
 
     pub(super) fn why(&self, now: Instant) -> Why {
-        let Outage { since, cause, last } = self.outage;
+        let Outage { since, cause, last, .. } = self.outage;
         Why {
             state: self.phase.state(),
             cause,
             since: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            retry_after: self.phase.retry_after(now),
+            retry_after: self.retry_after(now),
             last,
         }
+    }
+
+    /// How long until a call may pass that may not now: when a place has probably become free by an
+    /// answer, and at the latest when somebody passes for sure.
+    pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
+        if let Phase::Open { until } = self.phase {
+            return Some(until - now);
+        }
+        let longest = self.phase.lapses()?.saturating_duration_since(now);
+        let usual = Some(self.pace.answers_in()).filter(|usual| !usual.is_zero());
+        Some(usual.map_or(longest, |usual| usual.min(longest)))
     }
 }
 
@@ -155,13 +172,6 @@ impl Phase {
             Self::HalfOpen(trial) if !trial.has_place() => trial.lapses(),
             Self::Closed { climb: Some(climb), .. } if !climb.has_place() => Some(climb.ends()),
             _ => None,
-        }
-    }
-
-    pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
-        match self {
-            Self::Open { until } => Some(*until - now),
-            _ => self.lapses().map(|at| at.saturating_duration_since(now)),
         }
     }
 }

@@ -8,11 +8,12 @@ use super::phase::Phase;
 use crate::health::MEMORY;
 
 impl Circuit {
-    /// Whether a new circuit in its place would go on as this one: it is closed for everybody, has
-    /// counted nothing lately that speaks against the peer, and its next cooldown would be the first.
+    /// Whether a new circuit in its place would know of nothing less that speaks against the peer: it is
+    /// closed for everybody, has counted nothing bad lately, and its next cooldown would be the first.
     /// So is one that was open ten minutes ago, and that nobody has asked since its cooldown was over.
     ///
-    /// Results that are still in flight would be lost with it.
+    /// What speaks for the peer is lost with it: the successes in a window, without which fewer failures
+    /// are a share that opens the new circuit, and results that are still in flight.
     #[must_use]
     pub fn is_forgettable(&self, now: Instant) -> bool {
         match &self.phase {

@@ -163,7 +163,9 @@ fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Opt
         }
         (State::HalfOpen | State::Closed, Decision::Refuse(why)) => {
             assert!(!parks);
-            assert_eq!(why.retry_after(), lapses.map(|at| at - now));
+            let usual = Some(circuit.answers_in()).filter(|usual| !usual.is_zero());
+            let longest = lapses.map(|at| at - now);
+            assert_eq!(why.retry_after(), usual.into_iter().chain(longest).min());
         }
         (State::Isolated, Decision::Refuse(why)) => assert_eq!(why.retry_after(), None),
         (state, said) => panic!("{state:?}: {said:?}"),

@@ -7,6 +7,7 @@ mod drops;
 mod gates;
 mod handle;
 mod interleavings;
+mod keyed;
 mod model;
 mod park;
 mod probes;

@@ -71,7 +71,8 @@ pub(crate) struct Model {
     /// How many steps the next cooldown has grown.
     grown: u32,
     closed_since: Instant,
-    opened_by: Kind,
+    /// Refused credentials have opened it since it was closed.
+    refused: bool,
     /// The shortest and the longest that it may stay open, when it has just opened.
     pub(crate) opening: Option<(Duration, Duration)>,
 }
@@ -103,7 +104,7 @@ impl Model {
             recovered_from: None,
             grown: 0,
             closed_since: now,
-            opened_by: Kind::Local,
+            refused: false,
             opening: None,
         }
     }
@@ -227,7 +228,7 @@ impl Model {
                 self.count(&call, slow, outcome, now);
             }
             (State::HalfOpen, Kind::Exhausted) => self.open(Some(outcome), now),
-            (State::HalfOpen, Kind::Unauthorized) if self.opened_by == Kind::Unauthorized => {
+            (State::HalfOpen, Kind::Unauthorized) if self.refused => {
                 self.open(Some(outcome), now);
             }
             (State::HalfOpen, Kind::Local) => {}
@@ -347,6 +348,7 @@ impl Model {
         self.counted.clear();
         self.noted = None;
         self.closed_since = now;
+        self.refused = false;
         self.change(State::Closed, now);
     }
 
@@ -357,7 +359,7 @@ impl Model {
 
     pub(crate) fn switch(&mut self, state: State, now: Instant) {
         if self.state != state {
-            self.opened_by = Kind::Local;
+            self.refused = false;
             self.change(state, now);
         }
     }
@@ -386,21 +388,17 @@ impl Model {
         let kind = outcome.map_or(Kind::Local, |outcome| outcome.kind());
         let spread = |hint: Duration| (hint, hint + (hint / 2).min(5 * SECOND));
         let hint = outcome.and_then(|outcome| outcome.retry_after());
-        self.opening = Some(match kind {
-            Kind::Exhausted => {
-                hint.map_or((300 * SECOND, 300 * SECOND), |hint| spread(hint.min(3_600 * SECOND)))
-            }
-            Kind::Unauthorized => (300 * SECOND, 300 * SECOND),
-            _ => {
-                let cooldown = (5 * SECOND * 2_u32.pow(self.grown)).min(60 * SECOND);
-                self.grown = (self.grown + 1).min(4);
-                match hint.map(|hint| hint.min(120 * SECOND)) {
-                    Some(hint) if hint > cooldown => spread(hint),
-                    _ => (cooldown, cooldown),
-                }
-            }
+        let cooldown = (5 * SECOND * 2_u32.pow(self.grown)).min(60 * SECOND);
+        if kind != Kind::Unauthorized {
+            self.grown = (self.grown + 1).min(4);
+        }
+        let most = if kind == Kind::Exhausted { 3_600 } else { 120 };
+        self.opening = Some(match (kind, hint.map(|hint| hint.min(most * SECOND))) {
+            (Kind::Exhausted, None) | (Kind::Unauthorized, _) => (300 * SECOND, 300 * SECOND),
+            (_, Some(hint)) if hint > cooldown => spread(hint),
+            _ => (cooldown, cooldown),
         });
-        self.opened_by = kind;
+        self.refused |= kind == Kind::Unauthorized;
         self.change(State::Open, now);
     }
 }

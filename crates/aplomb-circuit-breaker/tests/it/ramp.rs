@@ -1,12 +1,13 @@
 //! The way back: promise 30, and that half-open ends.
 
-use aplomb_circuit_breaker::{Cause, OnOpen, Probes, Ramp, State};
+use aplomb_circuit_breaker::{Cause, Circuit, OnOpen, Probes, Ramp, State, Trip};
+use aplomb_core::{Decision, End, Gate, Outcome};
 use http_body_util::BodyExt;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
 use tower_test::mock::SendResponse;
 
-use crate::support::{Call, NANOSECOND, NEARLY, Res, SECOND, Stage, layer, response, stream};
+use crate::support::{Call, NANOSECOND, NEARLY, Res, SECOND, Stage, layer, plain, response, stream};
 
 /// Closed a moment ago by a probe.
 async fn recovered(layer: aplomb_circuit_breaker::CircuitBreakerLayer) -> Stage {
@@ -197,4 +198,28 @@ async fn promise_29_callers_that_leave_again_and_again_do_not_keep_it_half_open_
     assert_eq!(stage.circuit.state(), State::HalfOpen);
     stage.answer(200).await;
     assert_eq!(stage.circuit.state(), State::Closed);
+}
+
+#[test]
+fn who_is_refused_meanwhile_is_sent_back_for_about_as_long_as_an_answer_takes() {
+    let mut now = Instant::now();
+    let mut circuit = Circuit::new().trip(Trip::consecutive(1)).cooldown(plain());
+    let judged = |outcome| End::Judged { outcome, usage: None };
+    let healthy = circuit.admit(&(), now);
+    now += 2 * SECOND;
+    circuit.end(healthy, judged(Outcome::success()), now);
+    let failed = circuit.admit(&(), now);
+    circuit.end(failed, judged(Outcome::transient()), now);
+    now += 5 * SECOND;
+
+    // The probe may take 30 s, the ramp 60 s; an answer usually takes two.
+    assert_eq!(circuit.check(&(), now), Decision::Admit);
+    let probe = circuit.admit(&(), now);
+    assert_eq!(circuit.snapshot(now).retry_after(), Some(4 * SECOND));
+    // Never longer than until somebody passes for sure.
+    assert_eq!(circuit.snapshot(now + 29 * SECOND).retry_after(), Some(SECOND));
+
+    circuit.end(probe, judged(Outcome::success()), now);
+    let _ramp = [circuit.admit(&(), now), circuit.admit(&(), now)];
+    assert_eq!(circuit.snapshot(now).retry_after(), Some(4 * SECOND));
 }

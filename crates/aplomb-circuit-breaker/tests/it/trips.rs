@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Cause, Circuit, State, Trip, Window};
+use aplomb_circuit_breaker::{Cause, Circuit, Ended, Ramp, State, Trip, Window};
 use aplomb_core::{Decision, End, Gate, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -41,6 +41,26 @@ fn promise_27_a_hundred_calls_at_half_open_within_fifty_failures_after_a_million
     }
     assert_eq!(circuit.state(now), State::Open);
     assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+}
+
+#[test]
+fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
+    let now = Instant::now();
+    let half = || Trip::ratio(0.5, Window::calls(100)).min_calls(20);
+    let rule = |says| Trip::rule("rule", move || move |_: &Ended| says);
+    for trip in [half(), half().or(rule(false)), half().and(rule(true))] {
+        let mut circuit = Circuit::new().trip(trip);
+        // Twenty calls are enough from the last success on, and half of them have failed.
+        for outcome in [Outcome::transient(), Outcome::success()] {
+            (0..10).for_each(|_| run(&mut circuit, outcome, now));
+        }
+        assert_eq!(circuit.state(now), State::Closed);
+        run(&mut circuit, Outcome::transient(), now);
+        assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+    }
+    let mut circuit = Circuit::new().trip(half().or(rule(true)));
+    run(&mut circuit, Outcome::success(), now);
+    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Rule("rule")));
 }
 
 #[test]
@@ -93,6 +113,31 @@ async fn three_refused_credentials_in_a_row_open_for_long() {
 }
 
 #[test]
+fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
+    let mut now = Instant::now();
+    let mut circuit = Circuit::new().cooldown(plain()).ramp(Ramp::none());
+    for _ in 0..3 {
+        run(&mut circuit, Outcome::unauthorized(), now);
+    }
+    for outcome in [Outcome::transient(), Outcome::unauthorized()] {
+        now += 300 * SECOND;
+        run(&mut circuit, outcome, now);
+        assert_eq!(circuit.state(now), State::Open, "after {outcome:?}");
+    }
+    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Unauthorized));
+
+    // Once it was accepted, the next outage is about something else.
+    now += 300 * SECOND;
+    run(&mut circuit, Outcome::success(), now);
+    for _ in 0..5 {
+        run(&mut circuit, Outcome::transient(), now);
+    }
+    now += 60 * SECOND;
+    run(&mut circuit, Outcome::unauthorized(), now);
+    assert_eq!(circuit.state(now), State::Closed);
+}
+
+#[test]
 fn an_exhausted_account_opens_at_once_for_long() {
     let now = Instant::now();
     for (outcome, least, most) in [
@@ -108,6 +153,22 @@ fn an_exhausted_account_opens_at_once_for_long() {
         let wait = why.retry_after().unwrap();
         assert!((least * SECOND..=most * SECOND).contains(&wait), "{wait:?}");
     }
+}
+
+#[test]
+fn an_exhausted_account_is_left_alone_longer_and_longer_though_its_hint_is_tiny() {
+    let start = Instant::now();
+    let mut circuit = Circuit::new().cooldown(plain());
+    let exhausted = Outcome::exhausted().with_retry_after(Duration::from_millis(1));
+    let mut asked = Vec::new();
+    for second in 0..100 {
+        let now = start + second * SECOND;
+        if circuit.check(&(), now) == Decision::Admit {
+            asked.push(second);
+            run(&mut circuit, exhausted, now);
+        }
+    }
+    assert_eq!(asked, [0, 5, 15, 35, 75]);
 }
 
 #[tokio::test(start_paused = true)]

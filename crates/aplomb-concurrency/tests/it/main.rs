@@ -3,6 +3,8 @@
 
 mod drops;
 mod gate;
+mod keyed;
 mod layer;
 mod refusal;
+mod rest;
 mod support;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
+use std::task::Context;
 
 use super::{CallKey, KeyOf, KeyRefused, Queues};
-use crate::{Acquire, BoxError, CallOptions, Door, Gate, RequestHead, Rests, Turned, Wait};
+use crate::{BoxError, CallOptions, Door, Gate, Permit, RequestHead, Rests, Stopped, Turned, Wait};
 
 /// What a layer asks of the gate of any key, and how it words a refusal.
 pub trait Terms<Req> {
@@ -16,6 +18,18 @@ pub trait Terms<Req> {
 
     /// The error of a call that was turned away.
     fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+
+    /// The same where the error names the key, which is told as its `Debug` shows it. Unless written, only
+    /// the [`KeyRefused`] around the error does.
+    fn refuse_key(
+        &self,
+        key: &Arc<str>,
+        turned: Turned<<Self::Gate as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let _ = key;
+        self.refuse(turned, options)
+    }
 }
 
 /// A [`Door`] with a queue behind it for each key.
@@ -45,9 +59,15 @@ where
 {
     type Gate = T::Gate;
 
-    fn ask(&self, request: &Req, options: &CallOptions) -> Acquire<T::Gate> {
+    fn ask(
+        &self,
+        request: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<T::Gate>>,
+    ) -> Option<Stopped<T::Gate>> {
         let ask = self.terms.ask(request, options);
-        self.queues.acquire(&key(&self.key_of, request), ask, Wait::from(options))
+        self.queues.ask(&key(&self.key_of, request), ask, Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<<T::Gate as Gate>::Why>, options: &CallOptions) -> BoxError {
@@ -60,8 +80,9 @@ where
         turned: Turned<<T::Gate as Gate>::Why>,
         options: &CallOptions,
     ) -> BoxError {
-        let error = self.terms.refuse(turned, options);
-        Box::new(KeyRefused::new(&key(&self.key_of, request), error))
+        let key: Arc<str> = format!("{:?}", key(&self.key_of, request)).into();
+        let error = self.terms.refuse_key(&key, turned, options);
+        Box::new(KeyRefused::new(key, error))
     }
 }
 

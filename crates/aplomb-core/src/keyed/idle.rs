@@ -12,6 +12,16 @@ pub trait Idle {
     ///
     /// It is asked under a lock: it must be quick, and must not use the map it lies in.
     fn is_idle(&self, now: Instant) -> bool;
+
+    /// Whether this may be forgotten at `now` to make room for another key, though somebody would notice:
+    /// because it was learned, and will be learned again.
+    ///
+    /// Unless written, only what is idle. A debt, a pause or an open circuit must stay: who could have it
+    /// forgotten by bringing enough other keys would do so. Asked only of what is at rest in
+    /// [`Queues`](crate::Queues), under a lock.
+    fn is_spare(&self, now: Instant) -> bool {
+        self.is_idle(now)
+    }
 }
 
 impl Idle for () {
@@ -25,16 +35,28 @@ impl<T: Idle> Idle for Option<T> {
     fn is_idle(&self, now: Instant) -> bool {
         self.as_ref().is_none_or(|some| some.is_idle(now))
     }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        self.as_ref().is_none_or(|some| some.is_spare(now))
+    }
 }
 
 impl<T: Idle + ?Sized> Idle for Box<T> {
     fn is_idle(&self, now: Instant) -> bool {
         (**self).is_idle(now)
     }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        (**self).is_spare(now)
+    }
 }
 
 impl<A: Idle, B: Idle> Idle for (A, B) {
     fn is_idle(&self, now: Instant) -> bool {
         self.0.is_idle(now) && self.1.is_idle(now)
+    }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        self.0.is_spare(now) && self.1.is_spare(now)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::BoxError;
 
@@ -11,17 +12,18 @@ use crate::BoxError;
 /// [`Refused`](crate::Refused) within.
 #[derive(Debug)]
 pub struct KeyRefused {
-    key: Box<str>,
+    key: Arc<str>,
     error: BoxError,
 }
 
 impl KeyRefused {
-    pub(super) fn new(key: &impl fmt::Debug, error: BoxError) -> Self {
-        Self { key: format!("{key:?}").into(), error }
+    /// The refusal `error`, of a call with this key: as its `Debug` shows it.
+    pub const fn new(key: Arc<str>, error: BoxError) -> Self {
+        Self { key, error }
     }
 
     /// The key, as its `Debug` shows it.
-    pub const fn key(&self) -> &str {
+    pub fn key(&self) -> &str {
         &self.key
     }
 }

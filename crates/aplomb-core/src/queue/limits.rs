@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{CallOptions, Priority};
+use crate::{CallOptions, Gate, Priority};
 
 /// Bounds of a [`Queue`](crate::Queue).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +42,18 @@ impl QueueLimits {
         self
     }
 
-    /// The last instant at which a caller still wants to be admitted, if its call is answered in
-    /// `answers_in`.
-    pub(super) fn gives_up(&self, wait: Wait, now: Instant, answers_in: Duration) -> Option<Instant> {
+    /// The last instant at which a caller still wants to be admitted, as far as this `gate` lets it wait
+    /// and is quick to be answered.
+    pub(super) fn gives_up(&self, wait: Wait, now: Instant, gate: &impl Gate) -> Option<Instant> {
         // A call admitted at its deadline has no time left to be made. What it probably takes is a guess,
         // and has no say about more than half of the time that there is.
         let deadline = wait.deadline.map(|at| {
             let time = at.saturating_duration_since(now);
-            let kept = answers_in.min(time / 2).max(Duration::from_nanos(1));
+            let kept = gate.answers_in().min(time / 2).max(Duration::from_nanos(1));
             at.checked_sub(kept).unwrap_or(at)
         });
-        let longest = self.max_wait.and_then(|wait| now.checked_add(wait));
+        let longest = self.max_wait.into_iter().chain(gate.longest_wait()).min();
+        let longest = longest.and_then(|wait| now.checked_add(wait));
         match (deadline, longest) {
             (Some(deadline), Some(longest)) => Some(deadline.min(longest)),
             (either, or) => either.or(or),
@@ -76,6 +77,7 @@ pub struct Wait {
 }
 
 impl From<&CallOptions> for Wait {
+    #[inline]
     fn from(options: &CallOptions) -> Self {
         Self {
             deadline: options.deadline(),
@@ -123,16 +125,30 @@ pub enum TurnedBecause {
 
 impl<W> Turned<W> {
     /// Turned away with nothing known but the reason.
-    pub(super) const fn at_once(because: TurnedBecause) -> Self {
+    pub(crate) const fn at_once(because: TurnedBecause) -> Self {
         Self { because, why: None, retry_after: None, waited: Duration::ZERO, place: None }
     }
 
+    /// Refused on arrival by the gate, with so many others before it.
+    #[inline]
+    pub(super) const fn refused(why: W, ahead: usize) -> Self {
+        Self {
+            because: TurnedBecause::Refused,
+            why: Some(why),
+            retry_after: None,
+            waited: Duration::ZERO,
+            place: Some(ahead),
+        }
+    }
+
     /// What turned the caller away.
+    #[inline]
     pub const fn because(&self) -> TurnedBecause {
         self.because
     }
 
     /// What the gate said: why it refused, or what the caller would have had to wait for.
+    #[inline]
     pub const fn why(&self) -> Option<&W> {
         self.why.as_ref()
     }
@@ -140,16 +156,19 @@ impl<W> Turned<W> {
     /// How long from now the caller would have had to wait at least, where that is known: until its own
     /// turn on arrival, until that of the head of the line later. Gates that refuse say it in their own
     /// reason.
+    #[inline]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
     /// How long it had waited.
+    #[inline]
     pub const fn waited(&self) -> Duration {
         self.waited
     }
 
     /// How many were before it in the line, where it was turned away on arrival.
+    #[inline]
     pub const fn place(&self) -> Option<usize> {
         self.place
     }

@@ -68,6 +68,13 @@ pub(super) struct Admitted<S> {
     pub(super) waited: Duration,
 }
 
+impl<S> Admitted<S> {
+    #[inline]
+    pub(super) const fn at_once(slip: S, now: Instant) -> Self {
+        Self { slip, at: now, waited: Duration::ZERO }
+    }
+}
+
 /// What became of an arrival.
 pub(super) enum Arrival<G: Gate> {
     Settled(Settled<G>),
@@ -126,23 +133,53 @@ impl<G: Gate> Line<G> {
         self.now
     }
 
-    /// A caller arrives: it is settled at once, or takes its place and waits.
-    #[inline]
-    pub(super) fn arrive(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
-        // Nearly every call finds nobody before it, and may go.
-        if self.places.is_empty()
+    /// What the gate says to a caller that finds nobody before it, the line open, and has time left.
+    /// One that is admitted need not arrive.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a decision says more than whether to go, which is nearly all of it"
+    )]
+    pub(super) fn lone_decision(
+        &mut self,
+        ask: &G::Ask,
+        wait: &Wait,
+        now: Instant,
+    ) -> Option<Decision<G::Why>> {
+        let alone = self.places.is_empty()
             && self.closed.is_none()
-            && wait.deadline.is_none_or(|deadline| deadline > now)
-            && matches!(self.gate.check(&ask, now), Decision::Admit)
-        {
-            let slip = self.gate.admit(&ask, now);
-            return Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }));
-        }
-        self.arrive_in_line(ask, wait, waker, now)
+            && wait.deadline.is_none_or(|deadline| deadline > now);
+        alone.then(|| self.gate.check(ask, now))
     }
 
-    /// A caller finds others waiting, or has to wait itself.
-    fn arrive_in_line(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
+    /// A caller arrives, to which the gate has said so much: it is settled at once, or takes its place and
+    /// waits.
+    pub(super) fn arrive(
+        &mut self,
+        ask: G::Ask,
+        wait: Wait,
+        decision: Option<Decision<G::Why>>,
+        waker: &Waker,
+        now: Instant,
+    ) -> Arrival<G> {
+        let obstacle = match decision {
+            None => return self.arrive_behind_others(ask, wait, waker, now),
+            Some(Decision::Admit) => return self.admit(&ask, now),
+            Some(Decision::Refuse(why)) => return Arrival::Settled(Err(Turned::refused(why, 0))),
+            Some(Decision::NotBefore(at, why)) => (Some(at), Some(why)),
+            Some(Decision::WhenReleased(why)) => (None, Some(why)),
+        };
+        let place = self.place_for(wait, now);
+        self.join(ask, wait, place, obstacle, waker, now)
+    }
+
+    fn admit(&mut self, ask: &G::Ask, now: Instant) -> Arrival<G> {
+        let slip = self.gate.admit(ask, now);
+        Arrival::Settled(Ok(Admitted::at_once(slip, now)))
+    }
+
+    /// A caller finds others waiting or the line closed, or has come too late.
+    fn arrive_behind_others(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
         let place = self.place_for(wait, now);
         // A call that is sent again was let in before the queue was closed.
         let closed = match self.closed {
@@ -156,24 +193,33 @@ impl<G: Gate> Line<G> {
         if wait.deadline.is_some_and(|deadline| deadline <= now) {
             return self.turned_at_the_door(TurnedBecause::TooLong, None, None, place);
         }
-        let first = self.places.first_key_value().is_none_or(|(head, _)| place < *head);
-        let (earliest, why) = match self.gate.check(&ask, now) {
+        let obstacle = match self.gate.check(&ask, now) {
             // What is refused now would be refused at the head as well: it is spared the wait.
             Decision::Refuse(why) => {
-                return self.turned_at_the_door(TurnedBecause::Refused, None, Some(why), place);
+                return Arrival::Settled(Err(Turned::refused(why, self.ahead_of(place))));
             }
-            Decision::Admit if first => {
-                let slip = self.gate.admit(&ask, now);
-                return Arrival::Settled(Ok(Admitted { slip, at: now, waited: Duration::ZERO }));
-            }
+            Decision::Admit if self.is_first(place) => return self.admit(&ask, now),
             Decision::Admit => (None, None),
             Decision::NotBefore(at, why) => (Some(at), Some(why)),
             Decision::WhenReleased(why) => (None, Some(why)),
         };
+        self.join(ask, wait, place, obstacle, waker, now)
+    }
+
+    /// A caller that can not go now takes its place, unless there is none or its turn would come too late.
+    fn join(
+        &mut self,
+        ask: G::Ask,
+        wait: Wait,
+        place: Place,
+        (earliest, why): (Option<Instant>, Option<G::Why>),
+        waker: &Waker,
+        now: Instant,
+    ) -> Arrival<G> {
         let full = self.places.len() >= self.limits.max_waiting;
-        let gives_up = self.limits.gives_up(wait, now, self.gate.answers_in());
+        let gives_up = self.limits.gives_up(wait, now, &self.gate);
         if full || gives_up.is_some() {
-            let forecast = if first {
+            let forecast = if self.is_first(place) {
                 None
             } else {
                 self.forecast(&ask, place, now)
@@ -205,14 +251,23 @@ impl<G: Gate> Line<G> {
         why: Option<G::Why>,
         place: Place,
     ) -> Arrival<G> {
+        let place = Some(self.ahead_of(place));
+        Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
+    }
+
+    /// Whether nobody would be before a caller at `place`.
+    fn is_first(&self, place: Place) -> bool {
+        self.places.first_key_value().is_none_or(|(head, _)| place < *head)
+    }
+
+    /// How many would be before a caller at `place`.
+    fn ahead_of(&self, place: Place) -> usize {
         let last = self.places.last_key_value().is_none_or(|(last, _)| *last < place);
-        let ahead = if last {
+        if last {
             self.places.len()
         } else {
             self.places.range(..place).count()
-        };
-        let place = Some(ahead);
-        Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
+        }
     }
 
     fn place_for(&mut self, wait: Wait, now: Instant) -> Place {
@@ -245,6 +300,7 @@ impl<G: Gate> Line<G> {
             let State::Waiting { ask, gives_up, .. } = &self.callers[ticket].state else {
                 unreachable!("who has a place is waiting");
             };
+            let gives_up = *gives_up;
             if gives_up.is_some_and(|gives_up| gives_up + TICK < now) {
                 // Nobody looked in time: the thread was busy.
                 self.turn_away(head, TurnedBecause::TooLong, None, None, now, woken);
@@ -259,28 +315,44 @@ impl<G: Gate> Line<G> {
                 Decision::Refuse(why) => {
                     self.turn_away(head, TurnedBecause::Refused, None, Some(why), now, woken);
                 }
-                // Nobody in the line goes before the head does, so an instant for the head turns away
-                // everyone who gives up before it.
-                Decision::NotBefore(at, why) => match self.patience.first() {
-                    Some(&(gives_up, place)) if gives_up < at => {
-                        let wait = Some(at.saturating_duration_since(now));
-                        self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
-                    }
-                    _ => return Some(at),
-                },
-                Decision::WhenReleased(why) => match self.patience.first() {
-                    Some(&(gives_up, place)) if gives_up <= now => {
-                        self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
-                    }
-                    first => {
-                        let gives_up = first.map(|(gives_up, _)| *gives_up);
+                // Nobody in the line goes before the head does, so an instant for a head that waits for it
+                // turns away everyone who gives up before it.
+                Decision::NotBefore(at, why) => {
+                    let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up < at)
+                    else {
+                        return Some(at);
+                    };
+                    let wait = Some(at.saturating_duration_since(now));
+                    self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
+                }
+                Decision::WhenReleased(why) => {
+                    let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up <= now)
+                    else {
+                        let gives_up = self.patience.first().map(|(gives_up, _)| *gives_up);
                         let lapses = self.gate.lapses().filter(|at| *at > now);
                         return gives_up.into_iter().chain(lapses).min();
-                    }
-                },
+                    };
+                    self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
+                }
             }
         }
         None
+    }
+
+    /// Who gives up too early, if anybody does. The head comes first: without it the others may have less
+    /// to wait for.
+    fn first_to_give_up(
+        &self,
+        (head, gives_up): (Place, Option<Instant>),
+        is_too_early: impl Fn(Instant) -> bool,
+    ) -> Option<Place> {
+        if gives_up.is_some_and(&is_too_early) {
+            return Some(head);
+        }
+        self.patience
+            .first()
+            .filter(|(gives_up, _)| is_too_early(*gives_up))
+            .map(|(_, place)| *place)
     }
 
     fn turn_away(

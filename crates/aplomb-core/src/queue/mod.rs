@@ -18,7 +18,7 @@ use std::time::Duration;
 use loom::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-pub use self::acquire::Acquire;
+pub use self::acquire::{Acquire, InLine, Stopped};
 use self::alarm::{Alarm, Setting};
 pub use self::limits::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
 use self::line::{Line, TICK};
@@ -28,8 +28,14 @@ use crate::{Gate, Observe};
 /// Callers before a [`Gate`]: in order, with one timer, bounds and deadlines.
 ///
 /// Callers are served by priority and order of arrival, and nobody overtakes the one at the head: a
-/// stream of small requests does not starve a large one. One timer serves the whole queue, and fires
-/// on its own: a caller that holds its place without being polled does not hold up those behind it.
+/// stream of small requests does not starve a large one. One timer serves the whole queue, in the
+/// runtime in which the caller at the head waits, and fires on its own as long as that runtime is driven:
+/// a caller that waits without being polled is let through in its turn and does not stop the line.
+///
+/// But it has been let through from then on, and holds what the gate gave it until it is polled, and its
+/// call made, or dropped. Those behind it have to wait for that where the gate lets through only so many
+/// at a time: for a slot of a concurrency limit without end, for the place of a circuit breaker's probe
+/// until its lease is over.
 ///
 /// Clones share the gate and the line.
 ///
@@ -77,6 +83,14 @@ struct Waiting<G: Gate> {
     unset: bool,
 }
 
+impl<G: Gate> Waiting<G> {
+    /// Nobody waits: there is nothing to look at, and no alarm to set or to clear.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.line.is_empty() && self.alarm.is_unset() && !self.unset
+    }
+}
+
 impl<G: Gate> Queue<G> {
     /// A queue before `gate`. `observer` is told the gate's notices, outside of the lock.
     pub fn new(
@@ -105,19 +119,19 @@ impl<G: Gate> Queue<G> {
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
     pub fn acquire(&self, ask: G::Ask, wait: Wait) -> Acquire<G> {
-        Acquire::new(Arc::clone(&self.0), ask, wait)
+        Acquire::new(self.clone(), ask, wait)
     }
 
     /// Looks at the gate, or changes it, under the queue's lock; then lets through whom that admits.
     ///
     /// `change` must be short: everybody waits for it.
     pub fn with<T>(&self, change: impl FnOnce(&mut G, Instant) -> T) -> T {
-        self.0.step(|line, now, _| change(line.gate(), now))
+        self.0.step(|line, now| change(line.gate(), now))
     }
 
     /// Changes the bounds. Those who wait keep the ones they came under.
     pub fn set_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
-        self.0.step(|line, _, _| line.set_limits(change));
+        self.0.step(|line, _| line.set_limits(change));
     }
 
     /// How many callers wait.
@@ -136,7 +150,9 @@ impl<G: Gate> Queue<G> {
 
     /// Refuses new callers from now on. Those who were let through end as they would have.
     pub fn close(&self, closing: Closing) {
-        self.0.step(|line, now, woken| line.close(closing, now, woken));
+        let mut woken = Vec::new();
+        self.0.step(|line, now| line.close(closing, now, &mut woken));
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -149,26 +165,56 @@ impl<G: Gate> Shared<G> {
 
     /// One step under the lock, after which the line is looked at again; whoever that concerns is
     /// woken and told when the lock is released.
+    fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant) -> T) -> T {
+        // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
+        let result;
+        let (mut state, now) = self.begin();
+        result = act(&mut state.line, now);
+        self.conclude(state, now);
+        result
+    }
+
+    /// Begins a step, which has to be concluded.
     #[inline]
-    fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant, &mut Vec<Waker>) -> T) -> T {
+    fn begin(&self) -> (MutexGuard<'_, Waiting<G>>, Instant) {
+        let mut state = self.lock();
+        let now = state.line.tick(Instant::now());
+        (state, now)
+    }
+
+    /// Concludes a step.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a few instructions, unless there is something to do"
+    )]
+    fn conclude(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<G>>, now: Instant) {
+        let notice = state.line.gate().notice();
+        // Nearly always nobody waits, and there is nothing to tell.
+        if notice.is_some() || !state.is_quiet() {
+            self.follow_up(state, notice, now);
+        }
+    }
+
+    /// What follows from a step.
+    #[cold]
+    fn follow_up(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, Waiting<G>>,
+        notice: Option<G::Notice>,
+        now: Instant,
+    ) {
         let mut woken = Vec::new();
-        let mut notices = Vec::new();
-        let result = {
-            let mut state = self.lock();
-            let now = state.line.tick(Instant::now());
-            let result = act(&mut state.line, now, &mut woken);
-            // Where nobody waits there is nothing to look at, and no alarm to set.
-            if state.unset || !state.line.is_empty() || !state.alarm.is_unset() {
-                self.look(&mut state, now, &mut woken);
-            }
-            notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
-            result
-        };
+        let mut notices = Vec::from_iter(notice);
+        if !state.is_quiet() {
+            self.look(&mut state, now, &mut woken);
+        }
+        notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
+        drop(state);
         woken.into_iter().for_each(Waker::wake);
         for notice in &notices {
             self.observer.observe(notice);
         }
-        result
     }
 
     /// Lets through whom the gate admits, and sets the alarm for the next look.
@@ -209,7 +255,7 @@ impl<G: Gate> Shared<G> {
 impl<G: Gate> alarm::Ring for Shared<G> {
     fn ring(self: Arc<Self>, at: Instant) {
         if Instant::now() >= at {
-            return self.step(|_, _, _| ());
+            return self.step(|_, _| ());
         }
         // A timer never fires early, but for the last time when its runtime shuts down: no other can
         // be set there, so whoever is at the head sets one when it is polled somewhere else.

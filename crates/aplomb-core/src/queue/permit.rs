@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::line::Admitted;
-use crate::{End, Gate, Reading, Usage};
+use crate::{End, Gate, Outcome, Reading, Usage, Verdict};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
 ///
@@ -24,6 +24,7 @@ pub struct Permit<G: Gate> {
 }
 
 impl<G: Gate> Permit<G> {
+    #[inline]
     pub(super) fn new(shared: Arc<Shared<G>>, admitted: Admitted<G::Slip>) -> Self {
         let Admitted { slip, at, waited } = admitted;
         Self { shared, slip: Some(slip), at, waited, sent: false }
@@ -55,6 +56,7 @@ impl<G: Gate> Permit<G> {
     }
 
     /// Tells the gate what the head of the answer says about the server's own limits.
+    #[inline]
     pub fn heard(&mut self, readings: &[Reading]) {
         if !readings.is_empty() {
             self.tell(|gate, slip, now| gate.heard(slip, readings, now));
@@ -68,7 +70,7 @@ impl<G: Gate> Permit<G> {
 
     fn tell(&mut self, tell: impl FnOnce(&mut G, &mut G::Slip, Instant)) {
         if let Some(slip) = &mut self.slip {
-            self.shared.step(|line, now, _| tell(line.gate(), slip, now));
+            self.shared.step(|line, now| tell(line.gate(), slip, now));
         }
     }
 
@@ -77,24 +79,46 @@ impl<G: Gate> Permit<G> {
         self.finish(end);
     }
 
+    #[cold]
+    fn finish_dropped(&mut self) {
+        self.finish(if self.sent { End::Abandoned } else { End::Unsent });
+    }
+
     /// Hands the slip back in the gate's own words: where it can be told more than an [`End`] says.
     /// `end` is called under the queue's lock.
     pub fn end_with(mut self, end: impl FnOnce(&mut G, G::Slip, Instant)) {
         if let Some(slip) = self.slip.take() {
-            self.shared.step(|line, now, _| end(line.gate(), slip, now));
+            self.shared.step(|line, now| end(line.gate(), slip, now));
         }
     }
 
-    fn finish(&mut self, end: End) {
+    /// Tells the gate how the call ended. What is left can be dropped.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "the slip is read where it lies, instead of being moved twice"
+    )]
+    pub(crate) fn finish(&mut self, end: End) {
         if let Some(slip) = self.slip.take() {
-            self.shared.step(|line, now, _| line.gate().end(slip, end, now));
+            let (mut state, now) = self.shared.begin();
+            state.line.gate().end(slip, end, now);
+            self.shared.conclude(state, now);
         }
+    }
+
+    /// The same with what was read of the answer.
+    #[inline(never)]
+    pub(crate) fn finish_as(&mut self, verdict: &Verdict, outcome: Outcome) {
+        self.finish(End::Judged { outcome, usage: verdict.usage() });
     }
 }
 
 impl<G: Gate> Drop for Permit<G> {
+    #[inline]
     fn drop(&mut self) {
-        self.finish(if self.sent { End::Abandoned } else { End::Unsent });
+        if self.slip.is_some() {
+            self.finish_dropped();
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier,
-    Kind, Outcome, Plan, Queue, QueueLimits, Reading, Refused, Turned, Usage, Verdict, Wait, WithReadings,
-    find_in,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier, Kind,
+    Outcome, Permit, Plan, Queue, QueueLimits, Reading, Refused, Stopped, Turned, Usage, Verdict, Wait,
+    WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,8 +21,14 @@ struct Turnstile(Queue<Slots>);
 impl<Req> Door<Req> for Turnstile {
     type Gate = Slots;
 
-    fn ask(&self, _: &Req, options: &CallOptions) -> Acquire<Slots> {
-        self.0.acquire((), Wait::from(options))
+    fn ask(
+        &self,
+        _: &Req,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Slots>>,
+    ) -> Option<Stopped<Slots>> {
+        self.0.ask((), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
@@ -205,6 +212,50 @@ async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reac
     queue.with(|gate, _| assert_eq!((gate.heard.as_slice(), gate.ends.len()), (&[heard][..], 0)));
     exchange.add_usage(Usage::unknown().with_output(7));
     drop(response);
+    assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
+    assert_eq!(ends(&queue), [End::Abandoned]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
+    let failed = Outcome::throttled().with_retry_after(Duration::from_secs(30));
+    for (seen, is_whole, expected) in [
+        (None, false, End::Abandoned),
+        (Some(Outcome::success()), false, End::Abandoned),
+        (Some(Outcome::success()), true, judged(Outcome::success())),
+        (Some(failed), true, judged(failed)),
+        // An error in a stream ends it, also where no marker of the end follows.
+        (Some(failed), false, judged(failed)),
+        (Some(Outcome::local()), true, End::Abandoned),
+    ] {
+        let exchange = aplomb_core::Exchange::new(Outcome::success());
+        let verdict = Verdict::Live(exchange.clone());
+        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+        let (door, queue) = turnstile(1);
+        let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+        let response = service.call(get("/200")).await.unwrap();
+        if let Some(seen) = seen {
+            exchange.set_outcome(seen);
+        }
+        if is_whole {
+            exchange.set_whole();
+        }
+        drop(response);
+        assert_eq!(ends(&queue), [expected]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
+    let exchange = aplomb_core::Exchange::new(Outcome::success());
+    let verdict = Verdict::Live(exchange.clone());
+    let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+    let (door, queue) = turnstile(1);
+    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+    let response = service.call(get("/200")).await.unwrap();
+    exchange.add_usage(Usage::unknown().with_output(7));
+    exchange.set_outcome(Outcome::local());
+    response.into_body().collect().await.unwrap();
     assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
     assert_eq!(ends(&queue), [End::Abandoned]);
 }

@@ -53,6 +53,7 @@ impl Gate for Paced {
 #[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) free: usize,
+    pub(crate) longest_wait: Option<Duration>,
     pub(crate) refuses: bool,
     released: usize,
     pub(crate) heard: Vec<Reading>,
@@ -64,6 +65,7 @@ impl Slots {
     pub(crate) fn new(free: usize) -> Self {
         Self {
             free,
+            longest_wait: None,
             refuses: false,
             released: 0,
             heard: Vec::new(),
@@ -105,6 +107,10 @@ impl Gate for Slots {
         self.ends.push(end);
     }
 
+    fn longest_wait(&self) -> Option<Duration> {
+        self.longest_wait
+    }
+
     fn notice(&mut self) -> Option<usize> {
         (self.released > 0).then(|| std::mem::take(&mut self.released))
     }
@@ -125,6 +131,7 @@ pub(crate) struct Keepsake {
     pub(crate) ended: u32,
     pub(crate) last: Instant,
     stays: bool,
+    spare: bool,
 }
 
 impl Tally {
@@ -136,17 +143,26 @@ impl Tally {
         self.kept.stays = true;
         self
     }
+
+    pub(crate) fn spare(mut self) -> Self {
+        self.kept.spare = true;
+        self
+    }
 }
 
 impl Keepsake {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: 0, ended: 0, last: now, stays: false }
+        Self { begun: 0, ended: 0, last: now, stays: false, spare: false }
     }
 }
 
 impl Idle for Keepsake {
     fn is_idle(&self, now: Instant) -> bool {
         self.begun == self.ended && !self.stays && now > self.last + Duration::from_secs(1)
+    }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        self.spare || self.is_idle(now)
     }
 }
 

@@ -60,6 +60,18 @@ async fn what_is_kept_at_rest_is_gone_on_from() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn looking_for_the_queue_of_a_key_makes_none_and_wakes_none() {
+    let queues = tallies(10);
+    assert!(queues.get(&1).is_none());
+    let held = acquire(&queues, 1).await.unwrap();
+    assert_eq!(queues.get(&1).unwrap().with(|gate, _| gate.kept.begun), 1);
+    drop(held);
+    queues.forget_idle(Instant::now());
+    assert!(queues.get(&1).is_none(), "at rest");
+    assert_eq!((queues.len(), queues.in_use()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn idle_keys_are_forgotten_as_others_are_used_and_the_count_falls() {
     let queues = tallies(1_000);
     for key in 0..500 {
@@ -148,6 +160,48 @@ async fn a_full_map_of_busy_keys_turns_new_ones_away_until_one_is_idle() {
     tokio::time::advance(2 * S).await;
     assert!(acquire(&queues, 3).await.is_ok());
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_be_spared_makes_room_one_by_one_and_is_kept_otherwise() {
+    let policy = |key: &u64| {
+        if *key == 0 {
+            Tally::new(2)
+        } else {
+            Tally::new(2).spare()
+        }
+    };
+    let queues = Queues::new(5, QueueLimits::new(), policy, ());
+    let held = acquire(&queues, 1).await.unwrap();
+    for key in [0, 2, 3, 4] {
+        drop(acquire(&queues, key).await.unwrap());
+    }
+    assert_eq!(queues.forget_idle(Instant::now()), 0, "nobody needs room");
+    for stranger in 5..50 {
+        drop(acquire(&queues, stranger).await.unwrap());
+        assert_eq!(queues.len(), 5, "one goes for one that comes");
+    }
+    let left = begun(&queues);
+    assert!(left.contains_key(&0), "what can not be spared");
+    assert!(left.contains_key(&1), "what is in use");
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_is_looked_at_in_use_and_at_rest_and_stays_as_it_is() {
+    let queues = tallies(10);
+    let look = |key| queues.look(&key, |gate, waiting, _| (gate.kept.begun, gate.kept.ended, waiting));
+    assert_eq!((look(1), queues.len()), (None, 0));
+    let held = [
+        acquire(&queues, 1).await.unwrap(),
+        acquire(&queues, 1).await.unwrap(),
+    ];
+    let mut waits = task::spawn(queues.acquire(&1, (), Wait::default()));
+    assert_pending!(waits.poll());
+    assert_eq!(look(1), Some((2, 0, 1)));
+    drop((waits, held));
+    queues.forget_idle(Instant::now());
+    assert_eq!((look(1), queues.in_use()), (Some((2, 2, 0)), 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,6 +397,11 @@ impl<Req> Terms<Req> for Pass {
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
         Box::new(Refused::by("tally").with_retry_after(turned.retry_after()))
+    }
+
+    fn refuse_key(&self, key: &Arc<str>, turned: Turned<&'static str>, options: &CallOptions) -> BoxError {
+        assert_eq!(&**key, "404");
+        Terms::<Req>::refuse(self, turned, options)
     }
 }
 

@@ -1,10 +1,13 @@
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, End, Priority, Queue, QueueLimits, TurnedBecause, Wait};
+use aplomb_core::{
+    Both, CallOptions, Closing, Decision, End, Gate, Priority, Queue, QueueLimits, TurnedBecause, Wait,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, timeout};
-use tokio_test::{assert_pending, assert_ready_ok, task};
+use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
 
 use crate::gates::{PACE, Paced, Slots};
 
@@ -18,6 +21,32 @@ fn slots(free: usize) -> Queue<Slots> {
 
 fn until(deadline: Instant) -> Wait {
     Wait::from(&CallOptions::new().with_deadline(deadline))
+}
+
+/// Says this to the heavy, and admits the light.
+struct ForTheHeavy(Decision<()>);
+
+enum Weight {
+    Heavy,
+    Light,
+}
+
+impl Gate for ForTheHeavy {
+    type Ask = Weight;
+    type Slip = ();
+    type Why = ();
+    type Notice = Infallible;
+
+    fn check(&mut self, weight: &Weight, _: Instant) -> Decision<()> {
+        match weight {
+            Weight::Heavy => self.0,
+            Weight::Light => Decision::Admit,
+        }
+    }
+
+    fn admit(&mut self, _: &Weight, _: Instant) {}
+
+    fn end(&mut self, (): (), _: End, _: Instant) {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,6 +166,57 @@ async fn a_wait_for_a_release_ends_at_the_deadline() {
     assert_eq!(turned.why(), Some(&"taken"));
     assert!(start.elapsed() >= PACE && start.elapsed() < PACE * 2);
     assert_eq!(queue.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
+    let start = Instant::now();
+    let millis = |millis| start + Duration::from_millis(millis);
+    let waits = |says| Queue::new(ForTheHeavy(says), QueueLimits::new(), ());
+
+    // The instant of the head moves beyond everybody's deadline.
+    let queue = waits(Decision::NotBefore(millis(5_000), ()));
+    let mut heavy = task::spawn(queue.acquire(Weight::Heavy, until(millis(30_000))));
+    assert_pending!(heavy.poll());
+    let mut light = task::spawn(queue.acquire(Weight::Light, until(millis(20_000))));
+    assert_pending!(light.poll());
+    queue.with(|gate, _| gate.0 = Decision::NotBefore(millis(60_000), ()));
+    assert_eq!(assert_ready!(heavy.poll()).unwrap_err().because(), TurnedBecause::TooLong);
+    assert!(assert_ready!(light.poll()).is_ok());
+
+    // Nothing is released, and both deadlines pass with the same tick of the timer.
+    let queue = waits(Decision::WhenReleased(()));
+    let deadline = |micros| until(start + Duration::from_micros(micros));
+    let mut heavy = task::spawn(queue.acquire(Weight::Heavy, deadline(10_000_200)));
+    assert_pending!(heavy.poll());
+    let mut light = task::spawn(queue.acquire(Weight::Light, deadline(10_000_100)));
+    assert_pending!(light.poll());
+    advance(Duration::from_millis(10_001)).await;
+    assert_eq!(assert_ready!(heavy.poll()).unwrap_err().because(), TurnedBecause::TooLong);
+    assert!(assert_ready!(light.poll()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
+    let waits = |bound, gate, deadline| async move {
+        let queue = Queue::new(Slots::new(0), QueueLimits::new().max_wait(bound), ());
+        queue.with(|slots, _| slots.longest_wait = gate);
+        let start = Instant::now();
+        let turned = queue.acquire((), until(start + deadline)).await.unwrap_err();
+        assert_eq!(turned.because(), TurnedBecause::TooLong);
+        start.elapsed().as_secs()
+    };
+    assert_eq!(waits(PACE * 9, Some(PACE * 2), PACE * 9).await, 2);
+    assert_eq!(waits(PACE * 3, Some(PACE * 9), PACE * 9).await, 3);
+    assert_eq!(waits(PACE * 9, Some(PACE * 9), PACE * 4).await, 4);
+    assert_eq!(waits(PACE * 5, None, PACE * 9).await, 5);
+    // Two gates are waited for as long as the queue says.
+    let joined = Both(Slots::new(1), Slots::new(0));
+    let queue = Queue::new(joined, QueueLimits::new().max_wait(PACE * 6), ());
+    queue.with(|both, _| both.0.longest_wait = Some(PACE));
+    let start = Instant::now();
+    queue.acquire(((), ()), Wait::default()).await.unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), 6);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod answers;
+mod conformance;
+mod limits;
 mod properties;
+mod providers;
 mod rules;
 mod samples;
+mod shapes;
 mod streams;
 mod support;

@@ -1,16 +1,47 @@
 //! Whatever the bytes: no panic, and the same reading however they are split.
 
-use aplomb_provider::{Anthropic, Generic, OpenAi, Provider};
+use aplomb_provider::{
+    Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq,
+    HuggingFace, LiteLlm, LlamaCpp, LlmEngine, Mistral, Ollama, OpenAi, OpenRouter, Provider,
+    TextGenerationInference, Together, VertexAi, Vllm, XAi,
+};
 use proptest::prelude::*;
 
 use crate::support::{self, Response};
 
-const ALL: [&dyn Provider; 3] = [&OpenAi, &Anthropic, &Generic];
+const ALL: &[&dyn Provider] = &[
+    &OpenAi,
+    &Anthropic,
+    &AzureOpenAi,
+    &Bedrock,
+    &Cerebras,
+    &Cohere,
+    &DeepSeek,
+    &Fireworks,
+    &Gemini,
+    &Groq,
+    &HuggingFace,
+    &LiteLlm,
+    &LlamaCpp,
+    &LlmEngine,
+    &Mistral,
+    &Ollama,
+    &OpenRouter,
+    &TextGenerationInference,
+    &Together,
+    &VertexAi,
+    &Vllm,
+    &XAi,
+    &Generic,
+];
+
+/// Those that read everything, and the strictest.
+const FEW: &[&dyn Provider] = &[&OpenAi, &Anthropic, &Gemini, &Generic];
 
 /// Bytes that look much like a stream, and some that do not.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        8 => "(data: |event: |: ping|\n|\n\n|\r|\r\n\r\n|\\[DONE\\]|error|response\\.completed|message_stop)"
+        8 => "(data: |event: |: ping| |\n|\n\n|\r|\r\n\r\n|\\[DONE\\]|error|response\\.completed|message_stop)"
             .prop_map(String::into_bytes),
         4 => json().prop_map(|json| format!("data: {json}\n\n").into_bytes()),
         1 => prop::collection::vec(any::<u8>(), 0..8),
@@ -55,6 +86,39 @@ fn json() -> impl Strategy<Value = String> {
         "metadata",
         "errors",
         "retryDelay",
+        "RESOURCE_EXHAUSTED",
+        "violations",
+        "quotaId",
+        "quotaValue",
+        "PerDay",
+        "PerMinute",
+        "reason",
+        "headers",
+        "x-ratelimit-reset",
+        "Quota exceeded for metric, limit: 0",
+        "candidates",
+        "parts",
+        "finishReason",
+        "usageMetadata",
+        "promptTokenCount",
+        "thoughtsTokenCount",
+        "totalTokenCount",
+        "done",
+        "token",
+        "generated_text",
+        "event_type",
+        "stream-end",
+        "content-delta",
+        "contents",
+        "inlineData",
+        "mimeType",
+        "data",
+        "image_url",
+        "url",
+        "data:image/png;base64,",
+        "source",
+        "tools",
+        "input",
     ];
     let word = prop::sample::select(words.to_vec());
     let leaf = prop_oneof![
@@ -75,12 +139,14 @@ fn json() -> impl Strategy<Value = String> {
 fn ask_everything(status: u16, content_type: &str, body: &[u8]) {
     let response = Response::new(status, &[("content-type", content_type)]);
     let head = response.head();
-    for provider in ALL {
+    for provider in FEW {
         let judgement = provider.judge(&head, body);
         assert!(judgement.message().is_none_or(|message| message.chars().count() <= 300));
         let _ = provider.usage(&head, body);
         let _ = provider.text(&head, body);
-        let _ = provider.estimate(body);
+        let estimate = provider.estimate(body);
+        let reserved = provider.accounting().reserved(&estimate);
+        assert!(reserved.total() >= estimate.input());
         let end = provider.whole(&head, body);
         assert_eq!(end, provider.whole(&head, body));
     }
@@ -103,17 +169,93 @@ proptest! {
         bytes in stream(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
-        let mut cuts = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect::<Vec<_>>();
-        cuts.extend([0, bytes.len()]);
-        cuts.sort_unstable();
-        let response = Response::new(200, &[]);
-        for provider in ALL {
-            let chunks = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
-            let split = support::read(provider.stream(&response.head()), chunks);
-            let whole = support::read(provider.stream(&response.head()), [bytes.as_slice()]);
-            prop_assert_eq!(split, whole);
+        split_anywhere(&[], &bytes, &cuts)?;
+        split_anywhere(&[("content-type", "text/event-stream")], &bytes, &cuts)?;
+    }
+
+    #[test]
+    fn where_a_list_or_lines_are_split_changes_nothing(
+        values in prop::collection::vec(json(), 0..8),
+        joint in prop::sample::select(vec![",", "\n", " , ", "", "]"]),
+        brackets in prop::sample::select(vec![("", ""), ("[", "]"), ("[", ""), ("\n[", "]\n")]),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let body = format!("{}{}{}", brackets.0, values.join(joint), brackets.1);
+        split_anywhere(&[("content-type", "application/json")], body.as_bytes(), &cuts)?;
+        split_anywhere(&[], body.as_bytes(), &cuts)?;
+    }
+
+    #[test]
+    fn any_headers_never_panic(headers in prop::collection::vec((name(), value()), 0..12)) {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>();
+        for status in [200, 429, 503] {
+            let response = Response::new(status, &headers);
+            for provider in ALL {
+                prop_assert!(provider.limits(&response.head()).len() <= 100);
+                let _ = provider.judge(&response.head(), b"{}");
+            }
         }
     }
+}
+
+fn split_anywhere(
+    headers: &[(&str, &str)],
+    bytes: &[u8],
+    cuts: &[prop::sample::Index],
+) -> Result<(), TestCaseError> {
+    let mut cuts = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect::<Vec<_>>();
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    let response = Response::new(200, headers);
+    for provider in FEW {
+        let chunks = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
+        let split = support::read(provider.stream(&response.head()), chunks);
+        let whole = support::read(provider.stream(&response.head()), [bytes]);
+        prop_assert_eq!(split, whole);
+    }
+    Ok(())
+}
+
+/// Names of headers that are looked for.
+fn name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "retry-after",
+        "retry-after-ms",
+        "date",
+        "ratelimit",
+        "ratelimit-policy",
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+        "x-ratelimit-remaining-tokens-minute",
+        "x-ratelimit-reset-tokens-minute",
+        "x-rate-limit-reset-tokens",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+        "llm_provider-retry-after",
+        "llm_provider-x-ratelimit-remaining-requests",
+        "llm_provider-",
+        "x-amzn-errortype",
+        "x-amz-retry-after",
+        "x-amzn-bedrock-input-token-count",
+        "x-should-retry",
+    ])
+}
+
+/// Values that mean something, and some that do not.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "-?[0-9]{0,40}(\\.[0-9]{0,10})?(ms|s|m|h)?",
+        "\"[a-z]\";(r|q|w|t)=[0-9]{0,12}(, ?\"[a-z]\";(r|q|w|t)=-?[0-9]{0,12})*",
+        "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](Z|[+-][0-9]{2}:[0-9]{2})",
+        "[ -~]{0,20}",
+    ]
 }
 
 #[test]

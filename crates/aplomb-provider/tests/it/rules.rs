@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb_core::{Kind, Scope};
-use aplomb_provider::{Anthropic, Generic, Judgement, OpenAi, Provider, Reason};
+use aplomb_provider::{Anthropic, DeepSeek, Generic, Judgement, LlmEngine, OpenAi, Provider, Reason};
 use serde_json::json;
 
 use crate::support::Response;
@@ -33,6 +33,11 @@ fn too_many_at_once_is_told_from_too_fast() {
         );
         let fast = judge(provider, 429, &[], &code("rate_limit_exceeded"));
         assert!(!fast.outcome().is_of_concurrency());
+    }
+    // These limit nothing else.
+    for provider in [&DeepSeek as &dyn Provider, &LlmEngine] {
+        assert!(judge(provider, 429, &[], "").outcome().is_of_concurrency());
+        assert!(!judge(provider, 503, &[], "").outcome().is_of_concurrency());
     }
 }
 

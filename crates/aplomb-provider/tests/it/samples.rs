@@ -1,10 +1,13 @@
 //! Responses seen, documented or read in source code, with what they should come to.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{Outcome, Scope, WallClock};
-use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, StreamEvent};
+use aplomb_provider::{
+    Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq,
+    HuggingFace, LiteLlm, LlamaCpp, LlmEngine, Mistral, Ollama, OpenAi, OpenRouter, Provider, StreamEnd,
+    StreamEvent, Together, VertexAi, Vllm, XAi, detect,
+};
 use serde_json::Value;
 
 use crate::support::{self, Response};
@@ -12,21 +15,36 @@ use crate::support::{self, Response};
 /// A longer wait is not worth it.
 const CAP: Duration = Duration::from_mins(2);
 
-/// What the generic dialect gets wrong: the first by design (a 409 of an unknown server is about the
-/// request), the others being matters for dialects to come.
-const PENDING: &[&str] = &[
-    "openai: lock timeout 409",
-    "azure-openai: high demand (capacity)",
-    "azure-openai: hyphenated reset header, no Retry-After",
-    "gemini: limit: 0 - no quota for the model, hint useless",
-    "gemini: per-DAY quota with misleading RetryInfo 36s",
-    "gemini: PerMinute quotaId, no RetryInfo -> 60 s",
-    "vertex-ai: Resource has been exhausted (e.g. check quota).",
-    "bedrock: 429 ModelNotReadyException",
-    "bedrock: 400 ServiceQuotaExceededException",
-    "cohere: trial monthly cap",
-    "fireworks: 200 over limit flag",
-    "fireworks: 412 suspended",
+/// What no dialect but the provider's own can know: what a 409 at OpenAI concerns, and that a 412 at
+/// Fireworks is about the account.
+const OF_ITS_OWN: &[&str] = &["openai: lock timeout 409", "fireworks: 412 suspended"];
+
+/// Each provider, and a URL at which it is found.
+const PROVIDERS: &[(&str, &dyn Provider, &str)] = &[
+    ("openai", &OpenAi, "https://api.openai.com/v1"),
+    ("azure-openai", &AzureOpenAi, "https://mine.openai.azure.com/openai"),
+    ("anthropic", &Anthropic, "https://api.anthropic.com"),
+    ("gemini", &Gemini, "https://generativelanguage.googleapis.com/v1beta"),
+    ("vertex-ai", &VertexAi, "https://europe-west4-aiplatform.googleapis.com"),
+    ("bedrock", &Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com"),
+    ("mistral", &Mistral, "https://api.mistral.ai/v1"),
+    ("cohere", &Cohere, "https://api.cohere.com/v2"),
+    ("groq", &Groq, "https://api.groq.com/openai/v1"),
+    ("together", &Together, "https://api.together.xyz/v1"),
+    ("fireworks", &Fireworks, "https://api.fireworks.ai/inference/v1"),
+    ("openrouter", &OpenRouter, "https://openrouter.ai/api/v1"),
+    ("deepseek", &DeepSeek, "https://api.deepseek.com"),
+    ("xai", &XAi, "https://api.x.ai/v1"),
+    ("huggingface", &HuggingFace, "https://router.huggingface.co/v1"),
+    ("scale-llm-engine", &LlmEngine, "https://llm-engine.scale.com"),
+    ("ollama", &Ollama, "http://localhost:11434"),
+    ("llama.cpp", &LlamaCpp, "http://localhost:8080"),
+    ("vllm", &Vllm, "http://localhost:8000"),
+    ("cerebras", &Cerebras, "https://api.cerebras.ai/v1"),
+    ("moonshot", &Generic, "https://api.moonshot.ai/v1"),
+    ("meta-llama-api", &Generic, "https://api.llama.com/v1"),
+    ("ietf", &Generic, "https://example.org"),
+    ("gateway", &Generic, "https://gateway.example.org"),
 ];
 
 fn samples() -> Vec<Value> {
@@ -41,8 +59,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Judges a sample as a caller would: whether to retry, whom it concerns, and when to come back.
-fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option<f64>) {
+fn response_of(sample: &Value) -> Response {
     let headers = sample["headers"].as_object().unwrap();
     let headers = headers.iter().map(|(name, value)| (name.as_str(), text(value)));
     let status = u16::try_from(sample["status"].as_u64().unwrap()).unwrap();
@@ -50,6 +67,12 @@ fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option
     if let Some(now) = sample["now_unix"].as_u64() {
         response.clock = WallClock::from_fn(move || SystemTime::UNIX_EPOCH + Duration::from_secs(now));
     }
+    response
+}
+
+/// Judges a sample as a caller would: whether to retry, whom it concerns, and when to come back.
+fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option<f64>) {
+    let response = response_of(sample);
     let head = response.head();
     let body = match &sample["body"] {
         Value::String(text) => text.clone(),
@@ -64,7 +87,12 @@ fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option
         let (events, end) = support::read(provider.stream(&head), [body.as_bytes()]);
         (end.judgement().outcome(), events.iter().any(StreamEvent::is_content))
     } else {
-        (provider.whole(&head, body.as_bytes()).judgement().outcome(), false)
+        let outcome = match provider.whole(&head, body.as_bytes()) {
+            // An answer that is whole may still be about the account.
+            StreamEnd::Complete => provider.judge(&head, body.as_bytes()).outcome(),
+            end => end.judgement().outcome(),
+        };
+        (outcome, false)
     };
     let delay = outcome.retry_after();
     let retryable = outcome.is_retryable() && !had_content && delay.is_none_or(|delay| delay <= CAP);
@@ -86,28 +114,93 @@ fn expected(sample: &Value) -> (bool, &str, Option<f64>) {
     )
 }
 
-#[test]
-fn every_sample_of_a_known_provider_is_judged_right() {
-    let mut counts = BTreeMap::new();
-    for sample in samples() {
-        let provider: &dyn Provider = match text(&sample["provider"]) {
-            "openai" => &OpenAi,
-            "anthropic" => &Anthropic,
-            _ => continue,
-        };
-        assert_eq!(judge(provider, &sample), expected(&sample), "{}", name(&sample));
-        *counts.entry(provider.name()).or_insert(0) += 1;
-    }
-    assert_eq!(counts, BTreeMap::from([("anthropic", 13), ("openai", 25)]));
+/// The provider of a sample, and the URL at which it is found.
+fn provider_of(sample: &Value) -> (&'static dyn Provider, &'static str) {
+    let name = text(&sample["provider"]);
+    let known = PROVIDERS.iter().find(|(known, ..)| *known == name);
+    known.map(|&(_, provider, url)| (provider, url)).unwrap()
 }
 
-/// Both ways: what is pending must fail, so that the list shrinks as dialects are added.
 #[test]
-fn the_generic_dialect_judges_all_but_the_pending_samples_right() {
-    let wrong = samples()
-        .iter()
-        .filter(|sample| judge(&Generic, sample) != expected(sample))
-        .map(name)
-        .collect::<Vec<_>>();
-    assert_eq!(wrong, PENDING);
+fn every_sample_is_judged_right_by_its_own_provider() {
+    let samples = samples();
+    assert_eq!(samples.len(), 94);
+    for sample in samples {
+        let (provider, _) = provider_of(&sample);
+        assert_eq!(judge(provider, &sample), expected(&sample), "{}", name(&sample));
+    }
+}
+
+#[test]
+fn every_sample_is_judged_right_by_who_is_found_at_its_host() {
+    for sample in samples() {
+        let (_, url) = provider_of(&sample);
+        assert_eq!(judge(detect(url), &sample), expected(&sample), "{}", name(&sample));
+    }
+}
+
+/// Both ways: what is listed must fail.
+#[test]
+fn whoever_is_behind_a_gateway_is_judged_right_but_for_what_only_it_can_mean() {
+    for gateway in [&Generic as &dyn Provider, &LiteLlm] {
+        let wrong = samples()
+            .iter()
+            .filter(|sample| judge(gateway, sample) != expected(sample))
+            .map(name)
+            .collect::<Vec<_>>();
+        assert_eq!(wrong, OF_ITS_OWN, "{}", gateway.name());
+    }
+}
+
+/// What a gateway passes on under its own names is read all the same.
+#[test]
+fn headers_that_a_gateway_passes_on_are_read() {
+    for mut sample in samples() {
+        let headers = sample["headers"].as_object().unwrap();
+        let passed_on = headers.iter().map(|(name, value)| {
+            // These are the gateway's own word.
+            let own = [
+                "content-type",
+                "date",
+                "x-should-retry",
+                "x-amzn-errortype",
+                "x-ratelimit-over-limit",
+                "anthropic-ratelimit-unified-status",
+            ];
+            let is_own = own.contains(&name.to_ascii_lowercase().as_str());
+            let name = if is_own {
+                name.clone()
+            } else {
+                format!("llm_provider-{name}")
+            };
+            (name, value.clone())
+        });
+        sample["headers"] = passed_on.collect();
+        let (provider, _) = provider_of(&sample);
+        assert_eq!(judge(provider, &sample), expected(&sample), "{}", name(&sample));
+    }
+}
+
+/// What the samples tell of limits.
+#[test]
+fn limits_are_read_as_the_samples_say() {
+    let mut told = 0;
+    for sample in samples() {
+        let Some(parsed) = sample["parsed"].as_object() else {
+            continue;
+        };
+        let (provider, _) = provider_of(&sample);
+        let response = response_of(&sample);
+        let limits = provider.limits(&response.head());
+        let said = parsed.iter().filter(|(_, limit)| !limit.is_null());
+        assert_eq!(limits.len(), said.clone().count(), "{}", name(&sample));
+        for (dimension, limit) in said {
+            let reading = limits.iter().find(|reading| reading.dimension().name() == dimension).unwrap();
+            assert_eq!(reading.limit(), limit["limit"].as_u64());
+            assert_eq!(reading.remaining(), limit["remaining"].as_u64());
+            assert_eq!(reading.reset().map(|reset| reset.as_secs_f64()), limit["reset_s"].as_f64());
+            told += 1;
+        }
+    }
+    assert!(told > 0);
 }

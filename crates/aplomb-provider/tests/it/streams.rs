@@ -121,7 +121,7 @@ fn nothing_strange_is_held_against_an_unknown_server() {
     assert_eq!(end(&OpenAi, &finished), StreamEnd::Truncated);
     let two = CHAT.replace("data: [DONE]", r#"data: {"choices":[{"index":1,"delta":{"content":"Hey"}}]}"#);
     assert_eq!(end(&Generic, &two), StreamEnd::Truncated, "the second choice is not finished");
-    let strange = "data: {\"candidates\": []}\n\ndata: hello\n\n";
+    let strange = "data: {\"strange\": []}\n\ndata: hello\n\n";
     assert_eq!(read(&Generic, strange), (vec![Content(None), Content(None)], StreamEnd::Complete));
     assert_eq!(read(&OpenAi, strange), (vec![Other, Other], StreamEnd::Truncated));
     for silent in [

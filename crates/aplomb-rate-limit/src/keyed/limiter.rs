@@ -13,7 +13,8 @@ use crate::{Acquiring, Charge, Quota, Quotas, Snapshot};
 /// The quotas of a key are made when it is first used, as the policy says. While nobody uses it, a word
 /// for each quota is kept; when all that was drawn has flowed back and no pause is left, not even
 /// that. There are never more than `max_keys` keys: where all of them are in use, in debt or paused, a call
-/// with another key is refused.
+/// with another key is refused. What was learned of a key's server goes after an hour, or sooner where
+/// another key needs the room.
 ///
 /// Clones share everything. See [`Queues`] for how keys come and go.
 ///
@@ -40,7 +41,8 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
     /// Room for `max_keys` keys; `policy` says which quotas each has.
     ///
     /// It is asked whenever a key comes into use, outside of any lock. What it says may change: the
-    /// level of a quota is kept by its place in the list.
+    /// level of a quota is kept by its place in the list, or by its dimension and window where the server
+    /// has told of limits of its own.
     pub fn new<Q>(max_keys: usize, policy: impl Fn(&K) -> Q + Send + Sync + 'static) -> Self
     where
         Q: IntoIterator<Item = Quota>,

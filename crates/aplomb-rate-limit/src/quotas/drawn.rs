@@ -26,3 +26,8 @@ pub(super) struct Share {
     /// Until when it drew the bucket.
     pub(super) until: u64,
 }
+
+impl Share {
+    /// Of no bucket.
+    pub(super) const NONE: Self = Self { id: u32::MAX, changes: 0, cost: 0, until: 0 };
+}

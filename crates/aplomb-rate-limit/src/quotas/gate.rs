@@ -10,9 +10,10 @@ use super::drawn::Share;
 use super::peer::Peer;
 use super::{Drawn, Limit, Quotas};
 use crate::Charge;
-use crate::bucket::Level;
+use crate::bucket::{Bucket, Level};
 use crate::charge::Counted;
 use crate::finder::Turn;
+use crate::meter::Meter;
 use crate::pause::Stance;
 
 impl Gate for Quotas {
@@ -24,6 +25,11 @@ impl Gate for Quotas {
     #[inline]
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
         let nanos = self.nanos(now);
+        let mut lapse = self.peer.as_ref().and_then(|peer| peer.lapse);
+        if lapse.is_some_and(|at| at <= nanos) {
+            self.lapse(now);
+            lapse = self.peer.as_ref().and_then(|peer| peer.lapse);
+        }
         let mut latest = None;
         for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
             let cost = charge.counted(meter.counted());
@@ -36,6 +42,8 @@ impl Gate for Quotas {
                 }
             }
         }
+        // What lapses meanwhile is not waited for.
+        let latest = latest.map(|(at, dimension)| (lapse.map_or(at, |lapse| lapse.min(at)), dimension));
         let filled = latest.map(|(at, dimension)| (self.instant(at), Limit::Quota(dimension)));
         match (&mut self.peer, filled) {
             (None, None) => Decision::Admit,
@@ -47,14 +55,20 @@ impl Gate for Quotas {
     #[inline]
     fn admit(&mut self, charge: &Charge, now: Instant) -> Drawn {
         // What `check` has just proposed.
-        let mut shares = SmallVec::new();
-        for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
+        let take = |(meter, bucket): (&Meter, &mut Bucket)| {
             let cost = charge.counted(meter.counted());
             bucket.commit();
             bucket.unanswered = bucket.unanswered.saturating_add(cost);
-            let until = bucket.drawn_until();
-            shares.push(Share { id: meter.id(), changes: meter.changes(), cost, until });
-        }
+            Share { id: meter.id(), changes: meter.changes(), cost, until: bucket.drawn_until() }
+        };
+        let shares = match (&*self.setup.meters, &mut *self.buckets) {
+            // By far the most frequent cases, without a look at each step whether there is room.
+            ([meter], [bucket]) => SmallVec::from_buf_and_len([take((meter, bucket)), Share::NONE], 1),
+            ([first, second], [one, other]) => {
+                SmallVec::from_buf([take((first, one)), take((second, other))])
+            }
+            (meters, buckets) => meters.iter().zip(buckets).map(take).collect(),
+        };
         let requests = charge.counted(Counted::Requests);
         if let Some(peer) = &mut self.peer {
             peer.pause.gone();
@@ -83,7 +97,8 @@ impl Gate for Quotas {
         self.settle(drawn, &usage, false, now);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
     fn end(&mut self, mut drawn: Drawn, end: End, now: Instant) {
         self.answered(&mut drawn);
         self.in_flight -= 1;
@@ -128,7 +143,8 @@ impl Gate for Quotas {
         let filled = filled
             .map(|((meter, bucket), (ahead, last))| bucket.forecast(meter, ahead, last, nanos))
             .max();
-        let filled = filled.map(|at| self.instant(at));
+        let lapse = self.peer.as_ref().and_then(|peer| peer.lapse);
+        let filled = filled.map(|at| self.instant(lapse.map_or(at, |lapse| lapse.max(nanos).min(at))));
         filled.max(self.paused_until(now))
     }
 

@@ -20,7 +20,7 @@ pub enum Limit {
     },
     /// Nobody knows the server's limit: it is being found out, with fewer calls than there are.
     Unknown,
-    /// The call costs more than the quota of this dimension ever holds.
+    /// The call costs more than the configured quota of this dimension ever holds.
     AboveCapacity {
         /// The dimension.
         dimension: Dimension,

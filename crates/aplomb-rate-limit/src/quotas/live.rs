@@ -52,10 +52,12 @@ impl Quotas {
             setup.meters.push(meter);
             self.buckets.push(bucket);
         }
+        self.forget_beliefs();
         if let Some(peer) = &mut self.peer {
-            let meters = &self.setup.meters;
-            peer.forget(|id| meters.iter().all(|meter| meter.id() != id));
+            // In the flow of before: what readings took flows back like everything else.
+            peer.beliefs.iter_mut().for_each(|(_, belief)| belief.tightened_until = 0);
         }
+        self.plan_lapse();
         self.look_for_a_limit();
     }
 }

@@ -2,6 +2,7 @@
 
 mod drawn;
 mod gate;
+mod lapse;
 mod limit;
 mod live;
 mod peer;
@@ -137,7 +138,7 @@ impl Quotas {
             return;
         }
         for quota in learned.known_quotas() {
-            self.learn(*quota);
+            self.learn(*quota, now);
         }
         if let (Some(rate), Some(Peer { finder: Some(finder), .. })) =
             (learned.known_rate(), self.peer.as_deref_mut())

@@ -12,19 +12,34 @@ use crate::reading::Agreeing;
 pub(super) struct Peer {
     pub(super) pause: Pause,
     pub(super) finder: Option<Finder>,
-    /// By the number of the meter: what would loosen it, and has not been said often enough.
-    beliefs: Vec<(u32, Belief)>,
+    /// By the number of the meter.
+    pub(super) beliefs: Beliefs,
+    /// When the first of what the server said lapses, unless it is said again; see
+    /// [`lapse`](super::Quotas::lapse).
+    pub(super) lapse: Option<u64>,
 }
 
+pub(super) type Beliefs = Vec<(u32, Belief)>;
+
+/// What readings have said of one quota.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Belief {
     pub(super) level: Agreeing,
     pub(super) rate: Agreeing,
+    /// Until when what they took from the bucket has flowed back.
+    pub(super) tightened_until: u64,
+    /// When there was one last.
+    pub(super) confirmed: u64,
 }
 
 impl Peer {
     pub(super) fn new(pacing: Pacing, seed: u64) -> Self {
-        Self { pause: Pause::new(pacing, seed), finder: None, beliefs: Vec::new() }
+        Self {
+            pause: Pause::new(pacing, seed),
+            finder: None,
+            beliefs: Beliefs::new(),
+            lapse: None,
+        }
     }
 
     pub(super) fn belief(&mut self, id: u32) -> &mut Belief {
@@ -34,6 +49,10 @@ impl Peer {
             self.beliefs.len() - 1
         });
         &mut self.beliefs[index].1
+    }
+
+    pub(super) fn known_belief(&self, id: u32) -> Option<&Belief> {
+        self.beliefs.iter().find(|(of, _)| *of == id).map(|(_, belief)| belief)
     }
 
     /// Forgets what was said of quotas that are not there any more.

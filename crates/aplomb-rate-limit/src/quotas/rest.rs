@@ -7,16 +7,19 @@ use aplomb_core::{Idle, Rests};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::peer::Beliefs;
 use super::{Quotas, Setup};
+use crate::Quota;
 use crate::bucket::Bucket;
 use crate::finder::Finder;
+use crate::meter::Meter;
 use crate::pause::Paused;
 
 /// What is kept of [`Quotas`] at rest: one word for each quota, and what is known of the server if there
 /// is anything.
 ///
 /// It is idle when every bucket is full, nothing is left of a pause, and what was learned has not been
-/// used for an hour.
+/// used for an hour. Where there has to be room for another key, what was learned may go sooner.
 #[derive(Clone, Debug)]
 pub struct QuotasAtRest {
     epoch: Instant,
@@ -30,8 +33,8 @@ pub struct QuotasAtRest {
 #[derive(Clone, Debug)]
 struct Known {
     pause: Option<Paused>,
-    /// The quotas, where the server has told of others than were set.
-    setup: Option<Arc<Setup>>,
+    /// The quotas, where the server has told of others than were set, and what it said of them.
+    setup: Option<(Arc<Setup>, Beliefs)>,
     finder: Option<Finder>,
     since: Instant,
 }
@@ -43,10 +46,11 @@ impl Quotas {
     fn known(&self, now: Instant) -> Option<Known> {
         let peer = self.peer.as_ref();
         let finder = peer.and_then(|peer| peer.finder.as_ref()).filter(|finder| !finder.is_fresh());
-        let as_set = self.setup.meters.iter().all(|meter| meter.as_configured() == Some(meter.quota()));
+        let as_set = self.setup.meters.iter().all(|meter| !meter.is_told());
+        let beliefs = || peer.map_or_else(Beliefs::new, |peer| peer.beliefs.clone());
         let known = Known {
             pause: peer.and_then(|peer| peer.pause.rest(now)),
-            setup: (!as_set).then(|| Arc::clone(&self.setup)),
+            setup: (!as_set).then(|| (Arc::clone(&self.setup), beliefs())),
             finder: finder.cloned(),
             since: now,
         };
@@ -66,13 +70,20 @@ impl Rests for Quotas {
     }
 
     /// Goes on with the levels of what was kept. Quotas are taken for the same in their order; the level
-    /// of one that has no counterpart is dropped.
+    /// of one that has no counterpart is dropped. Where the server has told of others, what is configured
+    /// now is matched with them as in [`set_quotas`](Quotas::set_quotas), and put in force if it is not
+    /// what was configured before.
     fn resume(&mut self, kept: QuotasAtRest) {
+        let made = Arc::clone(&self.setup);
+        let mut changed = false;
         if let Some(known) = kept.known {
             let Known { pause, setup, finder, .. } = *known;
-            if let Some(setup) = setup {
+            if let Some((setup, beliefs)) = setup {
+                changed = !setup.configured().eq(made.configured());
                 self.buckets = setup.meters.iter().map(|_| Bucket::full()).collect();
-                self.setup = setup;
+                let (pacing, learning, seed) = (made.pacing, made.learning, made.seed);
+                self.setup = Arc::new(Setup { pacing, learning, seed, ..(*setup).clone() });
+                self.peer_mut(kept.epoch).beliefs = beliefs;
             }
             if let Some(pause) = pause {
                 self.peer_mut(kept.epoch).pause.resume(pause);
@@ -89,13 +100,36 @@ impl Rests for Quotas {
             bucket.propose(drawn_until);
             bucket.commit();
         }
+        if changed {
+            // The policy was asked just now.
+            self.set_quotas(made.configured().copied(), made.epoch);
+        }
+        self.plan_lapse();
+        self.look_for_a_limit();
+    }
+}
+
+impl Setup {
+    fn configured(&self) -> impl Iterator<Item = &Quota> {
+        self.meters.iter().filter_map(Meter::as_configured)
+    }
+}
+
+impl QuotasAtRest {
+    /// All has flowed back.
+    fn is_full(&self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
+        self.drawn_until.iter().all(|until| u128::from(*until) <= elapsed)
     }
 }
 
 impl Idle for QuotasAtRest {
     fn is_idle(&self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
-        self.drawn_until.iter().all(|until| u128::from(*until) <= elapsed) && self.known.is_idle(now)
+        self.is_full(now) && self.known.is_idle(now)
+    }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        self.is_full(now) && self.known.is_spare(now)
     }
 }
 
@@ -104,12 +138,17 @@ impl Idle for Known {
         let learned = self.setup.is_some() || self.finder.is_some();
         self.pause.is_idle(now) && (!learned || now >= self.since + KEPT)
     }
+
+    /// What was learned will be learned again; a pause is a debt.
+    fn is_spare(&self, now: Instant) -> bool {
+        self.pause.is_idle(now)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Charge, Dimension, Quota};
+    use crate::{Charge, Dimension};
     use aplomb_core::{Decision, End, Gate, Outcome};
     use proptest::prelude::*;
 

@@ -5,10 +5,11 @@ use tokio::time::Instant;
 
 use super::{Drawn, Quotas};
 use crate::Charge;
-use crate::settle::{Settle, Used};
+use crate::settle::{Known, Settle, Used};
 
 impl Quotas {
     /// The server has said its first word on a call: it has counted it, if it ever will.
+    #[inline]
     pub(super) fn answered(&mut self, drawn: &mut Drawn) {
         if !std::mem::take(&mut drawn.unanswered) {
             return;
@@ -23,6 +24,7 @@ impl Quotas {
     }
 
     /// The server took a call.
+    #[inline]
     pub(super) fn took(&mut self, drawn: &mut Drawn, now: Instant) {
         let news = !std::mem::replace(&mut drawn.taken, true);
         if let Some(peer) = self.peer.as_mut().filter(|_| news) {
@@ -80,9 +82,11 @@ impl Quotas {
             let Some(used) = used.of(meter.counted()).filter(|_| settles != Settle::Keep) else {
                 continue;
             };
-            if used > share.cost {
-                bucket.owe(meter, used - share.cost, nanos);
-            } else if settles == Settle::Correct
+            let beyond = used.at_least().saturating_sub(share.cost);
+            bucket.owe(meter, beyond, nanos);
+            if let Known::All(used) = used
+                && used < share.cost
+                && settles == Settle::Correct
                 && well
                 && let Some(until) = meter.holds_until(share.until, share.changes)
             {

@@ -160,7 +160,7 @@ proptest! {
             let (mut drawn, costs, then) = flying.remove(usize::from(fate) % flying.len());
             let usage = Usage::unknown().with_input(used).with_output(used / 2);
             let all_used = [used + used / 2, used, used / 2];
-            let refunds = changes - then < 2;
+            let refunds = changes - then <= crate::meter::REMEMBERED as u64;
             let end = match fate {
                 0 => End::Unsent,
                 1 => judged(Outcome::local()),
@@ -184,5 +184,21 @@ proptest! {
             prop_assert_eq!(left, owed.map(|owed| i64::try_from(owed).unwrap()));
         }
         prop_assert_eq!(quotas.in_flight(), flying.len());
+    }
+}
+
+#[test]
+fn what_was_seen_is_owed_though_the_rest_is_not_known() {
+    for (seen, settle, left) in [
+        (Usage::unknown().with_output(500), Settle::DebtOnly, 500),
+        (Usage::unknown().with_input(500), Settle::Correct, 500),
+        (Usage::unknown().with_output(5), Settle::Correct, 900),
+        (Usage::unknown().with_output(500), Settle::Keep, 900),
+    ] {
+        let mut quotas = Quotas::new([Quota::tokens_per_minute(1_000).settle(settle)], 1);
+        let now = quotas.setup.epoch;
+        let drawn = admit(&mut quotas, &Charge::request().input_tokens(10).output_tokens(90), now);
+        quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: Some(seen) }, now);
+        assert_eq!(quotas.available(now).next().map(|(_, left)| left), Some(left), "{seen:?}");
     }
 }

@@ -1,10 +1,12 @@
 //! Quotas for each key, in virtual time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, Closing, HttpClassifier, KeyRefused, Priority, Refused,
+    Account, BoxError, CallKey, CallOptions, Closing, HttpClassifier, KeyRefused, Outcome, Priority, Refused,
     TurnedBecause, find_in,
 };
 use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
@@ -167,6 +169,94 @@ async fn as_many_strangers_as_come_are_bounded_and_forgotten() {
     assert!(goes(&limiter, 2 * MAX as u64));
     limiter.forget_idle();
     assert_eq!(limiter.keys(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_can_go_are_forgotten_though_others_go_to_rest_meanwhile() {
+    let limiter = one_a_second(10_000);
+    for key in 0..1_000 {
+        assert!(goes(&limiter, key));
+    }
+    assert_eq!(limiter.forget_idle(), 0);
+    advance(S).await;
+    // Four of them in each shard, more or less: they go to rest, and stay, while the others go.
+    let busy = 5_000..5_064;
+    for key in busy.clone() {
+        assert!(goes(&limiter, key));
+    }
+    limiter.forget_idle();
+    assert_eq!(limiter.keys(), busy.count());
+}
+
+/// One call of `key`, whose answer says `told`.
+async fn hears(limiter: &KeyedLimiter<u64>, key: u64, told: &[Reading]) {
+    let mut permit = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await.unwrap();
+    permit.sent();
+    permit.heard(told);
+    permit.end(Outcome::success());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_which_only_what_was_learned_is_left_make_room() {
+    const MAX: u64 = 100;
+    let tokens = Reading::of(Dimension::TOKENS).with_limit(60_000).with_remaining(60_000);
+    for (configured, told) in [
+        (None, vec![]),
+        (Some(Quota::requests_per_second(10)), vec![tokens]),
+    ] {
+        let limiter = KeyedLimiter::new(100, move |_: &u64| configured);
+        for key in 0..MAX {
+            hears(&limiter, key, &told).await;
+        }
+        advance(60 * S).await;
+        hears(&limiter, MAX, &told).await;
+        assert_eq!(limiter.keys(), 100, "one has made room, and no more");
+    }
+    // A debt is not forgotten for it, however many others come.
+    let limiter = KeyedLimiter::new(100, |_: &u64| []);
+    let empty = Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0).with_window(3_600 * S);
+    for key in 0..MAX {
+        hears(&limiter, key, &[empty]).await;
+    }
+    let refused = limiter.acquire(&MAX, Charge::request(), &CallOptions::new()).await.unwrap_err();
+    assert_eq!(refused.because(), TurnedBecause::TooManyKeys);
+}
+
+/// Puts all keys to rest, used or not.
+fn rests(limiter: &KeyedLimiter<u64>) {
+    limiter.forget_idle();
+}
+
+#[tokio::test(start_paused = true)]
+async fn readings_agree_though_the_key_rests_between_its_calls() {
+    let limiter = KeyedLimiter::new(10, |_: &u64| [Quota::requests_per_minute(600)]);
+    let says = |limit| [Reading::of(Dimension::REQUESTS).with_limit(limit).with_window(60 * S)];
+    for (limit, amount) in [(60, 60), (600, 60), (600, 60), (600, 600)] {
+        hears(&limiter, 1, &says(limit)).await;
+        rests(&limiter);
+        let snapshot = limiter.snapshot().next().unwrap().1;
+        assert_eq!(snapshot.available()[0].0.amount(), amount);
+        advance(S).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_policy_says_now_holds_after_a_rest_though_something_was_learned() {
+    let amount = Arc::new(AtomicU64::new(60));
+    let policy = Arc::clone(&amount);
+    let limiter =
+        KeyedLimiter::new(10, move |_: &u64| [Quota::requests_per_hour(policy.load(Relaxed)).burst(60)]);
+    let tokens = Reading::of(Dimension::TOKENS).with_limit(60_000).with_remaining(50_000);
+    for _ in 0..5 {
+        hears(&limiter, 1, &[tokens]).await;
+    }
+    rests(&limiter);
+    amount.store(600, Relaxed);
+    hears(&limiter, 1, &[]).await;
+    let snapshot = limiter.snapshot().next().unwrap().1;
+    let per_hour = Quota::requests_per_hour(600).burst(60);
+    let expected = [(per_hour, 54), (Quota::tokens_per_minute(60_000), 50_000)];
+    assert_eq!(snapshot.available(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,3 +175,14 @@ async fn the_ramp_after_a_pause_can_be_set() {
         assert_eq!(start.elapsed(), last);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_never_sent_is_given_back_though_quotas_change_and_change_again() {
+    let limiter = Limiter::new([Quota::tokens_per_day(1_000)]);
+    let permit = limiter.acquire(Charge::request().input_tokens(900)).await.unwrap();
+    for amount in [2_000, 500, 1_000] {
+        limiter.set_quotas([Quota::tokens_per_day(amount)]);
+    }
+    drop(permit);
+    assert_eq!(limiter.snapshot().available()[0].1, 1_000);
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod compiles;
+mod doubtful;
 mod keyed;
 mod layer;
 mod limiter;

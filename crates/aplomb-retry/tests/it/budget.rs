@@ -94,20 +94,33 @@ async fn promise_13_a_cost_above_the_capacity_is_no_deadlock() {
     assert_eq!(remaining(&budget), 10);
 }
 
+fn host(request: &dyn RequestHead) -> String {
+    request.host().unwrap_or_default().to_owned()
+}
+
+fn to(host: &str) -> Request<String> {
+    Request::builder().uri(format!("http://{host}/")).body(String::new()).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn promise_13_a_client_with_little_traffic_may_retry() {
-    let budget = Budget::new().capacity(0).min_per_second(0.1);
-    let peer = Peer::failing(usize::MAX, 500);
-    let service = retry(&budget).max_retries(1).layer(peer.clone());
-    let mut sent = Vec::new();
-    for _ in 0..12 {
-        let before = peer.calls();
-        service.clone().oneshot(request()).await.unwrap();
-        sent.push(peer.calls() - before);
-        sleep(secs(4)).await;
+    let floor = Budget::new().capacity(0).min_per_second(0.1);
+    // A key is forgotten between its calls; its floor must not begin anew when it comes back.
+    for budget in [floor.clone(), floor.key(100, host)] {
+        let peer = Peer::failing(usize::MAX, 500);
+        let service = retry(&budget).max_retries(1).layer(peer.clone());
+        let others = retry(&budget).layer(Peer::failing(0, 500));
+        let mut sent = Vec::new();
+        for other in 0..12 {
+            let before = peer.calls();
+            service.clone().oneshot(to("a")).await.unwrap();
+            sent.push(peer.calls() - before);
+            others.clone().oneshot(to(&format!("other-{other}"))).await.unwrap();
+            sleep(secs(4)).await;
+        }
+        // The first after ten seconds, and none within ten seconds of another.
+        assert_eq!(sent, [1, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1]);
     }
-    // The first after ten seconds, and none within ten seconds of another.
-    assert_eq!(sent, [1, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,13 +148,11 @@ async fn promise_13_a_retry_that_waits_in_the_line_of_a_quota_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_13_keys_spend_apart_and_are_forgotten_when_full() {
-    let tenant = |request: &dyn RequestHead| request.host().unwrap_or_default().to_owned();
-    let budget = tokens(28).key(2, tenant);
+    let budget = tokens(28).key(2, host);
     let down = retry(&budget).layer(Peer::failing(usize::MAX, 500));
     let up = retry(&budget).layer(Peer::failing(0, 200));
-    let ask = |host: &str| Request::builder().uri(format!("http://{host}/")).body(String::new()).unwrap();
     let attempts = async |host: &str| {
-        let response = down.clone().oneshot(ask(host)).await.unwrap();
+        let response = down.clone().oneshot(to(host)).await.unwrap();
         response.extensions().get::<Retried>().unwrap().attempts()
     };
     assert_eq!((attempts("a").await, attempts("a").await, attempts("b").await), (3, 1, 3));
@@ -150,7 +161,7 @@ async fn promise_13_keys_spend_apart_and_are_forgotten_when_full() {
     assert_eq!((attempts("c").await, attempts("d").await), (3, 1));
     // A key whose budget is full again makes room.
     for _ in 0..28 {
-        up.clone().oneshot(ask("a")).await.unwrap();
+        up.clone().oneshot(to("a")).await.unwrap();
     }
     assert_eq!(attempts("e").await, 3);
     assert_eq!(budget.snapshot().keys, 2);
@@ -178,6 +189,30 @@ async fn promise_13_what_was_paid_for_a_retry_that_is_never_sent_is_given_back()
     let call = retry(&budget).layer(hangs.clone()).oneshot(request());
     assert!(tokio::time::timeout(secs(5), call).await.is_err());
     assert_eq!((remaining(&budget), hangs.calls()), (486, 2), "it was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_13_what_the_floor_paid_for_a_retry_that_is_never_sent_is_given_back() {
+    let budget = Budget::new().capacity(0).min_per_second(0.01);
+    let service = retry(&budget).layer(Peer::failing(usize::MAX, 500));
+    service.clone().oneshot(request()).await.unwrap();
+    assert_eq!(budget.snapshot().granted, 0);
+    sleep(secs(100)).await;
+    // One retry, for whichever of them stays until it is sent.
+    for _ in 0..3 {
+        assert!(service.clone().oneshot(request()).now_or_never().is_none(), "waits for its retry");
+    }
+    assert_eq!(budget.snapshot().granted, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_does_not_show_the_keys_of_its_budget() {
+    let budget = tokens(28).key(3, |_: &dyn RequestHead| "sk-secret".to_owned());
+    let mut service = retry(&budget).layer(Peer::new(|_| Answer::Hang));
+    let mut call = Box::pin(service.call(request()));
+    assert!(call.as_mut().now_or_never().is_none());
+    let shown = format!("{call:?}");
+    assert!(shown.contains("Account") && !shown.contains("sk-secret"), "{shown}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use aplomb_core::{BoxError, Constant, HttpClassifier, WallClock};
+use aplomb_core::{BoxError, Constant, HttpClassifier, Kind, WallClock};
 use aplomb_retry::{Dropped, Event, Retry, RetryLayer, Stopped};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
+use tokio_util::sync::CancellationToken;
 use tower::limit::ConcurrencyLimit;
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
@@ -49,7 +50,8 @@ async fn promise_2_a_finished_inner_service_shows_in_the_calls_future_and_is_not
 
 #[tokio::test(start_paused = true)]
 async fn promise_2_finished_between_attempts() {
-    let layer = RetryLayer::new().discard(Dropped).backoff(Constant(secs(1)));
+    let log = Log::default();
+    let layer = RetryLayer::new().discard(Dropped).backoff(Constant(secs(1))).observer(log.clone());
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer);
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call("a"));
@@ -60,6 +62,12 @@ async fn promise_2_finished_between_attempts() {
     advance(millis(1_001)).await;
     assert!(call.is_woken());
     assert_eq!(assert_ready_err!(call.poll()).to_string(), "finished");
+    // The observer is told what the attempt came to, not what its successor would have.
+    let last = log.events().last().copied();
+    let Some(Event::GaveUp { attempts: 1, outcome, stopped: Stopped::NotReady, .. }) = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!(outcome.kind(), Kind::Transient);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,6 +154,33 @@ async fn promise_5_services_of_one_layer_and_their_clones_share_its_state() {
     for (again, wait) in run().await.into_iter().zip(waits) {
         assert!(again.abs_diff(wait) <= millis(1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_5_layers_set_up_from_a_seeded_one_draw_on() {
+    let seeded = RetryLayer::new().random_seed(42);
+    let (two, three) = (Peer::failing(1, 503), Peer::failing(1, 503));
+    seeded.clone().max_retries(2).layer(two.clone()).oneshot(request()).await.unwrap();
+    seeded.max_retries(3).layer(three.clone()).oneshot(request()).await.unwrap();
+    assert_ne!(two.waits(), three.waits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_ended_sends_nothing_when_it_is_polled_again() {
+    let token = CancellationToken::new();
+    let peer = Peer::failing(9, 503);
+    let layer = RetryLayer::new().backoff(Constant(secs(60))).cancellation(token.clone());
+    let mut service = layer.layer(peer.clone());
+    let mut call = task::spawn(service.call(request()));
+    assert_pending!(call.poll());
+    token.cancel();
+    assert_ready_ok!(call.poll());
+    sleep(secs(100)).await;
+    assert!(
+        std::panic::catch_unwind(AssertUnwindSafe(|| call.poll())).is_err(),
+        "against the contract"
+    );
+    assert_eq!(peer.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]

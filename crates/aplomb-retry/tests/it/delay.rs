@@ -5,7 +5,7 @@ use std::time::Duration;
 use aplomb_core::{CallOptions, Constant, Exponential, Failed, Jitter, Outcome, Scope, backoff_fn};
 use aplomb_retry::{ByKind, Event, Retried, RetryLayer, Stopped, Throttled};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
@@ -241,6 +241,36 @@ async fn a_wait_without_end_does_not_panic() {
     tokio::time::sleep(secs(86_400)).await;
     assert_eq!(peer.calls(), 1);
     call.abort();
+}
+
+/// Fails at once, with a hint.
+async fn failing_with_a_hint(layer: RetryLayer, hint: Duration) {
+    let classifier = move |_: Result<&(), &()>| Outcome::throttled().with_retry_after(hint);
+    let policy = layer.max_retry_after(Duration::MAX).max_retries(1).classifier(classifier);
+    assert!(policy.run(async || Err(())).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_without_end_is_waited_for_where_there_is_no_deadline() {
+    let call = failing_with_a_hint(RetryLayer::new(), Duration::MAX);
+    assert!(timeout(secs(86_400), call).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn extreme_hints_and_jitters_do_not_panic() {
+    let longest = Duration::MAX.saturating_sub(Duration::from_nanos(1));
+    for hint in [
+        Duration::from_nanos(1),
+        secs(u64::MAX / 2),
+        longest,
+        Duration::MAX,
+    ] {
+        for jitter in [Duration::ZERO, secs(5), Duration::MAX] {
+            let layer = RetryLayer::new().max_hint_jitter(jitter);
+            let waits = timeout(secs(10), failing_with_a_hint(layer, hint)).await.is_err();
+            assert_eq!(waits, hint > secs(10), "{hint:?} {jitter:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, Constant, Outcome};
+use aplomb_core::{BoxError, CallOptions, Constant, Once, Outcome, RequestHead};
 use aplomb_retry::{Budget, Event, EveryError, Retried, RetryLayer, Stopped};
 use http::{HeaderName, Request, Response};
+use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_layer::Layer;
 
@@ -54,14 +55,28 @@ async fn promise_16_inside_a_closure_that_is_retried_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outer_layer_that_can_not_retry_leaves_it_to_the_inner() {
-    for outer in [
-        retry(0),
-        retry(3).repeatable(|_: &dyn aplomb_core::RequestHead| false),
-    ] {
+    for outer in [retry(0), retry(3).repeatable(|_: &dyn RequestHead| false)] {
         let peer = Peer::failing(2, 503);
         let response = outer.layer(retry(4).layer(peer.clone())).oneshot(request()).await.unwrap();
         assert_eq!((response.status().as_u16(), peer.calls()), (200, 3));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outer_layer_whose_request_can_not_be_copied_leaves_it_to_the_inner() {
+    let peer = Peer::failing(2, 503);
+    let service = retry(3).replay(Once).layer(retry(4).layer(peer.clone()));
+    let response = service.oneshot(request()).await.unwrap();
+    assert_eq!((response.status().as_u16(), peer.calls()), (200, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_outer_layer_takes_for_a_success_bears_no_account_of_a_failure() {
+    let any_answer = |_: Result<&Response<Noted>, &BoxError>| Outcome::success();
+    let service = retry(1).classifier(any_answer).layer(retry(1).layer(Peer::failing(9, 503)));
+    let response = service.oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.extensions().get::<Retried>(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,6 +171,32 @@ async fn promise_16_a_final_failure_can_be_marked_for_the_client_in_front() {
     let inner = retry(1).mark_final_failures().layer(Peer::failing(9, 503));
     let response = retry(1).layer(inner).oneshot(request()).await.unwrap();
     assert!(!response.headers().contains_key("x-should-retry"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_was_cut_short_by_a_cancelled_wait_is_not_marked() {
+    let token = CancellationToken::new();
+    let service = retry(1).cancellation(token.clone()).mark_final_failures().layer(Peer::failing(9, 503));
+    let call = tokio::spawn(service.oneshot(request()));
+    tokio::task::yield_now().await;
+    token.cancel();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(Stopped::Cancelled));
+    assert!(!response.headers().contains_key("x-should-retry"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_sent_again_from_here_is_not_marked() {
+    let marking = retry(1).mark_final_failures();
+    let once = marking.clone().replay(Once).layer(Peer::failing(9, 503));
+    let never = marking.repeatable(|_: &dyn RequestHead| false).layer(Peer::failing(9, 503));
+    for (response, why) in [
+        (once.oneshot(request()).await.unwrap(), Stopped::CannotReplay),
+        (never.oneshot(request()).await.unwrap(), Stopped::NotRepeatable),
+    ] {
+        assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(why));
+        assert!(!response.headers().contains_key("x-should-retry"), "{why}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,6 +67,16 @@ async fn promise_11_a_slow_body_is_dropped_after_a_second_or_when_time_is_short(
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_account_counts_the_time_that_draining_took() {
+    let (peer, _) = with_body(|| Noted::slow(1_000, millis(100)));
+    let service = RetryLayer::new().backoff(Constant(millis(20))).layer(peer.clone());
+    let response = service.oneshot(request()).await.unwrap();
+    let retried = response.extensions().get::<Retried>().unwrap();
+    assert!(retried.waited() >= secs(1));
+    assert_eq!(retried.waited(), peer.waits()[0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn promise_11_dropped_is_not_read() {
     let (peer, fate) = with_body(|| Noted::slow(2, secs(1)));
     let layer = RetryLayer::new().discard(Dropped).backoff(Constant(secs(10)));

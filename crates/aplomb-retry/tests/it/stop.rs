@@ -1,14 +1,21 @@
 //! When it stops, in the caller's words, and what may be sent again at all.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Constant, Failed, RequestHead, backoff_fn};
+use aplomb_core::{Backoff, BoxError, Constant, Failed, RequestHead, backoff_fn};
 use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, Stopped, Upcoming};
-use http::{Method, Request};
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, PollSemaphore};
+use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
 use crate::peer::{Answer, Log, Noted, Peer, request, respond, response, secs};
@@ -96,6 +103,7 @@ async fn a_cancelled_token_ends_a_wait_and_hands_out_what_had_failed() {
     );
     let retried = response.extensions().get::<Retried>().unwrap();
     assert_eq!((retried.attempts(), retried.stopped()), (1, Some(Stopped::Cancelled)));
+    assert_eq!(retried.waited(), secs(10), "not what it would have waited");
     assert!(matches!(
         log.events().last(),
         Some(aplomb_retry::Event::GaveUp { stopped: Stopped::Cancelled, .. })
@@ -119,6 +127,72 @@ async fn with_a_token_that_is_never_cancelled_it_retries_as_ever() {
     let peer = Peer::new(|_| Answer::Fail("lost"));
     let error = every(5).cancellation(token).layer(peer.clone()).oneshot(request()).await.unwrap_err();
     assert_eq!((error.to_string(), peer.calls()), ("lost".to_owned(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_token_the_response_is_drained_when_the_wait_is_over() {
+    let body = Noted::short("overloaded");
+    let fate = body.fate();
+    let first = std::sync::Mutex::new(Some(response(503, &[], body)));
+    let peer = Peer::new(move |call| match call {
+        0 => Answer::Respond(first.lock().unwrap().take().unwrap()),
+        _ => respond(200, &[]),
+    });
+    let began = Instant::now();
+    every(5)
+        .cancellation(CancellationToken::new())
+        .layer(peer)
+        .oneshot(request())
+        .await
+        .unwrap();
+    assert_eq!((fate.ended(), fate.dropped()), (Some(began + secs(5)), Some(began + secs(5))));
+}
+
+/// Is ready for a call when the body of the answer before is gone. Answers with a 503 at first.
+struct OneAtATime {
+    slots: PollSemaphore,
+    slot: Option<OwnedSemaphorePermit>,
+    calls: usize,
+}
+
+impl Clone for OneAtATime {
+    fn clone(&self) -> Self {
+        Self { slots: self.slots.clone(), slot: None, calls: self.calls }
+    }
+}
+
+impl Service<Request<String>> for OneAtATime {
+    type Response = Response<BoxBody<Bytes, Infallible>>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.slot.is_none() {
+            self.slot = ready!(self.slots.poll_acquire(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<String>) -> Self::Future {
+        let slot = self.slot.take().unwrap();
+        let body = Full::default().map_frame(move |frame| {
+            let _held = &slot;
+            frame
+        });
+        let status = if self.calls == 0 { 503 } else { 200 };
+        self.calls += 1;
+        std::future::ready(Ok(Response::builder().status(status).body(BodyExt::boxed(body)).unwrap()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_response_is_gone_before_the_inner_service_is_readied_also_with_a_token() {
+    for layer in [every(1), every(1).cancellation(CancellationToken::new())] {
+        let slots = PollSemaphore::new(Arc::new(Semaphore::new(1)));
+        let service = layer.layer(OneAtATime { slots, slot: None, calls: 0 });
+        let response = timeout(secs(60), service.oneshot(request())).await;
+        assert_eq!(response.expect("no deadlock").unwrap().status(), 200);
+    }
 }
 
 fn with_method(method: Method) -> Request<String> {
@@ -179,9 +253,9 @@ async fn idempotent_only_repeats_a_post_where_the_server_has_not_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn a_predicate_on_the_request_decides_once_before_it_is_copied() {
-    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let asked = Arc::new(AtomicUsize::new(0));
     let layer = {
-        let asked = std::sync::Arc::clone(&asked);
+        let asked = Arc::clone(&asked);
         every(1).repeatable(move |request: &dyn RequestHead| {
             asked.fetch_add(1, Ordering::SeqCst);
             if request.path() == Some("/once") {

@@ -3,14 +3,18 @@
 use std::error::Error;
 use std::fmt;
 
-use aplomb_core::{Classify, HttpClassifier, Outcome, ResponseHead, Verdict, find_in};
-use aplomb_provider::{Judgement, StreamEnd};
+use std::sync::Arc;
+
+use aplomb_core::{Classify, HttpClassifier, Outcome, Reading, ResponseHead, Verdict, WallClock, find_in};
+use aplomb_provider::{Generic, Head, Judgement, Provider, StreamEnd};
 
 /// An answer arrived with a good status and is none: it was cut off, it held an error, or it was
 /// larger than allowed.
 ///
-/// Only where whole answers are asked for, see
-/// [`whole_answers`](crate::EndpointLayer::whole_answers).
+/// Before anything of it has reached the caller it is a failed attempt, which is retried where that may
+/// help. Later it is the error that the body of the answer ends with, once everything that arrived has been
+/// handed on; then nothing is retried. Only [`whole_answers`](crate::EndpointLayer::whole_answers) can be
+/// too large.
 #[derive(Clone, Debug)]
 pub struct BrokenAnswer(Fault);
 
@@ -23,6 +27,10 @@ enum Fault {
 impl BrokenAnswer {
     pub(super) const fn ended(end: StreamEnd) -> Self {
         Self(Fault::Ended(end))
+    }
+
+    pub(super) const fn failed(error: Judgement) -> Self {
+        Self::ended(StreamEnd::Failed(error))
     }
 
     pub(super) const fn too_large(limit: usize) -> Self {
@@ -56,13 +64,23 @@ impl fmt::Display for BrokenAnswer {
 
 impl Error for BrokenAnswer {}
 
-/// The rules of HTTP, and what broken answers came to.
-#[derive(Clone, Debug, Default)]
-pub struct EndpointClassifier(HttpClassifier);
+/// The rules of HTTP, what broken answers came to, and what the provider says about its limits.
+#[derive(Clone, Debug)]
+pub struct EndpointClassifier {
+    http: HttpClassifier,
+    provider: Arc<dyn Provider>,
+    clock: WallClock,
+}
 
 impl EndpointClassifier {
-    pub(super) const fn new(http: HttpClassifier) -> Self {
-        Self(http)
+    pub(super) fn new(provider: Arc<dyn Provider>, clock: WallClock) -> Self {
+        Self { http: HttpClassifier::new().clock(clock.clone()), provider, clock }
+    }
+}
+
+impl Default for EndpointClassifier {
+    fn default() -> Self {
+        Self::new(Arc::new(Generic), WallClock::system())
     }
 }
 
@@ -70,7 +88,14 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier 
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result.err().and_then(find_in::<BrokenAnswer, Err>) {
             Some(broken) => broken.outcome().into(),
-            None => self.0.classify(result),
+            None => self.http.classify(result),
+        }
+    }
+
+    fn readings(&self, response: &Res) -> Vec<Reading> {
+        match (response.status(), response.headers()) {
+            (Some(status), Some(headers)) => self.provider.limits(&Head::new(status, headers, &self.clock)),
+            _ => Vec::new(),
         }
     }
 }

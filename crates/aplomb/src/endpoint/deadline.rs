@@ -45,22 +45,42 @@ where
 
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut options = CallOptions::of(&request);
-        let mut began = None;
-        if let Some(after) = self.after {
-            let now = Instant::now();
-            began = Some(now);
-            if let Some(deadline) = now.checked_add(after) {
-                options = options.with_deadline(deadline);
-                if let Some(extensions) = request.extensions_mut() {
-                    extensions.insert(options);
-                }
-            }
+        if self.after.is_none() && options.deadline().is_none() {
+            return DeadlineFuture { call: self.inner.call(request), alarm: None };
         }
-        let alarm = options.deadline().map(|deadline| Alarm {
-            sleep: sleep_until(deadline),
-            began: began.unwrap_or_else(Instant::now),
-        });
+        let began = Instant::now();
+        if let Some(deadline) = self.after.and_then(|after| began.checked_add(after)) {
+            options = options.with_deadline(deadline);
+        }
+        if let Some(extensions) = request.extensions_mut() {
+            extensions.insert(options);
+            extensions.insert(Began(began));
+        }
+        let alarm = options.deadline().map(|deadline| Alarm { sleep: sleep_until(deadline), began });
         DeadlineFuture { call: self.inner.call(request), alarm }
+    }
+}
+
+/// When a call with a deadline began: it travels in the request's extensions.
+#[derive(Clone, Copy, Debug)]
+struct Began(Instant);
+
+/// What an attempt knows of its call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallSoFar {
+    began: Instant,
+    options: CallOptions,
+}
+
+impl CallSoFar {
+    /// Reads what the request tells, of an attempt that begins now.
+    pub(super) fn of<Req: RequestHead>(request: &Req, now: Instant) -> Self {
+        let began = request.extensions().and_then(|found| found.get::<Began>());
+        Self { began: began.map_or(now, |began| began.0), options: CallOptions::of(request) }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.options.deadline()
     }
 }
 
@@ -130,6 +150,9 @@ impl<F> fmt::Debug for DeadlineFuture<F> {
 
 /// A call did not end before its deadline. An attempt that was under way has been dropped.
 ///
+/// It is the error of the call, or, where an answer has begun to reach the caller, the error that the
+/// body of the answer ends with.
+///
 /// Its `source()` is the [`Refused`] that everything which ends a call on this side shares; the attempt
 /// under way counts among its attempts.
 #[derive(Clone, Debug)]
@@ -141,6 +164,13 @@ pub struct DeadlinePassed {
 impl DeadlinePassed {
     /// The name under which [`Refused::who`] tells of a deadline.
     pub const WHO: &'static str = "deadline";
+
+    /// The deadline passed while the answer of an attempt was read.
+    pub(super) fn in_body(call: &CallSoFar) -> Self {
+        let CallSoFar { began, options } = call;
+        let refused = Refused::by(Self::WHO).with_attempts(options.attempts() + 1, options.last());
+        Self { elapsed: began.elapsed(), refused }
+    }
 
     /// How long the call had taken.
     #[must_use]

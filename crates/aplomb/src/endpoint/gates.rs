@@ -1,9 +1,11 @@
 //! The gates of an endpoint, and the one queue before them.
 
+use std::task::Context;
+
 use aplomb_circuit_breaker::{Circuit, Open, Why};
 use aplomb_concurrency::{Saturated, Slots, Why as Taken};
 use aplomb_core::{
-    Acquire, Both, BoxError, CallOptions, Door, Either, Queue, Refused, Turned, TurnedBecause, Wait,
+    Both, BoxError, CallOptions, Door, Either, Permit, Queue, Refused, Stopped, Turned, TurnedBecause, Wait,
 };
 use aplomb_rate_limit::{Charge, Exceeded, Limit, Quotas};
 
@@ -26,9 +28,20 @@ impl EndpointDoor {
 impl<B> Door<http::Request<B>> for EndpointDoor {
     type Gate = Gates;
 
-    fn ask(&self, request: &http::Request<B>, options: &CallOptions) -> Acquire<Gates> {
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
+    fn ask(
+        &self,
+        request: &http::Request<B>,
+        options: &CallOptions,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Gates>>,
+    ) -> Option<Stopped<Gates>> {
         let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
-        self.queue.acquire(((), (charge, ())), Wait::from(options))
+        self.queue.ask(((), (charge, ())), Wait::from(options), cx, permit)
     }
 
     fn refuse(&self, turned: Turned<Either<Why, Either<Limit, Taken>>>, options: &CallOptions) -> BoxError {

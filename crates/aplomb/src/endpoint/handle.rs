@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 
 use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch, Transition};
-use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot};
+use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot, TracingObserver as LimitLog};
 use aplomb_core::{Closing, Either, Observe, Queue};
-use aplomb_rate_limit::Quota;
+use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -37,7 +37,19 @@ impl EndpointHandle {
         self.queue.with(|gates, _| gates.1.0.in_flight())
     }
 
-    /// What each quota has left; negative where it is in debt.
+    /// What was learned of the server's limits: those it told of in the heads of its responses, and the rate
+    /// found where it tells of none. For a later run that shall not start blind.
+    pub fn learned(&self) -> Learned {
+        self.queue.with(|gates, _| gates.1.0.learned())
+    }
+
+    /// Starts with what was learned in an earlier run. What is configured goes before it, and what the
+    /// server says from now on as well.
+    pub fn remember(&self, learned: &Learned) {
+        self.queue.with(|gates, now| gates.1.0.remember(learned, now));
+    }
+
+    /// What each quota has left, those that were learned included; negative where it is in debt.
     #[must_use]
     pub fn available(&self) -> Vec<(Quota, i64)> {
         self.queue.with(|gates, now| gates.1.0.available(now).collect())
@@ -100,11 +112,12 @@ impl EndpointHandle {
     }
 }
 
-/// Passes on what the circuit has to tell; quotas tell nothing, and where the limit stands is in the handle.
+/// Passes on what the circuit has to tell, and the concurrency limit; quotas tell nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GateLog<O>(O);
 
 impl<O> GateLog<O> {
+    /// Logs every move of the limit, and tells `observer` every change of the circuit.
     pub(super) const fn new(observer: O) -> Self {
         Self(observer)
     }
@@ -115,7 +128,7 @@ impl<O: Observe<Transition>> Observe<Either<Transition, Either<Infallible, Moved
         match notice {
             Either::First(transition) => self.0.observe(transition),
             Either::Second(Either::First(never)) => match *never {},
-            Either::Second(Either::Second(_)) => {}
+            Either::Second(Either::Second(moved)) => LimitLog.observe(moved),
         }
     }
 }

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Exchange, WallClock};
-use aplomb_provider::{Head, Provider, StreamEnd};
+use aplomb_core::{BoxError, RequestHead, WallClock};
+use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
-use http::StatusCode;
 use http::response::Parts;
+use http::{Method, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 use tower_service::Service;
 
-use super::BrokenAnswer;
-use super::read::{ReadAhead, ReadBody, Reading, Then};
+use super::deadline::CallSoFar;
+use super::observer::{Form, Observer};
+use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
+use super::watched::{Ahead, To, Watched};
+use super::{BrokenAnswer, ReadBody};
 
 /// How much of an error's body is read: those of providers are below a kilobyte.
 const ERROR_LIMIT: usize = 64 * 1024;
@@ -25,27 +28,42 @@ const ERROR_LIMIT: usize = 64 * 1024;
 /// How long an error's body is waited for: everybody else may be waiting for what it says.
 const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads what has to be known of a response before it is judged, and leaves what it found in the
-/// extensions, as an [`Exchange`]: nobody further out reads the bytes again.
+/// How much is kept of an answer that tells only as a whole what it consumed and whether it is whole.
+const ANSWER_LIMIT: usize = 1024 * 1024;
+
+/// Reads what has to be known of a response before it is judged, looks at the rest as it flows, and leaves
+/// what it finds in the extensions, as an [`Exchange`](aplomb_core::Exchange): nobody further out reads the
+/// bytes again. It also limits the time that each part of an attempt takes, see [`TimedOut`](super::TimedOut).
 ///
-/// The body of an error is read, at most 64 KiB of it and for at most 5 s, and handed on as it came. That of an answer is
-/// left alone, or read to its end where whole answers are asked for.
+/// | response | read before the caller has it | as it flows |
+/// | --- | --- | --- |
+/// | an error | its body, 64 KiB of it and for 5 s at most | |
+/// | an event stream, JSON line by line | up to its first content, or to an error | usage, errors, its end |
+/// | JSON that is announced with a small size | all of it | |
+/// | other JSON | | usage and its end, of up to 1 MiB |
+/// | anything else | | that it ends |
+///
+/// With whole answers each is read to its end. What was read is handed on frame by frame, as it came.
 #[derive(Clone, Debug)]
 pub struct Inspect<S> {
     inner: S,
-    provider: Arc<dyn Provider>,
-    clock: WallClock,
-    whole_answers: Option<usize>,
+    setup: Arc<Setup>,
+}
+
+/// How an endpoint reads.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) clock: WallClock,
+    pub(super) timeouts: Timeouts,
+    /// How much of an answer, and for how long, is looked into before the caller has it.
+    pub(super) look_ahead: (usize, Duration),
+    pub(super) whole_answers: Option<usize>,
 }
 
 impl<S> Inspect<S> {
-    pub(super) const fn new(
-        inner: S,
-        provider: Arc<dyn Provider>,
-        clock: WallClock,
-        whole_answers: Option<usize>,
-    ) -> Self {
-        Self { inner, provider, clock, whole_answers }
+    pub(super) const fn new(inner: S, setup: Arc<Setup>) -> Self {
+        Self { inner, setup }
     }
 }
 
@@ -53,6 +71,7 @@ impl<S, Req, B> Service<Req> for Inspect<S>
 where
     S: Service<Req, Response = http::Response<B>>,
     S::Error: Into<BoxError>,
+    Req: RequestHead,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
@@ -65,32 +84,40 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
+        let now = Instant::now();
+        let call = CallSoFar::of(&request, now);
+        let watch = Stopwatch::new(self.setup.timeouts, call.deadline(), now);
+        let reader = Reader {
+            setup: Arc::clone(&self.setup),
+            call,
+            has_body: request.method() != Some(&Method::HEAD),
+        };
         InspectFuture {
             call: self.inner.call(request),
-            reading: None,
-            patience: None,
-            reader: Reader {
-                provider: Arc::clone(&self.provider),
-                clock: self.clock.clone(),
-                whole_answers: self.whole_answers,
-            },
+            state: State::Calling { watch: Some(watch) },
+            reader,
         }
     }
 }
 
 pin_project! {
     /// The future of [`Inspect`]: waits for the head, then reads what has to be read.
-    pub struct InspectFuture<F, B>
-    where
-        B: Body,
-    {
+    pub struct InspectFuture<F, B> {
         #[pin]
         call: F,
-        reading: Option<(Parts, Reading<B>)>,
-        #[pin]
-        patience: Option<Sleep>,
+        state: State<B>,
         reader: Reader,
     }
+}
+
+enum State<B> {
+    Calling {
+        watch: Option<Stopwatch>,
+    },
+    Reading {
+        response: Option<(Parts, Pin<Box<Watched<B>>>)>,
+        ahead: Ahead,
+    },
 }
 
 impl<F, B, E> Future for InspectFuture<F, B>
@@ -104,39 +131,130 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Calling → Reading where the body has to be known, or done.
-        if this.reading.is_none() {
-            let response = ready!(this.call.poll(cx)).map_err(Into::into)?;
-            let failed = is_error(response.status());
-            let limit = match response.status() {
-                _ if failed => Some(ERROR_LIMIT),
-                // Neither is an answer, and nothing about them is broken.
-                StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => None,
-                status if status.is_success() => this.reader.whole_answers,
-                _ => None,
-            };
-            let Some(limit) = limit else {
-                return Poll::Ready(Ok(response.map(ReadBody::untouched)));
-            };
-            let (parts, body) = response.into_parts();
-            *this.reading = Some((parts, Reading::new(body, limit)));
-            this.patience.set(failed.then(|| sleep(ERROR_PATIENCE)));
-        }
-        // Reading → done when there is enough, or when it takes too long.
-        if let Some((_, reading)) = this.reading {
-            let read = match (reading.poll(cx), this.patience.as_pin_mut()) {
-                (Poll::Ready(read), _) => read,
-                (Poll::Pending, None) => return Poll::Pending,
-                (Poll::Pending, Some(patience)) => {
-                    ready!(patience.poll(cx));
-                    reading.stop()
+        loop {
+            match this.state {
+                // Calling → Reading where something has to be known first, or done.
+                State::Calling { watch } => {
+                    let Poll::Ready(response) = this.call.as_mut().poll(cx) else {
+                        let due = watch.as_mut().map(|watch| watch.poll(Awaited::Head, cx));
+                        return match due {
+                            Some(Poll::Ready(Due::Timeout(timed_out))) => Poll::Ready(Err(timed_out.into())),
+                            _ => Poll::Pending,
+                        };
+                    };
+                    let response = response.map_err(Into::into)?;
+                    let Some(watch) = watch.take() else {
+                        panic!("polled after it was ready");
+                    };
+                    match this.reader.begin(response, watch) {
+                        (parts, Begun::Known(body)) => {
+                            return Poll::Ready(Ok(http::Response::from_parts(parts, body)));
+                        }
+                        (parts, Begun::Reads(body, ahead)) => {
+                            *this.state = State::Reading { response: Some((parts, body)), ahead };
+                        }
+                    }
                 }
-            };
-            if let Some((parts, _)) = this.reading.take() {
-                return Poll::Ready(this.reader.inspect(parts, read));
+                // Reading → done when there is enough.
+                State::Reading { response, ahead } => {
+                    if let Some((_, body)) = response {
+                        ready!(body.as_mut().poll_ahead(*ahead, cx));
+                    }
+                    let Some((parts, body)) = response.take() else {
+                        panic!("polled after it was ready");
+                    };
+                    return Poll::Ready(this.reader.conclude(parts, body, ahead.to));
+                }
             }
         }
-        panic!("polled after it was ready");
+    }
+}
+
+impl<F, B> fmt::Debug for InspectFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reads = matches!(self.state, State::Reading { .. });
+        f.debug_struct("InspectFuture").field("reads", &reads).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    setup: Arc<Setup>,
+    call: CallSoFar,
+    has_body: bool,
+}
+
+enum Begun<B> {
+    /// There is nothing to wait for.
+    Known(ReadBody<B>),
+    Reads(Pin<Box<Watched<B>>>, Ahead),
+}
+
+impl Reader {
+    /// Decides by the head how the body is read.
+    fn begin<B>(&self, response: http::Response<B>, watch: Stopwatch) -> (Parts, Begun<B>)
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (mut parts, body) = response.into_parts();
+        let setup = &*self.setup;
+        let watched = |body, observer| Box::pin(Watched::new(body, observer, watch, self.call));
+        if is_error(parts.status) {
+            let until = Instant::now().checked_add(ERROR_PATIENCE);
+            let ahead = Ahead { to: To::Explanation, bytes: ERROR_LIMIT, until };
+            return (parts, Begun::Reads(watched(body, Observer::opaque()), ahead));
+        }
+        if !self.has_body || !is_answer(parts.status) {
+            return (parts, Begun::Known(ReadBody::untouched(body)));
+        }
+        let form = Form::of(&parts.headers);
+        let head = Head::new(parts.status, &parts.headers, &setup.clock);
+        if let Some(limit) = setup.whole_answers {
+            let observer = Observer::of_answer(form, &head, &setup.provider, usize::MAX);
+            let ahead = Ahead { to: To::End, bytes: limit, until: None };
+            return (parts, Begun::Reads(watched(body, observer), ahead));
+        }
+        // Announced as empty, it is nothing but its head.
+        if body.is_end_stream() {
+            return (parts, Begun::Known(ReadBody::untouched(body)));
+        }
+        let (bytes, patience) = setup.look_ahead;
+        let is_small = body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
+        let to = match form {
+            Form::Stream => Some(To::Content),
+            Form::Whole if is_small => Some(To::End),
+            Form::Whole | Form::Opaque => None,
+        };
+        let body = watched(body, Observer::of_answer(form, &head, &setup.provider, ANSWER_LIMIT));
+        let Some(to) = to else {
+            parts.extensions.insert(body.exchange().clone());
+            return (parts, Begun::Known(ReadBody::watched(body)));
+        };
+        let until = Instant::now().checked_add(patience);
+        (parts, Begun::Reads(body, Ahead { to, bytes, until }))
+    }
+
+    /// Judges what was read.
+    fn conclude<B>(
+        &self,
+        mut parts: Parts,
+        mut body: Pin<Box<Watched<B>>>,
+        to: To,
+    ) -> Result<http::Response<ReadBody<B>>, BoxError> {
+        if to == To::Explanation {
+            // An error whose body broke off is still that error, by what was read of it.
+            let head = Head::new(parts.status, &parts.headers, &self.setup.clock);
+            let judgement = self.setup.provider.judge(&head, &body.data());
+            body.exchange().set_outcome(judgement.outcome());
+        } else if let Some(error) = body.as_mut().take_failure() {
+            return Err(error);
+        } else if let Some(error) = body.error() {
+            return Err(BrokenAnswer::failed(error.clone()).into());
+        } else if let (Some(limit), true) = (self.setup.whole_answers, body.has_rest()) {
+            return Err(BrokenAnswer::too_large(limit).into());
+        }
+        parts.extensions.insert(body.exchange().clone());
+        Ok(http::Response::from_parts(parts, ReadBody::watched(body)))
     }
 }
 
@@ -144,58 +262,7 @@ fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-impl<F, B: Body> fmt::Debug for InspectFuture<F, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InspectFuture")
-            .field("reads", &self.reading.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-struct Reader {
-    provider: Arc<dyn Provider>,
-    clock: WallClock,
-    whole_answers: Option<usize>,
-}
-
-impl Reader {
-    fn inspect<B>(
-        &self,
-        mut parts: Parts,
-        read: ReadAhead<B>,
-    ) -> Result<http::Response<ReadBody<B>>, BoxError>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let head = Head::new(parts.status, &parts.headers, &self.clock);
-        if is_error(parts.status) {
-            // An error whose body broke off is still that error, by what was read of it.
-            let exchange = Exchange::new(self.provider.judge(&head, read.data()).outcome());
-            parts.extensions.insert(exchange);
-            return Ok(http::Response::from_parts(parts, read.into()));
-        }
-        let read = read.into_result().map_err(Into::into)?;
-        if let (Then::Rest(_), Some(limit)) = (read.then(), self.whole_answers) {
-            return Err(BrokenAnswer::too_large(limit).into());
-        }
-        // What is compressed can not be read here: that it ended without an error has to do.
-        let readable = head.header("content-encoding").is_none_or(|coding| coding == "identity");
-        let end = if readable {
-            self.provider.whole(&head, read.data())
-        } else {
-            StreamEnd::Complete
-        };
-        match end {
-            StreamEnd::Complete => {}
-            end => return Err(BrokenAnswer::ended(end).into()),
-        }
-        let exchange = Exchange::new(aplomb_core::Outcome::success());
-        if let Some(usage) = self.provider.usage(&head, read.data()) {
-            exchange.add_usage(usage);
-        }
-        parts.extensions.insert(exchange);
-        Ok(http::Response::from_parts(parts, read.into()))
-    }
+/// Whether a response has an answer in its body, which can be broken.
+fn is_answer(status: StatusCode) -> bool {
+    status.is_success() && status != StatusCode::NO_CONTENT && status != StatusCode::RESET_CONTENT
 }

@@ -8,23 +8,22 @@ use aplomb_circuit_breaker::{
     Circuit, Cooldown, OnOpen, Ramp, StateWatch, TracingObserver as CircuitLog, Trip,
 };
 use aplomb_concurrency::{Limit, Slots};
-use aplomb_core::{
-    Both, Exponential, Gated, HttpClassifier, Jitter, Observe, Plan, Queue, QueueLimits, WallClock,
-};
+use aplomb_core::{Both, Exponential, Gated, Jitter, Observe, Plan, Queue, QueueLimits, WallClock};
 use aplomb_provider::Provider;
 use aplomb_rate_limit::{Quota, Quotas};
 use aplomb_retry::{Budget, ByKind, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
-use tower::timeout::Timeout;
 use tower_layer::Layer;
 
 use super::deadline::Deadline;
 use super::handle::{EndpointHandle, GateLog};
+use super::inspect::Setup;
+use super::timeouts::Timeouts;
 use super::{Endpoint, EndpointClassifier, EndpointDoor, Gates, Inspect};
 
 /// Makes calls to one AI endpoint dependable: all layers, composed in the order that works.
 ///
 /// ```text
-/// deadline ▸ retry ▸ queue ▸ (circuit, quotas, concurrency) ▸ attempt timeout ▸ inspect ▸ client
+/// deadline ▸ retry ▸ queue ▸ (circuit, quotas, concurrency) ▸ timeouts, inspect ▸ client
 /// ```
 ///
 /// It wraps any HTTP client that is a `Service<http::Request<B>>` with a body of bytes. The circuit,
@@ -32,13 +31,18 @@ use super::{Endpoint, EndpointClassifier, EndpointDoor, Gates, Inspect};
 /// head of the one queue before them. Every attempt passes the queue; what it came to is read once,
 /// next to the client, in the dialect of the provider, and all layers act on that.
 ///
+/// A stream is handed on when its first content has arrived: an error that it begins with is a failed
+/// attempt. What follows is looked at as it flows: the tokens that were used settle the quotas, and an
+/// answer that breaks off, or goes silent, ends with an error.
+///
 /// **What clones share**: the queue and its gates. `Layer::layer` makes no new ones; a setter
 /// that concerns them starts new ones, so set everything first, then take clones and handles.
 /// **What dropping does**: a call that is dropped leaves the queue, gives back what it had not used,
 /// and drops its attempt. **Errors**: [`DeadlinePassed`](super::DeadlinePassed),
 /// [`Open`](aplomb_circuit_breaker::Open), [`Exceeded`](aplomb_rate_limit::Exceeded),
-/// [`Saturated`](aplomb_concurrency::Saturated), [`BrokenAnswer`](super::BrokenAnswer), tower's `Elapsed`
-/// for an attempt, and the client's own, all boxed: [`find`](crate::find) tells them apart.
+/// [`Saturated`](aplomb_concurrency::Saturated), [`BrokenAnswer`](super::BrokenAnswer),
+/// [`TimedOut`](super::TimedOut), and the client's own, all boxed: [`find`](crate::find) tells them apart.
+/// The body of an answer may end with `BrokenAnswer`, `TimedOut` and `DeadlinePassed` too.
 ///
 /// # Examples
 ///
@@ -81,10 +85,17 @@ struct Config {
     backoff: ByKind,
     budget: Option<Budget>,
     observer: RetryObserver,
-    attempt_timeout: Duration,
+    timeouts: Timeouts,
+    look_ahead: Option<(usize, Duration)>,
     deadline: Option<Duration>,
     whole_answers: Option<usize>,
 }
+
+/// What is read of a stream until its first content, or of a small answer.
+const LOOK_AHEAD: usize = 64 * 1024;
+
+/// How long a stream that has not come to its first content is kept from the caller, unless it is set.
+const LOOK_AHEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Config {
     fn queue(&self) -> (Queue<Gates>, StateWatch) {
@@ -106,9 +117,11 @@ impl EndpointLayer {
     /// An endpoint that speaks the dialect of `provider`.
     ///
     /// Unless set: no quotas (a throttled response still pauses every call); no concurrency limit; up
-    /// to 4 retries; 600 s for an attempt, as in the official SDKs of OpenAI and Anthropic; no deadline;
-    /// at most ten minutes in the queue, with 65,536 others; hints obeyed up to 120 s; calls wait in the
-    /// queue for a circuit whose cooldown is 150 s or less.
+    /// to 4 retries; 600 s to the head of a response and to the first content, as in the official SDKs of
+    /// OpenAI and Anthropic; 300 s without content after that; one hour for an attempt, which is what
+    /// Anthropic's SDKs reckon 128,000 tokens with; no deadline; at most ten minutes in the queue, with
+    /// 65,536 others; hints obeyed up to 120 s; calls wait in the queue for a circuit whose cooldown is 150 s
+    /// or less.
     pub fn new(provider: impl Provider + 'static) -> Self {
         let config = Config {
             provider: Arc::new(provider),
@@ -131,7 +144,13 @@ impl EndpointLayer {
             backoff: ByKind::default(),
             budget: None,
             observer: Arc::new(RetryLog),
-            attempt_timeout: Duration::from_secs(600),
+            timeouts: Timeouts {
+                head: Duration::from_secs(600),
+                content: Duration::from_secs(600),
+                idle: Duration::from_secs(300),
+                attempt: Duration::from_secs(60 * 60),
+            },
+            look_ahead: None,
             deadline: None,
             whole_answers: None,
         };
@@ -148,7 +167,7 @@ impl EndpointLayer {
     /// Sets how many calls may be in flight at a time: a number, or an
     /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds its level. There is none unless set:
     /// providers limit rates, and a limit that finds its level takes some round trips for it. It is for a
-    /// server of your own.
+    /// server of your own. Each of its moves is logged with `tracing`, at debug.
     pub fn concurrency(self, limit: impl Into<Limit>) -> Self {
         self.restart(|config| config.concurrency = Some(limit.into()))
     }
@@ -213,15 +232,57 @@ impl EndpointLayer {
         self.restart(|config| config.max_retry_after = longest)
     }
 
-    /// Sets how long an attempt may take: to the head of its response, or, with
-    /// [`whole_answers`](Self::whole_answers), to the end of its body.
+    /// Sets how long an attempt may take, from when it is sent to the end of its body: one hour unless set.
+    /// Waiting in the queue is not part of it, and connecting is the client's: it is, unless the client
+    /// limits it.
+    ///
+    /// This and the three below end an attempt with [`TimedOut`](super::TimedOut), drop it, and count as a
+    /// failure with the circuit. What times out before anything has reached the caller is retried; after
+    /// that the body ends with the error. They share one timer, and none is set for what is there at once.
     pub fn attempt_timeout(self, timeout: Duration) -> Self {
-        self.set(|config| config.attempt_timeout = timeout)
+        self.set(|config| config.timeouts.attempt = timeout)
     }
 
-    /// Sets how long a call may take, waits and retries included: to the head of its response, or, with
-    /// [`whole_answers`](Self::whole_answers), to the end of its body. A deadline in a call's own
-    /// options holds as well; the earlier one ends the call.
+    /// Sets how long an attempt may take to the head of its response: 600 s unless set. An answer that does
+    /// not stream has its head when all of it is there.
+    pub fn head_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.timeouts.head = timeout)
+    }
+
+    /// Sets how long an attempt may take to the first content of its answer: 600 s unless set. Pings,
+    /// comments, and that an answer begins, are not content; where no event stream is read, any bytes
+    /// but blanks are.
+    ///
+    /// A stream is kept from its caller as long as this where it is set, so that it can be sent again; see
+    /// [`look_ahead`](Self::look_ahead).
+    pub fn content_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| {
+            config.timeouts.content = timeout;
+            let (bytes, _) = config.look_ahead.unwrap_or((LOOK_AHEAD, LOOK_AHEAD_PATIENCE));
+            config.look_ahead = Some((bytes, timeout));
+        })
+    }
+
+    /// Sets how long an answer may go on without content once it has had some: 300 s unless set. Only
+    /// the time counts in which its body is waited for: who reads slowly makes no server slow.
+    pub fn idle_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.timeouts.idle = timeout)
+    }
+
+    /// Sets how far a stream is looked into for its first content before its caller has it: 64 KiB and
+    /// 30 s unless set, or as long as the [`content_timeout`](Self::content_timeout) where that is set. Of
+    /// the two the later call counts.
+    ///
+    /// Within these bounds an error in the stream, its end or a timeout is a failed attempt, and is
+    /// retried. Beyond them the caller gets what there is. Answers in JSON that announce a size of no more
+    /// bytes are looked into as well.
+    pub fn look_ahead(self, max_bytes: usize, max_wait: Duration) -> Self {
+        self.set(|config| config.look_ahead = Some((max_bytes, max_wait)))
+    }
+
+    /// Sets how long a call may take, waits, retries and the body of its answer included. A deadline in a
+    /// call's own options holds as well; the earlier one ends the call, or the body, with
+    /// [`DeadlinePassed`](super::DeadlinePassed). No circuit counts it.
     pub fn deadline(self, deadline: Duration) -> Self {
         self.set(|config| config.deadline = Some(deadline))
     }
@@ -264,8 +325,10 @@ impl<S> Layer<S> for EndpointLayer {
     type Service = Endpoint<S>;
 
     fn layer(&self, client: S) -> Endpoint<S> {
-        let Config { provider, clock, attempt_timeout, whole_answers, .. } = self.config.clone();
-        let classifier = EndpointClassifier::new(HttpClassifier::new().clock(clock.clone()));
+        let Config { provider, clock, timeouts, whole_answers, .. } = self.config.clone();
+        let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
+        let look_ahead = self.config.look_ahead.unwrap_or((LOOK_AHEAD, LOOK_AHEAD_PATIENCE));
+        let setup = Setup { provider, clock, timeouts, look_ahead, whole_answers };
         let mut retry = RetryLayer::new()
             .classifier(classifier.clone())
             .max_retries(self.config.max_retries)
@@ -279,8 +342,7 @@ impl<S> Layer<S> for EndpointLayer {
         }
         let plan = Plan::new(EndpointDoor::new(self.queue.clone()), classifier, aplomb_core::AtBodyEnd);
 
-        let attempt = Timeout::new(Inspect::new(client, provider, clock, whole_answers), attempt_timeout);
-        let gated = Gated::new(attempt, Arc::new(plan));
+        let gated = Gated::new(Inspect::new(client, Arc::new(setup)), Arc::new(plan));
         Endpoint::new(Deadline::new(retry.layer(gated), self.config.deadline))
     }
 }

@@ -9,7 +9,6 @@ use aplomb_retry::{ByKind, Drain, Retry};
 use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tower::timeout::Timeout;
 use tower_service::Service;
 
 use super::layer::RetryObserver;
@@ -26,7 +25,7 @@ pub type EndpointBody<B> = GuardedBody<ReadBody<B>, Held<Gates>>;
 
 type Stack<S> = Deadline<Retry<Attempt<S>, Copied, EndpointClassifier, ByKind, Drain, RetryObserver>>;
 
-type Attempt<S> = Gated<Timeout<Inspect<S>>, EndpointDoor, EndpointClassifier, AtBodyEnd>;
+type Attempt<S> = Gated<Inspect<S>, EndpointDoor, EndpointClassifier, AtBodyEnd>;
 
 impl<S> Endpoint<S> {
     pub(super) const fn new(stack: Stack<S>) -> Self {

@@ -1,9 +1,13 @@
 //! The endpoint against the mock provider, in virtual time.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod budget;
 mod calls;
 mod circuit;
 mod collapse;
 mod concurrency;
 mod endpoint;
 mod faults;
+mod script;
+mod streams;
+mod timeouts;

@@ -4,9 +4,9 @@ use std::hash::Hash;
 
 use tokio::time::Instant;
 
-use super::{Queues, Shard};
+use super::{Queues, Shard, Sweep};
 use crate::keyed::table::FEW;
-use crate::{Closing, Queue, QueueLimits, Rests};
+use crate::{Closing, Gate, Queue, QueueLimits, Rests};
 
 impl<K, G> Queues<K, G>
 where
@@ -19,11 +19,12 @@ where
     pub fn forget_idle(&self, now: Instant) -> usize {
         let rounds = |index| {
             let mut shard = self.0.shards.lock_shard(index);
-            // Those that are put to rest on the way are forgotten there and then, or stay.
-            shard.live.rewind().max(shard.rest.rewind()).div_ceil(FEW)
+            // Those that are put to rest on the way are forgotten there and then, or stay; a hand that
+            // meets one of them has a look less for those that were at rest before.
+            (shard.live.rewind() + shard.rest.rewind()).div_ceil(FEW)
         };
         let swept = (0..self.0.shards.len()).flat_map(|shard| (0..rounds(shard)).map(move |_| shard));
-        swept.map(|shard| self.sweep(shard, now, true).forgotten).sum()
+        swept.map(|shard| self.sweep(shard, now, Sweep::Thoroughly).forgotten).sum()
     }
 
     /// What `look` says of each gate, shard by shard: told its key, the gate, how many callers wait,
@@ -42,16 +43,34 @@ where
             drop(shard);
             let mut looked = Vec::with_capacity(live.len() + rest.len());
             for (key, queue) in live {
-                let waiting = queue.waiting();
-                looked.push(queue.with(|gate, now| look(&key, gate, waiting, now)));
+                looked.push(in_use(&queue, |gate, waiting, now| look(&key, gate, waiting, now)));
             }
             for (key, rest) in rest {
-                let mut gate = (self.0.policy)(&key);
-                gate.resume(rest);
-                looked.push(look(&key, &mut gate, 0, Instant::now()));
+                looked.push(self.at_rest(&key, rest, |gate, waiting, now| look(&key, gate, waiting, now)));
             }
             looked
         })
+    }
+
+    /// What `look` says of the gate of one key, if the key is there: told the gate, how many callers wait,
+    /// and the time. As [`snapshot`](Self::snapshot); the key stays in use, or at rest.
+    pub fn look<T>(&self, key: &K, look: impl FnOnce(&mut G, usize, Instant) -> T) -> Option<T> {
+        let hashed = self.0.shards.hash(key);
+        let mut shard = self.0.shards.lock(hashed);
+        let live = shard.live.get_mut(hashed.within, key).map(|live| live.queue.clone());
+        let rest = shard.rest.get_mut(hashed.within, key).map(|rest| rest.clone());
+        drop(shard);
+        match live {
+            Some(queue) => Some(in_use(&queue, look)),
+            None => Some(self.at_rest(key, rest?, look)),
+        }
+    }
+
+    /// Looks at a copy of a gate at rest.
+    fn at_rest<T>(&self, key: &K, rest: G::Rest, look: impl FnOnce(&mut G, usize, Instant) -> T) -> T {
+        let mut gate = (self.0.policy)(key);
+        gate.resume(rest);
+        look(&mut gate, 0, Instant::now())
     }
 
     /// Changes the bounds of every line. Those who wait keep the ones they came under.
@@ -83,6 +102,12 @@ where
             }
         }
     }
+}
+
+/// Looks at a gate under the lock of its queue.
+fn in_use<G: Gate, T>(queue: &Queue<G>, look: impl FnOnce(&mut G, usize, Instant) -> T) -> T {
+    let waiting = queue.waiting();
+    queue.with(|gate, now| look(gate, waiting, now))
 }
 
 impl<K: Clone, G: Rests> Shard<K, G> {

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::sync::{Arc, PoisonError};
 #[cfg(not(aplomb_loom))]
 use std::sync::{Mutex, MutexGuard};
+use std::task::Context;
 
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
@@ -16,7 +17,9 @@ use super::notice::{KeyNotice, ObserveKey, Teller};
 use super::room::{Full, Room, Search, Swept};
 use super::shards::{Hashed, Shards};
 use super::table::{FEW, Table};
-use crate::{Acquire, Closing, Idle, Observe, Queue, QueueLimits, Rests, TurnedBecause, Wait};
+use crate::{
+    Acquire, Closing, Idle, Observe, Permit, Queue, QueueLimits, Rests, Stopped, Turned, TurnedBecause, Wait,
+};
 
 /// A [`Queue`] before a gate of its own for each key: made on first use, at rest while nobody uses it,
 /// forgotten when idle, bounded.
@@ -29,8 +32,9 @@ use crate::{Acquire, Closing, Idle, Observe, Queue, QueueLimits, Rests, TurnedBe
 /// the keys in use, and over four of those at rest. A key that has been used since the hand last came
 /// by stays.
 ///
-/// There are never more than `max_keys` keys, in use or at rest. Where there is no room, and none of up
-/// to 64 keys that are looked at can be forgotten, callers with a new key are turned away
+/// There are never more than `max_keys` keys, in use or at rest. Where there is no room, one goes of which
+/// no more is kept than can be [spared](Idle::is_spare). If none of up to 64 keys that are looked at can be
+/// forgotten or spared, callers with a new key are turned away
 /// ([`TurnedBecause::TooManyKeys`]).
 ///
 /// Clones share everything.
@@ -55,6 +59,17 @@ struct Settings {
 struct Shard<K, G: Rests> {
     live: Table<K, Live<G>>,
     rest: Table<K, G::Rest>,
+}
+
+/// How a hand deals with the keys it passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sweep {
+    /// A key that was used since the hand last came by stays in use.
+    Gently,
+    /// All that can be are put to rest, and forgotten.
+    Thoroughly,
+    /// The same, and one may be forgotten that is only [spare](Idle::is_spare).
+    ForRoom,
 }
 
 struct Live<G: Rests> {
@@ -99,6 +114,22 @@ where
         }
     }
 
+    /// Asks the gate of `key`, and takes a place in its line where that is necessary: as [`Queue::ask`],
+    /// and turned away as by [`acquire`](Queues::acquire).
+    pub fn ask(
+        &self,
+        key: &K,
+        ask: G::Ask,
+        wait: Wait,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<G>>,
+    ) -> Option<Stopped<G>> {
+        match self.queue(key) {
+            Ok(queue) => queue.ask(ask, wait, cx, permit),
+            Err(Full { .. }) => Some(Stopped::Turned(Turned::at_once(TurnedBecause::TooManyKeys))),
+        }
+    }
+
     /// The queue of `key`, which is in use for as long as this is held.
     ///
     /// # Errors
@@ -114,7 +145,7 @@ where
                 let is_time = shard.live.is_time_to_sweep();
                 drop(shard);
                 if is_time {
-                    self.sweep(self.0.shards.next(), Instant::now(), false);
+                    self.sweep(self.0.shards.next(), Instant::now(), Sweep::Gently);
                 }
                 return Ok(queue);
             }
@@ -128,7 +159,7 @@ where
             let is_full = !at_rest && self.0.room.is_full();
             drop(shard);
             if is_full {
-                let sweep = || self.sweep(self.0.shards.next(), Instant::now(), true);
+                let sweep = || self.sweep(self.0.shards.next(), Instant::now(), Sweep::ForRoom);
                 if !search.go_on(self.0.shards.len(), sweep) {
                     return Err(Full::of(&self.0.room));
                 }
@@ -136,9 +167,16 @@ where
                 // The caller's code, and memory: no lock is held; nor is one where it is dropped unused.
                 let observer = Teller::new(key.clone(), Arc::clone(&self.0.observer));
                 fresh = Some((key.clone(), Queue::new((self.0.policy)(key), QueueLimits::new(), observer)));
-                self.sweep(self.0.shards.next(), Instant::now(), false);
+                self.sweep(self.0.shards.next(), Instant::now(), Sweep::Gently);
             }
         }
+    }
+
+    /// The queue of `key` if it is in use: a key that is at rest, or not there, stays so.
+    pub fn get(&self, key: &K) -> Option<Queue<G>> {
+        let hashed = self.0.shards.hash(key);
+        let mut shard = self.0.shards.lock(hashed);
+        shard.live.get_mut(hashed.within, key).map(|live| live.queue.clone())
     }
 
     /// A key changes over to those in use, with a queue that has just been made.
@@ -158,9 +196,8 @@ where
         self.0.shards.hash(key).within
     }
 
-    /// Moves the hands of a shard over the next few keys. Unless `urgent`, a key that was
-    /// used since the hand last came by stays in use.
-    fn sweep(&self, shard: usize, now: Instant, urgent: bool) -> Swept {
+    /// Moves the hands of a shard over the next few keys.
+    fn sweep(&self, shard: usize, now: Instant, how: Sweep) -> Swept {
         // All that goes is dropped after the lock: it is the caller's code.
         let mut unused = [const { None }; FEW];
         let mut forgotten = [const { None }; FEW];
@@ -168,16 +205,21 @@ where
         let mut shard = self.0.shards.lock_shard(shard);
         let Shard { live, rest } = &mut *shard;
         let put_to_rest = |live: &mut Live<G>| {
-            let stays = std::mem::take(&mut live.used) && !urgent;
+            let stays = std::mem::take(&mut live.used) && how == Sweep::Gently;
             if stays { None } else { live.queue.rest(now) }
         };
-        let forget = |rest: &mut G::Rest| rest.is_idle(now).then_some(());
+        // Where there has to be room, one that is only spare goes, and no more than one.
+        let mut room_for_one = how == Sweep::ForRoom;
+        let mut goes = |rest: &G::Rest| {
+            rest.is_idle(now) || (room_for_one && rest.is_spare(now) && std::mem::take(&mut room_for_one))
+        };
+        let forget = |rest: &mut G::Rest| goes(rest).then_some(());
         let looked_at = live.sweep(|key| self.rehash(key), put_to_rest, &mut unused)
             + rest.sweep(|key| self.rehash(key), forget, &mut forgotten);
         let mut count = forgotten.iter().flatten().count();
         for (unused, queue) in unused.iter_mut().zip(&mut queues) {
             if let Some((key, live, kept)) = unused.take() {
-                if kept.is_idle(now) {
+                if goes(&kept) {
                     *unused = Some((key, live, kept));
                     count += 1;
                 } else {

@@ -1,0 +1,399 @@
+//! A circuit for each key: promises 7, 29 and 32, by key.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use aplomb_circuit_breaker::{
+    Cause, Circuit, CircuitBreakerLayer, KeyedCircuits, OnOpen, Open, State, TooManyKeys, TracingObserver,
+    Transition, Trip,
+};
+use aplomb_core::{
+    Account, BoxError, CallKey, CallOptions, Closing, KeyNotice, KeyRefused, Outcome, Refused, find_in,
+};
+use http::{Request, Response};
+use tokio::time::advance;
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceExt};
+
+use crate::support::{NANOSECOND, NEARLY, SECOND, plain, response, stream};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+type Host = String;
+
+/// Opens after one failure, for exactly 5 s.
+fn brittle() -> Circuit {
+    Circuit::new().trip(Trip::consecutive(1)).cooldown(plain())
+}
+
+fn circuits(max_keys: usize) -> KeyedCircuits<Host> {
+    KeyedCircuits::new(max_keys, |_| brittle())
+}
+
+fn host(request: &Request<()>) -> Host {
+    request.uri().host().unwrap_or_default().to_owned()
+}
+
+/// Answers with the status in the request's path, or as its first word says.
+fn answers() -> impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone {
+    tower::service_fn(async |request: Request<()>| match request.uri().path() {
+        "/panic" => panic!("in the inner call"),
+        "/hang" => std::future::pending().await,
+        path => Ok(Response::builder().status(&path[1..]).body(())?),
+    })
+}
+
+fn by_host(
+    circuits: &KeyedCircuits<Host>,
+) -> impl Service<Request<()>, Response = Response<()>, Error = BoxError> + Clone {
+    CircuitBreakerLayer::keyed(circuits.clone(), host as fn(&Request<()>) -> Host).layer(answers())
+}
+
+fn get(host: &str, path: &str) -> Request<()> {
+    Request::get(format!("https://{host}{path}")).body(()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hosts_do_not_share_a_circuit_and_one_hosts_calls_do() {
+    let circuits = circuits(10);
+    let mut service = by_host(&circuits);
+    let mut other = service.clone();
+    service.call(get("a.example", "/503")).await.unwrap();
+    service.call(get("b.example", "/200")).await.unwrap();
+    assert_eq!(circuits.state(&"a.example".to_owned()), State::Open);
+    assert_eq!(circuits.state(&"b.example".to_owned()), State::Closed);
+
+    let mut again = get("a.example", "/200");
+    again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
+    let error = assert_ready_err!(task::spawn(other.call(again)).poll());
+    let open = find_in::<Open, _>(&error).unwrap();
+    assert_eq!(open.key(), Some("\"a.example\""));
+    assert_eq!((open.retry_after(), open.cause()), (Some(5 * SECOND), Cause::ConsecutiveFailures));
+    assert!(open.to_string().starts_with("circuit \"a.example\" open since"), "{open}");
+    assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), open.key());
+    let refused = find_in::<Refused, _>(&error).unwrap();
+    assert_eq!((refused.who(), refused.attempts()), ("circuit breaker", 2));
+
+    service.call(get("b.example", "/200")).await.unwrap();
+    advance(5 * SECOND).await;
+    service.call(get("a.example", "/200")).await.unwrap();
+    assert_eq!(circuits.state(&"a.example".to_owned()), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_outlasts_its_idleness_and_any_number_of_other_keys() {
+    let circuits = KeyedCircuits::new(200, |_: &u64| brittle());
+    let mut service =
+        CircuitBreakerLayer::keyed(circuits.clone(), |_: &Request<()>| u64::MAX).layer(answers());
+    let mut call = |key: u64, path| {
+        let mut request = get("any", path);
+        request.extensions_mut().insert(CallKey(key));
+        task::spawn(service.call(request)).poll()
+    };
+    assert_ready_ok!(call(0, "/503"));
+    let cooldown = |left| Some(left * SECOND);
+    for key in 1..5_000 {
+        assert_ready_ok!(call(key, "/200"));
+    }
+    assert!(circuits.keys() <= 200, "{} keys", circuits.keys());
+    advance(4 * SECOND).await;
+    circuits.forget_idle();
+    assert_eq!(circuits.keys(), 1, "the healthy ones are forgotten");
+    let error = assert_ready_err!(call(0, "/200"));
+    assert_eq!(find_in::<Open, _>(&error).unwrap().retry_after(), cooldown(1));
+
+    // It had opened before: that is remembered as well, while nobody uses it.
+    advance(SECOND).await;
+    circuits.forget_idle();
+    assert_ready_ok!(call(0, "/503"));
+    for key in 1..5_000 {
+        assert_ready_ok!(call(key, "/200"));
+    }
+    let error = assert_ready_err!(call(0, "/200"));
+    assert_eq!(find_in::<Open, _>(&error).unwrap().retry_after(), cooldown(10));
+
+    // Ten minutes after anybody wanted to know, nothing is left of it.
+    advance(609 * SECOND + NEARLY).await;
+    circuits.forget_idle();
+    assert_eq!(circuits.keys(), 1);
+    advance(NANOSECOND).await;
+    circuits.forget_idle();
+    assert_eq!((circuits.keys(), circuits.snapshot(&0)), (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn healthy_keys_are_forgotten_as_others_are_used_and_the_count_falls() {
+    let circuits = KeyedCircuits::new(100_000, |_: &u64| brittle());
+    let mut service = CircuitBreakerLayer::keyed(circuits.clone(), |_: &Request<()>| 0).layer(answers());
+    let mut most = 0;
+    for key in 0..20_000_u64 {
+        let mut request = get("any", "/200");
+        request.extensions_mut().insert(CallKey(key));
+        service.call(request).await.unwrap();
+        most = most.max(circuits.keys());
+    }
+    assert!(most < 2_000, "{most} keys at once");
+    for _ in 0..20_000 {
+        service.call(get("any", "/200")).await.unwrap();
+    }
+    assert!(circuits.keys() < 50, "{} keys", circuits.keys());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_map_of_busy_keys_refuses_and_says_so() {
+    let circuits = KeyedCircuits::new(2, |_: &Account| brittle());
+    let layer = CircuitBreakerLayer::keyed(circuits.clone(), Account::of::<Request<()>>);
+    let mut service = layer.layer(answers());
+    let post = |tenant: &str, path: &str| {
+        let mut request = get("api.example.com", path);
+        request.headers_mut().insert("authorization", format!("Bearer {tenant}").parse().unwrap());
+        request
+    };
+    service.call(post("a", "/503")).await.unwrap();
+    service.call(post("b", "/503")).await.unwrap();
+    let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
+    let full = find_in::<TooManyKeys, _>(&error).unwrap();
+    assert_eq!(full.refused().who(), "circuit breaker");
+    assert_eq!(find_in::<Refused, _>(&error), Some(full.refused()));
+    assert!(find_in::<Open, _>(&error).is_none());
+    let key = find_in::<KeyRefused, _>(&error).unwrap().key();
+    assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+
+    // Those that are there are served.
+    advance(5 * SECOND).await;
+    service.call(post("a", "/200")).await.unwrap();
+    // Isolating needs room as well, where there is no circuit; reading and resetting do not.
+    let stranger = Account::of(&post("c", "/200"));
+    assert_eq!(circuits.isolate(&stranger).unwrap_err().max_keys(), 2);
+    assert!(circuits.force_open(&stranger).is_err() && circuits.disable(&stranger).is_err());
+    circuits.reset(&stranger);
+    circuits.force_closed(&stranger);
+    assert_eq!(circuits.state(&stranger), State::Closed);
+    assert_eq!((circuits.keys(), circuits.max_keys()), (2, 2));
+    // One that is reset has nothing to remember: it makes room.
+    circuits.reset(&Account::of(&post("b", "/200")));
+    service.call(post("sk-secret", "/200")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_the_handle_reads_and_switches_one_key() {
+    let circuits = circuits(10);
+    let mut service = by_host(&circuits);
+    let (a, b) = ("a".to_owned(), "b".to_owned());
+    assert_eq!((circuits.state(&a), circuits.snapshot(&a)), (State::Closed, None));
+    assert_eq!(circuits.keys(), 0, "looking makes no circuit");
+
+    circuits.isolate(&a).unwrap();
+    circuits.disable(&b).unwrap();
+    // They hold, used or not.
+    advance(3_600 * SECOND).await;
+    assert_eq!(circuits.forget_idle(), 0);
+    assert_ready_err!(task::spawn(service.call(get("a", "/200"))).poll());
+    for _ in 0..3 {
+        service.call(get("b", "/503")).await.unwrap();
+    }
+    let mut listed: Vec<_> = circuits.snapshots().map(|(key, snapshot)| (key, snapshot.state())).collect();
+    listed.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(
+        listed,
+        [
+            ("a".to_owned(), State::Isolated),
+            ("b".to_owned(), State::Disabled)
+        ]
+    );
+
+    circuits.reset(&b);
+    circuits.force_open(&b).unwrap();
+    assert_eq!(circuits.snapshot(&b).unwrap().retry_after(), Some(5 * SECOND));
+    circuits.force_closed(&b);
+    circuits.force_closed(&a);
+    service.call(get("a", "/200")).await.unwrap();
+    assert_eq!(circuits.snapshot(&a).unwrap().tally().calls(), 0, "the rule counts failures in a row");
+    circuits.reset(&b);
+    circuits.reset(&a);
+    assert_eq!(circuits.forget_idle(), 2);
+    assert_eq!(circuits.keys(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_32_each_change_is_told_once_with_its_key_and_outside_of_locks() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let inside: Arc<OnceLock<KeyedCircuits<Host>>> = Arc::default();
+    let (telling, reading) = (Arc::clone(&told), Arc::clone(&inside));
+    let observer = move |notice: &KeyNotice<'_, Host, Transition>| {
+        let (key, change) = (notice.key(), notice.notice());
+        // Any key may be looked at and switched, its own included.
+        let circuits = reading.get().unwrap();
+        assert_eq!(circuits.state(key), change.to());
+        assert!(circuits.snapshots().count() <= circuits.keys());
+        telling.lock().unwrap().push((key.clone(), change.from(), change.to()));
+    };
+    let circuits = KeyedCircuits::with_observer(10, |_: &Host| brittle(), (observer, TracingObserver));
+    inside.set(circuits.clone()).unwrap();
+    let mut service = by_host(&circuits);
+    service.call(get("a", "/503")).await.unwrap();
+    service.call(get("b", "/503")).await.unwrap();
+    advance(5 * SECOND).await;
+    service.call(get("b", "/200")).await.unwrap();
+    let expected = [
+        ("a", State::Closed, State::Open),
+        ("b", State::Closed, State::Open),
+        ("a", State::Open, State::HalfOpen),
+        ("b", State::Open, State::HalfOpen),
+        ("b", State::HalfOpen, State::Closed),
+    ];
+    let mut told: Vec<_> = told.lock().unwrap().clone();
+    // That a cooldown is over is noticed by whoever looks first, the observer included.
+    told.sort_by_key(|(key, ..)| key.clone());
+    let mut expected = expected.map(|(key, from, to)| (key.to_owned(), from, to));
+    expected.sort_by_key(|(key, ..)| key.clone());
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_29_a_call_dropped_at_any_point_is_taken_back_from_its_own_key() {
+    let circuits = circuits(10);
+    let (peer, mut handle) = tower_test::mock::pair::<Request<()>, Response<crate::support::Pipe>>();
+    let layer = CircuitBreakerLayer::keyed(circuits.clone(), host as fn(&Request<()>) -> Host);
+    let service = layer.until_body_end().layer(peer);
+    let call = || task::spawn(service.clone().oneshot(get("a", "/")));
+    let a = "a".to_owned();
+    let as_before = |at: &str| {
+        let found = circuits.snapshot(&a).unwrap();
+        assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 0), "{at}");
+    };
+    drop(call());
+    assert_eq!(circuits.keys(), 0, "nothing is made before it is polled");
+    circuits.force_open(&a).unwrap();
+    advance(5 * SECOND).await;
+    circuits.state(&a);
+
+    drop(call());
+    as_before("before its first poll");
+    handle.allow(0);
+    let mut unready = call();
+    assert_pending!(unready.poll());
+    assert_eq!(circuits.snapshot(&a).unwrap().probes_in_flight(), 1);
+    assert_eq!(circuits.forget_idle(), 0, "it is in use");
+    drop(unready);
+    as_before("before the inner service was ready");
+    handle.allow(9);
+    let mut sent = call();
+    assert_pending!(sent.poll());
+    let _send = handle.next_request().await.unwrap();
+    drop(sent);
+    as_before("before its head");
+    let mut answered = call();
+    assert_pending!(answered.poll());
+    let (_body, answer) = stream();
+    handle.next_request().await.unwrap().1.send_response(answer);
+    drop(assert_ready_ok!(answered.poll()));
+    as_before("before its body");
+
+    let mut probe = call();
+    assert_pending!(probe.poll());
+    handle.next_request().await.unwrap().1.send_response(response(200));
+    assert_ready_ok!(probe.poll());
+    assert_eq!(circuits.state(&a), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_7_a_panic_in_the_inner_call_leaves_its_key_as_it_was() {
+    let circuits = circuits(10);
+    let mut service = by_host(&circuits);
+    service.call(get("a", "/503")).await.unwrap();
+    advance(5 * SECOND).await;
+    let mut panics = task::spawn(service.call(get("a", "/panic")));
+    assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
+    drop(panics);
+    let found = circuits.snapshot(&"a".to_owned()).unwrap();
+    assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 0));
+    service.call(get("a", "/200")).await.unwrap();
+    assert_eq!(circuits.state(&"a".to_owned()), State::Closed);
+
+    let mut panics = task::spawn(service.call(get("b", "/panic")));
+    assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
+    drop(panics);
+    circuits.reset(&"a".to_owned());
+    circuits.forget_idle();
+    assert_eq!(circuits.keys(), 0, "nobody is stuck");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_panics_takes_no_room() {
+    let circuits = KeyedCircuits::new(1, |key: &Host| {
+        assert_ne!(*key, "a".to_owned(), "asked to");
+        brittle()
+    });
+    let mut service = by_host(&circuits);
+    let mut panics = task::spawn(service.call(get("a", "/200")));
+    assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
+    drop(panics);
+    assert_eq!(circuits.keys(), 0);
+    service.call(get("b", "/200")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_33_calls_are_parked_by_key_as_long_as_its_policy_says() {
+    let circuits = KeyedCircuits::new(10, |key: &Host| match key.as_str() {
+        "batch" => brittle().on_open(OnOpen::Park { max: 8 * SECOND }),
+        _ => brittle(),
+    });
+    let service = by_host(&circuits);
+    let call = |host, path| task::spawn(service.clone().oneshot(get(host, path)));
+    for host in ["batch", "live"] {
+        assert_ready_ok!(call(host, "/503").poll());
+    }
+    assert_ready_err!(call("live", "/200").poll());
+    let (mut probe, mut waits) = (call("batch", "/hang"), call("batch", "/200"));
+    assert_pending!(probe.poll());
+    assert_pending!(waits.poll());
+    assert_eq!((circuits.parked(&"batch".to_owned()), circuits.parked(&"live".to_owned())), (2, 0));
+    circuits.set_queue_limits(|limits| limits.max_waiting(2));
+    assert_ready_err!(call("batch", "/200").poll());
+    // The probe hangs, and who waits for it has waited as long as it may.
+    advance(5 * SECOND).await;
+    assert_pending!(probe.poll());
+    advance(2_998 * MILLISECOND).await;
+    assert!(!waits.is_woken());
+    advance(3 * MILLISECOND).await;
+    let error = assert_ready!(waits.poll()).unwrap_err();
+    let open = find_in::<Open, _>(&error).unwrap();
+    assert_eq!((open.state(), open.key()), (State::HalfOpen, Some("\"batch\"")));
+    assert_eq!(open.refused().waited().as_secs(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_holds_for_every_key_and_is_not_for_the_circuits_sake() {
+    let circuits = circuits(10);
+    let mut service = by_host(&circuits);
+    service.call(get("a", "/200")).await.unwrap();
+    circuits.close(Closing::Fail);
+    for host in ["a", "b"] {
+        let error = service.call(get(host, "/200")).await.unwrap_err();
+        assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "circuit breaker");
+        assert!(find_in::<Open, _>(&error).is_none() && find_in::<TooManyKeys, _>(&error).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shield_refuses_by_key_and_makes_no_circuit() {
+    let circuits = circuits(10);
+    let mut service = circuits.shield(host as fn(&Request<()>) -> Host).layer(answers());
+    service.call(get("a", "/503")).await.unwrap();
+    assert_eq!(circuits.keys(), 0);
+    circuits.force_open(&"a".to_owned()).unwrap();
+    let error = assert_ready_err!(task::spawn(service.call(get("a", "/200"))).poll());
+    let open = find_in::<Open, _>(&error).unwrap();
+    assert_eq!((open.key(), open.retry_after()), (Some("\"a\""), Some(5 * SECOND)));
+    assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), open.key());
+    service.call(get("b", "/200")).await.unwrap();
+    let mut overridden = get("b", "/200");
+    overridden.extensions_mut().insert(CallKey("a".to_owned()));
+    assert_ready_err!(task::spawn(service.call(overridden)).poll());
+    advance(5 * SECOND).await;
+    service.call(get("a", "/200")).await.unwrap();
+    assert_eq!(circuits.state(&"a".to_owned()), State::HalfOpen);
+}

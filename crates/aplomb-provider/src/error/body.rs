@@ -1,0 +1,195 @@
+//! What an error body says, in whichever of the common shapes it comes.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+use super::code::{self, Code, Codes};
+use super::delay;
+use super::google::{self, Details};
+use crate::Reason;
+
+type Object = Map<String, Value>;
+
+/// As much of a message as is kept while judging, in bytes.
+const MAX_MESSAGE: usize = 8 * 1024;
+
+/// What an error body says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ErrorBody {
+    code: Option<Code>,
+    /// The status the body names, which counts where the response's own says "ok".
+    status: Option<u16>,
+    message: Option<String>,
+    delay: Option<Duration>,
+    details: Option<Details>,
+}
+
+impl ErrorBody {
+    /// Reads the body of an error response, whatever it is.
+    pub(crate) fn read(body: &[u8], sent: SystemTime, codes: &Codes<'_>) -> Self {
+        match serde_json::from_slice::<Value>(body) {
+            Ok(value) => Self::from_value(&value, sent, codes),
+            Err(_) => Self::from_text(body),
+        }
+    }
+
+    /// Reads a value that is known to be an error:
+    ///
+    /// - `{"error": {"code", "type", "message", …}}`, also within `response` or `choices[0]`
+    /// - `{"error": "…"}`, alone or beside `message`
+    /// - `{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`
+    /// - `{"code", "message", "type"}`, `{"__type", "message"}`
+    /// - `{"detail": "…"}`, `{"detail": [{"msg": "…"}]}`, and RFC 9457's `{"type", "title", "detail"}`
+    /// - `{"error": {"code", "status", "details": [{"@type", …}]}}`, Google's
+    pub(crate) fn from_value(value: &Value, sent: SystemTime, codes: &Codes<'_>) -> Self {
+        let Some(top) = first(value).as_object() else {
+            return Self { message: value.as_str().map(cut), ..Self::default() };
+        };
+        let inner = [
+            top.get("error"),
+            value["response"].get("error"),
+            value["choices"][0].get("error"),
+            top.get("errors").map(first),
+        ];
+        let inner = inner.into_iter().flatten().find_map(Value::as_object);
+        let error = inner.unwrap_or(top);
+        Self {
+            code: code_of(error, codes).or_else(|| code_of(top, codes)),
+            status: status_of(error).or_else(|| status_of(top)),
+            message: message_of(error).or_else(|| message_of(top)).map(cut),
+            delay: delay::of(error, sent).or_else(|| delay::of(top, sent)),
+            details: Details::of(error),
+        }
+    }
+
+    /// A body that is not JSON says nothing but text; a page says nothing at all.
+    fn from_text(body: &[u8]) -> Self {
+        let body = &body[..body.len().min(MAX_MESSAGE)];
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim();
+        let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']);
+        Self { message: is_text.then(|| text.to_owned()), ..Self::default() }
+    }
+
+    /// The reason, from the code, the response's status (where it has an error status) and the
+    /// status that the body names, in this order.
+    pub(crate) fn reason(&self, status: Option<u16>, named: Option<Code>, codes: &Codes<'_>) -> Reason {
+        let by_status = status.or(self.status).map(|status| codes.by_status(status));
+        match (named.or(self.code), by_status) {
+            // Some name the limit that a too large request is above.
+            (Some(code), Some(Reason::RequestTooLarge)) if code.reason == Reason::RateLimited => {
+                Reason::RequestTooLarge
+            }
+            (Some(code), _) if code.is_exact => code.reason,
+            (_, Some(reason)) => reason,
+            (Some(code), None) => code.reason,
+            (None, None) => Reason::Unknown,
+        }
+    }
+
+    /// The status the body names.
+    pub(crate) const fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// What the body says in words.
+    pub(crate) fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// How long to wait, where the body has a field for it.
+    pub(crate) const fn delay(&self) -> Option<Duration> {
+        self.delay
+    }
+
+    /// What it says of quotas in Google's form.
+    pub(crate) const fn details(&self) -> Option<&Details> {
+        self.details.as_ref()
+    }
+}
+
+/// Whether an answer that claims to be fine is an error: only where it says so.
+pub(crate) fn is_in(value: &Value) -> bool {
+    let value = first(value);
+    is_error(&value["error"])
+        || is_error(&value["response"]["error"])
+        || is_error(&value["choices"][0]["error"])
+        || value["type"] == "error"
+        || value["event_type"] == "error"
+        || value["object"] == "error"
+        || (value["object"] == "response" && value["status"] == "failed")
+        || value["choices"][0]["finish_reason"] == "error"
+}
+
+/// Some answer with a list of what would have been the chunks of a stream.
+fn first(value: &Value) -> &Value {
+    value.get(0).unwrap_or(value)
+}
+
+fn is_error(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => !object.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => false,
+    }
+}
+
+/// The most telling code: one that the user knows, one that says the account is used up, or else the
+/// first known one, the exact before the wide.
+fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
+    let within = |outer: &str, name: &str| error.get(outer).and_then(|outer| outer.get(name));
+    let places = [
+        within("details", "error_code"),
+        within("metadata", "reason"),
+        within("metadata", "limit_source"),
+        within("metadata", "error_type"),
+        within("innererror", "code"),
+        error.get("code"),
+        error.get("type"),
+        error.get("error_type"),
+        error.get("status"),
+        error.get("__type"),
+        error.get("error"),
+    ];
+    let texts = || places.iter().flatten().filter_map(|value| value.as_str()).chain(google::reasons(error));
+    let known = || texts().filter_map(|text| codes.known(code::bare(text)));
+    texts()
+        .find_map(|text| codes.of_user(code::bare(text)))
+        .or_else(|| known().find(|code| code.reason == Reason::QuotaExhausted))
+        .or_else(|| known().find(|code| code.is_exact))
+        .or_else(|| known().next())
+}
+
+fn status_of(error: &Object) -> Option<u16> {
+    let places = ["code", "status", "status_code", "raw_status_code"];
+    places
+        .iter()
+        .filter_map(|name| match error.get(*name)? {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) if text.len() == 3 => text.parse().ok(),
+            _ => None,
+        })
+        .filter_map(|number| u16::try_from(number).ok())
+        .find(|number| (400..=599).contains(number))
+}
+
+fn message_of(error: &Object) -> Option<&str> {
+    let detail = error.get("detail");
+    let places = [
+        error.get("message"),
+        error.get("Message"),
+        error.get("error"),
+        detail,
+        detail.and_then(|detail| detail.get(0)?.get("msg")),
+        error.get("title"),
+    ];
+    places
+        .into_iter()
+        .flatten()
+        .find_map(|value| value.as_str().filter(|text| !text.is_empty()))
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_MESSAGE)].to_owned()
+}

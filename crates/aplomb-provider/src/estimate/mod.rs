@@ -1,0 +1,42 @@
+//! How much a request will consume, before it is sent.
+
+mod media;
+mod place;
+mod tokenizer;
+mod walk;
+
+pub(crate) use media::Rates;
+pub use tokenizer::{CharactersPerToken, Tokenizer, TokenizerFn, tokenizer};
+
+/// A rough estimate of what a request will consume, in tokens.
+///
+/// Input is what the texts and tools of the prompt come to, and something for each image, sound and
+/// file. Output is the most the request allows, for all the answers it asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    input: u64,
+    output: Option<u64>,
+}
+
+impl Estimate {
+    /// An estimate of the caller's own: input tokens, and the most output tokens if they are bounded.
+    #[must_use]
+    pub const fn new(input: u64, output: Option<u64>) -> Self {
+        Self { input, output }
+    }
+
+    /// Estimates a request body in any of the known shapes. One that is not JSON comes to nothing.
+    pub(crate) fn of(body: &[u8], tokenizer: &dyn Tokenizer, rates: Rates) -> Self {
+        walk::walk(body, tokenizer, rates).unwrap_or_default()
+    }
+
+    /// Tokens of the prompt.
+    pub const fn input(&self) -> u64 {
+        self.input
+    }
+
+    /// The most tokens of the answer, where the request bounds them.
+    pub const fn output(&self) -> Option<u64> {
+        self.output
+    }
+}

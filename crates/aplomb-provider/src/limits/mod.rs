@@ -1,0 +1,132 @@
+//! What responses say about a provider's limits.
+
+pub(crate) mod ietf;
+pub(crate) mod rows;
+
+use std::cell::OnceCell;
+use std::time::{Duration, SystemTime};
+
+use aplomb_core::{Dimension, Reading};
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use self::rows::Row;
+use crate::{Head, time};
+
+/// All limits that a head tells of, each once: the provider's own first, then those of the IETF's
+/// fields, then what a gateway passes on from behind it.
+pub(crate) fn read(head: &Head<'_>, rows: &[&[Row]]) -> Vec<Reading> {
+    let mut all = Vec::new();
+    let told = Told::by(head);
+    if told.headers.is_empty() {
+        return all;
+    }
+    told.read(rows, &mut all);
+    if told.has(|name| name.starts_with("llm_provider-"))
+        && let Some(behind) = head.passed_on()
+    {
+        Told::by(&Head::new(head.status(), &behind, head.clock())).read(rows, &mut all);
+    }
+    all
+}
+
+/// The headers of a response that are about limits. They are few: to go through them costs less than to
+/// look up every name that there is.
+struct Told<'a> {
+    head: &'a Head<'a>,
+    headers: SmallVec<[(&'a str, &'a HeaderValue); 16]>,
+    sent: OnceCell<SystemTime>,
+}
+
+impl<'a> Told<'a> {
+    fn by(head: &'a Head<'a>) -> Self {
+        let names = head.headers().iter().map(|(name, value)| (name.as_str(), value));
+        let headers = names.filter(|(name, _)| is_about_limits(name)).collect();
+        Self { head, headers, sent: OnceCell::new() }
+    }
+
+    fn has(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.headers.iter().any(|(name, _)| is_it(name))
+    }
+
+    fn header(&self, wanted: &str) -> Option<&'a str> {
+        let found = self.headers.iter().find(|(name, _)| *name == wanted);
+        found.and_then(|(_, value)| value.to_str().ok()).map(str::trim)
+    }
+
+    /// When the response was sent, looked up once.
+    fn sent(&self) -> SystemTime {
+        *self.sent.get_or_init(|| self.head.sent())
+    }
+
+    fn read(&self, rows: &[&[Row]], all: &mut Vec<Reading>) {
+        let told_before = all.len();
+        let own = rows.iter().flat_map(|rows| rows.iter()).filter_map(|row| row.read(self));
+        let drafts = self.has(|name| name.starts_with("ratelimit")).then(|| ietf::readings(self.head));
+        for reading in own.chain(drafts.into_iter().flatten()) {
+            let is_same = |known: &Reading| {
+                known.dimension() == reading.dimension() && known.window() == reading.window()
+            };
+            match all.iter().position(is_same) {
+                None => all.push(reading),
+                // Two limits of one kind, of a project and its organisation: the tighter one counts.
+                // What comes from behind a gateway is the same as what the gateway says.
+                Some(at) if at >= told_before && is_tighter(&reading, &all[at]) => all[at] = reading,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn is_about_limits(name: &str) -> bool {
+    let prefixes = ["x-", "ratelimit", "anthropic-", "llm_provider-"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+        && ["limit", "anthropic-", "call-"].iter().any(|part| name.contains(part))
+}
+
+fn is_tighter(reading: &Reading, known: &Reading) -> bool {
+    let left = |reading: &Reading| reading.remaining().or(reading.limit()).unwrap_or(u64::MAX);
+    left(reading) < left(known)
+}
+
+/// A reading of what is known.
+fn reading(
+    dimension: Dimension,
+    window: Option<Duration>,
+    limit: Option<u64>,
+    remaining: Option<u64>,
+    reset: Option<Duration>,
+) -> Reading {
+    let mut reading = Reading::of(dimension);
+    if let Some(limit) = limit {
+        reading = reading.with_limit(limit);
+    }
+    if let Some(remaining) = remaining {
+        reading = reading.with_remaining(remaining);
+    }
+    if let Some(reset) = reset {
+        reading = reading.with_reset(reset);
+    }
+    if let Some(window) = window {
+        reading = reading.with_window(window);
+    }
+    reading
+}
+
+/// A count. Negative ones stand for "not known", and are none.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.split_once('.').map_or(text, |(whole, _)| whole);
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+impl Row {
+    /// What is told about this limit, if anything.
+    fn read(&self, told: &Told<'_>) -> Option<Reading> {
+        let count = |name: &str| number(told.header(name)?);
+        let (limit, remaining) = (count(self.limit), count(self.remaining));
+        (limit.is_some() || remaining.is_some()).then_some(())?;
+        told.header(self.unless).is_none().then_some(())?;
+        let reset = told.header(self.reset).and_then(|reset| time::until(reset, told.sent()));
+        Some(reading(self.dimension, self.window, limit, remaining, reset))
+    }
+}

@@ -1,0 +1,206 @@
+//! What a server says that is wrong, of another limit, or out of date.
+
+use std::time::Duration;
+
+use aplomb_core::Outcome;
+use aplomb_rate_limit::{Charge, Dimension, Learned, Limit, Limiter, Quota, Reading};
+use tokio::time::{Instant, advance, timeout};
+
+const S: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const REQUESTS: Reading = Reading::of(Dimension::REQUESTS);
+const TOKENS: Reading = Reading::of(Dimension::TOKENS);
+
+async fn heard(limiter: &Limiter, charge: Charge, reading: Reading) {
+    let mut permit = limiter.acquire(charge).await.unwrap();
+    permit.sent();
+    permit.heard(&[reading]);
+    permit.end(Outcome::success());
+}
+
+fn amounts(limiter: &Limiter) -> Vec<u64> {
+    limiter.snapshot().available().iter().map(|(quota, _)| quota.amount()).collect()
+}
+
+fn left(limiter: &Limiter) -> i64 {
+    limiter.snapshot().available()[0].1
+}
+
+/// How much goes in a minute where every answer says `reading`.
+async fn in_a_minute(limiter: &Limiter, charge: &Charge, reading: Reading) -> u64 {
+    limiter.set_queue_limits(|limits| limits.max_wait(Duration::ZERO));
+    let mut went = 0;
+    for _ in 0..600 {
+        if let Ok(mut permit) = limiter.acquire(charge.clone()).await {
+            went += 1;
+            permit.sent();
+            permit.heard(&[reading]);
+            permit.end(Outcome::success());
+        }
+        advance(S / 10).await;
+    }
+    went
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_17_a_configured_quota_holds_whatever_the_server_has_left() {
+    let a_day = Limiter::new([Quota::requests_per_day(100).burst(100)]);
+    let minute = REQUESTS.with_limit(500).with_remaining(499).with_reset(Duration::from_millis(120));
+    assert_eq!(in_a_minute(&a_day, &Charge::request(), minute).await, 100);
+    let a_minute = Limiter::new([Quota::tokens_per_minute(10_000)]);
+    let larger = TOKENS.with_limit(1_000_000).with_remaining(999_000).with_window(60 * S);
+    let thousand = Charge::request().input_tokens(1_000);
+    assert!(in_a_minute(&a_minute, &thousand, larger).await <= 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_given_back_than_readings_took() {
+    let limiter = Limiter::new([Quota::requests_per_hour(3_600).burst(100)]);
+    drop(limiter.acquire(Charge::request()).await.unwrap());
+    let mut flying = Vec::new();
+    for _ in 0..40 {
+        flying.push(limiter.acquire(Charge::request()).await.unwrap());
+    }
+    flying.iter_mut().for_each(aplomb_rate_limit::Permit::sent);
+    drop(flying);
+    // The server's own account is reset: it has all, and 40 of ours have been drawn.
+    let all = REQUESTS.with_limit(3_600).with_remaining(3_600).with_window(HOUR);
+    for _ in 0..5 {
+        heard(&limiter, Charge::request().requests(0), all).await;
+    }
+    assert_eq!(left(&limiter), 60);
+    heard(&limiter, Charge::request().requests(0), all.with_remaining(10)).await;
+    assert_eq!(left(&limiter), 10);
+    advance(20 * S).await;
+    for _ in 0..3 {
+        heard(&limiter, Charge::request().requests(0), all).await;
+    }
+    assert_eq!(left(&limiter), 60, "30 of the 50 that it took are given back; 20 had flowed back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_is_about_the_quota_of_its_window() {
+    let two = Limiter::new([Quota::requests_per_day(10_000), Quota::requests_per_minute(600)]);
+    heard(&two, Charge::request(), REQUESTS.with_limit(300).with_remaining(299).with_reset(S)).await;
+    assert_eq!(amounts(&two), [10_000, 300]);
+    // It follows that the window is a minute, of which there is none.
+    let day = Limiter::new([Quota::tokens_per_day(10_000_000)]);
+    let minute = TOKENS.with_limit(160_000).with_remaining(159_976).with_reset(Duration::from_millis(9));
+    heard(&day, Charge::request().input_tokens(24), minute).await;
+    assert_eq!((amounts(&day), left(&day)), (vec![10_000_000], 10_000_000 - 24));
+    // No window is told, but an amount that only one of them has.
+    heard(&day, Charge::request(), TOKENS.with_limit(10_000_000).with_remaining(4_000)).await;
+    assert_eq!(left(&day), 4_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
+    let limiter = Limiter::new([Quota::tokens_per_minute(90_000)]);
+    heard(&limiter, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
+    assert_eq!(amounts(&limiter), [1]);
+    // It waits for what there is, and leaves a debt.
+    let thousand = || Charge::request().input_tokens(1_000);
+    limiter.acquire(thousand()).await.unwrap().end(Outcome::success());
+    assert!(left(&limiter) < 0);
+    let above = limiter.acquire(Charge::request().input_tokens(90_001)).await.unwrap_err();
+    let dimension = Dimension::TOKENS;
+    let limit = Limit::AboveCapacity { dimension, cost: 90_001, capacity: 90_000 };
+    assert_eq!(above.limit(), Some(limit), "what is configured does");
+
+    let learned = Limiter::new([Quota::requests_per_minute(600)]);
+    heard(&learned, Charge::request(), TOKENS.with_limit(500).with_remaining(400)).await;
+    let start = Instant::now();
+    for _ in 0..2 {
+        learned
+            .acquire(Charge::request().input_tokens(2_000))
+            .await
+            .unwrap()
+            .end(Outcome::success());
+    }
+    // The first when the 500 are full; of the second, 1,500 are the debt of the first, and 500 its own.
+    assert_eq!(start.elapsed(), 12 * S + 240 * S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_confirms_for_an_hour_lapses() {
+    let tightened = Limiter::new([Quota::tokens_per_minute(90_000)]);
+    let learned = Limiter::new([]);
+    heard(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
+    heard(
+        &learned,
+        Charge::request(),
+        REQUESTS.with_limit(1).with_remaining(0).with_window(24 * HOUR),
+    )
+    .await;
+    let start = Instant::now();
+    advance(HOUR / 2).await;
+    heard(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
+    // One call waits a day, and goes when the limit lapses; more of them as answers come.
+    learned.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+    assert_eq!((start.elapsed(), learned.learned()), (HOUR, Learned::new()));
+    let mut flying = Vec::new();
+    while let Ok(Ok(permit)) = timeout(S / 2, learned.acquire(Charge::request())).await {
+        flying.push(permit);
+    }
+    assert!((1..=8).contains(&flying.len()), "{}", flying.len());
+    drop(tightened.acquire(Charge::request()).await.unwrap());
+    assert_eq!(amounts(&tightened), [1], "confirmed half an hour ago");
+    advance(HOUR / 2).await;
+    drop(tightened.acquire(Charge::request()).await.unwrap());
+    assert_eq!((amounts(&tightened), left(&tightened)), (vec![90_000], 90_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reading_took_lapses_with_it() {
+    let limiter = Limiter::new([Quota::requests_per_day(100).burst(100)]);
+    let empty = REQUESTS.with_limit(100).with_remaining(0).with_window(24 * HOUR);
+    heard(&limiter, Charge::request(), empty).await;
+    let start = Instant::now();
+    drop(limiter.acquire(Charge::request().requests(50)).await.unwrap());
+    assert_eq!(start.elapsed(), HOUR, "where a day's worth was taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_beyond_a_day_is_not_learned() {
+    for limiter in [Limiter::new([]), Limiter::new([Quota::requests_per_minute(600)])] {
+        let before = amounts(&limiter);
+        let vast = REQUESTS.with_limit(1).with_remaining(0).with_window(Duration::MAX);
+        heard(&limiter, Charge::request(), vast).await;
+        assert_eq!(amounts(&limiter), before);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_of_three_agreeing_limits_is_put_in_force() {
+    let limiter = Limiter::new([]);
+    limiter.remember(&Learned::new().quotas([Quota::requests_per_minute(60)]));
+    for limit in [62, 61, 1_000_000_000] {
+        heard(&limiter, Charge::request(), REQUESTS.with_limit(limit).with_window(60 * S)).await;
+    }
+    assert_eq!(amounts(&limiter), [61]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_debt_that_is_nonsense_lasts_an_hour() {
+    for used in [10_u64.pow(18), u64::MAX] {
+        let limiter = Limiter::new([Quota::tokens_per_minute(90_000)]);
+        let mut permit = limiter.acquire(Charge::request().input_tokens(10)).await.unwrap();
+        permit.sent();
+        permit.settle(&Charge::request().output_tokens(used));
+        let next = timeout(HOUR, limiter.acquire(Charge::request().input_tokens(10))).await;
+        assert!(next.is_ok(), "{used}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_counts_as_vastly_many_leaves_an_hours_debt_where_a_limit_is_found_out() {
+    let found = Limiter::new([]);
+    found.remember(&Learned::new().rate(Some(10.0)));
+    for limiter in [Limiter::new([]), found] {
+        for _ in 0..2 {
+            let vast = Charge::request().requests(u64::MAX);
+            let went = timeout(2 * HOUR, limiter.acquire(vast)).await;
+            went.expect("an hour is enough").unwrap().end(Outcome::success());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The body of an endpoint's response.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use aplomb_core::BoxError;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::watched::Watched;
+
+pin_project! {
+    /// The body of an endpoint's response: left alone where there is nothing to see, or looked at as it
+    /// goes by.
+    ///
+    /// Frames, trailers and errors are the client's, in their order, whether they were read ahead or not.
+    /// Two errors are added: [`BrokenAnswer`](crate::BrokenAnswer) where the answer ends too early or with an
+    /// error in it, after everything there is of it; and [`TimedOut`](crate::TimedOut) or
+    /// [`DeadlinePassed`](crate::DeadlinePassed) where it takes too long. **Dropping** it drops the client's
+    /// body.
+    pub struct ReadBody<B> {
+        #[pin]
+        body: Inner<B>,
+    }
+}
+
+pin_project! {
+    #[project = InnerProj]
+    enum Inner<B> {
+        Untouched { #[pin] body: B },
+        Watched { body: Pin<Box<Watched<B>>> },
+    }
+}
+
+impl<B> ReadBody<B> {
+    pub(super) const fn untouched(body: B) -> Self {
+        Self { body: Inner::Untouched { body } }
+    }
+
+    pub(super) const fn watched(body: Pin<Box<Watched<B>>>) -> Self {
+        Self { body: Inner::Watched { body } }
+    }
+}
+
+impl<B> Body for ReadBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project().body.project() {
+            InnerProj::Untouched { body } => {
+                Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(Into::into)))
+            }
+            InnerProj::Watched { body } => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Inner::Untouched { body } => body.is_end_stream(),
+            Inner::Watched { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Inner::Untouched { body } => body.size_hint(),
+            Inner::Watched { body } => body.size_hint(),
+        }
+    }
+}
+
+/// Without what was read: it may repeat a prompt or hold a completion.
+impl<B> fmt::Debug for ReadBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.body {
+            Inner::Untouched { .. } => "ReadBody(untouched)",
+            Inner::Watched { .. } => "ReadBody(watched)",
+        })
+    }
+}

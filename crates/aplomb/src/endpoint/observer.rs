@@ -1,0 +1,231 @@
+//! Looking at the bytes of an answer as they go by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aplomb_core::{Exchange, Outcome, WallClock};
+use aplomb_provider::{Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+/// What the body of a good response is, as far as its head tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// An event stream, or JSON line by line.
+    Stream,
+    /// JSON, or what has no media type: it shows what it is when all of it is there.
+    Whole,
+    /// Anything else, and what is compressed: that it ends without an error has to do.
+    Opaque,
+}
+
+impl Form {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+        if headers.get(CONTENT_ENCODING).is_some_and(|coding| text(coding) != "identity") {
+            return Self::Opaque;
+        }
+        let Some(value) = headers.get(CONTENT_TYPE).map(text) else {
+            return Self::Whole;
+        };
+        let media_type = value.split(';').next().unwrap_or(&value).trim();
+        let is_any = |ends: &[&str]| ends.iter().any(|end| media_type.ends_with(end));
+        if media_type == "text/event-stream" || is_any(&["ndjson", "jsonl", "jsonlines", "stream+json"]) {
+            Self::Stream
+        } else if is_any(&["/json", "+json"]) {
+            Self::Whole
+        } else {
+            Self::Opaque
+        }
+    }
+}
+
+/// Reads an answer as it goes by, without a copy, and keeps the record of the exchange.
+pub(super) struct Observer {
+    sight: Sight,
+    exchange: Exchange,
+    has_content: bool,
+    error: Option<Judgement>,
+}
+
+enum Sight {
+    Stream(Box<dyn StreamReader>),
+    Whole(Kept),
+    Opaque,
+}
+
+/// The pieces of an answer that can only be read as a whole: handles on what the caller gets.
+struct Kept {
+    pieces: Vec<Bytes>,
+    len: usize,
+    /// Nothing is kept any more of what is longer; it is believed.
+    limit: usize,
+    provider: Arc<dyn Provider>,
+    clock: WallClock,
+    status: StatusCode,
+    headers: HeaderMap,
+}
+
+impl Observer {
+    /// Looks at the body of a good response; where it can only be read as a whole, at `limit` bytes of it
+    /// at most.
+    pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>, limit: usize) -> Self {
+        Self::new(match form {
+            Form::Stream => Sight::Stream(provider.stream(head)),
+            Form::Whole => Sight::Whole(Kept::new(head, Arc::clone(provider), limit)),
+            Form::Opaque => Sight::Opaque,
+        })
+    }
+
+    /// Looks away.
+    pub(super) fn opaque() -> Self {
+        Self::new(Sight::Opaque)
+    }
+
+    fn new(sight: Sight) -> Self {
+        Self {
+            sight,
+            exchange: Exchange::new(Outcome::success()),
+            has_content: false,
+            error: None,
+        }
+    }
+
+    pub(super) const fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Whether some of the answer itself has been seen.
+    pub(super) const fn has_content(&self) -> bool {
+        self.has_content
+    }
+
+    /// The error that was seen in the answer.
+    pub(super) fn error(&self) -> Option<&Judgement> {
+        self.error.as_ref()
+    }
+
+    /// Looks at the next bytes; says whether there is content in them.
+    pub(super) fn see(&mut self, data: &Bytes) -> bool {
+        let content = match &mut self.sight {
+            Sight::Stream(reader) => {
+                let mut noted = Noted::new(&self.exchange, &mut self.error);
+                reader.push(data, &mut |event| noted.note(event));
+                noted.content
+            }
+            Sight::Whole(kept) => {
+                kept.keep(data);
+                // Blank lines keep a connection alive.
+                !data.trim_ascii().is_empty()
+            }
+            Sight::Opaque => !data.is_empty(),
+        };
+        self.has_content |= content;
+        content
+    }
+
+    /// Takes note that the body has ended, and says how the answer did.
+    pub(super) fn finish(&mut self) -> StreamEnd {
+        let end = match &mut self.sight {
+            Sight::Stream(reader) => {
+                let mut noted = Noted::new(&self.exchange, &mut self.error);
+                reader.finish(&mut |event| noted.note(event))
+            }
+            Sight::Whole(kept) => kept.read(&self.exchange),
+            Sight::Opaque => StreamEnd::Complete,
+        };
+        match &end {
+            StreamEnd::Complete => self.exchange.set_whole(),
+            end => self.exchange.set_outcome(end.judgement().outcome()),
+        }
+        end
+    }
+}
+
+/// Writes down what the events of a stream tell.
+struct Noted<'a> {
+    exchange: &'a Exchange,
+    error: &'a mut Option<Judgement>,
+    content: bool,
+}
+
+impl<'a> Noted<'a> {
+    const fn new(exchange: &'a Exchange, error: &'a mut Option<Judgement>) -> Self {
+        Self { exchange, error, content: false }
+    }
+
+    fn note(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Content(_) => self.content = true,
+            StreamEvent::Usage(usage) => self.exchange.add_usage(usage),
+            StreamEvent::Done => self.exchange.set_whole(),
+            StreamEvent::Error(judgement) => {
+                self.exchange.set_outcome(judgement.outcome());
+                *self.error = Some(judgement);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Kept {
+    fn new(head: &Head<'_>, provider: Arc<dyn Provider>, limit: usize) -> Self {
+        // Of the head of a good answer only the form matters to what is read in the body.
+        let media_type = head.headers().get(CONTENT_TYPE);
+        let headers = media_type.map(|value| (CONTENT_TYPE, value.clone())).into_iter().collect();
+        Self {
+            pieces: Vec::new(),
+            len: 0,
+            limit,
+            provider,
+            clock: head.clock().clone(),
+            status: head.status(),
+            headers,
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        // A piece costs something, however small it is.
+        self.len = self.len.saturating_add(data.len().max(PIECE));
+        if self.len > self.limit {
+            self.pieces = Vec::new();
+        } else {
+            self.pieces.push(data.clone());
+        }
+    }
+
+    fn read(&mut self, exchange: &Exchange) -> StreamEnd {
+        if self.len > self.limit {
+            return StreamEnd::Complete;
+        }
+        let body = join(std::mem::take(&mut self.pieces).iter());
+        let head = Head::new(self.status, &self.headers, &self.clock);
+        if let Some(usage) = self.provider.usage(&head, &body) {
+            exchange.add_usage(usage);
+        }
+        self.provider.whole(&head, &body)
+    }
+}
+
+/// What a handle on a piece takes up, about.
+const PIECE: usize = 32;
+
+/// The pieces as one: a copy only where there are several.
+pub(super) fn join<'a>(mut pieces: impl Iterator<Item = &'a Bytes>) -> Bytes {
+    let first = pieces.next().cloned().unwrap_or_default();
+    let Some(second) = pieces.next() else {
+        return first;
+    };
+    let mut all = BytesMut::from(first);
+    all.extend_from_slice(second);
+    pieces.for_each(|piece| all.extend_from_slice(piece));
+    all.freeze()
+}
+
+/// Without the bytes: they are the answer.
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("has_content", &self.has_content).finish_non_exhaustive()
+    }
+}

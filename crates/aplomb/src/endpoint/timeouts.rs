@@ -1,0 +1,271 @@
+//! How long the parts of an attempt may take, on one timer.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// An attempt took too long. It has been dropped, and the server may still be at work on it.
+///
+/// Before anything of the answer has reached the caller it is a failed attempt like any other, and is
+/// retried; later it is the error that the body of the answer ends with. Either way the circuit counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    timeout: Timeout,
+    after: Duration,
+}
+
+/// The timeouts of an attempt, each named for what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// The head of the response, see [`head_timeout`](crate::EndpointLayer::head_timeout).
+    Head,
+    /// The first content of the answer, see [`content_timeout`](crate::EndpointLayer::content_timeout).
+    Content,
+    /// More content, see [`idle_timeout`](crate::EndpointLayer::idle_timeout).
+    Idle,
+    /// The end of the answer, see [`attempt_timeout`](crate::EndpointLayer::attempt_timeout).
+    Attempt,
+}
+
+impl TimedOut {
+    /// Which timeout it was.
+    #[must_use]
+    pub const fn timeout(&self) -> Timeout {
+        self.timeout
+    }
+
+    /// How long was waited: as long as the timeout was set to.
+    #[must_use]
+    pub const fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.timeout {
+            Timeout::Head => "no response arrived",
+            Timeout::Content => "no content arrived",
+            Timeout::Idle => "no more content arrived",
+            Timeout::Attempt => "the answer did not end",
+        };
+        write!(f, "{what} within {:?}", self.after)
+    }
+}
+
+impl Error for TimedOut {}
+
+/// How long each may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) head: Duration,
+    pub(super) content: Duration,
+    pub(super) idle: Duration,
+    pub(super) attempt: Duration,
+}
+
+/// What an attempt is waiting for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaited {
+    Head,
+    /// The first content, or more of it, for the caller who reads.
+    Body {
+        has_content: bool,
+    },
+    /// The same before the caller has anything; at this instant the caller is handed what is there.
+    Ahead {
+        has_content: bool,
+        until: Option<Instant>,
+    },
+    /// What an error's body says, which is not worth an attempt.
+    Explanation {
+        until: Option<Instant>,
+    },
+}
+
+/// What is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Timeout(TimedOut),
+    /// The deadline of the whole call.
+    Deadline,
+    /// Nothing failed, but enough has been waited.
+    Enough,
+}
+
+/// Measures an attempt, on one timer that is moved as little as can be: it is only set where something is
+/// waited for, and where the answer goes on it is left to ring and set anew.
+#[derive(Debug)]
+pub(super) struct Stopwatch {
+    timeouts: Timeouts,
+    began: Instant,
+    deadline: Option<Instant>,
+    /// How long was waited for content since the last of it. Who reads slowly makes no server slow.
+    idle: Duration,
+    waits_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stopwatch {
+    pub(super) const fn new(timeouts: Timeouts, deadline: Option<Instant>, now: Instant) -> Self {
+        Self {
+            timeouts,
+            began: now,
+            deadline,
+            idle: Duration::ZERO,
+            waits_since: None,
+            timer: None,
+        }
+    }
+
+    /// Takes note that something has arrived.
+    pub(super) fn arrived(&mut self, content: bool) {
+        let since = self.waits_since.take();
+        if content {
+            self.idle = Duration::ZERO;
+        } else if let Some(since) = since {
+            self.idle = self.idle.saturating_add(since.elapsed());
+        }
+    }
+
+    /// Takes note that nothing has arrived, and waits for what is due next.
+    pub(super) fn poll(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Due> {
+        if !matches!(awaited, Awaited::Head) {
+            self.waits_since.get_or_insert_with(Instant::now);
+        }
+        let Some((at, due)) = self.next(awaited) else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= at {
+                return Poll::Ready(due);
+            }
+            timer.as_mut().reset(at);
+        }
+    }
+
+    /// What is due next, and when.
+    fn next(&self, awaited: Awaited) -> Option<(Instant, Due)> {
+        let Timeouts { head, content, idle, attempt } = self.timeouts;
+        let timeout = |from: Instant, left: Duration, timeout: Timeout, after: Duration| {
+            Some((from.checked_add(left)?, Due::Timeout(TimedOut { timeout, after })))
+        };
+        let body = |has_content: bool| match self.waits_since {
+            Some(since) if has_content => timeout(since, idle.saturating_sub(self.idle), Timeout::Idle, idle),
+            _ if has_content => None,
+            _ => timeout(self.began, content, Timeout::Content, content),
+        };
+        let attempt = timeout(self.began, attempt, Timeout::Attempt, attempt);
+        let enough = |until: Option<Instant>| Some((until?, Due::Enough));
+        let all = match awaited {
+            Awaited::Head => [timeout(self.began, head, Timeout::Head, head), attempt, None],
+            Awaited::Body { has_content } => [
+                body(has_content),
+                attempt,
+                self.deadline.map(|at| (at, Due::Deadline)),
+            ],
+            Awaited::Ahead { has_content, until } => [body(has_content), attempt, enough(until)],
+            Awaited::Explanation { until } => [enough(until), attempt.map(|(at, _)| (at, Due::Enough)), None],
+        };
+        // Of several at the same time the first.
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+    use tokio_test::{assert_pending, assert_ready_eq, task};
+
+    const S: Duration = Duration::from_secs(1);
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        head: Duration::from_secs(10),
+        content: Duration::from_secs(20),
+        idle: Duration::from_secs(5),
+        attempt: Duration::from_secs(60),
+    };
+
+    const FLOWS: Awaited = Awaited::Body { has_content: true };
+
+    const fn timed_out(timeout: Timeout, after: Duration) -> Due {
+        Due::Timeout(TimedOut { timeout, after })
+    }
+
+    fn poll(watch: &mut Stopwatch, awaited: Awaited) -> Poll<Due> {
+        task::spawn(()).enter(|cx, _| watch.poll(awaited, cx))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_timeout_counts_from_where_it_should() {
+        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        assert_pending!(poll(&mut watch, Awaited::Head));
+        advance(10 * S).await;
+        assert_ready_eq!(poll(&mut watch, Awaited::Head), timed_out(Timeout::Head, 10 * S));
+        let nothing = Awaited::Body { has_content: false };
+        assert_pending!(poll(&mut watch, nothing));
+        advance(10 * S).await;
+        assert_ready_eq!(poll(&mut watch, nothing), timed_out(Timeout::Content, 20 * S));
+        watch.arrived(true);
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(5 * S).await;
+        assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Idle, 5 * S));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_does_not_wind_the_clock_back_and_content_does() {
+        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        for content in [true, false] {
+            watch.arrived(content);
+            assert_pending!(poll(&mut watch, FLOWS));
+            advance(3 * S).await;
+            assert_eq!(poll(&mut watch, FLOWS).is_ready(), !content);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_nobody_reads_is_not_the_servers() {
+        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        watch.arrived(true);
+        advance(30 * S).await;
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(4 * S).await;
+        assert_pending!(poll(&mut watch, FLOWS));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_holds_in_the_body_and_the_attempts_end_everywhere() {
+        let now = Instant::now();
+        let mut watch = Stopwatch::new(TIMEOUTS, Some(now + 2 * S), now);
+        advance(2 * S).await;
+        assert_pending!(poll(&mut watch, Awaited::Head));
+        assert_ready_eq!(poll(&mut watch, FLOWS), Due::Deadline);
+        let mut watch = Stopwatch::new(Timeouts { idle: 100 * S, ..TIMEOUTS }, None, now);
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(58 * S).await;
+        assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Attempt, 60 * S));
+        let explanation = Awaited::Explanation { until: Some(now + 99 * S) };
+        assert_ready_eq!(poll(&mut watch, explanation), Due::Enough);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_ends_has_no_timer() {
+        let never = Duration::MAX;
+        let timeouts = Timeouts { head: never, content: never, idle: never, attempt: never };
+        let mut watch = Stopwatch::new(timeouts, None, Instant::now());
+        assert_pending!(poll(&mut watch, Awaited::Head));
+        assert_pending!(poll(&mut watch, FLOWS));
+        assert!(watch.timer.is_none());
+    }
+}
