@@ -148,6 +148,10 @@ impl Running {
     }
 
     /// Begins so many calls to a peer that does not answer, and polls them until nothing moves.
+    ///
+    /// # Panics
+    ///
+    /// Panics where a call is answered, or the service is not ready for it.
     pub fn begin(&mut self, calls: usize) -> Vec<Begun> {
         let mut begun = Vec::with_capacity(calls);
         self.runtime.block_on(unconstrained(async {

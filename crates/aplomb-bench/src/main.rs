@@ -105,7 +105,10 @@ fn run(command: Command) -> Result<(), String> {
             } else {
                 &[]
             };
-            others.iter().try_for_each(|name| Ok(println!("{}", beside(name, &[])?)))
+            for name in others {
+                println!("{}", beside(name, &[])?);
+            }
+            Ok(())
         }
         Command::Run { case, calls } => {
             let case = find(&case).ok_or_else(|| format!("no case {case}: see `list`"))?;

@@ -29,7 +29,7 @@ pub(super) const KEYED: Group = Group {
     ],
 };
 
-const KEYS: u64 = 1_000_000;
+const KEYS: u32 = 1_000_000;
 
 /// Which key a call has.
 trait Next: 'static {
@@ -47,7 +47,7 @@ impl Next for Hot {
 }
 
 impl Next for Random {
-    /// The same sequence in each case and thread: SplitMix64, by Steele, Lea and Flood (2014).
+    /// The same sequence in each case and thread: `SplitMix64`, by Steele, Lea and Flood (2014).
     fn next() -> u64 {
         thread_local! {
             static STATE: Cell<u64> = const { Cell::new(0) };
@@ -56,7 +56,7 @@ impl Next for Random {
         STATE.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % KEYS
+        (mixed ^ (mixed >> 31)) % u64::from(KEYS)
     }
 }
 
@@ -71,7 +71,7 @@ fn bare() -> Box<dyn Calls> {
 /// A limiter that has met all keys.
 fn limiter() -> KeyedLimiter<u64> {
     let limiter = KeyedLimiter::new(KEYS as usize, |_: &u64| quotas());
-    for key in 0..KEYS {
+    for key in 0..u64::from(KEYS) {
         let acquiring = pin!(limiter.acquire(&key, reserved(), &CallOptions::new()));
         let ready = acquiring.poll(&mut Context::from_waker(Waker::noop())).is_ready();
         assert!(ready, "there is room");
@@ -108,7 +108,7 @@ fn governor<N: Next>() -> Box<dyn Calls> {
         requests.check_key(&key).expect("plenty");
         tokens.check_key_n(&key, TOKENS_A_CALL).expect("fits").expect("plenty");
     };
-    (0..KEYS).for_each(&check);
+    (0..KEYS.into()).for_each(&check);
     over::<Plain, _, _>(service_fn(move |request: Request| {
         check(N::next());
         Told.call(request)

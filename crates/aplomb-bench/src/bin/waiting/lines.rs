@@ -17,7 +17,10 @@ use tower_resilience_ratelimiter::RateLimiterLayer;
 /// Waits for a place, and takes it.
 pub(crate) type Line = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-pub(crate) const LINES: &[(&str, fn() -> Line)] = &[
+/// Puts one together.
+pub(crate) type Make = fn() -> Line;
+
+pub(crate) const LINES: &[(&str, Make)] = &[
     ("aplomb", aplomb),
     ("aplomb-acquire", aplomb_acquire),
     ("reserved-slot", reserved_slot),
@@ -30,8 +33,8 @@ pub(crate) const LINES: &[(&str, fn() -> Line)] = &[
 ];
 
 const A_SECOND: usize = 1_000;
-/// A timer rings once in a millisecond, and once more for who is late.
-const BURST: u32 = 2;
+/// A timer rings once in a millisecond; this makes up for up to ten that were missed on a busy machine.
+const BURST: u32 = 10;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);

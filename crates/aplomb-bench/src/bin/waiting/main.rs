@@ -10,7 +10,7 @@ use std::time::Duration;
 use aplomb_bench::Table;
 use clap::Parser;
 use cpu_time::ProcessTime;
-use lines::{LINES, Line};
+use lines::{LINES, Make};
 use tokio::time::Instant;
 
 /// Lets tasks wait for a thousand places a second, one way after the other.
@@ -56,7 +56,7 @@ struct Waited {
     processor: Duration,
 }
 
-async fn wait(make: fn() -> Line, tasks: usize, span: Duration) -> Waited {
+async fn wait(make: Make, tasks: usize, span: Duration) -> Waited {
     let (arrivals, polls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let served = Arc::new(Mutex::new(Vec::new()));
     let each: Vec<Arc<AtomicU64>> = (0..tasks).map(|_| Arc::default()).collect();
