@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod endpoint;
+mod error;
+mod policy;
+mod report;
 
 #[doc(inline)]
 pub use aplomb_circuit_breaker as circuit_breaker;
@@ -20,7 +23,10 @@ pub use aplomb_core::{
     WallClock, find, find_in,
 };
 pub use endpoint::{
-    Account, BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody,
-    EndpointClassifier, EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect,
-    InspectFuture, ReadBody, TimedOut, Timeout,
+    Attempts, BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier, EndpointDoor,
+    EndpointFuture, EndpointHandle, EndpointLayer, Gates, GatesHandle, HookFailed, HookFuture, Inspect,
+    InspectFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, ReadBody, RequestHook, TimedOut, Timeout,
 };
+pub use error::EndpointError;
+pub use policy::{InvalidPolicy, Policy};
+pub use report::{Attempt, Report};
