@@ -17,7 +17,7 @@ use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
-use aplomb::{CallOptions, EndpointLayer};
+use aplomb::{CallOptions, EndpointLayer, Policy};
 use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ fn keyed_concurrency() -> KeyedConcurrencyLimitLayer<Account, fn(&peer::Request)
 }
 
 fn endpoint() -> EndpointLayer {
-    EndpointLayer::new(OpenAi).quotas([Quota::requests_per_second(1)])
+    EndpointLayer::with_policy(OpenAi, Policy::new().quotas([Quota::requests_per_second(1)])).unwrap()
 }
 
 /// Makes a module of tests for a layer. The statuses are those the peer answers with, in order, such

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aplomb_core::{Reading, Usage};
 
-use crate::{ask_usage, estimate, whole};
 use crate::{
     Accounting, CharactersPerToken, Estimate, Generic, Head, Judgement, StreamEnd, StreamReader, Tokenizer,
 };
+use crate::{ask_usage, estimate, whole};
 
 /// The dialect an AI provider speaks: how it says that a request failed and why, when to come back,
 /// what its limits are, what an answer consumed and where it ends.

@@ -25,7 +25,8 @@ pub use aplomb_core::{
 pub use endpoint::{
     Attempts, BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier, EndpointDoor,
     EndpointFuture, EndpointHandle, EndpointLayer, Gates, GatesHandle, HookFailed, HookFuture, Inspect,
-    InspectFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, ReadBody, RequestHook, TimedOut, Timeout,
+    InspectFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, ReadBody, RequestHook, TimedOut,
+    Timeout,
 };
 pub use error::EndpointError;
 pub use policy::{InvalidPolicy, Policy};

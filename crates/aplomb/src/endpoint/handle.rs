@@ -31,7 +31,6 @@ impl EndpointHandle {
     }
 
     /// The policy in force.
-    #[must_use]
     pub fn policy(&self) -> Policy {
         self.shared.policy()
     }

@@ -306,7 +306,9 @@ impl Reader {
         let exchange = found.and_then(|found| found.get::<Exchange>().cloned());
         let judgement = match ended {
             Ok(response) => response.extensions().get::<Judgement>().map(Judgement::reason),
-            Err(error) => find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement).map(|told| told.reason()),
+            Err(error) => {
+                find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement).map(|told| told.reason())
+            }
         };
         let outcome = self.reading.classifier.classify(ended).outcome();
         self.report.judged(Judged { status, outcome, reason: judgement, exchange });

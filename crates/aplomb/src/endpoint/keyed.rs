@@ -94,12 +94,7 @@ where
         Self::restarted(base, key_of, None, MAX_KEYS)
     }
 
-    fn restarted(
-        base: Base,
-        key_of: KeyOf<K>,
-        quotas_of: Option<QuotasOf<K>>,
-        max_keys: usize,
-    ) -> Self {
+    fn restarted(base: Base, key_of: KeyOf<K>, quotas_of: Option<QuotasOf<K>>, max_keys: usize) -> Self {
         let (settle, policy) = (base.config.settle(), base.shared.policy());
         let limits = policy.queue_limits();
         let live = Live::new(policy);
@@ -108,7 +103,11 @@ where
             move |key: &K| gates::gates(&policy_of(key, &live.read().policy, quotas_of.as_ref()), settle)
         };
         let queues = Queues::new(max_keys, limits, made, KeyLog);
-        let keys = Keyed { queues: queues.clone(), key_of: Arc::clone(&key_of), quotas_of: quotas_of.clone() };
+        let keys = Keyed {
+            queues: queues.clone(),
+            key_of: Arc::clone(&key_of),
+            quotas_of: quotas_of.clone(),
+        };
         let shared = Shared::new(live, gates::Queues::Keyed(Arc::new(keys)));
         Self { base: Base { shared, ..base }, key_of, quotas_of, max_keys, queues }
     }
@@ -262,7 +261,6 @@ where
     }
 
     /// The policy in force.
-    #[must_use]
     pub fn policy(&self) -> Policy {
         self.shared.policy()
     }
@@ -295,6 +293,8 @@ impl<K> Clone for KeyedEndpointHandle<K> {
 
 impl<K> fmt::Debug for KeyedEndpointHandle<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedEndpointHandle").field("queues", &self.queues).finish_non_exhaustive()
+        f.debug_struct("KeyedEndpointHandle")
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
     }
 }

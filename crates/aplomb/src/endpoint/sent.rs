@@ -24,9 +24,9 @@ fn charge<A: Body + Clone>(request: &http::Request<A>, provider: &dyn Provider) 
         return Charge::request();
     }
     // What is no text in memory may be anything: the provider's usual answer is reserved.
-    let estimate = request.body_bytes().map_or_else(Estimate::default, |body| {
-        provider.estimate_request(request.uri().path(), &body)
-    });
+    let estimate = request
+        .body_bytes()
+        .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
     let reserved = provider.accounting().reserved(&estimate);
     Charge::request().input_tokens(reserved.input()).output_tokens(reserved.output())
 }

@@ -86,7 +86,10 @@ where
     A: Body + Clone + 'static,
 {
     /// Begins the call, and says until when it may take.
-    pub(super) fn begin<B>(self, report: &Report) -> (<Stack<S> as Service<http::Request<A>>>::Future, Option<Instant>)
+    pub(super) fn begin<B>(
+        self,
+        report: &Report,
+    ) -> (<Stack<S> as Service<http::Request<A>>>::Future, Option<Instant>)
     where
         S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
         S::Error: Into<BoxError>,

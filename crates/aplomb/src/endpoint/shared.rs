@@ -86,11 +86,11 @@ impl Shared {
             self.tokens.set();
         }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = {
+        let InForce { policy, version } = {
             let mut in_force = self.live.0.write().unwrap_or_else(PoisonError::into_inner);
-            in_force.policy = policy.clone();
+            in_force.policy = policy;
             in_force.version += 1;
-            in_force.version
+            in_force.clone()
         };
         self.queues.adopt(&policy);
         self.version.store(version, Ordering::Release);

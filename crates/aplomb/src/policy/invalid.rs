@@ -11,7 +11,8 @@ use super::Policy;
 
 /// A [`Policy`] that contradicts itself, or by which no call could ever end well.
 ///
-/// Only what was set is held against it: a default that is longer than a deadline is cut off by it.
+/// Only what was set is held against it: a default that is longer than a deadline is cut off by it, and so is
+/// `Duration::MAX`, which stands for no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidPolicy {
@@ -96,7 +97,7 @@ type Set = (&'static str, Option<Duration>);
 
 fn lies_within((setting, time): Set, (outer, within): Set) -> Result<(), InvalidPolicy> {
     match (time, within) {
-        (Some(time), Some(within)) if time > within => {
+        (Some(time), Some(within)) if time > within && time != Duration::MAX => {
             Err(InvalidPolicy::LongerThan { setting, time, outer, within })
         }
         _ => Ok(()),
@@ -132,7 +133,10 @@ mod tests {
         let policy = Policy::new;
         for (policy, message) in [
             (policy().deadline(Duration::ZERO), "the deadline is zero: nothing can happen within it"),
-            (policy().idle_timeout(Duration::ZERO), "the idle timeout is zero: nothing can happen within it"),
+            (
+                policy().idle_timeout(Duration::ZERO),
+                "the idle timeout is zero: nothing can happen within it",
+            ),
             (
                 policy().attempt_timeout(2 * S).deadline(S),
                 "the attempt timeout of 2s is longer than the deadline of 1s, within which it lies",
@@ -163,6 +167,7 @@ mod tests {
             Quota::tokens_per_minute(5),
         ]);
         assert_eq!(short.validate(), Ok(()));
-        assert_eq!(short.max_wait(Duration::ZERO).validate(), Ok(()));
+        assert_eq!(short.clone().max_wait(Duration::ZERO).validate(), Ok(()));
+        assert_eq!(short.attempt_timeout(Duration::MAX).validate(), Ok(()));
     }
 }

@@ -82,7 +82,11 @@ impl Report {
     /// An attempt waits for its turn: the first since the call began, others since now.
     pub(crate) fn asks(&self) {
         let mut record = self.lock();
-        let now = if record.sent == 0 { record.began } else { Instant::now() };
+        let now = if record.sent == 0 {
+            record.began
+        } else {
+            Instant::now()
+        };
         if let Some(ended) = record.ended {
             record.waited += now.saturating_duration_since(ended);
         }
@@ -94,7 +98,8 @@ impl Report {
         let mut record = self.lock();
         let asked = record.asked.take().unwrap_or(now);
         let queued = now.saturating_duration_since(asked);
-        let waited = record.ended.take().map_or(Duration::ZERO, |ended| asked.saturating_duration_since(ended));
+        let waited =
+            record.ended.take().map_or(Duration::ZERO, |ended| asked.saturating_duration_since(ended));
         record.queued += queued;
         record.sent = record.sent.saturating_add(1);
         if record.attempts.len() == KEPT {
@@ -158,7 +163,12 @@ impl Report {
     /// What the last attempt came to that failed.
     pub(crate) fn last_failure(&self) -> Option<Outcome> {
         let record = self.lock();
-        record.attempts.iter().rev().filter_map(Sent::outcome).find(|outcome| !outcome.is_success())
+        record
+            .attempts
+            .iter()
+            .rev()
+            .filter_map(Sent::outcome)
+            .find(|outcome| !outcome.is_success())
     }
 
     /// What the last attempt consumed, as far as it has been reported.
@@ -201,12 +211,12 @@ impl fmt::Display for Report {
             sent => write!(f, "{sent} attempts")?,
         }
         write!(f, " in {elapsed:.1?}")?;
-        let mut spent = [(queued, "in the queue"), (waited, "between attempts")]
+        let mut times = [(queued, "in the queue"), (waited, "between attempts")]
             .into_iter()
             .filter(|(time, _)| !time.is_zero());
-        if let Some((time, what)) = spent.next() {
+        if let Some((time, what)) = times.next() {
             write!(f, " ({time:.1?} {what}")?;
-            spent.try_for_each(|(time, what)| write!(f, ", {time:.1?} {what}"))?;
+            times.try_for_each(|(time, what)| write!(f, ", {time:.1?} {what}"))?;
             f.write_str(")")?;
         }
         for (at, attempt) in self.attempts().iter().enumerate() {
