@@ -71,10 +71,11 @@ impl EndpointError {
     }
 }
 
-/// The account; the cause is the `source()`.
+/// What ended the call, and the account in brackets: one line that says it all. The cause is the `source()` as
+/// well, so that who prints the whole chain reads it twice.
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the call failed: {}", self.0.report)
+        write!(f, "{} ({})", self.0.cause, self.0.report)
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Observe, Queue, RequestHead, WallClock};
+use aplomb_core::{Account, Observe, Queue, RequestHead, WallClock};
 use aplomb_provider::Provider;
 use aplomb_retry::Event;
 use tower_layer::Layer;
@@ -97,21 +97,9 @@ impl EndpointLayer {
     }
 
     /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own: `key_of` says which key a
-    /// request has. [`Account::of`](aplomb_core::Account::of) is the account it is sent on: the server and the
-    /// credential, of which a hash is kept.
+    /// request has.
     ///
     /// What has been set before holds for every key. What was learned and counted before is left behind.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use aplomb::{EndpointLayer, core::Account, provider::Anthropic};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let layer = EndpointLayer::new(Anthropic).by_key(Account::of);
-    /// # drop(layer);
-    /// # }
-    /// ```
     pub fn by_key<K>(
         self,
         key_of: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static,
@@ -120,6 +108,23 @@ impl EndpointLayer {
         K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
     {
         KeyedEndpointLayer::new(self.base, Arc::new(key_of))
+    }
+
+    /// The same for each [`Account`] that requests are sent on: the server and the credential, of which a hash
+    /// is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb::{EndpointLayer, provider::Anthropic};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let layer = EndpointLayer::new(Anthropic).by_account();
+    /// # drop(layer);
+    /// # }
+    /// ```
+    pub fn by_account(self) -> KeyedEndpointLayer<Account> {
+        self.by_key(|request| Account::of(request))
     }
 
     /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aplomb_core::{Exchange, Outcome, Usage};
+use aplomb_core::{Exchange, Kind, Outcome, Usage};
 use aplomb_provider::Reason;
 use http::StatusCode;
 use smallvec::SmallVec;
@@ -160,7 +160,7 @@ impl Report {
         self.lock().attempts.last().and_then(Sent::outcome)
     }
 
-    /// What the last attempt came to that failed.
+    /// What the last attempt came to that failed, and was not ended on this side.
     pub(crate) fn last_failure(&self) -> Option<Outcome> {
         let record = self.lock();
         record
@@ -168,7 +168,7 @@ impl Report {
             .iter()
             .rev()
             .filter_map(Sent::outcome)
-            .find(|outcome| !outcome.is_success())
+            .find(|outcome| !outcome.is_success() && outcome.kind() != Kind::Local)
     }
 
     /// What the last attempt consumed, as far as it has been reported.

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb::rate_limit::Quota;
 use aplomb::Policy;
+use aplomb::rate_limit::Quota;
 use aplomb_mock::{Latency, Mock};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
