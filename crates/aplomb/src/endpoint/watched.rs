@@ -204,7 +204,10 @@ where
                 }
                 Next::Frame(frame)
             }
-            Some(Err(error)) => Next::Error(error.into()),
+            Some(Err(error)) => {
+                this.observer.exchange().set_outcome(Outcome::transient());
+                Next::Error(error.into())
+            }
             None => this.observer.end().map_or_else(Next::Error, |()| Next::End),
         })
     }
