@@ -17,23 +17,9 @@ fn layer() -> EndpointLayer {
     EndpointLayer::new(OpenAi).attempt_timeout(2 * S).whole_answers(1 << 20)
 }
 
-const FAULTS: [Fault; 11] = [
-    Fault::InternalError,
-    Fault::BadGateway,
-    Fault::Unavailable,
-    Fault::UnavailableFor(S),
-    Fault::Overloaded,
-    Fault::Reset,
-    Fault::Hang,
-    Fault::Truncate,
-    Fault::Unfinished,
-    Fault::StreamError,
-    Fault::LateStreamError,
-];
-
 #[tokio::test(start_paused = true)]
 async fn whatever_goes_wrong_once_is_sent_again_and_answered() {
-    for fault in FAULTS {
+    for fault in Fault::each(S) {
         for stream in [false, true] {
             let mock = Mock::builder().plan(Plan::default().attempt(1, fault)).build();
             let (parts, body) = ask(layer().layer(mock.clone()), chat("hello", stream)).await.unwrap();
