@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use aplomb::provider::OpenAi;
+use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Charge, Exceeded, Quota};
-use aplomb::{BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, Refused, find};
+use aplomb::{
+    BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, Refused, TimedOut, Timeout, find,
+};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use tokio::time::Instant;
 use tower::Layer;
@@ -39,6 +41,30 @@ async fn a_broken_answer_is_an_error_and_never_an_answer() {
         let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
         let error = ask(layer().max_retries(0).layer(mock), chat("hello", true)).await.unwrap_err();
         assert!(find::<BrokenAnswer>(&*error).is_some(), "{fault:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_ends_is_given_up_and_called_what_it_is() {
+    let ask = async |layer: EndpointLayer, path: &str, stream: bool, fault: Fault| {
+        let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
+        let mut request = chat("hello", stream);
+        *request.uri_mut() = path.parse().unwrap();
+        ask(layer.idle_timeout(3 * S).content_timeout(3 * S).max_retries(0).layer(mock), request).await
+    };
+    for (fault, stream, timeout) in [
+        (Fault::OnlyPings(S), true, Timeout::Content),
+        (Fault::LatePings(S), true, Timeout::Idle),
+        (Fault::Stall, true, Timeout::Idle),
+        (Fault::Stall, false, Timeout::Idle),
+        (Fault::OnlyPings(S), false, Timeout::Content),
+    ] {
+        let openai = ask(EndpointLayer::new(OpenAi), "/v1/chat/completions", stream, fault).await;
+        let anthropic = ask(EndpointLayer::new(Anthropic), "/v1/messages", stream, fault).await;
+        for error in [openai.unwrap_err(), anthropic.unwrap_err()] {
+            let timed_out = find::<TimedOut>(&*error).unwrap_or_else(|| panic!("{fault:?}: {error}"));
+            assert_eq!((timed_out.timeout(), timed_out.after()), (timeout, 3 * S), "{fault:?} {stream}");
+        }
     }
 }
 
