@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod endpoint;
+mod policies;
 
 #[doc(inline)]
 pub use aplomb_circuit_breaker as circuit_breaker;
@@ -24,3 +25,4 @@ pub use endpoint::{
     EndpointClassifier, EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect,
     InspectFuture, ReadBody, TimedOut, Timeout,
 };
+pub use policies::route;
