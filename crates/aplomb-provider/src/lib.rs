@@ -7,6 +7,7 @@ mod error;
 mod estimate;
 mod head;
 mod limits;
+mod model;
 mod provider;
 mod providers;
 mod settings;
@@ -19,6 +20,7 @@ pub use accounting::{Accounting, Correction, Tokens};
 pub use error::{Judgement, Reason};
 pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
 pub use head::Head;
+pub use model::model;
 pub use provider::Provider;
 pub use providers::{
     Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq, Hosts,

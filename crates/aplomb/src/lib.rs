@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod error;
+mod policies;
 mod policy;
 mod report;
 
@@ -29,5 +30,6 @@ pub use endpoint::{
     Timeout,
 };
 pub use error::EndpointError;
+pub use policies::route;
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use aplomb::provider::OpenAi;
+use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Charge, Exceeded, Quota};
-use aplomb::{BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, Policy, Refused, find};
+use aplomb::{
+    BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, Policy, Refused, TimedOut, Timeout,
+    find,
+};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use tokio::time::Instant;
 use tower::Layer;
@@ -17,23 +20,9 @@ fn policy() -> Policy {
     Policy::new().attempt_timeout(2 * S).whole_answers(1 << 20)
 }
 
-const FAULTS: [Fault; 11] = [
-    Fault::InternalError,
-    Fault::BadGateway,
-    Fault::Unavailable,
-    Fault::UnavailableFor(S),
-    Fault::Overloaded,
-    Fault::Reset,
-    Fault::Hang,
-    Fault::Truncate,
-    Fault::Unfinished,
-    Fault::StreamError,
-    Fault::LateStreamError,
-];
-
 #[tokio::test(start_paused = true)]
 async fn whatever_goes_wrong_once_is_sent_again_and_answered() {
-    for fault in FAULTS {
+    for fault in Fault::each(S) {
         for stream in [false, true] {
             let mock = Mock::builder().plan(Plan::default().attempt(1, fault)).build();
             let (parts, body) =
@@ -54,6 +43,33 @@ async fn a_broken_answer_is_an_error_and_never_an_answer() {
         let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
         let error = ask(under(policy().max_retries(0)).layer(mock), chat("hello", true)).await.unwrap_err();
         assert!(find::<BrokenAnswer>(&*error).is_some(), "{fault:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_ends_is_given_up_and_called_what_it_is() {
+    let policy = Policy::new().idle_timeout(3 * S).content_timeout(3 * S).max_retries(0);
+    let openai = EndpointLayer::with_policy(OpenAi, policy.clone()).unwrap();
+    let anthropic = EndpointLayer::with_policy(Anthropic, policy).unwrap();
+    let ask = async |layer: &EndpointLayer, path: &str, stream: bool, fault: Fault| {
+        let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
+        let mut request = chat("hello", stream);
+        *request.uri_mut() = path.parse().unwrap();
+        ask(layer.layer(mock), request).await
+    };
+    for (fault, stream, timeout) in [
+        (Fault::OnlyPings(S), true, Timeout::Content),
+        (Fault::LatePings(S), true, Timeout::Idle),
+        (Fault::Stall, true, Timeout::Idle),
+        (Fault::Stall, false, Timeout::Idle),
+        (Fault::OnlyPings(S), false, Timeout::Content),
+    ] {
+        let openai = ask(&openai, "/v1/chat/completions", stream, fault).await;
+        let anthropic = ask(&anthropic, "/v1/messages", stream, fault).await;
+        for error in [openai.unwrap_err(), anthropic.unwrap_err()] {
+            let timed_out = find::<TimedOut>(&*error).unwrap_or_else(|| panic!("{fault:?}: {error}"));
+            assert_eq!((timed_out.timeout(), timed_out.after()), (timeout, 3 * S), "{fault:?} {stream}");
+        }
     }
 }
 
