@@ -10,6 +10,7 @@ mod endpoint;
 mod faults;
 mod hook;
 mod keyed;
+mod policies;
 mod policy;
 mod report;
 mod script;

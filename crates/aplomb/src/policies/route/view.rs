@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::fmt;
 
-use aplomb_core::{InMemory, RequestHead};
+use aplomb_core::{Account, InMemory, RequestHead};
 use aplomb_provider::model;
 use bytes::Bytes;
 use http::header::HOST;
@@ -125,6 +125,12 @@ impl<'a> RequestView<'a> {
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.model.get_or_init(|| self.find_model()).as_deref()
+    }
+
+    /// The account that the request is sent on: the server and the credential, of which a hash is kept.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        Account::of(self.head)
     }
 
     fn find_model(&self) -> Option<Box<str>> {
