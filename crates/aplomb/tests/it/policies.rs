@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb::circuit_breaker::State;
-use aplomb::provider::{Anthropic, Generic, OpenAi};
+use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Exceeded, Quota};
 use aplomb::{
     Closing, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused, Report, find, route,
