@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod accounting;
+mod ask_usage;
 mod dialect;
 mod error;
 mod estimate;
