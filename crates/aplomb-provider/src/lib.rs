@@ -5,7 +5,9 @@ mod dialect;
 mod error;
 mod estimate;
 mod head;
+mod json;
 mod limits;
+mod media;
 mod provider;
 mod providers;
 mod settings;
@@ -18,6 +20,7 @@ pub use accounting::{Accounting, Correction, Tokens};
 pub use error::{Judgement, Reason};
 pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
 pub use head::Head;
+pub use json::Text;
 pub use provider::Provider;
 pub use providers::{
     Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq, Hosts,

@@ -155,7 +155,7 @@ impl<'a> Noted<'a> {
         Self { exchange, error, content: false }
     }
 
-    fn note(&mut self, event: StreamEvent) {
+    fn note(&mut self, event: StreamEvent<'_>) {
         match event {
             StreamEvent::Content(_) => self.content = true,
             StreamEvent::Usage(usage) => self.exchange.add_usage(usage),
