@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aplomb_core::{WallClock, sent_at};
-use http::header::DATE;
+use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::Settings;
@@ -90,7 +90,7 @@ impl<'a> Head<'a> {
 
     /// The media type of the body, without parameters, in the case it was sent in.
     pub(crate) fn media_type(&self) -> Option<&'a str> {
-        let value = self.header("content-type")?;
+        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         Some(value.split(';').next().unwrap_or(value).trim())
     }
 }

@@ -1,6 +1,7 @@
 //! What an answer says it consumed.
 
 use aplomb_core::Usage;
+use http::HeaderName;
 
 use crate::Head;
 use crate::json::{Document, Key, View};
@@ -68,6 +69,10 @@ const PLACES: &[&[Key]] = &[
     &[],
 ];
 
+// Names that need not be looked at before they are looked for.
+static INPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
+static OUTPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
+
 /// What is told in pieces, and only grows while a stream goes by.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -87,9 +92,8 @@ pub(crate) fn of(answer: Document<'_>) -> Option<Usage> {
 
 /// What a head says was consumed: Bedrock tells it of models that say nothing of it themselves.
 pub(crate) fn in_headers(head: &Head<'_>) -> Option<Usage> {
-    let count = |name: &str| head.header(name)?.parse::<u64>().ok();
-    let input = count("x-amzn-bedrock-input-token-count");
-    let output = count("x-amzn-bedrock-output-token-count");
+    let count = |name: &HeaderName| head.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let (input, output) = (count(&INPUT_OF_BEDROCK), count(&OUTPUT_OF_BEDROCK));
     let usage = input.map_or(Usage::unknown(), |tokens| Usage::unknown().with_input(tokens));
     let usage = output.map_or(usage, |tokens| usage.with_output(tokens));
     (usage != Usage::unknown()).then_some(usage)

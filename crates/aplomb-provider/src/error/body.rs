@@ -126,7 +126,7 @@ pub(crate) fn is_in(value: View<'_>) -> bool {
 }
 
 fn is_error(value: View<'_>) -> bool {
-    (value.is_object() || value.text().is_some()) && !value.is_empty()
+    (value.is_object() || value.is_text()) && !value.is_empty()
 }
 
 /// Some answer with a list of what would have been the chunks of a stream.

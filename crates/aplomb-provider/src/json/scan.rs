@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     True,
     Number,
     Text,
+    /// A text with escapes in it.
+    EscapedText,
     List,
     EmptyList,
     Object,
@@ -68,64 +70,80 @@ impl<'a, 'n> Scanner<'a, 'n> {
 
     /// Reads a value, and notes it where it is to be kept.
     pub(super) fn value(&mut self, key: Key, is_kept: bool) -> Scanned {
-        let node = self.nodes.len();
-        if is_kept {
-            // What it is shows later: what is in it comes after it.
-            self.nodes.push(Node { key, kind: Kind::Null, len: 1, raw: &[] });
-        }
         let (kind, raw) = match self.next()? {
-            b'"' => (Kind::Text, self.text()?),
-            b'{' => (self.object(key, is_kept)?, &[][..]),
-            b'[' => (self.list(is_kept && key != Key::Other)?, &[][..]),
+            b'"' => self.text()?,
+            b'{' => return self.nested(key, is_kept, Self::object),
+            b'[' => return self.nested(key, is_kept, Self::list),
             b't' => (Kind::True, self.word(b"rue")?),
             b'f' => (Kind::False, self.word(b"alse")?),
             b'n' => (Kind::Null, self.word(b"ull")?),
             byte => (Kind::Number, self.number(byte)?),
         };
         if is_kept {
-            let len = self.nodes.len() - node;
-            self.nodes[node] = Node { key, kind, len, raw };
+            self.nodes.push(Node { key, kind, len: 1, raw });
         }
         Ok(())
     }
 
-    fn object(&mut self, key: Key, is_kept: bool) -> Scanned<Kind> {
-        self.deeper()?;
+    #[inline]
+    fn nested(
+        &mut self,
+        key: Key,
+        is_kept: bool,
+        read: impl FnOnce(&mut Self, Key, bool) -> Scanned<Kind>,
+    ) -> Scanned {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Unreadable);
+        }
+        let at = self.nodes.len();
+        if is_kept {
+            // What it takes up shows when what is in it has been noted after it.
+            self.nodes.push(Node { key, kind: Kind::Null, len: 1, raw: &[] });
+        }
+        let kind = read(self, key, is_kept && key != Key::Other)?;
+        self.depth -= 1;
+        let end = self.nodes.len();
+        if let (true, Some(node)) = (is_kept, self.nodes.get_mut(at)) {
+            node.kind = kind;
+            node.len = end - at;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn object(&mut self, key: Key, keeps_known: bool) -> Scanned<Kind> {
         let mut byte = self.next()?;
         if byte == b'}' {
-            self.depth -= 1;
             return Ok(Kind::EmptyObject);
         }
-        let (keeps_known, keeps_others) = (is_kept && key != Key::Other, is_kept && key.has_others());
+        let keeps_others = keeps_known && key.has_others();
         loop {
             if byte != b'"' {
                 return Err(Unreadable);
             }
-            let name = self.text()?;
+            let (kind, name) = self.text()?;
             if self.next()? != b':' {
                 return Err(Unreadable);
             }
-            let key = match name.contains(&b'\\') {
-                false if keeps_known => Key::of(name),
-                true if keeps_known => Key::of(unescaped(name).as_bytes()),
-                _ => Key::Other,
+            let key = match kind {
+                _ if !keeps_known => Key::Other,
+                Kind::EscapedText => Key::of(unescaped(name).as_bytes()),
+                _ => Key::of(name),
             };
             self.counts |= key.counts();
-            self.value(key, keeps_known && (keeps_others || key != Key::Other))?;
+            self.value(key, keeps_others || key != Key::Other)?;
             match self.next()? {
                 b',' => byte = self.next()?,
-                b'}' => break,
+                b'}' => return Ok(Kind::Object),
                 _ => return Err(Unreadable),
             }
         }
-        self.depth -= 1;
-        Ok(Kind::Object)
     }
 
-    fn list(&mut self, is_kept: bool) -> Scanned<Kind> {
-        self.deeper()?;
+    #[inline]
+    fn list(&mut self, _: Key, is_kept: bool) -> Scanned<Kind> {
         if self.next()? == b']' {
-            self.depth -= 1;
             return Ok(Kind::EmptyList);
         }
         self.at -= 1;
@@ -133,49 +151,44 @@ impl<'a, 'n> Scanner<'a, 'n> {
             self.value(Key::Item, is_kept)?;
             match self.next()? {
                 b',' => {}
-                b']' => break,
+                b']' => return Ok(Kind::List),
                 _ => return Err(Unreadable),
             }
         }
-        self.depth -= 1;
-        Ok(Kind::List)
-    }
-
-    fn deeper(&mut self) -> Scanned {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(Unreadable);
-        }
-        Ok(())
     }
 
     /// The rest of a text that has begun, without its quotes.
-    fn text(&mut self) -> Scanned<&'a [u8]> {
+    fn text(&mut self) -> Scanned<(Kind, &'a [u8])> {
         let start = self.at;
-        let mut is_ascii = true;
+        let (mut kind, mut high) = (Kind::Text, 0);
         loop {
-            while let Some(word) = self.bytes[self.at..].first_chunk::<8>() {
+            while let Some(word) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
                 let word = u64::from_le_bytes(*word);
                 let stops = stops(word);
-                is_ascii &= word & HIGH == 0;
                 if stops != 0 {
-                    self.at += (stops.trailing_zeros() / 8) as usize;
+                    let before = stops.trailing_zeros() & !7;
+                    high |= word & !(u64::MAX << before);
+                    self.at += (before / 8) as usize;
                     break;
                 }
+                high |= word;
                 self.at += 8;
             }
             match self.byte()? {
                 b'"' => break,
-                b'\\' => self.escape()?,
+                b'\\' => {
+                    kind = Kind::EscapedText;
+                    self.escape()?;
+                }
                 0..0x20 => return Err(Unreadable),
-                byte => is_ascii &= byte < 0x80,
+                byte => high |= u64::from(byte),
             }
         }
         let text = &self.bytes[start..self.at - 1];
-        if !is_ascii && str::from_utf8(text).is_err() {
+        if high & HIGH != 0 && str::from_utf8(text).is_err() {
             return Err(Unreadable);
         }
-        Ok(text)
+        Ok((kind, text))
     }
 
     /// What follows a backslash.
@@ -258,17 +271,24 @@ impl<'a, 'n> Scanner<'a, 'n> {
         Ok(&[])
     }
 
-    fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
-        }
-    }
-
     /// The next byte that is no space.
     #[inline]
     fn next(&mut self) -> Scanned<u8> {
-        self.space();
-        self.byte()
+        loop {
+            match self.byte()? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.indent(),
+                byte => return Ok(byte),
+            }
+        }
+    }
+
+    /// Steps over some of the blanks that follow.
+    #[inline]
+    fn indent(&mut self) {
+        if let Some(word) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            let others = u64::from_le_bytes(*word) ^ (EACH * b' ' as u64);
+            self.at += (others.trailing_zeros() / 8) as usize;
+        }
     }
 
     #[inline]

@@ -45,7 +45,7 @@ impl<'a> View<'a> {
     pub(crate) fn is_empty(self) -> bool {
         match self.kind() {
             Kind::Null | Kind::EmptyList | Kind::EmptyObject => true,
-            Kind::Text => self.raw().is_empty(),
+            Kind::Text | Kind::EscapedText => self.raw().is_empty(),
             _ => false,
         }
     }
@@ -88,14 +88,18 @@ impl<'a> View<'a> {
 
     /// What stands under a name: where it stands there twice, the last.
     pub(crate) fn get(self, wanted: Key) -> Self {
-        let (mut at, mut found) = (1, Self::NONE);
+        let (mut at, mut found) = (1, 0);
         while let Some(node) = self.nodes.get(at) {
             if node.key == wanted {
-                found = Self { nodes: &self.nodes[at..at + node.len] };
+                found = at;
             }
             at += node.len;
         }
-        found
+        if found == 0 {
+            return Self::NONE;
+        }
+        let nodes = self.nodes.get(found..).unwrap_or_default();
+        Self { nodes: nodes.get(..nodes.first().map_or(0, |node| node.len)).unwrap_or_default() }
     }
 
     /// What stands under a name that stands under a name, and so on.
@@ -107,19 +111,22 @@ impl<'a> View<'a> {
         self.nodes.first().map_or(&[], |node| node.raw)
     }
 
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self.kind(), Kind::Text | Kind::EscapedText)
+    }
+
     /// A string.
     pub(crate) fn text(self) -> Option<Text<'a>> {
-        (self.kind() == Kind::Text).then(|| Text::written(self.raw()))
+        self.is_text().then(|| Text::written(self.raw()))
     }
 
     /// Whether it is this string.
     pub(crate) fn is(self, text: &str) -> bool {
-        self.kind() == Kind::Text && (self.raw() == text.as_bytes() || self.is_when_read(text))
-    }
-
-    #[cold]
-    fn is_when_read(self, text: &str) -> bool {
-        self.raw().contains(&b'\\') && unescaped(self.raw()) == text
+        match self.kind() {
+            Kind::Text => self.raw() == text.as_bytes(),
+            Kind::EscapedText => unescaped(self.raw()) == text,
+            _ => false,
+        }
     }
 
     /// A whole number that counts something: Cohere writes `3.0`.
@@ -127,12 +134,18 @@ impl<'a> View<'a> {
         if self.kind() != Kind::Number {
             return None;
         }
-        let number = str::from_utf8(self.raw()).ok()?;
-        if number.bytes().all(|byte| byte.is_ascii_digit())
-            && let Ok(count) = number.parse()
-        {
-            return Some(count);
-        }
+        let mut digits = self.raw().iter().map(|byte| byte.wrapping_sub(b'0'));
+        let count = digits.try_fold(0_u64, |count, digit| {
+            if digit > 9 {
+                return None;
+            }
+            count.checked_mul(10)?.checked_add(digit.into())
+        });
+        count.or_else(|| self.whole())
+    }
+
+    #[cold]
+    fn whole(self) -> Option<u64> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -140,6 +153,6 @@ impl<'a> View<'a> {
         )]
         let whole =
             |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
-        whole(number.parse().ok()?)
+        whole(str::from_utf8(self.raw()).ok()?.parse().ok()?)
     }
 }

@@ -78,10 +78,16 @@ impl<'a> Told<'a> {
     }
 }
 
+/// Nearly every header is about something else.
 fn is_about_limits(name: &str) -> bool {
-    let prefixes = ["x-", "ratelimit", "anthropic-", "llm_provider-"];
+    let prefixes: &[&str] = match name.as_bytes().first() {
+        Some(b'a') => &["anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-"],
+        Some(b'l') => &["llm_provider-"],
+        Some(b'r') => &["ratelimit"],
+        Some(b'x') => &["x-rate", "x-tokenlimit-", "x-trial-", "x-endpoint-"],
+        _ => &[],
+    };
     prefixes.iter().any(|prefix| name.starts_with(prefix))
-        && ["limit", "anthropic-", "call-"].iter().any(|part| name.contains(part))
 }
 
 fn is_tighter(reading: &Reading, known: &Reading) -> bool {

@@ -8,7 +8,7 @@ use crate::json::{Key, View};
 pub(super) fn ollama(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
     let is_finished = value.get(Key::Done).as_bool()?;
     let message = value.get(Key::Message);
-    let has_calls = message.get(Key::ToolCalls).is_list() || message.get(Key::Thinking).text().is_some();
+    let has_calls = message.get(Key::ToolCalls).is_list() || message.get(Key::Thinking).is_text();
     let text = message.get(Key::Content).text().or_else(|| value.get(Key::Response).text());
     if has_calls {
         tell(text.filter(|text| !text.is_empty()));
