@@ -286,7 +286,7 @@ impl<'a, 'n> Scanner<'a, 'n> {
     #[inline]
     fn indent(&mut self) {
         if let Some(word) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let others = u64::from_le_bytes(*word) ^ (EACH * b' ' as u64);
+            let others = u64::from_le_bytes(*word) ^ BLANKS;
             self.at += (others.trailing_zeros() / 8) as usize;
         }
     }
@@ -306,6 +306,7 @@ impl<'a, 'n> Scanner<'a, 'n> {
 
 const EACH: u64 = u64::MAX / 0xFF;
 const HIGH: u64 = EACH * 0x80;
+const BLANKS: u64 = EACH * 0x20;
 
 /// Marks, among eight bytes, where a text may end: the lowest mark is right, whatever those above are.
 /// With the classic test for a zero byte (H. S. Warren, "Hacker's Delight", 6-1).

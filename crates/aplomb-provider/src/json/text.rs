@@ -35,7 +35,7 @@ impl<'a> Text<'a> {
         match &self.0 {
             Form::Read(text) => Cow::Borrowed(text),
             Form::Written(text) if memchr::memchr(b'\\', text).is_some() => Cow::Owned(unescaped(text)),
-            Form::Written(text) => String::from_utf8_lossy(text),
+            Form::Written(text) => Cow::Borrowed(str::from_utf8(text).unwrap_or_default()),
         }
     }
 

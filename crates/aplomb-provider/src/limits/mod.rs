@@ -119,10 +119,15 @@ fn reading(
     reading
 }
 
-/// A count. Negative ones stand for "not known", and are none.
+/// A count, without what may follow a point. Negative ones stand for "not known", and are none.
 fn number(text: &str) -> Option<u64> {
-    let digits = text.split_once('.').map_or(text, |(whole, _)| whole);
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    let (mut number, mut digits) = (0_u64, 0);
+    for byte in text.bytes().take_while(|byte| *byte != b'.') {
+        let digit = char::from(byte).to_digit(10)?;
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+        digits += 1;
+    }
+    (digits > 0).then_some(number)
 }
 
 impl Row {
@@ -132,7 +137,7 @@ impl Row {
         let (limit, remaining) = (count(self.limit), count(self.remaining));
         (limit.is_some() || remaining.is_some()).then_some(())?;
         told.header(self.unless).is_none().then_some(())?;
-        let reset = told.header(self.reset).and_then(|reset| time::until(reset, told.sent()));
+        let reset = told.header(self.reset).and_then(|reset| time::until_from(reset, || told.sent()));
         Some(reading(self.dimension, self.window, limit, remaining, reset))
     }
 }

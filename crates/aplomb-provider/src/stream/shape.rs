@@ -1,7 +1,5 @@
 //! What the events of a stream mean, whoever's they are.
 
-use std::time::SystemTime;
-
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -10,6 +8,7 @@ use super::shapes::{self, Said};
 use super::values::Found;
 use crate::dialect::Dialect;
 use crate::error::{is_in_answer, judge};
+use crate::head::Sent;
 use crate::json::{Document, Key, Nodes, Text};
 use crate::usage::Counts;
 use crate::{Head, Judgement, Settings};
@@ -29,7 +28,7 @@ struct Unknown(Option<aplomb_core::Usage>);
 pub(super) struct Shape {
     dialect: &'static Dialect,
     settings: Settings,
-    sent: SystemTime,
+    sent: Sent,
     counts: Counts,
     /// Some event was of a known shape.
     is_known: bool,
@@ -49,7 +48,7 @@ impl Shape {
         Self {
             dialect,
             settings: head.settings().clone(),
-            sent: head.sent(),
+            sent: Sent::of(head),
             counts: Counts::default(),
             is_known: false,
             has_data: false,
@@ -211,6 +210,6 @@ impl Shape {
     fn judge(&self, error: &[u8]) -> Judgement {
         let error = serde_json::from_slice::<Value>(error)
             .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(error)}));
-        judge::event(&error, self.sent, self.dialect, &self.settings, self.has_content)
+        judge::event(&error, self.sent.time(), self.dialect, &self.settings, self.has_content)
     }
 }
