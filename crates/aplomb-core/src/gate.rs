@@ -118,6 +118,21 @@ impl<A: Rests, B: Rests> Rests for Both<A, B> {
     }
 }
 
+/// Where there is no gate, there is nothing to be kept.
+impl<G: Rests> Rests for Option<G> {
+    type Rest = Option<G::Rest>;
+
+    fn rest(&self, now: Instant) -> Option<Self::Rest> {
+        self.as_ref().map_or(Some(None), |gate| gate.rest(now).map(Some))
+    }
+
+    fn resume(&mut self, rest: Self::Rest) {
+        if let (Some(gate), Some(rest)) = (self, rest) {
+            gate.resume(rest);
+        }
+    }
+}
+
 /// What a gate says to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<W> {

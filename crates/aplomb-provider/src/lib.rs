@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod accounting;
+mod ask_usage;
 mod dialect;
 mod error;
 mod estimate;
@@ -8,6 +9,7 @@ mod head;
 mod json;
 mod limits;
 mod media;
+mod model;
 mod provider;
 mod providers;
 mod settings;
@@ -21,6 +23,7 @@ pub use error::{Judgement, Reason};
 pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
 pub use head::Head;
 pub use json::Text;
+pub use model::model;
 pub use provider::Provider;
 pub use providers::{
     Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq, Hosts,

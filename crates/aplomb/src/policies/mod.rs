@@ -1,0 +1,3 @@
+//! Which policy a request falls under.
+
+pub mod route;
