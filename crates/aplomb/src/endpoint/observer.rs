@@ -3,18 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{Exchange, Outcome, WallClock};
+use aplomb_core::{Exchange, Outcome};
 use aplomb_provider::{Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 /// What the body of a good response is, as far as its head tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// An event stream, or JSON line by line.
     Stream,
-    /// JSON, or what has no media type: it shows what it is when all of it is there.
+    /// JSON, or what has no media type: it is an answer when all of it is there.
     Whole,
     /// Anything else, and what is compressed: that it ends without an error has to do.
     Opaque,
@@ -51,29 +51,20 @@ pub(super) struct Observer {
 
 enum Sight {
     Stream(Box<dyn StreamReader>),
-    Whole(Kept),
+    /// And whether there may be nothing in it.
+    Whole(Box<dyn StreamReader>, bool),
     Opaque,
 }
 
-/// The pieces of an answer that can only be read as a whole: handles on what the caller gets.
-struct Kept {
-    pieces: Vec<Bytes>,
-    len: usize,
-    /// Nothing is kept any more of what is longer; it is believed.
-    limit: usize,
-    provider: Arc<dyn Provider>,
-    clock: WallClock,
-    status: StatusCode,
-    headers: HeaderMap,
-}
-
 impl Observer {
-    /// Looks at the body of a good response; where it can only be read as a whole, at `limit` bytes of it
-    /// at most.
-    pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>, limit: usize) -> Self {
+    /// Looks at the body of a good response.
+    pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>) -> Self {
         Self::new(match form {
             Form::Stream => Sight::Stream(provider.stream(head)),
-            Form::Whole => Sight::Whole(Kept::new(head, Arc::clone(provider), limit)),
+            Form::Whole => {
+                let is_typed = head.headers().contains_key(CONTENT_TYPE);
+                Sight::Whole(provider.stream(head), !is_typed)
+            }
             Form::Opaque => Sight::Opaque,
         })
     }
@@ -114,8 +105,9 @@ impl Observer {
                 reader.push(data, &mut |event| noted.note(event));
                 noted.content
             }
-            Sight::Whole(kept) => {
-                kept.keep(data);
+            Sight::Whole(reader, _) => {
+                let mut noted = Noted::new(&self.exchange, &mut self.error);
+                reader.push(data, &mut |event| noted.note(event));
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
@@ -128,11 +120,11 @@ impl Observer {
     /// Takes note that the body has ended, and says how the answer did.
     pub(super) fn finish(&mut self) -> StreamEnd {
         let end = match &mut self.sight {
-            Sight::Stream(reader) => {
+            Sight::Whole(_, true) if !self.has_content => StreamEnd::Complete,
+            Sight::Stream(reader) | Sight::Whole(reader, _) => {
                 let mut noted = Noted::new(&self.exchange, &mut self.error);
                 reader.finish(&mut |event| noted.note(event))
             }
-            Sight::Whole(kept) => kept.read(&self.exchange),
             Sight::Opaque => StreamEnd::Complete,
         };
         match &end {
@@ -155,7 +147,7 @@ impl<'a> Noted<'a> {
         Self { exchange, error, content: false }
     }
 
-    fn note(&mut self, event: StreamEvent) {
+    fn note(&mut self, event: StreamEvent<'_>) {
         match event {
             StreamEvent::Content(_) => self.content = true,
             StreamEvent::Usage(usage) => self.exchange.add_usage(usage),
@@ -168,48 +160,6 @@ impl<'a> Noted<'a> {
         }
     }
 }
-
-impl Kept {
-    fn new(head: &Head<'_>, provider: Arc<dyn Provider>, limit: usize) -> Self {
-        // Of the head of a good answer only the form matters to what is read in the body.
-        let media_type = head.headers().get(CONTENT_TYPE);
-        let headers = media_type.map(|value| (CONTENT_TYPE, value.clone())).into_iter().collect();
-        Self {
-            pieces: Vec::new(),
-            len: 0,
-            limit,
-            provider,
-            clock: head.clock().clone(),
-            status: head.status(),
-            headers,
-        }
-    }
-
-    fn keep(&mut self, data: &Bytes) {
-        // A piece costs something, however small it is.
-        self.len = self.len.saturating_add(data.len().max(PIECE));
-        if self.len > self.limit {
-            self.pieces = Vec::new();
-        } else {
-            self.pieces.push(data.clone());
-        }
-    }
-
-    fn read(&mut self, exchange: &Exchange) -> StreamEnd {
-        if self.len > self.limit {
-            return StreamEnd::Complete;
-        }
-        let body = join(std::mem::take(&mut self.pieces).iter());
-        let head = Head::new(self.status, &self.headers, &self.clock);
-        if let Some(usage) = self.provider.usage(&head, &body) {
-            exchange.add_usage(usage);
-        }
-        self.provider.whole(&head, &body)
-    }
-}
-
-/// What a handle on a piece takes up, about.
-const PIECE: usize = 32;
 
 /// The pieces as one: a copy only where there are several.
 pub(super) fn join<'a>(mut pieces: impl Iterator<Item = &'a Bytes>) -> Bytes {
