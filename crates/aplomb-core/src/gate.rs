@@ -91,26 +91,28 @@ pub trait Gate: Send + 'static {
     }
 
     /// Whether other queues draw on what this gate gives, so that it may be gone between `check` and
-    /// `admit`. Of others nothing below is ever asked.
-    const SHARED: bool = false;
+    /// `admit`. Nothing below is ever asked of a gate that is not shared.
+    #[inline]
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Takes what `check` has just admitted, to be handed out by `admit`, which follows at once; or says
-    /// what has become of it. Asked when every gate has admitted, and only if this one is shared.
+    /// what has become of it. Asked when every gate has admitted.
     fn confirm(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
         let _ = (ask, now);
         Decision::Admit
     }
 
     /// Is told that the caller who was asked for last waits for this gate and for no other: until this
-    /// instant, or for a release. Only if it is shared.
+    /// instant, or for a release. One that it is not told of waits for another gate, at least for now.
     fn awaited(&mut self, ask: &Self::Ask, until: Option<Instant>, why: &Self::Why, now: Instant) {
         let _ = (ask, until, why, now);
     }
 
-    /// Is told that a step under the queue's lock ends, in which it may have been asked and told. Only if
-    /// it is shared.
+    /// Is told that a step under the queue's lock ends, in which it may have been asked and told.
     ///
-    /// While callers wait, `queue` makes what has the queue ask again, when it is woken outside of all
+    /// While callers wait, `queue` makes a waker that has the queue ask again, to be woken outside of all
     /// locks. What is put into `woken` is woken as soon as the lock is released.
     fn step_ends(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
         let _ = (queue, woken);
@@ -292,7 +294,10 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
         self.0.notice().map(Either::First).or_else(|| self.1.notice().map(Either::Second))
     }
 
-    const SHARED: bool = A::SHARED || B::SHARED;
+    #[inline]
+    fn is_shared(&self) -> bool {
+        self.0.is_shared() || self.1.is_shared()
+    }
 
     fn confirm(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
         let first = self.0.confirm(&ask.0, now);
@@ -300,7 +305,7 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
             return first.map(Either::First);
         }
         let second = self.1.confirm(&ask.1, now);
-        if !second.is_admit() && A::SHARED {
+        if !second.is_admit() && self.0.is_shared() {
             // Nothing is held of one while the other is waited for.
             let slip = self.0.admit(&ask.0, now);
             self.0.end(slip, End::Unsent, now);
@@ -312,12 +317,12 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
         // Who waits for a release of one does not go at the instant of the other.
         match why {
             Either::First(why) => {
-                if !self.1.check(&ask.1, now).is_when_released() {
+                if self.0.is_shared() && !self.1.check(&ask.1, now).is_when_released() {
                     self.0.awaited(&ask.0, until, why, now);
                 }
             }
             Either::Second(why) => {
-                if !self.0.check(&ask.0, now).is_when_released() {
+                if self.1.is_shared() && !self.0.check(&ask.0, now).is_when_released() {
                     self.1.awaited(&ask.1, until, why, now);
                 }
             }
@@ -389,7 +394,10 @@ impl<G: Gate> Gate for Option<G> {
         self.as_mut()?.notice()
     }
 
-    const SHARED: bool = G::SHARED;
+    #[inline]
+    fn is_shared(&self) -> bool {
+        self.as_ref().is_some_and(Gate::is_shared)
+    }
 
     fn confirm(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
         self.as_mut().map_or(Decision::Admit, |gate| gate.confirm(ask, now))

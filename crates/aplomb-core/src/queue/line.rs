@@ -91,7 +91,7 @@ pub(super) fn here() -> Option<Id> {
 #[inline]
 fn decide<G: Gate>(gate: &mut G, ask: &G::Ask, now: Instant) -> Decision<G::Why> {
     let mut decision = gate.check(ask, now);
-    if G::SHARED {
+    if gate.is_shared() {
         if let Decision::Admit = decision {
             decision = gate.confirm(ask, now);
         }

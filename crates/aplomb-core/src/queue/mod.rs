@@ -191,7 +191,7 @@ impl<G: Gate> Shared<G> {
     fn conclude(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<G>>, now: Instant) {
         let notice = state.line.gate().notice();
         // Nearly always nobody waits, and there is nothing to tell.
-        if G::SHARED || notice.is_some() || !state.is_quiet() {
+        if notice.is_some() || !state.is_quiet() || state.line.gate().is_shared() {
             self.follow_up(state, notice, now);
         }
     }
@@ -209,7 +209,7 @@ impl<G: Gate> Shared<G> {
         if !state.is_quiet() {
             self.look(&mut state, now, &mut woken);
         }
-        if G::SHARED {
+        if state.line.gate().is_shared() {
             let queue = || Waker::from(Arc::new(Again(Arc::downgrade(self))));
             let queue: &dyn Fn() -> Waker = &queue;
             let waits = !state.line.is_empty();

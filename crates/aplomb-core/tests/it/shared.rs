@@ -46,7 +46,9 @@ impl Gate for Tokens {
         till.ended.push(end);
     }
 
-    const SHARED: bool = true;
+    fn is_shared(&self) -> bool {
+        true
+    }
 
     fn confirm(&mut self, ask: &(), now: Instant) -> Decision<&'static str> {
         {

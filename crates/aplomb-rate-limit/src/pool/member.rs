@@ -104,7 +104,9 @@ impl Gate for Member {
         self.pool.lock().quotas().lapses()
     }
 
-    const SHARED: bool = true;
+    fn is_shared(&self) -> bool {
+        true
+    }
 
     fn confirm(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
         self.give_back(now);
