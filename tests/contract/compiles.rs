@@ -18,7 +18,8 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::peer::{Request, Response};
 use crate::{
-    circuit_breaker, concurrency, endpoint, keyed_circuit_breaker, keyed_concurrency, rate_limit, retry,
+    circuit_breaker, concurrency, endpoint, keyed_circuit_breaker, keyed_concurrency, policy, rate_limit,
+    retry,
 };
 
 fn serves<Req, S: Service<Req>>(_: S) {}
@@ -52,7 +53,7 @@ async fn over_hyper_utils_client() {
     serves::<Request, _>(circuit_breaker().layer(client.clone()));
     serves::<Request, _>(keyed_circuit_breaker().layer(client.clone()));
     serves::<Request, _>(keyed_circuit_breaker().until_body_end().layer(client.clone()));
-    serves::<Request, _>(endpoint().layer(client));
+    serves::<Request, _>(endpoint(policy()).layer(client));
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,6 +105,6 @@ async fn over_a_borrowed_service_that_is_not_send() {
     assert!(keyed_concurrency().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(keyed_circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
-    assert!(endpoint().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
+    assert!(endpoint(policy()).layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert_eq!(calls.get(), 7);
 }

@@ -12,9 +12,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::endpoint;
 use crate::peer::{Request, Response};
 use crate::promises::request;
+use crate::{endpoint, policy};
 
 /// The lines that the concurrency limit writes, each with its level.
 #[derive(Clone, Default)]
@@ -91,7 +91,7 @@ async fn a_line_names_the_key_and_not_the_credential() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_logs_the_moves_of_its_limit() {
     let (lines, _guard) = Lines::gather();
-    let layer = endpoint().concurrency(Adaptive::new()).max_retries(0);
+    let layer = endpoint(policy().concurrency(Adaptive::new()).max_retries(0));
     let service = layer.layer(service_fn(async |_: Request| {
         let mut response = Response::default();
         *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;

@@ -13,11 +13,13 @@ use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
-use aplomb::core::{Account, Exponential, Jitter};
+use aplomb::core::{Account, AtHead, Exponential, HttpClassifier, Jitter};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
+use aplomb::rate_limit::{
+    KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,
+};
 use aplomb::retry::RetryLayer;
-use aplomb::{CallOptions, EndpointLayer};
+use aplomb::{CallOptions, EndpointLayer, Policy};
 use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +30,11 @@ fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, apl
 
 fn rate_limit() -> RateLimitLayer {
     RateLimitLayer::new([Quota::requests_per_second(1)])
+}
+
+/// One of the lines on a quota.
+fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
+    RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 
 fn keyed_rate_limit() -> KeyedRateLimitLayer<Account, fn(&peer::Request) -> Account> {
@@ -75,8 +82,12 @@ fn keyed_concurrency() -> KeyedConcurrencyLimitLayer<Account, fn(&peer::Request)
     ConcurrencyLimitLayer::keyed(limiter, Account::of::<peer::Request>)
 }
 
-fn endpoint() -> EndpointLayer {
-    EndpointLayer::new(OpenAi).quotas([Quota::requests_per_second(1)])
+fn policy() -> Policy {
+    Policy::new().quota(Quota::requests_per_second(1))
+}
+
+fn endpoint(policy: Policy) -> EndpointLayer {
+    EndpointLayer::with_policy(OpenAi, policy).unwrap()
 }
 
 /// Makes a module of tests for a layer. The statuses are those the peer answers with, in order, such
@@ -130,6 +141,8 @@ keeps_the_contract! {
     retry_alone: retry(), [200, 503, 200];
     rate_limit_alone: rate_limit(), [200, 200];
     rate_limit_by_key: keyed_rate_limit(), [200, 200];
+    rate_limit_of_a_pool: pooled_rate_limit(), [200, 200];
+    rate_limit_of_a_pool_to_the_end_of_the_body: pooled_rate_limit().until_body_end(), [200, 200];
     circuit_breaker_alone: circuit_breaker(), [503, 200];
     circuit_breaker_by_key: keyed_circuit_breaker(), [503, 200];
     circuit_breaker_by_key_to_the_end_of_the_body: keyed_circuit_breaker().until_body_end(), [503, 200];
@@ -142,9 +155,11 @@ keeps_the_contract! {
     concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
     concurrency_limit_by_key: keyed_concurrency(), [200, 200];
     concurrency_limit_by_key_to_the_head: keyed_concurrency().until_head(), [200, 200];
-    endpoint_whole: endpoint(), [200, 200];
-    endpoint_with_a_concurrency_limit: endpoint().concurrency(1), [200, 200];
-    endpoint_that_retries: endpoint(), [200, 503, 200];
+    endpoint_whole: endpoint(policy()), [200, 200];
+    endpoint_with_a_concurrency_limit: endpoint(policy().concurrency(1)), [200, 200];
+    endpoint_that_retries: endpoint(policy()), [200, 503, 200];
+    endpoint_with_a_hook: endpoint(policy()).request_hook(async |outgoing| Ok(outgoing)), [200, 503, 200];
+    endpoint_by_key: endpoint(policy()).by_account(), [200, 503, 200];
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),
         [200, 503, 200];

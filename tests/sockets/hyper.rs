@@ -6,7 +6,7 @@ use aplomb::core::{Copied, Exponential, Recorded};
 use aplomb::provider::{Anthropic, OpenAi, Provider};
 use aplomb::rate_limit::Quota;
 use aplomb::retry::{ByKind, RetryLayer};
-use aplomb::{BoxError, BrokenAnswer, EndpointLayer, find};
+use aplomb::{BoxError, BrokenAnswer, EndpointLayer, Policy, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -31,12 +31,16 @@ async fn all_answered(
     body: impl Fn(&str) -> String,
     server: &aplomb_mock::Server,
 ) {
-    let endpoint = EndpointLayer::new(provider)
-        .quotas([Quota::requests_per_second(1_000)])
-        .attempt_timeout(Duration::from_millis(250))
-        .max_retries(20)
-        .whole_answers(1 << 20)
-        .layer(client());
+    let endpoint = EndpointLayer::with_policy(
+        provider,
+        Policy::new()
+            .quotas([Quota::requests_per_second(1_000)])
+            .attempt_timeout(Duration::from_millis(250))
+            .max_retries(20)
+            .whole_answers(1 << 20),
+    )
+    .unwrap()
+    .layer(client());
     let mut calls = JoinSet::new();
     for number in 0..60 {
         let prompt = format!("prompt {number}");
@@ -152,7 +156,11 @@ async fn a_stream_that_begins_with_an_error_is_retried_and_one_that_breaks_later
                 .body(Full::<Bytes>::from(body))
                 .unwrap();
             let quickly = Exponential::new(Duration::from_millis(10));
-            let layer = EndpointLayer::new(provider).backoff(ByKind::default().others(quickly));
+            let layer = EndpointLayer::with_policy(
+                provider,
+                Policy::new().backoff(ByKind::default().others(quickly)),
+            )
+            .unwrap();
             let mut body = layer.layer(client()).oneshot(request).await.unwrap().into_body();
             let (mut text, mut error) = (String::new(), None);
             while let Some(frame) = body.frame().await {

@@ -70,12 +70,12 @@ impl Verdict {
         }
     }
 
-    /// What the answer consumed, as far as it has been reported.
+    /// What the answer consumed of quotas, as far as it has been reported.
     #[inline]
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Fixed(_) => None,
-            Self::Live(exchange) => exchange.usage(),
+            Self::Live(exchange) => exchange.counted(),
         }
     }
 }

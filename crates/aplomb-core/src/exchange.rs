@@ -17,6 +17,7 @@ pub struct Exchange(Arc<Mutex<Record>>);
 struct Record {
     outcome: Outcome,
     usage: Option<Usage>,
+    counted: Option<Usage>,
     whole: bool,
 }
 
@@ -24,7 +25,7 @@ impl Exchange {
     /// A record that so far says `outcome`.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self(Arc::new(Mutex::new(Record { outcome, usage: None, whole: false })))
+        Self(Arc::new(Mutex::new(Record { outcome, usage: None, counted: None, whole: false })))
     }
 
     /// What the attempt came to, as far as it has been read.
@@ -56,6 +57,17 @@ impl Exchange {
     pub fn add_usage(&self, usage: Usage) {
         let mut record = self.lock();
         record.usage = Some(record.usage.unwrap_or_default().updated_by(usage));
+    }
+
+    /// Sets what of the usage counts against quotas, where that is not all of it: providers weigh tokens.
+    pub fn set_counted(&self, counted: Usage) {
+        self.lock().counted = Some(counted);
+    }
+
+    /// What of the usage counts against quotas: all of it, unless set.
+    pub fn counted(&self) -> Option<Usage> {
+        let record = self.lock();
+        record.counted.or(record.usage)
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

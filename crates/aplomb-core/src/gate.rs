@@ -147,6 +147,7 @@ impl<A: Rests, B: Rests> Rests for Both<A, B> {
     }
 }
 
+/// Where there is no gate, there is nothing to be kept.
 impl<G: Rests> Rests for Option<G> {
     type Rest = Option<G::Rest>;
 

@@ -1,6 +1,7 @@
 //! What the mock answers: known beforehand, so a client can tell that it got the whole right text.
 
 use crate::draw::{self, Lot};
+use crate::size::Size;
 
 const FILLER: [&str; 16] = [
     "and", "then", "some", "quiet", "words", "follow", "in", "a", "row", "until", "the", "answer", "is",
@@ -25,7 +26,8 @@ pub fn answer(prompt: &str, words: usize) -> String {
     self::words(prompt, words).join(" ")
 }
 
-/// Returns how many tokens the mock counts for input text: a quarter of its characters, rounded up.
+/// Returns how many tokens the mock counts for input text: a quarter of its characters, rounded up, unless
+/// [`input_factor`](crate::Builder::input_factor) says otherwise.
 pub fn input_tokens(text: &str) -> u64 {
     tokens_of(text.chars().count())
 }
@@ -40,11 +42,12 @@ pub(crate) struct Answer {
     pub(crate) words: Vec<String>,
     /// It would be longer, but for `max_tokens`.
     pub(crate) cut: bool,
+    pub(crate) input_tokens: u64,
 }
 
 impl Answer {
-    pub(crate) fn new(prompt: &str, words: usize, usual: usize) -> Self {
-        Self { words: self::words(prompt, words), cut: words < usual }
+    pub(crate) fn new(prompt: &str, size: &Size) -> Self {
+        Self { words: self::words(prompt, size.words), cut: size.cut, input_tokens: size.input }
     }
 }
 

@@ -69,6 +69,8 @@ fn throttled(refusal: &Refusal, model: &str) -> String {
     let name = match refusal.dimension {
         Dimension::Requests => "requests",
         Dimension::Tokens => "tokens",
+        Dimension::InputTokens => "input tokens",
+        Dimension::OutputTokens => "output tokens",
     };
     let advice = "For details, refer to: https://docs.claude.com/en/api/rate-limits.";
     if refusal.delay.is_none() {
@@ -97,10 +99,10 @@ pub(crate) fn levels(levels: &Levels, date: SystemTime, headers: &mut Headers) {
         }
     };
     add("requests", levels.requests, false);
-    // The mock has one limit for all tokens, which is therefore each of the three.
-    for name in ["tokens", "input-tokens", "output-tokens"] {
-        add(name, levels.tokens, true);
-    }
+    add("tokens", levels.tightest(), true);
+    // A limit for all tokens is one for either.
+    add("input-tokens", levels.input_tokens.or(levels.tokens), true);
+    add("output-tokens", levels.output_tokens.or(levels.tokens), true);
 }
 
 fn nearest_thousand(level: Level) -> u64 {
@@ -111,14 +113,14 @@ fn nearest_thousand(level: Level) -> u64 {
 }
 
 pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
-    let mut message = message(ask, origin, answer.words.len());
+    let mut message = message(ask, answer, origin, answer.words.len());
     message["content"] = json!([{"type": "text", "text": answer.words.join(" ")}]);
     message["stop_reason"] = stop_reason(answer).into();
     Bytes::from(message.to_string())
 }
 
 pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
-    let start = json!({"type": "message_start", "message": message(ask, origin, 1)});
+    let start = json!({"type": "message_start", "message": message(ask, answer, origin, 1)});
     let block =
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
     let delta = json!({
@@ -130,8 +132,9 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
         "type": "error",
         "error": {"details": null, "type": "overloaded_error", "message": "Overloaded"},
     });
+    let ping = event(&json!({"type": "ping"}));
     Events {
-        opening: vec![event(&start), event(&block), event(&json!({"type": "ping"}))],
+        opening: vec![event(&start), event(&block), ping.clone()],
         delta: |_, _, text| {
             let delta = json!({"type": "text_delta", "text": text});
             event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
@@ -142,6 +145,7 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
             event(&json!({"type": "message_stop"})),
         ],
         error: event(&error),
+        ping,
     }
 }
 
@@ -151,7 +155,7 @@ fn event(data: &Value) -> Bytes {
 }
 
 /// A message still without content.
-fn message(ask: &Ask, origin: &Origin, output_tokens: usize) -> Value {
+fn message(ask: &Ask, answer: &Answer, origin: &Origin, output_tokens: usize) -> Value {
     json!({
         "id": format!("msg_mock{:016x}", origin.id),
         "type": "message",
@@ -161,7 +165,7 @@ fn message(ask: &Ask, origin: &Origin, output_tokens: usize) -> Value {
         "stop_reason": null,
         "stop_sequence": null,
         "usage": {
-            "input_tokens": ask.input_tokens,
+            "input_tokens": answer.input_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "output_tokens": output_tokens,

@@ -83,6 +83,8 @@ pub(crate) struct Events {
     pub(crate) delta: fn(&Ask, &Origin, &str) -> Bytes,
     pub(crate) closing: Vec<Bytes>,
     pub(crate) error: Bytes,
+    /// A sign of life.
+    pub(crate) ping: Bytes,
 }
 
 /// Where and when an answer was made: its number and its date.

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use aplomb_mock::{Builder, Fault, Hints, Latency, Mock, Outage, Plan};
+use aplomb_mock::{Builder, Charging, Fault, Hints, Latency, Mock, Outage, Plan};
 use clap::Parser;
 
-use crate::words::{duration, fault, hints, latency, outage};
+use crate::words::{charging, counts, duration, factors, fault, hints, latency, outage};
 
 /// An AI provider to test against: OpenAI's chat completions and Anthropic's messages, with limits and planned faults.
 ///
@@ -25,12 +25,25 @@ pub(crate) struct Args {
     /// Requests that may come at once [default: a minute's worth]
     #[arg(long)]
     burst: Option<u64>,
-    /// Tokens per minute, charged on admission: input and what is asked for at most [default: unlimited]
+    /// Tokens per minute, input and output together [default: unlimited]
     #[arg(long)]
     tpm: Option<u64>,
-    /// Tokens that may come at once [default: a minute's worth]
+    /// Tokens of input per minute [default: unlimited]
+    #[arg(long)]
+    itpm: Option<u64>,
+    /// Tokens of output per minute [default: unlimited]
+    #[arg(long)]
+    otpm: Option<u64>,
+    /// Tokens that may come at once, of each limit [default: a minute's worth]
     #[arg(long)]
     token_burst: Option<u64>,
+    /// What is charged: the larger of prompt and `max_tokens` (OpenAI), their sum (Azure, Groq), the prompt and then output as
+    /// it is produced (Anthropic), or their sum corrected to what was produced (Bedrock)
+    #[arg(long, default_value = "sum", value_name = "larger|sum|produced|corrected", value_parser = charging)]
+    charging: Charging,
+    /// The tokens of a prompt over a quarter of its characters, drawn per prompt: 2, or 0.5..2
+    #[arg(long, default_value = "1", value_name = "FACTOR", value_parser = factors)]
+    input_factor: RangeInclusive<f64>,
     /// Let refused requests draw on the requests per minute too
     #[arg(long)]
     refused_calls_count: bool,
@@ -41,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// A fault and its share of attempts, as 503=0.05: 500, 502, 503, 503@DELAY, 529, reset, hang, slow-head@DELAY,
-    /// truncate, unfinished, stream-error, late-stream-error. May be repeated
+    /// truncate, unfinished, stream-error, late-stream-error, only-pings@DELAY, late-pings@DELAY, stall. May be repeated
     #[arg(long, value_name = "KIND=RATE", value_parser = fault)]
     fault: Vec<(Fault, f64)>,
     /// Faults in a row after which a prompt is spared
@@ -56,9 +69,9 @@ pub(crate) struct Args {
     /// The pause between the words of a stream
     #[arg(long, value_parser = duration)]
     token_gap: Option<Duration>,
-    /// The words of an answer, where the request does not ask for fewer tokens
-    #[arg(long, default_value_t = 32)]
-    answer_words: usize,
+    /// The words of an answer, where the request does not ask for fewer tokens: 32, or 8..200, drawn per prompt
+    #[arg(long, default_value = "32", value_parser = counts)]
+    answer_words: RangeInclusive<usize>,
     /// The environment variable that holds the API key to demand [default: no key is demanded]
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
@@ -84,7 +97,9 @@ impl Args {
             .refused_calls_count(self.refused_calls_count)
             .latency(self.latency.unwrap_or_default())
             .token_gap(self.token_gap.unwrap_or_default())
-            .answer_words(self.answer_words);
+            .charging(self.charging)
+            .input_factor(self.input_factor)
+            .answer_words_between(self.answer_words);
         for (when, how) in self.outage {
             builder = builder.outage(when, how);
         }
@@ -95,6 +110,8 @@ impl Args {
         builder = with(builder, self.rpm, Builder::requests_per_minute);
         builder = with(builder, self.burst, Builder::request_burst);
         builder = with(builder, self.tpm, Builder::tokens_per_minute);
+        builder = with(builder, self.itpm, Builder::input_tokens_per_minute);
+        builder = with(builder, self.otpm, Builder::output_tokens_per_minute);
         builder = with(builder, self.token_burst, Builder::token_burst);
         builder = with(builder, self.insufficient_quota_after, Builder::insufficient_quota_after);
         builder = with(builder, self.capacity, Builder::capacity);
@@ -121,8 +138,9 @@ mod tests {
     #[test]
     fn a_full_command_line_is_taken() {
         let line = "aplomb-mock --listen 127.0.0.1:0 --rpm 600 --burst 20 --tpm 90000 --token-burst 9000 --seed 7 \
-                    --fault 503@2s=0.05 --fault hang=0.01 --outage 10s..30s=reset --latency 50ms..200ms --token-gap 5ms \
-                    --insufficient-quota-after 9 --capacity 8 --max-in-flight 80 --hints none";
+                    --fault 503@2s=0.05 --fault hang=0.01 --fault late-pings@1s=0.01 --outage 10s..30s=reset --latency 50ms..200ms --token-gap 5ms \
+                    --insufficient-quota-after 9 --capacity 8 --max-in-flight 80 --hints none --itpm 9000 --otpm 900 --charging produced --input-factor 0.5..2 \
+                    --answer-words 8..200";
         assert!(Args::try_parse_from(line.split_whitespace()).unwrap().builder().is_ok());
     }
 

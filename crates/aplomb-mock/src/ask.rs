@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use crate::answer::tokens_of;
 use crate::api::{Api, Problem};
 
 /// A request that makes sense.
@@ -10,24 +9,10 @@ use crate::api::{Api, Problem};
 pub(crate) struct Ask {
     pub(crate) model: String,
     pub(crate) prompt: String,
-    pub(crate) input_tokens: u64,
+    pub(crate) input_chars: usize,
     pub(crate) max_tokens: Option<u64>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
-}
-
-impl Ask {
-    /// How many words its answer has, where the mock answers with `usual`.
-    pub(crate) fn words(&self, usual: usize) -> usize {
-        let most = self.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        usual.min(most)
-    }
-
-    /// What it is charged on admission: its input and all it may be answered with.
-    pub(crate) fn charge(&self, usual: usize) -> u64 {
-        let most = self.max_tokens.unwrap_or(u64::try_from(usual).unwrap_or(u64::MAX));
-        self.input_tokens.saturating_add(most).max(1)
-    }
 }
 
 /// Reads a request's body.
@@ -42,11 +27,11 @@ pub(crate) fn parse(api: Api, body: &[u8]) -> Result<Ask, Problem> {
     if !messages.iter().all(Value::is_object) {
         return Err(Problem::Invalid("messages: each must be an object.".to_owned(), Some("messages")));
     }
-    let (prompt, chars) = read(messages, json.get("system"));
+    let (prompt, input_chars) = read(messages, json.get("system"));
     Ok(Ask {
         model: model.to_owned(),
         prompt,
-        input_tokens: tokens_of(chars),
+        input_chars,
         max_tokens: max_tokens(api, &json)?,
         stream: json.get("stream").and_then(Value::as_bool).unwrap_or(false),
         include_usage: json
@@ -111,10 +96,8 @@ mod tests {
             {"role":"assistant","content":"pre"}]}"#;
         let ask = parse(Api::Anthropic, body).unwrap();
         assert_eq!(ask.prompt, "second");
-        // 4 + 5 + 6 + 3 characters.
-        assert_eq!(ask.input_tokens, 5);
-        assert_eq!(ask.charge(32), 14);
-        assert_eq!(ask.words(32), 9);
+        assert_eq!(ask.input_chars, 4 + 5 + 6 + 3);
+        assert_eq!(ask.max_tokens, Some(9));
     }
 
     #[test]
@@ -137,11 +120,5 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(parse(Api::OpenAi, deep.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn the_largest_max_tokens_is_charged_without_overflow() {
-        let body = format!(r#"{{"model":"m","messages":[{{"content":"12345"}}],"max_tokens":{}}}"#, u64::MAX);
-        assert_eq!(parse(Api::OpenAi, body.as_bytes()).unwrap().charge(1), u64::MAX);
     }
 }

@@ -13,27 +13,32 @@ use tokio::time::Sleep;
 
 use crate::in_flight::InFlight;
 
-type Steps = Box<dyn Iterator<Item = Step> + Send + Sync>;
+pub(crate) type Steps = Box<dyn Iterator<Item = Step> + Send + Sync>;
 
 /// One step in sending a body.
 #[derive(Debug)]
 pub(crate) enum Step {
     Data(Bytes),
+    /// Data that carries one token of the answer.
+    Word(Bytes),
     Pause(Duration),
     /// The connection breaks here.
     Cut,
+    /// Nothing follows, and no end either.
+    Stall,
 }
 
 /// The body of a mock's answer.
 ///
-/// A body that was to be truncated fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). Dropping one before its end
-/// counts as a client that went away.
+/// A body that was to be truncated fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); one that was to stall is
+/// pending for ever. Dropping one before its end counts as a client that went away.
 pub struct Body {
     steps: Peekable<Steps>,
     /// Bytes left, where it is known to end well.
     left: Option<u64>,
     pause: Option<Pin<Box<Sleep>>>,
     cutting: bool,
+    stalled: bool,
     in_flight: Option<InFlight>,
 }
 
@@ -50,9 +55,21 @@ impl Body {
         Self::steps(Box::new([Step::Data(bytes), Step::Cut].into_iter()), in_flight)
     }
 
+    /// A body of which no more comes than these bytes.
+    pub(crate) fn stalled(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
+        Self::steps(Box::new([Step::Data(bytes), Step::Stall].into_iter()), in_flight)
+    }
+
     /// A body in steps.
     pub(crate) fn steps(steps: Steps, in_flight: Option<InFlight>) -> Self {
-        Self { steps: steps.peekable(), left: None, pause: None, cutting: false, in_flight }
+        Self {
+            steps: steps.peekable(),
+            left: None,
+            pause: None,
+            cutting: false,
+            stalled: false,
+            in_flight,
+        }
     }
 
     fn send(&mut self, data: Bytes) -> Frame<Bytes> {
@@ -89,7 +106,17 @@ impl http_body::Body for Body {
                 let why = "the connection was cut in mid-body";
                 return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why))));
             }
+            if this.stalled {
+                return Poll::Pending;
+            }
             match this.steps.next() {
+                Some(Step::Word(data)) => {
+                    if let Some(in_flight) = &mut this.in_flight {
+                        in_flight.produced(1);
+                    }
+                    return Poll::Ready(Some(Ok(this.send(data))));
+                }
+                Some(Step::Stall) => this.stalled = true,
                 Some(Step::Data(data)) => return Poll::Ready(Some(Ok(this.send(data)))),
                 Some(Step::Pause(pause)) => this.pause = Some(Box::pin(tokio::time::sleep(pause))),
                 Some(Step::Cut) => {

@@ -44,17 +44,28 @@ impl Bucket {
 
     /// Returns how long until `cost` fits, zero if it does: `(used + requested − burst) × window / limit`, rounded up.
     pub(crate) fn delay(&self, cost: u64) -> Duration {
-        let over = (self.used + u128::from(cost) * WINDOW).saturating_sub(self.capacity());
+        let over = self.used.saturating_add(u128::from(cost) * WINDOW).saturating_sub(self.capacity());
         self.time_for(over)
     }
 
     /// Takes `cost` out; never more than there is, which only a refused call that counts would do.
     pub(crate) fn charge(&mut self, cost: u64) {
-        self.used = (self.used + u128::from(cost) * WINDOW).min(self.capacity());
+        let charged = self.used.saturating_add(u128::from(cost) * WINDOW);
+        self.used = charged.min(self.capacity().max(self.used));
+    }
+
+    /// Takes `cost` out that was used already, be there so much or not: a debt is paid before anything else fits.
+    pub(crate) fn owe(&mut self, cost: u64) {
+        self.used = self.used.saturating_add(u128::from(cost) * WINDOW);
+    }
+
+    /// Puts `cost` back.
+    pub(crate) fn give_back(&mut self, cost: u64) {
+        self.used = self.used.saturating_sub(u128::from(cost) * WINDOW);
     }
 
     pub(crate) fn level(&self) -> Level {
-        let remaining = (self.capacity() - self.used) / WINDOW;
+        let remaining = self.capacity().saturating_sub(self.used) / WINDOW;
         Level {
             limit: self.limit,
             remaining: u64::try_from(remaining).unwrap_or(self.burst),
@@ -123,10 +134,30 @@ mod tests {
     }
 
     #[test]
+    fn a_debt_is_paid_before_anything_fits() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(60, 10, now);
+        bucket.charge(4);
+        bucket.owe(9);
+        assert_eq!((bucket.delay(1), bucket.level().remaining), (Duration::from_secs(4), 0));
+        // Nothing makes a debt smaller but time and what is given back.
+        bucket.charge(1);
+        assert_eq!(bucket.delay(1), Duration::from_secs(4));
+        bucket.give_back(2);
+        assert_eq!(bucket.delay(1), Duration::from_secs(2));
+        bucket.refill(now + Duration::from_secs(2));
+        assert_eq!(bucket.delay(1), Duration::ZERO);
+        bucket.give_back(100);
+        assert_eq!(bucket.level().remaining, 10);
+    }
+
+    #[test]
     fn the_largest_numbers_do_not_overflow() {
         let now = Instant::now();
         let mut bucket = Bucket::new(u64::MAX, u64::MAX, now);
         bucket.charge(u64::MAX);
+        bucket.owe(u64::MAX);
+        bucket.give_back(u64::MAX);
         assert!(!bucket.delay(u64::MAX).is_zero());
         bucket.refill(now + Duration::from_secs(1 << 40));
         assert_eq!(bucket.level().remaining, u64::MAX);

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Secret};
 use crate::outage::Window;
-use crate::{Hints, Latency, Mock, Outage, Plan, Server};
+use crate::size::{Factor, Words};
+use crate::{Charging, Hints, Latency, Mock, Outage, Plan, Server};
 
 /// Sets up a [`Mock`], then makes it in process ([`build`](Self::build)) or serves it ([`start`](Self::start)).
 ///
@@ -21,30 +23,57 @@ pub struct Builder {
 impl Builder {
     /// Limits requests per minute, refilled continuously. Default: unlimited; 0 counts as 1.
     pub fn requests_per_minute(mut self, requests: u64) -> Self {
-        self.config.requests.limit = Some(requests);
+        self.config.requests = Some(requests);
         self
     }
 
     /// Sets how many requests may come at once. Default and most: a minute's worth.
     pub fn request_burst(mut self, requests: u64) -> Self {
-        self.config.requests.burst = Some(requests);
+        self.config.request_burst = Some(requests);
         self
     }
 
-    /// Limits tokens per minute, refilled continuously. Default: unlimited; 0 counts as 1.
+    /// Limits tokens per minute, input and output together, refilled continuously. Default: unlimited; 0 counts as 1.
     ///
-    /// A request is charged on admission, and nothing is given back: its input (a quarter of the characters of all its
-    /// messages, rounded up) and its `max_tokens`, or [`answer_words`](Self::answer_words) where it names none.
-    /// The delay told is `(used + requested − limit) × window / limit`, and at that instant it is admitted.
+    /// What a request is charged, and when, is told by [`charging`](Self::charging). The delay told is
+    /// `(used + requested − limit) × window / limit`, and at that instant it is admitted.
     pub fn tokens_per_minute(mut self, tokens: u64) -> Self {
-        self.config.tokens.limit = Some(tokens);
+        self.config.tokens = Some(tokens);
         self
     }
 
-    /// Sets how many tokens may come at once. Default and most: a minute's worth. A request of more is "too large":
-    /// refused with a 429 that tells no delay.
+    /// Limits tokens of input per minute, besides all other limits. Default: unlimited; 0 counts as 1.
+    pub fn input_tokens_per_minute(mut self, tokens: u64) -> Self {
+        self.config.input_tokens = Some(tokens);
+        self
+    }
+
+    /// Limits tokens of output per minute, besides all other limits. Default: unlimited; 0 counts as 1.
+    pub fn output_tokens_per_minute(mut self, tokens: u64) -> Self {
+        self.config.output_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets how many tokens may come at once, of each limit of tokens. Default and most: a minute's worth. A request of
+    /// more is "too large": refused with a 429 that tells no delay.
     pub fn token_burst(mut self, tokens: u64) -> Self {
-        self.config.tokens.burst = Some(tokens);
+        self.config.token_burst = Some(tokens);
+        self
+    }
+
+    /// Sets what counts against the limits of tokens, and when. Default: [`Charging::Sum`].
+    pub fn charging(mut self, charging: Charging) -> Self {
+        self.config.charging = charging;
+        self
+    }
+
+    /// Sets by how much the tokens of a prompt differ from a quarter of its characters, so that whoever estimates them is
+    /// wrong. Default: not at all.
+    ///
+    /// Each prompt has a factor of its own, drawn by the seed of the [`Plan`] from within the bounds, and a half is as likely
+    /// as two. Factors are from 0.01 to 100; `2.0..=2.0` doubles all. The product is rounded up.
+    pub fn input_factor(mut self, bounds: RangeInclusive<f64>) -> Self {
+        self.config.input_factor = Factor::between(*bounds.start(), *bounds.end());
         self
     }
 
@@ -80,7 +109,25 @@ impl Builder {
 
     /// Sets the words of an answer that no `max_tokens` cuts shorter. Default 32, least 1.
     pub fn answer_words(mut self, words: usize) -> Self {
-        self.config.answer_words = words.max(1);
+        self.config.answer_words = Words::Exactly(words);
+        self
+    }
+
+    /// Draws the words of an answer that no `max_tokens` cuts shorter: all in the bounds are equally likely, and a prompt
+    /// has the same on each attempt. Least 1; backwards, the bounds mean their start.
+    pub fn answer_words_between(mut self, bounds: RangeInclusive<usize>) -> Self {
+        self.config.answer_words = Words::Between(bounds);
+        self
+    }
+
+    /// Sets the words of the answer to each prompt, where no `max_tokens` cuts it shorter. Least 1.
+    ///
+    /// ```
+    /// // The prompt tells how long its answer is.
+    /// let mock = aplomb_mock::Mock::builder().answer_words_by(|prompt| prompt.parse().unwrap_or(32));
+    /// ```
+    pub fn answer_words_by(mut self, words: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
+        self.config.answer_words = Words::By(Arc::new(words));
         self
     }
 

@@ -4,18 +4,25 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::outage::Window;
-use crate::{Hints, Latency, Plan};
+use crate::size::{Factor, Words};
+use crate::{Charging, Hints, Latency, Plan};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) requests: PerMinute,
-    pub(crate) tokens: PerMinute,
+    pub(crate) requests: Option<u64>,
+    pub(crate) request_burst: Option<u64>,
+    pub(crate) tokens: Option<u64>,
+    pub(crate) input_tokens: Option<u64>,
+    pub(crate) output_tokens: Option<u64>,
+    pub(crate) token_burst: Option<u64>,
+    pub(crate) charging: Charging,
     pub(crate) refused_calls_count: bool,
     pub(crate) hints: Hints,
     pub(crate) plan: Plan,
     pub(crate) latency: Latency,
     pub(crate) token_gap: Duration,
-    pub(crate) answer_words: usize,
+    pub(crate) answer_words: Words,
+    pub(crate) input_factor: Factor,
     pub(crate) outages: Vec<Window>,
     pub(crate) insufficient_quota_after: Option<u64>,
     pub(crate) capacity: Option<u32>,
@@ -23,13 +30,6 @@ pub(crate) struct Config {
     pub(crate) api_key: Option<Secret>,
     pub(crate) max_body_bytes: usize,
     pub(crate) tracked_prompts: usize,
-}
-
-/// A limit per minute and how much of it may come at once; without a limit, a burst means nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PerMinute {
-    pub(crate) limit: Option<u64>,
-    pub(crate) burst: Option<u64>,
 }
 
 /// A key that is not printed.
@@ -45,14 +45,20 @@ impl fmt::Debug for Secret {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            requests: PerMinute::default(),
-            tokens: PerMinute::default(),
+            requests: None,
+            request_burst: None,
+            tokens: None,
+            input_tokens: None,
+            output_tokens: None,
+            token_burst: None,
+            charging: Charging::default(),
             refused_calls_count: false,
             hints: Hints::default(),
             plan: Plan::default(),
             latency: Latency::default(),
             token_gap: Duration::ZERO,
-            answer_words: 32,
+            answer_words: Words::Exactly(32),
+            input_factor: Factor::default(),
             outages: Vec::new(),
             insufficient_quota_after: None,
             capacity: None,

@@ -9,6 +9,8 @@ pub(crate) enum Lot {
     Latency = 2,
     LatencySpread = 3,
     Filler = 4,
+    Words = 5,
+    Input = 6,
 }
 
 /// Returns the key of a prompt: 64 bits of FNV-1a, mixed.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// A fault dealt to one accepted request.
 ///
-/// Faults of streams (`Unfinished`, `StreamError`, `LateStreamError`) dealt to a request that asked for no stream become
-/// the nearest thing it can suffer, as said at each.
+/// Faults of streams (from `Unfinished` on) dealt to a request that asked for no stream become the nearest thing it can
+/// suffer, as said at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
@@ -35,9 +35,50 @@ pub enum Fault {
     StreamError,
     /// Answers 200 and sends an error after half of the content. Without a stream: `Truncate`.
     LateStreamError,
+    /// Answers 200 and opens the stream, and then sends a sign of life each time this long has passed, for ever, and never
+    /// any content: the comment `: keep-alive` in OpenAI's shape, `event: ping` in Anthropic's. Without a stream: a blank
+    /// line each time, as [DeepSeek](https://api-docs.deepseek.com/quick_start/rate_limit) sends while a request waits.
+    /// Less than a millisecond counts as one.
+    OnlyPings(Duration),
+    /// Sends half of the content, and then signs of life for ever, as `OnlyPings` does. Without a stream: `Stall`.
+    LatePings(Duration),
+    /// Sends half of the content, and then nothing any more; the connection stays open until the client goes away. Without
+    /// a stream: half of the body, with the `content-length` of all of it.
+    Stall,
 }
 
 impl Fault {
+    /// Returns one fault of every kind, with this `delay` where a kind takes one: for a test that lets a client suffer them
+    /// all.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use aplomb_mock::Fault;
+    ///
+    /// let faults = Fault::each(Duration::from_secs(1));
+    /// assert!(faults.contains(&Fault::SlowHead(Duration::from_secs(1))));
+    /// ```
+    pub fn each(delay: Duration) -> Vec<Self> {
+        vec![
+            Self::InternalError,
+            Self::BadGateway,
+            Self::Unavailable,
+            Self::UnavailableFor(delay),
+            Self::Overloaded,
+            Self::Reset,
+            Self::Hang,
+            Self::SlowHead(delay),
+            Self::Truncate,
+            Self::Unfinished,
+            Self::StreamError,
+            Self::LateStreamError,
+            Self::OnlyPings(delay),
+            Self::LatePings(delay),
+            Self::Stall,
+        ]
+    }
+
     /// Returns the name under which [`Stats::faults`](crate::Stats::faults) counts it and the program's `--fault` takes it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,6 +93,9 @@ impl Fault {
             Self::Unfinished => "unfinished",
             Self::StreamError => "stream-error",
             Self::LateStreamError => "late-stream-error",
+            Self::OnlyPings(_) => "only-pings",
+            Self::LatePings(_) => "late-pings",
+            Self::Stall => "stall",
         }
     }
 
@@ -65,6 +109,7 @@ impl Fault {
         match self {
             Self::StreamError => Self::InternalError,
             Self::Unfinished | Self::LateStreamError => Self::Truncate,
+            Self::LatePings(_) => Self::Stall,
             other => other,
         }
     }

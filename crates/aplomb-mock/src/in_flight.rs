@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::Fault;
+use crate::ledger::Charged;
 use crate::mock::Shared;
 
 /// Counts as one in flight until dropped. Dropped before [`finish`](Self::finish), it is one whose client went away.
@@ -11,6 +12,8 @@ pub(crate) struct InFlight {
     shared: Arc<Shared>,
     key: u64,
     fault: Option<Fault>,
+    charged: Charged,
+    produced: u64,
     finished: bool,
 }
 
@@ -26,8 +29,15 @@ pub(crate) enum End {
 }
 
 impl InFlight {
-    pub(crate) fn new(shared: &Arc<Shared>, key: u64, fault: Option<Fault>) -> Self {
-        Self { shared: Arc::clone(shared), key, fault, finished: false }
+    pub(crate) fn new(shared: &Arc<Shared>, key: u64, fault: Option<Fault>, charged: Charged) -> Self {
+        Self { shared: Arc::clone(shared), key, fault, charged, produced: 0, finished: false }
+    }
+
+    /// So many more words of the answer are there.
+    pub(crate) fn produced(&mut self, words: usize) {
+        let tokens = u64::try_from(words).unwrap_or(u64::MAX);
+        self.produced = self.produced.saturating_add(tokens);
+        self.shared.ledger().produced(&self.shared.config, &self.charged, tokens);
     }
 
     /// All that was to be sent is sent.
@@ -43,6 +53,8 @@ impl Drop for InFlight {
             _ if self.finished => End::Answered,
             _ => End::Abandoned,
         };
-        self.shared.ledger().end(self.key, end);
+        let mut ledger = self.shared.ledger();
+        ledger.settle(&self.shared.config, &self.charged, self.produced);
+        ledger.end(self.key, end);
     }
 }

@@ -4,17 +4,19 @@ use tokio::time::Instant;
 
 use crate::Fault;
 use crate::api::Problem;
-use crate::ask::Ask;
-use crate::bucket::Bucket;
-use crate::config::{Config, PerMinute};
+use crate::charging::{Charge, Charging};
+use crate::config::Config;
 use crate::in_flight::End;
 use crate::limit::{Levels, Limits};
 use crate::outage::{self, Outage};
 use crate::prompts::Prompts;
+use crate::size::Size;
 use crate::stats::{PromptStats, Stats};
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// How many times it was reset.
+    era: u64,
     start: Instant,
     limits: Limits,
     prompts: Prompts,
@@ -30,21 +32,24 @@ pub(crate) enum Verdict {
     Accepted {
         attempt: u32,
         fault: Option<Fault>,
+        charged: Charged,
     },
+}
+
+/// What a request was charged when it was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charged {
+    era: u64,
+    charge: Charge,
 }
 
 impl Ledger {
     pub(crate) fn new(config: &Config) -> Self {
         let start = Instant::now();
-        let bucket = |limit: &PerMinute| Some(Bucket::new(limit.limit?, limit.burst.or(limit.limit)?, start));
-        let limits = Limits {
-            requests: bucket(&config.requests),
-            tokens: bucket(&config.tokens),
-            refused_calls_count: config.refused_calls_count,
-        };
         Self {
+            era: 0,
             start,
-            limits,
+            limits: Limits::new(config, start),
             prompts: Prompts::new(config.tracked_prompts),
             stats: Stats::default(),
         }
@@ -52,24 +57,30 @@ impl Ledger {
 
     /// Forgets everything but what is in flight.
     pub(crate) fn reset(&mut self, config: &Config) {
-        let in_flight = self.stats.in_flight;
-        *self = Self::new(config);
+        let (era, in_flight) = (self.era.wrapping_add(1), self.stats.in_flight);
+        *self = Self { era, ..Self::new(config) };
         self.stats.in_flight = in_flight;
         self.stats.max_in_flight = in_flight;
     }
 
     /// A request that makes sense arrives.
-    pub(crate) fn arrive(&mut self, config: &Config, key: u64, ask: &Ask) -> (Verdict, Levels) {
+    pub(crate) fn arrive(
+        &mut self,
+        config: &Config,
+        key: u64,
+        model: &str,
+        size: &Size,
+    ) -> (Verdict, Levels) {
         let now = Instant::now();
         self.prompts.arrive(key, now);
-        let verdict = self.judge(config, key, ask, now);
+        let verdict = self.judge(config, key, model, size, now);
         if !matches!(verdict, Verdict::Accepted { .. }) {
             self.prompts.fail(key);
         }
         (verdict, self.limits.levels())
     }
 
-    fn judge(&mut self, config: &Config, key: u64, ask: &Ask, now: Instant) -> Verdict {
+    fn judge(&mut self, config: &Config, key: u64, model: &str, size: &Size, now: Instant) -> Verdict {
         if let Some(outage) = outage::at(&config.outages, now.saturating_duration_since(self.start)) {
             self.count_fault("outage");
             return Verdict::Out(outage);
@@ -80,13 +91,15 @@ impl Ledger {
         if config.max_in_flight.is_some_and(|most| self.stats.in_flight >= most) {
             return Verdict::Refused(Problem::Full);
         }
-        if let Err(refusal) = self.limits.admit(ask.charge(config.answer_words), now) {
-            return Verdict::Refused(Problem::Throttled(refusal, ask.model.clone()));
+        let charge = config.charging.on_admission(size);
+        if let Err(refusal) = self.limits.admit(&charge, now) {
+            return Verdict::Refused(Problem::Throttled(refusal, model.to_owned()));
         }
-        self.accept(config, key)
+        self.stats.input_tokens = self.stats.input_tokens.saturating_add(size.input);
+        self.accept(config, key, Charged { era: self.era, charge })
     }
 
-    fn accept(&mut self, config: &Config, key: u64) -> Verdict {
+    fn accept(&mut self, config: &Config, key: u64, charged: Charged) -> Verdict {
         self.stats.accepted += 1;
         self.stats.in_flight += 1;
         self.stats.max_in_flight = self.stats.max_in_flight.max(self.stats.in_flight);
@@ -101,7 +114,27 @@ impl Ledger {
                 self.prompts.fail(key);
             }
         }
-        Verdict::Accepted { attempt, fault }
+        Verdict::Accepted { attempt, fault, charged }
+    }
+
+    /// A request in flight has produced so many more tokens of its answer.
+    pub(crate) fn produced(&mut self, config: &Config, charged: &Charged, tokens: u64) {
+        // A reset has filled the limits: what was accepted before it counts no more.
+        if charged.era != self.era {
+            return;
+        }
+        self.stats.output_tokens = self.stats.output_tokens.saturating_add(tokens);
+        if config.charging == Charging::Produced {
+            self.limits.owe(&Charge::output(tokens), Instant::now());
+        }
+    }
+
+    /// A request in flight ends, having produced so many tokens.
+    pub(crate) fn settle(&mut self, config: &Config, charged: &Charged, produced: u64) {
+        if charged.era == self.era && config.charging == Charging::Corrected {
+            let unused = charged.charge.output.saturating_sub(produced);
+            self.limits.give_back(&Charge::output(unused), Instant::now());
+        }
     }
 
     /// A request in flight ends.

@@ -1,16 +1,33 @@
-//! Requests and tokens per minute, decided together: both or neither.
+//! Requests and tokens per minute, decided together: all or none.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::bucket::{Bucket, Level};
+use crate::charging::Charge;
+use crate::config::Config;
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dimension {
     Requests,
+    /// Input and output together.
     Tokens,
+    InputTokens,
+    OutputTokens,
+}
+
+impl Dimension {
+    /// What one request takes of this limit.
+    fn cost(self, charge: &Charge) -> u64 {
+        match self {
+            Self::Requests => 1,
+            Self::Tokens => charge.total,
+            Self::InputTokens => charge.input,
+            Self::OutputTokens => charge.output,
+        }
+    }
 }
 
 /// Why a request was refused, in the numbers a provider prints.
@@ -29,82 +46,122 @@ pub(crate) struct Refusal {
 pub(crate) struct Levels {
     pub(crate) requests: Option<Level>,
     pub(crate) tokens: Option<Level>,
+    pub(crate) input_tokens: Option<Level>,
+    pub(crate) output_tokens: Option<Level>,
+}
+
+impl Levels {
+    /// The limit of tokens with the least left: what Anthropic's `tokens` headers tell of.
+    pub(crate) fn tightest(&self) -> Option<Level> {
+        let all = [self.tokens, self.input_tokens, self.output_tokens];
+        all.into_iter().flatten().min_by_key(|level| level.remaining)
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Limits {
-    pub(crate) requests: Option<Bucket>,
-    pub(crate) tokens: Option<Bucket>,
-    pub(crate) refused_calls_count: bool,
+    buckets: Vec<(Dimension, Bucket)>,
+    refused_calls_count: bool,
 }
 
 impl Limits {
-    /// Charges one request and its tokens, or refuses both.
-    pub(crate) fn admit(&mut self, tokens: u64, now: Instant) -> Result<(), Refusal> {
-        for bucket in self.requests.iter_mut().chain(&mut self.tokens) {
-            bucket.refill(now);
-        }
-        let Some(dimension) = self.refusing(tokens) else {
-            if let Some(bucket) = &mut self.requests {
-                bucket.charge(1);
-            }
-            if let Some(bucket) = &mut self.tokens {
-                bucket.charge(tokens);
-            }
-            return Ok(());
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        let bucket = |dimension, limit: Option<u64>, burst: Option<u64>| {
+            let limit = limit?;
+            Some((dimension, Bucket::new(limit, burst.unwrap_or(limit), now)))
         };
-        if self.refused_calls_count
-            && let Some(bucket) = &mut self.requests
-        {
-            bucket.charge(1);
+        let burst = config.token_burst;
+        let buckets = [
+            bucket(Dimension::Requests, config.requests, config.request_burst),
+            bucket(Dimension::Tokens, config.tokens, burst),
+            bucket(Dimension::InputTokens, config.input_tokens, burst),
+            bucket(Dimension::OutputTokens, config.output_tokens, burst),
+        ];
+        Self {
+            buckets: buckets.into_iter().flatten().collect(),
+            refused_calls_count: config.refused_calls_count,
         }
-        Err(self.refusal(dimension, tokens))
+    }
+
+    /// Charges one request and its tokens, or refuses both.
+    ///
+    /// A limit of which nothing is charged must not be used up either.
+    pub(crate) fn admit(&mut self, charge: &Charge, now: Instant) -> Result<(), Refusal> {
+        self.refill(now);
+        let refused = self.refusal(charge).is_some();
+        for (dimension, bucket) in &mut self.buckets {
+            if !refused || (self.refused_calls_count && *dimension == Dimension::Requests) {
+                bucket.charge(dimension.cost(charge));
+            }
+        }
+        // Told is the time at which it fits now, itself counted.
+        match self.refusal(charge).filter(|_| refused) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// Charges what has been used, though it be more than there is.
+    pub(crate) fn owe(&mut self, charge: &Charge, now: Instant) {
+        self.refill(now);
+        for (dimension, bucket) in self.of_tokens() {
+            bucket.owe(dimension.cost(charge));
+        }
+    }
+
+    /// Gives back what was charged and not used.
+    pub(crate) fn give_back(&mut self, charge: &Charge, now: Instant) {
+        self.refill(now);
+        for (dimension, bucket) in self.of_tokens() {
+            bucket.give_back(dimension.cost(charge));
+        }
     }
 
     pub(crate) fn levels(&self) -> Levels {
-        Levels {
-            requests: self.requests.as_ref().map(Bucket::level),
-            tokens: self.tokens.as_ref().map(Bucket::level),
+        let mut levels = Levels::default();
+        for (dimension, bucket) in &self.buckets {
+            let level = match dimension {
+                Dimension::Requests => &mut levels.requests,
+                Dimension::Tokens => &mut levels.tokens,
+                Dimension::InputTokens => &mut levels.input_tokens,
+                Dimension::OutputTokens => &mut levels.output_tokens,
+            };
+            *level = Some(bucket.level());
+        }
+        levels
+    }
+
+    fn refill(&mut self, now: Instant) {
+        for (_, bucket) in &mut self.buckets {
+            bucket.refill(now);
         }
     }
 
-    /// The limit that refuses, the one with the longer wait if both do.
-    fn refusing(&self, tokens: u64) -> Option<Dimension> {
-        let requests = delay(self.requests.as_ref(), 1);
-        let wait = delay(self.tokens.as_ref(), tokens);
-        match (requests.is_zero(), wait.is_zero()) {
-            (true, true) => None,
-            _ if wait >= requests => Some(Dimension::Tokens),
-            _ => Some(Dimension::Requests),
-        }
+    fn of_tokens(&mut self) -> impl Iterator<Item = &mut (Dimension, Bucket)> {
+        self.buckets.iter_mut().filter(|(dimension, _)| *dimension != Dimension::Requests)
     }
 
-    fn refusal(&self, dimension: Dimension, tokens: u64) -> Refusal {
-        let (bucket, requested) = match dimension {
-            Dimension::Requests => (&self.requests, 1),
-            Dimension::Tokens => (&self.tokens, tokens),
-        };
-        let fits = bucket.as_ref().is_none_or(|bucket| requested <= bucket.burst());
-        let level = bucket.as_ref().map(Bucket::level);
-        let limit = level.map_or(0, |level| level.limit);
-        // Both limits must have room when the client comes back.
-        let delay = delay(self.requests.as_ref(), 1).max(delay(self.tokens.as_ref(), tokens));
-        Refusal {
-            dimension,
-            limit: if fits {
-                limit
-            } else {
-                bucket.as_ref().map_or(0, Bucket::burst)
-            },
-            used: limit - level.map_or(0, |level| level.remaining),
+    /// Why the request is refused: by a limit it never fits, or else by the one with the longest wait.
+    fn refusal(&self, charge: &Charge) -> Option<Refusal> {
+        let asked = self.buckets.iter().map(|(dimension, bucket)| {
+            let requested = dimension.cost(charge).max(1);
+            (dimension, bucket, requested, requested > bucket.burst(), bucket.delay(requested))
+        });
+        // The longest wait is until all limits have room, as they must when the client comes back.
+        let (dimension, bucket, requested, never, delay) =
+            asked.max_by_key(|(_, _, _, never, delay)| (*never, *delay))?;
+        if delay.is_zero() {
+            return None;
+        }
+        let Level { limit, remaining, .. } = bucket.level();
+        Some(Refusal {
+            dimension: *dimension,
+            limit: if never { bucket.burst() } else { limit },
+            used: limit - remaining,
             requested,
-            delay: fits.then_some(delay),
-        }
+            delay: (!never).then_some(delay),
+        })
     }
-}
-
-fn delay(bucket: Option<&Bucket>, cost: u64) -> Duration {
-    bucket.map_or(Duration::ZERO, |bucket| bucket.delay(cost))
 }
 
 #[cfg(test)]
@@ -112,19 +169,20 @@ mod tests {
     use super::*;
 
     fn limits(rpm: u64, tpm: u64, now: Instant) -> Limits {
-        Limits {
-            requests: Some(Bucket::new(rpm, rpm, now)),
-            tokens: Some(Bucket::new(tpm, tpm, now)),
-            refused_calls_count: false,
-        }
+        let config = Config { requests: Some(rpm), tokens: Some(tpm), ..Config::default() };
+        Limits::new(&config, now)
+    }
+
+    fn tokens(total: u64) -> Charge {
+        Charge { input: total, output: 0, total }
     }
 
     #[test]
     fn a_refusal_by_one_charges_neither() {
         let now = Instant::now();
         let mut limits = limits(10, 100, now);
-        limits.admit(100, now).unwrap();
-        let refusal = limits.admit(50, now).unwrap_err();
+        limits.admit(&tokens(100), now).unwrap();
+        let refusal = limits.admit(&tokens(50), now).unwrap_err();
         assert_eq!(refusal.dimension, Dimension::Tokens);
         assert_eq!(refusal.delay, Some(Duration::from_secs(30)));
         assert_eq!(limits.levels().requests.unwrap().remaining, 9);
@@ -133,20 +191,44 @@ mod tests {
     #[test]
     fn a_request_above_the_limit_is_never_promised_a_time() {
         let now = Instant::now();
-        let refusal = limits(10, 100, now).admit(101, now).unwrap_err();
+        let mut limits = limits(1, 100, now);
+        let refusal = limits.admit(&tokens(101), now).unwrap_err();
         assert_eq!((refusal.limit, refusal.requested, refusal.delay), (100, 101, None));
+        // Not even where another limit puts it off for longer.
+        limits.admit(&tokens(1), now).unwrap();
+        let refusal = limits.admit(&tokens(101), now).unwrap_err();
+        assert_eq!((refusal.dimension, refusal.delay), (Dimension::Tokens, None));
     }
 
     #[test]
     fn refused_calls_that_count_put_the_next_one_off() {
         let now = Instant::now();
-        let mut limits = limits(60, 100, now);
-        limits.requests = Some(Bucket::new(60, 1, now));
-        limits.refused_calls_count = true;
-        limits.admit(1, now).unwrap();
+        let config = Config {
+            requests: Some(60),
+            request_burst: Some(1),
+            refused_calls_count: true,
+            ..Config::default()
+        };
+        let mut limits = Limits::new(&config, now);
+        limits.admit(&tokens(1), now).unwrap();
         let half = now + Duration::from_millis(500);
-        assert_eq!(limits.admit(1, half).unwrap_err().delay, Some(Duration::from_secs(1)));
-        assert!(limits.admit(1, now + Duration::from_secs(1)).is_err());
-        assert!(limits.admit(1, now + Duration::from_secs(2)).is_ok());
+        assert_eq!(limits.admit(&tokens(1), half).unwrap_err().delay, Some(Duration::from_secs(1)));
+        assert!(limits.admit(&tokens(1), now + Duration::from_secs(1)).is_err());
+        assert!(limits.admit(&tokens(1), now + Duration::from_secs(2)).is_ok());
+    }
+
+    #[test]
+    fn output_that_is_owed_keeps_requests_out_that_charge_none() {
+        let now = Instant::now();
+        let config = Config { input_tokens: Some(600), output_tokens: Some(60), ..Config::default() };
+        let mut limits = Limits::new(&config, now);
+        limits.admit(&tokens(10), now).unwrap();
+        limits.owe(&Charge::output(65), now);
+        let refusal = limits.admit(&tokens(10), now).unwrap_err();
+        assert_eq!((refusal.dimension, refusal.requested), (Dimension::OutputTokens, 1));
+        assert_eq!(refusal.delay, Some(Duration::from_secs(6)));
+        assert_eq!(limits.levels().tightest().unwrap().limit, 60);
+        assert!(limits.admit(&tokens(10), now + Duration::from_secs(6)).is_ok());
+        assert_eq!(limits.levels().input_tokens.unwrap().remaining, 590);
     }
 }

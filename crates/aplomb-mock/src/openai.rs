@@ -44,7 +44,12 @@ pub(crate) fn problem(problem: &Problem, hints: Hints) -> Reply {
         }
         Problem::Throttled(refusal, model) => {
             hint(refusal, hints, &mut headers);
-            let (kind, code) = (dimension(refusal.dimension).0, Some("rate_limit_exceeded"));
+            let kind = if refusal.dimension == Dimension::Requests {
+                "requests"
+            } else {
+                "tokens"
+            };
+            let code = Some("rate_limit_exceeded");
             (429, throttled(refusal, model, hints), kind, None, code)
         }
         Problem::InternalError => (500, SERVER_ERROR.to_owned(), "server_error", None, None),
@@ -115,6 +120,9 @@ fn dimension(dimension: Dimension) -> (&'static str, &'static str) {
     match dimension {
         Dimension::Requests => ("requests", "RPM"),
         Dimension::Tokens => ("tokens", "TPM"),
+        // In the words of Groq, who has such limits.
+        Dimension::InputTokens => ("input tokens", "ITPM"),
+        Dimension::OutputTokens => ("output tokens", "OTPM"),
     }
 }
 
@@ -127,7 +135,7 @@ pub(crate) fn levels(levels: &Levels, headers: &mut Headers) {
         }
     };
     add("requests", levels.requests);
-    add("tokens", levels.tokens);
+    add("tokens", levels.tightest());
 }
 
 pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
@@ -142,7 +150,7 @@ pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
             "logprobs": null,
             "finish_reason": finish_reason(answer),
         }],
-        "usage": usage(ask, answer),
+        "usage": usage(answer),
     });
     Bytes::from(body.to_string())
 }
@@ -153,7 +161,7 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
     if ask.include_usage {
         let mut last = skeleton(ask, origin);
         last["choices"] = json!([]);
-        last["usage"] = usage(ask, answer);
+        last["usage"] = usage(answer);
         closing.push(event(&last.to_string()));
     }
     closing.push(event("[DONE]"));
@@ -164,6 +172,7 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
         delta: |ask, origin, text| chunk(ask, origin, &json!({"content": text}), None),
         closing,
         error: event(&error.to_string()),
+        ping: Bytes::from_static(b": keep-alive\n\n"),
     }
 }
 
@@ -190,8 +199,8 @@ fn event(data: &str) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
-fn usage(ask: &Ask, answer: &Answer) -> Value {
-    let input = ask.input_tokens;
+fn usage(answer: &Answer) -> Value {
+    let input = answer.input_tokens;
     json!({
         "prompt_tokens": input,
         "completion_tokens": answer.words.len(),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,6 +17,7 @@ use crate::in_flight::InFlight;
 use crate::ledger::Verdict;
 use crate::limit::Levels;
 use crate::mock::Shared;
+use crate::size::Size;
 use crate::stream::{self, first_half};
 use crate::{Body, Fault, Outage, draw};
 
@@ -96,7 +98,8 @@ impl Call {
 
     async fn decide(&self, ask: Ask) -> io::Result<Response<Body>> {
         let key = draw::key(&ask.prompt);
-        let (verdict, levels) = self.shared.ledger().arrive(&self.shared.config, key, &ask);
+        let size = Size::of(&ask, key, &self.shared.config);
+        let (verdict, levels) = self.shared.ledger().arrive(&self.shared.config, key, &ask.model, &size);
         match verdict {
             Verdict::Refused(problem) => {
                 self.tell(key, &problem);
@@ -105,15 +108,15 @@ impl Call {
             Verdict::Out(Outage::Unavailable) => Ok(self.refuse(&Problem::Unavailable(None), &levels)),
             Verdict::Out(Outage::Reset) => Err(reset()),
             Verdict::Out(Outage::Hang) => std::future::pending().await,
-            Verdict::Accepted { attempt, fault } => {
-                let in_flight = InFlight::new(&self.shared, key, fault);
+            Verdict::Accepted { attempt, fault, charged } => {
+                let in_flight = InFlight::new(&self.shared, key, fault, charged);
                 self.wait(key, attempt).await;
                 let fault = if ask.stream {
                     fault
                 } else {
                     fault.map(Fault::without_stream)
                 };
-                self.suffer(key, ask, &levels, fault, in_flight).await
+                self.suffer(key, (ask, size), &levels, fault, in_flight).await
             }
         }
     }
@@ -132,7 +135,7 @@ impl Call {
     async fn suffer(
         &self,
         key: u64,
-        ask: Ask,
+        asked: (Ask, Size),
         levels: &Levels,
         fault: Option<Fault>,
         in_flight: InFlight,
@@ -147,18 +150,24 @@ impl Call {
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::SlowHead(delay)) => {
                 tokio::time::sleep(delay).await;
-                return Ok(self.answer(ask, levels, None, in_flight));
+                return Ok(self.answer(asked, levels, None, in_flight));
             }
-            _ => return Ok(self.answer(ask, levels, fault, in_flight)),
+            _ => return Ok(self.answer(asked, levels, fault, in_flight)),
         };
         self.tell(key, &problem);
         Ok(self.refuse(&problem, levels))
     }
 
-    fn answer(&self, ask: Ask, levels: &Levels, fault: Option<Fault>, in_flight: InFlight) -> Response<Body> {
+    fn answer(
+        &self,
+        (ask, size): (Ask, Size),
+        levels: &Levels,
+        fault: Option<Fault>,
+        mut in_flight: InFlight,
+    ) -> Response<Body> {
         let config = &self.shared.config;
         let origin = self.shared.origin();
-        let answer = Answer::new(&ask.prompt, ask.words(config.answer_words), config.answer_words);
+        let answer = Answer::new(&ask.prompt, &size);
         let mut headers = self.headers(levels, &origin);
         if ask.stream {
             headers.add("content-type", "text/event-stream; charset=utf-8");
@@ -167,12 +176,19 @@ impl Call {
             return headers.response(StatusCode::OK, Body::steps(steps, Some(in_flight)));
         }
         headers.add("content-type", "application/json");
-        let whole = self.api.whole(&ask, &answer, &origin);
-        if fault != Some(Fault::Truncate) {
-            return headers.response(StatusCode::OK, Body::whole(whole, Some(in_flight)));
+        if let Some(Fault::OnlyPings(every)) = fault {
+            let blank_lines = stream::pings(&Bytes::from_static(b"\n"), every);
+            return headers.response(StatusCode::OK, Body::steps(blank_lines, Some(in_flight)));
         }
+        let whole = self.api.whole(&ask, &answer, &origin);
+        in_flight.produced(answer.words.len());
+        let body = match fault {
+            Some(Fault::Truncate) => Body::cut,
+            Some(Fault::Stall) => Body::stalled,
+            _ => return headers.response(StatusCode::OK, Body::whole(whole, Some(in_flight))),
+        };
         headers.add("content-length", whole.len());
-        headers.response(StatusCode::OK, Body::cut(first_half(&whole), Some(in_flight)))
+        headers.response(StatusCode::OK, body(first_half(&whole), Some(in_flight)))
     }
 
     fn refuse(&self, problem: &Problem, levels: &Levels) -> Response<Body> {

@@ -20,6 +20,10 @@ pub struct Stats {
     pub answered: u64,
     /// Accepted requests without a fault whose client went away before the end.
     pub abandoned: u64,
+    /// Tokens of the prompts of accepted requests.
+    pub input_tokens: u64,
+    /// Tokens of answers, whole or not, as far as they were produced.
+    pub output_tokens: u64,
     /// Answers by status; a connection reset or left hanging has none.
     pub by_status: BTreeMap<u16, u64>,
     /// Different prompts seen.

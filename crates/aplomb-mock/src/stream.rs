@@ -8,7 +8,10 @@ use crate::Fault;
 use crate::answer::Answer;
 use crate::api::{Api, Origin};
 use crate::ask::Ask;
-use crate::body::Step;
+use crate::body::{Step, Steps};
+
+/// Without a pause, pings without end would keep a client busy that looks for the end of its time between them.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns the steps of a stream that suffers this fault, made as they are taken.
 pub(crate) fn steps(
@@ -17,22 +20,34 @@ pub(crate) fn steps(
     answer: Answer,
     gap: Duration,
     fault: Option<Fault>,
-) -> Box<dyn Iterator<Item = Step> + Send + Sync> {
+) -> Steps {
     let events = api.events(&ask, &answer, &origin);
     let half = (answer.words.len() / 2).max(1);
-    let (said, ending) = match fault {
+    let (said, ending): (usize, Steps) = match fault {
         Some(Fault::StreamError) => return Box::new(std::iter::once(Step::Data(events.error))),
-        Some(Fault::LateStreamError) => (half, vec![Step::Data(events.error)]),
-        Some(Fault::Unfinished) => (half, Vec::new()),
-        Some(Fault::Truncate) => (half, vec![Step::Data(first_half(&events.closing[0])), Step::Cut]),
-        _ => (usize::MAX, events.closing.into_iter().map(Step::Data).collect()),
+        Some(Fault::LateStreamError) => (half, Box::new(std::iter::once(Step::Data(events.error)))),
+        Some(Fault::Unfinished) => (half, Box::new(std::iter::empty())),
+        Some(Fault::Truncate) => {
+            let end = [Step::Data(first_half(&events.closing[0])), Step::Cut];
+            (half, Box::new(end.into_iter()))
+        }
+        Some(Fault::OnlyPings(every)) => (0, pings(&events.ping, every)),
+        Some(Fault::LatePings(every)) => (half, pings(&events.ping, every)),
+        Some(Fault::Stall) => (half, Box::new(std::iter::once(Step::Stall))),
+        _ => (usize::MAX, Box::new(events.closing.into_iter().map(Step::Data))),
     };
     let words = answer.words.into_iter().take(said).enumerate().flat_map(move |(n, word)| {
         let text = if n == 0 { word } else { format!(" {word}") };
         let pause = (n > 0 && !gap.is_zero()).then_some(Step::Pause(gap));
-        pause.into_iter().chain([Step::Data((events.delta)(&ask, &origin, &text))])
+        pause.into_iter().chain([Step::Word((events.delta)(&ask, &origin, &text))])
     });
     Box::new(events.opening.into_iter().map(Step::Data).chain(words).chain(ending))
+}
+
+/// Signs of life without end, each after a pause.
+pub(crate) fn pings(ping: &Bytes, every: Duration) -> Steps {
+    let (ping, every) = (ping.clone(), every.max(LEAST_PAUSE));
+    Box::new((0..).flat_map(move |_: u64| [Step::Pause(every), Step::Data(ping.clone())]))
 }
 
 /// What of a body arrives when the connection is cut.

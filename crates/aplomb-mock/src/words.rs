@@ -1,9 +1,10 @@
 //! How faults, latencies and times are written on the command line.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
 use std::time::Duration;
 
-use aplomb_mock::{Fault, Hints, Latency, Outage};
+use aplomb_mock::{Charging, Fault, Hints, Latency, Outage};
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let unit = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -40,26 +41,20 @@ fn kind_of_fault(text: &str) -> Result<Fault, String> {
         Some((name, delay)) => (name, Some(duration(delay)?)),
         None => (text, None),
     };
-    match (name, delay) {
-        ("503", Some(delay)) => return Ok(Fault::UnavailableFor(delay)),
-        ("slow-head", Some(delay)) => return Ok(Fault::SlowHead(delay)),
-        ("slow-head", None) => return Err("write slow-head@DELAY, as in slow-head@5s".to_owned()),
-        (_, Some(_)) => return Err(format!("`{name}` takes no delay")),
+    let delayed: Option<fn(Duration) -> Fault> = match name {
+        "503" => Some(Fault::UnavailableFor),
+        "slow-head" => Some(Fault::SlowHead),
+        "only-pings" => Some(Fault::OnlyPings),
+        "late-pings" => Some(Fault::LatePings),
+        _ => None,
+    };
+    match (delayed, delay) {
+        (Some(delayed), Some(delay)) => return Ok(delayed(delay)),
+        (Some(_), None) if name != "503" => return Err(format!("write {name}@DELAY, as in {name}@5s")),
+        (None, Some(_)) => return Err(format!("`{name}` takes no delay")),
         (_, None) => {}
     }
-    let plain = [
-        Fault::InternalError,
-        Fault::BadGateway,
-        Fault::Unavailable,
-        Fault::Overloaded,
-        Fault::Reset,
-        Fault::Hang,
-        Fault::Truncate,
-        Fault::Unfinished,
-        Fault::StreamError,
-        Fault::LateStreamError,
-    ];
-    let found = plain.into_iter().find(|fault| fault.name() == name);
+    let found = Fault::each(Duration::ZERO).into_iter().find(|fault| fault.name() == name);
     found.ok_or_else(|| format!("`{name}` is no fault"))
 }
 
@@ -97,6 +92,39 @@ pub(crate) fn hints(text: &str) -> Result<Hints, String> {
     }
 }
 
+pub(crate) fn charging(text: &str) -> Result<Charging, String> {
+    match text {
+        "larger" => Ok(Charging::Larger),
+        "sum" => Ok(Charging::Sum),
+        "produced" => Ok(Charging::Produced),
+        "corrected" => Ok(Charging::Corrected),
+        _ => Err(format!("`{text}` is none of larger, sum, produced, corrected")),
+    }
+}
+
+pub(crate) fn counts(text: &str) -> Result<RangeInclusive<usize>, String> {
+    bounds(text, |count: &usize| *count > 0)
+}
+
+pub(crate) fn factors(text: &str) -> Result<RangeInclusive<f64>, String> {
+    bounds(text, |factor: &f64| (0.01..=100.0).contains(factor))
+}
+
+/// One number, or two.
+fn bounds<T>(text: &str, sound: impl Fn(&T) -> bool) -> Result<RangeInclusive<T>, String>
+where
+    T: FromStr + PartialOrd,
+{
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| text.parse().ok().filter(&sound).ok_or(format!("`{text}` is out of range"));
+    let bounds = number(from)?..=number(to)?;
+    if bounds.is_empty() {
+        Err(format!("`{text}` is empty"))
+    } else {
+        Ok(bounds)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,8 +134,15 @@ mod tests {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(fault("503@2s=0.5"), Ok((Fault::UnavailableFor(Duration::from_secs(2)), 0.5)));
         assert_eq!(fault("late-stream-error=1"), Ok((Fault::LateStreamError, 1.0)));
+        for fault in Fault::each(Duration::from_secs(2)) {
+            let name = fault.name();
+            let both = [kind_of_fault(name), kind_of_fault(&format!("{name}@2s"))];
+            assert!(both.contains(&Ok(fault)), "{both:?}");
+        }
         assert_eq!(latency("50ms"), Ok(Latency::constant(Duration::from_millis(50))));
         assert_eq!(latency("1s~0.5"), Ok(Latency::lognormal(Duration::from_secs(1), 0.5)));
+        assert_eq!((counts("8..200"), factors("2")), (Ok(8..=200), Ok(2.0..=2.0)));
+        assert_eq!(charging("corrected"), Ok(Charging::Corrected));
         let minute = Duration::from_mins(1);
         assert_eq!(outage("1m..2m=hang"), Ok((minute..minute * 2, Outage::Hang)));
     }
@@ -125,6 +160,8 @@ mod tests {
             "504=0.1",
             "hang@1s=0.1",
             "slow-head=0.1",
+            "only-pings=0.1",
+            "stall@1s=0.1",
         ] {
             assert!(fault(text).is_err(), "{text}");
         }
@@ -133,5 +170,10 @@ mod tests {
         }
         assert!(latency("1s~x").is_err());
         assert!(hints("some").is_err());
+        assert!(charging("all").is_err());
+        for text in ["", "0", "9..8", "..", "1..x"] {
+            assert!(counts(text).is_err() && factors(text).is_err(), "{text}");
+        }
+        assert!(factors("NaN").is_err() && factors("0.5..inf").is_err());
     }
 }

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod accounting;
+mod ask_usage;
 mod dialect;
 mod error;
 mod estimate;
 mod head;
 mod limits;
+mod model;
 mod provider;
 mod providers;
 mod settings;
@@ -18,6 +20,7 @@ pub use accounting::{Accounting, Correction, Tokens};
 pub use error::{Judgement, Reason};
 pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
 pub use head::Head;
+pub use model::model;
 pub use provider::Provider;
 pub use providers::{
     Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq, Hosts,

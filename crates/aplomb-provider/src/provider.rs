@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aplomb_core::{Reading, Usage};
 
-use crate::whole;
 use crate::{
     Accounting, CharactersPerToken, Estimate, Generic, Head, Judgement, StreamEnd, StreamReader, Tokenizer,
 };
+use crate::{ask_usage, estimate, whole};
 
 /// The dialect an AI provider speaks: how it says that a request failed and why, when to come back,
 /// what its limits are, what an answer consumed and where it ends.
@@ -104,6 +104,23 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Generic.estimate_with(body, tokenizer)
     }
 
+    /// Estimates what a request to this path will consume: an embedding, a ranking, a count has no output.
+    fn estimate_request(&self, path: &str, body: &[u8]) -> Estimate {
+        let estimate = self.estimate(body);
+        if estimate::has_no_output(path) {
+            Estimate::new(estimate.input(), Some(0))
+        } else {
+            estimate
+        }
+    }
+
+    /// A request that asks for a stream and does not say whether it wants to be told the usage, changed so
+    /// that it does, where this has to be asked for: in OpenAI's chat and completion shapes. `None` where
+    /// there is nothing to change.
+    fn ask_for_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+        ask_usage::ask(path, body)
+    }
+
     /// How the provider counts tokens against its quotas.
     fn accounting(&self) -> Accounting {
         Generic.accounting()
@@ -148,6 +165,14 @@ macro_rules! forward {
 
             fn estimate_with(&self, body: &[u8], tokenizer: &dyn Tokenizer) -> Estimate {
                 (**self).estimate_with(body, tokenizer)
+            }
+
+            fn estimate_request(&self, path: &str, body: &[u8]) -> Estimate {
+                (**self).estimate_request(path, body)
+            }
+
+            fn ask_for_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+                (**self).ask_for_usage(path, body)
             }
 
             fn accounting(&self) -> Accounting {

@@ -157,6 +157,10 @@ impl<P: Provider> Provider for Tuned<P> {
         }
     }
 
+    fn ask_for_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+        self.provider.ask_for_usage(path, body)
+    }
+
     fn estimate_with(&self, body: &[u8], tokenizer: &dyn Tokenizer) -> crate::Estimate {
         self.provider.estimate_with(body, tokenizer)
     }

@@ -29,7 +29,7 @@ pub struct Quota {
     amount: u64,
     window: Duration,
     burst: u32,
-    settle: Settle,
+    settle: Option<Settle>,
 }
 
 /// A full bucket takes no longer than this to fill, which keeps the arithmetic of the bucket far from
@@ -53,12 +53,7 @@ impl Quota {
             u128::from(amount)
         };
         let burst = u32::try_from(at_once).unwrap_or(u32::MAX);
-        let settle = if dimension == Dimension::REQUESTS {
-            Settle::Keep
-        } else {
-            Settle::DebtOnly
-        };
-        Self { dimension, amount, window, burst, settle }
+        Self { dimension, amount, window, burst, settle: None }
     }
 
     /// Requests per second; all of them may come at once.
@@ -114,7 +109,7 @@ impl Quota {
     /// Sets what becomes of the difference between the estimate and what was used:
     /// [`Settle::Keep`] for requests and [`Settle::DebtOnly`] for everything else unless set.
     pub const fn settle(mut self, settle: Settle) -> Self {
-        self.settle = settle;
+        self.settle = Some(settle);
         self
     }
 
@@ -144,8 +139,18 @@ impl Quota {
 
     /// What becomes of the difference between the estimate and what was used.
     #[must_use]
-    pub const fn settles(&self) -> Settle {
-        self.settle
+    pub fn settles(&self) -> Settle {
+        self.settles_else(Settle::DebtOnly)
+    }
+
+    /// The same where something else is usual than [`Settle::DebtOnly`].
+    pub(crate) fn settles_else(&self, usual: Settle) -> Settle {
+        let unset = if self.dimension == Dimension::REQUESTS {
+            Settle::Keep
+        } else {
+            usual
+        };
+        self.settle.unwrap_or(unset)
     }
 
     /// The most that one call may cost: what flows in a window, or what may come at once if that is

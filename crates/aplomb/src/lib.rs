@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod endpoint;
+mod error;
+mod policies;
+mod policy;
+mod report;
 
 #[doc(inline)]
 pub use aplomb_circuit_breaker as circuit_breaker;
@@ -20,7 +24,14 @@ pub use aplomb_core::{
     WallClock, find, find_in,
 };
 pub use endpoint::{
-    Account, BrokenAnswer, Deadline, DeadlineFuture, DeadlinePassed, Endpoint, EndpointBody,
-    EndpointClassifier, EndpointDoor, EndpointFuture, EndpointHandle, EndpointLayer, Gates, Inspect,
-    InspectFuture, ReadBody, TimedOut, Timeout,
+    Attempts, BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier, EndpointDoor,
+    EndpointFuture, EndpointHandle, EndpointLayer, Gates, GatesHandle, HookFailed, HookFuture, Inspect,
+    InspectFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, ReadBody, RequestHook, TimedOut,
+    Timeout,
 };
+pub use error::EndpointError;
+pub use policies::{
+    NoPolicy, Policies, PoliciesEntry, PoliciesFuture, PoliciesHandle, PoliciesLayer, PoliciesService, route,
+};
+pub use policy::{InvalidPolicy, Policy};
+pub use report::{Attempt, Report};

@@ -7,7 +7,7 @@ use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
 use aplomb::retry::ByKind;
-use aplomb::{EndpointBody, EndpointHandle, EndpointLayer};
+use aplomb::{EndpointBody, EndpointHandle, EndpointLayer, Policy};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -78,15 +78,19 @@ pub(crate) fn endpoint(
     // Where the limits are known they pace what is sent again as well, and an outage is the circuit's to notice: the
     // first retry need not wait long.
     let first_backoff = Duration::from_millis(if settings.quotas.is_empty() { 500 } else { 200 });
-    let layer = EndpointLayer::new(provider)
-        .backoff(ByKind::default().others(Exponential::new(first_backoff)))
-        .quotas(settings.quotas.iter().copied())
-        .attempt_timeout(settings.timeout)
-        // Who wants all answers waits as long as it takes; whether there is hope is watched elsewhere.
-        .max_retries(settings.max_retries.unwrap_or(u32::MAX))
-        .max_wait(Duration::MAX)
-        .max_retry_after(LONGEST_HINT)
-        .whole_answers(LARGEST_ANSWER);
+    let layer = EndpointLayer::with_policy(
+        provider,
+        Policy::new()
+            .backoff(ByKind::default().others(Exponential::new(first_backoff)))
+            .quotas(settings.quotas.iter().copied())
+            .attempt_timeout(settings.timeout)
+            // Who wants all answers waits as long as it takes; whether there is hope is watched elsewhere.
+            .max_retries(settings.max_retries.unwrap_or(u32::MAX))
+            .max_wait(Duration::MAX)
+            .max_retry_after(LONGEST_HINT)
+            .whole_answers(LARGEST_ANSWER),
+    )
+    .unwrap();
     let handle = layer.handle();
     let service = layer.layer(Counted::new(client, Arc::clone(signs)));
     let service = service.and_then(|response: http::Response<EndpointBody<Incoming>>| async move {

@@ -149,6 +149,20 @@ impl Circuit {
         Self { seed: self.seed, ..new }
     }
 
+    /// Puts the settings of another circuit in force, and begins to count anew. The state stays, and how often
+    /// it has opened; a cooldown that runs ends when it would have.
+    pub fn adopt(&mut self, settings: &Self) {
+        let fresh = settings.fresh();
+        self.health = fresh.health;
+        self.trip = fresh.trip;
+        self.cooldown = fresh.cooldown;
+        self.probes = fresh.probes;
+        self.ramp = fresh.ramp;
+        self.on_open = fresh.on_open;
+        self.abandoned = fresh.abandoned;
+        self.seed = fresh.seed;
+    }
+
     /// The state.
     pub fn state(&mut self, now: Instant) -> State {
         self.pass(now);

@@ -21,6 +21,12 @@ impl<'a, K, N> KeyNotice<'a, K, N> {
     pub const fn notice(&self) -> &'a N {
         self.notice
     }
+
+    /// Another notice of the same key: a part of this one.
+    #[must_use]
+    pub const fn part<M>(&self, notice: &'a M) -> KeyNotice<'a, K, M> {
+        KeyNotice { key: self.key, notice }
+    }
 }
 
 /// The observer of all keys.

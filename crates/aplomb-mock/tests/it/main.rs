@@ -3,7 +3,9 @@
 #![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
 
 mod abuse;
+mod charging;
 mod collapse;
+mod endless;
 mod errors;
 mod faults;
 mod limits;

@@ -20,9 +20,13 @@ async fn first(fault: Fault) -> Server {
 }
 
 pub(crate) async fn connect(server: &Server, body: impl Display) -> TcpStream {
+    connect_to(server, OPENAI, body).await
+}
+
+pub(crate) async fn connect_to(server: &Server, path: &str, body: impl Display) -> TcpStream {
     let body = format!("{body}");
     let head = format!(
-        "POST {OPENAI} HTTP/1.1\r\nhost: mock\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: mock\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     let mut stream = TcpStream::connect(server.address()).await.unwrap();

@@ -8,6 +8,24 @@ mod walk;
 pub(crate) use media::Rates;
 pub use tokenizer::{CharactersPerToken, Tokenizer, TokenizerFn, tokenizer};
 
+/// How the paths end of what is answered with something else than tokens.
+const WITHOUT_OUTPUT: &[&str] = &[
+    "/embeddings",
+    "/embed",
+    "/rerank",
+    "/moderations",
+    "/count_tokens",
+    "/tokenize",
+    ":embedContent",
+    ":batchEmbedContents",
+    ":countTokens",
+];
+
+/// Whether a request to this path has no output.
+pub(crate) fn has_no_output(path: &str) -> bool {
+    WITHOUT_OUTPUT.iter().any(|end| path.ends_with(end))
+}
+
 /// A rough estimate of what a request will consume, in tokens.
 ///
 /// Input is what the texts and tools of the prompt come to, and something for each image, sound and

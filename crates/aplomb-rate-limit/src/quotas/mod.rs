@@ -27,7 +27,7 @@ use crate::bucket::Bucket;
 use crate::finder::Finder;
 use crate::meter::Meter;
 use crate::pause::Pacing;
-use crate::{Learned, Quota};
+use crate::{Learned, Quota, Settle};
 
 /// Quotas that admit all or nothing, the pause a throttled response sets, and what the server lets
 /// know of its own limits.
@@ -55,6 +55,8 @@ struct Setup {
     numbered: u32,
     pacing: Pacing,
     learning: bool,
+    /// How what is not of requests is settled, unless a quota says.
+    settle: Settle,
     seed: u64,
 }
 
@@ -73,6 +75,7 @@ impl Quotas {
             numbered,
             pacing: Pacing::new(),
             learning: true,
+            settle: Settle::DebtOnly,
             seed,
         };
         Self::with_setup(Arc::new(setup))
@@ -122,6 +125,12 @@ impl Quotas {
     pub fn set_learning(&mut self, learning: bool) {
         Arc::make_mut(&mut self.setup).learning = learning;
         self.look_for_a_limit();
+    }
+
+    /// Sets how everything but requests is settled where a quota does not say itself, one that is learned
+    /// for instance: [`Settle::DebtOnly`] unless set.
+    pub fn set_settle(&mut self, settle: Settle) {
+        Arc::make_mut(&mut self.setup).settle = settle;
     }
 
     /// What was learned: for a later run that shall not start blind.

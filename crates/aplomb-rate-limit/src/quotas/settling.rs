@@ -78,7 +78,7 @@ impl Quotas {
                 continue;
             };
             let (meter, bucket) = (&self.setup.meters[index], &mut self.buckets[index]);
-            let settles = meter.quota().settles();
+            let settles = meter.quota().settles_else(self.setup.settle);
             let Some(used) = used.of(meter.counted()).filter(|_| settles != Settle::Keep) else {
                 continue;
             };

@@ -6,14 +6,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use aplomb_core::{Classify, HttpClassifier, Outcome, Reading, ResponseHead, Verdict, WallClock, find_in};
-use aplomb_provider::{Generic, Head, Judgement, Provider, StreamEnd};
+use aplomb_provider::{Head, Judgement, Provider, StreamEnd};
+
+use super::HookFailed;
+use super::shared::TokensCount;
 
 /// An answer arrived with a good status and is none: it was cut off, it held an error, or it was
 /// larger than allowed.
 ///
 /// Before anything of it has reached the caller it is a failed attempt, which is retried where that may
 /// help. Later it is the error that the body of the answer ends with, once everything that arrived has been
-/// handed on; then nothing is retried. Only [`whole_answers`](crate::EndpointLayer::whole_answers) can be
+/// handed on; then nothing is retried. Only [`whole_answers`](crate::Policy::whole_answers) can be
 /// too large.
 #[derive(Clone, Debug)]
 pub struct BrokenAnswer(Fault);
@@ -70,31 +73,36 @@ pub struct EndpointClassifier {
     http: HttpClassifier,
     provider: Arc<dyn Provider>,
     clock: WallClock,
+    tokens: Arc<TokensCount>,
 }
 
 impl EndpointClassifier {
-    pub(super) fn new(provider: Arc<dyn Provider>, clock: WallClock) -> Self {
-        Self { http: HttpClassifier::new().clock(clock.clone()), provider, clock }
-    }
-}
-
-impl Default for EndpointClassifier {
-    fn default() -> Self {
-        Self::new(Arc::new(Generic), WallClock::system())
+    pub(super) fn new(provider: Arc<dyn Provider>, clock: WallClock, tokens: Arc<TokensCount>) -> Self {
+        Self { http: HttpClassifier::new().clock(clock.clone()), provider, clock, tokens }
     }
 }
 
 impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier {
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
-        match result.err().and_then(find_in::<BrokenAnswer, Err>) {
-            Some(broken) => broken.outcome().into(),
-            None => self.http.classify(result),
+        let Err(error) = result else {
+            return self.http.classify(result);
+        };
+        if let Some(broken) = find_in::<BrokenAnswer, Err>(error) {
+            broken.outcome().into()
+        } else if find_in::<HookFailed, Err>(error).is_some() {
+            Outcome::local().into()
+        } else {
+            self.http.classify(result)
         }
     }
 
     fn readings(&self, response: &Res) -> Vec<Reading> {
         match (response.status(), response.headers()) {
-            (Some(status), Some(headers)) => self.provider.limits(&Head::new(status, headers, &self.clock)),
+            (Some(status), Some(headers)) => {
+                let readings = self.provider.limits(&Head::new(status, headers, &self.clock));
+                self.tokens.heard(&readings);
+                readings
+            }
             _ => Vec::new(),
         }
     }

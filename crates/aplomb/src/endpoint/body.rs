@@ -4,22 +4,84 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::BoxError;
+use aplomb_core::{AtBodyEnd, BoxError, GuardedBody, Held, Until};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::Gates;
+use super::shared::Running;
 use super::watched::Watched;
 
 pin_project! {
-    /// The body of an endpoint's response: left alone where there is nothing to see, or looked at as it
-    /// goes by.
+    /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's, watched until it ends.
     ///
     /// Frames, trailers and errors are the client's, in their order, whether they were read ahead or not.
     /// Two errors are added: [`BrokenAnswer`](crate::BrokenAnswer) where the answer ends too early or with an
     /// error in it, after everything there is of it; and [`TimedOut`](crate::TimedOut) or
     /// [`DeadlinePassed`](crate::DeadlinePassed) where it takes too long. **Dropping** it drops the client's
-    /// body.
+    /// body, and ends the call.
+    pub struct EndpointBody<B> {
+        #[pin]
+        body: GuardedBody<ReadBody<B>, Held<Gates>>,
+        running: Option<Running>,
+    }
+}
+
+impl<B> EndpointBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(body: GuardedBody<ReadBody<B>, Held<Gates>>, running: Option<Running>) -> Self {
+        let running = running.filter(|_| !body.is_end_stream());
+        Self { body, running }
+    }
+
+    /// A body that nobody watches.
+    pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self> {
+        let response = AtBodyEnd.hold(response.map(ReadBody::untouched), None);
+        response.map(|body| Self { body, running: None })
+    }
+}
+
+impl<B> Body for EndpointBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
+            *this.running = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for EndpointBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointBody").field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A client's body: left alone where there is nothing to see, or looked at as it goes by.
     pub struct ReadBody<B> {
         #[pin]
         body: Inner<B>,

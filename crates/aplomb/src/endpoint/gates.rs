@@ -1,31 +1,99 @@
-//! The gates of an endpoint, and the one queue before them.
+//! The gates of an endpoint, and the queues before them.
 
+use std::sync::Arc;
 use std::task::Context;
 
-use aplomb_circuit_breaker::{Circuit, Open, Why};
-use aplomb_concurrency::{Saturated, Slots, Why as Taken};
-use aplomb_core::{
-    Both, BoxError, CallOptions, Door, Either, Permit, Queue, Refused, Stopped, Turned, TurnedBecause, Wait,
+use aplomb_circuit_breaker::{
+    Circuit, Open, StateWatch, TracingObserver as CircuitLog, Transition, Why as CircuitWhy,
 };
-use aplomb_rate_limit::{Charge, Exceeded, Limit, Quotas};
+use aplomb_concurrency::{Saturated, Slots, TracingObserver as LimitLog, Why as Taken};
+use aplomb_core::{
+    Both, BoxError, CallOptions, Closing, Door, Either, Gate, KeyRefused, Observe, Permit, Queue, Refused,
+    Stopped, Turned, TurnedBecause, Wait,
+};
+use aplomb_rate_limit::{Charge, Exceeded, Limit, Quotas, Settle};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::keyed::Keys;
+use crate::Policy;
+use crate::route::RequestView;
 
 /// The gates of an endpoint: its circuit, its quotas and, where it is asked for, its concurrency limit. They
 /// decide in one step, all or nothing.
 pub type Gates = Both<Circuit, Both<Quotas, Option<Slots>>>;
 
-/// Leads every request to the one queue; a [`Charge`] in its extensions says what it costs.
-#[derive(Clone, Debug)]
-pub struct EndpointDoor {
-    queue: Queue<Gates>,
+/// What the gates have to tell; quotas tell nothing.
+pub(super) type Notice = <Gates as Gate>::Notice;
+
+/// Gates as a policy wants them.
+pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
+    let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
+    quotas.set_max_pause(policy.max_retry_after);
+    quotas.set_settle(settle);
+    Both(circuit(policy), Both(quotas, policy.concurrency.map(Slots::new)))
 }
 
-impl EndpointDoor {
-    pub(super) const fn new(queue: Queue<Gates>) -> Self {
-        Self { queue }
+/// A queue before such gates; `watch` follows the circuit.
+pub(super) fn queue(policy: &Policy, settle: Settle, watch: StateWatch) -> Queue<Gates> {
+    Queue::new(gates(policy, settle), policy.queue_limits(), GateLog((watch, CircuitLog)))
+}
+
+fn circuit(policy: &Policy) -> Circuit {
+    Circuit::new()
+        .trip(policy.trip.clone())
+        .cooldown(policy.cooldown)
+        .ramp(policy.ramp)
+        .on_open(policy.on_open)
+}
+
+/// Puts another policy in force before gates that are in use: what is in flight is not lost.
+pub(super) fn adopt(Both(circuit_now, Both(quotas, slots)): &mut Gates, policy: &Policy, now: Instant) {
+    circuit_now.adopt(&circuit(policy));
+    quotas.set_quotas(policy.quotas.iter().copied(), now);
+    quotas.set_max_pause(policy.max_retry_after);
+    match (slots.as_mut(), policy.concurrency) {
+        (Some(slots), Some(limit)) => slots.set_limit(limit, now),
+        (None, limit) => *slots = limit.map(Slots::new),
+        (Some(_), None) => *slots = None,
     }
 }
 
-impl<B> Door<http::Request<B>> for EndpointDoor {
+/// Leads every request to its queue; a [`Charge`] in its extensions says what it costs.
+#[derive(Clone, Debug)]
+pub struct EndpointDoor(pub(super) Queues);
+
+/// The queues of an endpoint.
+#[derive(Clone, Debug)]
+pub(super) enum Queues {
+    /// One for all calls.
+    One(Queue<Gates>),
+    /// One for each key.
+    Keyed(Arc<dyn Keys>),
+}
+
+impl Queues {
+    /// Puts another policy in force.
+    pub(super) fn adopt(&self, policy: &Policy) {
+        match self {
+            Self::One(queue) => {
+                queue.set_limits(|_| policy.queue_limits());
+                queue.with(|gates, now| adopt(gates, policy, now));
+            }
+            Self::Keyed(keys) => keys.adopt(policy),
+        }
+    }
+
+    /// Refuses new calls from now on.
+    pub(super) fn close(&self, closing: Closing) {
+        match self {
+            Self::One(queue) => queue.close(closing),
+            Self::Keyed(keys) => keys.close(closing),
+        }
+    }
+}
+
+impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
     type Gate = Gates;
 
     #[inline(always)]
@@ -41,29 +109,65 @@ impl<B> Door<http::Request<B>> for EndpointDoor {
         permit: &mut Option<Permit<Gates>>,
     ) -> Option<Stopped<Gates>> {
         let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
-        self.queue.ask(((), (charge, ())), Wait::from(options), cx, permit)
+        let (ask, wait) = (((), (charge, ())), Wait::from(options));
+        match &self.0 {
+            Queues::One(queue) => queue.ask(ask, wait, cx, permit),
+            Queues::Keyed(keys) => keys.ask(&RequestView::of(request), ask, wait, cx, permit),
+        }
     }
 
-    fn refuse(&self, turned: Turned<Either<Why, Either<Limit, Taken>>>, options: &CallOptions) -> BoxError {
-        let refused = |who, retry_after| {
-            Refused::by(who)
-                .with_retry_after(retry_after)
-                .with_waited(turned.waited())
-                .with_attempts(options.attempts(), options.last())
-        };
-        match (turned.why().copied(), turned.because()) {
-            (Some(Either::First(why)), _) => {
-                let retry_after = turned.retry_after().or(why.retry_after());
-                Box::new(Open::new(why, refused("circuit breaker", retry_after)))
-            }
-            (Some(Either::Second(Either::First(limit))), _) => {
-                Box::new(Exceeded::new(&turned.map(|_| limit), options))
-            }
-            (Some(Either::Second(Either::Second(taken))), _) => {
-                Box::new(Saturated::new(&turned.map(|_| taken), options))
-            }
-            (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
-            (None, _) => Box::new(refused("endpoint's queue", turned.retry_after())),
+    fn refuse(&self, turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxError {
+        refusal(turned, options)
+    }
+
+    fn refuse_request(
+        &self,
+        request: &http::Request<B>,
+        turned: Turned<<Gates as Gate>::Why>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let error = refusal(turned, options);
+        match &self.0 {
+            Queues::One(..) => error,
+            Queues::Keyed(keys) => Box::new(KeyRefused::new(keys.name(&RequestView::of(request)), error)),
+        }
+    }
+}
+
+fn refusal(turned: Turned<Either<CircuitWhy, Either<Limit, Taken>>>, options: &CallOptions) -> BoxError {
+    let refused = |who, retry_after| {
+        Refused::by(who)
+            .with_retry_after(retry_after)
+            .with_waited(turned.waited())
+            .with_attempts(options.attempts(), options.last())
+    };
+    match (turned.why().copied(), turned.because()) {
+        (Some(Either::First(why)), _) => {
+            let retry_after = turned.retry_after().or(why.retry_after());
+            Box::new(Open::new(why, refused("circuit breaker", retry_after)))
+        }
+        (Some(Either::Second(Either::First(limit))), _) => {
+            Box::new(Exceeded::new(&turned.map(|_| limit), options))
+        }
+        (Some(Either::Second(Either::Second(taken))), _) => {
+            Box::new(Saturated::new(&turned.map(|_| taken), options))
+        }
+        (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
+        (None, TurnedBecause::TooManyKeys) => Box::new(refused("endpoint's keys", None)),
+        (None, _) => Box::new(refused("endpoint's queue", turned.retry_after())),
+    }
+}
+
+/// Passes on what the circuit has to tell, and the concurrency limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GateLog<O>(O);
+
+impl<O: Observe<Transition>> Observe<Notice> for GateLog<O> {
+    fn observe(&self, notice: &Notice) {
+        match notice {
+            Either::First(transition) => self.0.observe(transition),
+            Either::Second(Either::First(never)) => match *never {},
+            Either::Second(Either::Second(moved)) => LimitLog.observe(moved),
         }
     }
 }

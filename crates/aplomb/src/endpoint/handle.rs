@@ -1,28 +1,91 @@
 //! Looking at an endpoint, and switching it.
 
-use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch, Transition};
-use aplomb_concurrency::{Moved, Snapshot as ConcurrencySnapshot, TracingObserver as LimitLog};
-use aplomb_core::{Closing, Either, Observe, Queue};
+use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch};
+use aplomb_concurrency::Snapshot as ConcurrencySnapshot;
+use aplomb_core::{Closing, Queue};
 use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Gates;
+use super::shared::Shared;
+use crate::{InvalidPolicy, Policy};
 
-/// A handle on an [`EndpointLayer`](crate::EndpointLayer)'s queue and gates.
+/// A handle on an [`EndpointLayer`](crate::EndpointLayer): its policy, and through [`Deref`] its
+/// [gates](GatesHandle).
 ///
 /// Clones are handles on the same endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointHandle {
-    queue: Queue<Gates>,
+    gates: GatesHandle,
+    shared: Arc<Shared>,
     watch: StateWatch,
 }
 
 impl EndpointHandle {
-    pub(super) const fn new(queue: Queue<Gates>, watch: StateWatch) -> Self {
-        Self { queue, watch }
+    pub(super) const fn new(gates: GatesHandle, shared: Arc<Shared>, watch: StateWatch) -> Self {
+        Self { gates, shared, watch }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Policy {
+        self.shared.policy()
+    }
+
+    /// Puts another policy in force, also for services that have been made.
+    ///
+    /// Calls that have begun go on under the old one, but for the gates, which are the same for all: quotas
+    /// keep their levels, a concurrency limit what is in flight; the circuit keeps its state and begins to
+    /// count anew. Those who wait in the queue keep the bounds they came under.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPolicy`] if it contradicts itself; then nothing changes.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
+        self.shared.set_policy(policy)
+    }
+
+    /// The state of the circuit, to be watched: the latest, not each on the way.
+    #[must_use]
+    pub fn watch_circuit(&self) -> watch::Receiver<State> {
+        self.watch.watch()
+    }
+
+    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says. Calls that
+    /// are under way end as they would have; a retry of theirs is a new attempt, and refused.
+    pub fn close(&self, closing: Closing) {
+        self.shared.close(closing);
+    }
+
+    /// Waits until no call is under way, the bodies of responses included. For after
+    /// [`close`](Self::close): while new calls come it may never end. Dropping the future changes nothing.
+    pub async fn drained(&self) {
+        self.shared.drained().await;
+    }
+}
+
+impl Deref for EndpointHandle {
+    type Target = GatesHandle;
+
+    fn deref(&self) -> &GatesHandle {
+        &self.gates
+    }
+}
+
+/// A handle on one queue and its gates: those of an endpoint, or of one key.
+///
+/// Clones are handles on the same gates.
+#[derive(Clone, Debug)]
+pub struct GatesHandle {
+    queue: Queue<Gates>,
+}
+
+impl GatesHandle {
+    pub(super) const fn new(queue: Queue<Gates>) -> Self {
+        Self { queue }
     }
 
     /// How many calls wait in the queue.
@@ -74,12 +137,6 @@ impl EndpointHandle {
         self.queue.with(|gates, now| gates.0.snapshot(now))
     }
 
-    /// The state of the circuit, to be watched: the latest, not each on the way.
-    #[must_use]
-    pub fn watch_circuit(&self) -> watch::Receiver<State> {
-        self.watch.watch()
-    }
-
     /// Opens the circuit now, as a failure would that opens it: for a cooldown, after which probes
     /// decide.
     pub fn force_open(&self) {
@@ -104,31 +161,5 @@ impl EndpointHandle {
     /// Closes the circuit and forgets everything, how often it has opened included.
     pub fn reset(&self) {
         self.queue.with(|gates, now| gates.0.reset(now));
-    }
-
-    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
-    pub fn close(&self, closing: Closing) {
-        self.queue.close(closing);
-    }
-}
-
-/// Passes on what the circuit has to tell, and the concurrency limit; quotas tell nothing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GateLog<O>(O);
-
-impl<O> GateLog<O> {
-    /// Logs every move of the limit, and tells `observer` every change of the circuit.
-    pub(super) const fn new(observer: O) -> Self {
-        Self(observer)
-    }
-}
-
-impl<O: Observe<Transition>> Observe<Either<Transition, Either<Infallible, Moved>>> for GateLog<O> {
-    fn observe(&self, notice: &Either<Transition, Either<Infallible, Moved>>) {
-        match notice {
-            Either::First(transition) => self.0.observe(transition),
-            Either::Second(Either::First(never)) => match *never {},
-            Either::Second(Either::Second(moved)) => LimitLog.observe(moved),
-        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, RequestHead, WallClock};
-use aplomb_provider::{Head, Provider};
+use aplomb_core::{BoxError, CallOptions, Classify, Exchange, WallClock, find};
+use aplomb_provider::{Head, Judgement, Provider};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Method, StatusCode};
@@ -16,11 +16,13 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::deadline::CallSoFar;
+use super::hook::Hooked;
 use super::observer::{Form, Observer};
 use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
 use super::watched::{Ahead, To, Watched};
-use super::{BrokenAnswer, ReadBody};
+use super::{BrokenAnswer, EndpointClassifier, ReadBody, RequestHook};
+use crate::Report;
+use crate::report::Judged;
 
 /// How much of an error's body is read: those of providers are below a kilobyte.
 const ERROR_LIMIT: usize = 64 * 1024;
@@ -47,14 +49,16 @@ const ANSWER_LIMIT: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Inspect<S> {
     inner: S,
-    setup: Arc<Setup>,
+    reading: Arc<Reading>,
+    report: Report,
 }
 
-/// How an endpoint reads.
-#[derive(Debug)]
-pub(super) struct Setup {
+/// How an endpoint reads, and what it does just before it sends.
+pub(super) struct Reading {
+    pub(super) classifier: EndpointClassifier,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
+    pub(super) hook: Option<Arc<dyn RequestHook>>,
     pub(super) timeouts: Timeouts,
     /// How much of an answer, and for how long, is looked into before the caller has it.
     pub(super) look_ahead: (usize, Duration),
@@ -62,68 +66,77 @@ pub(super) struct Setup {
 }
 
 impl<S> Inspect<S> {
-    pub(super) const fn new(inner: S, setup: Arc<Setup>) -> Self {
-        Self { inner, setup }
+    pub(super) const fn new(inner: S, reading: Arc<Reading>, report: Report) -> Self {
+        Self { inner, reading, report }
     }
 }
 
-impl<S, Req, B> Service<Req> for Inspect<S>
+impl<S, A, B> Service<http::Request<A>> for Inspect<S>
 where
-    S: Service<Req, Response = http::Response<B>>,
+    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
     S::Error: Into<BoxError>,
-    Req: RequestHead,
+    A: Body + Clone,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     type Response = http::Response<ReadBody<B>>;
     type Error = BoxError;
-    type Future = InspectFuture<S::Future, B>;
+    type Future = InspectFuture<S, A, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.reading.hook.is_some() {
+            // No readiness is held while the hook is at work.
+            return Poll::Ready(Ok(()));
+        }
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
-        let now = Instant::now();
-        let call = CallSoFar::of(&request, now);
-        let watch = Stopwatch::new(self.setup.timeouts, call.deadline(), now);
+    fn call(&mut self, request: http::Request<A>) -> Self::Future {
         let reader = Reader {
-            setup: Arc::clone(&self.setup),
-            call,
-            has_body: request.method() != Some(&Method::HEAD),
+            reading: Arc::clone(&self.reading),
+            report: self.report.clone(),
+            deadline: CallOptions::of(&request).deadline(),
+            has_body: request.method() != Method::HEAD,
         };
-        InspectFuture {
-            call: self.inner.call(request),
-            state: State::Calling { watch: Some(watch) },
-            reader,
-        }
+        let state = match &self.reading.hook {
+            None => State::Calling { watch: reader.send(), call: self.inner.call(request) },
+            Some(hook) => {
+                let (attempt, longest) = (self.report.sent() + 1, self.reading.timeouts.head);
+                let hooked = Hooked::new(&**hook, request, attempt, longest, &self.inner);
+                State::Hooked { hooked: Box::pin(hooked) }
+            }
+        };
+        InspectFuture { state, reader }
     }
 }
 
 pin_project! {
     /// The future of [`Inspect`]: waits for the head, then reads what has to be read.
-    pub struct InspectFuture<F, B> {
+    pub struct InspectFuture<S, A, B>
+    where
+        S: Service<http::Request<A>>,
+    {
         #[pin]
-        call: F,
-        state: State<B>,
+        state: State<S::Future, Hooked<S, A>, B>,
         reader: Reader,
     }
 }
 
-enum State<B> {
-    Calling {
-        watch: Option<Stopwatch>,
-    },
-    Reading {
-        response: Option<(Parts, Pin<Box<Watched<B>>>)>,
-        ahead: Ahead,
-    },
+pin_project! {
+    #[project = StateProj]
+    enum State<F, H, B> {
+        // In a box: most endpoints have no hook.
+        Hooked { hooked: Pin<Box<H>> },
+        Calling { watch: Stopwatch, #[pin] call: F },
+        Reading { response: Option<(Parts, Pin<Box<Watched<B>>>)>, ahead: Ahead },
+        Done,
+    }
 }
 
-impl<F, B, E> Future for InspectFuture<F, B>
+impl<S, A, B> Future for InspectFuture<S, A, B>
 where
-    F: Future<Output = Result<http::Response<B>, E>>,
-    E: Into<BoxError>,
+    S: Service<http::Request<A>, Response = http::Response<B>>,
+    S::Error: Into<BoxError>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
@@ -131,57 +144,76 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        loop {
-            match this.state {
-                // Calling → Reading where something has to be known first, or done.
-                State::Calling { watch } => {
-                    let Poll::Ready(response) = this.call.as_mut().poll(cx) else {
-                        let due = watch.as_mut().map(|watch| watch.poll(Awaited::Head, cx));
-                        return match due {
-                            Some(Poll::Ready(Due::Timeout(timed_out))) => Poll::Ready(Err(timed_out.into())),
-                            _ => Poll::Pending,
-                        };
-                    };
-                    let response = response.map_err(Into::into)?;
-                    let Some(watch) = watch.take() else {
-                        panic!("polled after it was ready");
-                    };
-                    match this.reader.begin(response, watch) {
-                        (parts, Begun::Known(body)) => {
-                            return Poll::Ready(Ok(http::Response::from_parts(parts, body)));
-                        }
-                        (parts, Begun::Reads(body, ahead)) => {
-                            *this.state = State::Reading { response: Some((parts, body)), ahead };
-                        }
+        let ended = loop {
+            let next = match this.state.as_mut().project() {
+                // Hooked → Calling when the hook has done its work, → Done where it fails.
+                StateProj::Hooked { hooked } => match ready!(hooked.as_mut().poll(cx)) {
+                    Ok((mut service, request)) => {
+                        let watch = this.reader.send();
+                        State::Calling { watch, call: service.call(request) }
                     }
-                }
-                // Reading → done when there is enough.
-                State::Reading { response, ahead } => {
+                    // Nothing was sent, and nothing is to be told of an attempt.
+                    Err(error) => {
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                // Calling → Reading where something has to be known first, → Done otherwise.
+                StateProj::Calling { watch, call } => match call.poll(cx) {
+                    Poll::Pending => match ready!(watch.poll(Awaited::Head, cx)) {
+                        Due::Timeout(timed_out) => break Err(timed_out.into()),
+                        _ => return Poll::Pending,
+                    },
+                    Poll::Ready(Err(error)) => break Err(error.into()),
+                    Poll::Ready(Ok(response)) => match this.reader.begin(response, watch.take()) {
+                        (parts, Begun::Known(body)) => break Ok(http::Response::from_parts(parts, body)),
+                        (parts, Begun::Reads(body, ahead)) => {
+                            State::Reading { response: Some((parts, body)), ahead }
+                        }
+                    },
+                },
+                // Reading → Done when there is enough.
+                StateProj::Reading { response, ahead } => {
                     if let Some((_, body)) = response {
                         ready!(body.as_mut().poll_ahead(*ahead, cx));
                     }
                     let Some((parts, body)) = response.take() else {
                         panic!("polled after it was ready");
                     };
-                    return Poll::Ready(this.reader.conclude(parts, body, ahead.to));
+                    break this.reader.conclude(parts, body, ahead.to);
                 }
-            }
-        }
+                StateProj::Done => panic!("polled after it was ready"),
+            };
+            this.state.set(next);
+        };
+        this.state.set(State::Done);
+        this.reader.report(ended.as_ref());
+        Poll::Ready(ended)
     }
 }
 
-impl<F, B> fmt::Debug for InspectFuture<F, B> {
+impl<S: Service<http::Request<A>>, A, B> fmt::Debug for InspectFuture<S, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reads = matches!(self.state, State::Reading { .. });
-        f.debug_struct("InspectFuture").field("reads", &reads).finish_non_exhaustive()
+        f.write_str(match self.state {
+            State::Hooked { .. } => "InspectFuture(hooked)",
+            State::Calling { .. } => "InspectFuture(calling)",
+            State::Reading { .. } => "InspectFuture(reading)",
+            State::Done => "InspectFuture(done)",
+        })
     }
 }
 
-#[derive(Debug)]
 struct Reader {
-    setup: Arc<Setup>,
-    call: CallSoFar,
+    reading: Arc<Reading>,
+    report: Report,
+    deadline: Option<Instant>,
     has_body: bool,
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("provider", &self.provider).finish_non_exhaustive()
+    }
 }
 
 enum Begun<B> {
@@ -191,14 +223,21 @@ enum Begun<B> {
 }
 
 impl Reader {
+    /// Notes that the attempt is sent now, and measures it.
+    fn send(&self) -> Stopwatch {
+        let now = Instant::now();
+        self.report.sends(now);
+        Stopwatch::new(self.reading.timeouts, self.deadline, now)
+    }
+
     /// Decides by the head how the body is read.
     fn begin<B>(&self, response: http::Response<B>, watch: Stopwatch) -> (Parts, Begun<B>)
     where
         B: Body<Data = Bytes>,
     {
         let (mut parts, body) = response.into_parts();
-        let setup = &*self.setup;
-        let watched = |body, observer| Box::pin(Watched::new(body, observer, watch, self.call));
+        let setup = &*self.reading;
+        let watched = |body, observer| Box::pin(Watched::new(body, observer, watch, self.report.clone()));
         if is_error(parts.status) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);
             let ahead = Ahead { to: To::Explanation, bytes: ERROR_LIMIT, until };
@@ -243,18 +282,36 @@ impl Reader {
     ) -> Result<http::Response<ReadBody<B>>, BoxError> {
         if to == To::Explanation {
             // An error whose body broke off is still that error, by what was read of it.
-            let head = Head::new(parts.status, &parts.headers, &self.setup.clock);
-            let judgement = self.setup.provider.judge(&head, &body.data());
+            let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
+            let judgement = self.reading.provider.judge(&head, &body.data());
             body.exchange().set_outcome(judgement.outcome());
+            parts.extensions.insert(judgement);
         } else if let Some(error) = body.as_mut().take_failure() {
             return Err(error);
         } else if let Some(error) = body.error() {
             return Err(BrokenAnswer::failed(error.clone()).into());
-        } else if let (Some(limit), true) = (self.setup.whole_answers, body.has_rest()) {
+        } else if let (Some(limit), true) = (self.reading.whole_answers, body.has_rest()) {
             return Err(BrokenAnswer::too_large(limit).into());
         }
         parts.extensions.insert(body.exchange().clone());
         Ok(http::Response::from_parts(parts, ReadBody::watched(body)))
+    }
+}
+
+impl Reader {
+    /// Writes the attempt into the account of its call.
+    fn report<B>(&self, ended: Result<&http::Response<B>, &BoxError>) {
+        let status = ended.ok().map(http::Response::status);
+        let found = ended.ok().map(http::Response::extensions);
+        let exchange = found.and_then(|found| found.get::<Exchange>().cloned());
+        let judgement = match ended {
+            Ok(response) => response.extensions().get::<Judgement>().map(Judgement::reason),
+            Err(error) => {
+                find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement).map(|told| told.reason())
+            }
+        };
+        let outcome = self.reading.classifier.classify(ended).outcome();
+        self.report.judged(Judged { status, outcome, reason: judgement, exchange });
     }
 }
 

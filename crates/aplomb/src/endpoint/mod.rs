@@ -1,23 +1,38 @@
 //! All layers, composed in the order that works.
 
 mod answer;
+mod attempts;
 mod body;
+mod config;
 mod deadline;
+mod entry;
+mod future;
 mod gates;
 mod handle;
+mod hook;
 mod inspect;
+mod keyed;
 mod layer;
 mod observer;
+mod sent;
 mod service;
+mod shared;
 mod timeouts;
 mod watched;
 
+pub(crate) use self::entry::Entry;
+pub(crate) use self::layer::Base;
+
 pub use self::answer::{BrokenAnswer, EndpointClassifier};
-pub use self::body::ReadBody;
-pub use self::deadline::{Account, Deadline, DeadlineFuture, DeadlinePassed};
+pub use self::attempts::Attempts;
+pub use self::body::{EndpointBody, ReadBody};
+pub use self::deadline::DeadlinePassed;
+pub use self::future::EndpointFuture;
 pub use self::gates::{EndpointDoor, Gates};
-pub use self::handle::EndpointHandle;
+pub use self::handle::{EndpointHandle, GatesHandle};
+pub use self::hook::{HookFailed, HookFuture, Outgoing, RequestHook};
 pub use self::inspect::{Inspect, InspectFuture};
+pub use self::keyed::{KeyedEndpointHandle, KeyedEndpointLayer};
 pub use self::layer::EndpointLayer;
-pub use self::service::{Endpoint, EndpointBody, EndpointFuture};
+pub use self::service::Endpoint;
 pub use self::timeouts::{TimedOut, Timeout};

@@ -1,35 +1,50 @@
-//! The service, and the names of what it is made of.
+//! The service, and what a call goes through.
 
 use std::fmt;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{AtBodyEnd, BoxError, Copied, Gated, GuardedBody, Held};
+use aplomb_core::{AtBodyEnd, BoxError, CallOptions, Copied, Gated};
 use aplomb_retry::{ByKind, Drain, Retry};
 use bytes::Bytes;
 use http_body::Body;
-use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_layer::Layer;
 use tower_service::Service;
 
-use super::layer::RetryObserver;
-use super::{Deadline, EndpointClassifier, EndpointDoor, Gates, Inspect, ReadBody};
+use super::attempts::Attempts;
+use super::config::{Config, RetryObserver, Setup};
+use super::future::Start;
+use super::gates::EndpointDoor;
+use super::shared::Shared;
+use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, sent};
+use crate::{EndpointError, Report};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.
+///
+/// It is always ready: a call waits in its future, and readies a clone of the client for each attempt.
 #[derive(Clone)]
 pub struct Endpoint<S> {
-    stack: Stack<S>,
+    client: S,
+    config: Config,
+    shared: Arc<Shared>,
+    setup: Arc<Setup>,
 }
 
-/// The body of an endpoint's response: the client's, watched until it ends.
-pub type EndpointBody<B> = GuardedBody<ReadBody<B>, Held<Gates>>;
-
-type Stack<S> = Deadline<Retry<Attempt<S>, Copied, EndpointClassifier, ByKind, Drain, RetryObserver>>;
-
-type Attempt<S> = Gated<Inspect<S>, EndpointDoor, EndpointClassifier, AtBodyEnd>;
+/// What one call goes through, put together around its own account.
+pub(super) type Stack<S> = Retry<
+    Attempts<Gated<Inspect<S>, EndpointDoor, EndpointClassifier, AtBodyEnd>>,
+    Copied,
+    EndpointClassifier,
+    ByKind,
+    Drain,
+    RetryObserver,
+>;
 
 impl<S> Endpoint<S> {
-    pub(super) const fn new(stack: Stack<S>) -> Self {
-        Self { stack }
+    pub(super) fn new(client: S, config: Config, shared: Arc<Shared>) -> Self {
+        let setup = config.set_up(&shared);
+        Self { client, config, shared, setup }
     }
 }
 
@@ -37,56 +52,63 @@ impl<S, A, B> Service<http::Request<A>> for Endpoint<S>
 where
     S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
     S::Error: Into<BoxError>,
-    A: Clone,
+    A: Body + Clone + 'static,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     type Response = http::Response<EndpointBody<B>>;
-    type Error = BoxError;
-    type Future = EndpointFuture<S, A>;
+    type Error = EndpointError;
+    type Future = EndpointFuture<S, A, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.stack.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<A>) -> Self::Future {
-        EndpointFuture { call: self.stack.call(request) }
+        if self.setup.version != self.shared.version() {
+            self.setup = self.config.set_up(&self.shared);
+        }
+        EndpointFuture::begin(self.client.clone(), request, Arc::clone(&self.setup), &self.shared)
     }
 }
 
-pin_project! {
-    /// The future of an [`Endpoint`]'s call.
-    pub struct EndpointFuture<S, A>
-    where
-        Stack<S>: Service<http::Request<A>>,
-    {
-        #[pin]
-        call: <Stack<S> as Service<http::Request<A>>>::Future,
-    }
-}
-
-impl<S, A> Future for EndpointFuture<S, A>
+impl<S, A> Start<S, A>
 where
-    Stack<S>: Service<http::Request<A>>,
+    A: Body + Clone + 'static,
 {
-    type Output = <<Stack<S> as Service<http::Request<A>>>::Future as Future>::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx)
+    /// Begins the call, and says until when it may take.
+    pub(super) fn begin<B>(
+        self,
+        report: &Report,
+    ) -> (<Stack<S> as Service<http::Request<A>>>::Future, Option<Instant>)
+    where
+        S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let Self { mut request, client, setup, counts_tokens, began } = self;
+        let provider = &*setup.reading.provider;
+        if setup.include_usage {
+            sent::include_usage(&mut request, provider);
+        }
+        if counts_tokens {
+            sent::reserve(&mut request, provider);
+        }
+        let mut options = CallOptions::of(&request);
+        if let Some(deadline) = setup.deadline.and_then(|after| began.checked_add(after)) {
+            options = options.with_deadline(deadline);
+            request.extensions_mut().insert(options);
+        }
+        let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone());
+        let gated = Gated::new(inspect, Arc::clone(&setup.passage));
+        let call = setup.retries.layer(Attempts::new(gated, report.clone())).call(request);
+        (call, options.deadline())
     }
 }
 
 impl<S> fmt::Debug for Endpoint<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Endpoint")
-    }
-}
-
-impl<S, A> fmt::Debug for EndpointFuture<S, A>
-where
-    Stack<S>: Service<http::Request<A>>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EndpointFuture")
+        f.debug_struct("Endpoint").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::Policy;
+
 /// An attempt took too long. It has been dropped, and the server may still be at work on it.
 ///
 /// Before anything of the answer has reached the caller it is a failed attempt like any other, and is
@@ -22,13 +24,13 @@ pub struct TimedOut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// The head of the response, see [`head_timeout`](crate::EndpointLayer::head_timeout).
+    /// The head of the response, see [`head_timeout`](crate::Policy::head_timeout).
     Head,
-    /// The first content of the answer, see [`content_timeout`](crate::EndpointLayer::content_timeout).
+    /// The first content of the answer, see [`content_timeout`](crate::Policy::content_timeout).
     Content,
-    /// More content, see [`idle_timeout`](crate::EndpointLayer::idle_timeout).
+    /// More content, see [`idle_timeout`](crate::Policy::idle_timeout).
     Idle,
-    /// The end of the answer, see [`attempt_timeout`](crate::EndpointLayer::attempt_timeout).
+    /// The end of the answer, see [`attempt_timeout`](crate::Policy::attempt_timeout).
     Attempt,
 }
 
@@ -67,6 +69,19 @@ pub(super) struct Timeouts {
     pub(super) content: Duration,
     pub(super) idle: Duration,
     pub(super) attempt: Duration,
+}
+
+impl Timeouts {
+    /// Those of a policy. Where one is not set, so long as completions take that think for minutes.
+    pub(super) fn of(policy: &Policy) -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self {
+            head: policy.head_timeout.unwrap_or(10 * MINUTE),
+            content: policy.content_timeout.unwrap_or(10 * MINUTE),
+            idle: policy.idle_timeout.unwrap_or(5 * MINUTE),
+            attempt: policy.attempt_timeout.unwrap_or(60 * MINUTE),
+        }
+    }
 }
 
 /// What an attempt is waiting for.
@@ -121,6 +136,12 @@ impl Stopwatch {
             waits_since: None,
             timer: None,
         }
+    }
+
+    /// The same attempt's, to be carried on with elsewhere.
+    pub(super) fn take(&mut self) -> Self {
+        let timer = self.timer.take();
+        Self { timer, ..Self::new(self.timeouts, self.deadline, self.began) }
     }
 
     /// Takes note that something has arrived.

@@ -13,10 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::deadline::CallSoFar;
 use super::observer::{Observer, join};
 use super::timeouts::{Awaited, Due, Stopwatch};
 use super::{BrokenAnswer, DeadlinePassed};
+use crate::Report;
 
 pin_project! {
     /// A client's body, who looks at it, and what limits its time.
@@ -28,7 +28,7 @@ pin_project! {
         tail: Tail,
         observer: Observer,
         watch: Stopwatch,
-        call: CallSoFar,
+        report: Report,
     }
 }
 
@@ -68,7 +68,7 @@ enum Next {
 }
 
 impl<B> Watched<B> {
-    pub(super) const fn new(body: B, observer: Observer, watch: Stopwatch, call: CallSoFar) -> Self {
+    pub(super) const fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self {
         Self {
             body,
             ahead: VecDeque::new(),
@@ -76,7 +76,7 @@ impl<B> Watched<B> {
             tail: Tail::Rest,
             observer,
             watch,
-            call,
+            report,
         }
     }
 
@@ -190,7 +190,7 @@ where
                 }
                 Due::Deadline => {
                     exchange.set_outcome(Outcome::local());
-                    Next::Error(DeadlinePassed::in_body(this.call).into())
+                    Next::Error(DeadlinePassed::now(this.report).into())
                 }
             });
         };
@@ -204,7 +204,10 @@ where
                 }
                 Next::Frame(frame)
             }
-            Some(Err(error)) => Next::Error(error.into()),
+            Some(Err(error)) => {
+                this.observer.exchange().set_outcome(Outcome::transient());
+                Next::Error(error.into())
+            }
             None => this.observer.end().map_or_else(Next::Error, |()| Next::End),
         })
     }

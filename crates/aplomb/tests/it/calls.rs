@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use aplomb::{BoxError, Endpoint};
+use aplomb::provider::OpenAi;
+use aplomb::{BoxError, Endpoint, EndpointLayer, Policy};
 use aplomb_mock::Mock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
+
+/// An endpoint of OpenAI's dialect under this policy.
+pub(crate) fn under(policy: Policy) -> EndpointLayer {
+    EndpointLayer::with_policy(OpenAi, policy).unwrap()
+}
 
 pub(crate) fn prompt(number: usize) -> String {
     format!("prompt number {number}")

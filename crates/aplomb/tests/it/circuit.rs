@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::{Open, Ramp, State};
 use aplomb::provider::OpenAi;
-use aplomb::{BoxError, EndpointLayer, find};
+use aplomb::{BoxError, EndpointLayer, Policy, find};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -16,14 +16,16 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 const S: Duration = Duration::from_secs(1);
 
+use crate::calls::under;
+
 type Res = Response<Full<Bytes>>;
 
 /// Is down for the first 5 s; answers after 1 s from then on. Notes when each call came that it answered.
 fn client(
     answered: &Arc<Mutex<Vec<Duration>>>,
-) -> impl Service<Request<()>, Response = Res, Error = BoxError, Future: Send> + Clone + Send + 'static {
+) -> impl Service<Request<String>, Response = Res, Error = BoxError, Future: Send> + Clone + Send + 'static {
     let (answered, start) = (Arc::clone(answered), Instant::now());
-    service_fn(move |_: Request<()>| {
+    service_fn(move |_: Request<String>| {
         let answered = Arc::clone(&answered);
         async move {
             let at = start.elapsed();
@@ -43,10 +45,10 @@ fn client(
 /// Asks, and reads the answer: a probe is judged by its content.
 async fn ask<S, B>(endpoint: S) -> Result<StatusCode, BoxError>
 where
-    S: Service<Request<()>, Response = Response<B>, Error = BoxError>,
+    S: Service<Request<String>, Response = Response<B>, Error: Into<BoxError>>,
     B: http_body::Body<Error: Into<BoxError>>,
 {
-    let answer = endpoint.oneshot(Request::new(())).await?;
+    let answer = endpoint.oneshot(Request::new(String::new())).await.map_err(Into::into)?;
     let status = answer.status();
     answer.into_body().collect().await.map_err(Into::into)?;
     Ok(status)
@@ -84,11 +86,11 @@ async fn promise_30_a_batch_that_waited_for_an_outage_is_let_in_little_by_little
 async fn promise_32_the_circuit_of_an_endpoint_is_switched_and_watched() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&calls);
-    let client = service_fn(move |_: Request<()>| {
+    let client = service_fn(move |_: Request<String>| {
         counting.fetch_add(1, Ordering::Relaxed);
         std::future::ready(Ok::<Res, BoxError>(Response::new(Full::from("{}"))))
     });
-    let layer = EndpointLayer::new(OpenAi).ramp(Ramp::none());
+    let layer = under(Policy::new().ramp(Ramp::none()));
     let (handle, endpoint) = (layer.handle(), layer.layer(client));
     let mut watch = handle.watch_circuit();
     let ask = || ask(endpoint.clone());

@@ -4,8 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb::EndpointLayer;
-use aplomb::provider::OpenAi;
+use aplomb::Policy;
 use aplomb::rate_limit::Quota;
 use aplomb_mock::{Latency, Mock};
 use http_body_util::BodyExt;
@@ -13,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::{Layer, ServiceExt};
 
-use crate::calls::{ask, chat, prompt};
+use crate::calls::{ask, chat, prompt, under};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -89,12 +88,14 @@ async fn promise_35_a_collapse_is_over_when_its_cause_is_and_stays_under_naive_r
     assert!(naive < 0.05, "{naive}");
 
     let mock = server();
-    let endpoint = EndpointLayer::new(OpenAi)
-        // Spaced out: sixteen at once would be more than it can take beside those that are under way.
-        .quotas([Quota::requests_per_minute(16 * 60).burst(2)])
-        .attempt_timeout(3 * S)
-        .deadline(30 * S)
-        .layer(mock.clone());
+    let endpoint = under(
+        Policy::new()
+            // Spaced out: sixteen at once would be more than it can take beside those that are under way.
+            .quotas([Quota::requests_per_minute(16 * 60).burst(2)])
+            .attempt_timeout(3 * S)
+            .deadline(30 * S),
+    )
+    .layer(mock.clone());
     let call = |number: usize| {
         let answer = ask(endpoint.clone(), chat(&prompt(number), false));
         async move { answer.await.is_ok_and(|(parts, _)| parts.status.is_success()) }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use aplomb::concurrency::{Adaptive, Cause, Latency, Saturated};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
-use aplomb::{EndpointLayer, Refused, find};
+use aplomb::{EndpointLayer, Policy, Refused, find};
 use aplomb_mock::{Builder, Latency as Takes, Mock};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::Layer;
 
-use crate::calls::{answered, ask, batch, chat};
+use crate::calls::{answered, ask, batch, chat, under};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -22,7 +22,7 @@ fn mock() -> Builder {
 #[tokio::test(start_paused = true)]
 async fn never_more_in_flight_than_the_limit() {
     let mock = mock().build();
-    let layer = EndpointLayer::new(OpenAi).concurrency(3);
+    let layer = under(Policy::new().concurrency(3));
     let start = Instant::now();
     let answers = batch(&layer.layer(mock.clone()), 30, 30, false).await;
     assert_eq!(answered(&answers), 30);
@@ -36,7 +36,7 @@ async fn never_more_in_flight_than_the_limit() {
 async fn no_place_is_held_while_a_quota_is_waited_for_and_no_quota_while_a_place_is() {
     let mock = mock().build();
     let quota = Quota::requests_per_minute(60).burst(2);
-    let layer = EndpointLayer::new(OpenAi).quotas([quota]).concurrency(1);
+    let layer = under(Policy::new().quotas([quota]).concurrency(1));
     let (endpoint, handle) = (layer.layer(mock), layer.handle());
     let mut calls: Vec<_> =
         (0..2).map(|_| task::spawn(ask(endpoint.clone(), chat("hello", false)))).collect();
@@ -49,7 +49,7 @@ async fn no_place_is_held_while_a_quota_is_waited_for_and_no_quota_while_a_place
     calls.clear();
     assert_eq!(handle.concurrency().unwrap().in_flight(), 0);
 
-    let layer = EndpointLayer::new(OpenAi).quotas([Quota::requests_per_minute(1).burst(1)]).concurrency(4);
+    let layer = under(Policy::new().quotas([Quota::requests_per_minute(1).burst(1)]).concurrency(4));
     let handle = layer.handle();
     let endpoint = layer.layer(Mock::builder().latency(Takes::constant(Duration::ZERO)).build());
     assert!(ask(endpoint.clone(), chat("first", false)).await.is_ok());
@@ -60,7 +60,7 @@ async fn no_place_is_held_while_a_quota_is_waited_for_and_no_quota_while_a_place
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_says_that_it_was_the_concurrency_limit() {
-    let layer = EndpointLayer::new(OpenAi).concurrency(1).max_wait(Duration::ZERO);
+    let layer = under(Policy::new().concurrency(1).max_wait(Duration::ZERO));
     let endpoint = layer.layer(mock().build());
     let mut first = task::spawn(ask(endpoint.clone(), chat("first", false)));
     assert_pending!(first.poll());
@@ -75,11 +75,13 @@ async fn a_server_that_collapses_is_kept_at_what_it_can_do() {
     // The time per token of output is known, since the endpoint reads the usage.
     for latency in [Latency::first_byte(), Latency::per_output_token()] {
         let mock = mock().capacity(16).max_in_flight(160).build();
-        let layer = EndpointLayer::new(OpenAi)
-            .attempt_timeout(10 * S)
-            .max_retries(20)
-            .whole_answers(1 << 20)
-            .concurrency(Adaptive::new().latency(latency));
+        let layer = under(
+            Policy::new()
+                .attempt_timeout(10 * S)
+                .max_retries(20)
+                .whole_answers(1 << 20)
+                .concurrency(Adaptive::new().latency(latency)),
+        );
         let start = Instant::now();
         let answers = batch(&layer.layer(mock.clone()), 300, 64, false).await;
         assert_eq!(answered(&answers), 300);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
 use aplomb::retry::Budget;
-use aplomb::{EndpointLayer, Kind};
+use aplomb::{EndpointLayer, Kind, Policy};
 use aplomb_mock::{Fault, Latency, Mock, Outage, Plan};
 use tokio::time::Instant;
 use tower::Layer;
 
-use crate::calls::{answered, batch};
+use crate::calls::{answered, batch, under};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -21,8 +21,8 @@ fn flaky(seed: u64) -> Plan {
         .rate(Fault::Reset, 0.02)
 }
 
-fn layer() -> EndpointLayer {
-    EndpointLayer::new(OpenAi).attempt_timeout(2 * S).max_retries(20).whole_answers(1 << 20)
+fn policy() -> Policy {
+    Policy::new().attempt_timeout(2 * S).max_retries(20).whole_answers(1 << 20)
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +34,8 @@ async fn with_known_limits_all_prompts_come_back_without_a_429_in_the_time_it_ta
             .latency(Latency::constant(Duration::from_millis(50)))
             .plan(flaky(seed))
             .build();
-        let endpoint = layer().quotas([Quota::requests_per_minute(600).burst(20)]).layer(mock.clone());
+        let endpoint =
+            under(policy().quotas([Quota::requests_per_minute(600).burst(20)])).layer(mock.clone());
         let start = Instant::now();
         let answers = batch(&endpoint, 100, 64, false).await;
         assert_eq!(answered(&answers), 100);
@@ -56,7 +57,7 @@ async fn with_unknown_limits_all_prompts_come_back_and_none_earlier_than_told() 
             .latency(Latency::constant(Duration::from_millis(50)))
             .plan(flaky(1))
             .build();
-        let endpoint = layer().max_retries(u32::MAX).layer(mock.clone());
+        let endpoint = under(policy().max_retries(u32::MAX)).layer(mock.clone());
         let answers = batch(&endpoint, 100, 64, stream).await;
         let stats = mock.stats();
         assert_eq!(answered(&answers), 100);
@@ -72,7 +73,7 @@ async fn promise_13_a_retry_that_an_open_circuit_held_back_is_free() {
         .build();
     // One retry for each of the callers, and nothing to spare for the probes of three minutes.
     let budget = Budget::new().capacity(14 * 8).min_per_second(0.0);
-    let endpoint = layer().budget(budget.clone()).layer(mock.clone());
+    let endpoint = under(policy().budget(budget.clone())).layer(mock.clone());
     assert_eq!(answered(&batch(&endpoint, 8, 8, false).await), 8);
     let snapshot = budget.snapshot();
     assert!(snapshot.granted > 8, "probes failed: {snapshot:?}");
@@ -85,7 +86,7 @@ async fn an_outage_is_waited_for_without_spending_retries() {
         .latency(Latency::constant(Duration::from_millis(20)))
         .outage(Duration::ZERO..30 * S, Outage::Unavailable)
         .build();
-    let endpoint = layer().max_retries(8).layer(mock.clone());
+    let endpoint = under(policy().max_retries(8)).layer(mock.clone());
     let start = Instant::now();
     let answers = batch(&endpoint, 200, 64, false).await;
     let stats = mock.stats();
@@ -100,7 +101,7 @@ async fn an_exhausted_account_is_found_once_and_everything_after_fails_fast() {
         .latency(Latency::constant(Duration::from_millis(20)))
         .insufficient_quota_after(10)
         .build();
-    let endpoint = layer().layer(mock.clone());
+    let endpoint = under(policy()).layer(mock.clone());
     let start = Instant::now();
     let answers = batch(&endpoint, 500, 16, false).await;
     assert_eq!(answered(&answers), 10);
@@ -125,7 +126,7 @@ async fn one_429_teaches_every_caller() {
     let arrivals: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let client = {
         let arrivals = Arc::clone(&arrivals);
-        tower::service_fn(move |_: http::Request<()>| {
+        tower::service_fn(move |_: http::Request<String>| {
             let first = {
                 let mut arrivals = arrivals.lock().unwrap();
                 arrivals.push(Instant::now());
@@ -144,11 +145,11 @@ async fn one_429_teaches_every_caller() {
     let handle = layer.handle();
     let endpoint = layer.layer(client);
     let mut calls = tokio::task::JoinSet::new();
-    calls.spawn(endpoint.clone().oneshot(http::Request::new(())));
+    calls.spawn(endpoint.clone().oneshot(http::Request::new(String::new())));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(handle.paused_until().is_some());
     for _ in 0..63 {
-        calls.spawn(endpoint.clone().oneshot(http::Request::new(())));
+        calls.spawn(endpoint.clone().oneshot(http::Request::new(String::new())));
     }
     for answer in calls.join_all().await {
         assert!(answer.unwrap().status().is_success());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aplomb::core::{Dimension, Reading};
 use aplomb::provider::{Anthropic, Head, OpenAi, Provider, Reason};
 use aplomb::rate_limit::{Charge, Quota, Settle};
-use aplomb::{BoxError, BrokenAnswer, EndpointLayer, Exchange, Kind, find};
+use aplomb::{BoxError, BrokenAnswer, EndpointLayer, Exchange, Kind, Policy, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
-use crate::calls::{ask, chat};
+use crate::calls::{ask, chat, under};
 use crate::script::{Reply, Server, Step, data, done, ping, word};
 
 const S: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ where
 }
 
 async fn send(layer: EndpointLayer, server: &Server) -> (String, Option<BoxError>) {
-    let response = layer.layer(server.clone()).oneshot(http::Request::new(())).await.unwrap();
+    let response = layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
     read(response.into_body()).await
 }
 
@@ -125,16 +125,12 @@ async fn a_stream_that_ends_without_a_word_is_retried() {
     ] {
         let reads_all = broken.len() == 2;
         let server = Server::new([Reply::stream(broken), Reply::stream([word("all"), done()])]);
-        let layer = EndpointLayer::new(OpenAi);
-        let (text, error) = send(
-            if reads_all {
-                layer.whole_answers(1 << 20)
-            } else {
-                layer
-            },
-            &server,
-        )
-        .await;
+        let policy = if reads_all {
+            Policy::new().whole_answers(1 << 20)
+        } else {
+            Policy::new()
+        };
+        let (text, error) = send(under(policy), &server).await;
         assert!(error.is_none() && text.contains("all") && !text.contains("half"), "{text}");
         assert_eq!(server.seen(), 2);
     }
@@ -144,9 +140,11 @@ async fn a_stream_that_ends_without_a_word_is_retried() {
 async fn what_would_fail_again_is_told_and_not_sent_again() {
     let error = r#"data: {"error":{"message":"secret","type":"invalid_request_error","code":"context_length_exceeded"}}"#;
     let server = Server::new([Reply::stream([data(format!("{error}\n\n"))])]);
-    let call = EndpointLayer::new(OpenAi).layer(server.clone()).oneshot(http::Request::new(()));
+    let call = EndpointLayer::new(OpenAi)
+        .layer(server.clone())
+        .oneshot(http::Request::new(String::new()));
     let error = call.await.unwrap_err();
-    let judgement = find::<BrokenAnswer>(&*error).unwrap().judgement().unwrap();
+    let judgement = find::<BrokenAnswer>(&error).unwrap().judgement().unwrap();
     assert_eq!(judgement.reason(), Reason::ContextTooLong);
     assert_eq!(server.seen(), 1);
     assert!(!format!("{error} {error:?}").contains("secret"));
@@ -192,9 +190,10 @@ async fn frames_bytes_and_trailers_pass_as_they_come_also_one_byte_at_a_time() {
         let server = Server::new([Reply::stream(steps.clone())]);
         for layer in [
             EndpointLayer::new(OpenAi),
-            EndpointLayer::new(OpenAi).whole_answers(1 << 20),
+            under(Policy::new().whole_answers(1 << 20)),
         ] {
-            let response = layer.layer(server.clone()).oneshot(http::Request::new(())).await.unwrap();
+            let response =
+                layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
             let mut body = response.into_body();
             for step in &steps {
                 let frame = body.frame().await.unwrap().unwrap();
@@ -208,9 +207,8 @@ async fn frames_bytes_and_trailers_pass_as_they_come_also_one_byte_at_a_time() {
     }
 }
 
-fn tokens() -> EndpointLayer {
-    let quota = Quota::tokens_per_minute(1_000_000).settle(Settle::Correct);
-    EndpointLayer::new(OpenAi).quotas([quota])
+fn tokens() -> Policy {
+    Policy::new().quota(Quota::tokens_per_minute(1_000_000).settle(Settle::Correct))
 }
 
 fn charged(mut request: http::Request<Full<Bytes>>) -> http::Request<Full<Bytes>> {
@@ -233,7 +231,8 @@ async fn what_was_used_settles_the_charge_wherever_it_is_said() {
         Reply::of("application/json", [data(json)]),
         Reply::of("application/json", [data(halves.0), data(halves.1)]),
     ] {
-        for layer in [tokens(), tokens().whole_answers(1 << 20)] {
+        for policy in [tokens(), tokens().whole_answers(1 << 20)] {
+            let layer = under(policy);
             let handle = layer.handle();
             let request = charged(chat("hello", true));
             let response = layer.layer(Server::new([reply.clone()])).oneshot(request).await.unwrap();
@@ -250,7 +249,7 @@ async fn what_was_used_settles_the_charge_wherever_it_is_said() {
 #[tokio::test(start_paused = true)]
 async fn who_stops_at_the_end_marker_has_had_a_whole_answer_and_who_stops_earlier_not() {
     for (frames, left, successes) in [(3, AFTER, 1), (2, 500_000, 0), (1, 500_000, 0)] {
-        let layer = tokens();
+        let layer = under(tokens());
         let handle = layer.handle();
         let server = Server::new([Reply::stream([
             word("hi"),
@@ -272,7 +271,7 @@ async fn who_stops_at_the_end_marker_has_had_a_whole_answer_and_who_stops_earlie
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_stream_gives_nothing_back() {
-    let layer = tokens();
+    let layer = under(tokens());
     let handle = layer.handle();
     let server = Server::new([Reply::stream([word("hi"), data(USAGE)])]);
     let response = layer.layer(server).oneshot(charged(chat("hello", true))).await.unwrap();
@@ -285,10 +284,10 @@ async fn what_says_nothing_is_kept_from_the_caller_within_bounds_of_bytes_and_ti
     let pings = |wait: Duration| std::iter::repeat_n([ping(), Step::Wait(wait)], 100).flatten();
     let fast = Server::new([Reply::stream(pings(Duration::ZERO))]);
     let slow = Server::new([Reply::stream(pings(S))]);
-    let layer = EndpointLayer::new(OpenAi).look_ahead(100, 10 * S);
+    let layer = under(Policy::new().look_ahead(100, 10 * S));
     for (server, expected) in [(fast, Duration::ZERO), (slow, 7 * S)] {
         let start = Instant::now();
-        let response = layer.layer(server.clone()).oneshot(http::Request::new(())).await.unwrap();
+        let response = layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
         // Each of the pings has 14 bytes, and it is the eighth that is above the bound.
         assert!(start.elapsed() >= expected && start.elapsed() <= expected + S / 10);
         let (text, error) = read(response.into_body()).await;
@@ -303,7 +302,7 @@ async fn what_says_nothing_is_kept_from_the_caller_within_bounds_of_bytes_and_ti
         done(),
     ])]);
     let start = Instant::now();
-    let response = layer.layer(silent).oneshot(http::Request::new(())).await.unwrap();
+    let response = layer.layer(silent).oneshot(http::Request::new(String::new())).await.unwrap();
     assert!(start.elapsed() >= 10 * S && start.elapsed() <= 11 * S);
     let (text, error) = read(response.into_body()).await;
     assert!(text.contains("at last") && error.is_none());
@@ -317,7 +316,7 @@ async fn an_error_in_a_json_answer_is_found_before_or_at_its_end() {
     let attempts = Arc::new(AtomicU32::new(0));
     let sized = tower::service_fn({
         let attempts = Arc::clone(&attempts);
-        move |_: http::Request<()>| {
+        move |_: http::Request<String>| {
             let first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
             let body = Full::<Bytes>::from(if first { error } else { well });
             let response = http::Response::builder().header("content-type", "application/json");
@@ -325,7 +324,7 @@ async fn an_error_in_a_json_answer_is_found_before_or_at_its_end() {
         }
     });
     let endpoint = EndpointLayer::new(OpenAi).layer(sized);
-    let response = endpoint.oneshot(http::Request::new(())).await.unwrap();
+    let response = endpoint.oneshot(http::Request::new(String::new())).await.unwrap();
     assert_eq!(read(response.into_body()).await.0, well);
     assert_eq!(attempts.load(Ordering::Relaxed), 2);
     let server = Server::new([Reply::of("application/json", [data(error)])]);
@@ -352,7 +351,7 @@ async fn what_can_not_be_read_is_believed() {
     }
     // Nothing is missing where there is nothing to come.
     let server = Server::new([Reply::of("application/json", [])]);
-    let head = http::Request::head("/").body(()).unwrap();
+    let head = http::Request::head("/").body(String::new()).unwrap();
     let response = EndpointLayer::new(OpenAi).layer(server).oneshot(head).await.unwrap();
     assert!(read(response.into_body()).await.1.is_none());
 }
@@ -442,7 +441,7 @@ async fn a_call_dropped_at_any_point_leaves_nothing_behind() {
     ];
     let mut polls = 0;
     loop {
-        let layer = tokens();
+        let layer = under(tokens());
         let handle = layer.handle();
         let server = Server::new([
             Reply::stream([Step::Wait(S / 20), data(format!("{failed}\n\n"))]).after(S / 20),
@@ -494,8 +493,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {
             let server = Server::new([Reply::of(media_type, steps.clone())]);
-            let endpoint = EndpointLayer::new(OpenAi).max_retries(0).layer(server);
-            let Ok(response) = endpoint.oneshot(http::Request::new(())).await else {
+            let endpoint = under(Policy::new().max_retries(0)).layer(server);
+            let Ok(response) = endpoint.oneshot(http::Request::new(String::new())).await else {
                 assert_eq!(media_type, "text/event-stream");
                 return;
             };

@@ -5,14 +5,15 @@ use std::time::Duration;
 use aplomb::circuit_breaker::{State, Trip};
 use aplomb::provider::OpenAi;
 use aplomb::{
-    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Refused, TimedOut, Timeout, find,
+    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Policy, Refused, TimedOut, Timeout,
+    find,
 };
 use aplomb_mock::{Fault, Mock, Plan};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
 
-use crate::calls::{ask, chat};
+use crate::calls::{ask, chat, under};
 use crate::script::{Reply, Server, Step, done, ping, word};
 
 const S: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ const S: Duration = Duration::from_secs(1);
 async fn send(layer: &EndpointLayer, server: &Server) -> (Duration, Result<String, BoxError>) {
     let start = Instant::now();
     let call = async {
-        let response = layer.layer(server.clone()).oneshot(http::Request::new(())).await?;
+        let response = layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await?;
         let body = response.into_body().collect().await?.to_bytes();
         Ok(String::from_utf8_lossy(&body).into_owned())
     };
@@ -29,8 +30,8 @@ async fn send(layer: &EndpointLayer, server: &Server) -> (Duration, Result<Strin
     (start.elapsed(), answer)
 }
 
-fn layer() -> EndpointLayer {
-    EndpointLayer::new(OpenAi)
+fn policy() -> Policy {
+    Policy::new()
         .head_timeout(3 * S)
         .content_timeout(10 * S)
         .idle_timeout(5 * S)
@@ -58,11 +59,11 @@ async fn what_is_late_before_anything_reached_the_caller_is_sent_again() {
         (Reply::stream([Step::Wait(60 * S)]).after(2 * S), Timeout::Content, 10 * S),
     ] {
         let server = Server::new([late.clone(), well()]);
-        let (_, answer) = send(&layer(), &server).await;
+        let (_, answer) = send(&under(policy()), &server).await;
         assert!(answer.unwrap().contains("well"));
         assert_eq!(server.seen(), 2);
         let server = Server::new([late]);
-        let (took, answer) = send(&layer().max_retries(0), &server).await;
+        let (took, answer) = send(&under(policy().max_retries(0)), &server).await;
         assert_eq!(timed_out(&answer.unwrap_err()), (timeout, after));
         assert!(took >= after && took <= after + S / 10, "{took:?}");
     }
@@ -72,7 +73,7 @@ async fn what_is_late_before_anything_reached_the_caller_is_sent_again() {
 async fn every_answer_hangs_in_the_mocks_own_way_and_is_sent_again() {
     for stream in [false, true] {
         let mock = Mock::builder().plan(Plan::default().attempt(1, Fault::Hang)).build();
-        ask(layer().layer(mock.clone()), chat("hello", stream)).await.unwrap();
+        ask(under(policy()).layer(mock.clone()), chat("hello", stream)).await.unwrap();
         assert_eq!(mock.stats().seen, 2);
     }
 }
@@ -86,7 +87,7 @@ async fn an_answer_that_goes_silent_ends_with_an_error_pings_or_not() {
         (silent().chain([word("more")]).chain(pings(60)).collect(), 6 * S),
     ] {
         let server = Server::new([Reply::stream(steps)]);
-        let (elapsed, answer) = send(&layer(), &server).await;
+        let (elapsed, answer) = send(&under(policy()), &server).await;
         assert_eq!(timed_out(&answer.unwrap_err()), (Timeout::Idle, 5 * S));
         assert!(elapsed >= took && elapsed <= took + S / 10, "{elapsed:?}");
         assert_eq!(server.seen(), 1, "some of it had reached the caller");
@@ -96,7 +97,7 @@ async fn an_answer_that_goes_silent_ends_with_an_error_pings_or_not() {
 #[tokio::test(start_paused = true)]
 async fn who_went_silent_may_still_be_at_work() {
     let server = Server::new([Reply::stream([word("some"), Step::Wait(60 * S)])]);
-    let response = layer().layer(server).oneshot(http::Request::new(())).await.unwrap();
+    let response = under(policy()).layer(server).oneshot(http::Request::new(String::new())).await.unwrap();
     let exchange = response.extensions().get::<Exchange>().unwrap().clone();
     timed_out(&response.into_body().collect().await.unwrap_err());
     assert_eq!(exchange.outcome().kind(), Kind::Transient);
@@ -112,7 +113,7 @@ async fn with_whole_answers_all_of_them_are_retried() {
         Reply::stream(endless),
     ] {
         let server = Server::new([late, well()]);
-        let (_, answer) = send(&layer().whole_answers(1 << 20), &server).await;
+        let (_, answer) = send(&under(policy().whole_answers(1 << 20)), &server).await;
         assert!(answer.unwrap().contains("well"));
         assert_eq!(server.seen(), 2);
     }
@@ -121,7 +122,11 @@ async fn with_whole_answers_all_of_them_are_retried() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_has_ended_is_not_late_where_its_connection_is_left_open() {
     let server = Server::new([Reply::stream([word("well"), done(), Step::Wait(600 * S)])]);
-    for layer in [layer(), layer().deadline(2 * S), layer().whole_answers(1 << 20)] {
+    for layer in [
+        under(policy()),
+        under(Policy::new().deadline(2 * S)),
+        under(policy().whole_answers(1 << 20)),
+    ] {
         let handle = layer.handle();
         assert!(send(&layer, &server).await.1.unwrap().contains("well"));
         let tally = handle.circuit().tally();
@@ -133,7 +138,7 @@ async fn an_answer_that_has_ended_is_not_late_where_its_connection_is_left_open(
 async fn an_attempt_that_does_not_end_is_ended() {
     let endless = std::iter::repeat_n([word("on"), Step::Wait(S)], 90).flatten();
     let server = Server::new([Reply::stream(endless)]);
-    let (took, answer) = send(&layer(), &server).await;
+    let (took, answer) = send(&under(policy()), &server).await;
     assert_eq!(timed_out(&answer.unwrap_err()), (Timeout::Attempt, 30 * S));
     assert!(took >= 30 * S && took <= 30 * S + S / 10);
 }
@@ -142,7 +147,7 @@ async fn an_attempt_that_does_not_end_is_ended() {
 async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() {
     let endless = || Reply::stream(std::iter::repeat_n([word("on"), Step::Wait(S)], 90).flatten());
     let server = Server::new([Reply::stream([]), endless()]);
-    let layer = layer().deadline(7 * S);
+    let layer = under(Policy::new().idle_timeout(5 * S).deadline(7 * S));
     let handle = layer.handle();
     let (took, answer) = send(&layer, &server).await;
     let error = answer.unwrap_err();
@@ -154,7 +159,7 @@ async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() 
     assert_eq!(handle.in_flight(), 0);
     assert_eq!(handle.circuit().tally().failures(), 1, "that of the first attempt");
 
-    let mut request = http::Request::new(());
+    let mut request = http::Request::new(String::new());
     request.extensions_mut().insert(CallOptions::new().with_deadline(Instant::now() + 2 * S));
     let endpoint = EndpointLayer::new(OpenAi).layer(Server::new([endless()]));
     let body = endpoint.oneshot(request).await.unwrap().into_body();
@@ -172,7 +177,7 @@ async fn who_reads_slowly_does_not_make_the_server_slow() {
         word("c"),
         done(),
     ])]);
-    let response = layer().layer(server).oneshot(http::Request::new(())).await.unwrap();
+    let response = under(policy()).layer(server).oneshot(http::Request::new(String::new())).await.unwrap();
     let mut body = response.into_body();
     let mut frames = 0;
     while let Some(frame) = body.frame().await {
@@ -191,7 +196,7 @@ async fn every_timeout_counts_with_the_circuit() {
         Reply::stream([word("some"), Step::Wait(60 * S)]),
     ] {
         let server = Server::new([late]);
-        let layer = layer().max_retries(0).trip(Trip::consecutive(2));
+        let layer = under(policy().max_retries(0).trip(Trip::consecutive(2)));
         let handle = layer.handle();
         for _ in 0..2 {
             assert_eq!(handle.circuit().state(), State::Closed);

@@ -1,0 +1,108 @@
+//! What a call goes through, made ready for all calls.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aplomb_core::{AtBodyEnd, Copied, Observe, Plan, WallClock};
+use aplomb_provider::{Correction, Provider};
+use aplomb_rate_limit::Settle;
+use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
+
+use super::gates::EndpointDoor;
+use super::inspect::Reading;
+use super::shared::{InForce, Shared};
+use super::timeouts::Timeouts;
+use super::{EndpointClassifier, RequestHook};
+
+/// Who is told of attempts and waits.
+pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
+
+/// The retry of an endpoint.
+pub(super) type Retries = RetryLayer<Copied, EndpointClassifier, ByKind, Drain, RetryObserver>;
+
+/// How calls pass the gates.
+pub(super) type Passage = Plan<EndpointDoor, EndpointClassifier, AtBodyEnd>;
+
+/// What is set apart from the policy.
+#[derive(Clone)]
+pub(super) struct Config {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) clock: WallClock,
+    pub(super) observer: RetryObserver,
+    pub(super) hook: Option<Arc<dyn RequestHook>>,
+}
+
+/// What all calls under one policy go through.
+pub(super) struct Setup {
+    /// Which policy it was made of.
+    pub(super) version: u64,
+    pub(super) retries: Retries,
+    pub(super) passage: Arc<Passage>,
+    pub(super) reading: Arc<Reading>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) include_usage: bool,
+}
+
+impl Config {
+    pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
+        Self { provider, clock: WallClock::system(), observer: Arc::new(RetryLog), hook: None }
+    }
+
+    /// How the provider settles what quotas do not say themselves.
+    pub(super) fn settle(&self) -> Settle {
+        match self.provider.accounting().correction() {
+            Correction::None => Settle::Keep,
+            Correction::Both => Settle::Correct,
+            _ => Settle::DebtOnly,
+        }
+    }
+
+    /// Makes everything ready for the policy that is in force.
+    pub(super) fn set_up(&self, shared: &Shared) -> Arc<Setup> {
+        let InForce { policy, version } = shared.live();
+        let Self { provider, clock, observer, hook } = self.clone();
+        let tokens = Arc::clone(shared.tokens());
+        let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone(), tokens);
+        let mut retries = RetryLayer::new()
+            .classifier(classifier.clone())
+            .max_retries(policy.max_retries)
+            .max_retry_after(policy.max_retry_after)
+            .backoff(policy.backoff)
+            // The pause of the quotas does the waiting, for all calls at once.
+            .throttled(Throttled::Requeue)
+            .observer(observer);
+        if let Some(budget) = &policy.budget {
+            retries = retries.budget(budget.clone());
+        }
+        let reading = Reading {
+            classifier: classifier.clone(),
+            provider,
+            clock,
+            hook,
+            timeouts: Timeouts::of(&policy),
+            look_ahead: policy.looks_ahead(),
+            whole_answers: policy.whole_answers,
+        };
+        Arc::new(Setup {
+            version,
+            retries,
+            passage: Arc::new(Plan::new(EndpointDoor(shared.queues().clone()), classifier, AtBodyEnd)),
+            reading: Arc::new(reading),
+            deadline: policy.deadline,
+            include_usage: policy.include_usage,
+        })
+    }
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}

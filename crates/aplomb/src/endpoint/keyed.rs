@@ -1,0 +1,307 @@
+//! Gates of its own for each key.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::task::Context;
+
+use aplomb_circuit_breaker::TracingObserver as CircuitLog;
+use aplomb_concurrency::TracingObserver as LimitLog;
+use aplomb_core::{CallKey, Closing, Either, Full, Gate, KeyNotice, Observe, Permit, Queues, Stopped, Wait};
+use aplomb_rate_limit::Quota;
+use tower_layer::Layer;
+
+use super::gates::{self, Gates, Notice};
+use super::layer::Base;
+use super::shared::{Live, Shared};
+use super::{Endpoint, GatesHandle};
+use crate::route::RequestView;
+use crate::{InvalidPolicy, Policy};
+
+/// The queues of all keys, whatever the keys are.
+pub(super) trait Keys: fmt::Debug + Send + Sync {
+    fn ask(
+        &self,
+        request: &RequestView<'_>,
+        ask: <Gates as Gate>::Ask,
+        wait: Wait,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Gates>>,
+    ) -> Option<Stopped<Gates>>;
+
+    /// The key of a request, as its `Debug` shows it.
+    fn name(&self, request: &RequestView<'_>) -> Arc<str>;
+
+    fn adopt(&self, policy: &Policy);
+
+    fn close(&self, closing: Closing);
+}
+
+/// So many keys there may be, unless it is set.
+const MAX_KEYS: usize = 100_000;
+
+type KeyOf<K> = Arc<dyn Fn(&RequestView<'_>) -> K + Send + Sync>;
+type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
+
+/// An [`EndpointLayer`](crate::EndpointLayer) with a queue, quotas, a circuit and a concurrency limit of its own for each key: an
+/// account, a tenant, a model. Made by [`EndpointLayer::by_key`](crate::EndpointLayer::by_key).
+///
+/// What one key meets, a 429, an exhausted account, an outage, does not touch the others. A key is kept while
+/// it is used, and a few words of it while there is something to be remembered; there are never more than
+/// [`max_keys`](Self::max_keys), see [`Queues`]. Retries, timeouts, the budget and the reading of
+/// answers are the same for all.
+///
+/// A [`CallKey`] in a request's extensions goes before what `key_of` says. Refusals are inside a
+/// [`KeyRefused`](aplomb_core::KeyRefused) that names the key.
+///
+/// Clones share the keys.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb::{EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota, route::RequestView};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
+/// let tenant = |request: &RequestView<'_>| {
+///     let header = request.headers().and_then(|headers| headers.get("x-tenant"));
+///     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("anybody").to_owned()
+/// };
+/// let layer = EndpointLayer::with_policy(OpenAi, Policy::interactive())?
+///     .by_key(tenant)
+///     .quotas(|tenant: &String| match tenant.as_str() {
+///         "anybody" => vec![Quota::requests_per_minute(10)],
+///         _ => vec![Quota::requests_per_minute(500), Quota::tokens_per_minute(200_000)],
+///     });
+/// let keys = layer.handle();
+/// assert_eq!(keys.keys(), 0);
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct KeyedEndpointLayer<K> {
+    base: Base,
+    key_of: KeyOf<K>,
+    quotas_of: Option<QuotasOf<K>>,
+    max_keys: usize,
+    queues: Queues<K, Gates>,
+}
+
+impl<K> KeyedEndpointLayer<K>
+where
+    K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
+{
+    pub(super) fn new(base: Base, key_of: KeyOf<K>) -> Self {
+        Self::restarted(base, key_of, None, MAX_KEYS)
+    }
+
+    fn restarted(base: Base, key_of: KeyOf<K>, quotas_of: Option<QuotasOf<K>>, max_keys: usize) -> Self {
+        let (settle, policy) = (base.config.settle(), base.shared.policy());
+        let limits = policy.queue_limits();
+        let live = Live::new(policy);
+        let made = {
+            let (live, quotas_of) = (Arc::clone(&live), quotas_of.clone());
+            move |key: &K| gates::gates(&policy_of(key, &live.read().policy, quotas_of.as_ref()), settle)
+        };
+        let queues = Queues::new(max_keys, limits, made, KeyLog);
+        let keys = Keyed {
+            queues: queues.clone(),
+            key_of: Arc::clone(&key_of),
+            quotas_of: quotas_of.clone(),
+        };
+        let shared = Shared::new(live, gates::Queues::Keyed(Arc::new(keys)));
+        Self { base: Base { shared, ..base }, key_of, quotas_of, max_keys, queues }
+    }
+
+    /// Sets the quotas of each key, in place of the policy's. Asked whenever a key comes into use, and when
+    /// another policy is put in force; outside of locks.
+    pub fn quotas(self, of: impl Fn(&K) -> Vec<Quota> + Send + Sync + 'static) -> Self {
+        Self::restarted(self.base, self.key_of, Some(Arc::new(of)), self.max_keys)
+    }
+
+    /// Sets how many keys there may be: 100,000 unless set. A call with one too many is refused, where none
+    /// that is idle can be forgotten.
+    pub fn max_keys(self, keys: usize) -> Self {
+        Self::restarted(self.base, self.key_of, self.quotas_of, keys)
+    }
+
+    /// A handle, to look at the keys and to switch them.
+    #[must_use]
+    pub fn handle(&self) -> KeyedEndpointHandle<K> {
+        KeyedEndpointHandle { shared: Arc::clone(&self.base.shared), queues: self.queues.clone() }
+    }
+}
+
+impl<S, K> Layer<S> for KeyedEndpointLayer<K> {
+    type Service = Endpoint<S>;
+
+    fn layer(&self, client: S) -> Endpoint<S> {
+        self.base.layer(client)
+    }
+}
+
+impl<K> From<KeyedEndpointLayer<K>> for Base {
+    fn from(layer: KeyedEndpointLayer<K>) -> Self {
+        layer.base
+    }
+}
+
+impl<K> Clone for KeyedEndpointLayer<K> {
+    fn clone(&self) -> Self {
+        Self {
+            base: self.base.clone(),
+            key_of: Arc::clone(&self.key_of),
+            quotas_of: self.quotas_of.clone(),
+            max_keys: self.max_keys,
+            queues: self.queues.clone(),
+        }
+    }
+}
+
+impl<K> fmt::Debug for KeyedEndpointLayer<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedEndpointLayer")
+            .field("base", &self.base)
+            .field("max_keys", &self.max_keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The policy of one key.
+fn policy_of<K>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Policy {
+    let policy = policy.clone();
+    match quotas_of {
+        Some(of) => policy.quotas(of(key)),
+        None => policy,
+    }
+}
+
+/// The queues of keys, and which one a request belongs to.
+struct Keyed<K> {
+    queues: Queues<K, Gates>,
+    key_of: KeyOf<K>,
+    quotas_of: Option<QuotasOf<K>>,
+}
+
+impl<K: Clone + Send + Sync + 'static> Keyed<K> {
+    fn key(&self, request: &RequestView<'_>) -> K {
+        let of_the_call = request.extensions().and_then(|found| found.get::<CallKey<K>>());
+        of_the_call.map_or_else(|| (self.key_of)(request), |key| key.0.clone())
+    }
+}
+
+impl<K> Keys for Keyed<K>
+where
+    K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
+{
+    fn ask(
+        &self,
+        request: &RequestView<'_>,
+        ask: <Gates as Gate>::Ask,
+        wait: Wait,
+        cx: &Context<'_>,
+        permit: &mut Option<Permit<Gates>>,
+    ) -> Option<Stopped<Gates>> {
+        self.queues.ask(&self.key(request), ask, wait, cx, permit)
+    }
+
+    fn name(&self, request: &RequestView<'_>) -> Arc<str> {
+        format!("{:?}", self.key(request)).into()
+    }
+
+    fn adopt(&self, policy: &Policy) {
+        self.queues.set_limits(|_| policy.queue_limits());
+        self.queues.for_each_in_use(|key, queue| {
+            let policy = policy_of(key, policy, self.quotas_of.as_ref());
+            queue.with(|gates, now| gates::adopt(gates, &policy, now));
+        });
+    }
+
+    fn close(&self, closing: Closing) {
+        self.queues.close(closing);
+    }
+}
+
+impl<K> fmt::Debug for Keyed<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed").field("queues", &self.queues).finish_non_exhaustive()
+    }
+}
+
+/// Logs what the gates of keys have to tell.
+#[derive(Clone, Copy, Debug)]
+struct KeyLog;
+
+impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
+    fn observe(&self, notice: &KeyNotice<'_, K, Notice>) {
+        match notice.notice() {
+            Either::First(transition) => CircuitLog.observe(&notice.part(transition)),
+            Either::Second(Either::First(never)) => match *never {},
+            Either::Second(Either::Second(moved)) => LimitLog.observe(&notice.part(moved)),
+        }
+    }
+}
+
+/// A handle on a [`KeyedEndpointLayer`]'s keys.
+///
+/// Clones are handles on the same keys.
+pub struct KeyedEndpointHandle<K> {
+    shared: Arc<Shared>,
+    queues: Queues<K, Gates>,
+}
+
+impl<K> KeyedEndpointHandle<K>
+where
+    K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
+{
+    /// A handle on the gates of one key, which counts as used for as long as the handle is held.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the key is new and there is no room for it.
+    pub fn of(&self, key: &K) -> Result<GatesHandle, Full> {
+        self.queues.queue(key).map(GatesHandle::new)
+    }
+
+    /// How many keys there are, in use or remembered.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Policy {
+        self.shared.policy()
+    }
+
+    /// Puts another policy in force, as [`EndpointHandle::set_policy`](crate::EndpointHandle::set_policy) does, for all keys.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPolicy`] if it contradicts itself; then nothing changes.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
+        self.shared.set_policy(policy)
+    }
+
+    /// Refuses new calls of every key from now on; those who wait are served or refused, as `closing` says.
+    pub fn close(&self, closing: Closing) {
+        self.shared.close(closing);
+    }
+
+    /// Waits until no call is under way, as [`EndpointHandle::drained`](crate::EndpointHandle::drained) does.
+    pub async fn drained(&self) {
+        self.shared.drained().await;
+    }
+}
+
+impl<K> Clone for KeyedEndpointHandle<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), queues: self.queues.clone() }
+    }
+}
+
+impl<K> fmt::Debug for KeyedEndpointHandle<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedEndpointHandle")
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,58 @@
+//! What has to be known of a request before it is sent, and is changed in it.
+
+use std::any::Any;
+
+use aplomb_core::InMemory;
+use aplomb_provider::{Estimate, Provider};
+use aplomb_rate_limit::Charge;
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::Full;
+
+/// Reserves what a request is estimated to come to, as the provider reserves it, unless its caller has said
+/// what it costs.
+pub(super) fn reserve<A: Body + Clone>(request: &mut http::Request<A>, provider: &dyn Provider) {
+    if request.extensions().get::<Charge>().is_none() {
+        let charge = charge(request, provider);
+        request.extensions_mut().insert(charge);
+    }
+}
+
+fn charge<A: Body + Clone>(request: &http::Request<A>, provider: &dyn Provider) -> Charge {
+    // Nothing is asked: a list of models, a file to be deleted.
+    if request.body().is_end_stream() {
+        return Charge::request();
+    }
+    // What is no text in memory may be anything: the provider's usual answer is reserved.
+    let estimate = request
+        .body_bytes()
+        .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
+    let reserved = provider.accounting().reserved(&estimate);
+    Charge::request().input_tokens(reserved.input()).output_tokens(reserved.output())
+}
+
+/// Has the answer report its usage, where it would not otherwise and the body can be changed.
+pub(super) fn include_usage<A>(request: &mut http::Request<A>, provider: &dyn Provider)
+where
+    A: Body + Clone + 'static,
+{
+    let asks = request.body_bytes().and_then(|body| provider.ask_for_usage(request.uri().path(), &body));
+    let Some(asks) = asks else {
+        return;
+    };
+    let body: &mut dyn Any = request.body_mut();
+    let length = asks.len();
+    if let Some(body) = body.downcast_mut::<Full<Bytes>>() {
+        *body = Full::from(asks);
+    } else if let Some(body) = body.downcast_mut::<String>() {
+        let Ok(asks) = String::from_utf8(asks) else {
+            return;
+        };
+        *body = asks;
+    } else {
+        return;
+    }
+    if let Some(announced) = request.headers_mut().get_mut(http::header::CONTENT_LENGTH) {
+        *announced = length.into();
+    }
+}

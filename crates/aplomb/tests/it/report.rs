@@ -1,0 +1,139 @@
+//! What a call tells of itself.
+
+use std::time::Duration;
+
+use aplomb::circuit_breaker::Open;
+use aplomb::provider::{Judgement, OpenAi, Reason};
+use aplomb::rate_limit::Quota;
+use aplomb::{EndpointError, EndpointLayer, Kind, Policy, Report, find};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
+
+use crate::calls::{chat, under};
+use crate::script::{Reply, Server, Step, data, done, word};
+
+const S: Duration = Duration::from_secs(1);
+
+fn error(status: u16, body: &str) -> Reply {
+    Reply { status, ..Reply::of("application/json", [data(body)]) }
+}
+
+fn usage() -> Step {
+    data("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":2}}\n\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_tells_of_each_attempt_and_where_the_time_went() {
+    let mut throttled =
+        error(429, r#"{"error":{"code":"rate_limit_exceeded","message":"slow down, secret"}}"#);
+    throttled.headers.push(("retry-after", "7".to_owned()));
+    let overloaded = error(503, r#"{"error":{"type":"overloaded_error"}}"#).after(S);
+    let well = Reply::stream([word("well"), Step::Wait(S), usage(), done()]);
+    let server = Server::new([throttled, overloaded, well]);
+    let start = Instant::now();
+    let endpoint = EndpointLayer::new(OpenAi).layer(server);
+    let response = endpoint.oneshot(chat("tell me a secret", true)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap().clone();
+    assert_eq!((report.provider(), report.sent()), ("openai", 3));
+    assert_eq!(report.elapsed(), start.elapsed());
+    let attempts = report.attempts();
+    let told: Vec<_> = attempts
+        .iter()
+        .map(|attempt| {
+            (attempt.status().unwrap().as_u16(), attempt.outcome().unwrap().kind(), attempt.reason())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (429, Kind::Throttled, Some(Reason::RateLimited)),
+            (503, Kind::Transient, Some(Reason::Overloaded)),
+            (200, Kind::Success, None),
+        ]
+    );
+    assert_eq!(attempts[1].took(), Some(S), "{report}");
+    // The pause is waited out in the queue, and a backoff in between.
+    assert!(attempts[1].queued() >= 7 * S && attempts[1].waited().is_zero(), "{report}");
+    assert!(!attempts[2].waited().is_zero(), "{report}");
+    let spent: Duration = attempts.iter().map(|a| a.queued() + a.waited() + a.took().unwrap()).sum();
+    assert_eq!(spent, report.elapsed(), "{report}");
+    assert_eq!(
+        (report.queued(), report.waited()),
+        (
+            attempts.iter().map(|attempt| attempt.queued()).sum(),
+            attempts.iter().map(|attempt| attempt.waited()).sum(),
+        )
+    );
+    // What comes later is in it as well.
+    assert_eq!(report.usage(), None);
+    response.into_body().collect().await.unwrap();
+    assert_eq!(report.usage().unwrap().total(), Some(42));
+    let shown = format!("{report} {report:?}");
+    assert!(
+        shown.starts_with("3 attempts in ")
+            && shown.contains("1. throttled, retry after 7.0s (429, rate_limited")
+    );
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_an_answer_says_why_and_stays_what_it_is() {
+    let body = r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#;
+    let endpoint = EndpointLayer::new(OpenAi).layer(Server::new([error(429, body)]));
+    let response = endpoint.oneshot(chat("hello", false)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap().clone();
+    assert_eq!(report.outcome().unwrap().kind(), Kind::Exhausted);
+    assert_eq!(report.attempts()[0].reason(), Some(Reason::QuotaExhausted));
+    let judgement = response.extensions().get::<Judgement>().unwrap().clone();
+    assert_eq!((judgement.reason(), judgement.message()), (Reason::QuotaExhausted, Some("pay")));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_later_is_told_in_the_same_account() {
+    let server = Server::new([Reply::stream([word("half"), Step::Cut])]);
+    let response = EndpointLayer::new(OpenAi).layer(server).oneshot(chat("hello", true)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap().clone();
+    assert!(report.outcome().unwrap().is_success());
+    response.into_body().collect().await.unwrap_err();
+    assert_eq!(report.outcome().unwrap().kind(), Kind::Transient);
+}
+
+async fn fails(layer: &EndpointLayer, server: &Server) -> EndpointError {
+    layer.layer(server.clone()).oneshot(chat("hello", true)).await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_tells_who_refused_when_to_come_back_and_what_was_tried() {
+    let layer = under(Policy::new().fail_fast().max_wait(S).quota(Quota::requests_per_minute(60).burst(3)));
+    let server = Server::new([error(503, "")]);
+    layer.handle().force_open();
+    let open = fails(&layer, &server).await;
+    assert!(find::<Open>(&open).is_some());
+    let refused = open.refused().unwrap();
+    assert_eq!((refused.who(), refused.retry_after()), ("circuit breaker", open.retry_after()));
+    assert!(open.retry_after().is_some_and(|after| after <= 2 * S));
+    assert_eq!((open.report().sent(), open.outcome(), server.seen()), (0, None, 0));
+    assert!(open.to_string().ends_with("(nothing sent in 0.0ns)"), "{open}");
+
+    // Its last attempt was sent, and the next one refused.
+    layer.handle().reset();
+    let server = Server::new([error(503, ""), error(503, "").after(S)]);
+    let layer = under(Policy::new().max_wait(Duration::ZERO).quota(Quota::requests_per_hour(2).burst(2)));
+    let exceeded = fails(&layer, &server).await;
+    assert_eq!((exceeded.report().sent(), server.seen()), (2, 2));
+    assert_eq!(exceeded.refused().unwrap().attempts(), 2);
+    assert_eq!(exceeded.outcome().unwrap().kind(), Kind::Transient);
+    assert!(exceeded.retry_after().is_some_and(|after| after > 20 * 60 * S));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_sent_for_ever_keeps_a_short_account() {
+    let server = Server::new([error(503, "")]);
+    let layer = under(Policy::new().max_retries(100).trip(aplomb::circuit_breaker::Trip::consecutive(1_000)));
+    let response = layer.layer(server).oneshot(chat("hello", true)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap();
+    assert_eq!((report.sent(), report.attempts().len()), (101, 16));
+    assert_eq!(report.attempts()[15].number(), 101);
+}
