@@ -139,3 +139,45 @@ async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgo
     queues.forget_idle(Instant::now());
     assert_eq!(queues.len(), 0, "nothing is kept of a member, and nothing holds it");
 }
+
+/// Panics the first time that somebody is to be let through.
+struct Panics(bool);
+
+impl Gate for Panics {
+    type Ask = ();
+    type Slip = ();
+    type Why = ();
+    type Notice = Infallible;
+
+    fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
+        Decision::Admit
+    }
+
+    fn admit(&mut self, (): &(), _: Instant) {
+        assert!(std::mem::take(&mut self.0), "as planned");
+        self.0 = true;
+    }
+
+    fn end(&mut self, (): (), _: End, _: Instant) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_7_and_20_what_was_taken_when_another_gate_panicked_is_given_back() {
+    let pool = Pool::new([tokens_per_second(100)]);
+    for asked_again in [true, false] {
+        let queue = Queue::new(Both(Panics(false), pool.member()), QueueLimits::new(), ());
+        let mut call = task::spawn(queue.acquire(((), tokens(30)), Wait::default()));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call.poll().is_ready()));
+        assert!(panicked.is_err());
+        assert_eq!(pool.snapshot().available()[0].1, 70);
+        if asked_again {
+            queue.with(|gates, _| gates.0.0 = true);
+            let mut call = task::spawn(queue.acquire(((), tokens(10)), Wait::default()));
+            let permit = assert_ready_ok!(call.poll());
+            assert_eq!((pool.snapshot().available()[0].1, pool.snapshot().in_flight()), (90, 1));
+            drop(permit);
+        }
+        drop((call, queue));
+        assert_eq!((pool.snapshot().available()[0].1, pool.snapshot().in_flight()), (100, 0));
+    }
+}
