@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aplomb_core::{WallClock, sent_at};
-use http::header::DATE;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::Settings;
 
@@ -90,8 +90,31 @@ impl<'a> Head<'a> {
 
     /// The media type of the body, without parameters, in the case it was sent in.
     pub(crate) fn media_type(&self) -> Option<&'a str> {
-        let value = self.header("content-type")?;
+        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         Some(value.split(';').next().unwrap_or(value).trim())
+    }
+}
+
+/// When a response was sent, found out when it is asked for: its `Date` is kept as it came.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    Date(HeaderValue, WallClock),
+    At(SystemTime),
+}
+
+impl Sent {
+    pub(crate) fn of(head: &Head<'_>) -> Self {
+        match head.headers.get(DATE) {
+            Some(date) => Self::Date(date.clone(), head.clock.clone()),
+            None => Self::At(head.sent()),
+        }
+    }
+
+    pub(crate) fn time(&self) -> SystemTime {
+        match self {
+            Self::Date(date, clock) => sent_at(&HeaderMap::from_iter([(DATE, date.clone())]), clock),
+            Self::At(time) => *time,
+        }
     }
 }
 

@@ -6,7 +6,9 @@ mod dialect;
 mod error;
 mod estimate;
 mod head;
+mod json;
 mod limits;
+mod media;
 mod model;
 mod provider;
 mod providers;
@@ -20,6 +22,7 @@ pub use accounting::{Accounting, Correction, Tokens};
 pub use error::{Judgement, Reason};
 pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
 pub use head::Head;
+pub use json::Text;
 pub use model::model;
 pub use provider::Provider;
 pub use providers::{

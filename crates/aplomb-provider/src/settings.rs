@@ -7,7 +7,7 @@ use crate::{Head, Judgement, Provider, Reason};
 
 /// How responses are read, where that can be seen in more than one way.
 ///
-/// A [`Tuned`] provider reads with them. Clones share the tokenizer.
+/// A [`Tuned`] provider reads with them. Clones share the codes and the tokenizer.
 ///
 /// # Examples
 ///
@@ -26,9 +26,13 @@ pub struct Settings {
     daily_quota: DailyQuota,
     ignores_text: bool,
     ignores_should_retry: bool,
-    codes: Vec<(Box<str>, Reason)>,
+    /// Shared, since every reader of a stream has a clone.
+    codes: Option<Arc<Vec<OwnCode>>>,
     tokenizer: Option<Arc<dyn Tokenizer>>,
 }
+
+/// A code in lower case, and what it means.
+type OwnCode = (Box<str>, Reason);
 
 /// What a used-up quota per day comes to, where the server names a short delay all the same.
 ///
@@ -52,7 +56,7 @@ impl Settings {
             daily_quota: DailyQuota::GiveUp,
             ignores_text: false,
             ignores_should_retry: false,
-            codes: Vec::new(),
+            codes: None,
             tokenizer: None,
         }
     }
@@ -77,7 +81,8 @@ impl Settings {
 
     /// Adds an error code, in any case, and what it means. It goes before all others.
     pub fn code(mut self, code: &str, reason: Reason) -> Self {
-        self.codes.push((code.to_ascii_lowercase().into(), reason));
+        let codes = Arc::make_mut(self.codes.get_or_insert_default());
+        codes.push((code.to_ascii_lowercase().into(), reason));
         self
     }
 
@@ -101,7 +106,7 @@ impl Settings {
 
     /// What a code in lower case means to the user.
     pub(crate) fn known(&self, code: &str) -> Option<Reason> {
-        let known = self.codes.iter().find(|(known, _)| **known == *code);
+        let known = self.codes.iter().flat_map(|codes| codes.iter()).find(|(known, _)| **known == *code);
         known.map(|&(_, reason)| reason)
     }
 }

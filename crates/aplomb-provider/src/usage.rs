@@ -1,70 +1,77 @@
 //! What an answer says it consumed.
 
 use aplomb_core::Usage;
-use serde_json::Value;
+use http::HeaderName;
+
+use crate::Head;
+use crate::json::{Document, Key, View};
 
 /// All input, what went through a cache included.
-const INPUT: &[&str] = &[
-    "prompt_tokens",
-    "input_tokens",
-    "inputTokens",
-    "promptTokenCount",
-    "prompt_eval_count",
-    "inputTextTokenCount",
+const INPUT: &[Key] = &[
+    Key::PromptTokens,
+    Key::InputTokens,
+    Key::InputTokensOfConverse,
+    Key::PromptTokenCount,
+    Key::PromptEvalCount,
+    Key::InputTextTokenCount,
 ];
 
 /// Input that is not in the one above, where a cache counts apart.
-const BESIDES: &[&[&str]] = &[
-    &["cache_creation_input_tokens", "cacheWriteInputTokens"],
-    &["cache_read_input_tokens", "cacheReadInputTokens"],
-    &["toolUsePromptTokenCount"],
+const BESIDES: &[&[Key]] = &[
+    &[Key::CacheCreationInputTokens, Key::CacheWriteInputTokens],
+    &[Key::CacheReadInputTokens, Key::CacheReadInputTokensOfConverse],
+    &[Key::ToolUsePromptTokenCount],
 ];
 
 /// The part of the input that was read from a cache.
-const CACHED: &[&str] = &[
-    "/prompt_tokens_details/cached_tokens",
-    "/input_tokens_details/cached_tokens",
-    "/cache_read_input_tokens",
-    "/cacheReadInputTokens",
-    "/cachedContentTokenCount",
-    "/prompt_cache_hit_tokens",
-    "/cached_tokens",
+const CACHED: &[&[Key]] = &[
+    &[Key::PromptTokensDetails, Key::CachedTokens],
+    &[Key::InputTokensDetails, Key::CachedTokens],
+    &[Key::CacheReadInputTokens],
+    &[Key::CacheReadInputTokensOfConverse],
+    &[Key::CachedContentTokenCount],
+    &[Key::PromptCacheHitTokens],
+    &[Key::CachedTokens],
 ];
 
-const OUTPUT: &[&str] = &[
-    "completion_tokens",
-    "output_tokens",
-    "outputTokens",
-    "candidatesTokenCount",
-    "eval_count",
-    "generated_tokens",
+const OUTPUT: &[Key] = &[
+    Key::CompletionTokens,
+    Key::OutputTokens,
+    Key::OutputTokensOfConverse,
+    Key::CandidatesTokenCount,
+    Key::EvalCount,
+    Key::GeneratedTokens,
 ];
 
-const REASONING: &[&str] = &[
-    "/completion_tokens_details/reasoning_tokens",
-    "/output_tokens_details/reasoning_tokens",
-    "/output_tokens_details/thinking_tokens",
-    "/thoughtsTokenCount",
-    "/reasoning_tokens",
+const REASONING: &[&[Key]] = &[
+    &[Key::CompletionTokensDetails, Key::ReasoningTokens],
+    &[Key::OutputTokensDetails, Key::ReasoningTokens],
+    &[Key::OutputTokensDetails, Key::ThinkingTokens],
+    &[Key::ThoughtsTokenCount],
+    &[Key::ReasoningTokens],
 ];
 
-const TOTAL: &[&str] = &["total_tokens", "totalTokens", "totalTokenCount"];
+const TOTAL: &[Key] = &[Key::TotalTokens, Key::TotalTokensOfConverse, Key::TotalTokenCount];
 
 /// Where a usage stands in an answer or in an event of a stream; at last in the open, as Ollama has it.
-const PLACES: &[&str] = &[
-    "/usage",
-    "/usageMetadata",
-    "/response/usage",
-    "/response/usageMetadata",
-    "/message/usage",
-    "/delta/usage",
-    "/x_groq/usage",
-    "/meta",
-    "/response/meta",
-    "/amazon-bedrock-invocationMetrics",
-    "/details",
-    "",
+const PLACES: &[&[Key]] = &[
+    &[Key::Usage],
+    &[Key::UsageMetadata],
+    &[Key::Response, Key::Usage],
+    &[Key::Response, Key::UsageMetadata],
+    &[Key::Message, Key::Usage],
+    &[Key::Delta, Key::Usage],
+    &[Key::XGroq, Key::Usage],
+    &[Key::Meta],
+    &[Key::Response, Key::Meta],
+    &[Key::InvocationMetrics],
+    &[Key::Details],
+    &[],
 ];
+
+// Names that need not be looked at before they are looked for.
+static INPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
+static OUTPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
 
 /// What is told in pieces, and only grows while a stream goes by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,21 +85,33 @@ pub(crate) struct Counts {
 }
 
 /// What a whole answer says it consumed.
-pub(crate) fn of(answer: &Value) -> Option<Usage> {
+pub(crate) fn of(answer: Document<'_>) -> Option<Usage> {
     let mut counts = Counts::default();
     counts.update(answer).then(|| counts.usage()).flatten()
 }
 
+/// What a head says was consumed: Bedrock tells it of models that say nothing of it themselves.
+pub(crate) fn in_headers(head: &Head<'_>) -> Option<Usage> {
+    let count = |name: &HeaderName| head.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let (input, output) = (count(&INPUT_OF_BEDROCK), count(&OUTPUT_OF_BEDROCK));
+    let usage = input.map_or(Usage::unknown(), |tokens| Usage::unknown().with_input(tokens));
+    let usage = output.map_or(usage, |tokens| usage.with_output(tokens));
+    (usage != Usage::unknown()).then_some(usage)
+}
+
 impl Counts {
     /// Takes over what an answer or an event says. Returns whether it says anything.
-    pub(crate) fn update(&mut self, value: &Value) -> bool {
-        PLACES.iter().any(|place| value.pointer(place).is_some_and(|usage| self.take(usage)))
+    pub(crate) fn update(&mut self, document: Document<'_>) -> bool {
+        document.counts() && PLACES.iter().any(|place| self.take(document.view().at(place)))
     }
 
-    fn take(&mut self, usage: &Value) -> bool {
+    fn take(&mut self, usage: View<'_>) -> bool {
         // Cohere tells what it bills beside what it has counted.
-        let usage = usage.get("tokens").filter(|tokens| tokens.is_object()).unwrap_or(usage);
-        let usage = usage.get("billed_units").filter(|_| named(usage, INPUT).is_none()).unwrap_or(usage);
+        let tokens = usage.get(Key::Tokens);
+        let usage = if tokens.is_object() { tokens } else { usage };
+        let billed = usage.get(Key::BilledUnits);
+        let is_billed = billed.is_there() && named(usage, INPUT).is_none();
+        let usage = if is_billed { billed } else { usage };
         let (input, output, total) = (named(usage, INPUT), named(usage, OUTPUT), named(usage, TOTAL));
         if input.is_none() && output.is_none() && total.is_none() {
             return false;
@@ -137,24 +156,12 @@ impl Counts {
     }
 }
 
-fn named(usage: &Value, names: &[&str]) -> Option<u64> {
-    names.iter().find_map(|name| count(usage.get(*name)?))
+fn named(usage: View<'_>, names: &[Key]) -> Option<u64> {
+    names.iter().find_map(|&name| usage.get(name).count())
 }
 
-fn pointed(usage: &Value, pointers: &[&str]) -> Option<u64> {
-    pointers.iter().find_map(|pointer| count(usage.pointer(pointer)?))
-}
-
-/// A count: Cohere writes `3.0`.
-fn count(value: &Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is known to be a whole number within bounds"
-    )]
-    let whole =
-        |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
-    value.as_u64().or_else(|| whole(value.as_f64()?))
+fn pointed(usage: View<'_>, places: &[&[Key]]) -> Option<u64> {
+    places.iter().find_map(|place| usage.at(place).count())
 }
 
 fn grow(count: &mut Option<u64>, later: Option<u64>) {
@@ -164,8 +171,13 @@ fn grow(count: &mut Option<u64>, later: Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::Nodes;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn of(answer: &Value) -> Option<Usage> {
+        super::of(Document::read(answer.to_string().as_bytes(), &mut Nodes::new()).unwrap())
+    }
 
     fn usage(input: u64, cached: Option<u64>, output: u64) -> Usage {
         let usage = Usage::unknown().with_input(input).with_output(output);
@@ -252,11 +264,16 @@ mod tests {
 
     #[test]
     fn pieces_of_a_stream_add_up() {
-        let mut counts = Counts::default();
-        assert!(counts.update(&json!({"message": {"usage": {"input_tokens": 4, "cache_read_input_tokens": 5, "output_tokens": 1}}})));
-        assert!(counts.update(&json!({"usage": {"output_tokens": 7}})));
-        assert!(!counts.update(&json!({"delta": {}})));
-        assert_eq!(counts.usage(), Some(usage(9, Some(5), 7)));
+        let mut all = Counts::default();
+        let mut update = |event: Value| {
+            all.update(Document::read(event.to_string().as_bytes(), &mut Nodes::new()).unwrap())
+        };
+        assert!(update(
+            json!({"message": {"usage": {"input_tokens": 4, "cache_read_input_tokens": 5, "output_tokens": 1}}})
+        ));
+        assert!(update(json!({"usage": {"output_tokens": 7}})));
+        assert!(!update(json!({"delta": {}})));
+        assert_eq!(all.usage(), Some(usage(9, Some(5), 7)));
     }
 
     proptest! {

@@ -4,6 +4,7 @@ mod breaker;
 mod concurrency;
 mod keyed;
 mod limit;
+mod provider;
 mod retry;
 mod settle;
 mod stack;
@@ -25,6 +26,7 @@ pub fn groups() -> &'static [Group] {
         breaker::WINDOW,
         breaker::REFUSED,
         concurrency::FREE,
+        provider::READING,
         stack::WHOLE,
         stack::EVERYTHING,
     ]

@@ -31,12 +31,12 @@ fn read<'a>(
     provider: &dyn Provider,
     head: &Head<'_>,
     chunks: impl Iterator<Item = &'a [u8]>,
-) -> (Vec<StreamEvent>, StreamEnd) {
+) -> (Vec<StreamEvent<'static>>, StreamEnd) {
     let mut reader = provider.stream(head);
     let mut events = Vec::new();
     for chunk in chunks {
-        reader.push(chunk, &mut |event| events.push(event));
+        reader.push(chunk, &mut |event| events.push(event.into_owned()));
     }
-    let end = reader.finish(&mut |event| events.push(event));
+    let end = reader.finish(&mut |event| events.push(event.into_owned()));
     (events, end)
 }

@@ -8,6 +8,7 @@ use super::code::{self, Code, Codes};
 use super::delay;
 use super::google::{self, Details};
 use crate::Reason;
+use crate::json::{Key, View};
 
 type Object = Map<String, Value>;
 
@@ -110,29 +111,27 @@ impl ErrorBody {
 }
 
 /// Whether an answer that claims to be fine is an error: only where it says so.
-pub(crate) fn is_in(value: &Value) -> bool {
-    let value = first(value);
-    is_error(&value["error"])
-        || is_error(&value["response"]["error"])
-        || is_error(&value["choices"][0]["error"])
-        || value["type"] == "error"
-        || value["event_type"] == "error"
-        || value["object"] == "error"
-        || (value["object"] == "response" && value["status"] == "failed")
-        || value["choices"][0]["finish_reason"] == "error"
+pub(crate) fn is_in(value: View<'_>) -> bool {
+    let value = value.first_or_self();
+    let choice = value.get(Key::Choices).first();
+    let (kind, object) = (value.get(Key::Type), value.get(Key::Object));
+    is_error(value.get(Key::Error))
+        || is_error(value.at(&[Key::Response, Key::Error]))
+        || is_error(choice.get(Key::Error))
+        || kind.is("error")
+        || value.get(Key::EventType).is("error")
+        || object.is("error")
+        || (object.is("response") && value.get(Key::Status).is("failed"))
+        || choice.get(Key::FinishReason).is("error")
+}
+
+fn is_error(value: View<'_>) -> bool {
+    (value.is_object() || value.is_text()) && !value.is_empty()
 }
 
 /// Some answer with a list of what would have been the chunks of a stream.
 fn first(value: &Value) -> &Value {
     value.get(0).unwrap_or(value)
-}
-
-fn is_error(value: &Value) -> bool {
-    match value {
-        Value::Object(object) => !object.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        _ => false,
-    }
 }
 
 /// The most telling code: one that the user knows, one that says the account is used up, or else the

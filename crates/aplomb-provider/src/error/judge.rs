@@ -12,15 +12,16 @@ use super::hint;
 use super::phrases;
 use super::text::Text;
 use crate::dialect::Dialect;
+use crate::json::{Document, Nodes};
 use crate::{Head, Judgement, Reason, Settings};
 
 /// Judges a buffered response.
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Judgement {
-    let judge = Judge { dialect, settings: head.settings(), sent: head.sent(), head: Some(head) };
+    let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
     if head.status().is_success() {
-        judge.answer(body).unwrap_or_else(|| judge.answered())
+        judge.answer(head, body).unwrap_or_else(|| judge.answered())
     } else {
-        let error = ErrorBody::read(body, judge.sent, &judge.codes());
+        let error = ErrorBody::read(body, head.sent(), &judge.codes());
         judge.failure(&error, Some(head.status().as_u16()), true)
     }
 }
@@ -33,7 +34,7 @@ pub(crate) fn event(
     settings: &Settings,
     had_content: bool,
 ) -> Judgement {
-    let judge = Judge { dialect, settings, sent, head: None };
+    let judge = Judge { dialect, settings, head: None };
     judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, !had_content)
 }
 
@@ -41,7 +42,6 @@ pub(crate) fn event(
 struct Judge<'a> {
     dialect: &'static Dialect,
     settings: &'a Settings,
-    sent: SystemTime,
     head: Option<&'a Head<'a>>,
 }
 
@@ -55,15 +55,14 @@ impl<'a> Judge<'a> {
     }
 
     /// The error in an answer that claims to be fine, if there is one.
-    fn answer(&self, body: &[u8]) -> Option<Judgement> {
+    fn answer(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
         // Nearly every body is an answer: what has no error in it need not be read.
         let mentions = |word: &[u8]| memchr::memmem::find(body, word).is_some();
         if !mentions(b"error") && !mentions(b"failed") {
             return None;
         }
-        let value = serde_json::from_slice::<Value>(body).ok()?;
-        body::is_in(&value).then(|| {
-            let error = ErrorBody::from_value(&value, self.sent, &self.codes());
+        body::is_in(Document::read(body, &mut Nodes::new())?.view()).then(|| {
+            let error = ErrorBody::read(body, head.sent(), &self.codes());
             self.failure(&error, None, true)
         })
     }

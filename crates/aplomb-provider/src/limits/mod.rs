@@ -78,10 +78,16 @@ impl<'a> Told<'a> {
     }
 }
 
+/// Nearly every header is about something else.
 fn is_about_limits(name: &str) -> bool {
-    let prefixes = ["x-", "ratelimit", "anthropic-", "llm_provider-"];
+    let prefixes: &[&str] = match name.as_bytes().first() {
+        Some(b'a') => &["anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-"],
+        Some(b'l') => &["llm_provider-"],
+        Some(b'r') => &["ratelimit"],
+        Some(b'x') => &["x-rate", "x-tokenlimit-", "x-trial-", "x-endpoint-"],
+        _ => &[],
+    };
     prefixes.iter().any(|prefix| name.starts_with(prefix))
-        && ["limit", "anthropic-", "call-"].iter().any(|part| name.contains(part))
 }
 
 fn is_tighter(reading: &Reading, known: &Reading) -> bool {
@@ -113,10 +119,15 @@ fn reading(
     reading
 }
 
-/// A count. Negative ones stand for "not known", and are none.
+/// A count, without what may follow a point. Negative ones stand for "not known", and are none.
 fn number(text: &str) -> Option<u64> {
-    let digits = text.split_once('.').map_or(text, |(whole, _)| whole);
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    let (mut number, mut digits) = (0_u64, 0);
+    for byte in text.bytes().take_while(|byte| *byte != b'.') {
+        let digit = char::from(byte).to_digit(10)?;
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+        digits += 1;
+    }
+    (digits > 0).then_some(number)
 }
 
 impl Row {
@@ -126,7 +137,7 @@ impl Row {
         let (limit, remaining) = (count(self.limit), count(self.remaining));
         (limit.is_some() || remaining.is_some()).then_some(())?;
         told.header(self.unless).is_none().then_some(())?;
-        let reset = told.header(self.reset).and_then(|reset| time::until(reset, told.sent()));
+        let reset = told.header(self.reset).and_then(|reset| time::until_from(reset, || told.sent()));
         Some(reading(self.dimension, self.window, limit, remaining, reset))
     }
 }

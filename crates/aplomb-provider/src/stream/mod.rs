@@ -1,19 +1,19 @@
 //! Reading an answer while it streams by.
 
-mod json;
 mod reader;
 mod shape;
 mod shapes;
 mod sse;
+mod values;
 
-pub(crate) use reader::{begin, is_json};
+pub(crate) use reader::begin;
 pub(crate) use shapes::whole_text;
 
 use std::fmt;
 
 use aplomb_core::Usage;
 
-use crate::Judgement;
+use crate::{Judgement, Text};
 
 /// Reads an answer while it streams by, and tells what is in it.
 ///
@@ -23,22 +23,23 @@ pub trait StreamReader: fmt::Debug + Send {
     /// Takes the next bytes and tells the events they complete.
     ///
     /// Nothing is told after [`StreamEvent::Done`] or [`StreamEvent::Error`].
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent));
+    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>));
 
     /// Takes note that the body has ended: tells an event that was left without its line end, and
     /// says how the answer ended.
-    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent)) -> StreamEnd;
+    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd;
 }
 
 /// What an event of a stream says.
 ///
-/// `Debug` leaves the text out.
-#[derive(Clone, PartialEq, Eq)]
+/// It looks at the bytes that were pushed, and is made to outlive them by
+/// [`into_owned`](Self::into_owned). `Debug` leaves the text out.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum StreamEvent {
+pub enum StreamEvent<'a> {
     /// A piece of the answer: its text, or `None` where it is no text (a tool call, reasoning, a
-    /// piece too long to look into).
-    Content(Option<String>),
+    /// piece too long to look into). Who does not read the text does not pay for it.
+    Content(Option<Text<'a>>),
     /// A sign of life.
     Ping,
     /// What was consumed so far.
@@ -63,23 +64,22 @@ pub enum StreamEnd {
     Failed(Judgement),
 }
 
-impl StreamEvent {
+impl StreamEvent<'_> {
     /// Whether this is a piece of the answer: once it has reached the caller, nothing is retried.
     pub const fn is_content(&self) -> bool {
         matches!(self, Self::Content(_))
     }
-}
 
-impl fmt::Debug for StreamEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Lets it outlive the bytes it looks at.
+    #[must_use]
+    pub fn into_owned(self) -> StreamEvent<'static> {
         match self {
-            Self::Content(Some(text)) => write!(f, "Content({} bytes)", text.len()),
-            Self::Content(None) => f.write_str("Content"),
-            Self::Ping => f.write_str("Ping"),
-            Self::Usage(usage) => f.debug_tuple("Usage").field(usage).finish(),
-            Self::Error(judgement) => f.debug_tuple("Error").field(judgement).finish(),
-            Self::Done => f.write_str("Done"),
-            Self::Other => f.write_str("Other"),
+            Self::Content(text) => StreamEvent::Content(text.map(Text::into_owned)),
+            Self::Ping => StreamEvent::Ping,
+            Self::Usage(usage) => StreamEvent::Usage(usage),
+            Self::Error(judgement) => StreamEvent::Error(judgement),
+            Self::Done => StreamEvent::Done,
+            Self::Other => StreamEvent::Other,
         }
     }
 }

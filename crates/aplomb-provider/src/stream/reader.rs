@@ -2,38 +2,29 @@
 
 use std::mem;
 
-use super::json::Values;
+use aplomb_core::Usage;
+
 use super::shape::Shape;
 use super::sse::{Item, Sse};
+use super::values::Values;
 use super::{StreamEnd, StreamEvent, StreamReader};
 use crate::Head;
 use crate::dialect::Dialect;
+use crate::media::Media;
+use crate::usage;
 
-/// Begins to read a body in the form that its media type says, or where there is none, its first byte.
+/// Begins to read a body in the form that its media type says, or where there is none, its first bytes.
 /// What is neither an event stream nor JSON is believed.
 pub(crate) fn begin(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
-    let form = match head.media_type().map(str::to_ascii_lowercase) {
-        None => Form::Unknown(Sse::default()),
-        Some(media_type) if media_type == "text/event-stream" => Form::Events(Sse::default()),
-        Some(media_type) if is_json(&media_type) => Form::Json(Values::default()),
-        Some(_) => return Box::new(Unread::default()),
+    let form = match Media::of(head) {
+        None => Form::Unknown(Sse::default(), Vec::new()),
+        Some(media) => Form::of(media),
     };
-    Box::new(Reader { form, shape: Shape::new(dialect, head), end: None })
-}
-
-/// Whether a media type in lower case is one value of JSON or several.
-pub(crate) fn is_json(media_type: &str) -> bool {
-    let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
-    [
-        "json",
-        "x-ndjson",
-        "ndjson",
-        "jsonl",
-        "x-jsonlines",
-        "stream+json",
-    ]
-    .contains(&subtype)
-        || subtype.ends_with("+json")
+    if let Form::Unread(unread) = form {
+        return Box::new(unread);
+    }
+    let usage = usage::in_headers(head);
+    Box::new(Reader { form, shape: Shape::new(dialect, head), usage, end: None })
 }
 
 /// A body that is not looked into.
@@ -43,13 +34,13 @@ struct Unread {
 }
 
 impl StreamReader for Unread {
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent)) {
+    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
         if !bytes.is_empty() && !mem::replace(&mut self.has_begun, true) {
             tell(StreamEvent::Content(None));
         }
     }
 
-    fn finish(&mut self, _: &mut dyn FnMut(StreamEvent)) -> StreamEnd {
+    fn finish(&mut self, _: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd {
         StreamEnd::Complete
     }
 }
@@ -59,50 +50,100 @@ impl StreamReader for Unread {
 struct Reader {
     form: Form,
     shape: Shape,
+    /// What the head says was consumed, which counts where the body says nothing.
+    usage: Option<Usage>,
     end: Option<StreamEnd>,
 }
 
 /// What a body is made of.
 #[derive(Debug)]
 enum Form {
-    /// Nothing but space has come so far, which means something where it turns out to be events.
-    Unknown(Sse),
+    /// What has come so far does not tell: space, which means something where it turns out to be events,
+    /// and the beginning of an event's field.
+    Unknown(Sse, Vec<u8>),
     /// Server-sent events.
     Events(Sse),
-    /// JSON: a list of chunks, one to a line, or a single answer.
+    /// JSON: a list of chunks, or a single answer.
     Json(Values),
+    /// JSON, one chunk to a line.
+    Lines(Values),
+    Unread(Unread),
+}
+
+impl Form {
+    fn of(media: Media) -> Self {
+        match media {
+            Media::Events => Self::Events(Sse::default()),
+            Media::Json => Self::Json(Values::default()),
+            Media::Lines => Self::Lines(Values::default()),
+            Media::Other => Self::Unread(Unread::default()),
+        }
+    }
+}
+
+impl Reader {
+    /// Finds out what the body is made of by the bytes it begins with. Returns how many of these are space
+    /// before it, and those that came earlier, once they tell it.
+    fn begin(&mut self, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
+        let Form::Unknown(sse, start) = &mut self.form else {
+            return Some((0, Vec::new()));
+        };
+        let mut space = 0;
+        if start.is_empty() {
+            space = bytes.len() - bytes.trim_ascii_start().len();
+            sse.push(&bytes[..space], &mut |_| {});
+        }
+        let known = start.len();
+        start.extend(bytes[space..].iter().take(Media::MOST_TO_TELL));
+        let media = Media::starting(start)?;
+        start.truncate(known);
+        let (sse, start) = (mem::take(sse), mem::take(start));
+        self.form = match media {
+            Media::Events => Form::Events(sse),
+            other => Form::of(other),
+        };
+        Some((space, start))
+    }
+
+    fn read(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
+        let (shape, end) = (&mut self.shape, &mut self.end);
+        match &mut self.form {
+            Form::Unknown(..) => {}
+            Form::Events(sse) => {
+                sse.push(bytes, &mut |item| event(item, shape, &mut until_the_end(end, tell)));
+            }
+            Form::Json(values) | Form::Lines(values) => {
+                values.push(bytes, &mut |value| shape.document(value, &mut until_the_end(end, tell)));
+            }
+            Form::Unread(unread) => unread.push(bytes, tell),
+        }
+    }
 }
 
 impl StreamReader for Reader {
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent)) {
+    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
         if self.end.is_some() {
             return;
         }
-        if let Form::Unknown(sse) = &mut self.form {
-            match bytes.trim_ascii_start().first() {
-                None => {}
-                Some(b'{' | b'[') => self.form = Form::Json(Values::default()),
-                Some(_) => self.form = Form::Events(mem::take(sse)),
-            }
-        }
-        let (shape, end) = (&mut self.shape, &mut self.end);
-        match &mut self.form {
-            Form::Unknown(sse) | Form::Events(sse) => {
-                sse.push(bytes, &mut |item| event(item, shape, &mut until_the_end(end, tell)));
-            }
-            Form::Json(values) => {
-                values.push(bytes, &mut |value| shape.document(value, &mut until_the_end(end, tell)));
-            }
+        if let Some((space, earlier)) = self.begin(bytes) {
+            self.read(&earlier, tell);
+            self.read(&bytes[space..], tell);
         }
     }
 
-    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent)) -> StreamEnd {
+    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd {
         if let Some(end) = &self.end {
             return end.clone();
         }
         let (shape, end) = (&mut self.shape, &mut self.end);
         let may_end = match &mut self.form {
-            Form::Unknown(_) => false,
+            // Less came than would show what it is, or nothing.
+            Form::Unknown(_, start) => {
+                if !start.is_empty() {
+                    tell(StreamEvent::Content(None));
+                }
+                !start.is_empty()
+            }
             Form::Events(sse) => {
                 sse.finish(&mut |item| event(item, shape, &mut until_the_end(end, tell)));
                 shape.may_end_here()
@@ -110,18 +151,31 @@ impl StreamReader for Reader {
             Form::Json(values) => {
                 let is_whole = values.is_whole();
                 values.finish(&mut |value| shape.document(value, &mut until_the_end(end, tell)));
+                // What stands alone needs not say that nothing follows it.
+                is_whole && !shape.is_broken() && (values.is_one() || !shape.is_unfinished())
+            }
+            Form::Lines(values) => {
+                let is_whole = values.is_whole();
+                values.finish(&mut |value| shape.document(value, &mut until_the_end(end, tell)));
                 is_whole && !shape.is_unfinished()
             }
+            Form::Unread(_) => true,
         };
-        self.end.clone().unwrap_or(if may_end {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        if let (false, Some(usage)) = (self.shape.has_usage(), self.usage) {
+            tell(StreamEvent::Usage(usage));
+        }
+        if may_end {
             StreamEnd::Complete
         } else {
             StreamEnd::Truncated
-        })
+        }
     }
 }
 
-fn event(item: Item<'_>, shape: &mut Shape, tell: &mut dyn FnMut(StreamEvent)) {
+fn event(item: Item<'_>, shape: &mut Shape, tell: &mut dyn FnMut(StreamEvent<'_>)) {
     match item {
         Item::Comment => tell(StreamEvent::Ping),
         Item::Event { name, data } => shape.event(name, data, tell),
@@ -131,9 +185,9 @@ fn event(item: Item<'_>, shape: &mut Shape, tell: &mut dyn FnMut(StreamEvent)) {
 /// Passes on what is told, up to what ends it.
 fn until_the_end<'a>(
     end: &'a mut Option<StreamEnd>,
-    tell: &'a mut dyn FnMut(StreamEvent),
-) -> impl FnMut(StreamEvent) + 'a {
-    move |event| {
+    tell: &'a mut dyn FnMut(StreamEvent<'_>),
+) -> impl FnMut(StreamEvent<'_>) + 'a {
+    move |event: StreamEvent<'_>| {
         if end.is_some() {
             return;
         }

@@ -1,17 +1,22 @@
 //! What the events of a stream mean, whoever's they are.
 
-use std::time::SystemTime;
-
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::StreamEvent::{self, Content, Done, Error, Other, Ping, Usage};
 use super::shapes::{self, Said};
+use super::values::Found;
 use crate::dialect::Dialect;
 use crate::error::{is_in_answer, judge};
+use crate::head::Sent;
+use crate::json::{Document, Key, Nodes, Text};
 use crate::usage::Counts;
 use crate::{Head, Judgement, Settings};
 
-pub(super) type Tell<'a> = &'a mut dyn FnMut(StreamEvent);
+pub(super) type Tell<'a> = &'a mut dyn FnMut(StreamEvent<'_>);
+
+/// A value is of no shape that is known; what it says it consumed all the same.
+struct Unknown(Option<aplomb_core::Usage>);
 
 /// What the events of a stream mean. Those of all providers are understood: their marks do not
 /// contradict each other, and one host may speak in several ways.
@@ -23,7 +28,7 @@ pub(super) type Tell<'a> = &'a mut dyn FnMut(StreamEvent);
 pub(super) struct Shape {
     dialect: &'static Dialect,
     settings: Settings,
-    sent: SystemTime,
+    sent: Sent,
     counts: Counts,
     /// Some event was of a known shape.
     is_known: bool,
@@ -34,6 +39,8 @@ pub(super) struct Shape {
     is_finished: bool,
     /// Streams of this shape end without a marker.
     is_unmarked: bool,
+    /// Some value of a body that is JSON was none.
+    is_broken: bool,
 }
 
 impl Shape {
@@ -41,13 +48,14 @@ impl Shape {
         Self {
             dialect,
             settings: head.settings().clone(),
-            sent: head.sent(),
+            sent: Sent::of(head),
             counts: Counts::default(),
             is_known: false,
             has_data: false,
             has_content: false,
             is_finished: false,
             is_unmarked: false,
+            is_broken: false,
         }
     }
 
@@ -63,6 +71,16 @@ impl Shape {
         self.is_unmarked && !self.is_finished
     }
 
+    /// Whether any usage was told of.
+    pub(super) fn has_usage(&self) -> bool {
+        self.counts.usage().is_some()
+    }
+
+    /// Whether something was not JSON in a body that is.
+    pub(super) const fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// Takes a server-sent event.
     pub(super) fn event(&mut self, name: &str, data: Option<&[u8]>, tell: Tell<'_>) {
         let Some(data) = data.map(<[u8]>::trim_ascii) else {
@@ -71,40 +89,55 @@ impl Shape {
         if data == b"[DONE]" {
             return tell(Done);
         }
-        match serde_json::from_slice::<Value>(data) {
-            Ok(mut value) => {
-                if !self.value(name, &mut value, mentions_usage(data), tell) {
+        match Document::read(data, &mut Nodes::new()) {
+            Some(document) => {
+                if self.value(name, document, tell).is_err() {
                     self.strange(tell);
                 }
             }
-            Err(_) if name == "error" => {
-                let text = json!({"message": String::from_utf8_lossy(data)});
-                tell(Error(self.judge(&text)));
-            }
-            Err(_) if data.is_empty() => tell(Ping),
+            None if name == "error" => tell(Error(self.judge(data))),
+            None if data.is_empty() => tell(Ping),
             // Cut off, most likely.
-            Err(_) if data.starts_with(b"{") => tell(Other),
-            Err(_) => self.strange(tell),
+            None if data.starts_with(b"{") => tell(Other),
+            None => self.strange(tell),
         }
     }
 
     /// Takes a value of a body that is JSON.
-    pub(super) fn document(&mut self, value: Option<&[u8]>, tell: Tell<'_>) {
-        let Some(bytes) = value else {
-            return self.content(None, tell);
+    pub(super) fn document(&mut self, found: Found<'_>, tell: Tell<'_>) {
+        match found {
+            Found::Read(document) => self.answer(document, tell),
+            Found::Bytes(bytes) => {
+                if let Some(document) = Document::read(bytes, &mut Nodes::new()) {
+                    return self.answer(document, tell);
+                }
+                self.is_broken |= serde_json::from_slice::<IgnoredAny>(bytes).is_err();
+                self.content(None, tell);
+            }
+            Found::Long => self.content(None, tell),
+        }
+    }
+
+    fn answer(&mut self, document: Document<'_>, tell: Tell<'_>) {
+        let usage = if document.view().is_object() {
+            match self.value("", document, tell) {
+                Ok(()) => return,
+                Err(Unknown(usage)) => usage,
+            }
+        } else {
+            None
         };
-        let value = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object);
-        let is_known = value.is_some_and(|mut value| self.value("", &mut value, mentions_usage(bytes), tell));
-        if !is_known {
-            // Whatever it is, it was asked for.
-            self.content(None, tell);
+        // Whatever it is, it was asked for.
+        self.content(None, tell);
+        if let Some(usage) = usage {
+            tell(Usage(usage));
         }
     }
 
     /// What was not kept still has its name: the last event of a long answer repeats all of it.
     fn too_long(&mut self, name: &str, tell: Tell<'_>) {
         match name {
-            "error" | "response.failed" => tell(Error(self.judge(&Value::Null))),
+            "error" | "response.failed" => tell(Error(self.judge(b"null"))),
             "response.completed" | "response.incomplete" => tell(Done),
             _ => {
                 self.has_data = true;
@@ -113,28 +146,28 @@ impl Shape {
         }
     }
 
-    /// Takes an event or a chunk. Returns whether it was of a known shape.
-    fn value(&mut self, name: &str, value: &mut Value, may_have_usage: bool, tell: Tell<'_>) -> bool {
-        let kind = value["type"].as_str().unwrap_or(name).to_owned();
+    /// Takes an event, a chunk, or a whole answer.
+    fn value(&mut self, name: &str, document: Document<'_>, tell: Tell<'_>) -> Result<(), Unknown> {
+        let value = document.view();
+        let kind = value.get(Key::Type).text();
+        let kind = kind.as_ref().map(Text::read);
+        let kind = kind.as_deref().unwrap_or(name);
         let failed = name == "error" || kind == "error" || kind == "response.failed";
         if failed || is_in_answer(value) {
-            tell(Error(self.judge(value)));
-            return true;
+            tell(Error(self.judge(document.text())));
+            return Ok(());
         }
         self.has_data = true;
-        let usage = may_have_usage && self.counts.update(value);
+        let usage = self.counts.update(document).then(|| self.counts.usage()).flatten();
         let mut has_content = false;
-        let said = shapes::read(&kind, value, &mut |text| {
+        let said = shapes::read(kind, value, &mut |text| {
             has_content = true;
             tell(Content(text));
         });
         self.has_content |= has_content;
-        let Some(said) = said else {
-            return false;
-        };
+        let said = said.ok_or(Unknown(usage))?;
         self.is_known = true;
         self.hear(said, has_content);
-        let usage = usage.then(|| self.counts.usage()).flatten();
         if let Some(usage) = usage {
             tell(Usage(usage));
         }
@@ -144,7 +177,7 @@ impl Shape {
             _ if usage.is_none() && !has_content => tell(Other),
             _ => {}
         }
-        true
+        Ok(())
     }
 
     fn hear(&mut self, said: Said, has_content: bool) {
@@ -168,19 +201,15 @@ impl Shape {
         }
     }
 
-    fn content(&mut self, text: Option<String>, tell: Tell<'_>) {
+    fn content(&mut self, text: Option<Text<'_>>, tell: Tell<'_>) {
         self.has_content = true;
         tell(Content(text));
     }
 
-    fn judge(&self, error: &Value) -> Judgement {
-        judge::event(error, self.sent, self.dialect, &self.settings, self.has_content)
+    /// Judges an error, which may come as bare text.
+    fn judge(&self, error: &[u8]) -> Judgement {
+        let error = serde_json::from_slice::<Value>(error)
+            .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(error)}));
+        judge::event(&error, self.sent.time(), self.dialect, &self.settings, self.has_content)
     }
-}
-
-/// Whether it is worth looking for a usage: every one counts some `tokens`, `Tokens` or `TokenCount`,
-/// but Ollama's.
-fn mentions_usage(data: &[u8]) -> bool {
-    let mentions = |word: &[u8]| memchr::memmem::find(data, word).is_some();
-    mentions(b"oken") || mentions(b"eval_count")
 }

@@ -1,6 +1,6 @@
 //! Server-sent events, taken apart as they come in: split at any byte, in bounded memory.
 
-use std::{fmt, mem};
+use std::{fmt, mem, str};
 
 use memchr::{memchr, memchr2};
 
@@ -103,7 +103,13 @@ impl Sse {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" => self.data(value, is_long),
-            b"event" if !is_long => self.name = String::from_utf8_lossy(value).into_owned(),
+            b"event" if !is_long => {
+                self.name.clear();
+                match str::from_utf8(value) {
+                    Ok(name) => self.name.push_str(name),
+                    Err(_) => self.name.push_str(&String::from_utf8_lossy(value)),
+                }
+            }
             _ => {}
         }
     }
@@ -121,14 +127,15 @@ impl Sse {
     }
 
     fn dispatch(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
-        let name = mem::take(&mut self.name);
         if mem::take(&mut self.has_data) {
             let is_long = mem::take(&mut self.data_is_long);
             let data = (!is_long).then_some(self.data.as_slice());
-            tell(Item::Event { name: &name, data });
+            tell(Item::Event { name: &self.name, data });
             self.data.clear();
             self.data.shrink_to(KEPT_CAPACITY);
         }
+        self.name.clear();
+        self.name.shrink_to(KEPT_CAPACITY);
     }
 }
 

@@ -8,13 +8,18 @@ use std::time::{Duration, SystemTime};
 /// From `sent` until what `text` names, in whichever way it names it: `6m0s`, `7.66`, seconds or
 /// milliseconds since the epoch, `2024-03-26T20:00:00Z`. `None` for what is past, and for now.
 pub(crate) fn until(text: &str, sent: SystemTime) -> Option<Duration> {
+    until_from(text, || sent)
+}
+
+/// The same, where it costs something to say when it was sent: only a point in time asks for that.
+pub(crate) fn until_from(text: &str, sent: impl Fn() -> SystemTime) -> Option<Duration> {
     let named = || duration::parse(text).filter(|delay| !delay.is_zero());
-    number(text, sent).or_else(named).or_else(|| until_point(rfc3339::parse(text)?, sent))
+    number(text, &sent).or_else(named).or_else(|| until_point(rfc3339::parse(text)?, sent()))
 }
 
 /// A number of unclear meaning: seconds from now, or since the epoch in seconds or milliseconds.
 /// They can be told apart by their size.
-fn number(text: &str, sent: SystemTime) -> Option<Duration> {
+fn number(text: &str, sent: impl Fn() -> SystemTime) -> Option<Duration> {
     // Rust's parser would take `inf`, `nan` and exponents too.
     if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
@@ -25,7 +30,7 @@ fn number(text: &str, sent: SystemTime) -> Option<Duration> {
     if number < 1e9 {
         Some(duration)
     } else {
-        until_unix(duration, sent)
+        until_unix(duration, sent())
     }
 }
 

@@ -51,6 +51,18 @@ fn samples() -> Vec<Value> {
     serde_json::from_str(include_str!("../data/provider-samples.json")).unwrap()
 }
 
+/// The bodies of all samples.
+pub(crate) fn bodies() -> Vec<String> {
+    samples().iter().map(body).collect()
+}
+
+fn body(sample: &Value) -> String {
+    match &sample["body"] {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
 fn name(sample: &Value) -> String {
     format!("{}: {}", text(&sample["provider"]), text(&sample["case"]))
 }
@@ -74,10 +86,7 @@ fn response_of(sample: &Value) -> Response {
 fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option<f64>) {
     let response = response_of(sample);
     let head = response.head();
-    let body = match &sample["body"] {
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
+    let body = body(sample);
     let is_stream = response
         .headers
         .get("content-type")

@@ -36,8 +36,8 @@ fn used() -> Usage {
     Usage::unknown().with_input(9).with_output(2)
 }
 
-fn text(text: &str) -> StreamEvent {
-    Content(Some(text.to_owned()))
+fn text(text: &str) -> StreamEvent<'_> {
+    Content(Some(text.into()))
 }
 
 /// Lines as server-sent events.
@@ -50,7 +50,7 @@ fn list(lines: &str) -> String {
     format!("[{}]", lines.lines().collect::<Vec<_>>().join("\n,\r\n"))
 }
 
-fn read(provider: &dyn Provider, media_type: &str, body: &str) -> (Vec<StreamEvent>, StreamEnd) {
+fn read(provider: &dyn Provider, media_type: &str, body: &str) -> (Vec<StreamEvent<'static>>, StreamEnd) {
     let response = Response::new(200, &[("content-type", media_type)]);
     let whole = support::read(provider.stream(&response.head()), [body.as_bytes()]);
     for size in [1, 3, 100] {
@@ -60,7 +60,7 @@ fn read(provider: &dyn Provider, media_type: &str, body: &str) -> (Vec<StreamEve
     whole
 }
 
-fn complete(provider: &dyn Provider, media_type: &str, body: &str, expected: &[StreamEvent]) {
+fn complete(provider: &dyn Provider, media_type: &str, body: &str, expected: &[StreamEvent<'static>]) {
     assert_eq!(read(provider, media_type, body), (expected.to_vec(), StreamEnd::Complete), "{body}");
     let response = Response::new(200, &[("content-type", media_type)]);
     let head = response.head();

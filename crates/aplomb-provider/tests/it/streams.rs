@@ -56,7 +56,7 @@ data: {"type":"message_stop"}
 
 "#;
 
-fn read(provider: &dyn Provider, stream: &str) -> (Vec<StreamEvent>, StreamEnd) {
+fn read(provider: &dyn Provider, stream: &str) -> (Vec<StreamEvent<'static>>, StreamEnd) {
     let response = Response::new(200, &[("content-type", "text/event-stream")]);
     support::read(provider.stream(&response.head()), [stream.as_bytes()])
 }
@@ -65,8 +65,8 @@ fn end(provider: &dyn Provider, stream: &str) -> StreamEnd {
     read(provider, stream).1
 }
 
-fn text(text: &str) -> StreamEvent {
-    Content(Some(text.to_owned()))
+fn text(text: &str) -> StreamEvent<'_> {
+    Content(Some(text.into()))
 }
 
 #[test]

@@ -34,11 +34,11 @@ impl Response {
 pub(crate) fn read<'a>(
     mut reader: Box<dyn StreamReader>,
     chunks: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<StreamEvent>, StreamEnd) {
+) -> (Vec<StreamEvent<'static>>, StreamEnd) {
     let mut events = Vec::new();
     for chunk in chunks {
-        reader.push(chunk, &mut |event| events.push(event));
+        reader.push(chunk, &mut |event| events.push(event.into_owned()));
     }
-    let end = reader.finish(&mut |event| events.push(event));
+    let end = reader.finish(&mut |event| events.push(event.into_owned()));
     (events, end)
 }

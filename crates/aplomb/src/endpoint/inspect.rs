@@ -30,9 +30,6 @@ const ERROR_LIMIT: usize = 64 * 1024;
 /// How long an error's body is waited for: everybody else may be waiting for what it says.
 const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much is kept of an answer that tells only as a whole what it consumed and whether it is whole.
-const ANSWER_LIMIT: usize = 1024 * 1024;
-
 /// Reads what has to be known of a response before it is judged, looks at the rest as it flows, and leaves
 /// what it finds in the extensions, as an [`Exchange`](aplomb_core::Exchange): nobody further out reads the
 /// bytes again. It also limits the time that each part of an attempt takes, see [`TimedOut`](super::TimedOut).
@@ -249,7 +246,7 @@ impl Reader {
         let form = Form::of(&parts.headers);
         let head = Head::new(parts.status, &parts.headers, &setup.clock);
         if let Some(limit) = setup.whole_answers {
-            let observer = Observer::of_answer(form, &head, &setup.provider, usize::MAX);
+            let observer = Observer::of_answer(form, &head, &setup.provider);
             let ahead = Ahead { to: To::End, bytes: limit, until: None };
             return (parts, Begun::Reads(watched(body, observer), ahead));
         }
@@ -264,7 +261,7 @@ impl Reader {
             Form::Whole if is_small => Some(To::End),
             Form::Whole | Form::Opaque => None,
         };
-        let body = watched(body, Observer::of_answer(form, &head, &setup.provider, ANSWER_LIMIT));
+        let body = watched(body, Observer::of_answer(form, &head, &setup.provider));
         let Some(to) = to else {
             parts.extensions.insert(body.exchange().clone());
             return (parts, Begun::Known(ReadBody::watched(body)));

@@ -3,18 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{Exchange, Outcome, WallClock};
-use aplomb_provider::{Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
+use aplomb_core::{Exchange, Outcome};
+use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 /// What the body of a good response is, as far as its head tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// An event stream, or JSON line by line.
     Stream,
-    /// JSON, or what has no media type: it shows what it is when all of it is there.
+    /// JSON, or what has no media type: it is an answer when all of it is there.
     Whole,
     /// Anything else, and what is compressed: that it ends without an error has to do.
     Opaque,
@@ -44,56 +44,43 @@ impl Form {
 /// Reads an answer as it goes by, without a copy, and keeps the record of the exchange.
 pub(super) struct Observer {
     sight: Sight,
-    exchange: Exchange,
+    noted: Noted,
     has_content: bool,
-    error: Option<Judgement>,
 }
 
 enum Sight {
     Stream(Box<dyn StreamReader>),
-    Whole(Kept),
+    /// And whether there may be nothing in it.
+    Whole(Box<dyn StreamReader>, bool),
     Opaque,
 }
 
-/// The pieces of an answer that can only be read as a whole: handles on what the caller gets.
-struct Kept {
-    pieces: Vec<Bytes>,
-    len: usize,
-    /// Nothing is kept any more of what is longer; it is believed.
-    limit: usize,
-    provider: Arc<dyn Provider>,
-    clock: WallClock,
-    status: StatusCode,
-    headers: HeaderMap,
-}
-
 impl Observer {
-    /// Looks at the body of a good response; where it can only be read as a whole, at `limit` bytes of it
-    /// at most.
-    pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>, limit: usize) -> Self {
-        Self::new(match form {
+    /// Looks at the body of a good response.
+    pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>) -> Self {
+        let sight = match form {
             Form::Stream => Sight::Stream(provider.stream(head)),
-            Form::Whole => Sight::Whole(Kept::new(head, Arc::clone(provider), limit)),
+            Form::Whole => {
+                let is_typed = head.headers().contains_key(CONTENT_TYPE);
+                Sight::Whole(provider.stream(head), !is_typed)
+            }
             Form::Opaque => Sight::Opaque,
-        })
+        };
+        Self::new(sight, provider.accounting())
     }
 
     /// Looks away.
     pub(super) fn opaque() -> Self {
-        Self::new(Sight::Opaque)
+        Self::new(Sight::Opaque, Accounting::unknown())
     }
 
-    fn new(sight: Sight) -> Self {
-        Self {
-            sight,
-            exchange: Exchange::new(Outcome::success()),
-            has_content: false,
-            error: None,
-        }
+    fn new(sight: Sight, accounting: Accounting) -> Self {
+        let exchange = Exchange::new(Outcome::success());
+        Self { sight, noted: Noted { exchange, accounting, error: None }, has_content: false }
     }
 
     pub(super) const fn exchange(&self) -> &Exchange {
-        &self.exchange
+        &self.noted.exchange
     }
 
     /// Whether some of the answer itself has been seen.
@@ -103,19 +90,23 @@ impl Observer {
 
     /// The error that was seen in the answer.
     pub(super) fn error(&self) -> Option<&Judgement> {
-        self.error.as_ref()
+        self.noted.error.as_ref()
     }
 
     /// Looks at the next bytes; says whether there is content in them.
     pub(super) fn see(&mut self, data: &Bytes) -> bool {
+        let mut has_content = false;
+        let mut note = |event: StreamEvent<'_>| {
+            has_content |= event.is_content();
+            self.noted.note(event);
+        };
         let content = match &mut self.sight {
             Sight::Stream(reader) => {
-                let mut noted = Noted::new(&self.exchange, &mut self.error);
-                reader.push(data, &mut |event| noted.note(event));
-                noted.content
+                reader.push(data, &mut note);
+                has_content
             }
-            Sight::Whole(kept) => {
-                kept.keep(data);
+            Sight::Whole(reader, _) => {
+                reader.push(data, &mut note);
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
@@ -128,88 +119,43 @@ impl Observer {
     /// Takes note that the body has ended, and says how the answer did.
     pub(super) fn finish(&mut self) -> StreamEnd {
         let end = match &mut self.sight {
-            Sight::Stream(reader) => {
-                let mut noted = Noted::new(&self.exchange, &mut self.error);
-                reader.finish(&mut |event| noted.note(event))
+            Sight::Whole(_, true) if !self.has_content => StreamEnd::Complete,
+            Sight::Stream(reader) | Sight::Whole(reader, _) => {
+                reader.finish(&mut |event| self.noted.note(event))
             }
-            Sight::Whole(kept) => kept.read(&self.exchange),
             Sight::Opaque => StreamEnd::Complete,
         };
         match &end {
-            StreamEnd::Complete => self.exchange.set_whole(),
-            end => self.exchange.set_outcome(end.judgement().outcome()),
+            StreamEnd::Complete => self.noted.exchange.set_whole(),
+            end => self.noted.exchange.set_outcome(end.judgement().outcome()),
         }
         end
     }
 }
 
-/// Writes down what the events of a stream tell.
-struct Noted<'a> {
-    exchange: &'a Exchange,
-    error: &'a mut Option<Judgement>,
-    content: bool,
+/// What the events of an answer have told.
+struct Noted {
+    exchange: Exchange,
+    accounting: Accounting,
+    error: Option<Judgement>,
 }
 
-impl<'a> Noted<'a> {
-    const fn new(exchange: &'a Exchange, error: &'a mut Option<Judgement>) -> Self {
-        Self { exchange, error, content: false }
-    }
-
-    fn note(&mut self, event: StreamEvent) {
+impl Noted {
+    fn note(&mut self, event: StreamEvent<'_>) {
         match event {
-            StreamEvent::Content(_) => self.content = true,
-            StreamEvent::Usage(usage) => self.exchange.add_usage(usage),
+            StreamEvent::Usage(usage) => {
+                let usage = self.exchange.add_usage(usage);
+                self.exchange.set_counted(self.accounting.counted(&usage));
+            }
             StreamEvent::Done => self.exchange.set_whole(),
             StreamEvent::Error(judgement) => {
                 self.exchange.set_outcome(judgement.outcome());
-                *self.error = Some(judgement);
+                self.error = Some(judgement);
             }
             _ => {}
         }
     }
 }
-
-impl Kept {
-    fn new(head: &Head<'_>, provider: Arc<dyn Provider>, limit: usize) -> Self {
-        // Of the head of a good answer only the form matters to what is read in the body.
-        let media_type = head.headers().get(CONTENT_TYPE);
-        let headers = media_type.map(|value| (CONTENT_TYPE, value.clone())).into_iter().collect();
-        Self {
-            pieces: Vec::new(),
-            len: 0,
-            limit,
-            provider,
-            clock: head.clock().clone(),
-            status: head.status(),
-            headers,
-        }
-    }
-
-    fn keep(&mut self, data: &Bytes) {
-        // A piece costs something, however small it is.
-        self.len = self.len.saturating_add(data.len().max(PIECE));
-        if self.len > self.limit {
-            self.pieces = Vec::new();
-        } else {
-            self.pieces.push(data.clone());
-        }
-    }
-
-    fn read(&mut self, exchange: &Exchange) -> StreamEnd {
-        if self.len > self.limit {
-            return StreamEnd::Complete;
-        }
-        let body = join(std::mem::take(&mut self.pieces).iter());
-        let head = Head::new(self.status, &self.headers, &self.clock);
-        if let Some(usage) = self.provider.usage(&head, &body) {
-            exchange.add_usage(usage);
-        }
-        self.provider.whole(&head, &body)
-    }
-}
-
-/// What a handle on a piece takes up, about.
-const PIECE: usize = 32;
 
 /// The pieces as one: a copy only where there are several.
 pub(super) fn join<'a>(mut pieces: impl Iterator<Item = &'a Bytes>) -> Bytes {

@@ -16,3 +16,4 @@ mod report;
 mod script;
 mod streams;
 mod timeouts;
+mod tokens;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb::circuit_breaker::State;
-use aplomb::provider::{Anthropic, Generic, OpenAi};
+use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Exceeded, Quota};
 use aplomb::{
     Closing, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused, Report, find, route,
@@ -50,7 +50,7 @@ fn impatient(policy: Policy) -> EndpointLayer {
 
 #[tokio::test(start_paused = true)]
 async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
-    let hour = |requests| Policy::new().quota(Quota::requests_per_hour(requests).burst(requests as u32));
+    let hour = |requests: u32| Policy::new().quota(Quota::requests_per_hour(requests.into()).burst(requests));
     let (mini, big) = (impatient(hour(3)), impatient(hour(1)));
     let claude = EndpointLayer::with_policy(Anthropic, Policy::new()).unwrap();
     let broken = impatient(Policy::new());

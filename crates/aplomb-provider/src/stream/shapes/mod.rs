@@ -6,10 +6,11 @@ mod google;
 mod native;
 mod openai;
 
-use serde_json::Value;
+use crate::Text;
+use crate::json::{Key, View};
 
 /// Is told of each piece of content: its text, or nothing where it is no text.
-pub(super) type TellContent<'a> = &'a mut dyn FnMut(Option<String>);
+pub(super) type TellContent<'a> = &'a mut dyn FnMut(Option<Text<'_>>);
 
 /// What an event of a known shape says, besides its content and usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Said {
 }
 
 /// Reads an event or a chunk, or a whole answer, in whichever shape it has the marks of.
-pub(super) fn read(kind: &str, value: &mut Value, tell: TellContent<'_>) -> Option<Said> {
+pub(super) fn read(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
     openai::chat(value, tell)
         .or_else(|| openai::responses(kind, value, tell))
         .or_else(|| anthropic::messages(kind, value, tell))
@@ -42,60 +43,37 @@ pub(super) fn read(kind: &str, value: &mut Value, tell: TellContent<'_>) -> Opti
 }
 
 /// The text of a whole answer, in any of the shapes.
-pub(crate) fn whole_text(value: &Value) -> Option<String> {
-    let value = value.get(0).unwrap_or(value);
-    let choice = &value["choices"][0];
-    let candidate = || google::text(&value["candidates"][0]["content"]["parts"]);
-    let converse = || parts(&value["output"]["message"]["content"]);
-    let cohere = || parts(&value["message"]["content"]);
-    parts(&choice["message"]["content"])
-        .or_else(|| owned(&choice["text"]))
-        .or_else(|| parts(&value["content"]))
-        .or_else(|| openai::output(&value["output"]))
+pub(crate) fn whole_text(value: View<'_>) -> Option<Text<'_>> {
+    let value = value.first_or_self();
+    let choice = value.get(Key::Choices).first();
+    let output = value.get(Key::Output);
+    let candidate = || google::text(value.get(Key::Candidates).first().at(&[Key::Content, Key::Parts]));
+    let converse = || parts(output.at(&[Key::Message, Key::Content]));
+    let cohere = || parts(value.at(&[Key::Message, Key::Content]));
+    let bare = || match value.get(Key::Response) {
+        response if response.is_there() => response.text(),
+        _ => value.get(Key::Text).text(),
+    };
+    parts(choice.at(&[Key::Message, Key::Content]))
+        .or_else(|| choice.get(Key::Text).text())
+        .or_else(|| parts(value.get(Key::Content)))
+        .or_else(|| openai::output(output))
         .or_else(candidate)
         .or_else(converse)
         .or_else(cohere)
-        .or_else(|| owned(&value["generated_text"]))
-        .or_else(|| owned(value.get("response").unwrap_or(&value["text"])))
+        .or_else(|| value.get(Key::GeneratedText).text())
+        .or_else(bare)
 }
 
 /// A string, or the texts of a list of parts, joined.
-fn parts(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            let texts = parts.iter().filter_map(|part| part["text"].as_str());
-            texts.map(str::to_owned).reduce(|joined, text| joined + &text)
-        }
-        _ => None,
-    }
-}
-
-fn owned(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-/// Takes a string out of its place.
-fn take(value: &mut Value, pointer: &str) -> Option<String> {
-    match value.pointer_mut(pointer)?.take() {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
+fn parts(value: View<'_>) -> Option<Text<'_>> {
+    let texts = || value.items().filter_map(|part| part.get(Key::Text).text());
+    value.text().or_else(|| texts().reduce(Text::and))
 }
 
 /// Tells of a text that is there.
-fn tell_text(text: Option<String>, tell: TellContent<'_>) {
+fn tell_text(text: Option<Text<'_>>, tell: TellContent<'_>) {
     if let Some(text) = text.filter(|text| !text.is_empty()) {
         tell(Some(text));
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
     }
 }

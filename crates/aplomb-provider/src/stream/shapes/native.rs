@@ -1,15 +1,15 @@
 //! The own shapes of servers that mostly speak OpenAI's: Ollama, text-generation-inference; and of
 //! Bedrock's Converse.
 
-use serde_json::Value;
-
-use super::{Said, TellContent, take, tell_text, whole_text};
+use super::{Said, TellContent, tell_text, whole_text};
+use crate::json::{Key, View};
 
 /// Ollama's lines: `{"message": {"content": "…"}, "done": false}`, `{"response": "…", "done": true}`.
-pub(super) fn ollama(value: &mut Value, tell: TellContent<'_>) -> Option<Said> {
-    let is_finished = value.get("done")?.as_bool()?;
-    let has_calls = value["message"]["tool_calls"].is_array() || value["message"]["thinking"].is_string();
-    let text = take(value, "/message/content").or_else(|| take(value, "/response"));
+pub(super) fn ollama(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+    let is_finished = value.get(Key::Done).as_bool()?;
+    let message = value.get(Key::Message);
+    let has_calls = message.get(Key::ToolCalls).is_list() || message.get(Key::Thinking).is_text();
+    let text = message.get(Key::Content).text().or_else(|| value.get(Key::Response).text());
     if has_calls {
         tell(text.filter(|text| !text.is_empty()));
     } else {
@@ -19,22 +19,22 @@ pub(super) fn ollama(value: &mut Value, tell: TellContent<'_>) -> Option<Said> {
 }
 
 /// `{"token": {"text": "…"}, "generated_text": null}`; the last repeats the whole text.
-pub(super) fn tgi(value: &mut Value, tell: TellContent<'_>) -> Option<Said> {
-    if value.get("token").is_some_and(Value::is_object) {
-        let is_special = value["token"]["special"] == true;
-        tell_text(take(value, "/token/text").filter(|_| !is_special), tell);
-        let is_finished = !value["generated_text"].is_null();
+pub(super) fn tgi(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+    let token = value.get(Key::Token);
+    if token.is_object() {
+        let is_special = token.get(Key::Special).as_bool() == Some(true);
+        tell_text(token.get(Key::Text).text().filter(|_| !is_special), tell);
+        let is_finished = !value.get(Key::GeneratedText).is_null();
         return Some(Said::Unmarked { is_finished });
     }
-    value["generated_text"].is_string().then(|| {
-        tell_text(whole_text(value), tell);
-        Said::Unmarked { is_finished: true }
-    })
+    value.get(Key::GeneratedText).text()?;
+    tell_text(whole_text(value), tell);
+    Some(Said::Unmarked { is_finished: true })
 }
 
 /// A whole answer of Bedrock's Converse.
-pub(super) fn converse(value: &mut Value, tell: TellContent<'_>) -> Option<Said> {
-    value["stopReason"].as_str()?;
+pub(super) fn converse(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+    value.get(Key::StopReason).text()?;
     tell(whole_text(value));
     Some(Said::Unmarked { is_finished: true })
 }

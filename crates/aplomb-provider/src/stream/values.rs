@@ -3,6 +3,10 @@
 
 use std::{fmt, mem};
 
+use memchr::memchr2;
+
+use crate::json::{Document, Nodes};
+
 /// The longest value that is kept. What is longer is told without its bytes.
 pub(crate) const MAX_VALUE: usize = 1024 * 1024;
 
@@ -43,18 +47,34 @@ pub(crate) struct Values {
     /// The list has ended.
     has_ended: bool,
     has_begun: bool,
+    /// There is more than one.
+    has_more: bool,
+}
+
+/// A value that is there.
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'a> {
+    /// It came in one piece, and has been gone through.
+    Read(Document<'a>),
+    /// Its bytes; they may be none of JSON.
+    Bytes(&'a [u8]),
+    /// It is too long.
+    Long,
 }
 
 impl Values {
-    /// Takes the next bytes and tells the values they complete: their bytes, or nothing for one that
-    /// is too long.
-    pub(crate) fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Option<&[u8]>)) {
-        let mut start = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
+    /// Takes the next bytes and tells the values they complete.
+    pub(crate) fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Found<'_>)) {
+        let (mut start, mut at) = (0, 0);
+        while let Some(&byte) = bytes.get(at) {
             match self.at {
                 At::Between => {
                     start = at;
                     self.begin(byte);
+                    if let Some(len) = self.in_one_piece(&bytes[at..], tell) {
+                        at += len;
+                        continue;
+                    }
                 }
                 At::Plain => {
                     if matches!(byte, b',' | b']') || byte.is_ascii_whitespace() {
@@ -68,7 +88,11 @@ impl Values {
                     b'\\' => self.at = At::Escape,
                     b'"' if self.depth == 0 => self.end(&bytes[start..=at], tell),
                     b'"' => self.at = At::Nested,
-                    _ => {}
+                    // Most of an answer is text.
+                    _ => {
+                        at = memchr2(b'"', b'\\', &bytes[at..]).map_or(bytes.len(), |len| at + len);
+                        continue;
+                    }
                 },
                 At::Nested => match byte {
                     b'"' => self.at = At::Text,
@@ -81,6 +105,7 @@ impl Values {
                     _ => {}
                 },
             }
+            at += 1;
         }
         if self.at != At::Between {
             self.keep(&bytes[start..]);
@@ -88,7 +113,7 @@ impl Values {
     }
 
     /// Tells what is left: a plain value ends with the body.
-    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Option<&[u8]>)) {
+    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Found<'_>)) {
         if self.at == At::Plain {
             self.end(&[], tell);
         }
@@ -99,6 +124,11 @@ impl Values {
         matches!(self.at, At::Between | At::Plain) && self.has_begun && (!self.in_list || self.has_ended)
     }
 
+    /// Whether there is one value and no list.
+    pub(crate) const fn is_one(&self) -> bool {
+        self.has_begun && !self.in_list && !self.has_more
+    }
+
     /// Begins a value, or steps over what stands between them.
     fn begin(&mut self, byte: u8) {
         // A byte order mark is no more than a space.
@@ -107,6 +137,7 @@ impl Values {
             return;
         }
         let is_first = !mem::replace(&mut self.has_begun, true);
+        self.has_more |= !is_first;
         self.at = match byte {
             b'[' if is_first => {
                 self.in_list = true;
@@ -125,21 +156,39 @@ impl Values {
         };
     }
 
+    /// Tells the object or list that has begun with these bytes, where all of it is there: then it need not
+    /// be kept, and is gone through only once. Otherwise its end is looked for byte by byte.
+    fn in_one_piece(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Found<'_>)) -> Option<usize> {
+        if self.at != At::Nested {
+            return None;
+        }
+        let mut room = Nodes::new();
+        let document = Document::first(&bytes[..bytes.len().min(MAX_VALUE)], &mut room)?;
+        self.at = At::Between;
+        self.depth = 0;
+        tell(Found::Read(document));
+        Some(document.text().len())
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         let room = MAX_VALUE - self.value.len();
         self.is_long |= bytes.len() > room;
         self.value.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn end(&mut self, last: &[u8], tell: &mut dyn FnMut(Option<&[u8]>)) {
+    fn end(&mut self, last: &[u8], tell: &mut dyn FnMut(Found<'_>)) {
         self.at = At::Between;
         if self.value.is_empty() && last.len() <= MAX_VALUE {
-            return tell(Some(last));
+            return tell(Found::Bytes(last));
         }
         self.keep(last);
         let mut value = mem::take(&mut self.value);
         let is_long = mem::take(&mut self.is_long);
-        tell((!is_long).then_some(value.as_slice()));
+        tell(if is_long {
+            Found::Long
+        } else {
+            Found::Bytes(&value)
+        });
         value.clear();
         value.shrink_to(KEPT_CAPACITY);
         self.value = value;
@@ -161,8 +210,12 @@ mod tests {
     fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, bool) {
         let mut told = Vec::new();
         let mut values = Values::default();
-        let mut tell = |value: Option<&[u8]>| {
-            told.push(value.map_or("long".to_owned(), |value| String::from_utf8_lossy(value).into_owned()));
+        let mut tell = |found: Found<'_>| {
+            told.push(match found {
+                Found::Read(value) => String::from_utf8_lossy(value.text()).into_owned(),
+                Found::Bytes(value) => String::from_utf8_lossy(value).into_owned(),
+                Found::Long => "long".to_owned(),
+            });
         };
         for chunk in chunks {
             values.push(chunk, &mut tell);

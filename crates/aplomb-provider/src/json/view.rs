@@ -1,0 +1,158 @@
+//! A look at one value of a text.
+
+use std::{iter, str};
+
+use super::key::Key;
+use super::scan::{Kind, Node};
+use super::text::{Text, unescaped};
+
+/// A value, or none where there is none: what is looked for in it is not there either.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// The value, and what is in it.
+    nodes: &'a [Node<'a>],
+}
+
+impl<'a> View<'a> {
+    pub(super) const fn of(nodes: &'a [Node<'a>]) -> Self {
+        Self { nodes }
+    }
+
+    const NONE: Self = Self { nodes: &[] };
+
+    fn kind(self) -> Kind {
+        self.nodes.first().map_or(Kind::Null, |node| node.kind)
+    }
+
+    pub(crate) const fn is_there(self) -> bool {
+        !self.nodes.is_empty()
+    }
+
+    /// Whether it is `null`, or not there.
+    pub(crate) fn is_null(self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self.kind(), Kind::List | Kind::EmptyList)
+    }
+
+    pub(crate) fn is_object(self) -> bool {
+        matches!(self.kind(), Kind::Object | Kind::EmptyObject)
+    }
+
+    /// Whether there is nothing in it. A number and a truth value are something.
+    pub(crate) fn is_empty(self) -> bool {
+        match self.kind() {
+            Kind::Null | Kind::EmptyList | Kind::EmptyObject => true,
+            Kind::Text | Kind::EscapedText => self.raw().is_empty(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn as_bool(self) -> Option<bool> {
+        match self.kind() {
+            Kind::True => Some(true),
+            Kind::False => Some(false),
+            _ => None,
+        }
+    }
+
+    /// What is in it, with its names.
+    pub(crate) fn parts(self) -> impl Iterator<Item = (Key, View<'a>)> {
+        let mut rest = self.nodes.get(1..).unwrap_or_default();
+        iter::from_fn(move || {
+            let first = rest.first()?;
+            let (nodes, after) = rest.split_at(first.len);
+            rest = after;
+            Some((first.key, View { nodes }))
+        })
+    }
+
+    /// The items of a list.
+    pub(crate) fn items(self) -> impl Iterator<Item = View<'a>> {
+        let list = if self.is_list() { self } else { Self::NONE };
+        list.parts().map(|(_, item)| item)
+    }
+
+    /// The first item of a list.
+    pub(crate) fn first(self) -> Self {
+        self.items().next().unwrap_or(Self::NONE)
+    }
+
+    /// The first item of a list that has any, or else the value: some answer with a list of what would have
+    /// been the chunks of a stream.
+    pub(crate) fn first_or_self(self) -> Self {
+        self.items().next().unwrap_or(self)
+    }
+
+    /// What stands under a name: where it stands there twice, the last.
+    pub(crate) fn get(self, wanted: Key) -> Self {
+        let (mut at, mut found) = (1, 0);
+        while let Some(node) = self.nodes.get(at) {
+            if node.key == wanted {
+                found = at;
+            }
+            at += node.len;
+        }
+        if found == 0 {
+            return Self::NONE;
+        }
+        let nodes = self.nodes.get(found..).unwrap_or_default();
+        Self { nodes: nodes.get(..nodes.first().map_or(0, |node| node.len)).unwrap_or_default() }
+    }
+
+    /// What stands under a name that stands under a name, and so on.
+    pub(crate) fn at(self, path: &[Key]) -> Self {
+        path.iter().fold(self, |value, &key| value.get(key))
+    }
+
+    fn raw(self) -> &'a [u8] {
+        self.nodes.first().map_or(&[], |node| node.raw)
+    }
+
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self.kind(), Kind::Text | Kind::EscapedText)
+    }
+
+    /// A string.
+    pub(crate) fn text(self) -> Option<Text<'a>> {
+        self.is_text().then(|| Text::written(self.raw()))
+    }
+
+    /// Whether it is this string.
+    pub(crate) fn is(self, text: &str) -> bool {
+        match self.kind() {
+            Kind::Text => self.raw() == text.as_bytes(),
+            Kind::EscapedText => unescaped(self.raw()) == text,
+            _ => false,
+        }
+    }
+
+    /// A whole number that counts something: Cohere writes `3.0`.
+    pub(crate) fn count(self) -> Option<u64> {
+        if self.kind() != Kind::Number {
+            return None;
+        }
+        let mut digits = self.raw().iter().map(|byte| byte.wrapping_sub(b'0'));
+        let count = digits.try_fold(0_u64, |count, digit| {
+            if digit > 9 {
+                return None;
+            }
+            count.checked_mul(10)?.checked_add(digit.into())
+        });
+        count.or_else(|| self.whole())
+    }
+
+    #[cold]
+    fn whole(self) -> Option<u64> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is known to be a whole number within bounds"
+        )]
+        let whole =
+            |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
+        whole(str::from_utf8(self.raw()).ok()?.parse().ok()?)
+    }
+}
