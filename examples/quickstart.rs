@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb::{BoxError, EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota};
+use aplomb::{BoxError, EndpointLayer, Policy, provider::OpenAi};
 use aplomb_mock::{Fault, Mock, Plan};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -16,14 +16,8 @@ async fn main() -> Result<(), BoxError> {
     let server = Mock::builder().plan(plan).start().await?;
 
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let endpoint = EndpointLayer::with_policy(
-        OpenAi,
-        Policy::new()
-            .quotas([Quota::requests_per_minute(500)])
-            .attempt_timeout(Duration::from_secs(30)),
-    )
-    .unwrap()
-    .layer(client);
+    let policy = Policy::new().requests_per_minute(500).attempt_timeout(Duration::from_secs(30));
+    let endpoint = EndpointLayer::with_policy(OpenAi, policy)?.layer(client);
 
     let prompt = r#"{"model": "mock", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"#;
     let url = format!("{}/chat/completions", server.openai_base_url());

@@ -53,10 +53,12 @@ impl Exchange {
         self.lock().usage
     }
 
-    /// Adds what was reported to what had been reported before.
-    pub fn add_usage(&self, usage: Usage) {
+    /// Adds what was reported to what had been reported before, and says what that comes to.
+    pub fn add_usage(&self, usage: Usage) -> Usage {
         let mut record = self.lock();
-        record.usage = Some(record.usage.unwrap_or_default().updated_by(usage));
+        let usage = record.usage.unwrap_or_default().updated_by(usage);
+        record.usage = Some(usage);
+        usage
     }
 
     /// Sets what of the usage counts against quotas, where that is not all of it: providers weigh tokens.

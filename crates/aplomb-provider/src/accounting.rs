@@ -158,6 +158,21 @@ impl Accounting {
         Tokens { input, output: output.min(self.most_output) }
     }
 
+    /// What of a usage counts against quotas, as a usage: what was not reported stays unknown, so that
+    /// nothing is given back for it.
+    #[must_use]
+    pub fn counted(&self, usage: &Usage) -> Usage {
+        let used = self.used(usage);
+        let input = usage.input().map_or(Usage::unknown(), |_| Usage::unknown().with_input(used.input));
+        match (usage.output(), self.output) {
+            (None, Output::Free) | (Some(_), _) => input.with_output(used.output),
+            (None, _) => match usage.total() {
+                Some(total) => input.with_total(total),
+                None => input,
+            },
+        }
+    }
+
     /// What an answer has come to. What it did not report counts nothing.
     #[must_use]
     pub fn used(&self, usage: &Usage) -> Tokens {
@@ -226,5 +241,17 @@ mod tests {
         assert_eq!(used(Accounting::reserved_then_corrected().output_weight(5)), (1_000, 250));
         assert_eq!(used(Accounting::input_only()), (1_000, 0));
         assert_eq!(Accounting::unknown().used(&Usage::unknown()), Tokens::default());
+    }
+
+    #[test]
+    fn what_was_not_reported_stays_unknown() {
+        let produced = Accounting::as_produced().cached_counts(false);
+        let begun = Usage::unknown().with_input(1_000).with_cached_input(900);
+        assert_eq!(produced.counted(&begun), Usage::unknown().with_input(100));
+        assert_eq!(produced.counted(&begun.with_output(7)).total(), Some(107));
+        assert_eq!(Accounting::input_only().counted(&begun).total(), Some(1_000));
+        let sum = Usage::unknown().with_total(12);
+        assert_eq!(Accounting::unknown().counted(&sum).total(), Some(12));
+        assert_eq!(produced.counted(&Usage::unknown()), Usage::unknown());
     }
 }

@@ -30,6 +30,8 @@ pub use endpoint::{
     Timeout,
 };
 pub use error::EndpointError;
-pub use policies::route;
+pub use policies::{
+    NoPolicy, Policies, PoliciesEntry, PoliciesFuture, PoliciesHandle, PoliciesLayer, PoliciesService, route,
+};
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};

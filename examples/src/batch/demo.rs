@@ -111,7 +111,8 @@ impl Demo {
             timeout: self.timeout,
             max_retries: None,
         };
-        let (endpoint, handle) = endpoint(http(false)?, target.provider(), &settings, &signs);
+        let (endpoint, handle) =
+            endpoint(http(false)?, target.provider(), &settings, &signs).map_err(io::Error::other)?;
         let asker = Asker { endpoint, target, key: None, deadline: None, signs };
         // Room for all of them, so that neither end has to be attended to.
         let (items, prompts) = mpsc::channel(PROMPTS);

@@ -7,7 +7,7 @@ use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
 use aplomb::retry::ByKind;
-use aplomb::{EndpointBody, EndpointHandle, EndpointLayer, Policy};
+use aplomb::{EndpointBody, EndpointHandle, EndpointLayer, InvalidPolicy, Policy};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -74,7 +74,7 @@ pub(crate) fn endpoint(
     provider: &'static dyn Provider,
     settings: &Settings,
     signs: &Arc<Signs>,
-) -> (Endpoint, EndpointHandle) {
+) -> Result<(Endpoint, EndpointHandle), InvalidPolicy> {
     // Where the limits are known they pace what is sent again as well, and an outage is the circuit's to notice: the
     // first retry need not wait long.
     let first_backoff = Duration::from_millis(if settings.quotas.is_empty() { 500 } else { 200 });
@@ -89,8 +89,7 @@ pub(crate) fn endpoint(
             .max_wait(Duration::MAX)
             .max_retry_after(LONGEST_HINT)
             .whole_answers(LARGEST_ANSWER),
-    )
-    .unwrap();
+    )?;
     let handle = layer.handle();
     let service = layer.layer(Counted::new(client, Arc::clone(signs)));
     let service = service.and_then(|response: http::Response<EndpointBody<Incoming>>| async move {
@@ -99,7 +98,7 @@ pub(crate) fn endpoint(
         let body: Bytes = body.collect().await?.to_bytes();
         Ok((head, body))
     });
-    (BoxCloneSyncService::new(service), handle)
+    Ok((BoxCloneSyncService::new(service), handle))
 }
 
 #[cfg(test)]

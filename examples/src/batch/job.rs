@@ -131,7 +131,8 @@ impl Job {
         let encrypted = target.url().scheme() == Some(&http::uri::Scheme::HTTPS);
         let signs = Arc::new(Signs::default());
         let settings = Settings::of(args, args.timeout.unwrap_or(TIMEOUT));
-        let (endpoint, handle) = endpoint(http(encrypted)?, target.provider(), &settings, &signs);
+        let (endpoint, handle) =
+            endpoint(http(encrypted)?, target.provider(), &settings, &signs).map_err(io::Error::other)?;
         let asker = Asker {
             endpoint,
             target,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::{BoxError, GuardedBody, Held};
+use aplomb_core::{AtBodyEnd, BoxError, GuardedBody, Held, Until};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -36,6 +36,12 @@ where
     pub(super) fn new(body: GuardedBody<ReadBody<B>, Held<Gates>>, running: Option<Running>) -> Self {
         let running = running.filter(|_| !body.is_end_stream());
         Self { body, running }
+    }
+
+    /// A body that nobody watches.
+    pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self> {
+        let response = AtBodyEnd.hold(response.map(ReadBody::untouched), None);
+        response.map(|body| Self { body, running: None })
     }
 }
 

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::config::Setup;
 use super::service::Stack;
-use super::shared::Running;
+use super::shared::{Running, Shared};
 use super::{DeadlinePassed, EndpointBody};
 use crate::{EndpointError, Report};
 
@@ -69,8 +69,17 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    pub(super) const fn new(start: Start<S, A>, report: Report, running: Running) -> Self {
-        Self { state: State::Fresh { start: Some(start) }, report, running: Some(running) }
+    /// A call that arrives now.
+    pub(super) fn begin(client: S, request: http::Request<A>, setup: Arc<Setup>, shared: &Shared) -> Self {
+        let began = Instant::now();
+        let report = Report::new(setup.reading.provider.name(), began);
+        let counts_tokens = shared.tokens().is_set();
+        let start = Start { request, client, setup, counts_tokens, began };
+        Self {
+            state: State::Fresh { start: Some(start) },
+            report,
+            running: Some(shared.begin()),
+        }
     }
 }
 

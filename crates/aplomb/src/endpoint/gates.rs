@@ -12,10 +12,12 @@ use aplomb_core::{
     Stopped, Turned, TurnedBecause, Wait,
 };
 use aplomb_rate_limit::{Charge, Exceeded, Limit, Quotas, Settle};
+use http_body::Body;
 use tokio::time::Instant;
 
 use super::keyed::Keys;
 use crate::Policy;
+use crate::route::RequestView;
 
 /// The gates of an endpoint: its circuit, its quotas and, where it is asked for, its concurrency limit. They
 /// decide in one step, all or nothing.
@@ -91,7 +93,7 @@ impl Queues {
     }
 }
 
-impl<B> Door<http::Request<B>> for EndpointDoor {
+impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
     type Gate = Gates;
 
     #[inline(always)]
@@ -110,7 +112,7 @@ impl<B> Door<http::Request<B>> for EndpointDoor {
         let (ask, wait) = (((), (charge, ())), Wait::from(options));
         match &self.0 {
             Queues::One(queue) => queue.ask(ask, wait, cx, permit),
-            Queues::Keyed(keys) => keys.ask(request, ask, wait, cx, permit),
+            Queues::Keyed(keys) => keys.ask(&RequestView::of(request), ask, wait, cx, permit),
         }
     }
 
@@ -127,7 +129,7 @@ impl<B> Door<http::Request<B>> for EndpointDoor {
         let error = refusal(turned, options);
         match &self.0 {
             Queues::One(..) => error,
-            Queues::Keyed(keys) => Box::new(KeyRefused::new(keys.name(request), error)),
+            Queues::Keyed(keys) => Box::new(KeyRefused::new(keys.name(&RequestView::of(request)), error)),
         }
     }
 }

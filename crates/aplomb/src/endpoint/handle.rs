@@ -54,8 +54,8 @@ impl EndpointHandle {
         self.watch.watch()
     }
 
-    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says. Calls that
-    /// are under way end as they would have; a retry of theirs is a new attempt, and refused.
+    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says, and so are the
+    /// retries of calls that have begun. Attempts that are under way end as they would have.
     pub fn close(&self, closing: Closing) {
         self.shared.close(closing);
     }

@@ -7,9 +7,7 @@ use std::task::Context;
 
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{
-    CallKey, Closing, Either, Full, Gate, KeyNotice, Observe, Permit, Queues, RequestHead, Stopped, Wait,
-};
+use aplomb_core::{CallKey, Closing, Either, Full, Gate, KeyNotice, Observe, Permit, Queues, Stopped, Wait};
 use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
@@ -17,13 +15,14 @@ use super::gates::{self, Gates, Notice};
 use super::layer::Base;
 use super::shared::{Live, Shared};
 use super::{Endpoint, GatesHandle};
+use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
 
 /// The queues of all keys, whatever the keys are.
 pub(super) trait Keys: fmt::Debug + Send + Sync {
     fn ask(
         &self,
-        request: &dyn RequestHead,
+        request: &RequestView<'_>,
         ask: <Gates as Gate>::Ask,
         wait: Wait,
         cx: &Context<'_>,
@@ -31,7 +30,7 @@ pub(super) trait Keys: fmt::Debug + Send + Sync {
     ) -> Option<Stopped<Gates>>;
 
     /// The key of a request, as its `Debug` shows it.
-    fn name(&self, request: &dyn RequestHead) -> Arc<str>;
+    fn name(&self, request: &RequestView<'_>) -> Arc<str>;
 
     fn adopt(&self, policy: &Policy);
 
@@ -41,7 +40,7 @@ pub(super) trait Keys: fmt::Debug + Send + Sync {
 /// So many keys there may be, unless it is set.
 const MAX_KEYS: usize = 100_000;
 
-type KeyOf<K> = Arc<dyn Fn(&dyn RequestHead) -> K + Send + Sync>;
+type KeyOf<K> = Arc<dyn Fn(&RequestView<'_>) -> K + Send + Sync>;
 type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
 
 /// An [`EndpointLayer`](crate::EndpointLayer) with a queue, quotas, a circuit and a concurrency limit of its own for each key: an
@@ -60,10 +59,10 @@ type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
 /// # Examples
 ///
 /// ```
-/// use aplomb::{EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota};
+/// use aplomb::{EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota, route::RequestView};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
-/// let tenant = |request: &dyn aplomb::core::RequestHead| {
+/// let tenant = |request: &RequestView<'_>| {
 ///     let header = request.headers().and_then(|headers| headers.get("x-tenant"));
 ///     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("anybody").to_owned()
 /// };
@@ -139,6 +138,12 @@ impl<S, K> Layer<S> for KeyedEndpointLayer<K> {
     }
 }
 
+impl<K> From<KeyedEndpointLayer<K>> for Base {
+    fn from(layer: KeyedEndpointLayer<K>) -> Self {
+        layer.base
+    }
+}
+
 impl<K> Clone for KeyedEndpointLayer<K> {
     fn clone(&self) -> Self {
         Self {
@@ -169,6 +174,7 @@ fn policy_of<K>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Po
     }
 }
 
+/// The queues of keys, and which one a request belongs to.
 struct Keyed<K> {
     queues: Queues<K, Gates>,
     key_of: KeyOf<K>,
@@ -176,8 +182,9 @@ struct Keyed<K> {
 }
 
 impl<K: Clone + Send + Sync + 'static> Keyed<K> {
-    fn key(&self, request: &dyn RequestHead) -> K {
-        CallKey::of(request).unwrap_or_else(|| (self.key_of)(request))
+    fn key(&self, request: &RequestView<'_>) -> K {
+        let of_the_call = request.extensions().and_then(|found| found.get::<CallKey<K>>());
+        of_the_call.map_or_else(|| (self.key_of)(request), |key| key.0.clone())
     }
 }
 
@@ -187,7 +194,7 @@ where
 {
     fn ask(
         &self,
-        request: &dyn RequestHead,
+        request: &RequestView<'_>,
         ask: <Gates as Gate>::Ask,
         wait: Wait,
         cx: &Context<'_>,
@@ -196,7 +203,7 @@ where
         self.queues.ask(&self.key(request), ask, wait, cx, permit)
     }
 
-    fn name(&self, request: &dyn RequestHead) -> Arc<str> {
+    fn name(&self, request: &RequestView<'_>) -> Arc<str> {
         format!("{:?}", self.key(request)).into()
     }
 

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Observe, Queue, RequestHead, WallClock};
+use aplomb_core::{Account, Observe, Queue, WallClock};
 use aplomb_provider::Provider;
 use aplomb_retry::Event;
 use tower_layer::Layer;
@@ -14,6 +14,7 @@ use super::config::Config;
 use super::gates::{self, Queues};
 use super::shared::{Live, Shared};
 use super::{Endpoint, EndpointHandle, Gates, GatesHandle, KeyedEndpointLayer, RequestHook};
+use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
 
 /// Makes calls to one AI endpoint dependable: all layers, composed in the order that works.
@@ -66,8 +67,14 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) fn layer<S>(&self, client: S) -> Endpoint<S> {
+    pub(super) fn layer<S>(&self, client: S) -> Endpoint<S> {
         Endpoint::new(client, self.config.clone(), Arc::clone(&self.shared))
+    }
+}
+
+impl From<EndpointLayer> for Base {
+    fn from(layer: EndpointLayer) -> Self {
+        layer.base
     }
 }
 
@@ -99,10 +106,14 @@ impl EndpointLayer {
     /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own: `key_of` says which key a
     /// request has.
     ///
+    /// Limits of many providers belong to the account and the model:
+    /// `|request| (request.account(), request.model().map(str::to_owned))`. A model has to be looked for in the
+    /// body, for every attempt.
+    ///
     /// What has been set before holds for every key. What was learned and counted before is left behind.
     pub fn by_key<K>(
         self,
-        key_of: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
     ) -> KeyedEndpointLayer<K>
     where
         K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
@@ -124,7 +135,7 @@ impl EndpointLayer {
     /// # }
     /// ```
     pub fn by_account(self) -> KeyedEndpointLayer<Account> {
-        self.by_key(|request| Account::of(request))
+        self.by_key(|request: &RequestView<'_>| request.account())
     }
 
     /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:

@@ -5,6 +5,7 @@ mod attempts;
 mod body;
 mod config;
 mod deadline;
+mod entry;
 mod future;
 mod gates;
 mod handle;
@@ -18,6 +19,9 @@ mod service;
 mod shared;
 mod timeouts;
 mod watched;
+
+pub(crate) use self::entry::Entry;
+pub(crate) use self::layer::Base;
 
 pub use self::answer::{BrokenAnswer, EndpointClassifier};
 pub use self::attempts::Attempts;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aplomb_core::{Exchange, Outcome};
-use aplomb_provider::{Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
+use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -44,9 +44,8 @@ impl Form {
 /// Reads an answer as it goes by, without a copy, and keeps the record of the exchange.
 pub(super) struct Observer {
     sight: Sight,
-    exchange: Exchange,
+    noted: Noted,
     has_content: bool,
-    error: Option<Judgement>,
 }
 
 enum Sight {
@@ -59,32 +58,29 @@ enum Sight {
 impl Observer {
     /// Looks at the body of a good response.
     pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>) -> Self {
-        Self::new(match form {
+        let sight = match form {
             Form::Stream => Sight::Stream(provider.stream(head)),
             Form::Whole => {
                 let is_typed = head.headers().contains_key(CONTENT_TYPE);
                 Sight::Whole(provider.stream(head), !is_typed)
             }
             Form::Opaque => Sight::Opaque,
-        })
+        };
+        Self::new(sight, provider.accounting())
     }
 
     /// Looks away.
     pub(super) fn opaque() -> Self {
-        Self::new(Sight::Opaque)
+        Self::new(Sight::Opaque, Accounting::unknown())
     }
 
-    fn new(sight: Sight) -> Self {
-        Self {
-            sight,
-            exchange: Exchange::new(Outcome::success()),
-            has_content: false,
-            error: None,
-        }
+    fn new(sight: Sight, accounting: Accounting) -> Self {
+        let exchange = Exchange::new(Outcome::success());
+        Self { sight, noted: Noted { exchange, accounting, error: None }, has_content: false }
     }
 
     pub(super) const fn exchange(&self) -> &Exchange {
-        &self.exchange
+        &self.noted.exchange
     }
 
     /// Whether some of the answer itself has been seen.
@@ -94,20 +90,23 @@ impl Observer {
 
     /// The error that was seen in the answer.
     pub(super) fn error(&self) -> Option<&Judgement> {
-        self.error.as_ref()
+        self.noted.error.as_ref()
     }
 
     /// Looks at the next bytes; says whether there is content in them.
     pub(super) fn see(&mut self, data: &Bytes) -> bool {
+        let mut has_content = false;
+        let mut note = |event: StreamEvent<'_>| {
+            has_content |= event.is_content();
+            self.noted.note(event);
+        };
         let content = match &mut self.sight {
             Sight::Stream(reader) => {
-                let mut noted = Noted::new(&self.exchange, &mut self.error);
-                reader.push(data, &mut |event| noted.note(event));
-                noted.content
+                reader.push(data, &mut note);
+                has_content
             }
             Sight::Whole(reader, _) => {
-                let mut noted = Noted::new(&self.exchange, &mut self.error);
-                reader.push(data, &mut |event| noted.note(event));
+                reader.push(data, &mut note);
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
@@ -122,39 +121,36 @@ impl Observer {
         let end = match &mut self.sight {
             Sight::Whole(_, true) if !self.has_content => StreamEnd::Complete,
             Sight::Stream(reader) | Sight::Whole(reader, _) => {
-                let mut noted = Noted::new(&self.exchange, &mut self.error);
-                reader.finish(&mut |event| noted.note(event))
+                reader.finish(&mut |event| self.noted.note(event))
             }
             Sight::Opaque => StreamEnd::Complete,
         };
         match &end {
-            StreamEnd::Complete => self.exchange.set_whole(),
-            end => self.exchange.set_outcome(end.judgement().outcome()),
+            StreamEnd::Complete => self.noted.exchange.set_whole(),
+            end => self.noted.exchange.set_outcome(end.judgement().outcome()),
         }
         end
     }
 }
 
-/// Writes down what the events of a stream tell.
-struct Noted<'a> {
-    exchange: &'a Exchange,
-    error: &'a mut Option<Judgement>,
-    content: bool,
+/// What the events of an answer have told.
+struct Noted {
+    exchange: Exchange,
+    accounting: Accounting,
+    error: Option<Judgement>,
 }
 
-impl<'a> Noted<'a> {
-    const fn new(exchange: &'a Exchange, error: &'a mut Option<Judgement>) -> Self {
-        Self { exchange, error, content: false }
-    }
-
+impl Noted {
     fn note(&mut self, event: StreamEvent<'_>) {
         match event {
-            StreamEvent::Content(_) => self.content = true,
-            StreamEvent::Usage(usage) => self.exchange.add_usage(usage),
+            StreamEvent::Usage(usage) => {
+                let usage = self.exchange.add_usage(usage);
+                self.exchange.set_counted(self.accounting.counted(&usage));
+            }
             StreamEvent::Done => self.exchange.set_whole(),
             StreamEvent::Error(judgement) => {
                 self.exchange.set_outcome(judgement.outcome());
-                *self.error = Some(judgement);
+                self.error = Some(judgement);
             }
             _ => {}
         }

@@ -68,16 +68,7 @@ where
         if self.setup.version != self.shared.version() {
             self.setup = self.config.set_up(&self.shared);
         }
-        let began = Instant::now();
-        let report = Report::new(self.config.provider.name(), began);
-        let start = Start {
-            request,
-            client: self.client.clone(),
-            setup: Arc::clone(&self.setup),
-            counts_tokens: self.shared.tokens().is_set(),
-            began,
-        };
-        EndpointFuture::new(start, report, self.shared.begin())
+        EndpointFuture::begin(self.client.clone(), request, Arc::clone(&self.setup), &self.shared)
     }
 }
 

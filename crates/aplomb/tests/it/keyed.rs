@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb::circuit_breaker::{Open, State};
-use aplomb::core::{CallKey, KeyRefused, RequestHead};
+use aplomb::core::{CallKey, KeyRefused};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
+use aplomb::route::RequestView;
 use aplomb::{Closing, EndpointError, EndpointLayer, Policy, find};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -42,7 +43,7 @@ fn of(key: &str) -> Request {
     request
 }
 
-fn name(request: &dyn RequestHead) -> String {
+fn name(request: &RequestView<'_>) -> String {
     request.headers().unwrap()["x-api-key"].to_str().unwrap().to_owned()
 }
 

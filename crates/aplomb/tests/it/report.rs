@@ -5,7 +5,7 @@ use std::time::Duration;
 use aplomb::circuit_breaker::Open;
 use aplomb::provider::{Judgement, OpenAi, Reason};
 use aplomb::rate_limit::Quota;
-use aplomb::{EndpointError, EndpointLayer, Kind, Policy, Report, find};
+use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, Policy, Report, find};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
@@ -60,10 +60,7 @@ async fn a_response_tells_of_each_attempt_and_where_the_time_went() {
     assert_eq!(spent, report.elapsed(), "{report}");
     assert_eq!(
         (report.queued(), report.waited()),
-        (
-            attempts.iter().map(|attempt| attempt.queued()).sum(),
-            attempts.iter().map(|attempt| attempt.waited()).sum(),
-        )
+        (attempts.iter().map(Attempt::queued).sum(), attempts.iter().map(Attempt::waited).sum(),)
     );
     // What comes later is in it as well.
     assert_eq!(report.usage(), None);

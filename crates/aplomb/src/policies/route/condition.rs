@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::glob::Glob;
-use super::host::HostPattern;
+use super::hosts::HostPattern;
 use super::view::RequestView;
 
 type Holds = dyn Fn(&RequestView<'_>) -> bool + Send + Sync;
@@ -38,7 +38,9 @@ impl Condition {
 
     pub(super) fn holds(&self, request: &RequestView<'_>) -> bool {
         match self {
-            Self::Host(pattern) => request.host().is_some_and(|host| pattern.matches(host, request.port())),
+            Self::Host(pattern) => {
+                request.host().is_some_and(|host| pattern.matches(host, || request.port()))
+            }
             Self::Method(method) => request.method() == Some(method),
             Self::Path(prefix) => request.path().is_some_and(|path| is_below(path, prefix)),
             Self::HasHeader(name) => request.headers().is_some_and(|headers| headers.contains_key(name)),

@@ -30,9 +30,10 @@
 //! # }
 //! ```
 
+mod begin;
 mod condition;
 mod glob;
-mod host;
+mod hosts;
 mod invalid;
 mod table;
 #[cfg(test)]
@@ -44,9 +45,10 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 
+pub use self::begin::{any, has_header, header, host, method, model, path, when};
 use self::condition::Condition;
 use self::glob::Glob;
-use self::host::HostPattern;
+use self::hosts::HostPattern;
 pub use self::invalid::{InvalidRoute, Part};
 pub use self::table::Table;
 pub use self::view::RequestView;
@@ -59,6 +61,28 @@ const SECRET: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-
 /// One that is set twice must hold twice: two hosts never match. A pattern that makes no sense is told of when the route
 /// is [checked](Self::check), as it is when it gets into a [`Table`]; until then the route matches nothing. Clones share
 /// the closures. `Debug` shows the patterns, except for values of headers in which credentials stand.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb::route::{self, RequestView};
+///
+/// let dear = route::host("*.openai.azure.com")
+///     .path("/openai")
+///     .method(http::Method::POST)
+///     .has_header("api-key")
+///     .header("x-tenant", "a")
+///     .model("gpt-4o*")
+///     .when(|request| !request.path().is_some_and(|path| path.ends_with("/embeddings")));
+/// assert!(dear.check().is_ok());
+///
+/// let request = http::Request::post("https://mine.openai.azure.com/openai/deployments/gpt-4o/chat/completions")
+///     .header("api-key", "…")
+///     .header("x-tenant", "a")
+///     .body(())
+///     .unwrap();
+/// assert!(dear.matches(&RequestView::head(&request)));
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct Route {
@@ -67,102 +91,9 @@ pub struct Route {
     invalid: Option<InvalidRoute>,
 }
 
-/// A route that matches every request.
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// assert!(route::any().matches(&RequestView::head(&http::Request::new(()))));
-/// ```
-pub const fn any() -> Route {
-    Route { conditions: Vec::new(), invalid: None }
-}
-
-/// A route for a host: see [`Route::host`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// let request = http::Request::get("https://API.openai.com/v1/models").body(()).unwrap();
-/// assert!(route::host("api.openai.com").matches(&RequestView::head(&request)));
-/// ```
-pub fn host(pattern: &str) -> Route {
-    any().host(pattern)
-}
-
-/// A route for a path and what is below it: see [`Route::path`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// let request = http::Request::get("/v1/files/file-1").body(()).unwrap();
-/// assert!(route::path("/v1/files").matches(&RequestView::head(&request)));
-/// ```
-pub fn path(prefix: &str) -> Route {
-    any().path(prefix)
-}
-
-/// A route for a method: see [`Route::method`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// assert!(route::method(http::Method::GET).matches(&RequestView::head(&http::Request::new(()))));
-/// ```
-pub fn method(method: Method) -> Route {
-    any().method(method)
-}
-
-/// A route for a header with a value: see [`Route::header`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// let request = http::Request::get("/").header("x-tenant", "a").body(()).unwrap();
-/// assert!(route::header("x-tenant", "a").matches(&RequestView::head(&request)));
-/// ```
-pub fn header(name: &str, value: &str) -> Route {
-    any().header(name, value)
-}
-
-/// A route for a header with any value: see [`Route::has_header`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// let request = http::Request::get("/").header("x-tenant", "a").body(()).unwrap();
-/// assert!(route::has_header("X-Tenant").matches(&RequestView::head(&request)));
-/// ```
-pub fn has_header(name: &str) -> Route {
-    any().has_header(name)
-}
-
-/// A route for a model: see [`Route::model`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// let request = http::Request::post("/v1/messages").body(r#"{"model": "claude-opus-4-1"}"#.to_owned()).unwrap();
-/// assert!(route::model("claude-*").matches(&RequestView::of(&request)));
-/// ```
-pub fn model(pattern: &str) -> Route {
-    any().model(pattern)
-}
-
-/// A route for whatever a closure says: see [`Route::when`].
-///
-/// ```
-/// use aplomb::route::{self, RequestView};
-///
-/// let route = route::when(|request| request.path().is_some_and(|path| path.ends_with("/embeddings")));
-/// let request = http::Request::get("/gateway/v1/embeddings").body(()).unwrap();
-/// assert!(route.matches(&RequestView::head(&request)));
-/// ```
-pub fn when(holds: impl Fn(&RequestView<'_>) -> bool + Send + Sync + 'static) -> Route {
-    any().when(holds)
-}
-
 impl Route {
+    const ANY: Self = Self { conditions: Vec::new(), invalid: None };
+
     /// Demands this host, in whatever case.
     ///
     /// `api.openai.com` is that host alone. `*.openai.azure.com` is every host below that domain, however deep, and not

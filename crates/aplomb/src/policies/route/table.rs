@@ -5,7 +5,7 @@ use std::fmt;
 
 use aplomb_core::{InMemory, RequestHead};
 
-use super::{InvalidRoute, RequestView, Route, host};
+use super::{InvalidRoute, RequestView, Route, hosts};
 
 /// Routes in order, each with something of yours: the first that matches a request counts.
 ///
@@ -103,7 +103,7 @@ impl<T> Table<T> {
         if self.by_host.is_empty() {
             return &[];
         }
-        let host = request.host().map(host::normal).unwrap_or_default();
+        let host = request.host().map(hosts::normal).unwrap_or_default();
         let found = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.by_host.get(host.to_ascii_lowercase().as_str())
         } else {

@@ -3,13 +3,13 @@
 use std::cell::OnceCell;
 use std::fmt;
 
-use aplomb_core::{InMemory, RequestHead};
+use aplomb_core::{Account, InMemory, RequestHead};
 use aplomb_provider::model;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Extensions, HeaderMap, Method};
 
-use super::host;
+use super::hosts;
 
 /// What a route sees of a request: its head, and the model it asks for.
 ///
@@ -89,7 +89,7 @@ impl<'a> RequestView<'a> {
     /// The host, as it is written: that of the address, or else that of the `Host` header. Without the port.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
-        self.head.host().or_else(|| Some(host::split(self.host_header()?).0))
+        self.head.host().or_else(|| Some(hosts::split(self.host_header()?).0))
     }
 
     /// The port: that of the address or the usual one of its scheme; where the address has no host, that of the `Host`
@@ -98,7 +98,7 @@ impl<'a> RequestView<'a> {
     pub fn port(&self) -> Option<u16> {
         match self.head.host() {
             Some(_) => self.head.port(),
-            None => host::split(self.host_header()?).1,
+            None => hosts::split(self.host_header()?).1,
         }
     }
 
@@ -125,6 +125,12 @@ impl<'a> RequestView<'a> {
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.model.get_or_init(|| self.find_model()).as_deref()
+    }
+
+    /// The account that the request is sent on: the server and the credential, of which a hash is kept.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        Account::of(self.head)
     }
 
     fn find_model(&self) -> Option<Box<str>> {

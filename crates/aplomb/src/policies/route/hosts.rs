@@ -40,8 +40,8 @@ impl HostPattern {
         Ok(Self { host: host.to_ascii_lowercase().into(), below, port })
     }
 
-    pub(super) fn matches(&self, host: &str, port: Option<u16>) -> bool {
-        if self.port.is_some() && self.port != port {
+    pub(super) fn matches(&self, host: &str, port: impl FnOnce() -> Option<u16>) -> bool {
+        if self.port.is_some() && self.port != port() {
             return false;
         }
         let (host, pattern) = (normal(host).as_bytes(), self.host.as_bytes());
@@ -95,7 +95,7 @@ mod tests {
 
     fn matches(pattern: &str, host: &str) -> bool {
         let (host, port) = split(host);
-        HostPattern::parse(pattern).unwrap().matches(host, port)
+        HostPattern::parse(pattern).unwrap().matches(host, || port)
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             let _ = HostPattern::parse(&text);
             let (name, port) = split(&text);
             for pattern in [HostPattern::parse(&host), HostPattern::parse("*.a:0")].into_iter().flatten() {
-                let _ = pattern.matches(name, port);
+                let _ = pattern.matches(name, || port);
             }
         }
     }

@@ -1,0 +1,126 @@
+//! The future of a call that was routed.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use aplomb_core::BoxError;
+use bytes::Bytes;
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::NoPolicy;
+use crate::{EndpointBody, EndpointError, EndpointFuture, Report};
+
+pin_project! {
+    /// The future of a [`PoliciesService`](crate::PoliciesService)'s call.
+    pub struct PoliciesFuture<S, A, B>
+    where
+        S: Service<http::Request<A>, Response = http::Response<B>>,
+        S: Clone,
+        S::Error: Into<BoxError>,
+        A: Body,
+        A: Clone,
+        A: 'static,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        #[pin]
+        way: Way<EndpointFuture<S, A, B>, S, http::Request<A>, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = WayProj]
+    enum Way<E, S, R, F> {
+        // An endpoint treats it.
+        Treated { #[pin] call: E },
+        // The client is readied, and then called.
+        Passes { call: Option<(S, R)> },
+        Passed { #[pin] call: F },
+        Refused { error: Option<NoPolicy> },
+    }
+}
+
+impl<S, A, B> PoliciesFuture<S, A, B>
+where
+    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+    A: Body + Clone + 'static,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(super) const fn treated(call: EndpointFuture<S, A, B>) -> Self {
+        Self { way: Way::Treated { call } }
+    }
+
+    pub(super) const fn passes(client: S, request: http::Request<A>) -> Self {
+        Self { way: Way::Passes { call: Some((client, request)) } }
+    }
+
+    pub(super) const fn refused(error: NoPolicy) -> Self {
+        Self { way: Way::Refused { error: Some(error) } }
+    }
+}
+
+impl<S, A, B> Future for PoliciesFuture<S, A, B>
+where
+    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+    A: Body + Clone + 'static,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<http::Response<EndpointBody<B>>, EndpointError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut way = self.project().way;
+        loop {
+            match way.as_mut().project() {
+                WayProj::Treated { call } => return call.poll(cx),
+                // Passes → Passed when the client is ready.
+                WayProj::Passes { call } => {
+                    let Some((client, _)) = call else {
+                        panic!("polled after it was ready");
+                    };
+                    if let Err(error) = ready!(client.poll_ready(cx)) {
+                        return Poll::Ready(Err(untreated(error)));
+                    }
+                    if let Some((mut client, request)) = call.take() {
+                        let call = client.call(request);
+                        way.set(Way::Passed { call });
+                    }
+                }
+                WayProj::Passed { call } => {
+                    return Poll::Ready(
+                        ready!(call.poll(cx)).map(EndpointBody::unwatched).map_err(untreated),
+                    );
+                }
+                WayProj::Refused { error } => match error.take() {
+                    Some(error) => return Poll::Ready(Err(untreated(error))),
+                    None => panic!("polled after it was ready"),
+                },
+            }
+        }
+    }
+}
+
+/// The error of a call that no endpoint treats: nothing is known of it but that.
+fn untreated(error: impl Into<BoxError>) -> EndpointError {
+    EndpointError::new(error.into(), Report::new("none", Instant::now()))
+}
+
+impl<S, A, B> fmt::Debug for PoliciesFuture<S, A, B>
+where
+    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+    A: Body + Clone + 'static,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PoliciesFuture")
+    }
+}

@@ -1,0 +1,156 @@
+//! A table of endpoints.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aplomb::circuit_breaker::State;
+use aplomb::provider::{Anthropic, Generic};
+use aplomb::rate_limit::{Exceeded, Quota};
+use aplomb::{
+    Closing, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused, Report, find, route,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+use crate::calls::under;
+
+const S: Duration = Duration::from_secs(1);
+
+type Request = http::Request<Full<Bytes>>;
+type Seen = Arc<Mutex<BTreeMap<String, u32>>>;
+
+/// Counts by host and model; the model `down` is down.
+fn client(
+    seen: &Seen,
+) -> impl Service<Request, Response = http::Response<Full<Bytes>>, Error = std::io::Error, Future: Send>
++ Clone
++ use<> {
+    let seen = Arc::clone(seen);
+    service_fn(move |request: Request| {
+        let model = route::RequestView::of(&request).model().unwrap_or("-").to_owned();
+        let host = request.uri().host().unwrap_or("-").to_owned();
+        let status = if model == "down" { 503 } else { 200 };
+        *seen.lock().unwrap().entry(format!("{host} {model}")).or_default() += 1;
+        async move { Ok(http::Response::builder().status(status).body(Full::from("{}")).unwrap()) }
+    })
+}
+
+fn to(host: &str, model: &str) -> Request {
+    let body = serde_json::json!({ "model": model, "messages": [] }).to_string();
+    http::Request::post(format!("https://{host}/v1/chat/completions"))
+        .body(Full::from(body))
+        .unwrap()
+}
+
+fn impatient(policy: Policy) -> EndpointLayer {
+    under(policy.max_wait(Duration::ZERO).max_retries(0).fail_fast())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
+    let hour = |requests: u32| Policy::new().quota(Quota::requests_per_hour(requests.into()).burst(requests));
+    let (mini, big) = (impatient(hour(3)), impatient(hour(1)));
+    let claude = EndpointLayer::with_policy(Anthropic, Policy::new()).unwrap();
+    let broken = impatient(Policy::new());
+    let openai = || route::host("api.openai.com");
+    let policies = Policies::new()
+        .route(openai().model("*-mini"), mini.clone())
+        .route(openai().model("down"), broken.clone())
+        .route(openai(), big.clone())
+        .route(route::host("api.anthropic.com"), claude.clone());
+    let seen = Seen::default();
+    let service = PoliciesLayer::new(policies).unwrap().layer(client(&seen));
+    let send = async |host: &str, model: &str| service.clone().oneshot(to(host, model)).await;
+    for _ in 0..3 {
+        let response = send("api.openai.com", "gpt-mini").await.unwrap();
+        assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "openai");
+    }
+    let error = send("api.openai.com", "gpt-mini").await.unwrap_err();
+    assert!(find::<Exceeded>(&error).is_some(), "{error}");
+    assert!(send("api.openai.com", "gpt-large").await.is_ok(), "another quota");
+    assert!(send("api.openai.com", "gpt-large").await.is_err());
+    for _ in 0..6 {
+        let _ = send("api.openai.com", "down").await;
+    }
+    assert_eq!(
+        (broken.handle().circuit().state(), big.handle().circuit().state()),
+        (State::Open, State::Closed)
+    );
+    let response = send("api.anthropic.com", "claude").await.unwrap();
+    assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "anthropic");
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen["api.openai.com gpt-mini"], seen["api.openai.com down"]), (3, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
+    let seen = Seen::default();
+    let known = || Policies::new().route(route::host("a.example"), EndpointLayer::new(Generic));
+    let layer = PoliciesLayer::new(known()).unwrap();
+    let service = layer.layer(client(&seen));
+    // Untouched: whatever it comes to is the client's affair.
+    let response = service.clone().oneshot(to("b.example", "down")).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.extensions().get::<Report>().is_some()),
+        (503, false)
+    );
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
+    assert_eq!(seen.lock().unwrap()["b.example down"], 1, "it is not retried");
+
+    layer.handle().set(known().refuse_unknown()).unwrap();
+    let error = service.clone().oneshot(to("b.example", "m")).await.unwrap_err();
+    assert_eq!(find::<NoPolicy>(&error).unwrap().host(), Some("b.example"));
+    assert_eq!(find::<Refused>(&error).unwrap().who(), NoPolicy::WHO);
+    assert!(service.clone().oneshot(to("a.example", "m")).await.is_ok());
+    assert!(!seen.lock().unwrap().contains_key("b.example m"));
+
+    layer.handle().set(known().otherwise(impatient(Policy::new()))).unwrap();
+    let response = service.oneshot(to("b.example", "m")).await.unwrap();
+    assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "openai");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_in_two_tables_keeps_its_state_and_calls_that_run_go_on() {
+    let shared = impatient(Policy::new().quota(Quota::requests_per_hour(3).burst(3)));
+    let one = Policies::new().route(route::host("a.example"), shared.clone());
+    let two = Policies::new()
+        .route(route::host("a.example").model("x"), shared.clone())
+        .route(route::host("b.example"), shared.clone());
+    let seen = Seen::default();
+    let layer = PoliciesLayer::new(one).unwrap();
+    let service = layer.layer(client(&seen));
+    assert!(service.clone().oneshot(to("a.example", "x")).await.is_ok());
+    let running = service.clone().oneshot(to("a.example", "x"));
+    layer.handle().set(two).unwrap();
+    assert!(service.clone().oneshot(to("b.example", "y")).await.is_ok(), "two hosts on one quota");
+    assert!(running.await.is_ok());
+    assert!(service.clone().oneshot(to("a.example", "x")).await.is_err(), "all three are used");
+    assert!(
+        service.clone().oneshot(to("a.example", "y")).await.is_ok(),
+        "it passes, with no route of its own"
+    );
+    // What the endpoint's own handle changes holds here too.
+    shared.handle().set_policy(Policy::new().quota(Quota::requests_per_second(10))).unwrap();
+    tokio::time::sleep(2 * S).await;
+    assert!(service.oneshot(to("a.example", "x")).await.is_ok());
+    assert!(layer.handle().set(Policies::new().route(route::host("*"), shared)).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
+    let tenants = impatient(Policy::new().quota(Quota::requests_per_hour(1).burst(1))).by_account();
+    let policies = Policies::new().route(route::any(), tenants);
+    let layer = PoliciesLayer::new(policies).unwrap();
+    let service = layer.layer(client(&Seen::default()));
+    for (key, is_admitted) in [("a", true), ("b", true), ("a", false)] {
+        let mut request = to("a.example", "m");
+        request.headers_mut().insert("authorization", key.parse().unwrap());
+        assert_eq!(service.clone().oneshot(request).await.is_ok(), is_admitted, "{key}");
+    }
+    layer.handle().close(Closing::Drain);
+    let error = service.oneshot(to("a.example", "m")).await.unwrap_err();
+    assert_eq!(error.refused().unwrap().who(), "closed endpoint");
+    layer.handle().drained().await;
+}

@@ -1,0 +1,194 @@
+//! What a request is charged before it is sent, and afterwards.
+
+use std::sync::{Arc, Mutex};
+
+use aplomb::provider::{Anthropic, AzureOpenAi, Bedrock, OpenAi, Provider};
+use aplomb::rate_limit::{Charge, Exceeded, Quota, Settle};
+use aplomb::{EndpointLayer, Policy, Report, find};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+use crate::calls::under;
+use crate::script::{Reply, Server, Step, data, done, word};
+
+/// A prompt of 1,000 tokens by four characters to a token, and at most so many for the answer.
+fn ask(max_tokens: u64) -> http::Request<Full<Bytes>> {
+    let body = json!({
+        "model": "m",
+        "stream": true,
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": "four".repeat(1_000)}],
+    });
+    http::Request::post("/v1/chat/completions").body(Full::from(body.to_string())).unwrap()
+}
+
+fn tokens() -> Policy {
+    Policy::new().tokens_per_minute(100_000)
+}
+
+/// An answer that has consumed so many tokens.
+fn answer(input: u64, output: u64, cached: u64) -> Reply {
+    let usage = json!({"prompt_tokens": input, "completion_tokens": output,
+        "prompt_tokens_details": {"cached_tokens": cached}});
+    Reply::stream([
+        word("hi"),
+        data(format!("data: {}\n\n", json!({"choices": [], "usage": usage}))),
+        done(),
+    ])
+}
+
+/// What of the quota is taken while the call is under way, and when it has ended.
+async fn taken<P: Provider + 'static>(
+    provider: P,
+    policy: Policy,
+    reply: Reply,
+    max_tokens: u64,
+) -> [i64; 2] {
+    let layer = EndpointLayer::with_policy(provider, policy).unwrap();
+    let handle = layer.handle();
+    let taken = || 100_000 - handle.available()[0].1;
+    let response = layer.layer(Server::new([reply])).oneshot(ask(max_tokens)).await.unwrap();
+    let before = taken();
+    response.into_body().collect().await.unwrap();
+    [before, taken()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_21_each_provider_reserves_and_settles_as_it_charges() {
+    // Fewer tokens than were reserved.
+    let small = || answer(900, 100, 0);
+    assert_eq!(taken(OpenAi, tokens(), small(), 3_000).await, [3_000, 3_000], "the larger of both, kept");
+    assert_eq!(taken(AzureOpenAi, tokens(), small(), 3_000).await, [4_000, 4_000], "both, kept");
+    assert_eq!(taken(Bedrock, tokens(), small(), 3_000).await, [4_000, 1_000], "both, corrected");
+    assert_eq!(taken(Anthropic, tokens(), small(), 3_000).await, [2_000, 1_000], "as produced");
+    // More.
+    let large = || answer(1_500, 5_000, 0);
+    assert_eq!(taken(OpenAi, tokens(), large(), 3_000).await[1], 3_000, "what it has reserved it keeps");
+    assert_eq!(taken(Anthropic, tokens(), large(), 3_000).await[1], 6_500);
+    assert_eq!(taken(Bedrock, tokens(), large(), 3_000).await[1], 6_500);
+    // What was read from a cache does not count with Anthropic.
+    assert_eq!(taken(Anthropic, tokens(), answer(1_000, 100, 800), 3_000).await[1], 300);
+    // A quota that says so itself is settled so.
+    let corrected = Policy::new().quota(Quota::tokens_per_minute(100_000).settle(Settle::Correct));
+    assert_eq!(taken(OpenAi, corrected, small(), 3_000).await, [3_000, 1_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_21_a_broken_answer_gives_nothing_back_and_owes_what_it_has_used() {
+    let broken = |input, output| {
+        let mut reply = answer(input, output, 0);
+        *reply.steps.last_mut().unwrap() = Step::Cut;
+        reply
+    };
+    for (reply, left) in [(broken(900, 100), 4_000), (broken(9_000, 100), 9_100)] {
+        let layer = EndpointLayer::with_policy(Bedrock, tokens()).unwrap();
+        let response = layer.layer(Server::new([reply])).oneshot(ask(3_000)).await.unwrap();
+        response.into_body().collect().await.unwrap_err();
+        assert_eq!(100_000 - layer.handle().available()[0].1, left);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_has_the_usage_as_the_provider_told_it() {
+    let layer = EndpointLayer::with_policy(Anthropic, tokens()).unwrap();
+    let response = layer.layer(Server::new([answer(1_000, 100, 800)])).oneshot(ask(3_000)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap().clone();
+    response.into_body().collect().await.unwrap();
+    let usage = report.usage().unwrap();
+    assert_eq!((usage.input(), usage.cached_input(), usage.output()), (Some(1_000), Some(800), Some(100)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_caller_says_goes_before_the_estimate_and_what_asks_nothing_costs_nothing() {
+    let layer = under(tokens());
+    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([answer(1, 1, 0)])));
+    let mut request = ask(3_000);
+    request.extensions_mut().insert(Charge::request().input_tokens(7));
+    endpoint.clone().oneshot(request).await.unwrap();
+    assert_eq!(handle.available()[0].1, 100_000 - 7);
+    endpoint
+        .clone()
+        .oneshot(http::Request::get("/v1/models").body(Full::<Bytes>::default()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(handle.available()[0].1, 100_000 - 7);
+    // Embeddings have no output; what is no JSON is estimated as a usual answer.
+    let embed = json!({"model": "m", "input": "four".repeat(100)}).to_string();
+    let request = http::Request::post("/v1/embeddings").body(Full::<Bytes>::from(embed)).unwrap();
+    endpoint.clone().oneshot(request).await.unwrap();
+    assert_eq!(handle.available()[0].1, 100_000 - 107);
+
+    // More than the whole quota is refused at once, and nothing is sent.
+    let error = endpoint.oneshot(ask(200_000)).await.unwrap_err();
+    assert!(find::<Exceeded>(&error).is_some() && error.report().sent() == 0, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_configured_tokens_are_estimated_once_the_server_tells_of_them() {
+    let mut reply = answer(1_000, 10, 0);
+    for (name, value) in [
+        ("x-ratelimit-limit-tokens", "100000"),
+        ("x-ratelimit-remaining-tokens", "97000"),
+        ("x-ratelimit-reset-tokens", "1.8s"),
+    ] {
+        reply.headers.push((name, value.to_owned()));
+    }
+    let layer = EndpointLayer::new(OpenAi);
+    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([reply, answer(1_000, 10, 0)])));
+    endpoint.clone().oneshot(ask(3_000)).await.unwrap().into_body().collect().await.unwrap();
+    let left = || handle.available().iter().find(|(quota, _)| quota.amount() == 100_000).unwrap().1;
+    let before = left();
+    endpoint.oneshot(ask(3_000)).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(before - left(), 3_000);
+}
+
+type Bodies = Arc<Mutex<Vec<(Option<u64>, Value)>>>;
+
+/// Keeps what it was sent: the announced length, and the body.
+fn keeps<B>(
+    bodies: &Bodies,
+) -> impl Service<http::Request<B>, Response = http::Response<Full<Bytes>>, Error = std::io::Error, Future: Send>
++ Clone
++ use<B>
+where
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug> + Send + 'static,
+{
+    let bodies = Arc::clone(bodies);
+    service_fn(move |request: http::Request<B>| {
+        let bodies = Arc::clone(&bodies);
+        async move {
+            let (parts, body) = request.into_parts();
+            let length =
+                parts.headers.get("content-length").map(|value| value.to_str().unwrap().parse().unwrap());
+            let body = body.collect().await.unwrap().to_bytes();
+            assert!(length.is_none_or(|length: u64| length == body.len() as u64));
+            bodies.lock().unwrap().push((length, serde_json::from_slice(&body).unwrap()));
+            Ok(http::Response::new(Full::from("{}")))
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_asked_for_its_usage_where_that_is_wanted() {
+    let bodies = Bodies::default();
+    let asks = under(Policy::new().include_usage());
+    let mut announced = ask(5);
+    let length = announced.body().clone().collect().await.unwrap().to_bytes().len();
+    announced.headers_mut().insert("content-length", length.into());
+    asks.layer(keeps(&bodies)).oneshot(announced).await.unwrap();
+    asks.layer(keeps(&bodies))
+        .oneshot(ask(5).map(|_| r#"{"stream": true}"#.to_owned()))
+        .await
+        .unwrap();
+    let silent = r#"{"stream": true, "stream_options": {"include_usage": false}}"#;
+    asks.layer(keeps(&bodies)).oneshot(ask(5).map(|_| silent.to_owned())).await.unwrap();
+    under(Policy::new()).layer(keeps(&bodies)).oneshot(ask(5)).await.unwrap();
+    let bodies = bodies.lock().unwrap();
+    let asked: Vec<_> =
+        bodies.iter().map(|(_, body)| body["stream_options"]["include_usage"].as_bool()).collect();
+    assert_eq!(asked, [Some(true), Some(true), Some(false), None]);
+    assert_eq!(bodies[0].0, Some(length as u64 + 40), "its length is announced anew");
+    assert_eq!(bodies[0].1["messages"], bodies[3].1["messages"]);
+}
