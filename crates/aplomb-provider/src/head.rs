@@ -79,7 +79,7 @@ impl<'a> Head<'a> {
 
     /// A header's value, trimmed, where it is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+        self.headers.get(name).and_then(text)
     }
 
     /// When the response was sent: its `Date`, or else the clock's time in whole seconds, as dates
@@ -90,9 +90,14 @@ impl<'a> Head<'a> {
 
     /// The media type of the body, without parameters, in the case it was sent in.
     pub(crate) fn media_type(&self) -> Option<&'a str> {
-        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let value = text(self.headers.get(CONTENT_TYPE)?)?;
         Some(value.split(';').next().unwrap_or(value).trim())
     }
+}
+
+/// The value of a header, trimmed, where it is text: that is ASCII.
+pub(crate) fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().map(str::trim_ascii)
 }
 
 /// When a response was sent, found out when it is asked for: its `Date` is kept as it came.
