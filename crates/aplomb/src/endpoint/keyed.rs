@@ -234,8 +234,10 @@ impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
     fn observe(&self, notice: &KeyNotice<'_, K, Notice>) {
         match notice.notice() {
             Either::First(transition) => CircuitLog.observe(&notice.part(transition)),
-            Either::Second(Either::First(never)) => match *never {},
-            Either::Second(Either::Second(moved)) => LimitLog.observe(&notice.part(moved)),
+            Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
+            Either::Second(Either::Second(Either::Second(moved))) => {
+                LimitLog.observe(&notice.part(moved));
+            }
         }
     }
 }
