@@ -178,10 +178,8 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
     for _ in 0..4 {
         assert!(service.clone().oneshot(to("a.example", "up")).await.is_ok());
     }
-    assert!(
-        start.elapsed() >= 2 * S && start.elapsed() <= 3 * S,
-        "one was left, and one comes each second"
-    );
+    // One was left, and one comes each second, of which a probe may have one.
+    assert!(start.elapsed() >= 2 * S && start.elapsed() <= 4 * S, "{:?}", start.elapsed());
     let _ = parked.await.unwrap();
     // What does not fit is refused by the pool.
     pool.set_quotas([Quota::requests_per_hour(1)]);
