@@ -100,26 +100,22 @@ pub(crate) fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(str::trim_ascii)
 }
 
-/// When a response was sent, found out when it is asked for: its `Date` is kept as it came.
+/// When a response was sent, found out when it is asked for: its `Date` is kept as it came. Without one an
+/// error counts as sent when it is read, in a stream that is later than its head.
 #[derive(Clone, Debug)]
-pub(crate) enum Sent {
-    Date(HeaderValue, WallClock),
-    At(SystemTime),
+pub(crate) struct Sent {
+    date: Option<HeaderValue>,
+    clock: WallClock,
 }
 
 impl Sent {
     pub(crate) fn of(head: &Head<'_>) -> Self {
-        match head.headers.get(DATE) {
-            Some(date) => Self::Date(date.clone(), head.clock.clone()),
-            None => Self::At(head.sent()),
-        }
+        Self { date: head.headers.get(DATE).cloned(), clock: head.clock.clone() }
     }
 
     pub(crate) fn time(&self) -> SystemTime {
-        match self {
-            Self::Date(date, clock) => sent_at(&HeaderMap::from_iter([(DATE, date.clone())]), clock),
-            Self::At(time) => *time,
-        }
+        let date = self.date.iter().map(|date| (DATE, date.clone()));
+        sent_at(&date.collect(), &self.clock)
     }
 }
 

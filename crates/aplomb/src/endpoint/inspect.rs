@@ -298,17 +298,24 @@ impl Reader {
 impl Reader {
     /// Writes the attempt into the account of its call.
     fn report<B>(&self, ended: Result<&http::Response<B>, &BoxError>) {
-        let status = ended.ok().map(http::Response::status);
-        let found = ended.ok().map(http::Response::extensions);
-        let exchange = found.and_then(|found| found.get::<Exchange>().cloned());
-        let judgement = match ended {
-            Ok(response) => response.extensions().get::<Judgement>().map(Judgement::reason),
+        let judged = match ended {
+            Ok(response) => {
+                let (status, extensions) = (response.status(), response.extensions());
+                let exchange = extensions.get::<Exchange>().cloned();
+                let outcome = match &exchange {
+                    Some(exchange) => exchange.outcome(),
+                    None => self.reading.classifier.classify(ended).outcome(),
+                };
+                let reason = extensions.get::<Judgement>().map(Judgement::reason);
+                Judged { status: Some(status), outcome, reason, exchange }
+            }
             Err(error) => {
-                find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement).map(|told| told.reason())
+                let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
+                let outcome = self.reading.classifier.classify(ended).outcome();
+                Judged { status: None, outcome, reason: told.map(|told| told.reason()), exchange: None }
             }
         };
-        let outcome = self.reading.classifier.classify(ended).outcome();
-        self.report.judged(Judged { status, outcome, reason: judgement, exchange });
+        self.report.judged(judged);
     }
 }
 
