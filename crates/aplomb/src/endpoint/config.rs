@@ -72,6 +72,10 @@ impl Config {
             // The pause of the quotas does the waiting, for all calls at once.
             .throttled(Throttled::Requeue)
             .observer(observer);
+        // Each attempt is told the deadline, which the future of the call keeps.
+        if let Some(deadline) = policy.deadline {
+            retries = retries.max_elapsed(deadline);
+        }
         if let Some(budget) = &policy.budget {
             retries = retries.budget(budget.clone());
         }

@@ -11,6 +11,7 @@ mod gates;
 mod handle;
 mod hook;
 mod inspect;
+mod kept;
 mod keyed;
 mod layer;
 mod observer;

@@ -92,18 +92,18 @@ where
         if setup.include_usage {
             sent::include_usage(&mut request, provider);
         }
-        if counts_tokens {
-            sent::reserve(&mut request, provider);
-        }
-        let mut options = CallOptions::of(&request);
-        if let Some(deadline) = setup.deadline.and_then(|after| began.checked_add(after)) {
-            options = options.with_deadline(deadline);
-            request.extensions_mut().insert(options);
-        }
+        let charge = if counts_tokens {
+            sent::charge(&request, provider)
+        } else {
+            None
+        };
+        let of_the_policy = setup.deadline.and_then(|after| began.checked_add(after));
+        let of_the_call = CallOptions::of(&request).deadline();
         let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone());
         let gated = Gated::new(inspect, Arc::clone(&setup.passage));
-        let call = setup.retries.layer(Attempts::new(gated, report.clone())).call(request);
-        (call, options.deadline())
+        let attempts = Attempts::new(gated, report.clone(), charge);
+        let call = setup.retries.layer(attempts).call(request);
+        (call, of_the_policy.into_iter().chain(of_the_call).min())
     }
 }
 
