@@ -122,8 +122,8 @@ async fn main() -> Result<(), BoxError> {
 
     let gateway = Gateway {
         models: PoliciesLayer::new(policies()?)?.layer(Client::builder(TokioExecutor::new()).build_http()),
-        openai: openai.base_url().to_owned(),
-        anthropic: anthropic.base_url().to_owned(),
+        openai: openai.base_url(),
+        anthropic: anthropic.base_url(),
     };
     let router = axum::Router::new().fallback(forward).with_state(gateway);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
