@@ -218,18 +218,23 @@ async fn the_error_of_what_passes_does_not_say_that_nothing_was_sent() {
     assert!(!error.to_string().contains("nothing sent"), "{error}");
 }
 
+// "`Debug` shows the patterns, except for values of headers in which credentials stand."
 #[test]
 fn routes_do_not_show_credentials() {
-    for route in [
-        route::header("proxy-authorization", "sk-secret"),
-        route::header("ocp-apim-subscription-key", "sk-secret"),
-        route::header("x-amz-security-token", "sk-secret"),
-        route::header("cookie", "sk-secret"),
+    let names = ["proxy-authorization", "ocp-apim-subscription-key", "x-amz-security-token", "cookie"];
+    let shown: Vec<_> = names.iter().filter(|name| format!("{:?}", route::header(name, "sk-secret")).contains("sk-secret")).collect();
+    assert!(shown.is_empty(), "{shown:?}");
+}
+
+// The error of a pattern that is a whole address repeats what stands in it.
+#[test]
+fn invalid_routes_do_not_show_credentials() {
+    let routes = [
         route::host("https://user:sk-secret@a.example"),
-        route::path("/v1beta/models?key=sk-secret"),
-    ] {
-        assert!(!format!("{route:?}").contains("sk-secret"), "{route:?}");
-    }
+        route::path("/v1beta/models/gemini:generateContent?key=sk-secret"),
+    ];
+    let shown: Vec<_> = routes.iter().map(|route| route.check().unwrap_err().to_string()).filter(|error| error.contains("sk-secret")).collect();
+    assert!(shown.is_empty(), "{shown:?}");
 }
 
 /// What is left of 200,000 tokens after a call whose prompt comes to 50,000.
@@ -674,4 +679,256 @@ async fn a_call_key_of_another_type_is_not_silently_ignored() {
     let result = layer.layer(quick()).oneshot(request).await;
     let handle = layer.handle();
     assert!(result.is_err() || handle.of(&"somebody".to_owned()).unwrap().circuit().tally().calls() == 1);
+}
+
+/// Is never ready, and does not say why.
+#[derive(Clone)]
+struct Connecting;
+
+impl Service<Request> for Connecting {
+    type Response = Response;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        panic!("not ready")
+    }
+}
+
+// "connecting is limited by the client, and by the first" of the timeouts: a client that connects in `poll_ready`
+// holds its slot and its quota for ever.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_gets_ready_is_given_up() {
+    let layer = under(Policy::new().concurrency(1).max_retries(0).head_timeout(10 * S));
+    let call = layer.layer(Connecting).oneshot(chat("hello", false));
+    assert!(tokio::time::timeout(100_000 * S, call).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_gets_ready_after_the_hook_is_given_up() {
+    let layer = under(Policy::new().concurrency(1).max_retries(0).head_timeout(10 * S))
+        .request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
+    let call = layer.layer(Connecting).oneshot(chat("hello", false));
+    assert!(tokio::time::timeout(100_000 * S, call).await.is_ok());
+}
+
+/// Claude reports 5,000 tokens of output, and breaks off.
+fn broken_claude() -> Server {
+    Server::new([Reply::stream([
+        data("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n"),
+        data("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n"),
+        data("event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":5000}}\n\n"),
+        Step::Cut,
+    ])])
+}
+
+async fn output_left_after_broken_claude(policy: Policy) -> i64 {
+    let policy = policy.output_tokens_per_minute(100_000).max_retries(0);
+    let layer = EndpointLayer::with_policy(aplomb::provider::Anthropic, policy).unwrap();
+    let body = r#"{"model":"m","stream":true,"max_tokens":8000,"messages":[{"role":"user","content":"hello"}]}"#;
+    let request: Request = http::Request::post("/v1/messages").body(Full::from(body)).unwrap();
+    if let Ok(response) = layer.layer(broken_claude()).oneshot(request).await {
+        response.into_body().collect().await.err().unwrap();
+    }
+    layer.handle().available()[0].1
+}
+
+// What a failed attempt reported as used is owed, whether its caller had begun to read or not.
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_answer_used_is_owed_where_answers_are_whole() {
+    assert_eq!(output_left_after_broken_claude(Policy::new()).await, 95_000);
+    assert_eq!(output_left_after_broken_claude(Policy::new().whole_answers(1 << 20)).await, 95_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_hears_of_a_new_policy() {
+    let tokens = |n| Policy::new().tokens_per_minute(n).max_wait(3_000 * S);
+    // The quota is taken away, becomes larger, or too small for the call.
+    for (policy, ok) in [(Policy::new(), true), (tokens(1_000_000), true), (tokens(10), false)] {
+        let layer = under(tokens(60));
+        let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
+        let ask = || chat(&"word ".repeat(40), false);
+        drop(endpoint.clone().oneshot(ask()).await.unwrap());
+        let waits = tokio::spawn(endpoint.clone().oneshot(ask()));
+        tokio::time::sleep(S / 100).await;
+        assert_eq!(handle.waiting(), 1);
+        let start = Instant::now();
+        handle.set_policy(policy.clone()).unwrap();
+        let result = waits.await.unwrap();
+        assert!(result.is_ok() == ok && start.elapsed() < S, "{policy:?} {:?}", start.elapsed());
+    }
+    // So does who waits for a slot.
+    for policy in [Policy::new(), Policy::new().concurrency(2)] {
+        let layer = under(Policy::new().concurrency(1));
+        let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([Reply::of("application/json", [data("{}")]).after(100 * S)])));
+        let _first = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
+        tokio::time::sleep(S).await;
+        let waits = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
+        tokio::time::sleep(S).await;
+        assert_eq!(handle.waiting(), 1);
+        handle.set_policy(policy).unwrap();
+        tokio::time::sleep(S).await;
+        assert_eq!(handle.waiting(), 0);
+        waits.abort();
+    }
+}
+
+// A handle that was taken before the keys were given quotas is one on nothing.
+#[tokio::test(start_paused = true)]
+async fn a_handle_taken_before_the_quotas_are_set_still_closes() {
+    let layer = under(Policy::new()).by_key(|_: &route::RequestView<'_>| 7);
+    let handle = layer.handle();
+    let endpoint = layer.quotas(|_: &i32| Vec::new()).layer(quick());
+    handle.close(Closing::Drain);
+    assert!(endpoint.oneshot(chat("hello", false)).await.is_err());
+}
+
+// A call that was not made is no call that has begun: nothing else is said of futures.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_past_sends_nothing() {
+    let server = Server::new([Reply::of("application/json", [data("{}")])]);
+    let layer = under(Policy::new());
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(CallOptions::new().with_deadline(Instant::now()));
+    let error = layer.layer(server.clone()).oneshot(request).await.unwrap_err();
+    assert_eq!(server.seen(), 0, "{error}");
+}
+
+// Not `Send`, and borrowed.
+#[tokio::test(start_paused = true)]
+async fn any_client_will_do() {
+    let here = std::rc::Rc::new(());
+    let client = service_fn(move |_: Request| {
+        let here = std::rc::Rc::clone(&here);
+        async move {
+            let _here = here;
+            Ok::<_, io::Error>(Response::new(Full::from("{}")))
+        }
+    });
+    assert!(under(Policy::new()).layer(client).oneshot(chat("hello", false)).await.is_ok());
+    let name = String::from("a");
+    let borrowed = service_fn(|_: Request| {
+        let name = &name;
+        async move {
+            let _ = name.len();
+            Ok::<_, io::Error>(Response::new(Full::from("{}")))
+        }
+    });
+    assert!(under(Policy::new()).layer(borrowed).oneshot(chat("hello", false)).await.is_ok());
+}
+
+// A pool whose members come and go with their keys.
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_an_endpoint_draw_on_one_pool() {
+    let pool = aplomb::rate_limit::Pool::new([Quota::requests_per_hour(10).burst(5)]);
+    let layer = under(Policy::new().pool(&pool).max_wait(Duration::ZERO))
+        .by_key(|request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned())
+        .max_keys(2);
+    let endpoint = layer.layer(quick());
+    let mut admitted = 0;
+    for key in 0..20 {
+        let mut request = chat("hello", false);
+        request.headers_mut().insert("x-key", key.to_string().parse().unwrap());
+        admitted += usize::from(endpoint.clone().oneshot(request).await.is_ok());
+    }
+    assert_eq!(admitted, 5);
+    assert_eq!(pool.snapshot().in_flight(), 0);
+}
+
+// It can never succeed.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_lets_nobody_in_is_not_valid() {
+    let policy = Policy::new().concurrency(0);
+    if let Ok(layer) = EndpointLayer::with_policy(aplomb::provider::OpenAi, policy) {
+        assert!(layer.layer(quick()).oneshot(chat("hello", false)).await.is_ok());
+    }
+}
+
+// The one bounds the peak, the other the average: both have an effect.
+#[test]
+fn a_peak_and_an_average_do_not_contradict_each_other() {
+    let policy = Policy::new().quotas([
+        Quota::requests_per_minute(600).burst(1),
+        Quota::requests_per_minute(60).burst(60),
+    ]);
+    assert_eq!(policy.validate(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_fails_leaves_a_probe_to_others() {
+    let fails = Arc::new(AtomicU32::new(1));
+    let failing = Arc::clone(&fails);
+    let layer = under(Policy::new()).request_hook(move |outgoing: Outgoing| {
+        let failing = failing.load(Ordering::Relaxed) == 1;
+        async move { if failing { Err("no token".into()) } else { Ok(outgoing) } }
+    });
+    let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
+    handle.force_open();
+    for _ in 0..5 {
+        let error = endpoint.clone().oneshot(chat("hello", false)).await.unwrap_err();
+        assert!(find::<HookFailed>(&error).is_some(), "{error}");
+    }
+    fails.store(0, Ordering::Relaxed);
+    let start = Instant::now();
+    endpoint.clone().oneshot(chat("hello", false)).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(handle.circuit().state(), State::Closed);
+}
+
+// Dropped anywhere: in the queue, the hook, the head, the body, between attempts.
+#[tokio::test(start_paused = true)]
+async fn calls_dropped_anywhere_leave_nothing_behind() {
+    let mut seed = 7_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut down = Reply::of("application/json", [data("{"), Step::Wait(S / 10), data("}")]).after(S / 5);
+    down.status = 503;
+    let mut throttled = Reply::of("application/json", [data("{}")]);
+    throttled.status = 429;
+    throttled.headers.push(("retry-after", "1".into()));
+    let mut replies = Vec::new();
+    for n in 0..400 {
+        replies.push(match n % 5 {
+            0 => down.clone(),
+            1 => throttled.clone(),
+            2 => Reply::stream([Step::Wait(S / 3), word("a"), Step::Wait(S / 3), Step::Cut]).after(S / 3),
+            _ => Reply::stream([word("a"), Step::Wait(S / 3), word("b"), done()]).after(S / 3),
+        });
+    }
+    let pool = aplomb::rate_limit::Pool::new([Quota::tokens_per_minute(1_000_000)]);
+    let policy = Policy::new().pool(&pool).concurrency(8).quota(Quota::requests_per_second(40)).deadline(20 * S).max_waiting(50);
+    let layer = under(policy).request_hook(|outgoing: Outgoing| async move {
+        tokio::time::sleep(S / 7).await;
+        Ok(outgoing)
+    });
+    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new(replies)));
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..1_500_u64 {
+        let call = endpoint.clone().oneshot(chat("hello", true));
+        let patience = Duration::from_millis(random(4_000));
+        calls.spawn(tokio::time::timeout(patience, async move {
+            if let Ok(response) = call.await {
+                let _ = response.into_body().collect().await;
+            }
+        }));
+        tokio::time::sleep(Duration::from_millis(random(30))).await;
+        if n % 100 == 99 {
+            handle.set_policy(handle.policy().concurrency(4 + random(8) as usize)).unwrap();
+        }
+    }
+    calls.join_all().await;
+    handle.close(Closing::Drain);
+    tokio::time::timeout(S, handle.drained()).await.unwrap();
+    assert_eq!((handle.in_flight(), handle.waiting()), (0, 0));
+    assert_eq!(handle.concurrency().unwrap().in_flight(), 0);
+    assert_eq!(pool.snapshot().in_flight(), 0);
+    tokio::time::sleep(120 * S).await;
+    assert_eq!(handle.available()[0].1, 40);
+    assert_eq!(pool.snapshot().available()[0].1, 1_000_000);
 }
