@@ -932,3 +932,21 @@ async fn calls_dropped_anywhere_leave_nothing_behind() {
     assert_eq!(handle.available()[0].1, 40);
     assert_eq!(pool.snapshot().available()[0].1, 1_000_000);
 }
+
+// `EndpointError` is "one line that says it all": with keys it does not say why.
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_key_says_why() {
+    let open = async |keyed: bool| {
+        let layer = under(Policy::new().fail_fast());
+        if keyed {
+            let layer = layer.by_key(|_: &route::RequestView<'_>| 7);
+            let of_key = layer.handle().of(&7).unwrap();
+            of_key.isolate();
+            return layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err();
+        }
+        layer.handle().isolate();
+        layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err()
+    };
+    let (why, keyed) = (open(false).await, open(true).await);
+    assert!(keyed.to_string().contains(&why.cause().to_string()), "{keyed} / {why}");
+}
