@@ -950,3 +950,133 @@ async fn the_error_of_a_key_says_why() {
     let (why, keyed) = (open(false).await, open(true).await);
     assert!(keyed.to_string().contains(&why.cause().to_string()), "{keyed} / {why}");
 }
+
+// The example of `KeyedEndpointLayer`: the policy has no quota of tokens, those of the keys have.
+#[tokio::test(start_paused = true)]
+async fn the_token_quota_of_a_key_is_drawn_on() {
+    let layer = under(Policy::interactive())
+        .by_key(|_: &route::RequestView<'_>| 7)
+        .quotas(|_: &i32| vec![Quota::tokens_per_minute(200_000)]);
+    let endpoint = layer.layer(quick());
+    let of_key = layer.handle().of(&7).unwrap();
+    let response = endpoint.oneshot(chat(&"word ".repeat(40_000), false)).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    let left = of_key.available()[0].1;
+    assert!(left < 160_000, "{left}");
+}
+
+// Everything has been read: the end marker says so.
+#[tokio::test(start_paused = true)]
+async fn a_whole_stream_is_handed_on_at_its_end_marker() {
+    let server = Server::new([Reply::stream([word("a"), done(), Step::Wait(100_000 * S)])]);
+    let endpoint = under(Policy::new().whole_answers(1 << 20)).layer(server);
+    let start = Instant::now();
+    endpoint.oneshot(chat("hello", true)).await.unwrap();
+    assert!(start.elapsed() < 30 * S, "{:?}", start.elapsed());
+}
+
+// Options that travel in a task-local hold with policies too.
+#[tokio::test(start_paused = true)]
+async fn the_options_of_a_task_hold_through_policies() {
+    let mut down = Reply::of("application/json", [data("{}")]);
+    down.status = 503;
+    let server = Server::new([down]);
+    let service = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new()))).unwrap().layer(server.clone());
+    let response = CallOptions::new().without_retry().scope(service.clone().oneshot(chat("hello", false))).await.unwrap();
+    assert_eq!((response.status().as_u16(), server.seen()), (503, 1));
+    let slow = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new().deadline(100 * S)))).unwrap().layer(silent());
+    let start = Instant::now();
+    let error = CallOptions::new().with_deadline(start + 3 * S).scope(slow.oneshot(chat("hello", false))).await.unwrap_err();
+    assert!(find::<DeadlinePassed>(&error).is_some() && start.elapsed() < 4 * S, "{error}");
+}
+
+// Bytes, frames and trailers of what passes, and of what is treated.
+#[tokio::test(start_paused = true)]
+async fn trailers_pass() {
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-end", "1".parse().unwrap());
+    let reply = Reply::stream([word("a"), done(), Step::Trailers(trailers.clone())]);
+    for policies in [Policies::new(), Policies::new().otherwise(under(Policy::new()))] {
+        let service = PoliciesLayer::new(policies).unwrap().layer(Server::new([reply.clone()]));
+        let body = service.oneshot(chat("hello", true)).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body.trailers(), Some(&trailers));
+    }
+}
+
+// Odd JSON is sent as it is, or changed into what says the same.
+#[tokio::test(start_paused = true)]
+async fn odd_requests_that_shall_ask_for_usage_stay_json() {
+    let seen: Arc<std::sync::Mutex<Vec<(Option<String>, Bytes)>>> = Arc::default();
+    let saw = Arc::clone(&seen);
+    let client = service_fn(move |request: Request| {
+        let saw = Arc::clone(&saw);
+        async move {
+            let length = request.headers().get("content-length").map(|value| value.to_str().unwrap().to_owned());
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            saw.lock().unwrap().push((length, body));
+            Ok::<_, io::Error>(Response::new(Full::from("{}")))
+        }
+    });
+    let endpoint = under(Policy::new().include_usage()).layer(client);
+    let deep = format!(r#"{{"a":{}{},"stream":true}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let bodies = [
+        r#"{"stream":true,"stream":true}"#, r#"{"str\u0065am":true}"#, r#"{"stream":true,"stream_options":{}}"#,
+        r#"{"stream":true,"stream_options":{"a":1}}"#, r#"{"stream":true,"stream_\u006fptions":null}"#,
+        r#"{"stream":true,"stream_options":[]}"#, r#"{"stream":true,"stream_options":"{}"}"#, "\u{feff}{\"stream\":true}",
+        " \n{ \"stream\" : true }\n", r#"[true,null]"#, "{", "",
+        r#"{"stream":true}{"stream":true}"#, r#"{"stream":true,"stream_options":{"\u0069nclude_usage":false}}"#, &deep,
+        r#"{"stream":true,"stream_options":   null   }"#,
+    ];
+    for body in bodies {
+        let request: Request = http::Request::post("/v1/chat/completions").header("content-length", body.len()).body(Full::from(body.to_owned())).unwrap();
+        endpoint.clone().oneshot(request).await.unwrap();
+        let (length, sent) = seen.lock().unwrap().pop().unwrap();
+        assert_eq!(length.unwrap(), sent.len().to_string(), "{body:.60}");
+        let before = serde_json::from_str::<serde_json::Value>(body);
+        let after = serde_json::from_slice::<serde_json::Value>(&sent);
+        assert_eq!(before.is_ok(), after.is_ok(), "{body:.60} {:.100}", String::from_utf8_lossy(&sent));
+        if let (Ok(before), Ok(mut after)) = (before, after) {
+            let text = String::from_utf8_lossy(&sent).into_owned();
+            assert!(text.matches("include_usage").count() <= 1, "{text}");
+            if after != before {
+                assert_eq!(after["stream_options"]["include_usage"], true, "{text}");
+                after["stream_options"] = before["stream_options"].clone();
+                if before.get("stream_options").is_none() {
+                    after.as_object_mut().unwrap().remove("stream_options");
+                }
+                assert_eq!(after, before);
+            }
+        }
+    }
+}
+
+// "A key must not come twice": the last one counts with most servers, which then report nothing.
+#[test]
+fn a_null_is_no_reason_to_name_include_usage_twice() {
+    use aplomb::provider::Provider;
+    let body = br#"{"stream":true,"stream_options":{"include_usage":null}}"#;
+    let asks = aplomb::provider::OpenAi.ask_for_usage("/v1/chat/completions", body).unwrap_or_default();
+    assert!(String::from_utf8(asks).unwrap().matches("include_usage").count() <= 1);
+}
+
+// "For a later run that shall not start blind": until the first answer its tokens are not counted.
+#[tokio::test(start_paused = true)]
+async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {
+    let mut reply = Reply::of("application/json", [data("{}")]);
+    reply.headers.extend([
+        ("x-ratelimit-limit-tokens", "200000".to_owned()),
+        ("x-ratelimit-remaining-tokens", "199990".to_owned()),
+        ("x-ratelimit-reset-tokens", "3ms".to_owned()),
+    ]);
+    let before = under(Policy::new());
+    before.layer(Server::new([reply])).oneshot(chat("hello", false)).await.unwrap();
+    let learned = before.handle().learned();
+    let layer = under(Policy::new());
+    let handle = layer.handle();
+    handle.remember(&learned);
+    assert_eq!(handle.available().len(), 1);
+    let _call = tokio::spawn(layer.layer(silent()).oneshot(chat(&"word ".repeat(40_000), false)));
+    tokio::task::yield_now().await;
+    let left = handle.available()[0].1;
+    assert!(left < 160_000, "{left}");
+}
