@@ -1108,3 +1108,46 @@ async fn a_key_at_rest_keeps_its_levels_under_a_new_policy() {
     let available = handle.of(&"a".to_owned()).unwrap().available();
     assert_eq!((available[0].1, available[1].1), (1_000_000, 0));
 }
+
+// As a `static` does it: nothing needs a runtime until a call is made, whichever runtime that is.
+#[test]
+fn layers_are_made_outside_of_a_runtime_and_used_in_several() {
+    let pool = aplomb::rate_limit::Pool::new([Quota::requests_per_second(1_000)]);
+    let layer = under(Policy::interactive().pool(&pool).concurrency(2).quota(Quota::requests_per_second(20).burst(1)));
+    let policies = PoliciesLayer::new(Policies::new().otherwise(layer.clone().by_account())).unwrap();
+    let (endpoint, service) = (layer.layer(quick()), policies.layer(quick()));
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (endpoint, service) = (endpoint.clone(), service.clone());
+        runtime.block_on(async move {
+            for _ in 0..3 {
+                assert!(endpoint.clone().oneshot(chat("hello", false)).await.is_ok());
+                assert!(service.clone().oneshot(chat("hello", false)).await.is_ok());
+            }
+            // Left waiting when the runtime goes away.
+            for _ in 0..5 {
+                tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
+            }
+            tokio::task::yield_now().await;
+        });
+    }
+    assert_eq!((layer.handle().waiting(), layer.handle().in_flight()), (0, 0));
+}
+
+// What was learned in the first attempt counts in the second.
+#[tokio::test(start_paused = true)]
+async fn a_retry_draws_on_the_token_quota_that_was_learned_meanwhile() {
+    let mut down = Reply::of("application/json", [data("{}")]);
+    down.status = 503;
+    down.headers.extend([
+        ("x-ratelimit-limit-tokens", "200000".to_owned()),
+        ("x-ratelimit-remaining-tokens", "200000".to_owned()),
+        ("x-ratelimit-reset-tokens", "0s".to_owned()),
+    ]);
+    let layer = under(Policy::new());
+    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([down, Reply::of("application/json", [data("{}")]).after(60 * S)])));
+    let _call = tokio::spawn(endpoint.oneshot(chat(&"word ".repeat(40_000), false)));
+    tokio::time::sleep(5 * S).await;
+    let left = handle.available();
+    assert!(left.iter().any(|(quota, left)| quota.amount() == 200_000 && *left < 170_000), "{left:?}");
+}
