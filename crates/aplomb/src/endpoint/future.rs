@@ -114,6 +114,8 @@ where
                 },
             }
         };
+        // An attempt that a deadline has ended is gone, also where this future is kept.
+        this.state.set(State::Fresh { start: None });
         let (report, running) = (this.report.clone(), this.running.take());
         report.ended();
         Poll::Ready(match result {

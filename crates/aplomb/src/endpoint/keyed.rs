@@ -99,7 +99,11 @@ where
         let live = Live::new(policy);
         let made = {
             let (live, quotas_of) = (Arc::clone(&live), quotas_of.clone());
-            move |key: &K| gates::gates(&policy_of(key, &live.read().policy, quotas_of.as_ref()), settle)
+            move |key: &K| {
+                // Not under the lock: what says the quotas is the caller's.
+                let policy = live.read().policy.clone();
+                gates::gates(&policy_of(key, &policy, quotas_of.as_ref()), settle)
+            }
         };
         let queues = Queues::new(max_keys, limits, made, KeyLog);
         let keys = Keyed {
