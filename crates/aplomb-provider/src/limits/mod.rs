@@ -18,10 +18,10 @@ use crate::{Head, time};
 /// fields, then what a gateway passes on from behind it.
 pub(crate) fn read(head: &Head<'_>, rows: &[&[Row]]) -> Vec<Reading> {
     let mut all = Vec::new();
-    let told = Told::by(head);
-    if told.headers.is_empty() {
+    if !head.headers().keys().any(|name| is_about_limits(name.as_str())) {
         return all;
     }
+    let told = Told::by(head);
     told.read(rows, &mut all);
     if told.has(|name| name.starts_with("llm_provider-"))
         && let Some(behind) = head.passed_on()

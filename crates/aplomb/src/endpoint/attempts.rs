@@ -32,6 +32,7 @@ impl<S: Service<http::Request<A>>, A> Service<http::Request<A>> for Attempts<S> 
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: http::Request<A>) -> S::Future {
         if let Some(charge) = &self.charge {
             request.extensions_mut().insert(charge.clone());
