@@ -13,6 +13,7 @@ mod keyed;
 mod policies;
 mod policy;
 mod report;
+mod review;
 mod script;
 mod streams;
 mod timeouts;

@@ -1,0 +1,210 @@
+//! Tried in review.
+
+use std::convert::Infallible;
+use std::task::Poll;
+use std::time::Duration;
+
+use aplomb_core::{
+    Acquire, Both, CallOptions, Closing, Decision, End, Gate, Outcome, Permit, Priority, Queue, QueueLimits,
+    Wait,
+};
+use aplomb_rate_limit::{Charge, Dimension, Member, Pool, Quota, Quotas};
+use proptest::prelude::*;
+use tokio::time::{Instant, advance};
+use tokio_test::task::{self, Spawn};
+
+const S: Duration = Duration::from_secs(1);
+
+/// So many at a time.
+struct Places {
+    free: i32,
+}
+
+impl Gate for Places {
+    type Ask = ();
+    type Slip = ();
+    type Why = ();
+    type Notice = Infallible;
+
+    fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
+        if self.free > 0 { Decision::Admit } else { Decision::WhenReleased(()) }
+    }
+
+    fn admit(&mut self, (): &(), _: Instant) {
+        self.free -= 1;
+    }
+
+    fn end(&mut self, (): (), _: End, _: Instant) {
+        self.free += 1;
+    }
+}
+
+/// Closed until an instant.
+struct Door {
+    until: Option<Instant>,
+}
+
+impl Gate for Door {
+    type Ask = ();
+    type Slip = ();
+    type Why = ();
+    type Notice = Infallible;
+
+    fn check(&mut self, (): &(), now: Instant) -> Decision<()> {
+        match self.until {
+            Some(until) if until > now => Decision::NotBefore(until, ()),
+            _ => Decision::Admit,
+        }
+    }
+
+    fn admit(&mut self, (): &(), _: Instant) {}
+
+    fn end(&mut self, (): (), _: End, _: Instant) {}
+}
+
+type Gates = Both<Door, Both<Quotas, Both<Option<Member>, Both<Option<Member>, Places>>>>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive { line: usize, tokens: u64, level: u8, deadline: Option<u64> },
+    Drop(usize),
+    End(usize, u8),
+    Advance(u64),
+    Shut(usize, u64),
+    Quotas(u64),
+    Close(usize),
+    Other(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..5_usize, 0..60_u64, 0..4_u8, prop::option::of(1..5_000_u64))
+            .prop_map(|(line, tokens, level, deadline)| Step::Arrive { line, tokens, level, deadline }),
+        2 => any::<usize>().prop_map(Step::Drop),
+        6 => (any::<usize>(), 0..6_u8).prop_map(|(i, how)| Step::End(i, how)),
+        4 => (1..800_u64).prop_map(Step::Advance),
+        1 => (0..5_usize, 1..3_000_u64).prop_map(|(l, t)| Step::Shut(l, t)),
+        1 => (60..400_u64).prop_map(Step::Quotas),
+        1 => (0..40_usize).prop_map(Step::Close),
+        1 => (0..5_usize).prop_map(Step::Other),
+    ]
+}
+
+fn quotas(tokens: u64) -> [Quota; 2] {
+    [Quota::new(Dimension::TOKENS, tokens, S), Quota::requests_per_second(20).burst(3)]
+}
+
+fn level(level: u8) -> Priority {
+    match level {
+        0 => Priority::default(),
+        level => Priority::level(level),
+    }
+}
+
+async fn play(steps: Vec<Step>) {
+    let (pool, second) = (Pool::new(quotas(100)), Pool::new([Quota::requests_per_second(10)]));
+    pool.set_learning(false);
+    let queues: Vec<Queue<Gates>> = (0..5)
+        .map(|i| {
+            let own = Quotas::new([Quota::requests_per_second(5 + 5 * i).burst(2)], 1);
+            let other = (i % 2 == 0).then(|| second.member());
+            let places = Places { free: 1 + (i % 3) as i32 };
+            let gates = Both(
+                Door { until: None },
+                Both(own, Both(Some(pool.member()), Both(other, places))),
+            );
+            Queue::new(gates, QueueLimits::new().ageing(S), ())
+        })
+        .collect();
+    let mut waiting: Vec<Spawn<Acquire<Gates>>> = Vec::new();
+    let mut flying: Vec<Permit<Gates>> = Vec::new();
+    let collect = |waiting: &mut Vec<Spawn<Acquire<Gates>>>, flying: &mut Vec<Permit<Gates>>| {
+        waiting.retain_mut(|call| {
+            if !call.is_woken() {
+                return true;
+            }
+            match call.poll() {
+                Poll::Pending => true,
+                Poll::Ready(Ok(mut permit)) => {
+                    permit.sent();
+                    flying.push(permit);
+                    false
+                }
+                Poll::Ready(Err(_)) => false,
+            }
+        });
+    };
+    for step in steps {
+        match step {
+            Step::Arrive { line, tokens, level: l, deadline } => {
+                let charge = Charge::request().input_tokens(tokens);
+                let mut options = CallOptions::new().with_priority(level(l));
+                if let Some(deadline) = deadline {
+                    options = options.with_deadline(Instant::now() + Duration::from_millis(deadline));
+                }
+                let ask = ((), (charge.clone(), (charge.clone(), (charge, ()))));
+                let mut call = task::spawn(queues[line].acquire(ask, Wait::from(&options)));
+                match call.poll() {
+                    Poll::Ready(Ok(mut permit)) => {
+                        permit.sent();
+                        flying.push(permit);
+                    }
+                    Poll::Ready(Err(_)) => {}
+                    Poll::Pending => waiting.push(call),
+                }
+            }
+            Step::Drop(i) if !waiting.is_empty() => drop(waiting.swap_remove(i % waiting.len())),
+            Step::End(i, how) if !flying.is_empty() => {
+                let permit = flying.swap_remove(i % flying.len());
+                match how {
+                    0 => permit.end(End::Unsent),
+                    1 => drop(permit),
+                    2 => permit.end(End::Judged {
+                        outcome: Outcome::throttled().with_retry_after(Duration::from_millis(300)),
+                        usage: None,
+                    }),
+                    _ => permit.end(End::Judged { outcome: Outcome::success(), usage: None }),
+                }
+            }
+            Step::Advance(millis) => advance(Duration::from_millis(millis)).await,
+            Step::Shut(line, millis) => queues[line].with(|gates, now| {
+                gates.0.until = Some(now + Duration::from_millis(millis));
+            }),
+            Step::Quotas(tokens) => pool.set_quotas(quotas(tokens)),
+            Step::Close(line) if line < 5 => queues[line].close(Closing::Fail),
+            Step::Other(line) => {
+                // A member alone comes and goes.
+                let limiter = pool.limiter();
+                let mut call = task::spawn(limiter.acquire(Charge::request().input_tokens(line as u64)));
+                let _ = call.poll();
+            }
+            _ => {}
+        }
+        collect(&mut waiting, &mut flying);
+    }
+    let end = Instant::now() + 120 * S;
+    while !waiting.is_empty() && Instant::now() < end {
+        flying.drain(..).for_each(|permit| {
+            permit.end(End::Judged { outcome: Outcome::success(), usage: None });
+        });
+        collect(&mut waiting, &mut flying);
+        advance(Duration::from_millis(50)).await;
+        collect(&mut waiting, &mut flying);
+    }
+    assert!(waiting.is_empty(), "{} wait for ever: {:?}", waiting.len(), pool.snapshot());
+    flying.clear();
+    for pool in [&pool, &second] {
+        assert_eq!((pool.snapshot().in_flight(), pool.snapshot().waiting()), (0, 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Holds: whatever is dropped, closed, shut, thrown out of its turn or changed, everybody is served or told.
+    #[test]
+    fn nobody_waits_for_ever(steps in prop::collection::vec(step(), 0..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(play(steps));
+    }
+}
