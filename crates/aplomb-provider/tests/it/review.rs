@@ -280,6 +280,24 @@ fn a_url_within_the_query_is_not_the_host() {
     assert_eq!(detect("example.org/v1?to=https://api.openai.com").name(), "generic");
 }
 
+/// Whatever is of no shape that is known is "cut" at a provider that is read strictly, before any content: so it is
+/// retried, although it had been answered in full. Mistral's conversations end with `conversation.response.done`.
+#[test]
+fn a_stream_of_an_unknown_shape_is_not_cut_before_its_content() {
+    for (url, body) in [
+        ("https://api.mistral.ai/v1", "event: conversation.response.started\ndata: {\"type\": \"conversation.response.started\"}\n\n\
+            event: message.output.delta\ndata: {\"type\": \"message.output.delta\", \"content\": \"Hi\"}\n\n\
+            event: conversation.response.done\ndata: {\"type\": \"conversation.response.done\", \
+            \"usage\": {\"prompt_tokens\": 4, \"completion_tokens\": 1, \"total_tokens\": 5}}\n\n"),
+        ("https://api.openai.com/v1", "data: {\"type\": \"speech.audio.delta\", \"audio\": \"aGk=\"}\n\n\
+            data: {\"type\": \"speech.audio.done\", \"usage\": {\"input_tokens\": 4, \"output_tokens\": 1, \"total_tokens\": 5}}\n\n"),
+    ] {
+        let (events, end) = stream(url, SSE, body);
+        let is_sent_again = end.judgement().outcome().is_retryable() && !events.iter().any(StreamEvent::is_content);
+        assert!(!is_sent_again, "{url} {events:?} {end:?}");
+    }
+}
+
 fn timed(name: &str, headers: &[(&str, &str)], body: &[u8], size: usize) {
     let response = Response::new(200, headers);
     let start = Instant::now();

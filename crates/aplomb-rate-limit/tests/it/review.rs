@@ -208,3 +208,73 @@ proptest! {
         runtime.block_on(play(steps));
     }
 }
+
+type Twice = Both<Places, Both<Member, Member>>;
+
+/// Holds: two pools that queues draw on in either order, many threads, callers that come and go.
+#[test]
+fn threads_before_two_pools_end() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    let (one, two) = (
+        Pool::new([Quota::new(Dimension::TOKENS, 20_000, S)]),
+        Pool::new([Quota::requests_per_second(2_000).burst(5)]),
+    );
+    let queues: Vec<Queue<Twice>> = (0..8)
+        .map(|i| {
+            let members = if i % 2 == 0 { Both(one.member(), two.member()) } else { Both(two.member(), one.member()) };
+            Queue::new(Both(Places { free: 3 }, members), QueueLimits::new(), ())
+        })
+        .collect();
+    let tasks: Vec<_> = (0..64_u64)
+        .map(|i| {
+            let queue = queues[i as usize % 8].clone();
+            let one = one.clone();
+            runtime.spawn(async move {
+                let start = std::time::Instant::now();
+                let mut gone = 0_u64;
+                let mut n = i;
+                while start.elapsed() < 3 * S {
+                    n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let charge = Charge::request().input_tokens((n >> 33) % 40);
+                    let ask = ((), (charge.clone(), charge));
+                    let wait = Duration::from_micros((n >> 40) % 5_000);
+                    match tokio::time::timeout(wait, queue.acquire(ask, Wait::default())).await {
+                        Ok(Ok(mut permit)) => {
+                            gone += 1;
+                            if n % 3 == 0 {
+                                permit.sent();
+                                tokio::task::yield_now().await;
+                                permit.end(End::Judged { outcome: Outcome::success(), usage: None });
+                            }
+                        }
+                        Ok(Err(turned)) => panic!("{:?}", turned.because()),
+                        Err(_) => {}
+                    }
+                    if n % 501 == 0 {
+                        one.set_quotas([Quota::new(Dimension::TOKENS, 10_000 + n % 10_000, S)]);
+                    }
+                }
+                gone
+            })
+        })
+        .collect();
+    let all = runtime.block_on(async {
+        let mut all = 0;
+        for task in tasks {
+            all += tokio::time::timeout(20 * S, task).await.expect("nobody is stuck").unwrap();
+        }
+        all
+    });
+    assert!(all > 1_000, "{all}");
+    for pool in [&one, &two] {
+        assert_eq!((pool.snapshot().in_flight(), pool.snapshot().waiting()), (0, 0));
+    }
+    // Everything that was not sent has come back, and the rest has flowed back.
+    std::thread::sleep(2 * S);
+    for pool in [&one, &two] {
+        let snapshot = pool.snapshot();
+        let (quota, left) = snapshot.available()[0];
+        println!("{all} {quota:?} {left}");
+        assert!(left > 0);
+    }
+}
