@@ -278,3 +278,139 @@ fn threads_before_two_pools_end() {
         assert!(left > 0);
     }
 }
+
+/// A gate further in that admits nobody while it is asked about the one at the head, so that the head comes and goes
+/// as one that waits for the pool: its queue loses its place each time, but nobody is kept from going by it.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_flaps_neither_starves_nor_holds_others() {
+    let pool = Pool::new([Quota::requests_per_second(10).burst(1)]);
+    let flapping = Queue::new(Both(Door { until: None }, pool.member()), QueueLimits::new(), ());
+    let other = pool.limiter();
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for _ in 0..20 {
+        let (other, count) = (other.clone(), std::sync::Arc::clone(&count));
+        tokio::spawn(async move {
+            loop {
+                other.acquire(Charge::request()).await.unwrap().sent();
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+    }
+    let mine = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for _ in 0..20 {
+        let (flapping, mine) = (flapping.clone(), std::sync::Arc::clone(&mine));
+        tokio::spawn(async move {
+            loop {
+                flapping.acquire(((), Charge::request()), Wait::default()).await.unwrap().sent();
+                mine.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+    }
+    // Shut for 1 ms out of 70.
+    for _ in 0..1_000 {
+        tokio::time::sleep(Duration::from_millis(69)).await;
+        flapping.with(|gates, now| gates.0.until = Some(now + Duration::from_millis(1)));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (mine, others) = (mine.load(std::sync::atomic::Ordering::Relaxed), count.load(std::sync::atomic::Ordering::Relaxed));
+    println!("{mine} {others}");
+    assert!(mine + others >= 690, "{mine} {others}");
+    assert!(mine >= 100, "{mine} {others}");
+}
+
+/// Many lines of one caller each, by priority: nobody overtakes across lines.
+#[tokio::test(start_paused = true)]
+async fn many_lines_of_one_are_served_in_order() {
+    let pool = Pool::new([Quota::requests_per_second(100).burst(1)]);
+    let start = std::time::Instant::now();
+    pool.limiter().acquire(Charge::request()).await.unwrap().sent();
+    let limiters: Vec<_> = (0..3_000).map(|_| pool.limiter()).collect();
+    let mut calls: Vec<_> = limiters.iter().map(|limiter| task::spawn(limiter.acquire(Charge::request()))).collect();
+    for call in &mut calls {
+        let _ = call.poll();
+    }
+    println!("arrived {:?}", start.elapsed());
+    let mut next = 0;
+    for _ in 0..3_100 {
+        advance(Duration::from_millis(10)).await;
+        while next < calls.len() {
+            if let Poll::Ready(permit) = calls[next].poll() { permit.unwrap().sent(); next += 1 } else { break }
+        }
+    }
+    println!("all {next} {:?}", start.elapsed());
+    assert_eq!(next, 3_000);
+}
+
+/// Panics when it is asked how long answers take, once.
+struct Fragile(bool);
+
+impl Gate for Fragile {
+    type Ask = ();
+    type Slip = ();
+    type Why = ();
+    type Notice = Infallible;
+
+    fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
+        Decision::Admit
+    }
+
+    fn admit(&mut self, (): &(), _: Instant) {}
+
+    fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    fn answers_in(&self) -> Duration {
+        assert!(!self.0, "as planned");
+        Duration::ZERO
+    }
+}
+
+/// semantics.md, promise 7: a panic leaves no stuck waiter. A gate that panics after the pool was told that its
+/// caller waits leaves a place for nobody, whose queue is not known: everybody else waits behind it for ever.
+#[tokio::test(start_paused = true)]
+async fn a_place_left_by_a_panic_does_not_stop_the_other_lines() {
+    let pool = Pool::new([Quota::requests_per_second(1)]);
+    let other = pool.limiter();
+    other.acquire(Charge::request()).await.unwrap().sent();
+    let fragile = Queue::new(Both(Fragile(true), pool.member()), QueueLimits::new(), ());
+    let options = CallOptions::new().with_deadline(Instant::now() + 60 * S);
+    let mut call = task::spawn(fragile.acquire(((), Charge::request()), Wait::from(&options)));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call.poll().is_ready()));
+    assert!(panicked.is_err());
+    drop(call);
+    let served = tokio::time::timeout(100 * S, other.acquire(Charge::request())).await;
+    assert!(served.is_ok(), "{:?}", pool.snapshot());
+}
+
+/// The same without a strange gate: a call in a runtime that has no timer panics, as is documented, while its line's
+/// place in the pool is half made.
+#[test]
+fn a_call_in_a_runtime_without_a_timer_does_not_stop_the_other_lines() {
+    let pool = Pool::new([Quota::new(Dimension::REQUESTS, 10, S).burst(1)]);
+    let (other, timeless) = (pool.limiter(), pool.limiter());
+    let bad = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    bad.block_on(async { timeless.acquire(Charge::request()).await.unwrap().sent() });
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bad.block_on(async { drop(timeless.acquire(Charge::request()).await) });
+    }));
+    assert!(panicked.is_err());
+    let good = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let served = good.block_on(async { tokio::time::timeout(3 * S, other.acquire(Charge::request())).await });
+    assert!(served.is_ok(), "{:?}", pool.snapshot());
+}
+
+/// The same of a limiter alone: who had panicked still stands at the head of the line.
+#[test]
+fn a_call_in_a_runtime_without_a_timer_leaves_nobody_in_the_line() {
+    let limiter = aplomb_rate_limit::Limiter::new([Quota::new(Dimension::REQUESTS, 10, S).burst(1)]);
+    let bad = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    bad.block_on(async { limiter.acquire(Charge::request()).await.unwrap().sent() });
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bad.block_on(async { drop(limiter.acquire(Charge::request()).await) });
+    }));
+    assert!(panicked.is_err());
+    let good = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let served = good.block_on(async { tokio::time::timeout(3 * S, limiter.acquire(Charge::request())).await });
+    let (is_served, snapshot) = (served.is_ok(), limiter.snapshot());
+    drop(served);
+    assert!(is_served && limiter.snapshot().waiting() == 0, "served {is_served} {snapshot:?}");
+}
