@@ -27,7 +27,7 @@ pub(crate) struct Dialect {
     pub(crate) resets: &'static [Hint],
     /// Which headers tell of limits.
     pub(crate) limits: &'static [&'static [Row]],
-    /// Nothing strange in a stream is held against it.
+    /// Its streams may end without their marker once they have said why.
     pub(crate) is_lenient: bool,
     pub(crate) accounting: Accounting,
     pub(crate) rates: Rates,

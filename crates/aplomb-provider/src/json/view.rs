@@ -18,7 +18,8 @@ impl<'a> View<'a> {
         Self { nodes }
     }
 
-    const NONE: Self = Self { nodes: &[] };
+    /// What is not there.
+    pub(crate) const NONE: Self = Self { nodes: &[] };
 
     fn kind(self) -> Kind {
         self.nodes.first().map_or(Kind::Null, |node| node.kind)

@@ -9,7 +9,7 @@ use super::values::Found;
 use crate::dialect::Dialect;
 use crate::error::{is_in_answer, judge};
 use crate::head::Sent;
-use crate::json::{Document, Key, Nodes, Text};
+use crate::json::{Document, Key, Nodes, Text, View};
 use crate::usage::Counts;
 use crate::{Head, Judgement, Settings};
 
@@ -32,8 +32,10 @@ pub(super) struct Shape {
     counts: Counts,
     /// Some event was of a known shape.
     is_known: bool,
-    /// Some event carried data.
-    has_data: bool,
+    /// Some event was of none that is known.
+    has_strange: bool,
+    /// The last event was JSON without its end.
+    is_cut: bool,
     has_content: bool,
     /// The last choice that had content has said why it ended.
     is_finished: bool,
@@ -51,7 +53,8 @@ impl Shape {
             sent: Sent::of(head),
             counts: Counts::default(),
             is_known: false,
-            has_data: false,
+            has_strange: false,
+            is_cut: false,
             has_content: false,
             is_finished: false,
             is_unmarked: false,
@@ -60,10 +63,10 @@ impl Shape {
     }
 
     /// Whether a stream of events may end here without its end marker. An unknown server may leave the
-    /// marker out after it has finished, or speak a dialect of its own, of which the end is not known.
+    /// marker out after it has finished; and of a stream of which nothing is known the end is not either.
     pub(super) const fn may_end_here(&self) -> bool {
         let finished = self.is_finished && (self.is_unmarked || self.dialect.is_lenient);
-        finished || (self.dialect.is_lenient && self.has_data && !self.is_known)
+        finished || (self.has_strange && !self.is_known && !self.is_cut)
     }
 
     /// Whether chunks that came as JSON lack their last.
@@ -89,17 +92,21 @@ impl Shape {
         if data == b"[DONE]" {
             return tell(Done);
         }
+        self.is_cut = false;
         match Document::read(data, &mut Nodes::new()) {
             Some(document) => {
-                if self.value(name, document, tell).is_err() {
-                    self.strange(tell);
+                if let Err(Unknown(usage)) = self.value(name, document, tell) {
+                    self.strange(usage, tell);
                 }
             }
             None if name == "error" => tell(Error(self.judge(data))),
             None if data.is_empty() => tell(Ping),
             // Cut off, most likely.
-            None if data.starts_with(b"{") => tell(Other),
-            None => self.strange(tell),
+            None if data.starts_with(b"{") || b"[DONE]".starts_with(data) => {
+                self.is_cut = true;
+                tell(Other);
+            }
+            None => self.strange(None, tell),
         }
     }
 
@@ -112,9 +119,9 @@ impl Shape {
                     return self.answer(document, tell);
                 }
                 self.is_broken |= serde_json::from_slice::<IgnoredAny>(bytes).is_err();
-                self.content(None, tell);
+                self.content(tell);
             }
-            Found::Long => self.content(None, tell),
+            Found::Long => self.too_long("", tell),
         }
     }
 
@@ -127,21 +134,25 @@ impl Shape {
         } else {
             None
         };
-        // Whatever it is, it was asked for.
-        self.content(None, tell);
-        if let Some(usage) = usage {
-            tell(Usage(usage));
-        }
+        self.strange(usage, tell);
     }
 
     /// What was not kept still has its name: the last event of a long answer repeats all of it.
     fn too_long(&mut self, name: &str, tell: Tell<'_>) {
-        match name {
-            "error" | "response.failed" => tell(Error(self.judge(b"null"))),
-            "response.completed" | "response.incomplete" => tell(Done),
-            _ => {
-                self.has_data = true;
-                self.content(None, tell);
+        if is_failure(name) {
+            return tell(Error(self.judge(b"null")));
+        }
+        match shapes::read(name, View::NONE, &mut |_| {}) {
+            Some(Said::Done) => tell(Done),
+            Some(said) => {
+                self.is_known = true;
+                self.hear(said, true);
+                self.content(tell);
+            }
+            None => {
+                // It may have said that it is the last, where nothing else says so.
+                self.is_finished |= self.is_unmarked;
+                self.strange(None, tell);
             }
         }
     }
@@ -152,12 +163,10 @@ impl Shape {
         let kind = value.get(Key::Type).text();
         let kind = kind.as_ref().map(Text::read);
         let kind = kind.as_deref().unwrap_or(name);
-        let failed = name == "error" || kind == "error" || kind == "response.failed";
-        if failed || is_in_answer(value) {
+        if name == "error" || is_failure(kind) || is_in_answer(value) {
             tell(Error(self.judge(document.text())));
             return Ok(());
         }
-        self.has_data = true;
         let usage = self.counts.update(document).then(|| self.counts.usage()).flatten();
         let mut has_content = false;
         let said = shapes::read(kind, value, &mut |text| {
@@ -166,7 +175,7 @@ impl Shape {
         });
         self.has_content |= has_content;
         let said = said.ok_or(Unknown(usage))?;
-        self.is_known = true;
+        self.is_known |= said != Said::Ping;
         self.hear(said, has_content);
         if let Some(usage) = usage {
             tell(Usage(usage));
@@ -191,19 +200,19 @@ impl Shape {
         }
     }
 
-    /// From an unknown server anything may be content, and then nothing must be retried.
-    fn strange(&mut self, tell: Tell<'_>) {
-        if self.dialect.is_lenient {
-            self.has_data = true;
-            self.content(None, tell);
-        } else {
-            tell(Other);
+    /// Whatever it is, it was asked for, and is paid for twice where it is asked for again.
+    fn strange(&mut self, usage: Option<aplomb_core::Usage>, tell: Tell<'_>) {
+        self.has_strange = true;
+        self.content(tell);
+        if let Some(usage) = usage {
+            tell(Usage(usage));
         }
     }
 
-    fn content(&mut self, text: Option<Text<'_>>, tell: Tell<'_>) {
+    /// Tells of content that is not looked into.
+    fn content(&mut self, tell: Tell<'_>) {
         self.has_content = true;
-        tell(Content(text));
+        tell(Content(None));
     }
 
     /// Judges an error, which may come as bare text.
@@ -212,4 +221,9 @@ impl Shape {
             .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(error)}));
         judge::event(&error, self.sent.time(), self.dialect, &self.settings, self.has_content)
     }
+}
+
+/// Whether an event that is called so says that the answer failed.
+fn is_failure(name: &str) -> bool {
+    matches!(name, "error" | "response.failed" | "conversation.response.error")
 }

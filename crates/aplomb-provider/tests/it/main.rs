@@ -11,5 +11,6 @@ mod review;
 mod rules;
 mod samples;
 mod shapes;
+mod strange;
 mod streams;
 mod support;

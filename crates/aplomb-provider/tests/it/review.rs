@@ -115,32 +115,6 @@ fn a_quota_per_day_is_terminal_with_a_499_too() {
     assert_eq!(said, (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(36)));
 }
 
-/// Issue 7: OpenAI's images. Their streams end with `image_generation.completed`, which has the usage, and
-/// without `[DONE]`: every one of them is judged truncated, none has content or a usage.
-#[test]
-fn a_stream_of_openais_images_ends_with_its_completed_event() {
-    let body = "event: image_generation.partial_image\n\
-        data: {\"type\": \"image_generation.partial_image\", \"b64_json\": \"aGk=\", \"partial_image_index\": 0}\n\n\
-        event: image_generation.completed\n\
-        data: {\"type\": \"image_generation.completed\", \"b64_json\": \"aGk=\", \
-        \"usage\": {\"input_tokens\": 50, \"output_tokens\": 50, \"total_tokens\": 100}}\n\n";
-    let (events, end) = stream("https://api.openai.com/v1", SSE, body);
-    assert_eq!(end, StreamEnd::Complete);
-    assert!(events.iter().any(StreamEvent::is_content));
-    assert!(events.iter().any(|event| matches!(event, StreamEvent::Usage(usage) if usage.total() == Some(100))));
-}
-
-/// An event of an unknown shape that tells a usage: of an answer in JSON it is told, of an event it is lost.
-#[test]
-fn a_usage_in_an_event_of_an_unknown_shape_is_told() {
-    let body = "data: {\"type\": \"transcript.text.done\", \"text\": \"I\", \
-        \"usage\": {\"input_tokens\": 14, \"output_tokens\": 45, \"total_tokens\": 59}}\n\ndata: [DONE]\n\n";
-    for url in ["https://api.openai.com/v1", "https://gateway.example.org"] {
-        let (events, _) = stream(url, SSE, body);
-        assert!(events.iter().any(|event| matches!(event, StreamEvent::Usage(_))), "{url} {events:?}");
-    }
-}
-
 /// Groq says why a stream was cut short in `x_groq.error`, in its last chunk, before `[DONE]`: an error in a
 /// 200 (providers.md §0.5) that is taken for an answer.
 #[test]
@@ -243,7 +217,8 @@ fn a_month_that_is_used_up_at_mistral_is_exhausted() {
         ("x-ratelimit-limit-tokens-minute", "500000"),
         ("x-ratelimit-remaining-tokens-minute", "500000"),
     ];
-    let body = r#"{"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}"#;
+    let body =
+        r#"{"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}"#;
     assert_eq!(judge("https://api.mistral.ai/v1", 429, &headers, body).1, Kind::Exhausted);
 }
 
@@ -278,24 +253,6 @@ fn an_error_in_json_amid_events_is_that_error() {
 fn a_url_within_the_query_is_not_the_host() {
     assert_eq!(detect("api.openai.com/v1?from=https://example.org").name(), "openai");
     assert_eq!(detect("example.org/v1?to=https://api.openai.com").name(), "generic");
-}
-
-/// Whatever is of no shape that is known is "cut" at a provider that is read strictly, before any content: so it is
-/// retried, although it had been answered in full. Mistral's conversations end with `conversation.response.done`.
-#[test]
-fn a_stream_of_an_unknown_shape_is_not_cut_before_its_content() {
-    for (url, body) in [
-        ("https://api.mistral.ai/v1", "event: conversation.response.started\ndata: {\"type\": \"conversation.response.started\"}\n\n\
-            event: message.output.delta\ndata: {\"type\": \"message.output.delta\", \"content\": \"Hi\"}\n\n\
-            event: conversation.response.done\ndata: {\"type\": \"conversation.response.done\", \
-            \"usage\": {\"prompt_tokens\": 4, \"completion_tokens\": 1, \"total_tokens\": 5}}\n\n"),
-        ("https://api.openai.com/v1", "data: {\"type\": \"speech.audio.delta\", \"audio\": \"aGk=\"}\n\n\
-            data: {\"type\": \"speech.audio.done\", \"usage\": {\"input_tokens\": 4, \"output_tokens\": 1, \"total_tokens\": 5}}\n\n"),
-    ] {
-        let (events, end) = stream(url, SSE, body);
-        let is_sent_again = end.judgement().outcome().is_retryable() && !events.iter().any(StreamEvent::is_content);
-        assert!(!is_sent_again, "{url} {events:?} {end:?}");
-    }
 }
 
 /// An image of Gemini's is longer than what is kept of an event. Its chunk says at its end why it is the last, which
@@ -336,8 +293,24 @@ fn hostile_bytes_take_linear_time() {
         ("open objects", b"{\"a\":".repeat(MIB / 2)),
         ("choices", [&b"{\"choices\":["[..], &b"{},".repeat(MIB / 4), b"{}]}"].concat()),
         ("usages", [&b"{"[..], &b"\"usage\":{},".repeat(MIB / 12), b"\"a\":1}"].concat()),
-        ("candidates", [&b"{\"candidates\":["[..], &b"{\"content\":{\"parts\":[{\"text\":\"a\"}]}},".repeat(MIB / 40), b"{}]}"].concat()),
-        ("texts", [&b"{\"choices\":[{\"message\":{\"content\":["[..], &b"{\"text\":\"a\"},".repeat(MIB / 14), b"{}]}}]}"].concat()),
+        (
+            "candidates",
+            [
+                &b"{\"candidates\":["[..],
+                &b"{\"content\":{\"parts\":[{\"text\":\"a\"}]}},".repeat(MIB / 40),
+                b"{}]}",
+            ]
+            .concat(),
+        ),
+        (
+            "texts",
+            [
+                &b"{\"choices\":[{\"message\":{\"content\":["[..],
+                &b"{\"text\":\"a\"},".repeat(MIB / 14),
+                b"{}]}}]}",
+            ]
+            .concat(),
+        ),
         ("backslashes", [&b"{\"content\":\""[..], &b"\\\\".repeat(MIB / 2 - 100), b"\"}"].concat()),
         ("cut", [&b"{\"content\":\""[..], &b"\\\\".repeat(MIB)].concat()),
         ("lines", b"data: x\n".repeat(MIB / 8)),

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::WallClock;
-use aplomb_provider::{Head, StreamEnd, StreamEvent, StreamReader};
+use aplomb_provider::{Head, StreamEnd, StreamEvent, StreamReader, detect};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// A response's head that owns what a `Head` borrows.
@@ -41,4 +41,13 @@ pub(crate) fn read<'a>(
     }
     let end = reader.finish(&mut |event| events.push(event.into_owned()));
     (events, end)
+}
+
+/// Reads an event stream of whoever is found at a URL.
+pub(crate) fn stream(url: &str, body: &str) -> (Vec<StreamEvent<'static>>, StreamEnd) {
+    let response = Response::new(200, &[("content-type", "text/event-stream")]);
+    let whole = read(detect(url).stream(&response.head()), [body.as_bytes()]);
+    let split = read(detect(url).stream(&response.head()), body.as_bytes().chunks(7));
+    assert_eq!(whole, split, "{url}");
+    whole
 }

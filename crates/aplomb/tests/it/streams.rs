@@ -485,6 +485,25 @@ fn frames() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
+/// Streams of images end without a marker, and are no text.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_images_reaches_the_caller_whole() {
+    let events = [
+        "event: image_generation.partial_image\n\
+         data: {\"type\": \"image_generation.partial_image\", \"b64_json\": \"aGk=\", \"partial_image_index\": 0}\n\n",
+        "event: image_generation.completed\n\
+         data: {\"type\": \"image_generation.completed\", \"b64_json\": \"aGk=\", \
+         \"usage\": {\"input_tokens\": 50, \"output_tokens\": 50, \"total_tokens\": 100}}\n\n",
+    ];
+    let server = Server::new([Reply::stream(events.map(|event| Step::Data(event.into())))]);
+    let request = http::Request::post("https://api.openai.com/v1/images/generations")
+        .body(Full::<Bytes>::from(r#"{"model": "gpt-image-1", "prompt": "p", "stream": true}"#))
+        .unwrap();
+    let response = under(Policy::new()).layer(server.clone()).oneshot(request).await.unwrap();
+    let whole = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!((whole, server.seen()), (Bytes::from(events.concat()), 1));
+}
+
 proptest! {
     /// Whatever comes, however it is cut: all of it is handed on in the same frames, or the call fails.
     #[test]

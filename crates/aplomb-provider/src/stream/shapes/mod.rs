@@ -3,6 +3,7 @@
 mod anthropic;
 mod cohere;
 mod google;
+mod mistral;
 mod native;
 mod openai;
 
@@ -34,9 +35,11 @@ impl Said {
 pub(super) fn read(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
     openai::chat(value, tell)
         .or_else(|| openai::responses(kind, value, tell))
+        .or_else(|| openai::media(kind, value, tell))
         .or_else(|| anthropic::messages(kind, value, tell))
         .or_else(|| google::candidates(value, tell))
         .or_else(|| cohere::chat(kind, value, tell))
+        .or_else(|| mistral::conversation(kind, value, tell))
         .or_else(|| native::ollama(value, tell))
         .or_else(|| native::tgi(value, tell))
         .or_else(|| native::converse(value, tell))

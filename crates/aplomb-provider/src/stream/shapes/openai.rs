@@ -58,6 +58,28 @@ pub(super) fn responses(kind: &str, value: View<'_>, tell: TellContent<'_>) -> O
     Some(Said::PART)
 }
 
+/// An event of images, speech and transcriptions.
+pub(super) fn media(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+    let is_image = kind.starts_with("image_generation.") || kind.starts_with("image_edit.");
+    match kind {
+        "speech.audio.done" => return Some(Said::Done),
+        // It repeats the deltas, if there were any.
+        "transcript.text.done" => {
+            tell(None);
+            return Some(Said::Done);
+        }
+        "transcript.text.delta" => tell(value.get(Key::Delta).text()),
+        "transcript.text.segment" | "speech.audio.delta" => tell(None),
+        _ if is_image => {
+            tell(None);
+            // There may be one for each of several images, and no marker after them.
+            return Some(Said::Unmarked { is_finished: kind.ends_with(".completed") });
+        }
+        _ => return None,
+    }
+    Some(Said::PART)
+}
+
 /// The texts of the messages among what a response puts out.
 pub(super) fn output(output: View<'_>) -> Option<Text<'_>> {
     let texts = output.items().filter_map(|item| parts(item.get(Key::Content)));
