@@ -149,8 +149,9 @@ impl StreamReader for Reader {
                 !start.is_empty()
             }
             Form::Events(sse) => {
+                let is_cut = sse.is_amid_a_long_line();
                 sse.finish(&mut |item| event(item, shape, &mut until_the_end(end, tell)));
-                shape.may_end_here()
+                !is_cut && shape.may_end_here()
             }
             Form::Json(values) => {
                 let is_whole = values.is_whole();

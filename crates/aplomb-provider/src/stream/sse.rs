@@ -35,6 +35,8 @@ pub(crate) struct Sse {
     /// The line begun in an earlier chunk: at most `MAX_LINE` of it.
     line: Vec<u8>,
     line_is_long: bool,
+    /// The last byte of a line that is too long.
+    last: u8,
     is_past_first_line: bool,
     /// The last chunk ended a line with a carriage return; a line feed may belong to it.
     skip_line_feed: bool,
@@ -67,6 +69,12 @@ impl Sse {
         }
     }
 
+    /// Whether it would end within a value of which no more is kept: within the line of it, before the brace
+    /// that its end may be.
+    pub(crate) const fn is_amid_a_long_line(&self) -> bool {
+        self.line_is_long && self.last != b'}'
+    }
+
     /// Tells what is left: servers leave out the last blank line, and the last line end.
     pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
         if !self.line.is_empty() {
@@ -78,6 +86,7 @@ impl Sse {
     fn keep(&mut self, bytes: &[u8]) {
         let room = MAX_LINE - self.line.len();
         self.line_is_long |= bytes.len() > room;
+        self.last = bytes.last().copied().unwrap_or(self.last);
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 

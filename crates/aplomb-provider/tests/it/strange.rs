@@ -2,9 +2,9 @@
 
 use aplomb_core::Usage;
 use aplomb_provider::StreamEvent::{Content, Done, Other, Usage as Used};
-use aplomb_provider::{StreamEnd, StreamEvent};
+use aplomb_provider::{StreamEnd, StreamEvent, detect};
 
-use crate::support::stream;
+use crate::support::{self, Response, stream};
 
 const OPENAI: &str = "https://api.openai.com/v1";
 const GENERIC: &str = "https://gateway.example.org";
@@ -125,4 +125,35 @@ fn mistrals_conversations() {
         assert!(!events.iter().any(StreamEvent::is_content), "{url}");
         assert!(end.judgement().outcome().is_retryable(), "{url}");
     }
+}
+
+/// The chunk says at its end why it is the last, which is not seen.
+#[test]
+fn a_last_chunk_too_long_to_look_into_does_not_cut_an_answer() {
+    let image = "A".repeat(1 << 20);
+    let first = "{\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"Here\"}]}}]}";
+    let last = format!(
+        "{{\"candidates\": [{{\"content\": {{\"parts\": [{{\"inlineData\": {{\"mimeType\": \"image/png\", \
+         \"data\": \"{image}\"}}}}]}}, \"finishReason\": \"STOP\"}}]}}"
+    );
+    let gemini = "https://generativelanguage.googleapis.com/v1beta";
+    for url in [gemini, GENERIC] {
+        let body = format!("data: {first}\n\ndata: {last}");
+        let content = vec![text("Here"), Content(None)];
+        assert_eq!(stream(url, &format!("{body}\n\n")), (content.clone(), StreamEnd::Complete), "{url}");
+        assert_eq!(stream(url, &body).1, StreamEnd::Complete, "{url}");
+        // Within it, it is cut; and another one after it is not whole for that.
+        assert_eq!(stream(url, &body[..body.len() - 40]).1, StreamEnd::Truncated, "{url}");
+        let more = format!("{body}\n\ndata: {first}\n\n");
+        assert_eq!(stream(url, &more).1, StreamEnd::Truncated, "{url}");
+        let list = Response::new(200, &[("content-type", "application/json")]);
+        let body = format!("[{first},\n{last}]");
+        let read = |body: &str| support::read(detect(url).stream(&list.head()), [body.as_bytes()]);
+        assert_eq!(read(&body), (content, StreamEnd::Complete), "{url}");
+        assert_eq!(read(&body[..body.len() - 1]).1, StreamEnd::Truncated, "{url}");
+    }
+    // Who has a marker is not whole without it.
+    let chat = "data: {\"choices\": [{\"delta\": {\"content\": \"Here\"}}]}\n\n";
+    let long = format!("{chat}data: {{\"choices\": [{{\"delta\": {{\"content\": \"{image}\"}}}}]}}\n\n");
+    assert_eq!(stream(OPENAI, &long).1, StreamEnd::Truncated);
 }
