@@ -134,14 +134,17 @@ fn first(value: &Value) -> &Value {
     value.get(0).unwrap_or(value)
 }
 
-/// The most telling code: one that the user knows, one that says the account is used up, or else the
-/// first known one, the exact before the wide.
+/// The most telling code: one that the user knows, one in a gateway's metadata that says that what is used
+/// up is a place among those in flight, one that says the account is used up, or else the first known one,
+/// the exact before the wide.
 fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
     let within = |outer: &str, name: &str| error.get(outer).and_then(|outer| outer.get(name));
+    // What stands beside these repeats the status, or a wider name of the same.
+    let finer = [within("metadata", "reason"), within("metadata", "limit_source")];
     let places = [
         within("details", "error_code"),
-        within("metadata", "reason"),
-        within("metadata", "limit_source"),
+        finer[0],
+        finer[1],
         within("metadata", "error_type"),
         within("innererror", "code"),
         error.get("code"),
@@ -152,9 +155,12 @@ fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
         error.get("error"),
     ];
     let texts = || places.iter().flatten().filter_map(|value| value.as_str()).chain(google::reasons(error));
-    let known = || texts().filter_map(|text| codes.known(code::bare(text)));
+    let known_of = |text: &str| codes.known(code::bare(text));
+    let known = || texts().filter_map(known_of);
+    let at_once = || finer.into_iter().flatten().filter_map(Value::as_str).filter_map(known_of);
     texts()
         .find_map(|text| codes.of_user(code::bare(text)))
+        .or_else(|| at_once().find(|code| code.reason == Reason::TooManyAtOnce))
         .or_else(|| known().find(|code| code.reason == Reason::QuotaExhausted))
         .or_else(|| known().find(|code| code.is_exact))
         .or_else(|| known().next())

@@ -7,6 +7,7 @@ mod conformance;
 mod limits;
 mod properties;
 mod providers;
+mod reasons;
 mod review;
 mod rules;
 mod samples;

@@ -23,18 +23,6 @@ fn stream(url: &str, headers: &[(&str, &str)], body: &str) -> (Vec<StreamEvent<'
     support::read(detect(url).stream(&response.head()), [body.as_bytes()])
 }
 
-/// providers.md, OpenRouter: `metadata:{error_type,limit_source,reason,…}` come together, and the
-/// `openrouter_in_flight_budget` 402 is retryable. `error_type` repeats the status and must not win.
-#[test]
-fn openrouters_in_flight_budget_is_retryable_beside_the_error_type_of_its_402() {
-    let body = r#"{"error": {"code": 402, "message": "m", "metadata": {"error_type": "payment_required",
-        "limit_source": "openrouter_in_flight_budget", "reason": "in_flight_budget_exhausted"}}}"#;
-    assert_eq!(
-        judge("https://openrouter.ai/api/v1", 402, &[("retry-after", "3")], body),
-        (Reason::TooManyAtOnce, Kind::Throttled, Scope::Account, Some(3))
-    );
-}
-
 /// providers.md, OpenRouter: `X-RateLimit-{Limit,Remaining,Reset(epoch ms)}`, free 50/day; §5: `delay_s` is
 /// the server's delay even when not retryable. The reset is dropped once the 429 is found to be of a day.
 #[test]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::WallClock;
-use aplomb_provider::{Head, StreamEnd, StreamEvent, StreamReader, detect};
+use aplomb_core::{Kind, Scope, WallClock};
+use aplomb_provider::{Head, Reason, StreamEnd, StreamEvent, StreamReader, detect};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// A response's head that owns what a `Head` borrows.
@@ -50,4 +50,15 @@ pub(crate) fn stream(url: &str, body: &str) -> (Vec<StreamEvent<'static>>, Strea
     let split = read(detect(url).stream(&response.head()), body.as_bytes().chunks(7));
     assert_eq!(whole, split, "{url}");
     whole
+}
+
+/// What a judgement says, with its delay in seconds.
+pub(crate) type Said = (Reason, Kind, Scope, Option<u64>);
+
+/// How whoever is found at a URL judges a response.
+pub(crate) fn judged(url: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Said {
+    let judgement = detect(url).judge(&Response::new(status, headers).head(), body.as_bytes());
+    let outcome = judgement.outcome();
+    let delay = outcome.retry_after().map(|delay| delay.as_secs());
+    (judgement.reason(), outcome.kind(), outcome.scope(), delay)
 }
