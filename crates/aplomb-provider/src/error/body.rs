@@ -1,5 +1,6 @@
 //! What an error body says, in whichever of the common shapes it comes.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -154,16 +155,23 @@ fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
         error.get("__type"),
         error.get("error"),
     ];
-    let texts = || places.iter().flatten().filter_map(|value| value.as_str()).chain(google::reasons(error));
-    let known_of = |text: &str| codes.known(code::bare(text));
+    let reasons = || google::reasons(error).map(Cow::Borrowed);
+    let texts = || places.iter().flatten().filter_map(|value| text_of(value)).chain(reasons());
+    let known_of = |text: Cow<'_, str>| codes.known(code::bare(&text));
     let known = || texts().filter_map(known_of);
-    let at_once = || finer.into_iter().flatten().filter_map(Value::as_str).filter_map(known_of);
+    let at_once = || finer.into_iter().flatten().filter_map(text_of).filter_map(known_of);
     texts()
-        .find_map(|text| codes.of_user(code::bare(text)))
+        .find_map(|text| codes.of_user(code::bare(&text)))
         .or_else(|| at_once().find(|code| code.reason == Reason::TooManyAtOnce))
         .or_else(|| known().find(|code| code.reason == Reason::QuotaExhausted))
         .or_else(|| known().find(|code| code.is_exact))
         .or_else(|| known().next())
+}
+
+/// A code, which may be a number.
+fn text_of(code: &Value) -> Option<Cow<'_, str>> {
+    let number = || code.as_u64().map(|number| Cow::Owned(number.to_string()));
+    code.as_str().map(Cow::Borrowed).or_else(number)
 }
 
 fn status_of(error: &Object) -> Option<u16> {

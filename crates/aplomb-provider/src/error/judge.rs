@@ -85,8 +85,9 @@ impl<'a> Judge<'a> {
 
         let text = error.message().filter(|_| self.settings.reads_text()).map(Text::new);
         let text = text.as_ref();
-        let (reason, is_shared) = self.refine(coarse, error, text);
-        let mut outcome = self.outcome(reason, status.or(error.status()), is_shared);
+        let status = status.or(error.status());
+        let (reason, is_shared) = self.refine(coarse, status.is_some(), error, text);
+        let mut outcome = self.outcome(reason, status, is_shared);
 
         if let Some(hint) = self.hint(outcome, error, text) {
             outcome = outcome.with_retry_after(hint);
@@ -103,7 +104,13 @@ impl<'a> Judge<'a> {
     }
 
     /// Which of its many meanings a refusal has, and whether it is about what everybody shares.
-    fn refine(&self, reason: Reason, error: &ErrorBody, text: Option<&Text>) -> (Reason, bool) {
+    fn refine(
+        &self,
+        reason: Reason,
+        has_status: bool,
+        error: &ErrorBody,
+        text: Option<&Text>,
+    ) -> (Reason, bool) {
         let is_limited = reason == Reason::RateLimited;
         if is_limited && self.head.is_some_and(hint::is_subscription_used_up) {
             return (Reason::QuotaExhausted, false);
@@ -114,7 +121,8 @@ impl<'a> Judge<'a> {
         if is_limited && text.is_some_and(Text::is_too_large) {
             return (Reason::RequestTooLarge, false);
         }
-        let refined = text.and_then(|text| phrases::refine(reason, text.as_str(), self.dialect.phrases));
+        let in_words = |text: &Text| phrases::refine(reason, has_status, text.as_str(), self.dialect.phrases);
+        let refined = text.and_then(in_words);
         (refined.unwrap_or(reason), false)
     }
 

@@ -1,7 +1,8 @@
 //! What is told by words alone: providers that have no code for what they mean.
 //!
 //! A phrase only makes a reason finer that the status has given: it turns no 400 into a throttle, and
-//! no 429 into a success. So a request that is repeated in an error's message decides nothing.
+//! no 429 into a success. So a request that is repeated in an error's message decides nothing. Where there is
+//! no status, in a stream or in a 200, it stands in for one that is missing.
 
 use crate::Reason;
 
@@ -14,10 +15,16 @@ pub(crate) struct Phrase {
     words: &'static str,
     /// The reason with it.
     to: Reason,
+    /// It counts only where there is no status.
+    stands_in: bool,
 }
 
 const fn phrase(from: Reason, words: &'static str, to: Reason) -> Phrase {
-    Phrase { from, words, to }
+    Phrase { from, words, to, stands_in: false }
+}
+
+const fn stand_in(from: Reason, words: &'static str, to: Reason) -> Phrase {
+    Phrase { from, words, to, stands_in: true }
 }
 
 use Reason::{InvalidRequest, Overloaded, QuotaExhausted, RateLimited, Unauthorized};
@@ -34,8 +41,12 @@ pub(crate) const ANTHROPIC: &[Phrase] = &[
 /// Bedrock: the quota of a day comes as a throttle.
 pub(crate) const BEDROCK: &[Phrase] = &[phrase(RateLimited, "too many tokens per day", QuotaExhausted)];
 
-/// Mistral: "Service tier capacity exceeded for this model", with or without its code.
-pub(crate) const MISTRAL: &[Phrase] = &[phrase(RateLimited, "capacity exceeded", Overloaded)];
+/// Mistral: "Service tier capacity exceeded for this model", with or without its code, and with the type of
+/// an invalid request.
+pub(crate) const MISTRAL: &[Phrase] = &[
+    phrase(RateLimited, "capacity exceeded", Overloaded),
+    stand_in(InvalidRequest, "service tier capacity exceeded", Overloaded),
+];
 
 /// Cohere: "limited to 1000 API calls / month".
 pub(crate) const COHERE: &[Phrase] = &[phrase(RateLimited, "api calls / month", QuotaExhausted)];
@@ -78,12 +89,12 @@ const CONTEXT: &[&str] = &[
 ];
 
 /// The finer reason, if `text`, in lower case, has words for it.
-pub(crate) fn refine(reason: Reason, text: &str, phrases: &[&[Phrase]]) -> Option<Reason> {
-    if matches!(reason, InvalidRequest | Reason::RequestTooLarge) && CONTEXT.iter().any(|w| text.contains(w))
-    {
+pub(crate) fn refine(reason: Reason, has_status: bool, text: &str, phrases: &[&[Phrase]]) -> Option<Reason> {
+    let may_be_context = matches!(reason, InvalidRequest | Reason::RequestTooLarge);
+    if may_be_context && CONTEXT.iter().any(|words| text.contains(words)) {
         return Some(Reason::ContextTooLong);
     }
-    let mut phrases = phrases.iter().flat_map(|phrases| phrases.iter());
-    let said = phrases.find(|phrase| phrase.from == reason && text.contains(phrase.words));
-    said.map(|phrase| phrase.to)
+    let counts = |phrase: &&Phrase| phrase.from == reason && !(phrase.stands_in && has_status);
+    let mut phrases = phrases.iter().flat_map(|phrases| phrases.iter()).filter(counts);
+    phrases.find(|phrase| text.contains(phrase.words)).map(|phrase| phrase.to)
 }

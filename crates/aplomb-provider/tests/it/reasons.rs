@@ -3,7 +3,7 @@
 use aplomb_core::{Kind, Scope};
 use aplomb_provider::Reason;
 
-use crate::support::judged;
+use crate::support::{judged, stream};
 
 const GENERIC: &str = "https://gateway.example.org";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
@@ -29,5 +29,42 @@ fn openrouters_in_flight_budget_is_retryable_beside_the_error_type_of_its_402() 
                 "limit_source": "{source}"}}}}}}"#
         );
         assert_eq!(judged(OPENROUTER, 402, &[], &body).1, Kind::Exhausted, "{source}");
+    }
+}
+
+/// In a stream or a 200 there is no status, and the type is one that is put on everything.
+#[test]
+fn mistrals_capacity_where_there_is_no_status_is_not_an_invalid_request() {
+    for url in ["https://api.mistral.ai/v1", GENERIC] {
+        for code in ["null", "3505", "\"3505\""] {
+            let body = format!(
+                "{{\"object\": \"error\", \"message\": \"Service tier capacity exceeded for this model.\", \
+                 \"type\": \"invalid_request_error\", \"param\": null, \"code\": {code}}}"
+            );
+            let (_, end) = stream(url, &format!("data: {body}\n\n"));
+            assert_eq!(end.judgement().reason(), Reason::Overloaded, "{url} {code}");
+            let json = [("content-type", "application/json")];
+            assert_eq!(judged(url, 200, &json, &body).0, Reason::Overloaded, "{url} {code}");
+        }
+        // A prompt that is repeated in a message decides nothing.
+        let body =
+            r#"{"message": "unknown role: service tier capacity exceeded", "type": "invalid_request_error"}"#;
+        assert_eq!(judged(url, 400, &[], body).1, Kind::Permanent, "{url}");
+    }
+}
+
+#[test]
+fn a_code_that_is_a_number_counts_as_much_as_one_that_is_text() {
+    for (code, reason) in [
+        (1_300, Reason::RateLimited),
+        (3_505, Reason::Overloaded),
+        (1_308, Reason::QuotaExhausted),
+    ] {
+        for code in [code.to_string(), format!("\"{code}\"")] {
+            let error = format!("{{\"error\": {{\"message\": \"m\", \"code\": {code}}}}}");
+            let (_, end) = stream(GENERIC, &format!("data: {error}\n\n"));
+            assert_eq!(end.judgement().reason(), reason, "{code}");
+            assert_eq!(judged(GENERIC, 429, &[], &error).0, reason, "{code}");
+        }
     }
 }

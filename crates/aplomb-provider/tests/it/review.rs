@@ -53,44 +53,6 @@ fn a_used_up_day_at_cerebras_keeps_its_reset() {
     );
 }
 
-/// providers.md, Mistral: "Service tier capacity exceeded for this model." (code 3505 or null, type
-/// `invalid_request_error`) is capacity. Inside a stream there is no status, and the type wins: permanent.
-#[test]
-fn mistrals_capacity_inside_a_stream_is_not_an_invalid_request() {
-    for code in ["null", "3505"] {
-        let data = format!(
-            "data: {{\"object\": \"error\", \"message\": \"Service tier capacity exceeded for this model.\", \
-             \"type\": \"invalid_request_error\", \"param\": null, \"code\": {code}}}\n\n"
-        );
-        let (_, end) = stream("https://api.mistral.ai/v1", SSE, &data);
-        assert_eq!(end.judgement().reason(), Reason::Overloaded, "code {code}");
-    }
-}
-
-/// The same in a 200 that is JSON.
-#[test]
-fn mistrals_capacity_inside_a_200_is_not_an_invalid_request() {
-    let body = r#"{"object": "error", "message": "Service tier capacity exceeded for this model.",
-        "type": "invalid_request_error", "param": null, "code": null}"#;
-    let said = judge("https://api.mistral.ai/v1", 200, &[("content-type", "application/json")], body);
-    assert_eq!(said.0, Reason::Overloaded);
-}
-
-/// A code that is a number is passed over: 1300 says "rate limited" (providers.md, Mistral), whatever type
-/// stands beside it, and z.ai's 1308 "used up".
-#[test]
-fn a_code_that_is_a_number_counts_as_much_as_one_that_is_text() {
-    for (code, reason) in [
-        (1_300, Reason::RateLimited),
-        (3_505, Reason::Overloaded),
-        (1_308, Reason::QuotaExhausted),
-    ] {
-        let data = format!("data: {{\"error\": {{\"message\": \"m\", \"code\": {code}}}}}\n\n");
-        let (_, end) = stream("https://gateway.example.org", SSE, &data);
-        assert_eq!(end.judgement().reason(), reason, "{code}");
-    }
-}
-
 /// providers.md, Gemini: "(429|499) -> any quotaId containing PerDay/Daily => TERMINAL before RetryInfo". A 499
 /// is judged by its status alone, and sent again.
 #[test]
