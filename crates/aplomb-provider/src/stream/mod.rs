@@ -4,6 +4,7 @@ mod reader;
 mod shape;
 mod shapes;
 mod sse;
+mod stray;
 mod values;
 
 pub(crate) use reader::begin;

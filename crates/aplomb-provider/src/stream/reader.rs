@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::shape::Shape;
 use super::sse::{Item, Sse};
+use super::stray::Stray;
 use super::values::Values;
 use super::{StreamEnd, StreamEvent, StreamReader};
 use crate::Head;
@@ -25,7 +26,13 @@ pub(crate) fn begin(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn Strea
         return Box::new(unread);
     }
     let usage = usage::in_headers(head);
-    Box::new(Reader { form, shape: Shape::new(dialect, head), usage, end: None })
+    Box::new(Reader {
+        form,
+        shape: Shape::new(dialect, head),
+        stray: Stray::default(),
+        usage,
+        end: None,
+    })
 }
 
 /// A body that is not looked into.
@@ -51,6 +58,8 @@ impl StreamReader for Unread {
 struct Reader {
     form: Form,
     shape: Shape,
+    /// What stands between events.
+    stray: Stray,
     /// What the head says was consumed, which counts where the body says nothing.
     usage: Option<Usage>,
     end: Option<StreamEnd>,
@@ -110,11 +119,11 @@ impl Reader {
     }
 
     fn read(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
-        let (shape, end) = (&mut self.shape, &mut self.end);
+        let (shape, stray, end) = (&mut self.shape, &mut self.stray, &mut self.end);
         match &mut self.form {
             Form::Unknown(..) => {}
             Form::Events(sse) => {
-                sse.push(bytes, &mut |item| event(item, shape, &mut until_the_end(end, tell)));
+                sse.push(bytes, &mut |item| event(item, shape, stray, &mut until_the_end(end, tell)));
             }
             Form::Json(values) | Form::Lines(values) => {
                 values.push(bytes, &mut |value| shape.document(value, &mut until_the_end(end, tell)));
@@ -139,7 +148,7 @@ impl StreamReader for Reader {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        let (shape, end) = (&mut self.shape, &mut self.end);
+        let (shape, stray, end) = (&mut self.shape, &mut self.stray, &mut self.end);
         let may_end = match &mut self.form {
             // Less came than would show what it is, or nothing.
             Form::Unknown(_, start) => {
@@ -150,7 +159,7 @@ impl StreamReader for Reader {
             }
             Form::Events(sse) => {
                 let is_cut = sse.is_amid_a_long_line();
-                sse.finish(&mut |item| event(item, shape, &mut until_the_end(end, tell)));
+                sse.finish(&mut |item| event(item, shape, stray, &mut until_the_end(end, tell)));
                 !is_cut && shape.may_end_here()
             }
             Form::Json(values) => {
@@ -180,11 +189,13 @@ impl StreamReader for Reader {
     }
 }
 
-fn event(item: Item<'_>, shape: &mut Shape, tell: &mut dyn FnMut(StreamEvent<'_>)) {
+fn event(item: Item<'_>, shape: &mut Shape, stray: &mut Stray, tell: &mut dyn FnMut(StreamEvent<'_>)) {
     match item {
+        Item::Stray(line) => return stray.line(line, &mut |found| shape.stray(found, tell)),
         Item::Comment => tell(StreamEvent::Ping),
         Item::Event { name, data } => shape.event(name, data, tell),
     }
+    stray.event();
 }
 
 /// Passes on what is told, up to what ends it.

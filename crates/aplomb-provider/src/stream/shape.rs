@@ -110,6 +110,19 @@ impl Shape {
         }
     }
 
+    /// Takes a value that stands between events: it may be why there are no more.
+    pub(super) fn stray(&mut self, found: Found<'_>, tell: Tell<'_>) {
+        let mut room = Nodes::new();
+        let document = match found {
+            Found::Read(document) => Some(document),
+            Found::Bytes(bytes) => Document::read(bytes, &mut room),
+            Found::Long => None,
+        };
+        if let Some(document) = document.filter(|document| is_in_answer(document.view())) {
+            tell(Error(self.judge(document.text())));
+        }
+    }
+
     /// Takes a value of a body that is JSON.
     pub(super) fn document(&mut self, found: Found<'_>, tell: Tell<'_>) {
         match found {

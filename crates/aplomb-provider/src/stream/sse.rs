@@ -23,6 +23,8 @@ pub(crate) enum Item<'a> {
         /// Its data, unless it was too long.
         data: Option<&'a [u8]>,
     },
+    /// A line that has no place in an event stream.
+    Stray(&'a [u8]),
 }
 
 /// Reads an event stream, <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
@@ -119,6 +121,8 @@ impl Sse {
                     Err(_) => self.name.push_str(&String::from_utf8_lossy(value)),
                 }
             }
+            b"event" | b"id" | b"retry" => {}
+            _ if !is_long => tell(Item::Stray(line)),
             _ => {}
         }
     }
@@ -169,6 +173,7 @@ mod tests {
                     let data = data.map(String::from_utf8_lossy);
                     format!("{name}|{}", data.as_deref().unwrap_or("long"))
                 }
+                Item::Stray(line) => format!("?{}", String::from_utf8_lossy(line)),
             });
         };
         let mut sse = Sse::default();
@@ -200,6 +205,14 @@ mod tests {
         }
         let lines = format!("data: {}\n", &long[..1_000]).repeat(2_000);
         assert_eq!(read([lines.as_bytes()]), ["|long"]);
+    }
+
+    #[test]
+    fn what_has_no_place_in_an_event_stream_is_told_line_by_line() {
+        let text = "data: 1\n{\n  \"error\": 1\r\n}\n\nid: 1\nretry: 1\nevent\n{}";
+        let whole = read([text.as_bytes()]);
+        assert_eq!(whole, ["?{", "?  \"error\": 1", "?}", "|1", "?{}"]);
+        assert_eq!(read(text.as_bytes().chunks(1)), whole);
     }
 
     fn stream() -> impl Strategy<Value = Vec<u8>> {

@@ -84,18 +84,6 @@ fn cohere_says_in_its_last_event_that_it_failed() {
     assert!(matches!(end, StreamEnd::Failed(_)), "{end:?}");
 }
 
-/// providers.md §0.5 and OpenRouter: an error as plain JSON in a 200. Where the head had promised events, its
-/// one line is no event, and a used-up account is sent again as if the stream had been cut.
-#[test]
-fn an_error_in_json_where_events_were_promised_is_that_error() {
-    let body = r#"{"error": {"message": "m", "code": "insufficient_quota"}}"#;
-    let response = Response::new(200, SSE);
-    let (_, end) = stream("https://openrouter.ai/api/v1", SSE, body);
-    assert_eq!(end.judgement().outcome().kind(), Kind::Exhausted);
-    let whole = OpenAi.whole(&response.head(), body.as_bytes());
-    assert_eq!(whole.judgement().outcome().kind(), Kind::Exhausted);
-}
-
 /// Titan tells its input in the body and its output only in the list of results and in the header
 /// `x-amzn-bedrock-output-token-count`: the header is not looked at once the body says anything.
 #[test]
@@ -187,15 +175,6 @@ fn a_used_up_subscription_behind_a_gateway_is_exhausted() {
     let headers = [("llm_provider-anthropic-ratelimit-unified-status", "rejected")];
     let body = r#"{"error": {"message": "m", "type": "rate_limit_error", "code": "429"}}"#;
     assert_eq!(judge("https://gateway.example.org", 429, &headers, body).1, Kind::Exhausted);
-}
-
-/// The same amid a stream: Gemini writes an error as it is, without `data:` (its JavaScript SDK looks for that).
-#[test]
-fn an_error_in_json_amid_events_is_that_error() {
-    let body = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"Hi\"}]}}]}\n\n\
-        {\n  \"error\": {\n    \"code\": 400,\n    \"message\": \"m\",\n    \"status\": \"INVALID_ARGUMENT\"\n  }\n}\n";
-    let (_, end) = stream("https://generativelanguage.googleapis.com/v1beta", SSE, body);
-    assert_eq!(end.judgement().outcome().kind(), Kind::Permanent);
 }
 
 /// The scheme is looked for anywhere: that of another URL within this one decides.

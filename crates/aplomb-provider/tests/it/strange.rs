@@ -1,6 +1,6 @@
 //! Streams of which little is known, or that hold something else than events of text.
 
-use aplomb_core::Usage;
+use aplomb_core::{Kind, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Other, Usage as Used};
 use aplomb_provider::{StreamEnd, StreamEvent, detect};
 
@@ -156,4 +156,44 @@ fn a_last_chunk_too_long_to_look_into_does_not_cut_an_answer() {
     let chat = "data: {\"choices\": [{\"delta\": {\"content\": \"Here\"}}]}\n\n";
     let long = format!("{chat}data: {{\"choices\": [{{\"delta\": {{\"content\": \"{image}\"}}}}]}}\n\n");
     assert_eq!(stream(OPENAI, &long).1, StreamEnd::Truncated);
+}
+
+/// Where the head has promised events, it is no event, and it is why there are none.
+#[test]
+fn an_error_in_json_where_events_were_promised_is_that_error() {
+    let body = r#"{"error": {"message": "m", "code": "insufficient_quota"}}"#;
+    let events = Response::new(200, &[("content-type", "text/event-stream")]);
+    for url in ["https://openrouter.ai/api/v1", OPENAI, GENERIC] {
+        for body in [
+            body.to_owned(),
+            format!("\n\n{body}\n"),
+            format!(": ping\n\n{body}"),
+            format!("[{body}]"),
+        ] {
+            let (_, end) = stream(url, &body);
+            assert_eq!(end.judgement().outcome().kind(), Kind::Exhausted, "{url} {body}");
+            let whole = detect(url).whole(&events.head(), body.as_bytes());
+            assert_eq!(whole.judgement().outcome().kind(), Kind::Exhausted, "{url} {body}");
+        }
+    }
+    // Its first half is none, and what is no error is no answer.
+    assert_eq!(stream(OPENAI, &body[..40]).1, StreamEnd::Truncated);
+    assert_eq!(stream(OPENAI, "{\"id\": 1}").1, StreamEnd::Truncated);
+}
+
+/// Gemini writes one so, after some of the answer too.
+#[test]
+fn an_error_in_json_amid_events_is_that_error() {
+    let first = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"Hi\"}]}}]}\n\n";
+    let error = "{\n  \"error\": {\n    \"code\": 400,\n    \"message\": \"m\",\n    \"status\": \"INVALID_ARGUMENT\"\n  }\n}\n";
+    let gemini = "https://generativelanguage.googleapis.com/v1beta";
+    for url in [gemini, GENERIC] {
+        let (events, end) = stream(url, &format!("{first}{error}"));
+        assert_eq!(events[0], text("Hi"));
+        assert_eq!(end.judgement().outcome().kind(), Kind::Permanent, "{url}");
+    }
+    // One that is left open does not swallow the events after it.
+    let chat =
+        "{\n\"error\": {\ndata: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\ndata: [DONE]\n\n";
+    assert_eq!(stream(OPENAI, chat), (vec![text("Hi"), Done], StreamEnd::Complete));
 }
