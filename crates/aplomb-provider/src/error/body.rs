@@ -84,6 +84,8 @@ impl ErrorBody {
                 Reason::RequestTooLarge
             }
             (Some(code), _) if code.is_exact => code.reason,
+            // Google's word for it says more than its status, which may be one of a cancelled request.
+            (_, Some(reason)) if self.details.is_some() && !is_final(reason) => Reason::RateLimited,
             (_, Some(reason)) => reason,
             (Some(code), None) => code.reason,
             (None, None) => Reason::Unknown,
@@ -128,6 +130,11 @@ pub(crate) fn is_in(value: View<'_>) -> bool {
 
 fn is_error(value: View<'_>) -> bool {
     (value.is_object() || value.is_text()) && !value.is_empty()
+}
+
+/// Whether a reason is final whatever quota is named beside it.
+const fn is_final(reason: Reason) -> bool {
+    matches!(reason, Reason::RequestTooLarge | Reason::QuotaExhausted)
 }
 
 /// Some answer with a list of what would have been the chunks of a stream.

@@ -68,3 +68,28 @@ fn a_code_that_is_a_number_counts_as_much_as_one_that_is_text() {
         }
     }
 }
+
+/// Google's own client takes a 499 for what a 429 is.
+#[test]
+fn a_quota_per_day_is_terminal_with_a_499_too() {
+    let body = |quota: &str| {
+        format!(
+            r#"{{"error": {{"code": 499, "status": "RESOURCE_EXHAUSTED", "message": "m", "details": [
+            {{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{{"quotaId": "{quota}"}}]}},
+            {{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "36s"}}]}}}}"#
+        )
+    };
+    for url in ["https://generativelanguage.googleapis.com/v1beta", GENERIC] {
+        let day = body("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
+        let minute = body("GenerateRequestsPerMinutePerProjectPerModel-FreeTier");
+        for status in [499, 429] {
+            let said = judged(url, status, &[], &day);
+            assert_eq!(said, (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(36)), "{url}");
+            let said = judged(url, status, &[], &minute);
+            assert_eq!(said, (Reason::RateLimited, Kind::Throttled, Scope::Account, Some(36)), "{url}");
+        }
+        // A request that was cancelled is no quota's matter.
+        let cancelled = r#"{"error": {"code": 499, "status": "CANCELLED", "message": "m"}}"#;
+        assert_ne!(judged(url, 499, &[], cancelled).1, Kind::Throttled, "{url}");
+    }
+}

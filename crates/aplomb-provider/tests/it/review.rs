@@ -53,18 +53,6 @@ fn a_used_up_day_at_cerebras_keeps_its_reset() {
     );
 }
 
-/// providers.md, Gemini: "(429|499) -> any quotaId containing PerDay/Daily => TERMINAL before RetryInfo". A 499
-/// is judged by its status alone, and sent again.
-#[test]
-fn a_quota_per_day_is_terminal_with_a_499_too() {
-    let body = r#"{"error": {"code": 499, "status": "RESOURCE_EXHAUSTED", "message": "m", "details": [
-        {"@type": "type.googleapis.com/google.rpc.QuotaFailure",
-         "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},
-        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "36s"}]}}"#;
-    let said = judge("https://generativelanguage.googleapis.com/v1beta", 499, &[], body);
-    assert_eq!(said, (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(36)));
-}
-
 /// Groq says why a stream was cut short in `x_groq.error`, in its last chunk, before `[DONE]`: an error in a
 /// 200 (providers.md §0.5) that is taken for an answer.
 #[test]
