@@ -38,7 +38,8 @@ impl ErrorBody {
 
     /// Reads a value that is known to be an error:
     ///
-    /// - `{"error": {"code", "type", "message", …}}`, also within `response` or `choices[0]`
+    /// - `{"error": {"code", "type", "message", …}}`, also within `response`, `choices[0]` or `x_groq`
+    /// - `{"delta": {"error": "…"}}`, `{"x_groq": {"error": "…"}}`
     /// - `{"error": "…"}`, alone or beside `message`
     /// - `{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`
     /// - `{"code", "message", "type"}`, `{"__type", "message"}`
@@ -53,6 +54,9 @@ impl ErrorBody {
             value["response"].get("error"),
             value["choices"][0].get("error"),
             top.get("errors").map(first),
+            value["x_groq"].get("error"),
+            top.get("x_groq").filter(|outer| outer["error"].is_string()),
+            top.get("delta").filter(|outer| outer["error"].is_string()),
         ];
         let inner = inner.into_iter().flatten().find_map(Value::as_object);
         let error = inner.unwrap_or(top);
@@ -121,11 +125,15 @@ pub(crate) fn is_in(value: View<'_>) -> bool {
     is_error(value.get(Key::Error))
         || is_error(value.at(&[Key::Response, Key::Error]))
         || is_error(choice.get(Key::Error))
+        || is_error(value.at(&[Key::XGroq, Key::Error]))
         || kind.is("error")
         || value.get(Key::EventType).is("error")
         || object.is("error")
         || (object.is("response") && value.get(Key::Status).is("failed"))
         || choice.get(Key::FinishReason).is("error")
+        // Cohere, in either version.
+        || value.get(Key::FinishReason).is("ERROR")
+        || value.at(&[Key::Delta, Key::FinishReason]).is("ERROR")
 }
 
 fn is_error(value: View<'_>) -> bool {

@@ -58,7 +58,7 @@ impl<'a> Judge<'a> {
     fn answer(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
         // Nearly every body is an answer: what has no error in it need not be read.
         let mentions = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-        if !mentions(b"error") && !mentions(b"failed") {
+        if !mentions(b"error") && !mentions(b"failed") && !mentions(b"\"ERROR\"") {
             return None;
         }
         body::is_in(Document::read(body, &mut Nodes::new())?.view()).then(|| {

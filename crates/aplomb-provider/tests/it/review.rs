@@ -53,25 +53,6 @@ fn a_used_up_day_at_cerebras_keeps_its_reset() {
     );
 }
 
-/// Groq says why a stream was cut short in `x_groq.error`, in its last chunk, before `[DONE]`: an error in a
-/// 200 (providers.md §0.5) that is taken for an answer.
-#[test]
-fn groqs_error_in_its_last_chunk_is_an_error() {
-    let body = "data: {\"choices\": [{\"index\": 0, \"delta\": {\"role\": \"assistant\"}}]}\n\n\
-        data: {\"choices\": [], \"x_groq\": {\"id\": \"req_1\", \"error\": \"over capacity\"}}\n\ndata: [DONE]\n\n";
-    let (_, end) = stream("https://api.groq.com/openai/v1", SSE, body);
-    assert!(matches!(end, StreamEnd::Failed(_)), "{end:?}");
-}
-
-/// Cohere ends a stream that failed with `finish_reason: "ERROR"` and why: taken for an answer.
-#[test]
-fn cohere_says_in_its_last_event_that_it_failed() {
-    let v2 = "event: message-start\ndata: {\"type\": \"message-start\", \"delta\": {\"message\": {\"role\": \"assistant\"}}}\n\n\
-        event: message-end\ndata: {\"type\": \"message-end\", \"delta\": {\"finish_reason\": \"ERROR\", \"error\": \"boom\"}}\n\n";
-    let (_, end) = stream("https://api.cohere.com/v2", SSE, v2);
-    assert!(matches!(end, StreamEnd::Failed(_)), "{end:?}");
-}
-
 /// Titan tells its input in the body and its output only in the list of results and in the header
 /// `x-amzn-bedrock-output-token-count`: the header is not looked at once the body says anything.
 #[test]

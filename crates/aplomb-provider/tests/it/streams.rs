@@ -165,6 +165,44 @@ fn errors_end_a_stream() {
 }
 
 #[test]
+fn errors_in_the_last_event_are_errors() {
+    let (cohere, groq) = ("https://api.cohere.com/v2", "https://api.groq.com/openai/v1");
+    let start =
+        "data: {\"type\": \"message-start\", \"delta\": {\"message\": {\"role\": \"assistant\"}}}\n\n";
+    let v2 = "data: {\"type\": \"message-end\", \"delta\": {\"finish_reason\": \"ERROR\", \"error\": \"boom\"}}\n\n";
+    let v1 =
+        "data: {\"is_finished\": true, \"event_type\": \"stream-end\", \"finish_reason\": \"ERROR\"}\n\n";
+    let role = "data: {\"choices\": [{\"index\": 0, \"delta\": {\"role\": \"assistant\"}}]}\n\n";
+    let last = |error: &str| {
+        format!(
+            "{role}data: {{\"choices\": [], \"x_groq\": {{\"id\": \"req_1\", \"error\": {error}}}}}\n\ndata: [DONE]\n\n"
+        )
+    };
+    for (url, body, message) in [
+        (cohere, format!("{start}{v2}"), Some("boom")),
+        (cohere, format!("{start}{v1}"), None),
+        (groq, last("\"over capacity\""), Some("over capacity")),
+        (groq, last("{\"message\": \"over capacity\"}"), Some("over capacity")),
+    ] {
+        for url in [url, "https://gateway.example.org"] {
+            let (_, end) = support::stream(url, &body);
+            let StreamEnd::Failed(judgement) = end else {
+                panic!("{url} {body} {end:?}")
+            };
+            assert_eq!(judgement.outcome().kind(), Kind::Transient, "{url} {body}");
+            assert_eq!(judgement.message(), message, "{url} {body}");
+        }
+    }
+    // Without an error, a last event is one.
+    let fine = v2.replace("\"ERROR\", \"error\": \"boom\"", "\"COMPLETE\"");
+    assert_eq!(support::stream(cohere, &fine).1, StreamEnd::Complete);
+    assert_eq!(support::stream(groq, &last("null")).1, StreamEnd::Complete);
+    let json = Response::new(200, &[("content-type", "application/json")]);
+    let whole = br#"{"id": "x", "finish_reason": "ERROR", "message": {"role": "assistant", "content": []}}"#;
+    assert_eq!(aplomb_provider::Cohere.judge(&json.head(), whole).outcome().kind(), Kind::Transient);
+}
+
+#[test]
 fn a_hint_in_a_stream_is_counted_from_its_head() {
     let stream =
         "event: error\ndata: {\"error\":{\"code\":\"rate_limit_exceeded\",\"resets_at\":1696004803}}\n\n";
