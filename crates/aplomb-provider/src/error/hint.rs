@@ -33,6 +33,17 @@ pub(crate) fn is_subscription_used_up(head: &Head<'_>) -> bool {
         .is_some_and(|status| status.eq_ignore_ascii_case("rejected"))
 }
 
+/// A limit of a month of which nothing is left: Mistral's tokens, by their older name too.
+pub(crate) fn is_month_used_up(head: &Head<'_>) -> bool {
+    head.headers().iter().any(|(name, value)| {
+        let name = name.as_str();
+        let is_of_month = name.ends_with("-month")
+            && (name.starts_with("x-ratelimit-remaining-")
+                || name.starts_with("x-ratelimitbysize-remaining-"));
+        is_of_month && value.to_str().is_ok_and(is_zero)
+    })
+}
+
 /// AWS: milliseconds to wait, whatever the error is.
 pub(crate) fn aws(head: &Head<'_>) -> Option<Duration> {
     let number = head.header("x-amz-retry-after")?.parse::<u64>().ok()?;

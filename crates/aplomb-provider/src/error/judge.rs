@@ -112,7 +112,7 @@ impl<'a> Judge<'a> {
         text: Option<&Text>,
     ) -> (Reason, bool) {
         let is_limited = reason == Reason::RateLimited;
-        if is_limited && self.head.is_some_and(hint::is_subscription_used_up) {
+        if is_limited && self.head.is_some_and(|head| is_used_up(head)) {
             return (Reason::QuotaExhausted, false);
         }
         if let Some(details) = error.details().filter(|_| is_limited) {
@@ -188,4 +188,9 @@ impl<'a> Judge<'a> {
             _ => outcome,
         }
     }
+}
+
+/// Whether the head says that what is used up lasts for hours, or for a month.
+fn is_used_up(head: &Head<'_>) -> bool {
+    hint::is_subscription_used_up(head) || hint::is_month_used_up(head)
 }

@@ -93,3 +93,27 @@ fn a_quota_per_day_is_terminal_with_a_499_too() {
         assert_ne!(judged(url, 499, &[], cancelled).1, Kind::Throttled, "{url}");
     }
 }
+
+#[test]
+fn a_month_that_is_used_up_at_mistral_is_exhausted() {
+    let body =
+        r#"{"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}"#;
+    for url in ["https://api.mistral.ai/v1", GENERIC] {
+        for name in [
+            "x-ratelimit-remaining-tokens-month",
+            "x-ratelimitbysize-remaining-month",
+        ] {
+            for (left, kind) in [
+                ("0", Kind::Exhausted),
+                ("10", Kind::Throttled),
+                ("", Kind::Throttled),
+            ] {
+                let headers = [(name, left), ("x-ratelimit-remaining-tokens-minute", "0")];
+                assert_eq!(judged(url, 429, &headers, body).1, kind, "{url} {name} {left}");
+            }
+        }
+        // It says nothing about what failed for another reason.
+        let headers = [("x-ratelimit-remaining-tokens-month", "0")];
+        assert_eq!(judged(url, 500, &headers, "{}").1, Kind::Transient, "{url}");
+    }
+}

@@ -114,21 +114,6 @@ fn a_stream_of_scales_that_is_cut_is_noticed() {
     assert_eq!(end, StreamEnd::Truncated);
 }
 
-/// providers.md §0.4: a 429 may be of a long window (a month); Mistral tells in `x-ratelimit-remaining-tokens-month`
-/// that it is used up, and names no delay: it is sent again after a second, for the rest of the month.
-#[test]
-fn a_month_that_is_used_up_at_mistral_is_exhausted() {
-    let headers = [
-        ("x-ratelimit-limit-tokens-month", "1000000000"),
-        ("x-ratelimit-remaining-tokens-month", "0"),
-        ("x-ratelimit-limit-tokens-minute", "500000"),
-        ("x-ratelimit-remaining-tokens-minute", "500000"),
-    ];
-    let body =
-        r#"{"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}"#;
-    assert_eq!(judge("https://api.mistral.ai/v1", 429, &headers, body).1, Kind::Exhausted);
-}
-
 /// What a job of OpenAI's says while nothing has gone wrong with it. It is taken for a failed answer, and sent again.
 #[test]
 fn an_error_of_which_every_part_is_null_is_none() {
