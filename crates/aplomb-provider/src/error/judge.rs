@@ -54,6 +54,15 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// What the headers say, or those that a gateway passes on.
+    fn in_headers<T>(&self, read: impl Fn(&Head<'_>) -> Option<T>) -> Option<T> {
+        let head = self.head?;
+        read(head).or_else(|| {
+            let behind = head.passed_on()?;
+            read(&Head::new(head.status(), &behind, head.clock()))
+        })
+    }
+
     /// The error in an answer that claims to be fine, if there is one.
     fn answer(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
         // Nearly every body is an answer: what has no error in it need not be read.
@@ -79,8 +88,10 @@ impl<'a> Judge<'a> {
 
     fn failure(&self, error: &ErrorBody, status: Option<u16>, is_unbegun: bool) -> Judgement {
         let codes = self.codes();
-        let named = self.head.and_then(|head| head.header("x-amzn-errortype"));
-        let named = named.map(code::bare).and_then(|code| codes.of_user(code).or_else(|| codes.known(code)));
+        let named = self.in_headers(|head| {
+            let code = code::bare(head.header("x-amzn-errortype")?);
+            codes.of_user(code).or_else(|| codes.known(code))
+        });
         let coarse = error.reason(status, named, &codes);
 
         let text = error.message().filter(|_| self.settings.reads_text()).map(Text::new);
@@ -112,7 +123,7 @@ impl<'a> Judge<'a> {
         text: Option<&Text>,
     ) -> (Reason, bool) {
         let is_limited = reason == Reason::RateLimited;
-        if is_limited && self.head.is_some_and(|head| is_used_up(head)) {
+        if is_limited && self.in_headers(|head| is_used_up(head).then_some(())).is_some() {
             return (Reason::QuotaExhausted, false);
         }
         if let Some(details) = error.details().filter(|_| is_limited) {
@@ -160,12 +171,7 @@ impl<'a> Judge<'a> {
                 .or_else(|| hint::aws(head))
                 .or_else(|| is_used_up.then(resets).flatten())
         };
-        let behind = |head: &Head<'_>| {
-            let headers = head.passed_on()?;
-            in_headers(&Head::new(head.status(), &headers, head.clock()))
-        };
-        self.head
-            .and_then(|head| in_headers(head).or_else(|| behind(head)))
+        self.in_headers(in_headers)
             .or_else(|| error.delay())
             .or_else(|| text?.delay())
             .or_else(|| error.details().filter(|_| is_throttled)?.usual_delay())
