@@ -136,8 +136,10 @@ pub(crate) fn is_in(value: View<'_>) -> bool {
         || value.at(&[Key::Delta, Key::FinishReason]).is("ERROR")
 }
 
+/// An object of which every part is `null` is what a job says while nothing has gone wrong with it.
 fn is_error(value: View<'_>) -> bool {
-    (value.is_object() || value.is_text()) && !value.is_empty()
+    let says = |(_, part): (Key, View<'_>)| !part.is_null();
+    (value.is_object() && value.parts().any(says)) || (value.is_text() && !value.is_empty())
 }
 
 /// Whether a reason is final whatever quota is named beside it.

@@ -107,6 +107,6 @@ impl Key {
 
     /// Whether it matters of what stands under it which other names there are.
     pub(super) const fn has_others(self) -> bool {
-        matches!(self, Self::Delta | Self::Message)
+        matches!(self, Self::Delta | Self::Error | Self::Message)
     }
 }

@@ -117,3 +117,39 @@ fn a_month_that_is_used_up_at_mistral_is_exhausted() {
         assert_eq!(judged(url, 500, &headers, "{}").1, Kind::Transient, "{url}");
     }
 }
+
+/// What the provider behind a gateway says in its headers counts as if it said it itself.
+#[test]
+fn headers_that_a_gateway_passes_on_say_why() {
+    let body = r#"{"error": {"message": "m", "type": "rate_limit_error", "code": "429"}}"#;
+    let rejected = [("llm_provider-anthropic-ratelimit-unified-status", "rejected")];
+    let month = [("llm_provider-x-ratelimit-remaining-tokens-month", "0")];
+    let aws = [("llm_provider-x-amzn-errortype", "ThrottlingException:http://internal.amazon.com/")];
+    for url in [GENERIC, "https://api.openai.com/v1"] {
+        assert_eq!(judged(url, 429, &rejected, body).1, Kind::Exhausted, "{url}");
+        assert_eq!(judged(url, 429, &month, body).1, Kind::Exhausted, "{url}");
+        assert_eq!(judged(url, 400, &aws, "{}").1, Kind::Throttled, "{url}");
+        // The gateway's own word goes first.
+        let both = [aws[0], ("x-amzn-errortype", "ValidationException")];
+        assert_eq!(judged(url, 400, &both, "{}").1, Kind::Permanent, "{url}");
+    }
+}
+
+#[test]
+fn an_error_of_which_every_part_is_null_is_none() {
+    let job =
+        |error: &str| format!(r#"{{"object": "fine_tuning.job", "status": "running", "error": {error}}}"#);
+    for url in ["https://api.openai.com/v1", GENERIC] {
+        let none = job(r#"{"code": null, "message": null, "param": null}"#);
+        assert_eq!(judged(url, 200, &[], &none).1, Kind::Success, "{url}");
+        assert_eq!(judged(url, 200, &[], &job("{}")).1, Kind::Success, "{url}");
+        for some in [
+            r#"{"code": "x", "message": null}"#,
+            r#"{"param": 7}"#,
+            r#"{"x": {}}"#,
+            "\"m\"",
+        ] {
+            assert_ne!(judged(url, 200, &[], &job(some)).1, Kind::Success, "{url} {some}");
+        }
+    }
+}

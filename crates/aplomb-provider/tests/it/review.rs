@@ -114,23 +114,6 @@ fn a_stream_of_scales_that_is_cut_is_noticed() {
     assert_eq!(end, StreamEnd::Truncated);
 }
 
-/// What a job of OpenAI's says while nothing has gone wrong with it. It is taken for a failed answer, and sent again.
-#[test]
-fn an_error_of_which_every_part_is_null_is_none() {
-    let body = r#"{"object": "fine_tuning.job", "status": "running",
-        "error": {"code": null, "message": null, "param": null}}"#;
-    assert_eq!(judge("https://api.openai.com/v1", 200, &[], body).1, Kind::Success);
-}
-
-/// "Every other provider here reads such headers too": a subscription that is used up behind a gateway (providers.md,
-/// Anthropic: `anthropic-ratelimit-unified-status`) is sent again.
-#[test]
-fn a_used_up_subscription_behind_a_gateway_is_exhausted() {
-    let headers = [("llm_provider-anthropic-ratelimit-unified-status", "rejected")];
-    let body = r#"{"error": {"message": "m", "type": "rate_limit_error", "code": "429"}}"#;
-    assert_eq!(judge("https://gateway.example.org", 429, &headers, body).1, Kind::Exhausted);
-}
-
 /// The scheme is looked for anywhere: that of another URL within this one decides.
 #[test]
 fn a_url_within_the_query_is_not_the_host() {
