@@ -41,8 +41,7 @@ pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[
     }
 }
 
-/// What a buffered answer says it consumed: in its body, or where it has none to say it in, in its
-/// headers.
+/// What a buffered answer says it consumed: in its body, and what that does not say, in its headers.
 pub(crate) fn usage<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
     let in_body = match media(head, body) {
         Media::Json if !is_list(body) => {
@@ -59,7 +58,10 @@ pub(crate) fn usage<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &
         }
         Media::Other => None,
     };
-    in_body.or_else(|| usage::in_headers(head))
+    match (usage::in_headers(head), in_body) {
+        (Some(headers), Some(body)) => Some(headers.updated_by(body)),
+        (headers, body) => body.or(headers),
+    }
 }
 
 fn events<P: Provider + ?Sized>(

@@ -60,7 +60,7 @@ struct Reader {
     shape: Shape,
     /// What stands between events.
     stray: Stray,
-    /// What the head says was consumed, which counts where the body says nothing.
+    /// What the head says was consumed, which counts where the body does not say it.
     usage: Option<Usage>,
     end: Option<StreamEnd>,
 }
@@ -178,8 +178,12 @@ impl StreamReader for Reader {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        if let (false, Some(usage)) = (self.shape.has_usage(), self.usage) {
-            tell(StreamEvent::Usage(usage));
+        if let Some(headers) = self.usage {
+            let said = self.shape.usage().unwrap_or_default();
+            let both = headers.updated_by(said);
+            if both != said {
+                tell(StreamEvent::Usage(both));
+            }
         }
         if may_end {
             StreamEnd::Complete

@@ -74,9 +74,9 @@ impl Shape {
         self.is_unmarked && !self.is_finished
     }
 
-    /// Whether any usage was told of.
-    pub(super) fn has_usage(&self) -> bool {
-        self.counts.usage().is_some()
+    /// All that was told of so far.
+    pub(super) fn usage(&self) -> Option<aplomb_core::Usage> {
+        self.counts.usage()
     }
 
     /// Whether something was not JSON in a body that is.

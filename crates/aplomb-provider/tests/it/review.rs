@@ -53,22 +53,6 @@ fn a_used_up_day_at_cerebras_keeps_its_reset() {
     );
 }
 
-/// Titan tells its input in the body and its output only in the list of results and in the header
-/// `x-amzn-bedrock-output-token-count`: the header is not looked at once the body says anything.
-#[test]
-fn bedrocks_headers_complete_what_the_body_says() {
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-amzn-bedrock-input-token-count", "5"),
-        ("x-amzn-bedrock-output-token-count", "10"),
-    ];
-    let body = r#"{"inputTextTokenCount": 5, "results": [{"tokenCount": 10, "outputText": "hi"}]}"#;
-    let response = Response::new(200, &headers);
-    let bedrock = detect("https://bedrock-runtime.us-east-1.amazonaws.com");
-    let usage = bedrock.usage(&response.head(), body.as_bytes()).unwrap();
-    assert_eq!((usage.input(), usage.output()), (Some(5), Some(10)));
-}
-
 /// providers.md, Together: the dynamic rate is the one above which a 429 comes ("at/below it a failure is 503"),
 /// and `TOGETHER` says so itself. But the smaller of it and the base limit is read.
 #[test]

@@ -233,6 +233,29 @@ fn bedrock() {
     assert_eq!(Bedrock.usage(&response.head(), b"\0\0\0\x7F"), Some(used()));
 }
 
+/// Titan tells its input in the open, and its output in a list of results.
+#[test]
+fn bedrocks_headers_complete_what_the_body_says() {
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-amzn-bedrock-input-token-count", "7"),
+        ("x-amzn-bedrock-output-token-count", "2"),
+    ];
+    let response = Response::new(200, &headers);
+    let body = br#"{"inputTextTokenCount": 9, "results": [{"tokenCount": 2, "outputText": "hi"}]}"#;
+    for provider in [&Bedrock as &dyn Provider, &Generic] {
+        assert_eq!(provider.usage(&response.head(), body), Some(used()));
+        let (events, end) = support::read(provider.stream(&response.head()), [&body[..]]);
+        let told = events.into_iter().rev().find(|event| matches!(event, Used(_)));
+        assert_eq!((told, end), (Some(Used(used())), StreamEnd::Complete));
+        // What the body says, it knows better; and it is told once.
+        let body = br#"{"usage": {"input_tokens": 9, "output_tokens": 2}}"#;
+        assert_eq!(provider.usage(&response.head(), body), Some(used()));
+        let (events, _) = support::read(provider.stream(&response.head()), [&body[..]]);
+        assert_eq!(events, [Content(None), Used(used())]);
+    }
+}
+
 /// The own completions of llama.cpp say `stop`, and no marker follows.
 #[test]
 fn an_unknown_shape_of_a_lenient_provider_ends_with_its_body() {
