@@ -122,17 +122,25 @@ pub(crate) const COHERE: &[Row] = &[
     unit_first!(REQUESTS, MONTH, "x-endpoint-monthly-call"),
 ];
 
-/// Together: the dynamic limits are those that are enforced.
+/// Together: the dynamic limits are those that are enforced, be they larger than the others or not.
 pub(crate) const TOGETHER: &[Row] = &[
     Row {
         reset: "x-ratelimit-reset",
         ..part_first!(REQUESTS, UNKNOWN, "x-ratelimit-", "-dynamic")
     },
     Row {
+        unless: "x-ratelimit-limit-dynamic",
+        ..part_first!(REQUESTS, UNKNOWN, "x-ratelimit-", "")
+    },
+    Row {
         reset: "x-ratelimit-reset",
         ..part_first!(TOKENS, UNKNOWN, "x-tokenlimit-", "-dynamic")
     },
-    Row { reset: "x-ratelimit-reset", ..part_first!(TOKENS, UNKNOWN, "x-tokenlimit-", "") },
+    Row {
+        reset: "x-ratelimit-reset",
+        unless: "x-tokenlimit-limit-dynamic",
+        ..part_first!(TOKENS, UNKNOWN, "x-tokenlimit-", "")
+    },
 ];
 
 /// Fireworks: prompt, the part of it that was not cached, and what is generated.

@@ -46,7 +46,7 @@ provider! {
     Together: Dialect {
         name: "together",
         resets: &[hint::drafts, hint::window],
-        limits: &[rows::TOGETHER, rows::BARE],
+        limits: &[rows::TOGETHER],
         ..Dialect::COMMON
     }
 }

@@ -165,6 +165,18 @@ fn others() {
         of(Dimension::TOKENS, 180_000, 170_000).with_reset(s(1)),
     ];
     assert_eq!(read(&Together, &together), expected);
+    let larger = [
+        ("x-ratelimit-limit", "10"),
+        ("x-ratelimit-remaining", "1"),
+        ("x-ratelimit-limit-dynamic", "50"),
+        ("x-ratelimit-remaining-dynamic", "41"),
+        ("x-tokenlimit-limit", "100"),
+        ("x-tokenlimit-remaining", "10"),
+        ("x-tokenlimit-limit-dynamic", "500"),
+        ("x-tokenlimit-remaining-dynamic", "410"),
+    ];
+    let expected = [of(Dimension::REQUESTS, 50, 41), of(Dimension::TOKENS, 500, 410)];
+    assert_eq!(read(&Together, &larger), expected);
 
     let fireworks = [
         ("x-ratelimit-limit-tokens-prompt", "72000"),

@@ -53,20 +53,6 @@ fn a_used_up_day_at_cerebras_keeps_its_reset() {
     );
 }
 
-/// providers.md, Together: the dynamic rate is the one above which a 429 comes ("at/below it a failure is 503"),
-/// and `TOGETHER` says so itself. But the smaller of it and the base limit is read.
-#[test]
-fn togethers_dynamic_limit_counts_where_it_is_larger_too() {
-    let headers = [
-        ("x-ratelimit-limit", "10"),
-        ("x-ratelimit-remaining", "1"),
-        ("x-ratelimit-limit-dynamic", "50"),
-        ("x-ratelimit-remaining-dynamic", "41"),
-    ];
-    let limits = detect("https://api.together.xyz/v1").limits(&Response::new(200, &headers).head());
-    assert_eq!((limits[0].limit(), limits[0].remaining()), (Some(50), Some(41)));
-}
-
 /// Any status in capitals is taken for Google's form: Spring's `"status": "TOO_MANY_REQUESTS"` becomes the capacity
 /// of Vertex, about the server; and what is above the limit is sent again, although its numbers say so.
 #[test]
