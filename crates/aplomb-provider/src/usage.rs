@@ -15,6 +15,7 @@ const INPUT: &[Key] = &[
     Key::PromptTokenCount,
     Key::PromptEvalCount,
     Key::InputTextTokenCount,
+    Key::NumPromptTokens,
 ];
 
 /// Input that is not in the one above, where a cache counts apart.
@@ -42,6 +43,7 @@ const OUTPUT: &[Key] = &[
     Key::CandidatesTokenCount,
     Key::EvalCount,
     Key::GeneratedTokens,
+    Key::NumCompletionTokens,
 ];
 
 const REASONING: &[&[Key]] = &[
@@ -67,6 +69,7 @@ const PLACES: &[&[Key]] = &[
     &[Key::Response, Key::Meta],
     &[Key::InvocationMetrics],
     &[Key::Details],
+    &[Key::Output],
     &[],
 ];
 
@@ -243,6 +246,10 @@ mod tests {
             ),
             (
                 json!({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 10}, "usage": {"input_tokens": 10, "output_tokens": 3}}),
+                usage(10, None, 3),
+            ),
+            (
+                json!({"output": {"text": "Hi", "num_prompt_tokens": 10, "num_completion_tokens": 3}}),
                 usage(10, None, 3),
             ),
             (

@@ -75,15 +75,6 @@ fn asking_for_a_usage_that_is_null_names_no_key_twice() {
     }
 }
 
-/// Scale's LLM Engine says in each event whether it is the last: one that is cut is taken for whole.
-#[test]
-fn a_stream_of_scales_that_is_cut_is_noticed() {
-    let body = "data: {\"request_id\": \"a\", \"output\": {\"text\": \"Hel\", \"finished\": false, \
-        \"num_prompt_tokens\": 4, \"num_completion_tokens\": 1}}\n\n";
-    let (_, end) = stream("https://llm-engine.scale.com", SSE, body);
-    assert_eq!(end, StreamEnd::Truncated);
-}
-
 /// The scheme is looked for anywhere: that of another URL within this one decides.
 #[test]
 fn a_url_within_the_query_is_not_the_host() {

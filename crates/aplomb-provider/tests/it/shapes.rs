@@ -3,7 +3,7 @@
 use aplomb_core::{Kind, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Error, Other, Usage as Used};
 use aplomb_provider::{
-    Bedrock, Cohere, Gemini, Generic, LlamaCpp, Ollama, OpenAi, Provider, StreamEnd, StreamEvent,
+    Bedrock, Cohere, Gemini, Generic, LlamaCpp, LlmEngine, Ollama, OpenAi, Provider, StreamEnd, StreamEvent,
     TextGenerationInference, VertexAi,
 };
 
@@ -31,6 +31,9 @@ const COHERE: &str = r#"{"type":"message-start","id":"x","delta":{"message":{"ro
 const COHERE_1: &str = r#"{"is_finished":false,"event_type":"stream-start","generation_id":"x"}
 {"is_finished":false,"event_type":"text-generation","text":"Hello"}
 {"is_finished":true,"event_type":"stream-end","response":{"text":"Hello","meta":{"tokens":{"input_tokens":9,"output_tokens":2}}}}"#;
+
+const LLM_ENGINE: &str = r#"{"request_id":"a","output":{"text":"Hel","finished":false,"num_prompt_tokens":9,"num_completion_tokens":1}}
+{"request_id":"a","output":{"text":"lo","finished":true,"num_prompt_tokens":9,"num_completion_tokens":2}}"#;
 
 fn used() -> Usage {
     Usage::unknown().with_input(9).with_output(2)
@@ -134,6 +137,21 @@ fn text_generation_inference() {
         assert_eq!(read(provider, "text/event-stream", &body), (expected.clone(), StreamEnd::Complete));
         let cut = events(&TGI.lines().take(2).collect::<Vec<_>>().join("\n"));
         assert_eq!(read(provider, "text/event-stream", &cut).1, StreamEnd::Truncated);
+    }
+}
+
+#[test]
+fn scales_llm_engine() {
+    let body = events(LLM_ENGINE);
+    let first = Usage::unknown().with_input(9).with_output(1);
+    let expected = [text("Hel"), Used(first), text("lo"), Used(used())];
+    for provider in [&LlmEngine as &dyn Provider, &Generic] {
+        complete(provider, "text/event-stream", &body, &expected);
+        let cut = events(LLM_ENGINE.lines().next().unwrap());
+        assert_eq!(read(provider, "text/event-stream", &cut).1, StreamEnd::Truncated);
+        let whole =
+            r#"{"request_id":"a","output":{"text":"Hello","num_prompt_tokens":9,"num_completion_tokens":2}}"#;
+        complete(provider, "application/json", whole, &[Content(None), Used(used())]);
     }
 }
 

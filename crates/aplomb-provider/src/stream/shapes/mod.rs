@@ -42,6 +42,7 @@ pub(super) fn read(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option
         .or_else(|| mistral::conversation(kind, value, tell))
         .or_else(|| native::ollama(value, tell))
         .or_else(|| native::tgi(value, tell))
+        .or_else(|| native::llm_engine(value, tell))
         .or_else(|| native::converse(value, tell))
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn whole_text(value: View<'_>) -> Option<Text<'_>> {
     let output = value.get(Key::Output);
     let candidate = || google::text(value.get(Key::Candidates).first().at(&[Key::Content, Key::Parts]));
     let converse = || parts(output.at(&[Key::Message, Key::Content]));
+    let llm_engine = || output.get(Key::Text).text();
     let cohere = || parts(value.at(&[Key::Message, Key::Content]));
     let bare = || match value.get(Key::Response) {
         response if response.is_there() => response.text(),
@@ -63,6 +65,7 @@ pub(crate) fn whole_text(value: View<'_>) -> Option<Text<'_>> {
         .or_else(|| openai::output(output))
         .or_else(candidate)
         .or_else(converse)
+        .or_else(llm_engine)
         .or_else(cohere)
         .or_else(|| value.get(Key::GeneratedText).text())
         .or_else(bare)

@@ -1,5 +1,5 @@
-//! The own shapes of servers that mostly speak OpenAI's: Ollama, text-generation-inference; and of
-//! Bedrock's Converse.
+//! The own shapes of servers that mostly speak OpenAI's: Ollama, text-generation-inference, Scale's LLM
+//! Engine; and of Bedrock's Converse.
 
 use super::{Said, TellContent, tell_text, whole_text};
 use crate::json::{Key, View};
@@ -30,6 +30,15 @@ pub(super) fn tgi(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
     value.get(Key::GeneratedText).text()?;
     tell_text(whole_text(value), tell);
     Some(Said::Unmarked { is_finished: true })
+}
+
+/// Scale's: `{"output": {"text": "…", "finished": false, "num_completion_tokens": 1}}`. Each says whether it
+/// is the last; a whole answer does not.
+pub(super) fn llm_engine(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+    let output = value.get(Key::Output);
+    let is_finished = output.get(Key::Finished).as_bool()?;
+    tell_text(output.get(Key::Text).text(), tell);
+    Some(Said::Unmarked { is_finished })
 }
 
 /// A whole answer of Bedrock's Converse.
