@@ -21,6 +21,9 @@ const WITHOUT_OUTPUT: &[&str] = &[
     ":countTokens",
 ];
 
+/// What a body that can not be read comes to.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// Whether a request to this path has no output.
 pub(crate) fn has_no_output(path: &str) -> bool {
     WITHOUT_OUTPUT.iter().any(|end| path.ends_with(end))
@@ -43,9 +46,15 @@ impl Estimate {
         Self { input, output }
     }
 
-    /// Estimates a request body in any of the known shapes. One that is not JSON comes to nothing.
+    /// Estimates a request body in any of the known shapes. One that is not JSON comes to nothing; one that
+    /// begins as JSON and can not be read to its end (half of an emoji is enough) to a token for four bytes,
+    /// and to the output it had bounded until there.
     pub(crate) fn of(body: &[u8], tokenizer: &dyn Tokenizer, rates: Rates) -> Self {
-        walk::walk(body, tokenizer, rates).unwrap_or_default()
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        walk::walk(body, tokenizer, rates).unwrap_or_else(|output| match body.trim_ascii_start().first() {
+            Some(b'{' | b'[') => Self::new((body.len() as u64).div_ceil(BYTES_PER_TOKEN), output),
+            _ => Self::default(),
+        })
     }
 
     /// Tokens of the prompt.

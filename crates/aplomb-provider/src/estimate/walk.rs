@@ -8,14 +8,14 @@ use super::media::{Media, Rates};
 use super::place::{Key, Place};
 use super::{Estimate, Tokenizer};
 
-/// Estimates a body, or `None` where it is not JSON to its end.
-pub(super) fn walk(body: &[u8], tokenizer: &dyn Tokenizer, rates: Rates) -> Option<Estimate> {
+/// Estimates a body; or tells the most output that it allows up to where it is no JSON any more.
+pub(super) fn walk(body: &[u8], tokenizer: &dyn Tokenizer, rates: Rates) -> Result<Estimate, Option<u64>> {
     let mut sums = Sums { tokenizer, rates, input: 0, output: None, answers: 1 };
     let mut json = serde_json::Deserializer::from_slice(body);
     let here = Here { sums: &mut sums, place: Place::Top, media: None };
-    here.deserialize(&mut json).and_then(|()| json.end()).ok()?;
+    let read = here.deserialize(&mut json).and_then(|()| json.end());
     let output = sums.output.map(|tokens| tokens.saturating_mul(sums.answers));
-    Some(Estimate::new(sums.input, output))
+    read.map(|()| Estimate::new(sums.input, output)).map_err(|_| output)
 }
 
 struct Sums<'a> {
@@ -232,8 +232,38 @@ mod tests {
         ] {
             assert_eq!(estimate(&body), expected, "{body}");
         }
-        assert_eq!(of(b"not JSON"), Estimate::default());
-        assert_eq!(of(br#"{"prompt": "12345678""#), Estimate::default());
+    }
+
+    /// It is sent and charged all the same: what serde refuses, a server may read.
+    #[test]
+    fn what_can_not_be_read_to_its_end_comes_to_a_token_for_four_bytes() {
+        let deep = format!(r#"{{"max_tokens": 7, "n": 2, "tools": {}"#, "[".repeat(200));
+        for (body, output) in [
+            (&br#"{"max_tokens": 7, "messages": [{"content": "12345678\ud83d"}]}"#[..], Some(7)),
+            (br#"{"messages": [{"content": "12345678\ud83d"}], "max_tokens": 7}"#, None),
+            (deep.as_bytes(), Some(14)),
+            (br#"{"prompt": "12345678""#, None),
+            (br#" [{"prompt": "12345678""#, None),
+        ] {
+            assert_eq!(of(body), Estimate::new((body.len() as u64).div_ceil(4), output));
+        }
+        // What is no JSON at all is no prompt.
+        for body in [
+            &b"not JSON"[..],
+            b"--boundary\r\ncontent-disposition: form-data",
+            b"",
+            b"\xEF\xBB\xBF",
+            b"\0",
+        ] {
+            assert_eq!(of(body), Estimate::default());
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_changes_nothing() {
+        let body = r#"{"prompt": "12345678", "max_tokens": 7}"#;
+        assert_eq!(of(format!("\u{feff}{body}").as_bytes()), of(body.as_bytes()));
+        assert_eq!(of(body.as_bytes()), Estimate::new(2, Some(7)));
     }
 
     #[test]

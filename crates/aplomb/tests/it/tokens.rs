@@ -192,3 +192,22 @@ async fn a_stream_is_asked_for_its_usage_where_that_is_wanted() {
     assert_eq!(bodies[0].0, Some(length as u64 + 40), "its length is announced anew");
     assert_eq!(bodies[0].1["messages"], bodies[3].1["messages"]);
 }
+
+/// It is charged when it arrives, whatever can be read of it.
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_can_not_be_read_costs_something() {
+    let words = "word ".repeat(10_000);
+    let half_an_emoji = format!(r#"{{"messages":[{{"role":"user","content":"{words}\ud83d"}}]}}"#);
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let deep_tools =
+        format!(r#"{{"tools":{deep},"messages":[{{"role":"user","content":"{words}"}}],"max_tokens":9}}"#);
+    let marked = format!("\u{feff}{{\"messages\":[{{\"role\":\"user\",\"content\":\"{words}\"}}]}}");
+    for body in [half_an_emoji, deep_tools, marked] {
+        let layer = under(tokens());
+        let (handle, server) = (layer.handle(), Server::new([Reply::of("application/json", [data("{}")])]));
+        let request = http::Request::post("/v1/chat/completions").body(body).unwrap();
+        layer.layer(server).oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+        let left = handle.available()[0].1;
+        assert!((86_000..=87_500).contains(&left), "{left}");
+    }
+}
