@@ -8,7 +8,6 @@ mod limits;
 mod properties;
 mod providers;
 mod reasons;
-mod review;
 mod rules;
 mod samples;
 mod shapes;

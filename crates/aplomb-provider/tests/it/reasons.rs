@@ -153,3 +153,34 @@ fn an_error_of_which_every_part_is_null_is_none() {
         }
     }
 }
+
+/// Who is told of a delay and of a day that is used up has both.
+#[test]
+fn a_used_up_day_keeps_the_reset_that_the_server_names() {
+    let exhausted = |seconds| (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(seconds));
+    let headers = [
+        ("x-ratelimit-limit", "50"),
+        ("x-ratelimit-remaining", "0"),
+        ("x-ratelimit-reset", "1696032000000"),
+    ];
+    let body = r#"{"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day"}}"#;
+    assert_eq!(judged(OPENROUTER, 429, &headers, body), exhausted(27_203));
+    // At Cerebras the headers name the window.
+    let headers = [
+        ("x-ratelimit-remaining-tokens-day", "0"),
+        ("x-ratelimit-reset-tokens-day", "33011.5"),
+    ];
+    let body = r#"{"message": "Tokens per day limit exceeded - too many tokens processed."}"#;
+    assert_eq!(judged("https://api.cerebras.ai/v1", 429, &headers, body), exhausted(33_011));
+}
+
+/// Spring writes one too.
+#[test]
+fn a_status_in_capitals_alone_is_not_googles_form() {
+    let plain = r#"{"status": "TOO_MANY_REQUESTS", "message": "Too many requests"}"#;
+    let said = judged(GENERIC, 429, &[], plain);
+    assert_eq!(said, (Reason::RateLimited, Kind::Throttled, Scope::Account, None));
+    let above = r#"{"error": {"status": "TOO_MANY_REQUESTS", "code": "rate_limit_exceeded",
+        "message": "Limit 7000, Used 0, Requested 12903."}}"#;
+    assert_eq!(judged(GENERIC, 429, &[], above).0, Reason::RequestTooLarge);
+}

@@ -146,9 +146,9 @@ fn a_last_chunk_too_long_to_look_into_does_not_cut_an_answer() {
         assert_eq!(stream(url, &body[..body.len() - 40]).1, StreamEnd::Truncated, "{url}");
         let more = format!("{body}\n\ndata: {first}\n\n");
         assert_eq!(stream(url, &more).1, StreamEnd::Truncated, "{url}");
-        let list = Response::new(200, &[("content-type", "application/json")]);
+        let json = Response::new(200, &[("content-type", "application/json")]);
         let body = format!("[{first},\n{last}]");
-        let read = |body: &str| support::read(detect(url).stream(&list.head()), [body.as_bytes()]);
+        let read = |body: &str| support::read(detect(url).stream(&json.head()), [body.as_bytes()]);
         assert_eq!(read(&body), (content, StreamEnd::Complete), "{url}");
         assert_eq!(read(&body[..body.len() - 1]).1, StreamEnd::Truncated, "{url}");
     }
