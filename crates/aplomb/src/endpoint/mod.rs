@@ -18,11 +18,13 @@ mod observer;
 mod sent;
 mod service;
 mod shared;
+mod spent;
 mod timeouts;
 mod watched;
 
 pub(crate) use self::entry::Entry;
 pub(crate) use self::layer::Base;
+pub(crate) use self::timeouts::Timeouts;
 
 pub use self::answer::{BrokenAnswer, EndpointClassifier};
 pub use self::attempts::Attempts;

@@ -86,14 +86,10 @@ where
         if setup.include_usage {
             sent::include_usage(&mut request, provider);
         }
-        let charge = if shared.tokens().is_set() {
-            sent::charge(&request, provider)
-        } else {
-            None
-        };
+        let charge = sent::charge(&request, provider, setup.room);
         let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone());
         let gated = Gated::new(inspect, Arc::clone(&setup.passage));
-        let attempts = Attempts::new(gated, report.clone(), charge);
+        let attempts = Attempts::new(gated, report.clone(), charge, setup.is_hooked);
         Self::new(setup.retries.call(attempts, request), report, shared.begin())
     }
 }
