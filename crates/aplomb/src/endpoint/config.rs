@@ -81,6 +81,7 @@ impl Config {
             clock,
             hook,
             timeouts: Timeouts::of(&policy),
+            calibration: Arc::clone(shared.calibration()),
             look_ahead: policy.looks_ahead(),
             whole_answers: policy.whole_answers,
         };

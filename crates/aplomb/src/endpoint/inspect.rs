@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::calibration::{Calibration, Guessed};
 use super::hook::Hooked;
 use super::observer::{Form, Observer};
 use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
@@ -57,6 +58,7 @@ pub(super) struct Reading {
     pub(super) clock: WallClock,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
     pub(super) timeouts: Timeouts,
+    pub(super) calibration: Arc<Calibration>,
     /// How much of an answer, and for how long, is looked into before the caller has it.
     pub(super) look_ahead: (usize, Duration),
     pub(super) whole_answers: Option<usize>,
@@ -93,6 +95,7 @@ where
             reading: Arc::clone(&self.reading),
             report: self.report.clone(),
             deadline: CallOptions::of(&request).deadline(),
+            guessed: request.extensions().get().copied(),
             has_body: request.method() != Method::HEAD,
         };
         let state = match &self.reading.hook {
@@ -204,6 +207,8 @@ struct Reader {
     reading: Arc<Reading>,
     report: Report,
     deadline: Option<Instant>,
+    /// What the prompt was taken for.
+    guessed: Option<Guessed>,
     has_body: bool,
 }
 
@@ -234,7 +239,10 @@ impl Reader {
     {
         let (mut parts, body) = response.into_parts();
         let setup = &*self.reading;
-        let watched = |body, observer| Box::pin(Watched::new(body, observer, watch, self.report.clone()));
+        let watched = |body, observer| {
+            let body = Watched::new(body, observer, watch, self.report.clone());
+            Box::pin(body.teaches(self.guessed.map(|guessed| (guessed, Arc::clone(&setup.calibration)))))
+        };
         if is_error(parts.status) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);
             let ahead = Ahead { to: To::Explanation, bytes: ERROR_LIMIT, until };

@@ -9,26 +9,33 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::Full;
 
+use super::calibration::{Calibration, Guessed};
+
 /// Reserves what a request is estimated to come to, as the provider reserves it, unless its caller has said
 /// what it costs.
-pub(super) fn reserve<A: Body + Clone>(request: &mut http::Request<A>, provider: &dyn Provider) {
-    if request.extensions().get::<Charge>().is_none() {
-        let charge = charge(request, provider);
-        request.extensions_mut().insert(charge);
+pub(super) fn reserve<A: Body + Clone>(
+    request: &mut http::Request<A>,
+    provider: &dyn Provider,
+    calibration: &Calibration,
+) {
+    if request.extensions().get::<Charge>().is_some() {
+        return;
     }
-}
-
-fn charge<A: Body + Clone>(request: &http::Request<A>, provider: &dyn Provider) -> Charge {
     // Nothing is asked: a list of models, a file to be deleted.
     if request.body().is_end_stream() {
-        return Charge::request();
+        request.extensions_mut().insert(Charge::request());
+        return;
     }
     // What is no text in memory may be anything: the provider's usual answer is reserved.
     let estimate = request
         .body_bytes()
         .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
+    let guessed = Guessed(estimate.input());
+    let estimate = Estimate::new(calibration.calibrated(guessed), estimate.output());
     let reserved = provider.accounting().reserved(&estimate);
-    Charge::request().input_tokens(reserved.input()).output_tokens(reserved.output())
+    let charge = Charge::request().input_tokens(reserved.input()).output_tokens(reserved.output());
+    request.extensions_mut().insert(charge);
+    request.extensions_mut().insert(guessed);
 }
 
 /// Has the answer report its usage, where it would not otherwise and the body can be changed.

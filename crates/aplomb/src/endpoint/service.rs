@@ -93,7 +93,7 @@ where
             sent::include_usage(&mut request, provider);
         }
         if counts_tokens {
-            sent::reserve(&mut request, provider);
+            sent::reserve(&mut request, provider, &setup.reading.calibration);
         }
         let mut options = CallOptions::of(&request);
         if let Some(deadline) = setup.deadline.and_then(|after| began.checked_add(after)) {

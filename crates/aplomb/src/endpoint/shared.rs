@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use aplomb_core::{Closing, Dimension, Reading};
 use tokio::sync::watch;
 
+use super::calibration::Calibration;
 use super::gates::Queues;
 use crate::{InvalidPolicy, Policy};
 
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     version: AtomicU64,
     queues: Queues,
     tokens: Arc<TokensCount>,
+    calibration: Arc<Calibration>,
     /// Every call holds a receiver until it has ended.
     calls: watch::Sender<()>,
 }
@@ -55,6 +57,7 @@ impl Shared {
             version,
             queues,
             tokens: Arc::new(tokens),
+            calibration: Arc::new(Calibration::new()),
             calls: watch::Sender::new(()),
         })
     }
@@ -65,6 +68,10 @@ impl Shared {
 
     pub(super) const fn tokens(&self) -> &Arc<TokensCount> {
         &self.tokens
+    }
+
+    pub(super) const fn calibration(&self) -> &Arc<Calibration> {
+        &self.calibration
     }
 
     pub(super) fn live(&self) -> InForce {
