@@ -13,9 +13,11 @@ use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
-use aplomb::core::{Account, Exponential, Jitter};
+use aplomb::core::{Account, AtHead, Exponential, HttpClassifier, Jitter};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Quota, RateLimitLayer};
+use aplomb::rate_limit::{
+    KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,
+};
 use aplomb::retry::RetryLayer;
 use aplomb::{CallOptions, EndpointLayer, Policy};
 use tower::ServiceBuilder;
@@ -28,6 +30,11 @@ fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, apl
 
 fn rate_limit() -> RateLimitLayer {
     RateLimitLayer::new([Quota::requests_per_second(1)])
+}
+
+/// One of the lines on a quota.
+fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
+    RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 
 fn keyed_rate_limit() -> KeyedRateLimitLayer<Account, fn(&peer::Request) -> Account> {
@@ -134,6 +141,8 @@ keeps_the_contract! {
     retry_alone: retry(), [200, 503, 200];
     rate_limit_alone: rate_limit(), [200, 200];
     rate_limit_by_key: keyed_rate_limit(), [200, 200];
+    rate_limit_of_a_pool: pooled_rate_limit(), [200, 200];
+    rate_limit_of_a_pool_to_the_end_of_the_body: pooled_rate_limit().until_body_end(), [200, 200];
     circuit_breaker_alone: circuit_breaker(), [503, 200];
     circuit_breaker_by_key: keyed_circuit_breaker(), [503, 200];
     circuit_breaker_by_key_to_the_end_of_the_body: keyed_circuit_breaker().until_body_end(), [503, 200];

@@ -7,7 +7,7 @@ use aplomb::provider::{Anthropic, OpenAi, Provider};
 use aplomb::rate_limit::Quota;
 use aplomb::retry::{ByKind, RetryLayer};
 use aplomb::{BoxError, BrokenAnswer, EndpointLayer, Policy, find};
-use aplomb_mock::{Fault, Mock, Plan, answer};
+use aplomb_mock::{Fault, Latency, Mock, Plan, answer};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -62,6 +62,73 @@ async fn all_answered(
     for answered in calls.join_all().await {
         answered.unwrap();
     }
+}
+
+/// Meets `fault` with its first request, and is answered with the second, or not at all.
+async fn meets(
+    fault: Fault,
+    provider: impl Provider + 'static,
+    path: &str,
+    body: String,
+    retries: u32,
+) -> Result<u64, aplomb::EndpointError> {
+    let plan = Plan::script([Some(fault)]);
+    let latency = Latency::constant(Duration::from_millis(1));
+    let server = Mock::builder().latency(latency).plan(plan).start().await.unwrap();
+    let quickly = Exponential::new(Duration::from_millis(20));
+    let policy = Policy::new()
+        .attempt_timeout(Duration::from_millis(500))
+        .content_timeout(Duration::from_millis(400))
+        .idle_timeout(Duration::from_millis(400))
+        .backoff(ByKind::default().others(quickly))
+        .max_retries(retries)
+        .whole_answers(1 << 20);
+    let endpoint = EndpointLayer::with_policy(provider, policy).unwrap().layer(client());
+    let request = http::Request::post(format!("{}{path}", server.base_url()))
+        .header("content-type", "application/json")
+        .body(Full::<Bytes>::from(body))
+        .unwrap();
+    let response = endpoint.oneshot(request).await?;
+    let (status, text) = (response.status(), response.into_body().collect().await.unwrap().to_bytes());
+    let last = answer("hello", 16).rsplit(' ').next().unwrap().to_owned();
+    let is_answered = status.is_success() && String::from_utf8_lossy(&text).contains(&last);
+    assert!(is_answered || retries == 0, "{fault:?} {path}: {status}");
+    Ok(server.stats().seen)
+}
+
+#[tokio::test]
+async fn every_fault_is_survived_or_called_what_it_is_in_both_apis_streaming_or_not() {
+    let mut calls = JoinSet::new();
+    for fault in Fault::each(Duration::from_millis(50)) {
+        for stream in [false, true] {
+            calls.spawn(async move {
+                let (hello, words) = (chat("hello", stream), message("hello", stream));
+                let openai = meets(fault, OpenAi, "/v1/chat/completions", hello.clone(), 5).await;
+                let anthropic = meets(fault, Anthropic, "/v1/messages", words, 5).await;
+                for seen in [openai, anthropic] {
+                    // A head that is only slow is no failure.
+                    let is_harmless =
+                        matches!(fault, Fault::SlowHead(_)) || (!stream && is_of_streams(fault));
+                    assert!(seen.unwrap() >= if is_harmless { 1 } else { 2 }, "{fault:?} {stream}");
+                }
+                // Without a retry: a response that fails, or an error that says what happened.
+                if let Err(error) = meets(fault, OpenAi, "/v1/chat/completions", hello, 0).await {
+                    let report = error.report();
+                    assert_eq!(report.sent(), 1, "{fault:?}: {error}");
+                    assert!(
+                        report.outcome().is_some_and(|outcome| !outcome.is_success()),
+                        "{fault:?}: {error}"
+                    );
+                }
+            });
+        }
+    }
+    calls.join_all().await;
+}
+
+/// Faults that only a stream can have, or that leave an answer that does not stream whole.
+fn is_of_streams(fault: Fault) -> bool {
+    matches!(fault, Fault::Unfinished | Fault::StreamError | Fault::LateStreamError)
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A gate decides and never waits.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -88,6 +89,34 @@ pub trait Gate: Send + 'static {
     fn notice(&mut self) -> Option<Self::Notice> {
         None
     }
+
+    /// Whether other queues draw on what this gate gives, so that it may be gone between `check` and
+    /// `admit`. Nothing below is ever asked of a gate that is not shared.
+    #[inline]
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Takes what `check` has just admitted, to be handed out by `admit`, which follows at once; or says
+    /// what has become of it. Asked when every gate has admitted.
+    fn confirm(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
+        let _ = (ask, now);
+        Decision::Admit
+    }
+
+    /// Is told that the caller who was asked for last waits for this gate and for no other: until this
+    /// instant, or for a release. One that it is not told of waits for another gate, at least for now.
+    fn awaited(&mut self, ask: &Self::Ask, until: Option<Instant>, why: &Self::Why, now: Instant) {
+        let _ = (ask, until, why, now);
+    }
+
+    /// Is told that a step under the queue's lock ends, in which it may have been asked and told.
+    ///
+    /// While callers wait, `queue` makes a waker that has the queue ask again, to be woken outside of all
+    /// locks. What is put into `woken` is woken as soon as the lock is released.
+    fn step_ends(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
+        let _ = (queue, woken);
+    }
 }
 
 /// A gate that can be put to rest while nobody uses it, and resumed later.
@@ -147,6 +176,14 @@ pub enum Decision<W> {
 }
 
 impl<W> Decision<W> {
+    const fn is_admit(&self) -> bool {
+        matches!(self, Self::Admit)
+    }
+
+    const fn is_when_released(&self) -> bool {
+        matches!(self, Self::WhenReleased(_))
+    }
+
     /// Changes the reason.
     pub fn map<V>(self, change: impl FnOnce(W) -> V) -> Decision<V> {
         match self {
@@ -257,6 +294,46 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
     fn notice(&mut self) -> Option<Self::Notice> {
         self.0.notice().map(Either::First).or_else(|| self.1.notice().map(Either::Second))
     }
+
+    #[inline]
+    fn is_shared(&self) -> bool {
+        self.0.is_shared() || self.1.is_shared()
+    }
+
+    fn confirm(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
+        let first = self.0.confirm(&ask.0, now);
+        if !first.is_admit() {
+            return first.map(Either::First);
+        }
+        let second = self.1.confirm(&ask.1, now);
+        if !second.is_admit() && self.0.is_shared() {
+            // Nothing is held of one while the other is waited for.
+            let slip = self.0.admit(&ask.0, now);
+            self.0.end(slip, End::Unsent, now);
+        }
+        second.map(Either::Second)
+    }
+
+    fn awaited(&mut self, ask: &Self::Ask, until: Option<Instant>, why: &Self::Why, now: Instant) {
+        // Who waits for a release of one does not go at the instant of the other.
+        match why {
+            Either::First(why) => {
+                if self.0.is_shared() && !self.1.check(&ask.1, now).is_when_released() {
+                    self.0.awaited(&ask.0, until, why, now);
+                }
+            }
+            Either::Second(why) => {
+                if self.1.is_shared() && !self.0.check(&ask.0, now).is_when_released() {
+                    self.1.awaited(&ask.1, until, why, now);
+                }
+            }
+        }
+    }
+
+    fn step_ends(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
+        self.0.step_ends(queue, woken);
+        self.1.step_ends(queue, woken);
+    }
 }
 
 /// A gate that may be left out: where there is none, everybody passes.
@@ -316,6 +393,27 @@ impl<G: Gate> Gate for Option<G> {
 
     fn notice(&mut self) -> Option<Self::Notice> {
         self.as_mut()?.notice()
+    }
+
+    #[inline]
+    fn is_shared(&self) -> bool {
+        self.as_ref().is_some_and(Gate::is_shared)
+    }
+
+    fn confirm(&mut self, ask: &Self::Ask, now: Instant) -> Decision<Self::Why> {
+        self.as_mut().map_or(Decision::Admit, |gate| gate.confirm(ask, now))
+    }
+
+    fn awaited(&mut self, ask: &Self::Ask, until: Option<Instant>, why: &Self::Why, now: Instant) {
+        if let Some(gate) = self {
+            gate.awaited(ask, until, why, now);
+        }
+    }
+
+    fn step_ends(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
+        if let Some(gate) = self {
+            gate.step_ends(queue, woken);
+        }
     }
 }
 

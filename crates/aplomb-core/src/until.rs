@@ -80,8 +80,9 @@ pin_project! {
 }
 
 impl<B: Body, G: Guard> GuardedBody<B, G> {
+    /// Holds `guard` until `body` has ended or is dropped: for a strategy of one's own, that wraps it further.
     #[inline]
-    fn new(body: B, mut guard: Option<G>) -> Self {
+    pub fn new(body: B, mut guard: Option<G>) -> Self {
         // Who is told at once that a body is empty may never poll it.
         if body.is_end_stream() {
             finish(&mut guard, BodyEnd::Complete);

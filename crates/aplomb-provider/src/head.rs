@@ -79,7 +79,7 @@ impl<'a> Head<'a> {
 
     /// A header's value, trimmed, where it is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+        self.headers.get(name).and_then(text)
     }
 
     /// When the response was sent: its `Date`, or else the clock's time in whole seconds, as dates
@@ -90,31 +90,32 @@ impl<'a> Head<'a> {
 
     /// The media type of the body, without parameters, in the case it was sent in.
     pub(crate) fn media_type(&self) -> Option<&'a str> {
-        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let value = text(self.headers.get(CONTENT_TYPE)?)?;
         Some(value.split(';').next().unwrap_or(value).trim())
     }
 }
 
-/// When a response was sent, found out when it is asked for: its `Date` is kept as it came.
+/// The value of a header, trimmed, where it is text: that is ASCII.
+pub(crate) fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().map(str::trim_ascii)
+}
+
+/// When a response was sent, found out when it is asked for: its `Date` is kept as it came. Without one an
+/// error counts as sent when it is read, in a stream that is later than its head.
 #[derive(Clone, Debug)]
-pub(crate) enum Sent {
-    Date(HeaderValue, WallClock),
-    At(SystemTime),
+pub(crate) struct Sent {
+    date: Option<HeaderValue>,
+    clock: WallClock,
 }
 
 impl Sent {
     pub(crate) fn of(head: &Head<'_>) -> Self {
-        match head.headers.get(DATE) {
-            Some(date) => Self::Date(date.clone(), head.clock.clone()),
-            None => Self::At(head.sent()),
-        }
+        Self { date: head.headers.get(DATE).cloned(), clock: head.clock.clone() }
     }
 
     pub(crate) fn time(&self) -> SystemTime {
-        match self {
-            Self::Date(date, clock) => sent_at(&HeaderMap::from_iter([(DATE, date.clone())]), clock),
-            Self::At(time) => *time,
-        }
+        let date = self.date.iter().map(|date| (DATE, date.clone()));
+        sent_at(&date.collect(), &self.clock)
     }
 }
 

@@ -36,16 +36,14 @@ impl Media {
 
     fn of_other(media_type: &str) -> Self {
         let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
-        match subtype {
-            "x-ndjson" | "ndjson" | "jsonl" | "x-jsonlines" | "stream+json" => Self::Lines,
-            _ if ["ndjson", "jsonl", "stream+json"].iter().any(|lines| subtype.contains(lines))
-                && subtype.ends_with("+json") =>
-            {
-                Self::Lines
-            }
-            "json" => Self::Json,
-            _ if subtype.ends_with("+json") => Self::Json,
-            _ => Self::Other,
+        let is_any = |subtypes: &[&str]| subtypes.contains(&subtype);
+        let is_json =
+            is_any(&["json", "x-ndjson", "ndjson", "jsonl", "x-jsonlines"]) || subtype.ends_with("+json");
+        let has_lines = ["ndjson", "jsonl", "stream+json"].iter().any(|lines| subtype.contains(lines));
+        match (is_json, has_lines) {
+            (true, true) => Self::Lines,
+            (true, false) => Self::Json,
+            (false, _) => Self::Other,
         }
     }
 

@@ -77,13 +77,17 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// line, or a single one.
     ///
     /// A body of another media type is believed: its reader tells of content once, and that it is
-    /// complete at its end. Without a media type the first byte decides.
+    /// complete at its end. Without a media type the first bytes decide.
+    ///
+    /// Of a single JSON answer the reader says what [`usage`](Self::usage) and [`whole`](Self::whole) say of
+    /// it when all of it is there, an error inside it included, which it judges by its body and the
+    /// head's date alone.
     fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
         Generic.stream(head)
     }
 
-    /// Says how a buffered response ended: an event stream by its end marker, JSON by being whole,
-    /// anything else is believed.
+    /// Says how a buffered response ended: an event stream by its end marker, JSON by being whole, a list
+    /// and lines by their last chunk; anything else is believed.
     fn whole(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
         whole::end(self, head, body)
     }

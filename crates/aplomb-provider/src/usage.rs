@@ -4,6 +4,7 @@ use aplomb_core::Usage;
 use http::HeaderName;
 
 use crate::Head;
+use crate::head::text;
 use crate::json::{Document, Key, View};
 
 /// All input, what went through a cache included.
@@ -92,7 +93,7 @@ pub(crate) fn of(answer: Document<'_>) -> Option<Usage> {
 
 /// What a head says was consumed: Bedrock tells it of models that say nothing of it themselves.
 pub(crate) fn in_headers(head: &Head<'_>) -> Option<Usage> {
-    let count = |name: &HeaderName| head.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let count = |name: &HeaderName| text(head.headers().get(name)?)?.parse::<u64>().ok();
     let (input, output) = (count(&INPUT_OF_BEDROCK), count(&OUTPUT_OF_BEDROCK));
     let usage = input.map_or(Usage::unknown(), |tokens| Usage::unknown().with_input(tokens));
     let usage = output.map_or(usage, |tokens| usage.with_output(tokens));

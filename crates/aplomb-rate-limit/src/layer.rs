@@ -11,23 +11,26 @@ use aplomb_core::{
 };
 use tower_layer::Layer;
 
-use crate::{Charge, Cost, Exceeded, Learned, Limit, Limiter, PerRequest, Quota, Quotas, Waiting};
+use crate::source::Source;
+use crate::{
+    Charge, Cost, Exceeded, Learned, Limit, Limiter, Member, PerRequest, Pool, Quota, Quotas, Waiting,
+};
 
 /// Spaces requests out, in requests and tokens, so that the peer never has to refuse them.
 ///
 /// See the [crate's documentation](crate) for what clones share, what dropping does and where it goes
 /// in a stack.
-#[derive(Clone)]
 #[must_use]
-pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = AtHead> {
-    limiter: Limiter,
+pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = AtHead, G: Source = Quotas> {
+    limiter: Limiter<G>,
     cost: K,
     classifier: C,
     until: U,
 }
 
 /// A service behind a rate limit. Made by [`RateLimitLayer`].
-pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = AtHead> = Gated<S, LimitDoor<K>, C, U>;
+pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = AtHead, G = Quotas> =
+    Gated<S, LimitDoor<K, G>, C, U>;
 
 impl RateLimitLayer {
     /// Limits calls to `quotas`, all of which have to admit a call. With no quota at all the server's
@@ -35,23 +38,33 @@ impl RateLimitLayer {
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
         Self::with_limiter(Limiter::new(quotas))
     }
+}
 
+impl RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
+    /// Limits calls to the quotas of a pool, which those of other layers draw on too. The line before it
+    /// is this layer's own.
+    pub fn with_pool(pool: &Pool) -> Self {
+        Self::with_limiter(pool.limiter())
+    }
+}
+
+impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, AtHead, G> {
     /// Limits calls by a limiter that is shared with others.
-    pub fn with_limiter(limiter: Limiter) -> Self {
+    pub fn with_limiter(limiter: Limiter<G>) -> Self {
         Self { limiter, cost: PerRequest, classifier: HttpClassifier::new(), until: AtHead }
     }
 }
 
-impl<K, C, U> RateLimitLayer<K, C, U> {
+impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
     /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`]. Unless set,
     /// every call costs one request and no tokens.
-    pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U> {
+    pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U, G> {
         let Self { limiter, classifier, until, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until }
     }
 
     /// Sets who judges responses: a throttled one pauses every caller. Unless set, the rules of HTTP.
-    pub fn classifier<D>(self, classifier: D) -> RateLimitLayer<K, D, U> {
+    pub fn classifier<D>(self, classifier: D) -> RateLimitLayer<K, D, U, G> {
         let Self { limiter, cost, until, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until }
     }
@@ -59,13 +72,13 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     /// Sets who reads what the heads of responses say about the server's own limits: a
     /// [`ReadLimits`](crate::ReadLimits), or a closure from the response to its readings. Unless set,
     /// nobody does. A classifier that is set later has to read them itself.
-    pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U> {
+    pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U, G> {
         let Self { limiter, cost, classifier, until } = self;
         RateLimitLayer { limiter, cost, classifier: WithReadings::new(classifier, reader), until }
     }
 
     /// Lets a call last until its response's body has ended, instead of until its head.
-    pub fn until_body_end(self) -> RateLimitLayer<K, C, AtBodyEnd> {
+    pub fn until_body_end(self) -> RateLimitLayer<K, C, AtBodyEnd, G> {
         let Self { limiter, cost, classifier, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until: AtBodyEnd }
     }
@@ -121,13 +134,13 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     }
 
     /// The limiter, to look at, to close, and to share.
-    pub fn limiter(&self) -> &Limiter {
+    pub fn limiter(&self) -> &Limiter<G> {
         &self.limiter
     }
 }
 
-impl<S, K: Clone, C: Clone, U: Clone> Layer<S> for RateLimitLayer<K, C, U> {
-    type Service = RateLimit<S, K, C, U>;
+impl<S, K: Clone, C: Clone, U: Clone, G: Source> Layer<S> for RateLimitLayer<K, C, U, G> {
+    type Service = RateLimit<S, K, C, U, G>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let Self { limiter, cost, classifier, until } = self.clone();
@@ -135,21 +148,32 @@ impl<S, K: Clone, C: Clone, U: Clone> Layer<S> for RateLimitLayer<K, C, U> {
     }
 }
 
-impl<K, C, U> fmt::Debug for RateLimitLayer<K, C, U> {
+impl<K: Clone, C: Clone, U: Clone, G: Source> Clone for RateLimitLayer<K, C, U, G> {
+    fn clone(&self) -> Self {
+        Self {
+            limiter: self.limiter.clone(),
+            cost: self.cost.clone(),
+            classifier: self.classifier.clone(),
+            until: self.until.clone(),
+        }
+    }
+}
+
+impl<K, C, U, G: Source> fmt::Debug for RateLimitLayer<K, C, U, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer").field("limiter", &self.limiter).finish_non_exhaustive()
     }
 }
 
 /// Charges requests and leads them to the limiter.
-#[derive(Clone, Debug)]
-pub struct LimitDoor<K> {
-    limiter: Limiter,
+#[derive(Debug)]
+pub struct LimitDoor<K, G: Source = Quotas> {
+    limiter: Limiter<G>,
     cost: K,
 }
 
-impl<Req, K: Cost<Req>> Door<Req> for LimitDoor<K> {
-    type Gate = Quotas;
+impl<Req, K: Cost<Req>, G: Source> Door<Req> for LimitDoor<K, G> {
+    type Gate = G;
 
     #[inline(always)]
     #[expect(
@@ -161,8 +185,8 @@ impl<Req, K: Cost<Req>> Door<Req> for LimitDoor<K> {
         request: &Req,
         options: &CallOptions,
         cx: &Context<'_>,
-        permit: &mut Option<Permit<Quotas>>,
-    ) -> Option<Stopped<Quotas>> {
+        permit: &mut Option<Permit<G>>,
+    ) -> Option<Stopped<G>> {
         let charge: Charge = self.cost.charge(request);
         self.limiter.queue().ask(charge, Wait::from(options), cx, permit)
     }

@@ -1,15 +1,20 @@
 //! The limiter itself, with or without a service.
 
+use std::fmt;
 use std::time::Duration;
 
 use aplomb_core::{CallOptions, Closing, Queue, QueueLimits, Wait};
+use tokio::time::Instant;
 
+use crate::source::Source;
 use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
 
 /// Quotas and the callers before them.
 ///
 /// Clones share the quotas, the pause and the line. A [`RateLimitLayer`](crate::RateLimitLayer) has
 /// one, see [`limiter`](crate::RateLimitLayer::limiter); it can also be used without a service.
+///
+/// The quotas are its own, or those of a [`Pool`](crate::Pool): then it is a `Limiter<Member>`.
 ///
 /// # Examples
 ///
@@ -26,17 +31,21 @@ use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
 /// assert_eq!(limiter.snapshot().available()[1].1, 88_750);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
-pub struct Limiter {
-    queue: Queue<Quotas>,
+pub struct Limiter<G: Source = Quotas> {
+    queue: Queue<G>,
 }
 
 impl Limiter {
     /// Full quotas, nobody waiting. With no quota at all the server's limits are learned, see
     /// [`set_learning`](Limiter::set_learning).
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        let quotas = Quotas::new(quotas, rand::random());
-        Self { queue: Queue::new(quotas, QueueLimits::new(), ()) }
+        Self::before(Quotas::new(quotas, rand::random()))
+    }
+}
+
+impl<G: Source> Limiter<G> {
+    pub(crate) fn before(gate: G) -> Self {
+        Self { queue: Queue::new(gate, QueueLimits::new(), ()) }
     }
 
     /// Sets what a call does that can not go at once: it waits in line unless set.
@@ -52,18 +61,18 @@ impl Limiter {
     /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
     /// asks for more, calls are refused instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
-        self.queue.with(|quotas, _| quotas.set_max_pause(longest));
+        self.with(|quotas, _| quotas.set_max_pause(longest));
     }
 
     /// Sets how long after a pause it takes until calls go as before: 2 s unless set.
     pub fn set_ramp(&self, ramp: Duration) {
-        self.queue.with(|quotas, _| quotas.set_ramp(ramp));
+        self.with(|quotas, _| quotas.set_ramp(ramp));
     }
 
     /// Sets whether quotas that nobody configured are learned, from what the server says of its limits
     /// or, where no quota is configured and the server says nothing, from its refusals: so unless set.
     pub fn set_learning(&self, learning: bool) {
-        self.queue.with(|quotas, _| quotas.set_learning(learning));
+        self.with(|quotas, _| quotas.set_learning(learning));
     }
 
     /// Puts other quotas in force, while calls come and go; see [`Quotas::set_quotas`] for what becomes
@@ -71,18 +80,18 @@ impl Limiter {
     pub fn set_quotas(&self, quotas: impl IntoIterator<Item = Quota>) {
         // Not under the lock: what makes them is the caller's.
         let quotas: Vec<Quota> = quotas.into_iter().collect();
-        self.queue.with(|gate, now| gate.set_quotas(quotas, now));
+        self.with(|gate, now| gate.set_quotas(quotas, now));
     }
 
     /// What was learned of the server's limits: for a later run that shall not start blind.
     pub fn learned(&self) -> Learned {
-        self.queue.with(|quotas, _| quotas.learned())
+        self.with(|quotas, _| quotas.learned())
     }
 
     /// Starts with what was learned in an earlier run. What is configured goes before it, and what the
     /// server says from now on as well.
     pub fn remember(&self, learned: &Learned) {
-        self.queue.with(|quotas, now| quotas.remember(learned, now));
+        self.with(|quotas, now| quotas.remember(learned, now));
     }
 
     /// Waits until `charge` is there, takes it, and returns a permit to make one call.
@@ -94,29 +103,45 @@ impl Limiter {
     /// The future ends in [`Exceeded`](crate::Exceeded) where the charge exceeds a quota for good, where
     /// the wait can not end in time, and where too many wait or the limiter is closed. It panics if it
     /// has to wait outside of a tokio runtime with time enabled.
-    pub fn acquire(&self, charge: Charge) -> Acquiring {
+    pub fn acquire(&self, charge: Charge) -> Acquiring<G> {
         self.acquire_with(charge, &CallOptions::current().unwrap_or_default())
     }
 
     /// Waits like [`acquire`](Limiter::acquire), with these options: a deadline, a priority.
-    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Acquiring {
+    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Acquiring<G> {
         Acquiring::new(self.queue.acquire(charge, Wait::from(options)), *options)
     }
 
     #[inline]
-    pub(crate) const fn queue(&self) -> &Queue<Quotas> {
+    pub(crate) const fn queue(&self) -> &Queue<G> {
         &self.queue
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
+        self.queue.with(|gate, now| gate.quotas(now, change))
     }
 
     /// What the limiter looks like now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (waiting, oldest_wait) = (self.queue.waiting(), self.queue.oldest_wait());
-        self.queue.with(|quotas, now| Snapshot::of(quotas, waiting, oldest_wait, now))
+        self.with(|quotas, now| Snapshot::of(quotas, waiting, oldest_wait, now))
     }
 
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
     pub fn close(&self, closing: Closing) {
         self.queue.close(closing);
+    }
+}
+
+impl<G: Source> Clone for Limiter<G> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone() }
+    }
+}
+
+impl<G: Source> fmt::Debug for Limiter<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("queue", &self.queue).finish()
     }
 }

@@ -8,23 +8,24 @@ use std::time::Duration;
 use aplomb_core::{Acquire, CallOptions, End, Outcome, Reading};
 use tokio::time::Instant;
 
+use crate::source::Source;
 use crate::{Charge, Exceeded, Quotas};
 
 /// Waits for a [`Permit`]. Made by [`Limiter::acquire`](crate::Limiter::acquire).
 #[derive(Debug)]
-pub struct Acquiring {
-    acquire: Acquire<Quotas>,
+pub struct Acquiring<G: Source = Quotas> {
+    acquire: Acquire<G>,
     options: CallOptions,
 }
 
-impl Acquiring {
-    pub(crate) const fn new(acquire: Acquire<Quotas>, options: CallOptions) -> Self {
+impl<G: Source> Acquiring<G> {
+    pub(crate) const fn new(acquire: Acquire<G>, options: CallOptions) -> Self {
         Self { acquire, options }
     }
 }
 
-impl Future for Acquiring {
-    type Output = Result<Permit, Exceeded>;
+impl<G: Source> Future for Acquiring<G> {
+    type Output = Result<Permit<G>, Exceeded>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -41,11 +42,11 @@ impl Future for Acquiring {
 /// Dropping it before [`sent`](Permit::sent) gives the whole charge back; dropping it later keeps it,
 /// since the peer has counted the call.
 #[must_use = "dropping the permit gives its charge back"]
-pub struct Permit {
-    permit: aplomb_core::Permit<Quotas>,
+pub struct Permit<G: Source = Quotas> {
+    permit: aplomb_core::Permit<G>,
 }
 
-impl Permit {
+impl<G: Source> Permit<G> {
     /// When the call was admitted.
     pub const fn admitted_at(&self) -> Instant {
         self.permit.admitted_at()
@@ -69,7 +70,9 @@ impl Permit {
     /// The call went well, and was `actual` in the end: every quota settles the difference to what was
     /// reserved in its own way, see [`Settle`](crate::Settle).
     pub fn settle(self, actual: &Charge) {
-        self.permit.end_with(|quotas, drawn, now| quotas.settled(drawn, actual, now));
+        self.permit.end_with(|gate, drawn, now| {
+            gate.quotas(now, |quotas, now| quotas.settled(drawn, actual, now));
+        });
     }
 
     /// The call came to `outcome`: one that was throttled pauses everybody, one that was refused for
@@ -79,7 +82,7 @@ impl Permit {
     }
 }
 
-impl fmt::Debug for Permit {
+impl<G: Source> fmt::Debug for Permit<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.permit.fmt(f)
     }

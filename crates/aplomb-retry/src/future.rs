@@ -72,19 +72,13 @@ where
     D: Discard<S::Response>,
 {
     #[inline]
-    pub(crate) fn new(
-        inner: S,
-        request: Req,
-        progress: Progress,
-        config: Arc<Config<K, C, B, D, O>>,
-    ) -> Self {
-        Self {
-            inner,
-            kept: Some(config.replay.keep(request)),
-            progress,
-            config,
-            state: State::Fresh,
-        }
+    pub(crate) fn begin(inner: S, mut request: Req, config: Arc<Config<K, C, B, D, O>>) -> Self
+    where
+        Req: RequestHead,
+    {
+        let progress = Progress::begin(&mut request, &config.settings);
+        let kept = Some(config.replay.keep(request));
+        Self { inner, kept, progress, config, state: State::Fresh }
     }
 }
 
@@ -97,6 +91,12 @@ where
     /// How many attempts have begun.
     pub fn attempts(&self) -> u32 {
         self.progress.attempts()
+    }
+
+    /// By when the call must have ended, as the layer and its caller say; an option in the task-local counts
+    /// from the first poll on.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.progress.deadline()
     }
 
     /// What the last attempt that ended came to, if the request is being sent again.

@@ -9,8 +9,7 @@ use tower_service::Service;
 
 use crate::config::Config;
 use crate::future::ResponseFuture;
-use crate::progress::Progress;
-use crate::{ByKind, Discard, Drain, Event};
+use crate::{ByKind, Discard, Drain, Event, RetryLayer};
 
 /// Sends a failed request again, later: the service of a [`RetryLayer`](crate::RetryLayer).
 ///
@@ -53,9 +52,23 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Req) -> Self::Future {
-        let progress = Progress::begin(&mut request, &self.config.settings);
-        ResponseFuture::new(self.inner.clone(), request, progress, Arc::clone(&self.config))
+    fn call(&mut self, request: Req) -> Self::Future {
+        ResponseFuture::begin(self.inner.clone(), request, Arc::clone(&self.config))
+    }
+}
+
+impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
+    /// Calls `inner` as its service of this layer would, without a clone of it: for who puts a service
+    /// together for a single call.
+    #[inline]
+    pub fn call<S, Req>(&self, inner: S, request: Req) -> ResponseFuture<S, Req, K, C, B, D, O>
+    where
+        S: Service<K::Sent>,
+        K: Replay<Req>,
+        Req: RequestHead,
+        D: Discard<S::Response>,
+    {
+        ResponseFuture::begin(inner, request, Arc::clone(&self.config))
     }
 }
 

@@ -27,7 +27,7 @@ pub use endpoint::{
     Attempts, BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier, EndpointDoor,
     EndpointFuture, EndpointHandle, EndpointLayer, Gates, GatesHandle, HookFailed, HookFuture, Inspect,
     InspectFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, ReadBody, RequestHook, TimedOut,
-    Timeout,
+    Timeout, UntilRead,
 };
 pub use error::EndpointError;
 pub use policies::{

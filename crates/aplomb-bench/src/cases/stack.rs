@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb::{EndpointLayer, Policy};
 use aplomb::concurrency::{Adaptive, ConcurrencyLimitLayer};
 use aplomb::provider::OpenAi;
+use aplomb::{EndpointLayer, Policy};
 use aplomb_circuit_breaker::CircuitBreakerLayer;
 use aplomb_rate_limit::{Dimension, RateLimitLayer};
 use aplomb_retry::RetryLayer;
@@ -91,16 +91,24 @@ fn all_layers<A: Ask, P: Asked>() -> Box<dyn Calls> {
 
 /// With what an endpoint has besides: it reads what the provider says.
 fn endpoint<A: Ask, P: Asked>() -> Box<dyn Calls> {
-    let layer = EndpointLayer::with_policy(OpenAi, Policy::new().quotas([plenty(Dimension::REQUESTS)]).attempt_timeout(MINUTE)).unwrap();
+    let layer = EndpointLayer::with_policy(
+        OpenAi,
+        Policy::new().quotas([plenty(Dimension::REQUESTS)]).attempt_timeout(MINUTE),
+    )
+    .unwrap();
     over::<A, _, _>(ServiceBuilder::new().layer(layer).service(P::PEER))
 }
 
 fn all_of_the_endpoint<A: Ask, P: Asked>() -> Box<dyn Calls> {
-    let layer = EndpointLayer::with_policy(OpenAi, Policy::new()
-        .quotas(quotas())
-        .concurrency(Adaptive::new().initial(PLACES).max(PLACES))
-        .attempt_timeout(MINUTE)
-        .deadline(5 * MINUTE)).unwrap();
+    let layer = EndpointLayer::with_policy(
+        OpenAi,
+        Policy::new()
+            .quotas(quotas())
+            .concurrency(Adaptive::new().initial(PLACES).max(PLACES))
+            .attempt_timeout(MINUTE)
+            .deadline(5 * MINUTE),
+    )
+    .unwrap();
     over::<A, _, _>(ServiceBuilder::new().layer(layer).service(P::PEER))
 }
 

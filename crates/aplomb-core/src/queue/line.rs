@@ -86,6 +86,24 @@ pub(super) fn here() -> Option<Id> {
     Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
+/// What the gate says to whom it may let through. Where it is shared with other queues, what it admits is
+/// taken, and who has to wait for it is known to it.
+#[inline]
+fn decide<G: Gate>(gate: &mut G, ask: &G::Ask, now: Instant) -> Decision<G::Why> {
+    let mut decision = gate.check(ask, now);
+    if gate.is_shared() {
+        if let Decision::Admit = decision {
+            decision = gate.confirm(ask, now);
+        }
+        match &decision {
+            Decision::NotBefore(at, why) => gate.awaited(ask, Some(*at), why, now),
+            Decision::WhenReleased(why) => gate.awaited(ask, None, why, now),
+            Decision::Admit | Decision::Refuse(_) => {}
+        }
+    }
+    decision
+}
+
 /// Let through or turned away.
 pub(super) type Settled<G> = Result<Admitted<<G as Gate>::Slip>, Turned<<G as Gate>::Why>>;
 
@@ -149,7 +167,7 @@ impl<G: Gate> Line<G> {
         let alone = self.places.is_empty()
             && self.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
-        alone.then(|| self.gate.check(ask, now))
+        alone.then(|| decide(&mut self.gate, ask, now))
     }
 
     /// A caller arrives, to which the gate has said so much: it is settled at once, or takes its place and
@@ -193,7 +211,12 @@ impl<G: Gate> Line<G> {
         if wait.deadline.is_some_and(|deadline| deadline <= now) {
             return self.turned_at_the_door(TurnedBecause::TooLong, None, None, place);
         }
-        let obstacle = match self.gate.check(&ask, now) {
+        let decision = if self.is_first(place) {
+            decide(&mut self.gate, &ask, now)
+        } else {
+            self.gate.check(&ask, now)
+        };
+        let obstacle = match decision {
             // What is refused now would be refused at the head as well: it is spared the wait.
             Decision::Refuse(why) => {
                 return Arrival::Settled(Err(Turned::refused(why, self.ahead_of(place))));
@@ -302,11 +325,16 @@ impl<G: Gate> Line<G> {
             };
             let gives_up = *gives_up;
             if gives_up.is_some_and(|gives_up| gives_up + TICK < now) {
-                // Nobody looked in time: the thread was busy.
-                self.turn_away(head, TurnedBecause::TooLong, None, None, now, woken);
+                // Nobody looked in time: the thread was busy. It is told when it could go, all the same.
+                let (wait, why) = match self.gate.check(ask, now) {
+                    Decision::Admit => (Some(Duration::ZERO), None),
+                    Decision::NotBefore(at, why) => (Some(at.saturating_duration_since(now)), Some(why)),
+                    Decision::WhenReleased(why) | Decision::Refuse(why) => (None, Some(why)),
+                };
+                self.turn_away(head, TurnedBecause::TooLong, wait, why, now, woken);
                 continue;
             }
-            match self.gate.check(ask, now) {
+            match decide(&mut self.gate, ask, now) {
                 Decision::Admit => {
                     let slip = self.gate.admit(ask, now);
                     let waited = now - self.callers[ticket].since;

@@ -8,10 +8,10 @@ mod permit;
 mod rest;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 #[cfg(not(aplomb_loom))]
 use std::sync::{Mutex, MutexGuard};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 #[cfg(aplomb_loom)]
@@ -191,7 +191,7 @@ impl<G: Gate> Shared<G> {
     fn conclude(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<G>>, now: Instant) {
         let notice = state.line.gate().notice();
         // Nearly always nobody waits, and there is nothing to tell.
-        if notice.is_some() || !state.is_quiet() {
+        if notice.is_some() || !state.is_quiet() || state.line.gate().is_shared() {
             self.follow_up(state, notice, now);
         }
     }
@@ -208,6 +208,12 @@ impl<G: Gate> Shared<G> {
         let mut notices = Vec::from_iter(notice);
         if !state.is_quiet() {
             self.look(&mut state, now, &mut woken);
+        }
+        if state.line.gate().is_shared() {
+            let queue = || Waker::from(Arc::new(Again(Arc::downgrade(self))));
+            let queue: &dyn Fn() -> Waker = &queue;
+            let waits = !state.line.is_empty();
+            state.line.gate().step_ends(waits.then_some(queue), &mut woken);
         }
         notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
         drop(state);
@@ -249,6 +255,17 @@ impl<G: Gate> Shared<G> {
     /// Whether the line has to be looked at again at an instant, and nothing will do so.
     fn is_unset(&self) -> bool {
         self.lock().unset
+    }
+}
+
+/// Has the queue ask again when it is woken. It does not keep the queue alive.
+struct Again<G: Gate>(Weak<Shared<G>>);
+
+impl<G: Gate> Wake for Again<G> {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.step(|_, _| ());
+        }
     }
 }
 

@@ -6,3 +6,4 @@ mod gates;
 mod keyed;
 mod last_breath;
 mod queue;
+mod shared;

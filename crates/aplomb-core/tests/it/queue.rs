@@ -462,3 +462,14 @@ async fn the_oldest_wait_is_that_of_who_came_first_and_still_waits() {
     drop(first);
     assert_eq!(queue.oldest_wait(), Some(Duration::ZERO));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_looked_at_too_late_is_told_what_it_waited_for() {
+    let queue = slots(0);
+    let mut waits = task::spawn(queue.acquire((), until(Instant::now() + PACE)));
+    assert_pending!(waits.poll());
+    // The thread was busy: the alarm rings long after it should have.
+    advance(10 * PACE).await;
+    let turned = assert_ready!(waits.poll()).err().unwrap();
+    assert_eq!((turned.because(), turned.why().is_some()), (TurnedBecause::TooLong, true));
+}

@@ -10,6 +10,7 @@ mod key;
 mod scan;
 mod text;
 mod view;
+mod words;
 
 pub(crate) use document::Document;
 pub(crate) use key::Key;

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::key::Key;
 use super::text::unescaped;
+use super::words::{HIGH, blanks, stops};
 
 /// How deep lists and objects may stand in each other: as deep as `serde_json` goes.
 const MAX_DEPTH: u8 = 127;
@@ -286,8 +287,7 @@ impl<'a, 'n> Scanner<'a, 'n> {
     #[inline]
     fn indent(&mut self) {
         if let Some(word) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let others = u64::from_le_bytes(*word) ^ BLANKS;
-            self.at += (others.trailing_zeros() / 8) as usize;
+            self.at += blanks(u64::from_le_bytes(*word));
         }
     }
 
@@ -302,20 +302,4 @@ impl<'a, 'n> Scanner<'a, 'n> {
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
-}
-
-const EACH: u64 = u64::MAX / 0xFF;
-const HIGH: u64 = EACH * 0x80;
-const BLANKS: u64 = EACH * 0x20;
-
-/// Marks, among eight bytes, where a text may end: the lowest mark is right, whatever those above are.
-/// With the classic test for a zero byte (H. S. Warren, "Hacker's Delight", 6-1).
-const fn stops(word: u64) -> u64 {
-    const fn zeros(word: u64) -> u64 {
-        word.wrapping_sub(EACH) & !word
-    }
-    let controls = word.wrapping_sub(EACH * 0x20) & !word;
-    let quotes = zeros(word ^ (EACH * b'"' as u64));
-    let backslashes = zeros(word ^ (EACH * b'\\' as u64));
-    (controls | quotes | backslashes) & HIGH
 }

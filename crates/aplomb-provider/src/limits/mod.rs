@@ -11,16 +11,17 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 
 use self::rows::Row;
+use crate::head::text;
 use crate::{Head, time};
 
 /// All limits that a head tells of, each once: the provider's own first, then those of the IETF's
 /// fields, then what a gateway passes on from behind it.
 pub(crate) fn read(head: &Head<'_>, rows: &[&[Row]]) -> Vec<Reading> {
     let mut all = Vec::new();
-    let told = Told::by(head);
-    if told.headers.is_empty() {
+    if !head.headers().keys().any(|name| is_about_limits(name.as_str())) {
         return all;
     }
+    let told = Told::by(head);
     told.read(rows, &mut all);
     if told.has(|name| name.starts_with("llm_provider-"))
         && let Some(behind) = head.passed_on()
@@ -51,7 +52,7 @@ impl<'a> Told<'a> {
 
     fn header(&self, wanted: &str) -> Option<&'a str> {
         let found = self.headers.iter().find(|(name, _)| *name == wanted);
-        found.and_then(|(_, value)| value.to_str().ok()).map(str::trim)
+        found.and_then(|(_, value)| text(value))
     }
 
     /// When the response was sent, looked up once.
@@ -80,14 +81,18 @@ impl<'a> Told<'a> {
 
 /// Nearly every header is about something else.
 fn is_about_limits(name: &str) -> bool {
-    let prefixes: &[&str] = match name.as_bytes().first() {
-        Some(b'a') => &["anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-"],
-        Some(b'l') => &["llm_provider-"],
-        Some(b'r') => &["ratelimit"],
-        Some(b'x') => &["x-rate", "x-tokenlimit-", "x-trial-", "x-endpoint-"],
-        _ => &[],
-    };
-    prefixes.iter().any(|prefix| name.starts_with(prefix))
+    let starts = |prefix| name.starts_with(prefix);
+    match name.as_bytes().first() {
+        Some(b'a') => {
+            starts("anthropic-ratelimit-") || starts("anthropic-priority-") || starts("anthropic-fast-")
+        }
+        Some(b'l') => starts("llm_provider-"),
+        Some(b'r') => starts("ratelimit"),
+        Some(b'x') => {
+            starts("x-rate") || starts("x-tokenlimit-") || starts("x-trial-") || starts("x-endpoint-")
+        }
+        _ => false,
+    }
 }
 
 fn is_tighter(reading: &Reading, known: &Reading) -> bool {
@@ -139,5 +144,41 @@ impl Row {
         told.header(self.unless).is_none().then_some(())?;
         let reset = told.header(self.reset).and_then(|reset| time::until_from(reset, || told.sent()));
         Some(reading(self.dimension, self.window, limit, remaining, reset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_row_is_passed_over() {
+        let rows = [
+            rows::OPENAI,
+            rows::AZURE,
+            rows::ANTHROPIC,
+            rows::GROQ,
+            rows::WINDOWED,
+            rows::MISTRAL,
+            rows::COHERE,
+            rows::TOGETHER,
+            rows::FIREWORKS,
+            rows::BARE,
+        ];
+        for row in rows.iter().flat_map(|rows| rows.iter()) {
+            for name in [row.limit, row.remaining, row.reset, row.unless] {
+                assert!(name.is_empty() || is_about_limits(name), "{name}");
+            }
+        }
+        for name in [
+            "date",
+            "x-request-id",
+            "anthropic-organization-id",
+            "retry-after",
+            "x",
+            "",
+        ] {
+            assert!(!is_about_limits(name), "{name}");
+        }
     }
 }

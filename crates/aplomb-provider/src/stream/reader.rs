@@ -3,6 +3,7 @@
 use std::mem;
 
 use aplomb_core::Usage;
+use smallvec::SmallVec;
 
 use super::shape::Shape;
 use super::sse::{Item, Sse};
@@ -17,7 +18,7 @@ use crate::usage;
 /// What is neither an event stream nor JSON is believed.
 pub(crate) fn begin(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
     let form = match Media::of(head) {
-        None => Form::Unknown(Sse::default(), Vec::new()),
+        None => Form::Unknown(Sse::default(), Start::new()),
         Some(media) => Form::of(media),
     };
     if let Form::Unread(unread) = form {
@@ -55,12 +56,15 @@ struct Reader {
     end: Option<StreamEnd>,
 }
 
+/// What a body begins with: fewer bytes than tell, and those that do.
+type Start = SmallVec<[u8; 2 * Media::MOST_TO_TELL]>;
+
 /// What a body is made of.
 #[derive(Debug)]
 enum Form {
     /// What has come so far does not tell: space, which means something where it turns out to be events,
     /// and the beginning of an event's field.
-    Unknown(Sse, Vec<u8>),
+    Unknown(Sse, Start),
     /// Server-sent events.
     Events(Sse),
     /// JSON: a list of chunks, or a single answer.
@@ -84,9 +88,9 @@ impl Form {
 impl Reader {
     /// Finds out what the body is made of by the bytes it begins with. Returns how many of these are space
     /// before it, and those that came earlier, once they tell it.
-    fn begin(&mut self, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
+    fn begin(&mut self, bytes: &[u8]) -> Option<(usize, Start)> {
         let Form::Unknown(sse, start) = &mut self.form else {
-            return Some((0, Vec::new()));
+            return Some((0, Start::new()));
         };
         let mut space = 0;
         if start.is_empty() {
@@ -94,7 +98,7 @@ impl Reader {
             sse.push(&bytes[..space], &mut |_| {});
         }
         let known = start.len();
-        start.extend(bytes[space..].iter().take(Media::MOST_TO_TELL));
+        start.extend(bytes[space..].iter().copied().take(Media::MOST_TO_TELL));
         let media = Media::starting(start)?;
         start.truncate(known);
         let (sse, start) = (mem::take(sse), mem::take(start));

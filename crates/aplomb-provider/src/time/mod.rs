@@ -13,8 +13,11 @@ pub(crate) fn until(text: &str, sent: SystemTime) -> Option<Duration> {
 
 /// The same, where it costs something to say when it was sent: only a point in time asks for that.
 pub(crate) fn until_from(text: &str, sent: impl Fn() -> SystemTime) -> Option<Duration> {
-    let named = || duration::parse(text).filter(|delay| !delay.is_zero());
-    number(text, &sent).or_else(named).or_else(|| until_point(rfc3339::parse(text)?, sent()))
+    // A year and a dash begin no duration.
+    if text.as_bytes().get(4) == Some(&b'-') {
+        return until_point(rfc3339::parse(text)?, sent());
+    }
+    number(text, sent).or_else(|| duration::parse(text).filter(|delay| !delay.is_zero()))
 }
 
 /// A number of unclear meaning: seconds from now, or since the epoch in seconds or milliseconds.

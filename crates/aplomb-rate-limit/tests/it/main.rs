@@ -7,6 +7,7 @@ mod keyed;
 mod layer;
 mod limiter;
 mod live;
+mod pool;
 mod settle;
 mod sim;
 mod unknown;

@@ -87,10 +87,11 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier 
         let Err(error) = result else {
             return self.http.classify(result);
         };
-        if let Some(broken) = find_in::<BrokenAnswer, Err>(error) {
-            broken.outcome().into()
-        } else if find_in::<HookFailed, Err>(error).is_some() {
+        // First: a hook may have failed by a broken answer of another endpoint.
+        if find_in::<HookFailed, Err>(error).is_some() {
             Outcome::local().into()
+        } else if let Some(broken) = find_in::<BrokenAnswer, Err>(error) {
+            broken.outcome().into()
         } else {
             self.http.classify(result)
         }

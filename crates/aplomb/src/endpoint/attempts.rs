@@ -1,25 +1,29 @@
-//! Takes note of when an attempt begins to wait for its turn.
+//! What each attempt is given on its way to the gates.
 
 use std::task::{Context, Poll};
 
+use aplomb_rate_limit::Charge;
 use tower_service::Service;
 
 use crate::Report;
 
-/// Stands between the retry and the gates of one call.
+/// Stands between the retry and the gates of one call: takes note of when an attempt begins to wait for its
+/// turn, and says what it costs.
 #[derive(Clone, Debug)]
 pub struct Attempts<S> {
     inner: S,
     report: Report,
+    /// Put into each attempt, and not into the request that they are copied from.
+    charge: Option<Charge>,
 }
 
 impl<S> Attempts<S> {
-    pub(super) const fn new(inner: S, report: Report) -> Self {
-        Self { inner, report }
+    pub(super) const fn new(inner: S, report: Report, charge: Option<Charge>) -> Self {
+        Self { inner, report, charge }
     }
 }
 
-impl<S: Service<Req>, Req> Service<Req> for Attempts<S> {
+impl<S: Service<http::Request<A>>, A> Service<http::Request<A>> for Attempts<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -28,7 +32,11 @@ impl<S: Service<Req>, Req> Service<Req> for Attempts<S> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Req) -> S::Future {
+    #[inline]
+    fn call(&mut self, mut request: http::Request<A>) -> S::Future {
+        if let Some(charge) = &self.charge {
+            request.extensions_mut().insert(charge.clone());
+        }
         self.report.asks();
         self.inner.call(request)
     }

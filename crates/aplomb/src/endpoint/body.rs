@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::{AtBodyEnd, BoxError, GuardedBody, Held, Until};
+use aplomb_core::{BoxError, GuardedBody, Held, Until};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -33,15 +33,33 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(body: GuardedBody<ReadBody<B>, Held<Gates>>, running: Option<Running>) -> Self {
-        let running = running.filter(|_| !body.is_end_stream());
-        Self { body, running }
+    /// The call goes on until this body has ended.
+    pub(super) fn follow(&mut self, running: Option<Running>) {
+        self.running = running.filter(|_| !self.body.is_end_stream());
     }
 
     /// A body that nobody watches.
     pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self> {
-        let response = AtBodyEnd.hold(response.map(ReadBody::untouched), None);
-        response.map(|body| Self { body, running: None })
+        UntilRead.hold(response.map(ReadBody::untouched), None)
+    }
+}
+
+/// An attempt is over when its body has ended or was dropped: that which its caller is handed, so that a
+/// response is wrapped once.
+#[derive(Clone, Copy, Debug)]
+pub struct UntilRead;
+
+impl<B> Until<http::Response<ReadBody<B>>, Held<Gates>> for UntilRead
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Response = http::Response<EndpointBody<B>>;
+    const AT_HEAD: bool = false;
+
+    #[inline]
+    fn hold(&self, response: http::Response<ReadBody<B>>, guard: Option<Held<Gates>>) -> Self::Response {
+        response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), running: None })
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use aplomb_core::{AtBodyEnd, Copied, Observe, Plan, WallClock};
+use aplomb_core::{Copied, Observe, Plan, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::Settle;
 use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
@@ -13,7 +12,7 @@ use super::gates::EndpointDoor;
 use super::inspect::Reading;
 use super::shared::{InForce, Shared};
 use super::timeouts::Timeouts;
-use super::{EndpointClassifier, RequestHook};
+use super::{EndpointClassifier, RequestHook, UntilRead};
 
 /// Who is told of attempts and waits.
 pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
@@ -22,7 +21,7 @@ pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
 pub(super) type Retries = RetryLayer<Copied, EndpointClassifier, ByKind, Drain, RetryObserver>;
 
 /// How calls pass the gates.
-pub(super) type Passage = Plan<EndpointDoor, EndpointClassifier, AtBodyEnd>;
+pub(super) type Passage = Plan<EndpointDoor, EndpointClassifier, UntilRead>;
 
 /// What is set apart from the policy.
 #[derive(Clone)]
@@ -40,7 +39,6 @@ pub(super) struct Setup {
     pub(super) retries: Retries,
     pub(super) passage: Arc<Passage>,
     pub(super) reading: Arc<Reading>,
-    pub(super) deadline: Option<Duration>,
     pub(super) include_usage: bool,
 }
 
@@ -72,6 +70,10 @@ impl Config {
             // The pause of the quotas does the waiting, for all calls at once.
             .throttled(Throttled::Requeue)
             .observer(observer);
+        // Each attempt is told the deadline, which the future of the call keeps.
+        if let Some(deadline) = policy.deadline {
+            retries = retries.max_elapsed(deadline);
+        }
         if let Some(budget) = &policy.budget {
             retries = retries.budget(budget.clone());
         }
@@ -88,9 +90,8 @@ impl Config {
         Arc::new(Setup {
             version,
             retries,
-            passage: Arc::new(Plan::new(EndpointDoor(shared.queues().clone()), classifier, AtBodyEnd)),
+            passage: Arc::new(Plan::new(EndpointDoor(shared.queues().clone()), classifier, UntilRead)),
             reading: Arc::new(reading),
-            deadline: policy.deadline,
             include_usage: policy.include_usage,
         })
     }

@@ -32,7 +32,7 @@ impl Entry {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        EndpointFuture::begin(client, request, self.setup(), &self.base.shared)
+        EndpointFuture::begin(client, request, &self.setup(), &self.base.shared)
     }
 
     /// Refuses new calls from now on.

@@ -1,31 +1,21 @@
 //! The future of a call.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
-use super::config::Setup;
 use super::service::Stack;
-use super::shared::{Running, Shared};
+use super::shared::Running;
 use super::{DeadlinePassed, EndpointBody};
 use crate::{EndpointError, Report};
-
-/// A call that has not begun.
-pub(super) struct Start<S, A> {
-    pub(super) request: http::Request<A>,
-    pub(super) client: S,
-    pub(super) setup: Arc<Setup>,
-    pub(super) counts_tokens: bool,
-    pub(super) began: Instant,
-}
 
 pin_project! {
     /// The future of an [`Endpoint`](crate::Endpoint)'s call.
@@ -44,20 +34,14 @@ pin_project! {
         B::Error: Into<BoxError>,
     {
         #[pin]
-        state: State<Start<S, A>, <Stack<S> as Service<http::Request<A>>>::Future>,
+        call: Option<<Stack<S> as Service<http::Request<A>>>::Future>,
+        // Set when there is something to wait for.
+        #[pin]
+        alarm: Option<Sleep>,
+        waits: bool,
         report: Report,
         // What follows until the call has ended, its body included.
         running: Option<Running>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<T, F> {
-        // Begins when it is first polled: `options.scope(service.call(request))` says only then what the
-        // caller wants.
-        Fresh { start: Option<T> },
-        Called { #[pin] call: F, #[pin] alarm: Option<Sleep> },
     }
 }
 
@@ -69,17 +53,13 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// A call that arrives now.
-    pub(super) fn begin(client: S, request: http::Request<A>, setup: Arc<Setup>, shared: &Shared) -> Self {
-        let began = Instant::now();
-        let report = Report::new(setup.reading.provider.name(), began);
-        let counts_tokens = shared.tokens().is_set();
-        let start = Start { request, client, setup, counts_tokens, began };
-        Self {
-            state: State::Fresh { start: Some(start) },
-            report,
-            running: Some(shared.begin()),
-        }
+    #[inline]
+    pub(super) const fn new(
+        call: <Stack<S> as Service<http::Request<A>>>::Future,
+        report: Report,
+        running: Running,
+    ) -> Self {
+        Self { call: Some(call), alarm: None, waits: false, report, running: Some(running) }
     }
 }
 
@@ -95,34 +75,31 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = loop {
-            match this.state.as_mut().project() {
-                StateProj::Fresh { start } => {
-                    let Some(start) = start.take() else {
-                        panic!("polled after it was ready");
-                    };
-                    let (call, deadline) = start.begin(this.report);
-                    this.state.set(State::Called { call, alarm: deadline.map(sleep_until) });
-                }
-                StateProj::Called { call, alarm } => match (call.poll(cx), alarm.as_pin_mut()) {
-                    (Poll::Ready(result), _) => break result,
-                    (Poll::Pending, None) => return Poll::Pending,
-                    (Poll::Pending, Some(alarm)) => {
-                        ready!(alarm.poll(cx));
-                        break Err(DeadlinePassed::now(this.report).into());
-                    }
-                },
-            }
+        let Some(mut call) = this.call.as_mut().as_pin_mut() else {
+            panic!("polled after it was ready");
         };
-        let (report, running) = (this.report.clone(), this.running.take());
-        report.ended();
-        Poll::Ready(match result {
-            Ok(mut response) => {
-                response.extensions_mut().insert(report);
-                Ok(response.map(|body| EndpointBody::new(body, running)))
+        let mut polled = call.as_mut().poll(cx);
+        if polled.is_pending() {
+            // What its caller wants is known only since it was polled, see `CallOptions::scope`.
+            if !mem::replace(this.waits, true) {
+                this.alarm.set(call.deadline().map(sleep_until));
             }
-            Err(cause) => Err(EndpointError::new(cause, report)),
-        })
+            let Some(alarm) = this.alarm.as_pin_mut() else {
+                return Poll::Pending;
+            };
+            ready!(alarm.poll(cx));
+            // The attempt is gone, also where this future is kept.
+            this.call.set(None);
+            polled = Poll::Ready(Err(DeadlinePassed::now(this.report).into()));
+        }
+        this.report.ended();
+        let running = this.running.take();
+        // In place: each move of a response counts.
+        if let Poll::Ready(Ok(response)) = &mut polled {
+            response.extensions_mut().insert(this.report.clone());
+            response.body_mut().follow(running);
+        }
+        polled.map_err(|cause| EndpointError::new(cause, this.report.clone()))
     }
 }
 

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::task::Context;
 
-use aplomb_circuit_breaker::{
-    Circuit, Open, StateWatch, TracingObserver as CircuitLog, Transition, Why as CircuitWhy,
-};
-use aplomb_concurrency::{Saturated, Slots, TracingObserver as LimitLog, Why as Taken};
+use aplomb_circuit_breaker::{Circuit, Open, StateWatch, TracingObserver as CircuitLog, Transition};
+use aplomb_concurrency::{Saturated, Slots, TracingObserver as LimitLog};
 use aplomb_core::{
     Both, BoxError, CallOptions, Closing, Door, Either, Gate, KeyRefused, Observe, Permit, Queue, Refused,
     Stopped, Turned, TurnedBecause, Wait,
 };
-use aplomb_rate_limit::{Charge, Exceeded, Limit, Quotas, Settle};
+use aplomb_rate_limit::{Charge, Exceeded, Member, Pool, Quotas, Settle};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -19,9 +17,9 @@ use super::keyed::Keys;
 use crate::Policy;
 use crate::route::RequestView;
 
-/// The gates of an endpoint: its circuit, its quotas and, where it is asked for, its concurrency limit. They
-/// decide in one step, all or nothing.
-pub type Gates = Both<Circuit, Both<Quotas, Option<Slots>>>;
+/// The gates of an endpoint: its circuit, its quotas and, where they are asked for, the pool it draws on with
+/// others and its concurrency limit. They decide in one step, all or nothing.
+pub type Gates = Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>;
 
 /// What the gates have to tell; quotas tell nothing.
 pub(super) type Notice = <Gates as Gate>::Notice;
@@ -31,7 +29,10 @@ pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
     let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
     quotas.set_max_pause(policy.max_retry_after);
     quotas.set_settle(settle);
-    Both(circuit(policy), Both(quotas, policy.concurrency.map(Slots::new)))
+    let member = policy.pool.as_ref().map(Pool::member);
+    // What the server says is about the pool then, which learns it for all.
+    quotas.set_learning(member.is_none());
+    Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new))))
 }
 
 /// A queue before such gates; `watch` follows the circuit.
@@ -47,9 +48,11 @@ fn circuit(policy: &Policy) -> Circuit {
         .on_open(policy.on_open)
 }
 
-/// Puts another policy in force before gates that are in use: what is in flight is not lost.
-pub(super) fn adopt(Both(circuit_now, Both(quotas, slots)): &mut Gates, policy: &Policy, now: Instant) {
-    circuit_now.adopt(&circuit(policy));
+/// Puts another policy in force before gates that are in use: what is in flight is not lost. The pool stays,
+/// since what has been drawn from it has to be settled with it.
+pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
+    let Both(open, Both(quotas, Both(_, slots))) = gates;
+    open.adopt(&circuit(policy));
     quotas.set_quotas(policy.quotas.iter().copied(), now);
     quotas.set_max_pause(policy.max_retry_after);
     match (slots.as_mut(), policy.concurrency) {
@@ -109,7 +112,7 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
         permit: &mut Option<Permit<Gates>>,
     ) -> Option<Stopped<Gates>> {
         let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
-        let (ask, wait) = (((), (charge, ())), Wait::from(options));
+        let (ask, wait) = (((), (charge.clone(), (charge, ()))), Wait::from(options));
         match &self.0 {
             Queues::One(queue) => queue.ask(ask, wait, cx, permit),
             Queues::Keyed(keys) => keys.ask(&RequestView::of(request), ask, wait, cx, permit),
@@ -134,7 +137,7 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
     }
 }
 
-fn refusal(turned: Turned<Either<CircuitWhy, Either<Limit, Taken>>>, options: &CallOptions) -> BoxError {
+fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxError {
     let refused = |who, retry_after| {
         Refused::by(who)
             .with_retry_after(retry_after)
@@ -146,10 +149,10 @@ fn refusal(turned: Turned<Either<CircuitWhy, Either<Limit, Taken>>>, options: &C
             let retry_after = turned.retry_after().or(why.retry_after());
             Box::new(Open::new(why, refused("circuit breaker", retry_after)))
         }
-        (Some(Either::Second(Either::First(limit))), _) => {
+        (Some(Either::Second(Either::First(limit) | Either::Second(Either::First(limit)))), _) => {
             Box::new(Exceeded::new(&turned.map(|_| limit), options))
         }
-        (Some(Either::Second(Either::Second(taken))), _) => {
+        (Some(Either::Second(Either::Second(Either::Second(taken)))), _) => {
             Box::new(Saturated::new(&turned.map(|_| taken), options))
         }
         (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
@@ -166,8 +169,8 @@ impl<O: Observe<Transition>> Observe<Notice> for GateLog<O> {
     fn observe(&self, notice: &Notice) {
         match notice {
             Either::First(transition) => self.0.observe(transition),
-            Either::Second(Either::First(never)) => match *never {},
-            Either::Second(Either::Second(moved)) => LimitLog.observe(moved),
+            Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
+            Either::Second(Either::Second(Either::Second(moved))) => LimitLog.observe(moved),
         }
     }
 }

@@ -39,7 +39,8 @@ impl EndpointHandle {
     ///
     /// Calls that have begun go on under the old one, but for the gates, which are the same for all: quotas
     /// keep their levels, a concurrency limit what is in flight; the circuit keeps its state and begins to
-    /// count anew. Those who wait in the queue keep the bounds they came under.
+    /// count anew. Those who wait in the queue keep the bounds they came under. The pool of the policy that
+    /// the endpoint was made with stays.
     ///
     /// # Errors
     ///
@@ -54,8 +55,8 @@ impl EndpointHandle {
         self.watch.watch()
     }
 
-    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says. Calls that
-    /// are under way end as they would have; a retry of theirs is a new attempt, and refused.
+    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says, and so are the
+    /// retries of calls that have begun. Attempts that are under way end as they would have.
     pub fn close(&self, closing: Closing) {
         self.shared.close(closing);
     }
@@ -128,7 +129,8 @@ impl GatesHandle {
     #[must_use]
     pub fn concurrency(&self) -> Option<ConcurrencySnapshot> {
         let waiting = self.queue.waiting();
-        self.queue.with(|gates, now| gates.1.1.as_mut().map(|slots| slots.snapshot(waiting, now)))
+        self.queue
+            .with(|gates, now| gates.1.1.1.as_mut().map(|slots| slots.snapshot(waiting, now)))
     }
 
     /// How the circuit stands.

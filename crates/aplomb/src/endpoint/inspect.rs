@@ -49,6 +49,8 @@ pub struct Inspect<S> {
     inner: S,
     reading: Arc<Reading>,
     report: Report,
+    /// What the prompt was taken for, where its answer may tell.
+    guessed: Option<Guessed>,
 }
 
 /// How an endpoint reads, and what it does just before it sends.
@@ -65,8 +67,13 @@ pub(super) struct Reading {
 }
 
 impl<S> Inspect<S> {
-    pub(super) const fn new(inner: S, reading: Arc<Reading>, report: Report) -> Self {
-        Self { inner, reading, report }
+    pub(super) const fn new(
+        inner: S,
+        reading: Arc<Reading>,
+        report: Report,
+        guessed: Option<Guessed>,
+    ) -> Self {
+        Self { inner, reading, report, guessed }
     }
 }
 
@@ -95,7 +102,7 @@ where
             reading: Arc::clone(&self.reading),
             report: self.report.clone(),
             deadline: CallOptions::of(&request).deadline(),
-            guessed: request.extensions().get().copied(),
+            guessed: self.guessed,
             has_body: request.method() != Method::HEAD,
         };
         let state = match &self.reading.hook {
@@ -207,7 +214,6 @@ struct Reader {
     reading: Arc<Reading>,
     report: Report,
     deadline: Option<Instant>,
-    /// What the prompt was taken for.
     guessed: Option<Guessed>,
     has_body: bool,
 }
@@ -306,17 +312,24 @@ impl Reader {
 impl Reader {
     /// Writes the attempt into the account of its call.
     fn report<B>(&self, ended: Result<&http::Response<B>, &BoxError>) {
-        let status = ended.ok().map(http::Response::status);
-        let found = ended.ok().map(http::Response::extensions);
-        let exchange = found.and_then(|found| found.get::<Exchange>().cloned());
-        let judgement = match ended {
-            Ok(response) => response.extensions().get::<Judgement>().map(Judgement::reason),
+        let judged = match ended {
+            Ok(response) => {
+                let (status, extensions) = (response.status(), response.extensions());
+                let exchange = extensions.get::<Exchange>().cloned();
+                let outcome = match &exchange {
+                    Some(exchange) => exchange.outcome(),
+                    None => self.reading.classifier.classify(ended).outcome(),
+                };
+                let reason = extensions.get::<Judgement>().map(Judgement::reason);
+                Judged { status: Some(status), outcome, reason, exchange }
+            }
             Err(error) => {
-                find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement).map(|told| told.reason())
+                let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
+                let outcome = self.reading.classifier.classify(ended).outcome();
+                Judged { status: None, outcome, reason: told.map(|told| told.reason()), exchange: None }
             }
         };
-        let outcome = self.reading.classifier.classify(ended).outcome();
-        self.report.judged(Judged { status, outcome, reason: judgement, exchange });
+        self.report.judged(judged);
     }
 }
 

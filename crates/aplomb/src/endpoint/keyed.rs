@@ -99,7 +99,11 @@ where
         let live = Live::new(policy);
         let made = {
             let (live, quotas_of) = (Arc::clone(&live), quotas_of.clone());
-            move |key: &K| gates::gates(&policy_of(key, &live.read().policy, quotas_of.as_ref()), settle)
+            move |key: &K| {
+                // Not under the lock: what says the quotas is the caller's.
+                let policy = live.read().policy.clone();
+                gates::gates(&policy_of(key, &policy, quotas_of.as_ref()), settle)
+            }
         };
         let queues = Queues::new(max_keys, limits, made, KeyLog);
         let keys = Keyed {
@@ -234,8 +238,10 @@ impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
     fn observe(&self, notice: &KeyNotice<'_, K, Notice>) {
         match notice.notice() {
             Either::First(transition) => CircuitLog.observe(&notice.part(transition)),
-            Either::Second(Either::First(never)) => match *never {},
-            Either::Second(Either::Second(moved)) => LimitLog.observe(&notice.part(moved)),
+            Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
+            Either::Second(Either::Second(Either::Second(moved))) => {
+                LimitLog.observe(&notice.part(moved));
+            }
         }
     }
 }

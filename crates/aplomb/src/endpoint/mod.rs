@@ -12,6 +12,7 @@ mod gates;
 mod handle;
 mod hook;
 mod inspect;
+mod kept;
 mod keyed;
 mod layer;
 mod observer;
@@ -26,7 +27,7 @@ pub(crate) use self::layer::Base;
 
 pub use self::answer::{BrokenAnswer, EndpointClassifier};
 pub use self::attempts::Attempts;
-pub use self::body::{EndpointBody, ReadBody};
+pub use self::body::{EndpointBody, ReadBody, UntilRead};
 pub use self::deadline::DeadlinePassed;
 pub use self::future::EndpointFuture;
 pub use self::gates::{EndpointDoor, Gates};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aplomb_core::{Exchange, Outcome};
 use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
 
 /// What the body of a good response is, as far as its head tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +22,22 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
-        if headers.get(CONTENT_ENCODING).is_some_and(|coding| text(coding) != "identity") {
+        let text = |name| headers.get(name).map(|value| value.to_str().map_or("", str::trim));
+        if text(CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
             return Self::Opaque;
         }
-        let Some(value) = headers.get(CONTENT_TYPE).map(text) else {
+        let Some(value) = text(CONTENT_TYPE) else {
             return Self::Whole;
         };
-        let media_type = value.split(';').next().unwrap_or(&value).trim();
-        let is_any = |ends: &[&str]| ends.iter().any(|end| media_type.ends_with(end));
-        if media_type == "text/event-stream" || is_any(&["ndjson", "jsonl", "jsonlines", "stream+json"]) {
+        let media_type = value.split(';').next().unwrap_or(value).trim().as_bytes();
+        let ends = |end: &&str| {
+            let at = media_type.len().checked_sub(end.len());
+            at.is_some_and(|at| media_type[at..].eq_ignore_ascii_case(end.as_bytes()))
+        };
+        let is_any = |all: &[&str]| all.iter().any(ends);
+        if media_type.eq_ignore_ascii_case(b"text/event-stream")
+            || is_any(&["ndjson", "jsonl", "jsonlines", "stream+json"])
+        {
             Self::Stream
         } else if is_any(&["/json", "+json"]) {
             Self::Whole

@@ -11,20 +11,16 @@ use http_body_util::Full;
 
 use super::calibration::{Calibration, Guessed};
 
-/// Reserves what a request is estimated to come to, as the provider reserves it, unless its caller has said
-/// what it costs.
-pub(super) fn reserve<A: Body + Clone>(
-    request: &mut http::Request<A>,
+/// What a request is estimated to come to, as the provider reserves it; `None` where its caller has said what
+/// it costs, or it asks for nothing that costs tokens. Besides, what its prompt was taken for.
+pub(super) fn charge<A: Body + Clone>(
+    request: &http::Request<A>,
     provider: &dyn Provider,
     calibration: &Calibration,
-) {
-    if request.extensions().get::<Charge>().is_some() {
-        return;
-    }
+) -> Option<(Charge, Guessed)> {
     // Nothing is asked: a list of models, a file to be deleted.
-    if request.body().is_end_stream() {
-        request.extensions_mut().insert(Charge::request());
-        return;
+    if request.extensions().get::<Charge>().is_some() || request.body().is_end_stream() {
+        return None;
     }
     // What is no text in memory may be anything: the provider's usual answer is reserved.
     let estimate = request
@@ -34,8 +30,7 @@ pub(super) fn reserve<A: Body + Clone>(
     let estimate = Estimate::new(calibration.calibrated(guessed), estimate.output());
     let reserved = provider.accounting().reserved(&estimate);
     let charge = Charge::request().input_tokens(reserved.input()).output_tokens(reserved.output());
-    request.extensions_mut().insert(charge);
-    request.extensions_mut().insert(guessed);
+    Some((charge, guessed))
 }
 
 /// Has the answer report its usage, where it would not otherwise and the body can be changed.

@@ -4,20 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{AtBodyEnd, BoxError, CallOptions, Copied, Gated};
+use aplomb_core::{BoxError, Copied, Gated};
 use aplomb_retry::{ByKind, Drain, Retry};
 use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Instant;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::attempts::Attempts;
 use super::config::{Config, RetryObserver, Setup};
-use super::future::Start;
 use super::gates::EndpointDoor;
 use super::shared::Shared;
-use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, sent};
+use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, sent};
 use crate::{EndpointError, Report};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.
@@ -33,7 +31,7 @@ pub struct Endpoint<S> {
 
 /// What one call goes through, put together around its own account.
 pub(super) type Stack<S> = Retry<
-    Attempts<Gated<Inspect<S>, EndpointDoor, EndpointClassifier, AtBodyEnd>>,
+    Attempts<Gated<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>>,
     Copied,
     EndpointClassifier,
     ByKind,
@@ -68,42 +66,36 @@ where
         if self.setup.version != self.shared.version() {
             self.setup = self.config.set_up(&self.shared);
         }
-        EndpointFuture::begin(self.client.clone(), request, Arc::clone(&self.setup), &self.shared)
+        EndpointFuture::begin(self.client.clone(), request, &self.setup, &self.shared)
     }
 }
 
-impl<S, A> Start<S, A>
+impl<S, A, B> EndpointFuture<S, A, B>
 where
+    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
+    S::Error: Into<BoxError>,
     A: Body + Clone + 'static,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
 {
-    /// Begins the call, and says until when it may take.
-    pub(super) fn begin<B>(
-        self,
-        report: &Report,
-    ) -> (<Stack<S> as Service<http::Request<A>>>::Future, Option<Instant>)
-    where
-        S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let Self { mut request, client, setup, counts_tokens, began } = self;
+    /// A call that arrives now. Put together in its place: it is large, and each move of it counts.
+    #[inline]
+    pub(super) fn begin(client: S, mut request: http::Request<A>, setup: &Setup, shared: &Shared) -> Self {
         let provider = &*setup.reading.provider;
+        let report = Report::new(provider.name(), Instant::now());
         if setup.include_usage {
             sent::include_usage(&mut request, provider);
         }
-        if counts_tokens {
-            sent::reserve(&mut request, provider, &setup.reading.calibration);
-        }
-        let mut options = CallOptions::of(&request);
-        if let Some(deadline) = setup.deadline.and_then(|after| began.checked_add(after)) {
-            options = options.with_deadline(deadline);
-            request.extensions_mut().insert(options);
-        }
-        let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone());
+        let charge = if shared.tokens().is_set() {
+            sent::charge(&request, provider, &setup.reading.calibration)
+        } else {
+            None
+        };
+        let (charge, guessed) = charge.unzip();
+        let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone(), guessed);
         let gated = Gated::new(inspect, Arc::clone(&setup.passage));
-        let call = setup.retries.layer(Attempts::new(gated, report.clone())).call(request);
-        (call, options.deadline())
+        let attempts = Attempts::new(gated, report.clone(), charge);
+        Self::new(setup.retries.call(attempts, request), report, shared.begin())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use aplomb_core::{Closing, Dimension, Reading};
+use aplomb_rate_limit::Quota;
 use tokio::sync::watch;
 
 use super::calibration::Calibration;
@@ -95,7 +96,8 @@ impl Shared {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let InForce { policy, version } = {
             let mut in_force = self.live.0.write().unwrap_or_else(PoisonError::into_inner);
-            in_force.policy = policy;
+            let pool = in_force.policy.pool.take();
+            in_force.policy = Policy { pool, ..policy };
             in_force.version += 1;
             in_force.clone()
         };
@@ -131,7 +133,9 @@ pub(super) struct TokensCount(AtomicBool);
 
 impl TokensCount {
     fn new(policy: &Policy) -> Self {
-        let counts = policy.quotas.iter().any(|quota| quota.dimension() != Dimension::REQUESTS);
+        let counts = |quota: &Quota| quota.dimension() != Dimension::REQUESTS;
+        // What a pool counts may change while it is in use.
+        let counts = policy.pool.is_some() || policy.quotas.iter().any(counts);
         Self(AtomicBool::new(counts))
     }
 

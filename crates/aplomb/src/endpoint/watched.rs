@@ -1,6 +1,5 @@
 //! A body that is looked at as it flows, and may be read ahead.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::calibration::{Calibration, Guessed};
+use super::kept::Kept;
 use super::observer::{Observer, join};
 use super::timeouts::{Awaited, Due, Stopwatch};
 use super::{BrokenAnswer, DeadlinePassed};
@@ -25,7 +25,7 @@ pin_project! {
     pub(super) struct Watched<B> {
         #[pin]
         body: B,
-        ahead: VecDeque<Frame<Bytes>>,
+        ahead: Kept,
         bytes_ahead: usize,
         tail: Tail,
         observer: Observer,
@@ -74,10 +74,10 @@ enum Next {
 }
 
 impl<B> Watched<B> {
-    pub(super) const fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self {
+    pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self {
         Self {
             body,
-            ahead: VecDeque::new(),
+            ahead: Kept::default(),
             bytes_ahead: 0,
             tail: Tail::Rest,
             observer,
@@ -120,7 +120,7 @@ impl<B> Watched<B> {
 
     /// What was read ahead.
     pub(super) fn data(&self) -> Bytes {
-        join(self.ahead.iter().filter_map(Frame::data_ref))
+        join(self.ahead.data())
     }
 }
 
@@ -148,7 +148,7 @@ where
                 Next::Frame(frame) => {
                     // A frame costs something even where it is empty.
                     *this.bytes_ahead += frame.data_ref().map_or(0, Bytes::len).max(1);
-                    this.ahead.push_back(frame);
+                    this.ahead.push(frame);
                 }
                 Next::End => *this.tail = Tail::End,
                 Next::Error(error) => *this.tail = Tail::Error(error),
@@ -163,7 +163,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.as_mut().project();
-        if let Some(frame) = this.ahead.pop_front() {
+        if let Some(frame) = this.ahead.pop() {
             return Poll::Ready(Some(Ok(frame)));
         }
         match mem::replace(this.tail, Tail::End) {
@@ -229,7 +229,7 @@ where
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let ahead = self.ahead.data().map(|data| data.len() as u64).sum();
         match self.tail {
             Tail::End => SizeHint::with_exact(ahead),
             // An error may stand for what was still to come.

@@ -8,14 +8,14 @@ use std::time::Duration;
 use aplomb_circuit_breaker::{Cooldown, OnOpen, Ramp, Trip};
 use aplomb_concurrency::Limit;
 use aplomb_core::{Exponential, Jitter, QueueLimits};
-use aplomb_rate_limit::Quota;
+use aplomb_rate_limit::{Pool, Quota};
 use aplomb_retry::{Budget, ByKind};
 
 pub use self::invalid::InvalidPolicy;
 
 /// How calls to one service are treated: its quotas, retries, timeouts and its circuit.
 ///
-/// A plain value: it holds settings, and no state but that of a [`Budget`], which is a handle. It is checked
+/// A plain value: it holds settings, and no state but that of a [`Budget`] and a [`Pool`], which are handles. It is checked
 /// when an [`EndpointLayer`](crate::EndpointLayer) is made of it, or by [`validate`](Self::validate).
 ///
 /// | setting | unless set |
@@ -55,6 +55,7 @@ pub use self::invalid::InvalidPolicy;
 #[must_use]
 pub struct Policy {
     pub(crate) quotas: Vec<Quota>,
+    pub(crate) pool: Option<Pool>,
     pub(crate) concurrency: Option<Limit>,
     pub(crate) trip: Trip,
     pub(crate) cooldown: Cooldown,
@@ -90,6 +91,7 @@ impl Policy {
     pub fn new() -> Self {
         Self {
             quotas: Vec::new(),
+            pool: None,
             concurrency: None,
             trip: Trip::default(),
             // One probe every 15 s is no burden, and an outage is over 15 s after its end.
@@ -150,6 +152,34 @@ impl Policy {
     /// Adds a quota of output tokens per minute: [`Quota::output_tokens_per_minute`].
     pub fn output_tokens_per_minute(self, tokens: u64) -> Self {
         self.quota(Quota::output_tokens_per_minute(tokens))
+    }
+
+    /// Sets a pool of quotas to draw on together with other endpoints, beside the quotas of its own: two models on
+    /// one account. Each keeps its own queue, circuit and timeouts, and they are served in the order in which they
+    /// came to wait for the pool.
+    ///
+    /// What the server says of its limits teaches the pool. Its quotas are settled by debt alone where they do
+    /// not [say](Quota::settle). Copies of the policy draw on the same pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb::rate_limit::{Pool, Quota};
+    /// use aplomb::{EndpointLayer, Policies, Policy, provider::OpenAi, route};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
+    /// let account = Pool::new([Quota::tokens_per_minute(200_000)]);
+    /// let large = Policy::interactive().pool(&account).requests_per_minute(500);
+    /// let small = Policy::batch().pool(&account).requests_per_minute(5_000);
+    /// let policies = Policies::new()
+    ///     .route(route::model("gpt-4o"), EndpointLayer::with_policy(OpenAi, large)?)
+    ///     .route(route::model("gpt-4o-mini"), EndpointLayer::with_policy(OpenAi, small)?);
+    /// # drop(policies);
+    /// # Ok(()) }
+    /// ```
+    pub fn pool(mut self, pool: &Pool) -> Self {
+        self.pool = Some(pool.clone());
+        self
     }
 
     /// Sets how many calls may be in flight at a time: a number, or an

@@ -121,13 +121,15 @@ impl Report {
 
     /// The call has ended: how long it has taken is known.
     pub(crate) fn ended(&self) {
-        let now = Instant::now();
         let mut record = self.lock();
-        // The last attempt waits in vain.
-        if let Some(asked) = record.asked.take() {
-            record.queued += now.saturating_duration_since(asked);
+        // An attempt that waits in vain, or has not been answered; else the last has only just been judged.
+        if record.asked.is_some() || record.ended.is_none() {
+            let now = Instant::now();
+            if let Some(asked) = record.asked.take() {
+                record.queued += now.saturating_duration_since(asked);
+            }
+            record.ended = Some(now);
         }
-        record.ended = Some(now);
     }
 
     /// How the provider is called.

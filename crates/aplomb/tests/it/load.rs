@@ -1,4 +1,10 @@
 //! Many callers who always want more, and what a server made of them.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "all numbers are below a billion"
+)]
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

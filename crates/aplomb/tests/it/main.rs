@@ -15,6 +15,7 @@ mod load;
 mod policies;
 mod policy;
 mod report;
+mod review;
 mod script;
 mod streams;
 mod timeouts;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::State;
 use aplomb::provider::{Anthropic, Generic};
-use aplomb::rate_limit::{Exceeded, Quota};
+use aplomb::rate_limit::{Exceeded, Pool, Quota};
 use aplomb::{
     Closing, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused, Report, find, route,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::calls::under;
@@ -153,4 +154,39 @@ async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
     let error = service.oneshot(to("a.example", "m")).await.unwrap_err();
     assert_eq!(error.refused().unwrap().who(), "closed endpoint");
     layer.handle().drained().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() {
+    let pool = Pool::new([Quota::requests_per_minute(60).burst(6)]);
+    let (up, down) = (under(Policy::new().pool(&pool)), under(Policy::new().pool(&pool).max_retries(0)));
+    let policies = Policies::new().route(route::model("down"), down.clone()).route(route::any(), up.clone());
+    let seen = Seen::default();
+    let service = PoliciesLayer::new(policies).unwrap().layer(client(&seen));
+    for _ in 0..5 {
+        assert_eq!(service.clone().oneshot(to("a.example", "down")).await.unwrap().status(), 503);
+    }
+    assert_eq!(
+        (down.handle().circuit().state(), up.handle().circuit().state()),
+        (State::Open, State::Closed)
+    );
+    // Those who wait for the circuit of the one hold nothing of what both draw on.
+    let parked = tokio::spawn(service.clone().oneshot(to("a.example", "down")));
+    tokio::time::sleep(S / 10).await;
+    assert_eq!(down.handle().waiting(), 1);
+    let start = Instant::now();
+    for _ in 0..4 {
+        assert!(service.clone().oneshot(to("a.example", "up")).await.is_ok());
+    }
+    // One was left, and one comes each second, of which a probe may have one.
+    assert!(start.elapsed() >= 2 * S && start.elapsed() <= 4 * S, "{:?}", start.elapsed());
+    let _ = parked.await.unwrap();
+    // What does not fit is refused by the pool.
+    pool.set_quotas([Quota::requests_per_hour(1)]);
+    let hasty = under(Policy::new().pool(&pool).max_wait(Duration::ZERO)).layer(client(&seen));
+    let error = hasty.oneshot(to("a.example", "up")).await.unwrap_err();
+    assert!(find::<Exceeded>(&error).is_some(), "{error}");
+    // Another policy stays in it.
+    up.handle().set_policy(Policy::new().max_wait(Duration::ZERO)).unwrap();
+    assert!(service.oneshot(to("a.example", "up")).await.is_err());
 }

@@ -1,0 +1,31 @@
+//! What several lines promise that draw on one pool.
+
+mod books;
+mod gates;
+mod layer;
+mod order;
+mod threads;
+mod waking;
+
+use std::time::Duration;
+
+use aplomb_rate_limit::{Charge, Dimension, Limiter, Member, Quota};
+use tokio_test::task::{self, Spawn};
+
+const S: Duration = Duration::from_secs(1);
+
+fn tokens(tokens: u64) -> Charge {
+    Charge::request().input_tokens(tokens)
+}
+
+/// So many tokens a second, all of which may come at once.
+fn tokens_per_second(amount: u64) -> Quota {
+    Quota::new(Dimension::TOKENS, amount, S)
+}
+
+type Acquiring = aplomb_rate_limit::Acquiring<Member>;
+type Permit = aplomb_rate_limit::Permit<Member>;
+
+fn acquire(limiter: &Limiter<Member>, charge: Charge) -> Spawn<Acquiring> {
+    task::spawn(limiter.acquire(charge))
+}

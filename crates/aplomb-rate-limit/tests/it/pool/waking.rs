@@ -1,0 +1,143 @@
+//! What one member does that lets another go, or stops it, without any time passing.
+
+use std::time::Duration;
+
+use aplomb_core::{Outcome, Reading};
+use aplomb_rate_limit::{Charge, Dimension, Limit, Pool, Quota, Settle};
+use tokio::time::{Instant, advance};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
+
+use super::{S, acquire, tokens, tokens_per_second};
+
+#[tokio::test(start_paused = true)]
+async fn promise_20_what_one_member_gives_back_another_can_take_at_once() {
+    let pool = Pool::new([tokens_per_second(100).settle(Settle::Correct)]);
+    let (a, b) = (pool.limiter(), pool.limiter());
+    for settled in [false, true] {
+        let mut held = a.acquire(tokens(100)).await.unwrap();
+        let mut waits = acquire(&b, tokens(80));
+        assert_pending!(waits.poll());
+        if settled {
+            held.sent();
+            held.settle(&tokens(20));
+        } else {
+            drop(held);
+        }
+        let permit = assert_ready_ok!(waits.poll());
+        assert_eq!(permit.admitted_at(), Instant::now());
+        drop(permit);
+        advance(S).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_25_quotas_changed_at_the_pool_or_at_a_member_hold_for_all() {
+    let pool = Pool::new([Quota::requests_per_minute(1)]);
+    let (a, b) = (pool.limiter(), pool.limiter());
+    a.acquire(Charge::request()).await.unwrap().sent();
+    let mut waits = acquire(&b, Charge::request());
+    assert_pending!(waits.poll());
+    pool.set_quotas([Quota::requests_per_minute(1).burst(2)]);
+    assert_ready_ok!(waits.poll()).sent();
+    let mut waits = acquire(&b, Charge::request());
+    assert_pending!(waits.poll());
+    a.set_quotas([Quota::requests_per_minute(1).burst(3)]);
+    assert_ready_ok!(waits.poll()).sent();
+    assert_eq!((a.snapshot().in_flight(), b.snapshot().in_flight()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_lets_thousands_go_of_several_lines_goes_no_deeper_for_each() {
+    let pool = Pool::new([Quota::requests_per_day(1)]);
+    let members = [pool.limiter(), pool.limiter()];
+    members[0].acquire(Charge::request()).await.unwrap().sent();
+    let mut waiting: Vec<_> = (0..20_000).map(|i| acquire(&members[i % 2], Charge::request())).collect();
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    // All in one thread, one after the other of each line in turn.
+    pool.set_quotas([Quota::requests_per_second(30_000)]);
+    for call in &mut waiting {
+        assert_ready_ok!(call.poll()).sent();
+    }
+    assert_eq!(pool.snapshot().waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_23_a_429_of_one_member_pauses_the_others() {
+    let pool = Pool::new([tokens_per_second(100)]);
+    let (a, b) = (pool.limiter(), pool.limiter());
+    let throttled = a.acquire(tokens(1)).await.unwrap();
+    throttled.end(Outcome::throttled().with_retry_after(3 * S));
+    assert_eq!(pool.snapshot().paused_until(), Some(Instant::now() + 3 * S));
+    let mut waits = acquire(&b, tokens(1));
+    assert_pending!(waits.poll());
+    advance(Duration::from_millis(2_999)).await;
+    assert!(!waits.is_woken());
+    advance(Duration::from_millis(2)).await;
+    assert_ready_ok!(waits.poll()).sent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_23_the_ramp_after_a_pause_is_one_for_all_members_and_served_in_order() {
+    let pool = Pool::new([Quota::requests_per_second(1_000)]);
+    pool.set_ramp(8 * S);
+    let members = [pool.limiter(), pool.limiter(), pool.limiter()];
+    let throttled = members[0].acquire(Charge::request()).await.unwrap();
+    throttled.end(Outcome::throttled().with_retry_after(S));
+    let start = Instant::now();
+    let mut waiting: Vec<_> = (0..30).map(|i| acquire(&members[i % 3], Charge::request())).collect();
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    for seconds in 1..=5_u32 {
+        advance(start + seconds * S + Duration::from_millis(2) - Instant::now()).await;
+        // 1, and then 2, 4, 8 … more with each step.
+        let gone = waiting.iter_mut().take_while(|call| call.is_woken()).count();
+        assert_eq!(gone, usize::min(30, 2_usize.pow(seconds) - 1), "the first come first");
+        assert_eq!(waiting.iter().filter(|call| call.is_woken()).count(), gone);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_23_a_pause_that_is_too_long_refuses_who_waits_in_other_lines() {
+    let pool = Pool::new([tokens_per_second(100)]);
+    let (a, b) = (pool.limiter(), pool.limiter());
+    let all = a.acquire(tokens(100)).await.unwrap();
+    let mut waiting = [acquire(&b, tokens(1)), acquire(&b, tokens(1))];
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    all.end(Outcome::throttled().with_retry_after(600 * S));
+    for call in &mut waiting {
+        let refused = assert_ready_err!(call.poll());
+        assert_eq!(refused.limit(), Some(Limit::Exhausted { retry_after: 600 * S }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_24_an_unknown_limit_is_found_for_all_members_and_an_answer_to_one_lets_others_go() {
+    let pool = Pool::new([]);
+    let (a, b) = (pool.limiter(), pool.limiter());
+    let mut flying = Vec::new();
+    for _ in 0..4 {
+        flying.push(a.acquire(Charge::request()).await.unwrap());
+    }
+    let mut others = [acquire(&b, Charge::request()), acquire(&b, Charge::request())];
+    let mut own = acquire(&a, Charge::request());
+    for call in others.iter_mut().chain([&mut own]) {
+        assert_pending!(call.poll());
+    }
+    // An answer makes room for two: the head of the other line came first, its second after the own.
+    flying.remove(0).end(Outcome::success());
+    assert!(others[0].is_woken() && own.is_woken() && !others[1].is_woken());
+    drop(others.each_mut().map(|call| call.poll().map(Result::unwrap)));
+    let mut permit = assert_ready_ok!(own.poll());
+    // What the server says of its limits to one holds for all.
+    permit.heard(&[Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0)]);
+    assert_eq!(b.learned(), pool.learned());
+    assert_eq!(pool.learned().known_quotas().len(), 1);
+    let started = Pool::new([]);
+    started.remember(&pool.learned());
+    assert_eq!(started.learned().known_quotas(), pool.learned().known_quotas());
+}
