@@ -83,6 +83,7 @@ impl Config {
             provider,
             clock,
             timeouts: policy.timeouts(),
+            calibration: Arc::clone(shared.calibration()),
             look_ahead: policy.looks_ahead(),
             whole_answers: policy.whole_answers,
         };

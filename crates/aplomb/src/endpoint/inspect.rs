@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
+use super::calibration::{Calibration, Guessed};
 use super::observer::{Form, Observer};
 use super::spent::Spent;
 use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
@@ -50,12 +51,14 @@ pub struct Inspect<S> {
     report: Report,
     /// How long the client may take to get ready; set where it does.
     patience: Option<Pin<Box<Sleep>>>,
+    /// What the prompt was taken for, where its answer may tell.
+    guessed: Option<Guessed>,
 }
 
 /// Each clone waits for its client by itself.
 impl<S: Clone> Clone for Inspect<S> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.reading), self.report.clone())
+        Self::new(self.inner.clone(), Arc::clone(&self.reading), self.report.clone(), self.guessed)
     }
 }
 
@@ -65,14 +68,20 @@ pub(super) struct Reading {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
     pub(super) timeouts: Timeouts,
+    pub(super) calibration: Arc<Calibration>,
     /// How much of an answer, and for how long, is looked into before the caller has it.
     pub(super) look_ahead: (usize, Duration),
     pub(super) whole_answers: Option<usize>,
 }
 
 impl<S> Inspect<S> {
-    pub(super) const fn new(inner: S, reading: Arc<Reading>, report: Report) -> Self {
-        Self { inner, reading, report, patience: None }
+    pub(super) const fn new(
+        inner: S,
+        reading: Arc<Reading>,
+        report: Report,
+        guessed: Option<Guessed>,
+    ) -> Self {
+        Self { inner, reading, report, patience: None, guessed }
     }
 }
 
@@ -105,6 +114,7 @@ where
             reading: Arc::clone(&self.reading),
             report: self.report.clone(),
             deadline: CallOptions::of(&request).deadline(),
+            guessed: self.guessed,
             has_body: request.method() != Method::HEAD,
         };
         let state = State::Calling { watch: reader.send(), call: self.inner.call(request) };
@@ -194,6 +204,7 @@ struct Reader {
     reading: Arc<Reading>,
     report: Report,
     deadline: Option<Instant>,
+    guessed: Option<Guessed>,
     has_body: bool,
 }
 
@@ -224,7 +235,10 @@ impl Reader {
     {
         let (mut parts, body) = response.into_parts();
         let setup = &*self.reading;
-        let watched = |body, observer| Box::pin(Watched::new(body, observer, watch, self.report.clone()));
+        let watched = |body, observer| {
+            let body = Watched::new(body, observer, watch, self.report.clone());
+            Box::pin(body.teaches(self.guessed.map(|guessed| (guessed, Arc::clone(&setup.calibration)))))
+        };
         if is_error(parts.status) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);
             let ahead = Ahead { to: To::Explanation, bytes: ERROR_LIMIT, until };

@@ -3,6 +3,7 @@
 mod answer;
 mod attempts;
 mod body;
+mod calibration;
 mod config;
 mod deadline;
 mod entry;

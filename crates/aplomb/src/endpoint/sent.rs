@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::Full;
 
+use super::calibration::{Calibration, Guessed};
 use crate::Policy;
 
 /// The most tokens that one call may cost under a policy.
@@ -29,12 +30,13 @@ impl Room {
 }
 
 /// What a request is estimated to come to, as the provider reserves it; `None` where its caller has said what
-/// it costs, or it asks for nothing that costs tokens.
+/// it costs, or it asks for nothing that costs tokens. Besides, what its prompt was taken for.
 pub(super) fn charge<A: Body + Clone>(
     request: &http::Request<A>,
     provider: &dyn Provider,
+    calibration: &Calibration,
     room: Room,
-) -> Option<Charge> {
+) -> Option<(Charge, Guessed)> {
     // Nothing is asked: a list of models, a file to be deleted.
     if request.extensions().get::<Charge>().is_some() || request.body().is_end_stream() {
         return None;
@@ -43,6 +45,8 @@ pub(super) fn charge<A: Body + Clone>(
     let estimate = request
         .body_bytes()
         .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
+    let guessed = Guessed(estimate.input());
+    let estimate = Estimate::new(calibration.calibrated(guessed), estimate.output());
     let reserved = provider.accounting().reserved(&estimate);
     let input = reserved.input();
     let output = match estimate.output() {
@@ -50,7 +54,7 @@ pub(super) fn charge<A: Body + Clone>(
         // A guess is no reason to refuse a request for good.
         None => reserved.output().min(room.output).min(room.tokens.saturating_sub(input)),
     };
-    Some(Charge::request().input_tokens(input).output_tokens(output))
+    Some((Charge::request().input_tokens(input).output_tokens(output), guessed))
 }
 
 /// Has the answer report its usage, where it would not otherwise and the body can be changed.

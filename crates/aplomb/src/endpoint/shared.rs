@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use aplomb_core::Closing;
 use tokio::sync::watch;
 
+use super::calibration::Calibration;
 use super::gates::Queues;
 use crate::{InvalidPolicy, Policy};
 
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     /// That of the policy in force, to be seen without a lock.
     version: AtomicU64,
     queues: Queues,
+    calibration: Arc<Calibration>,
     /// Every call holds a receiver until it has ended.
     calls: watch::Sender<()>,
 }
@@ -47,11 +49,22 @@ pub(super) type Running = watch::Receiver<()>;
 impl Shared {
     pub(super) fn new(live: Arc<Live>, queues: Queues) -> Arc<Self> {
         let version = AtomicU64::new(live.read().version);
-        Arc::new(Self { live, changing: Mutex::new(()), version, queues, calls: watch::Sender::new(()) })
+        Arc::new(Self {
+            live,
+            changing: Mutex::new(()),
+            version,
+            queues,
+            calibration: Arc::new(Calibration::new()),
+            calls: watch::Sender::new(()),
+        })
     }
 
     pub(super) const fn queues(&self) -> &Queues {
         &self.queues
+    }
+
+    pub(super) const fn calibration(&self) -> &Arc<Calibration> {
+        &self.calibration
     }
 
     pub(super) fn live(&self) -> InForce {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::calibration::{Calibration, Guessed};
 use super::kept::Kept;
 use super::observer::{Observer, join};
 use super::timeouts::{Awaited, Due, Stopwatch};
@@ -32,11 +34,15 @@ pin_project! {
         observer: Observer,
         watch: Stopwatch,
         report: Report,
+        lesson: Option<Lesson>,
     }
 }
 
 /// How long the end of a body is waited for behind the end marker of its answer.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// What the prompt was taken for, and who wants to know what it came to.
+type Lesson = (Guessed, Arc<Calibration>);
 
 /// What comes after the frames that were read ahead.
 enum Tail {
@@ -84,7 +90,13 @@ impl<B> Watched<B> {
             observer,
             watch,
             report,
+            lesson: None,
         }
+    }
+
+    /// Has the end of the answer teach what its prompt came to.
+    pub(super) fn teaches(self, lesson: Option<Lesson>) -> Self {
+        Self { lesson, ..self }
     }
 
     pub(super) const fn exchange(&self) -> &Exchange {
@@ -224,7 +236,7 @@ where
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {
-                    *this.tail = this.observer.end().map_or_else(Tail::Error, |()| Tail::End);
+                    *this.tail = end(this.observer, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
                 }
                 Next::Frame(frame)
             }
@@ -232,7 +244,7 @@ where
                 this.observer.exchange().set_outcome(Outcome::transient());
                 Next::Error(error.into())
             }
-            None => this.observer.end().map_or_else(Next::Error, |()| Next::End),
+            None => end(this.observer, this.lesson).map_or_else(Next::Error, |()| Next::End),
         })
     }
 
@@ -258,14 +270,16 @@ where
     }
 }
 
-impl Observer {
-    /// The end of the body: an error where it is not that of the answer.
-    fn end(&mut self) -> Result<(), BoxError> {
-        match self.finish() {
-            StreamEnd::Complete => Ok(()),
-            end => Err(BrokenAnswer::ended(end).into()),
-        }
+/// The end of the body: an error where it is not that of the answer.
+fn end(observer: &mut Observer, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
+    match observer.finish() {
+        StreamEnd::Complete => {}
+        end => return Err(BrokenAnswer::ended(end).into()),
     }
+    if let Some(((guessed, calibration), usage)) = lesson.take().zip(observer.exchange().usage()) {
+        calibration.told(guessed, usage);
+    }
+    Ok(())
 }
 
 /// Without the frames: they may repeat a prompt or hold a completion.
