@@ -28,9 +28,10 @@ impl KeyRefused {
     }
 }
 
+/// The key, and what the layer says: one line for who prints an error and not its sources.
 impl fmt::Display for KeyRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused for key {}", self.key)
+        write!(f, "refused for key {}: {}", self.key, self.error)
     }
 }
 

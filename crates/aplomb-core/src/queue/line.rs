@@ -202,7 +202,7 @@ impl<G: Gate> Line<G> {
         // A call that is sent again was let in before the queue was closed.
         let closed = match self.closed {
             None => false,
-            Some(Closing::Drain) => wait.arrived.is_none(),
+            Some(Closing::Drain) => !wait.again,
             Some(Closing::Fail) => true,
         };
         if closed {
@@ -325,8 +325,13 @@ impl<G: Gate> Line<G> {
             };
             let gives_up = *gives_up;
             if gives_up.is_some_and(|gives_up| gives_up + TICK < now) {
-                // Nobody looked in time: the thread was busy.
-                self.turn_away(head, TurnedBecause::TooLong, None, None, now, woken);
+                // Nobody looked in time: the thread was busy. It is told when it could go, all the same.
+                let (wait, why) = match self.gate.check(ask, now) {
+                    Decision::Admit => (Some(Duration::ZERO), None),
+                    Decision::NotBefore(at, why) => (Some(at.saturating_duration_since(now)), Some(why)),
+                    Decision::WhenReleased(why) | Decision::Refuse(why) => (None, Some(why)),
+                };
+                self.turn_away(head, TurnedBecause::TooLong, wait, why, now, woken);
                 continue;
             }
             match decide(&mut self.gate, ask, now) {

@@ -436,7 +436,7 @@ async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal()
     let error = service.call(get(404)).await.err().unwrap();
     assert_eq!(find_in::<KeyRefused, _>(&error).unwrap().key(), "404");
     assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "tally");
-    assert_eq!(error.to_string(), "refused for key 404");
+    assert_eq!(error.to_string(), "refused for key 404: refused by the tally");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aplomb_core::{
-    Both, CallOptions, Closing, Decision, End, Gate, Priority, Queue, QueueLimits, TurnedBecause, Wait,
+    Both, CallOptions, Closing, Decision, End, Gate, Outcome, Priority, Queue, QueueLimits, TurnedBecause,
+    Wait,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, timeout};
@@ -416,7 +417,9 @@ async fn a_call_whose_deadline_has_passed_is_not_let_through() {
 async fn a_call_that_is_sent_again_passes_a_queue_that_drains() {
     let queue = slots(1);
     queue.close(Closing::Drain);
-    let again = Wait::from(&CallOptions::new().with_arrival(Instant::now()));
+    let arrived = CallOptions::new().with_arrival(Instant::now());
+    assert!(queue.acquire((), Wait::from(&arrived)).await.is_err(), "it may say so for the first time");
+    let again = Wait::from(&arrived.with_attempts(1, Outcome::transient()));
     assert!(queue.acquire((), again).await.is_ok());
     queue.close(Closing::Fail);
     assert!(queue.acquire((), again).await.is_err());
@@ -461,4 +464,15 @@ async fn the_oldest_wait_is_that_of_who_came_first_and_still_waits() {
     assert_eq!(queue.oldest_wait(), Some(3 * PACE));
     drop(first);
     assert_eq!(queue.oldest_wait(), Some(Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_looked_at_too_late_is_told_what_it_waited_for() {
+    let queue = slots(0);
+    let mut waits = task::spawn(queue.acquire((), until(Instant::now() + PACE)));
+    assert_pending!(waits.poll());
+    // The thread was busy: the alarm rings long after it should have.
+    advance(10 * PACE).await;
+    let turned = assert_ready!(waits.poll()).err().unwrap();
+    assert_eq!((turned.because(), turned.why().is_some()), (TurnedBecause::TooLong, true));
 }

@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use super::service::Stack;
 use super::shared::Running;
+use super::spent::Spent;
 use super::{DeadlinePassed, EndpointBody};
 use crate::{EndpointError, Report};
 
@@ -34,7 +35,7 @@ pin_project! {
         B::Error: Into<BoxError>,
     {
         #[pin]
-        call: <Stack<S> as Service<http::Request<A>>>::Future,
+        call: Option<<Stack<S> as Service<http::Request<A>>>::Future>,
         // Set when there is something to wait for.
         #[pin]
         alarm: Option<Sleep>,
@@ -59,7 +60,7 @@ where
         report: Report,
         running: Running,
     ) -> Self {
-        Self { call, alarm: None, waits: false, report, running: Some(running) }
+        Self { call: Some(call), alarm: None, waits: false, report, running: Some(running) }
     }
 }
 
@@ -75,16 +76,21 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut polled = this.call.as_mut().poll(cx);
+        let Some(mut call) = this.call.as_mut().as_pin_mut() else {
+            panic!("polled after it was ready");
+        };
+        let mut polled = call.as_mut().poll(cx);
         if polled.is_pending() {
             // What its caller wants is known only since it was polled, see `CallOptions::scope`.
             if !mem::replace(this.waits, true) {
-                this.alarm.set(this.call.deadline().map(sleep_until));
+                this.alarm.set(call.deadline().map(sleep_until));
             }
             let Some(alarm) = this.alarm.as_pin_mut() else {
                 return Poll::Pending;
             };
             ready!(alarm.poll(cx));
+            // The attempt is gone, also where this future is kept.
+            this.call.set(None);
             polled = Poll::Ready(Err(DeadlinePassed::now(this.report).into()));
         }
         this.report.ended();
@@ -94,7 +100,7 @@ where
             response.extensions_mut().insert(this.report.clone());
             response.body_mut().follow(running);
         }
-        polled.map_err(|cause| EndpointError::new(cause, this.report.clone()))
+        polled.map_err(|cause| EndpointError::new(Spent::unwrap(cause), this.report.clone()))
     }
 }
 

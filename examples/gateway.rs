@@ -1,0 +1,203 @@
+//! A gateway in front of two AI providers: a policy for each service, quotas for each tenant, two models on one
+//! quota. `cargo run --release --example gateway`: everything runs on loopback, providers included, for some seconds.
+
+use std::time::Duration;
+
+use aplomb::provider::{Anthropic, OpenAi};
+use aplomb::rate_limit::{Pool, Quota};
+use aplomb::route::{self, RequestView};
+use aplomb::{
+    BoxError, EndpointError, EndpointLayer, NoPolicy, Policies, PoliciesLayer, PoliciesService, Policy,
+    Report, find,
+};
+use aplomb_mock::{Fault, Latency, Mock, Plan};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use tower::{Layer, ServiceExt};
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// Which quotas a tenant has bought.
+fn bought(tenant: &str) -> Vec<Quota> {
+    let (requests, tokens) = if tenant == "acme" {
+        (600, 100_000)
+    } else {
+        (60, 5_000)
+    };
+    vec![
+        Quota::requests_per_minute(requests).burst(5),
+        Quota::tokens_per_minute(tokens),
+    ]
+}
+
+fn tenant(request: &RequestView<'_>) -> String {
+    let header = request.headers().and_then(|headers| headers.get("x-tenant"));
+    header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("nobody").to_owned()
+}
+
+/// A policy for each service.
+fn policies() -> Result<Policies, BoxError> {
+    // Somebody waits for every answer: what can not go soon is refused, and says when to come back.
+    let chat = Policy::interactive().max_wait(Duration::from_secs(2)).include_usage();
+    // Both models are billed to one account with the provider.
+    let account = Pool::new([Quota::tokens_per_minute(150_000)]);
+    let large = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
+    let small = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
+    let claude = EndpointLayer::with_policy(Anthropic, chat)?;
+    Ok(Policies::new()
+        .route(route::model("gpt-large"), large.by_key(tenant).quotas(|tenant: &String| bought(tenant)))
+        .route(route::model("gpt-*"), small.by_key(tenant).quotas(|tenant: &String| bought(tenant)))
+        .route(route::model("claude-*"), claude)
+        .refuse_unknown())
+}
+
+#[derive(Clone)]
+struct Gateway {
+    models: PoliciesService<Http>,
+    openai: String,
+    anthropic: String,
+}
+
+/// Sends a request on to the provider of its model, and hands the answer back as it comes.
+async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let base = if uri.path() == "/v1/messages" {
+        &gateway.anthropic
+    } else {
+        &gateway.openai
+    };
+    let mut request = http::Request::new(Full::new(body));
+    *request.method_mut() = http::Method::POST;
+    match format!("{base}{}", uri.path()).parse() {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+    }
+    for name in ["content-type", "x-tenant"] {
+        if let Some(value) = headers.get(name) {
+            request.headers_mut().insert(name, value.clone());
+        }
+    }
+    match gateway.models.oneshot(request).await {
+        Ok(response) => {
+            let attempts = response.extensions().get::<Report>().map_or(1, Report::sent);
+            let mut response = response.map(Body::new);
+            response.headers_mut().insert("x-attempts", attempts.into());
+            response
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+/// What a tenant is told who is not served: why, and when to come back. The tenant's own client need not try again
+/// before.
+fn refused(error: &EndpointError) -> Response {
+    let status = match error.refused() {
+        _ if find::<NoPolicy>(error).is_some() => StatusCode::NOT_FOUND,
+        Some(_) => StatusCode::TOO_MANY_REQUESTS,
+        None => StatusCode::BAD_GATEWAY,
+    };
+    let mut response = (status, error.to_string()).into_response();
+    if let Some(after) = error.retry_after() {
+        let seconds = u64::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    // Two providers, each with bad moments.
+    let flaky = Plan::seeded(7)
+        .rate(Fault::Overloaded, 0.1)
+        .rate(Fault::Reset, 0.05)
+        .rate(Fault::StreamError, 0.1);
+    let mock = || Mock::builder().latency(Latency::constant(Duration::from_millis(40))).plan(flaky.clone());
+    let (openai, anthropic) = (mock().start().await?, mock().start().await?);
+
+    let gateway = Gateway {
+        models: PoliciesLayer::new(policies()?)?.layer(Client::builder(TokioExecutor::new()).build_http()),
+        openai: openai.base_url(),
+        anthropic: anthropic.base_url(),
+    };
+    let router = axum::Router::new().fallback(forward).with_state(gateway);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    println!(
+        "{:<8} {:<10} {:>8} {:>8} {:>9}   what the refused were told",
+        "tenant", "model", "answered", "refused", "attempts"
+    );
+    for (tenant, model, calls) in [
+        ("acme", "gpt-large", 12),
+        ("acme", "gpt-small", 12),
+        ("tiny", "gpt-small", 12),
+        ("tiny", "claude-x", 12),
+        ("tiny", "llama", 1),
+    ] {
+        let path = if model.starts_with("claude") {
+            "/v1/messages"
+        } else {
+            "/v1/chat/completions"
+        };
+        let tally = ask(&format!("http://{address}{path}"), tenant, model, calls).await?;
+        println!(
+            "{tenant:<8} {model:<10} {:>8} {:>8} {:>9}   {}",
+            tally.answered, tally.refused, tally.attempts, tally.told
+        );
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Tally {
+    answered: u32,
+    refused: u32,
+    attempts: u32,
+    told: String,
+}
+
+/// A tenant asks so often, all at once, for an answer that streams.
+async fn ask(url: &str, tenant: &str, model: &str, calls: usize) -> Result<Tally, BoxError> {
+    let client: Http = Client::builder(TokioExecutor::new()).build_http();
+    let mut asked = tokio::task::JoinSet::new();
+    for call in 0..calls {
+        let prompt = json!({
+            "model": model,
+            "max_tokens": 64,
+            "stream": true,
+            "messages": [{"role": "user", "content": format!("question {call} of {tenant} about {model}")}],
+        });
+        let request = http::Request::post(url)
+            .header("content-type", "application/json")
+            .header("x-tenant", tenant)
+            .body(Full::from(prompt.to_string()))?;
+        let client = client.clone();
+        asked.spawn(async move {
+            let (head, body) = client.oneshot(request).await?.into_parts();
+            Ok::<_, BoxError>((head, body.collect().await?.to_bytes()))
+        });
+    }
+    let mut tally = Tally::default();
+    while let Some(answer) = asked.join_next().await {
+        let (head, body) = answer??;
+        let number = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+        tally.attempts += number("x-attempts").unwrap_or(0);
+        if head.status.is_success() {
+            tally.answered += 1;
+        } else {
+            tally.refused += 1;
+            let why = String::from_utf8_lossy(&body).into_owned();
+            let after =
+                number("retry-after").map_or(String::new(), |after| format!(", retry-after: {after}"));
+            tally.told = format!("{}{after}: {why}", head.status.as_u16());
+        }
+    }
+    Ok(tally)
+}
