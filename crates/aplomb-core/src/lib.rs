@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backoff;
+mod boxed;
 mod call;
 mod classify;
 mod dimension;

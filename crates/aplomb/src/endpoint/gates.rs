@@ -22,8 +22,9 @@ use crate::route::RequestView;
 use crate::{Policy, Report};
 
 /// The gates of an endpoint: its circuit, its quotas and, where they are asked for, the pool it draws on with
-/// others and its concurrency limit. They decide in one step, all or nothing.
-pub type Gates = Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>;
+/// others and its concurrency limit. They decide in one step, all or nothing. In a box, since together their
+/// slips are large.
+pub type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>>;
 
 /// What the gates have to tell; quotas tell nothing.
 pub(super) type Notice = <Gates as Gate>::Notice;
@@ -36,7 +37,7 @@ pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
     let member = policy.pool.as_ref().map(Pool::member);
     // What the server says is about the pool then, which learns it for all.
     quotas.set_learning(member.is_none());
-    Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new))))
+    Box::new(Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new)))))
 }
 
 /// A queue before such gates; `watch` follows the circuit.
@@ -55,7 +56,7 @@ fn circuit(policy: &Policy) -> Circuit {
 /// Puts another policy in force before gates that are in use: what is in flight is not lost. The pool stays,
 /// since what has been drawn from it has to be settled with it.
 pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
-    let Both(open, Both(quotas, Both(_, slots))) = gates;
+    let Both(open, Both(quotas, Both(_, slots))) = &mut **gates;
     open.adopt(&circuit(policy));
     quotas.set_quotas(policy.quotas.iter().copied(), now);
     quotas.set_max_pause(policy.max_retry_after);
