@@ -45,6 +45,15 @@ impl<G: Gate> Permit<G> {
         self.sent = true;
     }
 
+    /// The same; where it is `late`, some time after the call was admitted, the gate is told, which may measure the
+    /// peer.
+    pub fn sent_when(&mut self, late: bool) {
+        self.sent = true;
+        if late {
+            self.tell(G::sent);
+        }
+    }
+
     /// Whether the call is on its way.
     pub const fn is_sent(&self) -> bool {
         self.sent
