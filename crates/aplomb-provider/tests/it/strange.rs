@@ -192,8 +192,11 @@ fn an_error_in_json_amid_events_is_that_error() {
         assert_eq!(events[0], text("Hi"));
         assert_eq!(end.judgement().outcome().kind(), Kind::Permanent, "{url}");
     }
-    // One that is left open does not swallow the events after it.
-    let chat =
-        "{\n\"error\": {\ndata: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\ndata: [DONE]\n\n";
-    assert_eq!(stream(OPENAI, chat), (vec![text("Hi"), Done], StreamEnd::Complete));
+    // One that is left open hides neither the events nor the error after it.
+    let open = "{\n\"id\": {\n";
+    let chat = "data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\n";
+    let done = format!("{open}{chat}data: [DONE]\n\n");
+    assert_eq!(stream(OPENAI, &done), (vec![text("Hi"), Done], StreamEnd::Complete));
+    let failed = stream(OPENAI, &format!("{open}{chat}{error}")).1;
+    assert_eq!(failed.judgement().outcome().kind(), Kind::Permanent);
 }
