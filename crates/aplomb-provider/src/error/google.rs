@@ -35,8 +35,8 @@ impl Details {
     /// Reads `details`, where the error is in Google's form: a canonical status beside them.
     pub(crate) fn of(error: &Map<String, Value>) -> Option<Self> {
         let status = error.get("status")?.as_str()?;
-        let is_canonical = status.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-        if !is_canonical || status.is_empty() {
+        // What it says of quotas is asked for with this one alone.
+        if status != "RESOURCE_EXHAUSTED" {
             return None;
         }
         let mut all = Self::default();

@@ -147,9 +147,10 @@ impl<'a> Judge<'a> {
         let is_throttled = outcome.kind() == Kind::Throttled;
         let in_headers = |head: &Head<'_>| {
             let resets = || self.dialect.resets.iter().find_map(|reset| reset(head));
+            let is_used_up = is_throttled || outcome.kind() == Kind::Exhausted;
             retry_after(head.headers(), head.clock())
                 .or_else(|| hint::aws(head))
-                .or_else(|| is_throttled.then(resets).flatten())
+                .or_else(|| is_used_up.then(resets).flatten())
         };
         let behind = |head: &Head<'_>| {
             let headers = head.passed_on()?;

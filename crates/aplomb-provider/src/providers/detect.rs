@@ -136,7 +136,8 @@ struct Authority {
 
 impl Authority {
     fn of(url: &str) -> Self {
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let scheme = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+        let rest = scheme.map_or(url, |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);
         let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
         // Colons within brackets belong to the address.

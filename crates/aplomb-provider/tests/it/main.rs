@@ -7,6 +7,7 @@ mod conformance;
 mod limits;
 mod properties;
 mod providers;
+mod review;
 mod rules;
 mod samples;
 mod shapes;

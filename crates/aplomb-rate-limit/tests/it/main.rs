@@ -8,6 +8,7 @@ mod layer;
 mod limiter;
 mod live;
 mod pool;
+mod review;
 mod settle;
 mod sim;
 mod unknown;
