@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_core::{
     AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Permit, Queue, Refused, Stopped,
-    Turned, TurnedBecause, Wait,
+    Turned, TurnedBecause, Unprepared, Wait,
 };
 
 use crate::{Circuit, Open, TooManyKeys, Why};
@@ -35,6 +35,7 @@ impl CircuitDoor {
 
 impl<Req> Door<Req> for CircuitDoor {
     type Gate = Circuit;
+    type Preparing = Unprepared<Req>;
 
     #[inline(always)]
     #[expect(

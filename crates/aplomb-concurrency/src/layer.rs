@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aplomb_core::{
     AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
-    Stopped, Turned, Wait,
+    Stopped, Turned, Unprepared, Wait,
 };
 use tower_layer::Layer;
 
@@ -111,6 +111,7 @@ pub struct SlotsDoor {
 
 impl<Req> Door<Req> for SlotsDoor {
     type Gate = Slots;
+    type Preparing = Unprepared<Req>;
 
     #[inline(always)]
     #[expect(

@@ -285,6 +285,10 @@ impl Gate for Slots {
         Slot { number, at: now, taken: self.taken(), begun: false, timed: false }
     }
 
+    fn sent(&mut self, slot: &mut Slot, now: Instant) {
+        slot.at = now;
+    }
+
     fn content(&mut self, slot: &mut Slot, now: Instant) {
         slot.begun = true;
         let (from, used) = (self.limit(), slot.taken.max(self.taken()));

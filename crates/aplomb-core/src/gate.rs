@@ -35,6 +35,12 @@ pub trait Gate: Send + 'static {
     /// Takes what `ask` costs. Called right after `check` admitted it, with the same `now`.
     fn admit(&mut self, ask: &Self::Ask, now: Instant) -> Self::Slip;
 
+    /// Is told that the call is sent, where that is later than its admission: until then something was done for
+    /// it on this side, or its client was not ready. The peer's time begins now.
+    fn sent(&mut self, slip: &mut Self::Slip, now: Instant) {
+        let _ = (slip, now);
+    }
+
     /// Is told that the first content of the answer has arrived, if that is seen before the end.
     fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
         let _ = (slip, now);
@@ -254,6 +260,11 @@ impl<A: Gate, B: Gate> Gate for Both<A, B> {
         (self.0.admit(&ask.0, now), self.1.admit(&ask.1, now))
     }
 
+    fn sent(&mut self, slip: &mut Self::Slip, now: Instant) {
+        self.0.sent(&mut slip.0, now);
+        self.1.sent(&mut slip.1, now);
+    }
+
     fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
         self.0.content(&mut slip.0, now);
         self.1.content(&mut slip.1, now);
@@ -354,6 +365,12 @@ impl<G: Gate> Gate for Option<G> {
     fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
         if let (Some(gate), Some(slip)) = (self, slip) {
             gate.content(slip, now);
+        }
+    }
+
+    fn sent(&mut self, slip: &mut Self::Slip, now: Instant) {
+        if let (Some(gate), Some(slip)) = (self, slip) {
+            gate.sent(slip, now);
         }
     }
 

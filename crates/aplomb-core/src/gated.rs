@@ -18,6 +18,10 @@ pub trait Door<Req> {
     /// The gate behind the door.
     type Gate: Gate;
 
+    /// What is done to a request when it has been let through, before the service is readied for it:
+    /// [`Unprepared`] where nothing is.
+    type Preparing: Future<Output = Result<Req, BoxError>>;
+
     /// Asks for `request` to be let through: chooses the queue and says what the call costs. As
     /// [`Queue::ask`](crate::Queue::ask), which puts the `permit` where it is to be kept.
     fn ask(
@@ -41,7 +45,26 @@ pub trait Door<Req> {
         let _ = request;
         self.refuse(turned, options)
     }
+
+    /// Whether a request has to be prepared. It has not, unless written.
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    /// Begins to prepare a request that has been let through, where that [has](Self::prepares) to be done. Its
+    /// failure is that of a call that was never sent.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless written: nobody asks for it then.
+    fn prepare(&self, request: Req) -> Self::Preparing {
+        drop(request);
+        panic!("there is nothing to prepare")
+    }
 }
+
+/// The [`Preparing`](Door::Preparing) of who does not prepare anything: it is never made.
+pub type Unprepared<Req> = std::future::Pending<Result<Req, BoxError>>;
 
 /// A service behind a gate.
 ///
@@ -115,10 +138,12 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         GatedFuture {
             answer: None,
-            call: Some((self.inner.clone(), request)),
+            preparing: None,
+            call: Some((self.inner.clone(), Some(request))),
             permit: None,
             waits: None,
             stage: Stage::Arriving,
+            late: false,
             plan: Arc::clone(&self.plan),
         }
     }
@@ -134,12 +159,16 @@ pin_project! {
         // Before the permit: a call that is dropped is gone when its gate is told.
         #[pin]
         answer: Option<S::Future>,
+        #[pin]
+        preparing: Option<D::Preparing>,
         // Stays where it is until it is called: requests are large, and moving them costs more than
         // asking a gate.
-        call: Option<(S, Req)>,
+        call: Option<(S, Option<Req>)>,
         permit: Option<Permit<D::Gate>>,
         waits: Option<(InLine<D::Gate>, CallOptions)>,
         stage: Stage,
+        // It takes some time from the admission to the call.
+        late: bool,
         plan: Arc<Plan<D, C, U>>,
     }
 }
@@ -150,6 +179,8 @@ enum Stage {
     // caller wants.
     Arriving,
     Waiting,
+    // Let through. What has to be done then may take its time: nothing of the service is held meanwhile.
+    Preparing,
     // The service is readied just before it is called, so that no readiness is held while waiting.
     Readying,
     Called,
@@ -169,15 +200,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Arriving → Readying when admitted at once, → Waiting when not, → Done when turned away.
+        // Arriving → Preparing or Readying when admitted at once, → Waiting when not, → Done when turned away.
         if *this.stage == Stage::Arriving {
-            let Some((_, request)) = this.call else {
+            let Some((_, Some(request))) = this.call else {
                 panic!("a call that arrives has a request");
             };
             let options = CallOptions::of(request);
             *this.stage = Stage::Done;
             match this.plan.door.ask(request, &options, cx, this.permit) {
-                None => *this.stage = Stage::Readying,
+                None => *this.stage = this.plan.admitted::<Req>(),
                 Some(Stopped::Turned(turned)) => {
                     return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
                 }
@@ -191,7 +222,7 @@ where
                 }
             }
         }
-        // Waiting → Readying when admitted, → Done when turned away.
+        // Waiting → Preparing or Readying when admitted, → Done when turned away.
         if let (Stage::Waiting, Some((place, options))) = (*this.stage, &mut *this.waits) {
             let settled = ready!(Pin::new(place).poll(cx));
             let options = *options;
@@ -199,11 +230,38 @@ where
             match settled {
                 Ok(permit) => {
                     *this.permit = Some(permit);
-                    *this.stage = Stage::Readying;
+                    *this.stage = this.plan.admitted::<Req>();
                 }
                 Err(turned) => {
                     *this.stage = Stage::Done;
                     return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
+                }
+            }
+        }
+        // Preparing → Readying when that is done, → Done if it fails: nothing was sent.
+        if *this.stage == Stage::Preparing {
+            if let Some(request) = this.call.as_mut().and_then(|(_, request)| request.take()) {
+                this.preparing.set(Some(this.plan.door.prepare(request)));
+            }
+            let Some(preparing) = this.preparing.as_mut().as_pin_mut() else {
+                panic!("a call that is prepared had a request");
+            };
+            *this.late = true;
+            let prepared = ready!(preparing.poll(cx));
+            this.preparing.set(None);
+            match (prepared, &mut *this.call) {
+                (Ok(prepared), Some((_, request))) => {
+                    *request = Some(prepared);
+                    *this.stage = Stage::Readying;
+                }
+                (prepared, _) => {
+                    *this.stage = Stage::Done;
+                    *this.call = None;
+                    *this.permit = None;
+                    return Poll::Ready(Err(match prepared {
+                        Err(error) => error,
+                        Ok(_) => panic!("a call that is prepared has a service"),
+                    }));
                 }
             }
         }
@@ -213,14 +271,24 @@ where
             let Some((service, _)) = this.call else {
                 panic!("a call that was not made has a request");
             };
-            if let Err(error) = ready!(service.poll_ready(cx)) {
+            let Poll::Ready(ready) = service.poll_ready(cx) else {
+                *this.late = true;
+                return Poll::Pending;
+            };
+            if let Err(error) = ready {
                 *this.stage = Stage::Done;
                 *this.call = None;
                 *this.permit = None;
                 return Poll::Ready(Err(error.into()));
             }
-            if let (Some((mut service, request)), Some(permit)) = (this.call.take(), this.permit.as_mut()) {
-                permit.sent();
+            if let (Some((mut service, Some(request))), Some(permit)) =
+                (this.call.take(), this.permit.as_mut())
+            {
+                if *this.late {
+                    permit.sent_late();
+                } else {
+                    permit.sent();
+                }
                 this.answer.set(Some(service.call(request)));
             }
             *this.stage = Stage::Called;
@@ -260,10 +328,23 @@ where
 }
 
 impl<D, C, U> Plan<D, C, U> {
+    /// What comes when a call has been let through.
+    #[inline]
+    fn admitted<Req>(&self) -> Stage
+    where
+        D: Door<Req>,
+    {
+        if self.door.prepares() {
+            Stage::Preparing
+        } else {
+            Stage::Readying
+        }
+    }
+
     /// The error of a call that was turned away; what it would have sent is dropped.
     fn refuse<S, Req>(
         &self,
-        call: &mut Option<(S, Req)>,
+        call: &mut Option<(S, Option<Req>)>,
         turned: Turned<<D::Gate as Gate>::Why>,
         options: &CallOptions,
     ) -> BoxError
@@ -271,8 +352,8 @@ impl<D, C, U> Plan<D, C, U> {
         D: Door<Req>,
     {
         let error = match call {
-            Some((_, request)) => self.door.refuse_request(request, turned, options),
-            None => self.door.refuse(turned, options),
+            Some((_, Some(request))) => self.door.refuse_request(request, turned, options),
+            _ => self.door.refuse(turned, options),
         };
         *call = None;
         error
@@ -337,7 +418,7 @@ where
         f.write_str(match self.stage {
             Stage::Arriving => "GatedFuture(arriving)",
             Stage::Waiting => "GatedFuture(waiting)",
-            Stage::Readying | Stage::Called => "GatedFuture(calling)",
+            Stage::Preparing | Stage::Readying | Stage::Called => "GatedFuture(calling)",
             Stage::Done => "GatedFuture(done)",
         })
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backoff;
+mod boxed;
 mod call;
 mod classify;
 mod dimension;
@@ -36,7 +37,7 @@ pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
 pub use exchange::Exchange;
 pub use gate::{Both, Decision, Either, End, Gate, Rests};
-pub use gated::{Door, Gated, GatedFuture, Held, Plan};
+pub use gated::{Door, Gated, GatedFuture, Held, Plan, Unprepared};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;

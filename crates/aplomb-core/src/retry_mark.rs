@@ -37,13 +37,20 @@ impl RetryMark {
         SetMark { before: MARK.replace(Mark { inside: true, paced: false }) }
     }
 
+    /// Takes the mark away, until what is returned is dropped: for work on behalf of a call that is a call of its
+    /// own.
+    #[inline]
+    pub fn clear() -> SetMark {
+        SetMark { before: MARK.replace(Mark { inside: false, paced: false }) }
+    }
+
     /// Notes that the attempt this runs inside of is held back until it can go.
     pub(crate) fn note_paced() {
         MARK.set(Mark { paced: true, ..MARK.get() });
     }
 }
 
-/// A mark that is set: taken back when this is dropped, also by a panic.
+/// A mark that is set, or was taken away: as it was before when this is dropped, also by a panic.
 #[derive(Debug)]
 #[must_use]
 pub struct SetMark {
@@ -78,6 +85,9 @@ mod tests {
         RetryMark::note_paced();
         assert!(inner.is_paced());
         drop(inner);
+        let cleared = RetryMark::clear();
+        assert!(!RetryMark::is_set());
+        drop(cleared);
         assert!(RetryMark::is_set() && !outer.is_paced(), "each has its own note");
         drop(outer);
         assert!(!RetryMark::is_set());

@@ -96,6 +96,7 @@ impl Ledger {
             return Verdict::Refused(Problem::Throttled(refusal, model.to_owned()));
         }
         self.stats.input_tokens = self.stats.input_tokens.saturating_add(size.input);
+        self.count_charge(&charge);
         self.accept(config, key, Charged { era: self.era, charge })
     }
 
@@ -125,6 +126,7 @@ impl Ledger {
         }
         self.stats.output_tokens = self.stats.output_tokens.saturating_add(tokens);
         if config.charging == Charging::Produced {
+            self.count_charge(&Charge::output(tokens));
             self.limits.owe(&Charge::output(tokens), Instant::now());
         }
     }
@@ -134,6 +136,10 @@ impl Ledger {
         if charged.era == self.era && config.charging == Charging::Corrected {
             let unused = charged.charge.output.saturating_sub(produced);
             self.limits.give_back(&Charge::output(unused), Instant::now());
+            let Stats { charged_tokens, charged_output_tokens, .. } = &mut self.stats;
+            for charged in [charged_tokens, charged_output_tokens] {
+                *charged = charged.saturating_sub(unused);
+            }
         }
     }
 
@@ -155,6 +161,13 @@ impl Ledger {
 
     pub(crate) fn tell(&mut self, key: u64, not_before: Instant) {
         self.prompts.tell(key, not_before);
+    }
+
+    fn count_charge(&mut self, charge: &Charge) {
+        let Stats { charged_tokens, charged_input_tokens, charged_output_tokens, .. } = &mut self.stats;
+        *charged_tokens = charged_tokens.saturating_add(charge.total);
+        *charged_input_tokens = charged_input_tokens.saturating_add(charge.input);
+        *charged_output_tokens = charged_output_tokens.saturating_add(charge.output);
     }
 
     pub(crate) fn count_seen(&mut self) {

@@ -24,6 +24,13 @@ pub struct Stats {
     pub input_tokens: u64,
     /// Tokens of answers, whole or not, as far as they were produced.
     pub output_tokens: u64,
+    /// Tokens that [`charging`](crate::Builder::charging) has counted, whatever is limited: against a limit of input and
+    /// output together, less what was given back.
+    pub charged_tokens: u64,
+    /// The same against a limit of input alone.
+    pub charged_input_tokens: u64,
+    /// The same against a limit of output alone.
+    pub charged_output_tokens: u64,
     /// Answers by status; a connection reset or left hanging has none.
     pub by_status: BTreeMap<u16, u64>,
     /// Different prompts seen.

@@ -70,6 +70,8 @@ const PLACES: &[&[Key]] = &[
     &[],
 ];
 
+const OF_BEDROCK: &str = "x-amzn-bedrock-";
+
 // Names that need not be looked at before they are looked for.
 static INPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
 static OUTPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
@@ -93,6 +95,10 @@ pub(crate) fn of(answer: Document<'_>) -> Option<Usage> {
 
 /// What a head says was consumed: Bedrock tells it of models that say nothing of it themselves.
 pub(crate) fn in_headers(head: &Head<'_>) -> Option<Usage> {
+    // Few heads are Bedrock's, and to go through the names costs less than to look up two of them.
+    if !head.headers().keys().any(|name| name.as_str().starts_with(OF_BEDROCK)) {
+        return None;
+    }
     let count = |name: &HeaderName| text(head.headers().get(name)?)?.parse::<u64>().ok();
     let (input, output) = (count(&INPUT_OF_BEDROCK), count(&OUTPUT_OF_BEDROCK));
     let usage = input.map_or(Usage::unknown(), |tokens| Usage::unknown().with_input(tokens));

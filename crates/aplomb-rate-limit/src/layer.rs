@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aplomb_core::{
     AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
-    Stopped, Turned, Wait, WithReadings,
+    Stopped, Turned, Unprepared, Wait, WithReadings,
 };
 use tower_layer::Layer;
 
@@ -174,6 +174,7 @@ pub struct LimitDoor<K, G: Source = Quotas> {
 
 impl<Req, K: Cost<Req>, G: Source> Door<Req> for LimitDoor<K, G> {
     type Gate = G;
+    type Preparing = Unprepared<Req>;
 
     #[inline(always)]
     #[expect(

@@ -62,6 +62,10 @@ impl Gate for Circuit {
         Slip { epoch: self.epoch, role, admitted: now, content: None }
     }
 
+    fn sent(&mut self, slip: &mut Slip, now: Instant) {
+        slip.admitted = now;
+    }
+
     fn content(&mut self, slip: &mut Slip, now: Instant) {
         self.pass(now);
         if slip.content.is_none() {

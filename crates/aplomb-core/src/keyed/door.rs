@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::{CallKey, KeyOf, KeyRefused, Queues};
-use crate::{BoxError, CallOptions, Door, Gate, Permit, RequestHead, Rests, Stopped, Turned, Wait};
+use crate::{
+    BoxError, CallOptions, Door, Gate, Permit, RequestHead, Rests, Stopped, Turned, Unprepared, Wait,
+};
 
 /// What a layer asks of the gate of any key, and how it words a refusal.
 pub trait Terms<Req> {
@@ -58,6 +60,7 @@ where
     T: Terms<Req>,
 {
     type Gate = T::Gate;
+    type Preparing = Unprepared<Req>;
 
     fn ask(
         &self,

@@ -74,6 +74,8 @@ pub struct Wait {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) arrived: Option<Instant>,
+    /// It has been let through before, and is sent again.
+    pub(super) again: bool,
 }
 
 impl From<&CallOptions> for Wait {
@@ -83,6 +85,7 @@ impl From<&CallOptions> for Wait {
             deadline: options.deadline(),
             priority: options.priority(),
             arrived: options.arrived(),
+            again: options.attempts() > 0,
         }
     }
 }

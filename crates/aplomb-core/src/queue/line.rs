@@ -202,7 +202,7 @@ impl<G: Gate> Line<G> {
         // A call that is sent again was let in before the queue was closed.
         let closed = match self.closed {
             None => false,
-            Some(Closing::Drain) => wait.arrived.is_none(),
+            Some(Closing::Drain) => !wait.again,
             Some(Closing::Fail) => true,
         };
         if closed {

@@ -46,6 +46,12 @@ impl<G: Gate> Permit<G> {
         self.sent = true;
     }
 
+    /// The same where it took some time since the call was admitted: the gate is told, which may measure the peer.
+    pub fn sent_late(&mut self) {
+        self.sent = true;
+        self.tell(G::sent);
+    }
+
     /// Whether the call is on its way.
     pub const fn is_sent(&self) -> bool {
         self.sent

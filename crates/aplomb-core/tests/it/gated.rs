@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aplomb_core::{
     AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier, Kind,
-    Outcome, Permit, Plan, Queue, QueueLimits, Reading, Refused, Stopped, Turned, Usage, Verdict, Wait,
-    WithReadings, find_in,
+    Outcome, Permit, Plan, Queue, QueueLimits, Reading, Refused, Stopped, Turned, Unprepared, Usage, Verdict,
+    Wait, WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,6 +20,7 @@ struct Turnstile(Queue<Slots>);
 
 impl<Req> Door<Req> for Turnstile {
     type Gate = Slots;
+    type Preparing = Unprepared<Req>;
 
     fn ask(
         &self,

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aplomb_core::{
-    Both, CallOptions, Closing, Decision, End, Gate, Priority, Queue, QueueLimits, TurnedBecause, Wait,
+    Both, CallOptions, Closing, Decision, End, Gate, Outcome, Priority, Queue, QueueLimits, TurnedBecause,
+    Wait,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, timeout};
@@ -416,7 +417,9 @@ async fn a_call_whose_deadline_has_passed_is_not_let_through() {
 async fn a_call_that_is_sent_again_passes_a_queue_that_drains() {
     let queue = slots(1);
     queue.close(Closing::Drain);
-    let again = Wait::from(&CallOptions::new().with_arrival(Instant::now()));
+    let arrived = CallOptions::new().with_arrival(Instant::now());
+    assert!(queue.acquire((), Wait::from(&arrived)).await.is_err(), "it may say so for the first time");
+    let again = Wait::from(&arrived.with_attempts(1, Outcome::transient()));
     assert!(queue.acquire((), again).await.is_ok());
     queue.close(Closing::Fail);
     assert!(queue.acquire((), again).await.is_err());

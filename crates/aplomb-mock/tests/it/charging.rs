@@ -46,7 +46,16 @@ async fn each_charges_on_admission_and_settles_in_its_own_way() {
             let second = post_to(&mock, OPENAI, question("")).await;
             let more = if charging == Charging::Produced { 0 } else { 100 };
             assert_eq!(left(&second), 6_000 - settled - more, "{charging:?}");
-            assert_eq!((mock.stats().input_tokens, mock.stats().output_tokens), (100, 80));
+            let stats = mock.stats();
+            assert_eq!((stats.input_tokens, stats.output_tokens), (100, 80));
+            let of_second = if charging == Charging::Sum || charging == Charging::Larger {
+                100
+            } else {
+                40
+            };
+            assert_eq!(stats.charged_tokens, settled + of_second, "{charging:?}");
+            assert_eq!(stats.charged_input_tokens, 100);
+            assert_eq!(stats.charged_output_tokens, of_second * 2, "{charging:?}");
         }
     }
 }

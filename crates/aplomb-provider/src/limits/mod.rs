@@ -18,17 +18,25 @@ use crate::{Head, time};
 /// fields, then what a gateway passes on from behind it.
 pub(crate) fn read(head: &Head<'_>, rows: &[&[Row]]) -> Vec<Reading> {
     let mut all = Vec::new();
-    if !head.headers().keys().any(|name| is_about_limits(name.as_str())) {
+    let mut headers = about_limits(head).peekable();
+    if headers.peek().is_none() {
         return all;
     }
-    let told = Told::by(head);
+    let told = Told { head, headers: headers.collect(), sent: OnceCell::new() };
     told.read(rows, &mut all);
     if told.has(|name| name.starts_with("llm_provider-"))
         && let Some(behind) = head.passed_on()
     {
-        Told::by(&Head::new(head.status(), &behind, head.clock())).read(rows, &mut all);
+        let head = Head::new(head.status(), &behind, head.clock());
+        let told = Told { head: &head, headers: about_limits(&head).collect(), sent: OnceCell::new() };
+        told.read(rows, &mut all);
     }
     all
+}
+
+fn about_limits<'a>(head: &Head<'a>) -> impl Iterator<Item = (&'a str, &'a HeaderValue)> {
+    let names = head.headers().iter().map(|(name, value)| (name.as_str(), value));
+    names.filter(|(name, _)| is_about_limits(name))
 }
 
 /// The headers of a response that are about limits. They are few: to go through them costs less than to
@@ -40,12 +48,6 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn by(head: &'a Head<'a>) -> Self {
-        let names = head.headers().iter().map(|(name, value)| (name.as_str(), value));
-        let headers = names.filter(|(name, _)| is_about_limits(name)).collect();
-        Self { head, headers, sent: OnceCell::new() }
-    }
-
     fn has(&self, is_it: impl Fn(&str) -> bool) -> bool {
         self.headers.iter().any(|(name, _)| is_it(name))
     }

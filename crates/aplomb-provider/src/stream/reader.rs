@@ -98,7 +98,8 @@ impl Reader {
             sse.push(&bytes[..space], &mut |_| {});
         }
         let known = start.len();
-        start.extend(bytes[space..].iter().copied().take(Media::MOST_TO_TELL));
+        let rest = &bytes[space..];
+        start.extend_from_slice(&rest[..rest.len().min(Media::MOST_TO_TELL)]);
         let media = Media::starting(start)?;
         start.truncate(known);
         let (sse, start) = (mem::take(sse), mem::take(start));

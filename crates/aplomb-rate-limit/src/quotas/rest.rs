@@ -221,7 +221,8 @@ mod tests {
         quotas.end(drawn, End::Judged { outcome, usage: None }, now);
         let kept = quotas.rest(now).unwrap();
         assert!(!kept.is_idle(now + 30 * S), "it ends with a ramp");
-        assert!(kept.is_idle(now + 33 * S));
+        assert!(!kept.is_idle(now + 40 * S - Duration::from_nanos(1)), "and then there is nothing left");
+        assert!(kept.is_idle(now + 40 * S));
     }
 
     #[test]

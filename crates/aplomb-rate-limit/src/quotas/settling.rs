@@ -1,10 +1,13 @@
 //! What becomes of a charge: kept, given back, added to.
 
+use std::time::Duration;
+
 use aplomb_core::{End, Gate, Outcome};
 use tokio::time::Instant;
 
 use super::{Drawn, Quotas};
 use crate::Charge;
+use crate::charge::Counted;
 use crate::settle::{Known, Settle, Used};
 
 impl Quotas {
@@ -47,10 +50,40 @@ impl Quotas {
             return;
         }
         let news = peer.pause.throttled(drawn.at, outcome.retry_after(), now);
+        if news {
+            self.nothing_was_left(drawn, outcome.retry_after(), now);
+        }
+        let Some(peer) = &mut self.peer else { return };
         // Where the quotas the server told of are used up, that is why.
         if let Some(finder) = peer.finder.as_mut().filter(|_| news && !used_up) {
             finder.refused(outcome.retry_after(), now);
         }
+    }
+
+    /// Of some quota the server had nothing left for this call, and will have when it comes back.
+    ///
+    /// Requests are counted as the server counts them, and tokens are estimated: so it is a quota of tokens,
+    /// and of several the one that was closest to its end. What it was thought to have left is not there.
+    fn nothing_was_left(&mut self, drawn: &Drawn, hint: Option<Duration>, now: Instant) {
+        let nanos = self.nanos(now);
+        let pause = hint.map_or(0, |hint| u64::try_from(hint.as_nanos()).unwrap_or(u64::MAX));
+        let drew = drawn.shares.iter().enumerate().filter(|(_, share)| share.cost > 0);
+        let drew = drew.filter_map(|(index, share)| self.find(index, share.id));
+        let estimated = drew.filter(|index| {
+            matches!(self.setup.meters[*index].counted(), Counted::Tokens | Counted::Input | Counted::Output)
+        });
+        let saved_up = |index: usize| {
+            let (meter, bucket) = (&self.setup.meters[index], &self.buckets[index]);
+            let left = u64::try_from(bucket.available(meter, nanos)).unwrap_or(0);
+            meter.interval().saturating_mul(left)
+        };
+        let Some(index) = estimated.min_by_key(|index| saved_up(*index)) else {
+            return;
+        };
+        let (meter, bucket) = (&self.setup.meters[index], &mut self.buckets[index]);
+        let comes = i64::try_from(pause / meter.interval()).unwrap_or(i64::MAX);
+        let beyond = bucket.available(meter, nanos).saturating_add(comes);
+        bucket.owe(meter, u64::try_from(beyond).unwrap_or(0), nanos);
     }
 
     /// Gives everything back that has not flowed back by itself: the call has cost nothing.

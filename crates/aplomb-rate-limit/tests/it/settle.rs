@@ -238,3 +238,35 @@ async fn promise_20_a_panic_in_the_inner_call_leaves_nothing_stuck() {
     assert_eq!((limiter.snapshot().in_flight(), left(&limiter)), (0, vec![1]));
     drop(limiter.acquire(Charge::request()).await.unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn promise_23_what_the_server_did_not_have_is_not_there_after_the_pause_either() {
+    let limiter = Limiter::new([
+        Quota::requests_per_minute(60).burst(60),
+        Quota::tokens_per_minute(6_000),
+    ]);
+    let left = || limiter.snapshot().available().iter().map(|(_, left)| *left).collect::<Vec<_>>();
+    let refused = |tokens| {
+        let acquired = limiter.acquire(Charge::request().input_tokens(tokens));
+        async move {
+            let mut permit = acquired.await.unwrap();
+            permit.sent();
+            permit.end(Outcome::throttled().with_retry_after(2 * S));
+        }
+    };
+    // 5,000 tokens were thought to be left. Requests are not estimated: they are there.
+    refused(1_000).await;
+    assert_eq!(left(), [59, -200]);
+    tokio::time::sleep(2 * S).await;
+    assert_eq!(left(), [60, 0]);
+    // What is known already costs nothing more.
+    limiter
+        .acquire(Charge::request().input_tokens(500))
+        .await
+        .unwrap()
+        .end(Outcome::success());
+    tokio::time::sleep(10 * S).await;
+    let before = left()[1];
+    refused(0).await;
+    assert_eq!(left()[1], before, "a call without tokens says nothing of them");
+}

@@ -5,11 +5,13 @@ use std::fmt;
 
 use std::sync::Arc;
 
-use aplomb_core::{Classify, HttpClassifier, Outcome, Reading, ResponseHead, Verdict, WallClock, find_in};
+use aplomb_core::{
+    BoxError, Classify, HttpClassifier, Outcome, Reading, ResponseHead, Verdict, WallClock, find_in,
+};
 use aplomb_provider::{Head, Judgement, Provider, StreamEnd};
 
 use super::HookFailed;
-use super::shared::TokensCount;
+use super::spent::Spent;
 
 /// An answer arrived with a good status and is none: it was cut off, it held an error, or it was
 /// larger than allowed.
@@ -73,12 +75,11 @@ pub struct EndpointClassifier {
     http: HttpClassifier,
     provider: Arc<dyn Provider>,
     clock: WallClock,
-    tokens: Arc<TokensCount>,
 }
 
 impl EndpointClassifier {
-    pub(super) fn new(provider: Arc<dyn Provider>, clock: WallClock, tokens: Arc<TokensCount>) -> Self {
-        Self { http: HttpClassifier::new().clock(clock.clone()), provider, clock, tokens }
+    pub(super) fn new(provider: Arc<dyn Provider>, clock: WallClock) -> Self {
+        Self { http: HttpClassifier::new().clock(clock.clone()), provider, clock }
     }
 }
 
@@ -90,6 +91,10 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier 
         // First: a hook may have failed by a broken answer of another endpoint.
         if find_in::<HookFailed, Err>(error).is_some() {
             Outcome::local().into()
+        } else if let Some(Spent { error, exchange }) = find_in(error) {
+            let verdict: Verdict = Classify::<Res, BoxError>::classify(self, Err(error));
+            exchange.set_outcome(verdict.outcome());
+            Verdict::Live(exchange.clone())
         } else if let Some(broken) = find_in::<BrokenAnswer, Err>(error) {
             broken.outcome().into()
         } else {
@@ -99,11 +104,7 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier 
 
     fn readings(&self, response: &Res) -> Vec<Reading> {
         match (response.status(), response.headers()) {
-            (Some(status), Some(headers)) => {
-                let readings = self.provider.limits(&Head::new(status, headers, &self.clock));
-                self.tokens.heard(&readings);
-                readings
-            }
+            (Some(status), Some(headers)) => self.provider.limits(&Head::new(status, headers, &self.clock)),
             _ => Vec::new(),
         }
     }

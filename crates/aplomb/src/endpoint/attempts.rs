@@ -15,11 +15,13 @@ pub struct Attempts<S> {
     report: Report,
     /// Put into each attempt, and not into the request that they are copied from.
     charge: Option<Charge>,
+    /// Who lets it through has to take note of that in the account.
+    is_hooked: bool,
 }
 
 impl<S> Attempts<S> {
-    pub(super) const fn new(inner: S, report: Report, charge: Option<Charge>) -> Self {
-        Self { inner, report, charge }
+    pub(super) const fn new(inner: S, report: Report, charge: Option<Charge>, is_hooked: bool) -> Self {
+        Self { inner, report, charge, is_hooked }
     }
 }
 
@@ -36,6 +38,9 @@ impl<S: Service<http::Request<A>>, A> Service<http::Request<A>> for Attempts<S> 
     fn call(&mut self, mut request: http::Request<A>) -> S::Future {
         if let Some(charge) = &self.charge {
             request.extensions_mut().insert(charge.clone());
+        }
+        if self.is_hooked {
+            request.extensions_mut().insert(self.report.clone());
         }
         self.report.asks();
         self.inner.call(request)

@@ -10,8 +10,8 @@ use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver 
 
 use super::gates::EndpointDoor;
 use super::inspect::Reading;
+use super::sent::Room;
 use super::shared::{InForce, Shared};
-use super::timeouts::Timeouts;
 use super::{EndpointClassifier, RequestHook, UntilRead};
 
 /// Who is told of attempts and waits.
@@ -40,6 +40,8 @@ pub(super) struct Setup {
     pub(super) passage: Arc<Passage>,
     pub(super) reading: Arc<Reading>,
     pub(super) include_usage: bool,
+    pub(super) is_hooked: bool,
+    pub(super) room: Room,
 }
 
 impl Config {
@@ -60,8 +62,7 @@ impl Config {
     pub(super) fn set_up(&self, shared: &Shared) -> Arc<Setup> {
         let InForce { policy, version } = shared.live();
         let Self { provider, clock, observer, hook } = self.clone();
-        let tokens = Arc::clone(shared.tokens());
-        let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone(), tokens);
+        let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
         let mut retries = RetryLayer::new()
             .classifier(classifier.clone())
             .max_retries(policy.max_retries)
@@ -71,7 +72,7 @@ impl Config {
             .throttled(Throttled::Requeue)
             .observer(observer);
         // Each attempt is told the deadline, which the future of the call keeps.
-        if let Some(deadline) = policy.deadline {
+        if let Some(deadline) = policy.ends_after() {
             retries = retries.max_elapsed(deadline);
         }
         if let Some(budget) = &policy.budget {
@@ -81,17 +82,22 @@ impl Config {
             classifier: classifier.clone(),
             provider,
             clock,
-            hook,
-            timeouts: Timeouts::of(&policy),
+            timeouts: policy.timeouts(),
+            calibration: Arc::clone(shared.calibration()),
             look_ahead: policy.looks_ahead(),
             whole_answers: policy.whole_answers,
         };
+        let is_hooked = hook.is_some();
+        let hook = hook.map(|hook| (hook, reading.timeouts.head));
+        let door = EndpointDoor { queues: shared.queues().clone(), hook };
         Arc::new(Setup {
             version,
             retries,
-            passage: Arc::new(Plan::new(EndpointDoor(shared.queues().clone()), classifier, UntilRead)),
+            passage: Arc::new(Plan::new(door, classifier, UntilRead)),
             reading: Arc::new(reading),
             include_usage: policy.include_usage,
+            is_hooked,
+            room: Room::of(&policy),
         })
     }
 }

@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use super::service::Stack;
 use super::shared::Running;
+use super::spent::Spent;
 use super::{DeadlinePassed, EndpointBody};
 use crate::{EndpointError, Report};
 
@@ -99,7 +100,7 @@ where
             response.extensions_mut().insert(this.report.clone());
             response.body_mut().follow(running);
         }
-        polled.map_err(|cause| EndpointError::new(cause, this.report.clone()))
+        polled.map_err(|cause| EndpointError::new(Spent::unwrap(cause), this.report.clone()))
     }
 }
 

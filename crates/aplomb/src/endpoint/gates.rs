@@ -1,7 +1,9 @@
 //! The gates of an endpoint, and the queues before them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::Context;
+use std::time::Duration;
 
 use aplomb_circuit_breaker::{Circuit, Open, StateWatch, TracingObserver as CircuitLog, Transition};
 use aplomb_concurrency::{Saturated, Slots, TracingObserver as LimitLog};
@@ -13,13 +15,16 @@ use aplomb_rate_limit::{Charge, Exceeded, Member, Pool, Quotas, Settle};
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::RequestHook;
+use super::hook::Hooking;
 use super::keyed::Keys;
-use crate::Policy;
 use crate::route::RequestView;
+use crate::{Policy, Report};
 
 /// The gates of an endpoint: its circuit, its quotas and, where they are asked for, the pool it draws on with
-/// others and its concurrency limit. They decide in one step, all or nothing.
-pub type Gates = Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>;
+/// others and its concurrency limit. They decide in one step, all or nothing. In a box, since together their
+/// slips are large.
+pub type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>>;
 
 /// What the gates have to tell; quotas tell nothing.
 pub(super) type Notice = <Gates as Gate>::Notice;
@@ -32,7 +37,7 @@ pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
     let member = policy.pool.as_ref().map(Pool::member);
     // What the server says is about the pool then, which learns it for all.
     quotas.set_learning(member.is_none());
-    Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new))))
+    Box::new(Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new)))))
 }
 
 /// A queue before such gates; `watch` follows the circuit.
@@ -51,7 +56,7 @@ fn circuit(policy: &Policy) -> Circuit {
 /// Puts another policy in force before gates that are in use: what is in flight is not lost. The pool stays,
 /// since what has been drawn from it has to be settled with it.
 pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
-    let Both(open, Both(quotas, Both(_, slots))) = gates;
+    let Both(open, Both(quotas, Both(_, slots))) = &mut **gates;
     open.adopt(&circuit(policy));
     quotas.set_quotas(policy.quotas.iter().copied(), now);
     quotas.set_max_pause(policy.max_retry_after);
@@ -62,9 +67,14 @@ pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
     }
 }
 
-/// Leads every request to its queue; a [`Charge`] in its extensions says what it costs.
-#[derive(Clone, Debug)]
-pub struct EndpointDoor(pub(super) Queues);
+/// Leads every request to its queue; a [`Charge`] in its extensions says what it costs. Behind it the hook is at
+/// work, where there is one.
+#[derive(Clone)]
+pub struct EndpointDoor {
+    pub(super) queues: Queues,
+    /// And how long it may take.
+    pub(super) hook: Option<(Arc<dyn RequestHook>, Duration)>,
+}
 
 /// The queues of an endpoint.
 #[derive(Clone, Debug)]
@@ -98,6 +108,7 @@ impl Queues {
 
 impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
     type Gate = Gates;
+    type Preparing = Hooking<B>;
 
     #[inline(always)]
     #[expect(
@@ -113,7 +124,7 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
     ) -> Option<Stopped<Gates>> {
         let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
         let (ask, wait) = (((), (charge.clone(), (charge, ()))), Wait::from(options));
-        match &self.0 {
+        match &self.queues {
             Queues::One(queue) => queue.ask(ask, wait, cx, permit),
             Queues::Keyed(keys) => keys.ask(&RequestView::of(request), ask, wait, cx, permit),
         }
@@ -130,10 +141,31 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
         options: &CallOptions,
     ) -> BoxError {
         let error = refusal(turned, options);
-        match &self.0 {
+        match &self.queues {
             Queues::One(..) => error,
             Queues::Keyed(keys) => Box::new(KeyRefused::new(keys.name(&RequestView::of(request)), error)),
         }
+    }
+
+    fn prepares(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    fn prepare(&self, mut request: http::Request<B>) -> Hooking<B> {
+        let Some((hook, longest)) = &self.hook else {
+            panic!("there is no hook");
+        };
+        // It has been put there for this.
+        if let Some(report) = request.extensions_mut().remove::<Report>() {
+            report.admitted();
+        }
+        Hooking::new(&**hook, request, *longest)
+    }
+}
+
+impl fmt::Debug for EndpointDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointDoor").field("queues", &self.queues).finish_non_exhaustive()
     }
 }
 

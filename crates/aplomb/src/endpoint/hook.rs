@@ -6,14 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, InMemory};
+use aplomb_core::{BoxError, CallOptions, InMemory, RetryMark};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
-use tower_service::Service;
 
 /// Changes the head of each attempt just before it is sent, after all waiting: for tokens that live shortly,
 /// and for signing.
@@ -116,66 +115,52 @@ impl fmt::Debug for Outgoing {
 }
 
 pin_project! {
-    /// A request in the hands of a hook; then the service is readied that sends it.
-    pub(super) struct Hooked<S, A> {
+    /// A request in the hands of a hook, before anything of the client is held for it.
+    pub struct Hooking<A> {
         hook: HookFuture,
         #[pin]
         patience: Sleep,
         longest: Duration,
         body: Option<A>,
-        service: Option<S>,
-        changed: Option<http::Request<A>>,
     }
 }
 
-impl<S: Clone, A: Body + Clone> Hooked<S, A> {
-    pub(super) fn new(
-        hook: &dyn RequestHook,
-        request: http::Request<A>,
-        attempt: u32,
-        longest: Duration,
-        service: &S,
-    ) -> Self {
+impl<A: Body + Clone> Hooking<A> {
+    pub(super) fn new(hook: &dyn RequestHook, request: http::Request<A>, longest: Duration) -> Self {
+        let attempt = CallOptions::of(&request).attempts().saturating_add(1);
         let bytes = request.body_bytes();
         let (parts, body) = request.into_parts();
+        let outgoing = Outgoing { parts, body: bytes, attempt };
         Self {
-            hook: hook.before_send(Outgoing { parts, body: bytes, attempt }),
+            hook: apart(|| hook.before_send(outgoing)),
             patience: sleep(longest),
             longest,
             body: Some(body),
-            service: Some(service.clone()),
-            changed: None,
         }
     }
 }
 
-impl<S, A> Future for Hooked<S, A>
-where
-    S: Service<http::Request<A>>,
-    S::Error: Into<BoxError>,
-{
-    type Output = Result<(S, http::Request<A>), BoxError>;
+impl<A> Future for Hooking<A> {
+    type Output = Result<http::Request<A>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let Some(body) = this.body.take() {
-            let Poll::Ready(done) = this.hook.as_mut().poll(cx) else {
-                *this.body = Some(body);
-                ready!(this.patience.as_mut().poll(cx));
-                return Poll::Ready(Err(HookFailed::took_longer(*this.longest).into()));
-            };
-            let outgoing = done.map_err(HookFailed::returned)?;
-            *this.changed = Some(http::Request::from_parts(outgoing.parts, body));
-        }
-        let Some(service) = this.service else {
+        let this = self.project();
+        let Poll::Ready(done) = apart(|| this.hook.as_mut().poll(cx)) else {
+            ready!(this.patience.poll(cx));
+            return Poll::Ready(Err(HookFailed::took_longer(*this.longest).into()));
+        };
+        let outgoing = done.map_err(HookFailed::returned)?;
+        let Some(body) = this.body.take() else {
             panic!("polled after it was ready");
         };
-        ready!(service.poll_ready(cx)).map_err(Into::into)?;
-        match (this.service.take(), this.changed.take()) {
-            (Some(service), Some(request)) => Poll::Ready(Ok((service, request))),
-            _ => panic!("polled after it was ready"),
-        }
+        Poll::Ready(Ok(http::Request::from_parts(outgoing.parts, body)))
     }
+}
+
+/// What a hook calls is no part of the call that it is run for: it is retried by itself, and has no options.
+fn apart<T>(step: impl FnOnce() -> T) -> T {
+    let _cleared = RetryMark::clear();
+    CallOptions::new().sync_scope(step)
 }
 
 /// A [`RequestHook`] failed, or took too long: nothing was sent.

@@ -13,14 +13,15 @@ use http::response::Parts;
 use http::{Method, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
-use super::hook::Hooked;
+use super::calibration::{Calibration, Guessed};
 use super::observer::{Form, Observer};
+use super::spent::Spent;
 use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
 use super::watched::{Ahead, To, Watched};
-use super::{BrokenAnswer, EndpointClassifier, ReadBody, RequestHook};
+use super::{BrokenAnswer, EndpointClassifier, ReadBody, TimedOut};
 use crate::Report;
 use crate::report::Judged;
 
@@ -43,28 +44,44 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 /// | anything else | | that it ends |
 ///
 /// With whole answers each is read to its end. What was read is handed on frame by frame, as it came.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Inspect<S> {
     inner: S,
     reading: Arc<Reading>,
     report: Report,
+    /// How long the client may take to get ready; set where it does.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// What the prompt was taken for, where its answer may tell.
+    guessed: Option<Guessed>,
 }
 
-/// How an endpoint reads, and what it does just before it sends.
+/// Each clone waits for its client by itself.
+impl<S: Clone> Clone for Inspect<S> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.reading), self.report.clone(), self.guessed)
+    }
+}
+
+/// How an endpoint reads.
 pub(super) struct Reading {
     pub(super) classifier: EndpointClassifier,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
-    pub(super) hook: Option<Arc<dyn RequestHook>>,
     pub(super) timeouts: Timeouts,
+    pub(super) calibration: Arc<Calibration>,
     /// How much of an answer, and for how long, is looked into before the caller has it.
     pub(super) look_ahead: (usize, Duration),
     pub(super) whole_answers: Option<usize>,
 }
 
 impl<S> Inspect<S> {
-    pub(super) const fn new(inner: S, reading: Arc<Reading>, report: Report) -> Self {
-        Self { inner, reading, report }
+    pub(super) const fn new(
+        inner: S,
+        reading: Arc<Reading>,
+        report: Report,
+        guessed: Option<Guessed>,
+    ) -> Self {
+        Self { inner, reading, report, patience: None, guessed }
     }
 }
 
@@ -81,11 +98,15 @@ where
     type Future = InspectFuture<S, A, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        if self.reading.hook.is_some() {
-            // No readiness is held while the hook is at work.
-            return Poll::Ready(Ok(()));
+        if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+            return Poll::Ready(ready.map_err(Into::into));
         }
-        self.inner.poll_ready(cx).map_err(Into::into)
+        // A client that waits for a connection of its pool, say: what it has been let through for is not held
+        // for ever.
+        let longest = self.reading.timeouts.head;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(longest)));
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(Err(TimedOut::head(longest).into()))
     }
 
     fn call(&mut self, request: http::Request<A>) -> Self::Future {
@@ -93,16 +114,10 @@ where
             reading: Arc::clone(&self.reading),
             report: self.report.clone(),
             deadline: CallOptions::of(&request).deadline(),
+            guessed: self.guessed,
             has_body: request.method() != Method::HEAD,
         };
-        let state = match &self.reading.hook {
-            None => State::Calling { watch: reader.send(), call: self.inner.call(request) },
-            Some(hook) => {
-                let (attempt, longest) = (self.report.sent() + 1, self.reading.timeouts.head);
-                let hooked = Hooked::new(&**hook, request, attempt, longest, &self.inner);
-                State::Hooked { hooked: Box::pin(hooked) }
-            }
-        };
+        let state = State::Calling { watch: reader.send(), call: self.inner.call(request) };
         InspectFuture { state, reader }
     }
 }
@@ -114,16 +129,14 @@ pin_project! {
         S: Service<http::Request<A>>,
     {
         #[pin]
-        state: State<S::Future, Hooked<S, A>, B>,
+        state: State<S::Future, B>,
         reader: Reader,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, H, B> {
-        // In a box: most endpoints have no hook.
-        Hooked { hooked: Pin<Box<H>> },
+    enum State<F, B> {
         Calling { watch: Stopwatch, #[pin] call: F },
         Reading { response: Option<(Parts, Pin<Box<Watched<B>>>)>, ahead: Ahead },
         Done,
@@ -143,18 +156,6 @@ where
         let mut this = self.project();
         let ended = loop {
             let next = match this.state.as_mut().project() {
-                // Hooked → Calling when the hook has done its work, → Done where it fails.
-                StateProj::Hooked { hooked } => match ready!(hooked.as_mut().poll(cx)) {
-                    Ok((mut service, request)) => {
-                        let watch = this.reader.send();
-                        State::Calling { watch, call: service.call(request) }
-                    }
-                    // Nothing was sent, and nothing is to be told of an attempt.
-                    Err(error) => {
-                        this.state.set(State::Done);
-                        return Poll::Ready(Err(error));
-                    }
-                },
                 // Calling → Reading where something has to be known first, → Done otherwise.
                 StateProj::Calling { watch, call } => match call.poll(cx) {
                     Poll::Pending => match ready!(watch.poll(Awaited::Head, cx)) {
@@ -192,7 +193,6 @@ where
 impl<S: Service<http::Request<A>>, A, B> fmt::Debug for InspectFuture<S, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Hooked { .. } => "InspectFuture(hooked)",
             State::Calling { .. } => "InspectFuture(calling)",
             State::Reading { .. } => "InspectFuture(reading)",
             State::Done => "InspectFuture(done)",
@@ -204,6 +204,7 @@ struct Reader {
     reading: Arc<Reading>,
     report: Report,
     deadline: Option<Instant>,
+    guessed: Option<Guessed>,
     has_body: bool,
 }
 
@@ -234,7 +235,10 @@ impl Reader {
     {
         let (mut parts, body) = response.into_parts();
         let setup = &*self.reading;
-        let watched = |body, observer| Box::pin(Watched::new(body, observer, watch, self.report.clone()));
+        let watched = |body, observer| {
+            let body = Watched::new(body, observer, watch, self.report.clone());
+            Box::pin(body.teaches(self.guessed.map(|guessed| (guessed, Arc::clone(&setup.calibration)))))
+        };
         if is_error(parts.status) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);
             let ahead = Ahead { to: To::Explanation, bytes: ERROR_LIMIT, until };
@@ -283,12 +287,8 @@ impl Reader {
             let judgement = self.reading.provider.judge(&head, &body.data());
             body.exchange().set_outcome(judgement.outcome());
             parts.extensions.insert(judgement);
-        } else if let Some(error) = body.as_mut().take_failure() {
-            return Err(error);
-        } else if let Some(error) = body.error() {
-            return Err(BrokenAnswer::failed(error.clone()).into());
-        } else if let (Some(limit), true) = (self.reading.whole_answers, body.has_rest()) {
-            return Err(BrokenAnswer::too_large(limit).into());
+        } else if let Some(error) = self.failure(body.as_mut()) {
+            return Err(Spent::wrap(error, body.exchange()));
         }
         parts.extensions.insert(body.exchange().clone());
         Ok(http::Response::from_parts(parts, ReadBody::watched(body)))
@@ -296,6 +296,16 @@ impl Reader {
 }
 
 impl Reader {
+    /// Why what was read ahead is no answer.
+    fn failure<B>(&self, mut body: Pin<&mut Watched<B>>) -> Option<BoxError> {
+        if let Some(error) = body.as_mut().take_failure() {
+            return Some(error);
+        }
+        let held = body.error().map(|error| BrokenAnswer::failed(error.clone()));
+        let too_large = self.reading.whole_answers.filter(|_| body.has_rest()).map(BrokenAnswer::too_large);
+        held.or(too_large).map(Into::into)
+    }
+
     /// Writes the attempt into the account of its call.
     fn report<B>(&self, ended: Result<&http::Response<B>, &BoxError>) {
         let judged = match ended {
@@ -312,7 +322,8 @@ impl Reader {
             Err(error) => {
                 let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
                 let outcome = self.reading.classifier.classify(ended).outcome();
-                Judged { status: None, outcome, reason: told.map(|told| told.reason()), exchange: None }
+                let exchange = error.downcast_ref().map(|Spent { exchange, .. }| exchange.clone());
+                Judged { status: None, outcome, reason: told.map(|told| told.reason()), exchange }
             }
         };
         self.report.judged(judged);

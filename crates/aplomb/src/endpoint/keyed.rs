@@ -51,7 +51,8 @@ type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
 /// [`max_keys`](Self::max_keys), see [`Queues`]. Retries, timeouts, the budget and the reading of
 /// answers are the same for all.
 ///
-/// A [`CallKey`] in a request's extensions goes before what `key_of` says. Refusals are inside a
+/// A [`CallKey`] of the same type in a request's extensions goes before what `key_of` says. Setters begin anew:
+/// set everything first, then take handles. Refusals are inside a
 /// [`KeyRefused`](aplomb_core::KeyRefused) that names the key.
 ///
 /// Clones share the keys.

@@ -3,6 +3,7 @@
 mod answer;
 mod attempts;
 mod body;
+mod calibration;
 mod config;
 mod deadline;
 mod entry;
@@ -18,11 +19,13 @@ mod observer;
 mod sent;
 mod service;
 mod shared;
+mod spent;
 mod timeouts;
 mod watched;
 
 pub(crate) use self::entry::Entry;
 pub(crate) use self::layer::Base;
+pub(crate) use self::timeouts::Timeouts;
 
 pub use self::answer::{BrokenAnswer, EndpointClassifier};
 pub use self::attempts::Attempts;

@@ -139,6 +139,15 @@ impl Observer {
     }
 }
 
+/// Who goes away before the end has had no answer.
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if !self.exchange.is_whole() && self.exchange.outcome().is_success() {
+            self.exchange.set_outcome(Outcome::local());
+        }
+    }
+}
+
 /// What the events of an answer have told.
 struct Noted {
     exchange: Exchange,

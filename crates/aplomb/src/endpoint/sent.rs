@@ -2,16 +2,41 @@
 
 use std::any::Any;
 
-use aplomb_core::InMemory;
+use aplomb_core::{Dimension, InMemory};
 use aplomb_provider::{Estimate, Provider};
-use aplomb_rate_limit::Charge;
+use aplomb_rate_limit::{Charge, Quota};
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::Full;
 
+use super::calibration::{Calibration, Guessed};
+use crate::Policy;
+
+/// The most tokens that one call may cost under a policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    tokens: u64,
+    output: u64,
+}
+
+impl Room {
+    pub(super) fn of(policy: &Policy) -> Self {
+        let least = |dimension| {
+            let quotas = policy.quotas.iter().filter(|quota| quota.dimension() == dimension);
+            quotas.map(Quota::capacity).min().unwrap_or(u64::MAX)
+        };
+        Self { tokens: least(Dimension::TOKENS), output: least(Dimension::OUTPUT_TOKENS) }
+    }
+}
+
 /// What a request is estimated to come to, as the provider reserves it; `None` where its caller has said what
-/// it costs, or it asks for nothing that costs tokens.
-pub(super) fn charge<A: Body + Clone>(request: &http::Request<A>, provider: &dyn Provider) -> Option<Charge> {
+/// it costs, or it asks for nothing that costs tokens. Besides, what its prompt was taken for.
+pub(super) fn charge<A: Body + Clone>(
+    request: &http::Request<A>,
+    provider: &dyn Provider,
+    calibration: &Calibration,
+    room: Room,
+) -> Option<(Charge, Guessed)> {
     // Nothing is asked: a list of models, a file to be deleted.
     if request.extensions().get::<Charge>().is_some() || request.body().is_end_stream() {
         return None;
@@ -20,8 +45,16 @@ pub(super) fn charge<A: Body + Clone>(request: &http::Request<A>, provider: &dyn
     let estimate = request
         .body_bytes()
         .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
+    let guessed = Guessed(estimate.input());
+    let estimate = Estimate::new(calibration.calibrated(guessed), estimate.output());
     let reserved = provider.accounting().reserved(&estimate);
-    Some(Charge::request().input_tokens(reserved.input()).output_tokens(reserved.output()))
+    let input = reserved.input();
+    let output = match estimate.output() {
+        Some(_) => reserved.output(),
+        // A guess is no reason to refuse a request for good.
+        None => reserved.output().min(room.output).min(room.tokens.saturating_sub(input)),
+    };
+    Some((Charge::request().input_tokens(input).output_tokens(output), guessed))
 }
 
 /// Has the answer report its usage, where it would not otherwise and the body can be changed.

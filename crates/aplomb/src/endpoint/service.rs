@@ -86,14 +86,11 @@ where
         if setup.include_usage {
             sent::include_usage(&mut request, provider);
         }
-        let charge = if shared.tokens().is_set() {
-            sent::charge(&request, provider)
-        } else {
-            None
-        };
-        let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone());
+        let charge = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
+        let (charge, guessed) = charge.unzip();
+        let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone(), guessed);
         let gated = Gated::new(inspect, Arc::clone(&setup.passage));
-        let attempts = Attempts::new(gated, report.clone(), charge);
+        let attempts = Attempts::new(gated, report.clone(), charge, setup.is_hooked);
         Self::new(setup.retries.call(attempts, request), report, shared.begin())
     }
 }

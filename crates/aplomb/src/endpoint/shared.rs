@@ -1,13 +1,13 @@
 //! What all services of a layer share, and what can be changed while they run.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use aplomb_core::{Closing, Dimension, Reading};
-use aplomb_rate_limit::Quota;
+use aplomb_core::Closing;
 use tokio::sync::watch;
 
+use super::calibration::Calibration;
 use super::gates::Queues;
 use crate::{InvalidPolicy, Policy};
 
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     /// That of the policy in force, to be seen without a lock.
     version: AtomicU64,
     queues: Queues,
-    tokens: Arc<TokensCount>,
+    calibration: Arc<Calibration>,
     /// Every call holds a receiver until it has ended.
     calls: watch::Sender<()>,
 }
@@ -48,14 +48,13 @@ pub(super) type Running = watch::Receiver<()>;
 
 impl Shared {
     pub(super) fn new(live: Arc<Live>, queues: Queues) -> Arc<Self> {
-        let tokens = TokensCount::new(&live.read().policy);
         let version = AtomicU64::new(live.read().version);
         Arc::new(Self {
             live,
             changing: Mutex::new(()),
             version,
             queues,
-            tokens: Arc::new(tokens),
+            calibration: Arc::new(Calibration::new()),
             calls: watch::Sender::new(()),
         })
     }
@@ -64,8 +63,8 @@ impl Shared {
         &self.queues
     }
 
-    pub(super) const fn tokens(&self) -> &Arc<TokensCount> {
-        &self.tokens
+    pub(super) const fn calibration(&self) -> &Arc<Calibration> {
+        &self.calibration
     }
 
     pub(super) fn live(&self) -> InForce {
@@ -83,14 +82,12 @@ impl Shared {
 
     pub(super) fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
         policy.validate()?;
-        if TokensCount::new(&policy).is_set() {
-            self.tokens.set();
-        }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let InForce { policy, version } = {
             let mut in_force = self.live.0.write().unwrap_or_else(PoisonError::into_inner);
             let pool = in_force.policy.pool.take();
-            in_force.policy = Policy { pool, ..policy };
+            in_force.policy = policy;
+            in_force.policy.pool = pool;
             in_force.version += 1;
             in_force.clone()
         };
@@ -116,34 +113,5 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("queues", &self.queues).finish_non_exhaustive()
-    }
-}
-
-/// Whether some quota counts tokens, so that it is worth estimating what a request comes to: one that is
-/// configured, or one that the server has told of.
-#[derive(Debug, Default)]
-pub(super) struct TokensCount(AtomicBool);
-
-impl TokensCount {
-    fn new(policy: &Policy) -> Self {
-        let counts = |quota: &Quota| quota.dimension() != Dimension::REQUESTS;
-        // What a pool counts may change while it is in use.
-        let counts = policy.pool.is_some() || policy.quotas.iter().any(counts);
-        Self(AtomicBool::new(counts))
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Takes note of what the server tells of its limits.
-    pub(super) fn heard(&self, readings: &[Reading]) {
-        if !self.is_set() && readings.iter().any(|reading| reading.dimension() != Dimension::REQUESTS) {
-            self.set();
-        }
     }
 }

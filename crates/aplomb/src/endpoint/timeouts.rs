@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::Policy;
-
 /// An attempt took too long. It has been dropped, and the server may still be at work on it.
 ///
 /// Before anything of the answer has reached the caller it is a failed attempt like any other, and is
@@ -35,6 +33,11 @@ pub enum Timeout {
 }
 
 impl TimedOut {
+    /// The client did not get ready in the time that a head may take.
+    pub(super) const fn head(after: Duration) -> Self {
+        Self { timeout: Timeout::Head, after }
+    }
+
     /// Which timeout it was.
     #[must_use]
     pub const fn timeout(&self) -> Timeout {
@@ -64,24 +67,11 @@ impl Error for TimedOut {}
 
 /// How long each may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timeouts {
-    pub(super) head: Duration,
-    pub(super) content: Duration,
-    pub(super) idle: Duration,
-    pub(super) attempt: Duration,
-}
-
-impl Timeouts {
-    /// Those of a policy. Where one is not set, so long as completions take that think for minutes.
-    pub(super) fn of(policy: &Policy) -> Self {
-        const MINUTE: Duration = Duration::from_secs(60);
-        Self {
-            head: policy.head_timeout.unwrap_or(10 * MINUTE),
-            content: policy.content_timeout.unwrap_or(10 * MINUTE),
-            idle: policy.idle_timeout.unwrap_or(5 * MINUTE),
-            attempt: policy.attempt_timeout.unwrap_or(60 * MINUTE),
-        }
-    }
+pub(crate) struct Timeouts {
+    pub(crate) head: Duration,
+    pub(crate) content: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) attempt: Duration,
 }
 
 /// What an attempt is waiting for.

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use aplomb_core::{BoxError, Exchange, Outcome};
 use aplomb_provider::{Judgement, StreamEnd};
@@ -12,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::calibration::{Calibration, Guessed};
 use super::kept::Kept;
 use super::observer::{Observer, join};
 use super::timeouts::{Awaited, Due, Stopwatch};
@@ -21,16 +24,25 @@ use crate::Report;
 pin_project! {
     /// A client's body, who looks at it, and what limits its time.
     pub(super) struct Watched<B> {
+        // Gone when it has ended, or was given up: the connection is of no use any more.
         #[pin]
-        body: B,
+        body: Option<B>,
         ahead: Kept,
         bytes_ahead: usize,
+        grace_until: Option<Option<Instant>>,
         tail: Tail,
         observer: Observer,
         watch: Stopwatch,
         report: Report,
+        lesson: Option<Lesson>,
     }
 }
+
+/// How long the end of a body is waited for behind the end marker of its answer.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What the prompt was taken for, and who wants to know what it came to.
+type Lesson = (Guessed, Arc<Calibration>);
 
 /// What comes after the frames that were read ahead.
 enum Tail {
@@ -70,14 +82,21 @@ enum Next {
 impl<B> Watched<B> {
     pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self {
         Self {
-            body,
+            body: Some(body),
             ahead: Kept::default(),
             bytes_ahead: 0,
+            grace_until: None,
             tail: Tail::Rest,
             observer,
             watch,
             report,
+            lesson: None,
         }
+    }
+
+    /// Has the end of the answer teach what its prompt came to.
+    pub(super) fn teaches(self, lesson: Option<Lesson>) -> Self {
+        Self { lesson, ..self }
     }
 
     pub(super) const fn exchange(&self) -> &Exchange {
@@ -125,7 +144,11 @@ where
             if reached || !self.has_rest() || self.bytes_ahead > ahead.bytes {
                 return Poll::Ready(());
             }
-            let until = ahead.until;
+            // Behind the end marker comes nothing but the end, unless the connection is left open.
+            let until = match ahead.to {
+                To::End if self.observer.exchange().is_whole() => self.as_mut().grace(),
+                _ => ahead.until,
+            };
             let awaited = match ahead.to {
                 To::Explanation => Awaited::Explanation { until },
                 To::Content | To::End => Awaited::Ahead { has_content, until },
@@ -143,6 +166,11 @@ where
                 Next::Enough => return Poll::Ready(()),
             }
         }
+    }
+
+    /// Until when the end of the body is waited for where its answer is whole.
+    fn grace(self: Pin<&mut Self>) -> Option<Instant> {
+        *self.project().grace_until.get_or_insert_with(|| Instant::now().checked_add(GRACE))
     }
 
     /// The next frame for the caller.
@@ -178,9 +206,17 @@ where
     /// Takes the next frame from the client and looks at it.
     fn poll_next(self: Pin<&mut Self>, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Next> {
         let mut this = self.project();
-        let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
+        let Some(mut body) = this.body.as_mut().as_pin_mut() else {
+            return Poll::Ready(Next::End);
+        };
+        let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
             let exchange = this.observer.exchange();
-            return Poll::Ready(match ready!(this.watch.poll(awaited, cx)) {
+            let due = ready!(this.watch.poll(awaited, cx));
+            if due != Due::Enough || exchange.is_whole() {
+                this.body.set(None);
+            }
+            return Poll::Ready(match due {
+                Due::Enough if exchange.is_whole() => Next::End,
                 Due::Enough => Next::Enough,
                 // Nothing is missing: the connection was left open behind the end marker.
                 Due::Timeout(_) | Due::Deadline if exchange.is_whole() => Next::End,
@@ -199,8 +235,8 @@ where
                 let content = frame.data_ref().is_some_and(|data| this.observer.see(data));
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
-                if this.body.is_end_stream() {
-                    *this.tail = this.observer.end().map_or_else(Tail::Error, |()| Tail::End);
+                if body.is_end_stream() {
+                    *this.tail = end(this.observer, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
                 }
                 Next::Frame(frame)
             }
@@ -208,7 +244,7 @@ where
                 this.observer.exchange().set_outcome(Outcome::transient());
                 Next::Error(error.into())
             }
-            None => this.observer.end().map_or_else(Next::Error, |()| Next::End),
+            None => end(this.observer, this.lesson).map_or_else(Next::Error, |()| Next::End),
         })
     }
 
@@ -223,7 +259,7 @@ where
             // An error may stand for what was still to come.
             Tail::Error(_) => SizeHint::default(),
             Tail::Rest => {
-                let mut hint = self.body.size_hint();
+                let mut hint = self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint);
                 if let Some(upper) = hint.upper() {
                     hint.set_upper(upper.saturating_add(ahead));
                 }
@@ -234,14 +270,16 @@ where
     }
 }
 
-impl Observer {
-    /// The end of the body: an error where it is not that of the answer.
-    fn end(&mut self) -> Result<(), BoxError> {
-        match self.finish() {
-            StreamEnd::Complete => Ok(()),
-            end => Err(BrokenAnswer::ended(end).into()),
-        }
+/// The end of the body: an error where it is not that of the answer.
+fn end(observer: &mut Observer, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
+    match observer.finish() {
+        StreamEnd::Complete => {}
+        end => return Err(BrokenAnswer::ended(end).into()),
     }
+    if let Some(((guessed, calibration), usage)) = lesson.take().zip(observer.exchange().usage()) {
+        calibration.told(guessed, usage);
+    }
+    Ok(())
 }
 
 /// Without the frames: they may repeat a prompt or hold a completion.

@@ -86,7 +86,7 @@ where
                         panic!("polled after it was ready");
                     };
                     if let Err(error) = ready!(client.poll_ready(cx)) {
-                        return Poll::Ready(Err(untreated(error)));
+                        return Poll::Ready(Err(untreated(error, false)));
                     }
                     if let Some((mut client, request)) = call.take() {
                         let call = client.call(request);
@@ -95,11 +95,13 @@ where
                 }
                 WayProj::Passed { call } => {
                     return Poll::Ready(
-                        ready!(call.poll(cx)).map(EndpointBody::unwatched).map_err(untreated),
+                        ready!(call.poll(cx))
+                            .map(EndpointBody::unwatched)
+                            .map_err(|error| untreated(error, true)),
                     );
                 }
                 WayProj::Refused { error } => match error.take() {
-                    Some(error) => return Poll::Ready(Err(untreated(error))),
+                    Some(error) => return Poll::Ready(Err(untreated(error, false))),
                     None => panic!("polled after it was ready"),
                 },
             }
@@ -107,9 +109,14 @@ where
     }
 }
 
-/// The error of a call that no endpoint treats: nothing is known of it but that.
-fn untreated(error: impl Into<BoxError>) -> EndpointError {
-    EndpointError::new(error.into(), Report::new("none", Instant::now()))
+/// The error of a call that no endpoint treats: what is known of it is that, and whether it was sent.
+fn untreated(error: impl Into<BoxError>, was_sent: bool) -> EndpointError {
+    let now = Instant::now();
+    let report = Report::new("none", now);
+    if was_sent {
+        report.sends(now);
+    }
+    EndpointError::new(error.into(), report)
 }
 
 impl<S, A, B> fmt::Debug for PoliciesFuture<S, A, B>

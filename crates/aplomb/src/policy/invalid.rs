@@ -34,7 +34,8 @@ pub enum InvalidPolicy {
         /// How long that is.
         within: Duration,
     },
-    /// Two quotas of the same dimension over the same window: one of them has no effect.
+    /// Two quotas of the same dimension over the same window, of which one lies within the other: that has no
+    /// effect.
     #[non_exhaustive]
     TwiceLimited {
         /// What both count.
@@ -81,9 +82,13 @@ impl Policy {
 
     fn no_quota_twice(&self) -> Result<(), InvalidPolicy> {
         let of = |quota: &Quota| (quota.dimension(), quota.window());
+        // A peak beside an average is no contradiction.
+        let is_within = |one: &Quota, other: &Quota| {
+            one.amount() <= other.amount() && one.max_burst() <= other.max_burst()
+        };
         let twice = (1..).zip(&self.quotas).find(|(next, quota)| {
-            let mut others = self.quotas.iter().skip(*next);
-            others.any(|other| of(other) == of(quota))
+            let mut others = self.quotas.iter().skip(*next).filter(|other| of(other) == of(quota));
+            others.any(|other| is_within(quota, other) || is_within(other, quota))
         });
         match twice.map(|(_, quota)| of(quota)) {
             Some((dimension, window)) => Err(InvalidPolicy::TwiceLimited { dimension, window }),

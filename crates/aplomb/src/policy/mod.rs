@@ -12,6 +12,7 @@ use aplomb_rate_limit::{Pool, Quota};
 use aplomb_retry::{Budget, ByKind};
 
 pub use self::invalid::InvalidPolicy;
+use crate::endpoint::Timeouts;
 
 /// How calls to one service are treated: its quotas, retries, timeouts and its circuit.
 ///
@@ -75,16 +76,35 @@ pub struct Policy {
     pub(crate) look_ahead: Option<(usize, Duration)>,
     pub(crate) whole_answers: Option<usize>,
     pub(crate) include_usage: bool,
+    usual: Usual,
 }
 
-/// How long a call waits in the queue, unless it is set.
-const MAX_WAIT: Duration = Duration::from_secs(600);
+/// How long things may take that were not set.
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    max_wait: Duration,
+    head: Duration,
+    content: Duration,
+    idle: Duration,
+    attempt: Duration,
+    deadline: Option<Duration>,
+    /// How long a stream that has not come to its first content is kept from the caller.
+    patience: Duration,
+}
+
+/// With these, completions arrive that think for minutes.
+const USUAL: Usual = Usual {
+    max_wait: Duration::from_secs(600),
+    head: Duration::from_secs(600),
+    content: Duration::from_secs(600),
+    idle: Duration::from_secs(300),
+    attempt: Duration::from_secs(60 * 60),
+    deadline: None,
+    patience: Duration::from_secs(30),
+};
 
 /// What is read of a stream until its first content, or of a small answer.
 const LOOK_AHEAD: usize = 64 * 1024;
-
-/// How long a stream that has not come to its first content is kept from the caller, unless it is set.
-const LOOK_AHEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Policy {
     /// The settings of the table above.
@@ -117,6 +137,7 @@ impl Policy {
             look_ahead: None,
             whole_answers: None,
             include_usage: false,
+            usual: USUAL,
         }
     }
 
@@ -340,13 +361,28 @@ impl Policy {
     }
 
     pub(crate) fn queue_limits(&self) -> QueueLimits {
-        let limits = QueueLimits::new().max_wait(self.max_wait.unwrap_or(MAX_WAIT));
+        let limits = QueueLimits::new().max_wait(self.max_wait.unwrap_or(self.usual.max_wait));
         self.max_waiting.map_or(limits, |calls| limits.max_waiting(calls))
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        let usual = self.usual;
+        Timeouts {
+            head: self.head_timeout.unwrap_or(usual.head),
+            content: self.content_timeout.unwrap_or(usual.content),
+            idle: self.idle_timeout.unwrap_or(usual.idle),
+            attempt: self.attempt_timeout.unwrap_or(usual.attempt),
+        }
+    }
+
+    /// How long a call may take.
+    pub(crate) fn ends_after(&self) -> Option<Duration> {
+        self.deadline.or(self.usual.deadline)
     }
 
     /// How much of an answer, and for how long, is looked into before the caller has it.
     pub(crate) fn looks_ahead(&self) -> (usize, Duration) {
-        let patience = self.content_timeout.unwrap_or(LOOK_AHEAD_PATIENCE);
+        let patience = self.content_timeout.unwrap_or(self.usual.patience);
         self.look_ahead.unwrap_or((LOOK_AHEAD, patience))
     }
 }

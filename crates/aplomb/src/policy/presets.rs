@@ -5,7 +5,7 @@ use std::time::Duration;
 use aplomb_core::Exponential;
 use aplomb_retry::ByKind;
 
-use super::Policy;
+use super::{Policy, USUAL, Usual};
 
 impl Policy {
     /// For somebody who waits for the answer: it comes soon, or fails soon.
@@ -15,17 +15,22 @@ impl Policy {
     /// first content, 30 s without content after that, two minutes for an attempt, and as long for the call.
     pub fn interactive() -> Self {
         let backoff = Exponential::new(Duration::from_millis(250)).max(Duration::from_secs(2));
-        Self::new()
+        let minute = Duration::from_secs(60);
+        let usual = Usual {
+            max_wait: Duration::from_secs(5),
+            head: minute,
+            content: minute,
+            idle: minute / 2,
+            attempt: 2 * minute,
+            deadline: Some(2 * minute),
+            patience: minute,
+        };
+        let policy = Self::new()
             .fail_fast()
-            .max_wait(Duration::from_secs(5))
             .max_retry_after(Duration::from_secs(5))
             .max_retries(2)
-            .backoff(ByKind::default().throttled(backoff).others(backoff))
-            .head_timeout(Duration::from_secs(60))
-            .content_timeout(Duration::from_secs(60))
-            .idle_timeout(Duration::from_secs(30))
-            .attempt_timeout(Duration::from_secs(120))
-            .deadline(Duration::from_secs(120))
+            .backoff(ByKind::default().throttled(backoff).others(backoff));
+        Self { usual, ..policy }
     }
 
     /// For work that nobody waits for, and of which every part counts: it is done, however long that takes.
@@ -34,11 +39,11 @@ impl Policy {
     /// ten minutes. There is no deadline. An account that is exhausted, a credential that is refused, a request
     /// that makes no sense still fail at once: waiting does not help them.
     pub fn batch() -> Self {
-        Self::new()
-            .max_wait(Duration::from_secs(24 * 60 * 60))
+        let policy = Self::new()
             .max_waiting(1_000_000)
             .max_retries(20)
-            .max_retry_after(Duration::from_secs(600))
+            .max_retry_after(Duration::from_secs(600));
+        Self { usual: Usual { max_wait: Duration::from_secs(24 * 60 * 60), ..USUAL }, ..policy }
     }
 }
 

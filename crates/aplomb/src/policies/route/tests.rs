@@ -223,8 +223,8 @@ fn patterns_that_make_no_sense_are_told_of_and_match_nothing() {
         (
             path("/v1?x"),
             Part::Path,
-            "/v1?x",
-            "a route's path can not be `/v1?x`: only the path is compared, without query or fragment",
+            "/v1",
+            "a route's path can not be `/v1`: only the path is compared, without query or fragment",
         ),
         (
             header("a b", "x"),
@@ -265,8 +265,8 @@ fn debug_shows_patterns_and_nothing_of_requests() {
         .path("/v1/")
         .method(Method::POST)
         .host("*.A.com:80");
-    let shown = "host(*.a.com:80) method(POST) path(/v1) header(authorization, Sensitive) header(x-tenant, \"a\") \
-                 has_header(x-b) when(…) model(m*)";
+    let shown = "host(*.a.com:80) method(POST) path(/v1) header(authorization, Sensitive) \
+                 header(x-tenant, Sensitive) has_header(x-b) when(…) model(m*)";
     assert_eq!(format!("{route:?}"), shown);
     assert_eq!(format!("{:?}", path("/")), "path(/)");
     assert_eq!(format!("{:?}", Table::new([(any(), 1)]).unwrap()), "{any: 1}");

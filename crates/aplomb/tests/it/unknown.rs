@@ -1,0 +1,100 @@
+//! Limits that nobody configured, and an endpoint that is told nothing but whose they are.
+
+use aplomb::EndpointLayer;
+use aplomb_mock::{Hints, Stats};
+
+use crate::load::{Asked, Run, Ways, answer_words, run};
+
+const MINUTES: u64 = 5;
+
+/// Others were tried: what is held here holds for them too.
+const SEED: u64 = 1;
+
+fn requests(stats: &Stats) -> u64 {
+    stats.accepted
+}
+
+fn tokens(stats: &Stats) -> u64 {
+    stats.charged_tokens
+}
+
+/// Where the server tells of its limits next to nothing is refused.
+fn within(run: &Run, used: f64, hints: Hints) {
+    let most = if hints == Hints::All { 0.02 } else { 0.05 };
+    assert!(run.refused() <= most, "{}", run.refused());
+    assert!(used >= 0.9, "{used}");
+}
+
+async fn requests_are_found(hints: Hints) {
+    let small = Asked { prompt: 16..=64, answer: 4..=16, room: 1 };
+    for ways in [Ways::openai(), Ways::anthropic()] {
+        for (limit, burst) in [(60, 10), (300, 300), (600, 20)] {
+            let mock = ways.server(SEED).hints(hints).answer_words_by(answer_words);
+            let mock = mock.requests_per_minute(limit).request_burst(burst).build();
+            let layer = EndpointLayer::new(ways.provider.clone());
+            let run = run(&ways, &layer, mock, 64, &small, SEED, MINUTES).await;
+            let used = run.used_then(requests, limit);
+            let name = ways.provider.name();
+            run.tell(&format!("{name} {hints:?} {limit} requests at most {burst}"), used);
+            within(&run, used, hints);
+        }
+    }
+}
+
+async fn tokens_are_found(all_ways: &[Ways], hints: Hints) -> Vec<(Run, f64)> {
+    const LIMIT: u64 = 100_000;
+    let mut runs = Vec::new();
+    for ways in all_ways {
+        let mock = ways.server(SEED).hints(hints).answer_words_by(answer_words);
+        let mock = mock.tokens_per_minute(LIMIT).build();
+        let layer = EndpointLayer::new(ways.provider.clone());
+        let run = run(ways, &layer, mock, 64, &Asked::MIXED, SEED, MINUTES).await;
+        let used = run.used_then(tokens, LIMIT);
+        run.tell(&format!("{} {hints:?} tokens", ways.provider.name()), used);
+        runs.push((run, used));
+    }
+    runs
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_24_an_unknown_limit_of_requests_that_the_server_tells_is_held() {
+    requests_are_found(Hints::All).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_24_an_unknown_limit_of_requests_is_held_with_retry_after_alone() {
+    requests_are_found(Hints::RetryAfter).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_24_an_unknown_limit_of_requests_that_nobody_tells_is_held() {
+    requests_are_found(Hints::None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_24_an_unknown_limit_of_tokens_that_the_server_tells_is_held() {
+    // Bedrock tells nothing.
+    let ways = [Ways::openai(), Ways::azure(), Ways::anthropic()];
+    for (run, used) in tokens_are_found(&ways, Hints::All).await {
+        within(&run, used, Hints::All);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_24_an_unknown_limit_of_tokens_is_held_with_retry_after_alone() {
+    let ways = [Ways::openai(), Ways::azure(), Ways::bedrock(), Ways::anthropic()];
+    for (run, used) in tokens_are_found(&ways, Hints::RetryAfter).await {
+        within(&run, used, Hints::RetryAfter);
+    }
+}
+
+/// What is found is a rate of requests, and these differ in cost by a factor of 250: when a large one is refused and the
+/// server does not say for how long, it is refused again after a pause too short for it.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_limit_of_tokens_that_nobody_tells_is_used_and_refuses_one_in_ten_at_most() {
+    let ways = [Ways::openai(), Ways::azure(), Ways::anthropic()];
+    for (run, used) in tokens_are_found(&ways, Hints::None).await {
+        assert!(run.refused() <= 0.1, "{}", run.refused());
+        assert!(used >= 0.85, "{used}");
+    }
+}
