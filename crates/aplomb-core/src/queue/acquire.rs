@@ -43,24 +43,30 @@ impl<G: Gate> Queue<G> {
         cx: &Context<'_>,
         permit: &mut Option<Permit<G>>,
     ) -> Option<Stopped<G>> {
-        // Not under the lock: dropping a permit asks for it.
-        *permit = None;
         let mut step = Step::begin(&self.0);
         let now = step.now;
         // Nearly every call finds nobody before it, and may go or is refused.
-        let decision = step.state.line.lone_decision(&ask, &wait, now);
+        let decision = step.line().lone_decision(&ask, &wait, now);
         if let Some(Decision::Admit) = decision {
-            let slip = step.state.line.gate().admit(&ask, now);
-            // Before the step is concluded: what has been admitted is given back where that unwinds.
-            *permit = Some(Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now)));
-            step.conclude();
+            let slip = step.line().gate().admit(&ask, now);
+            let news = step.end_if_quiet();
+            let admitted = Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now));
+            // What has been admitted is given back where what follows unwinds. What was there before is not
+            // dropped under the lock, which it asks for.
+            if let Some(news) = news {
+                let _before = permit.replace(admitted);
+                news.follow_up();
+            } else {
+                *permit = Some(admitted);
+            }
             return None;
         }
         if let Some(Decision::Refuse(why)) = decision {
             step.conclude();
             return Some(Stopped::Turned(Turned::refused(why, 0)));
         }
-        let arrival = step.state.line.arrive(ask, wait, decision, cx.waker(), now);
+        let _before = permit.take();
+        let arrival = step.line().arrive(ask, wait, decision, cx.waker(), now);
         // So is a place in the line, which is left.
         let stopped = self.0.stopped(arrival, permit);
         step.conclude();
@@ -138,7 +144,7 @@ impl<G: Gate> Drop for InLine<G> {
             let _unneeded;
             let mut step = Step::begin(shared);
             let now = step.now;
-            _unneeded = step.state.line.leave(self.ticket, now);
+            _unneeded = step.line().leave(self.ticket, now);
             // A gate that has just panicked may do so again when it is asked for the next.
             if !panicking() {
                 step.conclude();

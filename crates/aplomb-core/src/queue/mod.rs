@@ -170,7 +170,8 @@ impl<G: Gate> Shared<G> {
         // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
         let result;
         let mut step = Step::begin(self);
-        result = act(&mut step.state.line, step.now);
+        let now = step.now;
+        result = act(step.line(), now);
         step.conclude();
         result
     }

@@ -109,7 +109,7 @@ impl<G: Gate> Permit<G> {
         if let Some(slip) = self.slip.take() {
             let mut step = Step::begin(&self.shared);
             let now = step.now;
-            step.state.line.gate().end(slip, end, now);
+            step.line().gate().end(slip, end, now);
             step.conclude();
         }
     }

@@ -9,20 +9,19 @@ use std::task::Waker;
 use loom::sync::MutexGuard;
 use tokio::time::Instant;
 
+use super::line::Line;
 use super::{Again, Shared, Waiting};
 use crate::Gate;
 
 /// A step, which has to be concluded.
 ///
-/// One that is not, since a gate has panicked, ends all the same: who was settled in it
-/// is woken, and a gate that is shared keeps no place for who is gone.
+/// One that is not, since a gate has panicked, ends all the same: who was settled in it is woken, and a gate
+/// that is shared keeps no place for who is gone.
 pub(super) struct Step<'a, G: Gate> {
     shared: &'a Arc<Shared<G>>,
-    // Fields are dropped in their order: callers are woken outside of the lock.
-    pub(super) state: MutexGuard<'a, Waiting<G>>,
-    woken: Woken,
+    /// Nothing once it has ended.
+    state: Option<MutexGuard<'a, Waiting<G>>>,
     pub(super) now: Instant,
-    ended: bool,
 }
 
 /// Callers to be woken, at the latest when this is dropped.
@@ -34,7 +33,25 @@ impl<'a, G: Gate> Step<'a, G> {
     pub(super) fn begin(shared: &'a Arc<Shared<G>>) -> Self {
         let mut state = shared.lock();
         let now = state.line.tick(Instant::now());
-        Self { shared, state, woken: Woken::default(), now, ended: false }
+        Self { shared, state: Some(state), now }
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "nothing, where it is known not to have ended"
+    )]
+    fn state(&mut self) -> &mut Waiting<G> {
+        self.state.as_mut().expect("a step ends only when it is let go")
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "nothing, where it is known not to have ended"
+    )]
+    pub(super) fn line(&mut self) -> &mut Line<G> {
+        &mut self.state().line
     }
 
     /// Ends it, and does what follows from it.
@@ -43,60 +60,86 @@ impl<'a, G: Gate> Step<'a, G> {
         clippy::inline_always,
         reason = "a few instructions, unless there is something to do"
     )]
-    pub(super) fn conclude(mut self) {
-        let notice = self.state.line.gate().notice();
-        // Nearly always nobody waits, and there is nothing to tell.
-        if notice.is_some() || !self.state.is_quiet() || self.state.line.gate().is_shared() {
-            self.follow_up(notice);
-        } else {
-            self.ended = true;
+    pub(super) fn conclude(self) {
+        if let Some(news) = self.end_if_quiet() {
+            news.follow_up();
         }
     }
 
-    /// What follows from a step.
-    #[cold]
-    fn follow_up(mut self, notice: Option<G::Notice>) {
-        let mut notices = Vec::from_iter(notice);
-        if !self.state.is_quiet() {
-            self.shared.look(&mut self.state, self.now, &mut self.woken.0);
+    /// Ends it where nothing follows from it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "nearly all steps end here")]
+    pub(super) fn end_if_quiet(mut self) -> Option<News<'a, G>> {
+        let state = self.state();
+        let notice = state.line.gate().notice();
+        // Nearly always nobody waits, and there is nothing to tell.
+        if notice.is_some() || !state.is_quiet() || state.line.gate().is_shared() {
+            return Some(News { step: self, notice });
         }
-        self.end();
-        notices.extend(std::iter::from_fn(|| self.state.line.gate().notice()));
-        let shared = self.shared;
-        drop(self);
+        self.state = None;
+        None
+    }
+}
+
+/// A step from which something follows.
+pub(super) struct News<'a, G: Gate> {
+    step: Step<'a, G>,
+    notice: Option<G::Notice>,
+}
+
+impl<G: Gate> News<'_, G> {
+    #[cold]
+    pub(super) fn follow_up(self) {
+        // Dropped after the lock, which is the step's.
+        let mut woken = Woken::default();
+        let Self { mut step, notice } = self;
+        let (shared, now) = (step.shared, step.now);
+        let mut notices = Vec::from_iter(notice);
+        if !step.state().is_quiet() {
+            shared.look(step.state(), now, &mut woken.0);
+        }
+        // What panics from here on is not asked to end once more.
+        let Some(mut state) = step.state.take() else {
+            return;
+        };
+        end(shared, &mut state, &mut woken.0);
+        notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
+        drop(state);
+        drop(woken);
         for notice in &notices {
             shared.observer.observe(notice);
         }
     }
+}
 
-    /// Tells a gate that is shared that the step ends.
-    fn end(&mut self) {
-        // First: where this panics it is not repeated.
-        self.ended = true;
-        let line = &mut self.state.line;
-        if line.gate().is_shared() {
-            let queue = || Waker::from(Arc::new(Again(Arc::downgrade(self.shared))));
-            let queue: &dyn Fn() -> Waker = &queue;
-            let waits = !line.is_empty();
-            line.gate().step_ends(waits.then_some(queue), &mut self.woken.0);
-        }
+/// Tells a gate that is shared that a step ends.
+fn end<G: Gate>(shared: &Arc<Shared<G>>, state: &mut Waiting<G>, woken: &mut Vec<Waker>) {
+    let line = &mut state.line;
+    if line.gate().is_shared() {
+        let queue = || Waker::from(Arc::new(Again(Arc::downgrade(shared))));
+        let queue: &dyn Fn() -> Waker = &queue;
+        let waits = !line.is_empty();
+        line.gate().step_ends(waits.then_some(queue), woken);
     }
+}
 
-    /// Ends it without a look at the line, which may panic as well: the caller at the head has one when it
-    /// is polled.
-    #[cold]
-    fn leave_to_others(&mut self) {
-        self.end();
-        self.woken.0.extend(self.state.line.head().cloned());
-    }
+/// Ends a step without a look at the line, which may panic as well: the caller at the head has one when it is
+/// polled.
+#[cold]
+fn leave_to_others<G: Gate>(shared: &Arc<Shared<G>>, state: MutexGuard<'_, Waiting<G>>) {
+    let mut woken = Woken::default();
+    // Dropped before them.
+    let mut state = state;
+    end(shared, &mut state, &mut woken.0);
+    woken.0.extend(state.line.head().cloned());
 }
 
 impl<G: Gate> Drop for Step<'_, G> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "nothing, where it is known to have ended")]
     fn drop(&mut self) {
-        if !self.ended {
-            self.leave_to_others();
+        if let Some(state) = self.state.take() {
+            leave_to_others(self.shared, state);
         }
     }
 }

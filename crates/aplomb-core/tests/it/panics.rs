@@ -1,6 +1,5 @@
 //! What a panic under the queue's lock leaves behind: nothing.
 
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -18,8 +17,9 @@ struct Fragile {
     in_flight: u32,
     /// How many more times it is asked until it panics, once.
     good_for: Option<u32>,
-    /// It panics when it is asked for a notice, once.
+    /// It has a notice, and panics when it is asked for the next.
     has_bad_news: bool,
+    told: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl Gate for Fragile {
     type Ask = ();
     type Slip = ();
     type Why = ();
-    type Notice = Infallible;
+    type Notice = ();
 
     fn check(&mut self, (): &(), now: Instant) -> Decision<()> {
         if let Some(times) = self.good_for.take() {
@@ -61,14 +61,15 @@ impl Gate for Fragile {
         }
     }
 
-    fn notice(&mut self) -> Option<Infallible> {
-        assert!(!std::mem::take(&mut self.has_bad_news), "as planned");
-        None
+    fn notice(&mut self) -> Option<()> {
+        assert!(!std::mem::take(&mut self.told), "as planned");
+        self.told = std::mem::take(&mut self.has_bad_news);
+        self.told.then_some(())
     }
 }
 
 fn queue(says: Says) -> Queue<Fragile> {
-    let gate = Fragile { says, in_flight: 0, good_for: None, has_bad_news: false };
+    let gate = Fragile { says, in_flight: 0, good_for: None, has_bad_news: false, told: false };
     Queue::new(gate, QueueLimits::new(), ())
 }
 
