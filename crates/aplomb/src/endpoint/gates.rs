@@ -29,6 +29,9 @@ pub type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slot
 /// What the gates have to tell; quotas tell nothing.
 pub(super) type Notice = <Gates as Gate>::Notice;
 
+/// The limit of slots that are only there for the calls that were let through by them.
+const UNLIMITED: usize = usize::MAX;
+
 /// Gates as a policy wants them.
 pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
     let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
@@ -63,8 +66,16 @@ pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
     match (slots.as_mut(), policy.concurrency) {
         (Some(slots), Some(limit)) => slots.set_limit(limit, now),
         (None, limit) => *slots = limit.map(Slots::new),
+        // The calls in flight end in these, whatever limit is set until then.
+        (Some(slots), None) if slots.in_flight() > 0 => slots.set_limit(UNLIMITED, now),
         (Some(_), None) => *slots = None,
     }
+}
+
+/// The slots that a policy with a concurrency limit wants, where the one in force does.
+pub(super) fn limited(gates: &mut Gates) -> Option<&mut Slots> {
+    let Both(_, Both(_, Both(_, slots))) = &mut **gates;
+    slots.as_mut().filter(|slots| slots.limit() < UNLIMITED)
 }
 
 /// Leads every request to its queue; a [`Charge`] in its extensions says what it costs. Behind it the hook is at

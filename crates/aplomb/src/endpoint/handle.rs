@@ -10,7 +10,7 @@ use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Gates;
+use super::{Gates, gates};
 use super::shared::Shared;
 use crate::{InvalidPolicy, Policy};
 
@@ -130,7 +130,7 @@ impl GatesHandle {
     pub fn concurrency(&self) -> Option<ConcurrencySnapshot> {
         let waiting = self.queue.waiting();
         self.queue
-            .with(|gates, now| gates.1.1.1.as_mut().map(|slots| slots.snapshot(waiting, now)))
+            .with(|gates, now| gates::limited(gates).map(|slots| slots.snapshot(waiting, now)))
     }
 
     /// How the circuit stands.
