@@ -37,10 +37,18 @@ pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
     let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
     quotas.set_max_pause(policy.max_retry_after);
     quotas.set_settle(settle);
+    raise_max_pause(policy);
     let member = policy.pool.as_ref().map(Pool::member);
     // What the server says is about the pool then, which learns it for all.
     quotas.set_learning(member.is_none());
     Box::new(Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new)))))
+}
+
+/// What an endpoint would wait for, its pool does not refuse to all.
+fn raise_max_pause(policy: &Policy) {
+    if let Some(pool) = &policy.pool {
+        pool.raise_max_pause(policy.max_retry_after);
+    }
 }
 
 /// A queue before such gates; `watch` follows the circuit.
@@ -99,6 +107,8 @@ pub(super) enum Queues {
 impl Queues {
     /// Puts another policy in force.
     pub(super) fn adopt(&self, policy: &Policy) {
+        // Not under the lock of a queue: it has others ask again.
+        raise_max_pause(policy);
         match self {
             Self::One(queue) => {
                 queue.set_limits(|_| policy.queue_limits());
