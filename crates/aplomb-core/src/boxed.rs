@@ -24,6 +24,10 @@ impl<G: Gate> Gate for Box<G> {
         Box::new((**self).admit(ask, now))
     }
 
+    fn sent(&mut self, slip: &mut Self::Slip, now: Instant) {
+        (**self).sent(slip, now);
+    }
+
     fn content(&mut self, slip: &mut Self::Slip, now: Instant) {
         (**self).content(slip, now);
     }

@@ -240,29 +240,17 @@ where
         }
         // Preparing → Readying when that is done, → Done if it fails: nothing was sent.
         if *this.stage == Stage::Preparing {
-            if let Some(request) = this.call.as_mut().and_then(|(_, request)| request.take()) {
-                this.preparing.set(Some(this.plan.door.prepare(request)));
-            }
-            let Some(preparing) = this.preparing.as_mut().as_pin_mut() else {
-                panic!("a call that is prepared had a request");
-            };
             *this.late = true;
-            let prepared = ready!(preparing.poll(cx));
-            this.preparing.set(None);
-            match (prepared, &mut *this.call) {
-                (Ok(prepared), Some((_, request))) => {
-                    *request = Some(prepared);
-                    *this.stage = Stage::Readying;
-                }
-                (prepared, _) => {
-                    *this.stage = Stage::Done;
-                    *this.call = None;
-                    *this.permit = None;
-                    return Poll::Ready(Err(match prepared {
-                        Err(error) => error,
-                        Ok(_) => panic!("a call that is prepared has a service"),
-                    }));
-                }
+            let prepared = ready!(poll_prepared(&this.plan.door, this.call, this.preparing, cx));
+            *this.stage = if prepared.is_ok() {
+                Stage::Readying
+            } else {
+                Stage::Done
+            };
+            if let Err(error) = prepared {
+                *this.call = None;
+                *this.permit = None;
+                return Poll::Ready(Err(error));
             }
         }
         // Readying → Called when the service is ready, → Done if it is finished: then the permit
@@ -284,11 +272,7 @@ where
             if let (Some((mut service, Some(request))), Some(permit)) =
                 (this.call.take(), this.permit.as_mut())
             {
-                if *this.late {
-                    permit.sent_late();
-                } else {
-                    permit.sent();
-                }
+                permit.sent_when(*this.late);
                 this.answer.set(Some(service.call(request)));
             }
             *this.stage = Stage::Called;
@@ -306,11 +290,7 @@ where
         // The answer is taken apart in one go, at the end: a response is large, and moved as seldom as can be.
         if U::AT_HEAD {
             this.plan.hear(this.permit, arrived);
-            return match answer {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.plan.until.hold(response, None))),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-                Poll::Pending => Poll::Pending,
-            };
+            return answer.map_ok(|response| this.plan.until.hold(response, None)).map_err(Into::into);
         }
         let verdict = this.plan.hear_head(this.permit, arrived);
         match answer {
@@ -325,6 +305,28 @@ where
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// Has the request of a call prepared, by the door that it has passed.
+#[cold]
+fn poll_prepared<S, Req, D: Door<Req>>(
+    door: &D,
+    call: &mut Option<(S, Option<Req>)>,
+    mut preparing: Pin<&mut Option<D::Preparing>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), BoxError>> {
+    let Some((_, request)) = call else {
+        panic!("a call that is prepared has a service");
+    };
+    if let Some(unprepared) = request.take() {
+        preparing.set(Some(door.prepare(unprepared)));
+    }
+    let Some(running) = preparing.as_mut().as_pin_mut() else {
+        panic!("a call that is prepared had a request");
+    };
+    *request = Some(ready!(running.poll(cx))?);
+    preparing.set(None);
+    Poll::Ready(Ok(()))
 }
 
 impl<D, C, U> Plan<D, C, U> {

@@ -24,10 +24,9 @@ pub use aplomb_core::{
     WallClock, find, find_in,
 };
 pub use endpoint::{
-    Attempts, BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointClassifier, EndpointDoor,
-    EndpointFuture, EndpointHandle, EndpointLayer, Gates, GatesHandle, HookFailed, HookFuture, Inspect,
-    InspectFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, ReadBody, RequestHook, TimedOut,
-    Timeout, UntilRead,
+    BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointFuture, EndpointHandle, EndpointLayer,
+    GatesHandle, HookFailed, HookFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, RequestHook,
+    TimedOut, Timeout,
 };
 pub use error::EndpointError;
 pub use policies::{

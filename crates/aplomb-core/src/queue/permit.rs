@@ -46,10 +46,13 @@ impl<G: Gate> Permit<G> {
         self.sent = true;
     }
 
-    /// The same where it took some time since the call was admitted: the gate is told, which may measure the peer.
-    pub fn sent_late(&mut self) {
+    /// The same; where it is `late`, some time after the call was admitted, the gate is told, which may measure the
+    /// peer.
+    pub fn sent_when(&mut self, late: bool) {
         self.sent = true;
-        self.tell(G::sent);
+        if late {
+            self.tell(G::sent);
+        }
     }
 
     /// Whether the call is on its way.

@@ -71,7 +71,7 @@ impl Error for BrokenAnswer {}
 
 /// The rules of HTTP, what broken answers came to, and what the provider says about its limits.
 #[derive(Clone, Debug)]
-pub struct EndpointClassifier {
+pub(crate) struct EndpointClassifier {
     http: HttpClassifier,
     provider: Arc<dyn Provider>,
     clock: WallClock,

@@ -5,27 +5,25 @@ use std::task::{Context, Poll};
 use aplomb_rate_limit::Charge;
 use tower_service::Service;
 
+use super::outbound::Outbound;
 use crate::Report;
 
 /// Stands between the retry and the gates of one call: takes note of when an attempt begins to wait for its
 /// turn, and says what it costs.
 #[derive(Clone, Debug)]
-pub struct Attempts<S> {
+pub(crate) struct Attempts<S> {
     inner: S,
     report: Report,
-    /// Put into each attempt, and not into the request that they are copied from.
-    charge: Option<Charge>,
-    /// Who lets it through has to take note of that in the account.
-    is_hooked: bool,
+    charge: Charge,
 }
 
 impl<S> Attempts<S> {
-    pub(super) const fn new(inner: S, report: Report, charge: Option<Charge>, is_hooked: bool) -> Self {
-        Self { inner, report, charge, is_hooked }
+    pub(super) const fn new(inner: S, report: Report, charge: Charge) -> Self {
+        Self { inner, report, charge }
     }
 }
 
-impl<S: Service<http::Request<A>>, A> Service<http::Request<A>> for Attempts<S> {
+impl<S: Service<Outbound<A>>, A> Service<http::Request<A>> for Attempts<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -35,14 +33,9 @@ impl<S: Service<http::Request<A>>, A> Service<http::Request<A>> for Attempts<S> 
     }
 
     #[inline]
-    fn call(&mut self, mut request: http::Request<A>) -> S::Future {
-        if let Some(charge) = &self.charge {
-            request.extensions_mut().insert(charge.clone());
-        }
-        if self.is_hooked {
-            request.extensions_mut().insert(self.report.clone());
-        }
+    fn call(&mut self, request: http::Request<A>) -> S::Future {
         self.report.asks();
-        self.inner.call(request)
+        self.inner
+            .call(Outbound { request, charge: self.charge.clone(), report: self.report.clone() })
     }
 }

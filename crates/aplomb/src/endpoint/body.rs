@@ -47,7 +47,7 @@ where
 /// An attempt is over when its body has ended or was dropped: that which its caller is handed, so that a
 /// response is wrapped once.
 #[derive(Clone, Copy, Debug)]
-pub struct UntilRead;
+pub(crate) struct UntilRead;
 
 impl<B> Until<http::Response<ReadBody<B>>, Held<Gates>> for UntilRead
 where
@@ -100,7 +100,7 @@ impl<B> fmt::Debug for EndpointBody<B> {
 
 pin_project! {
     /// A client's body: left alone where there is nothing to see, or looked at as it goes by.
-    pub struct ReadBody<B> {
+    pub(crate) struct ReadBody<B> {
         #[pin]
         body: Inner<B>,
     }

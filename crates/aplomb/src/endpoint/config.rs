@@ -40,7 +40,6 @@ pub(super) struct Setup {
     pub(super) passage: Arc<Passage>,
     pub(super) reading: Arc<Reading>,
     pub(super) include_usage: bool,
-    pub(super) is_hooked: bool,
     pub(super) room: Room,
 }
 
@@ -87,7 +86,6 @@ impl Config {
             look_ahead: policy.looks_ahead(),
             whole_answers: policy.whole_answers,
         };
-        let is_hooked = hook.is_some();
         let hook = hook.map(|hook| (hook, reading.timeouts.head));
         let door = EndpointDoor { queues: shared.queues().clone(), hook };
         Arc::new(Setup {
@@ -96,7 +94,6 @@ impl Config {
             passage: Arc::new(Plan::new(door, classifier, UntilRead)),
             reading: Arc::new(reading),
             include_usage: policy.include_usage,
-            is_hooked,
             room: Room::of(&policy),
         })
     }

@@ -11,20 +11,21 @@ use aplomb_core::{
     Both, BoxError, CallOptions, Closing, Door, Either, Gate, KeyRefused, Observe, Permit, Queue, Refused,
     Stopped, Turned, TurnedBecause, Wait,
 };
-use aplomb_rate_limit::{Charge, Exceeded, Member, Pool, Quotas, Settle};
+use aplomb_rate_limit::{Exceeded, Member, Pool, Quotas, Settle};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::RequestHook;
 use super::hook::Hooking;
 use super::keyed::Keys;
+use super::outbound::Outbound;
+use crate::Policy;
 use crate::route::RequestView;
-use crate::{Policy, Report};
 
 /// The gates of an endpoint: its circuit, its quotas and, where they are asked for, the pool it draws on with
 /// others and its concurrency limit. They decide in one step, all or nothing. In a box, since together their
 /// slips are large.
-pub type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>>;
+pub(crate) type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>>;
 
 /// What the gates have to tell; quotas tell nothing.
 pub(super) type Notice = <Gates as Gate>::Notice;
@@ -86,10 +87,9 @@ pub(super) fn limited(gates: &mut Gates) -> Option<&mut Slots> {
     slots.as_mut().filter(|slots| slots.limit() < UNLIMITED)
 }
 
-/// Leads every request to its queue; a [`Charge`] in its extensions says what it costs. Behind it the hook is at
-/// work, where there is one.
+/// Leads every request to its queue. Behind it the hook is at work, where there is one.
 #[derive(Clone)]
-pub struct EndpointDoor {
+pub(crate) struct EndpointDoor {
     pub(super) queues: Queues,
     /// And how long it may take.
     pub(super) hook: Option<(Arc<dyn RequestHook>, Duration)>,
@@ -127,7 +127,7 @@ impl Queues {
     }
 }
 
-impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
+impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
     type Gate = Gates;
     type Preparing = Hooking<B>;
 
@@ -138,16 +138,16 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
     )]
     fn ask(
         &self,
-        request: &http::Request<B>,
+        outbound: &Outbound<B>,
         options: &CallOptions,
         cx: &Context<'_>,
         permit: &mut Option<Permit<Gates>>,
     ) -> Option<Stopped<Gates>> {
-        let charge = request.extensions().get::<Charge>().cloned().unwrap_or_default();
+        let charge = outbound.charge.clone();
         let (ask, wait) = (((), (charge.clone(), (charge, ()))), Wait::from(options));
         match &self.queues {
             Queues::One(queue) => queue.ask(ask, wait, cx, permit),
-            Queues::Keyed(keys) => keys.ask(&RequestView::of(request), ask, wait, cx, permit),
+            Queues::Keyed(keys) => keys.ask(&RequestView::of(&outbound.request), ask, wait, cx, permit),
         }
     }
 
@@ -157,14 +157,16 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
 
     fn refuse_request(
         &self,
-        request: &http::Request<B>,
+        outbound: &Outbound<B>,
         turned: Turned<<Gates as Gate>::Why>,
         options: &CallOptions,
     ) -> BoxError {
         let error = refusal(turned, options);
         match &self.queues {
             Queues::One(..) => error,
-            Queues::Keyed(keys) => Box::new(KeyRefused::new(keys.name(&RequestView::of(request)), error)),
+            Queues::Keyed(keys) => {
+                Box::new(KeyRefused::new(keys.name(&RequestView::of(&outbound.request)), error))
+            }
         }
     }
 
@@ -172,15 +174,12 @@ impl<B: Body + Clone> Door<http::Request<B>> for EndpointDoor {
         self.hook.is_some()
     }
 
-    fn prepare(&self, mut request: http::Request<B>) -> Hooking<B> {
+    fn prepare(&self, outbound: Outbound<B>) -> Hooking<B> {
         let Some((hook, longest)) = &self.hook else {
             panic!("there is no hook");
         };
-        // It has been put there for this.
-        if let Some(report) = request.extensions_mut().remove::<Report>() {
-            report.admitted();
-        }
-        Hooking::new(&**hook, request, *longest)
+        outbound.report.admitted();
+        Hooking::new(&**hook, outbound, *longest)
     }
 }
 

@@ -7,12 +7,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, CallOptions, InMemory, RetryMark};
+use aplomb_rate_limit::Charge;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
+
+use super::outbound::Outbound;
+use crate::Report;
 
 /// Changes the head of each attempt just before it is sent, after all waiting: for tokens that live shortly,
 /// and for signing.
@@ -116,18 +120,20 @@ impl fmt::Debug for Outgoing {
 
 pin_project! {
     /// A request in the hands of a hook, before anything of the client is held for it.
-    pub struct Hooking<A> {
+    pub(crate) struct Hooking<A> {
         hook: HookFuture,
         #[pin]
         patience: Sleep,
         longest: Duration,
-        body: Option<A>,
+        // What is not in the hands of the hook.
+        rest: Option<(A, Charge, Report)>,
     }
 }
 
 impl<A: Body + Clone> Hooking<A> {
-    pub(super) fn new(hook: &dyn RequestHook, request: http::Request<A>, longest: Duration) -> Self {
-        let attempt = CallOptions::of(&request).attempts().saturating_add(1);
+    pub(super) fn new(hook: &dyn RequestHook, outbound: Outbound<A>, longest: Duration) -> Self {
+        let attempt = CallOptions::of(&outbound).attempts().saturating_add(1);
+        let Outbound { request, charge, report } = outbound;
         let bytes = request.body_bytes();
         let (parts, body) = request.into_parts();
         let outgoing = Outgoing { parts, body: bytes, attempt };
@@ -135,13 +141,13 @@ impl<A: Body + Clone> Hooking<A> {
             hook: apart(|| hook.before_send(outgoing)),
             patience: sleep(longest),
             longest,
-            body: Some(body),
+            rest: Some((body, charge, report)),
         }
     }
 }
 
 impl<A> Future for Hooking<A> {
-    type Output = Result<http::Request<A>, BoxError>;
+    type Output = Result<Outbound<A>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -150,10 +156,11 @@ impl<A> Future for Hooking<A> {
             return Poll::Ready(Err(HookFailed::took_longer(*this.longest).into()));
         };
         let outgoing = done.map_err(HookFailed::returned)?;
-        let Some(body) = this.body.take() else {
+        let Some((body, charge, report)) = this.rest.take() else {
             panic!("polled after it was ready");
         };
-        Poll::Ready(Ok(http::Request::from_parts(outgoing.parts, body)))
+        let request = http::Request::from_parts(outgoing.parts, body);
+        Poll::Ready(Ok(Outbound { request, charge, report }))
     }
 }
 

@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use super::calibration::{Calibration, Guessed};
 use super::observer::{Form, Observer};
+use super::outbound::Outbound;
 use super::spent::Spent;
 use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
 use super::watched::{Ahead, To, Watched};
@@ -45,7 +46,7 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// With whole answers each is read to its end. What was read is handed on frame by frame, as it came.
 #[derive(Debug)]
-pub struct Inspect<S> {
+pub(crate) struct Inspect<S> {
     inner: S,
     reading: Arc<Reading>,
     report: Report,
@@ -85,7 +86,7 @@ impl<S> Inspect<S> {
     }
 }
 
-impl<S, A, B> Service<http::Request<A>> for Inspect<S>
+impl<S, A, B> Service<Outbound<A>> for Inspect<S>
 where
     S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
     S::Error: Into<BoxError>,
@@ -109,7 +110,7 @@ where
         Poll::Ready(Err(TimedOut::head(longest).into()))
     }
 
-    fn call(&mut self, request: http::Request<A>) -> Self::Future {
+    fn call(&mut self, Outbound { request, .. }: Outbound<A>) -> Self::Future {
         let reader = Reader {
             reading: Arc::clone(&self.reading),
             report: self.report.clone(),
@@ -124,7 +125,7 @@ where
 
 pin_project! {
     /// The future of [`Inspect`]: waits for the head, then reads what has to be read.
-    pub struct InspectFuture<S, A, B>
+    pub(crate) struct InspectFuture<S, A, B>
     where
         S: Service<http::Request<A>>,
     {

@@ -29,17 +29,20 @@ impl Room {
     }
 }
 
-/// What a request is estimated to come to, as the provider reserves it; `None` where its caller has said what
-/// it costs, or it asks for nothing that costs tokens. Besides, what its prompt was taken for.
+/// What a request costs: what its caller says, or else what it is estimated to come to, as the provider reserves
+/// it. And what its prompt was taken for, where that is estimated.
 pub(super) fn charge<A: Body + Clone>(
     request: &http::Request<A>,
     provider: &dyn Provider,
     calibration: &Calibration,
     room: Room,
-) -> Option<(Charge, Guessed)> {
+) -> (Charge, Option<Guessed>) {
+    if let Some(charge) = request.extensions().get::<Charge>() {
+        return (charge.clone(), None);
+    }
     // Nothing is asked: a list of models, a file to be deleted.
-    if request.extensions().get::<Charge>().is_some() || request.body().is_end_stream() {
-        return None;
+    if request.body().is_end_stream() {
+        return (Charge::request(), None);
     }
     // What is no text in memory may be anything: the provider's usual answer is reserved.
     let estimate = request
@@ -54,7 +57,7 @@ pub(super) fn charge<A: Body + Clone>(
         // A guess is no reason to refuse a request for good.
         None => reserved.output().min(room.output).min(room.tokens.saturating_sub(input)),
     };
-    Some((Charge::request().input_tokens(input).output_tokens(output), guessed))
+    (Charge::request().input_tokens(input).output_tokens(output), Some(guessed))
 }
 
 /// Has the answer report its usage, where it would not otherwise and the body can be changed.

@@ -86,11 +86,10 @@ where
         if setup.include_usage {
             sent::include_usage(&mut request, provider);
         }
-        let charge = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
-        let (charge, guessed) = charge.unzip();
+        let (charge, guessed) = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
         let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone(), guessed);
         let gated = Gated::new(inspect, Arc::clone(&setup.passage));
-        let attempts = Attempts::new(gated, report.clone(), charge, setup.is_hooked);
+        let attempts = Attempts::new(gated, report.clone(), charge);
         Self::new(setup.retries.call(attempts, request), report, shared.begin())
     }
 }

@@ -216,10 +216,9 @@ where
                 this.body.set(None);
             }
             return Poll::Ready(match due {
-                Due::Enough if exchange.is_whole() => Next::End,
-                Due::Enough => Next::Enough,
                 // Nothing is missing: the connection was left open behind the end marker.
-                Due::Timeout(_) | Due::Deadline if exchange.is_whole() => Next::End,
+                _ if exchange.is_whole() => Next::End,
+                Due::Enough => Next::Enough,
                 Due::Timeout(timed_out) => {
                     exchange.set_outcome(Outcome::transient().mark_unanswered());
                     Next::Error(timed_out.into())
