@@ -72,9 +72,9 @@ impl Rests for Quotas {
     }
 
     /// Goes on with the levels of what was kept. Quotas are taken for the same that count the same in the same
-    /// window; the level of one that has no counterpart is dropped. Where the server has told of others, what is configured
-    /// now is matched with them as in [`set_quotas`](Quotas::set_quotas), and put in force if it is not
-    /// what was configured before.
+    /// window; the level of one that has no counterpart is dropped. Where the server has told of others, what is
+    /// configured now is matched with them as in [`set_quotas`](Quotas::set_quotas), and put in force if it is
+    /// not what was configured before.
     fn resume(&mut self, kept: QuotasAtRest) {
         let made = Arc::clone(&self.setup);
         let epoch = kept.epoch.instant();
@@ -231,7 +231,7 @@ mod tests {
         assert!(kept.is_idle(now + 40 * S));
     }
 
-    /// One of each is full and one is empty, whatever the order in which they were and are set.
+    /// One is empty and the others are full, whatever the order in which they were and are set.
     #[test]
     fn a_level_is_of_its_quota_wherever_that_stands() {
         let a_day = Duration::from_secs(24 * 60 * 60);
