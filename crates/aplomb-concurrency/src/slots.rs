@@ -326,7 +326,8 @@ impl Gate for Slots {
                 (None, false)
             }
         };
-        self.in_flight -= 1;
+        // A slip of other slots is none of these: it must not wrap around.
+        self.in_flight = self.in_flight.saturating_sub(1);
         if at_work {
             self.abandoned.add(slot.at, now);
         }

@@ -50,6 +50,10 @@ impl Pacing {
         Self { longest: Duration::from_secs(120), ramp: Duration::from_secs(2) }
     }
 
+    pub(crate) const fn longest(&self) -> Duration {
+        self.longest
+    }
+
     pub(crate) fn set_longest(&mut self, longest: Duration) {
         self.longest = longest.min(LONGEST);
     }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::panicking;
 
-use super::line::{Admitted, Arrival, Ticket, here};
+use super::line::{Admitted, Arrival, Ticket};
+use super::step::Step;
 use super::{Permit, Queue, Shared, Turned, TurnedBecause, Wait};
 use crate::{Decision, Gate};
 
@@ -41,22 +43,37 @@ impl<G: Gate> Queue<G> {
         cx: &Context<'_>,
         permit: &mut Option<Permit<G>>,
     ) -> Option<Stopped<G>> {
-        let (mut state, now) = self.0.begin();
+        let mut step = Step::begin(&self.0);
+        let now = step.now;
         // Nearly every call finds nobody before it, and may go or is refused.
-        let decision = state.line.lone_decision(&ask, &wait, now);
+        let decision = step.line().lone_decision(&ask, &wait, now);
         if let Some(Decision::Admit) = decision {
-            let slip = state.line.gate().admit(&ask, now);
-            self.0.conclude(state, now);
-            *permit = Some(Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now)));
+            let slip = step.line().gate().admit(&ask, now);
+            let news = step.end_if_quiet();
+            let admitted = Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now));
+            // What has been admitted is given back where what follows unwinds. What was there before is not
+            // dropped under the lock, which it asks for.
+            if let Some(news) = news {
+                let _before = permit.replace(admitted);
+                news.follow_up();
+            } else {
+                *permit = Some(admitted);
+            }
             return None;
         }
         if let Some(Decision::Refuse(why)) = decision {
-            self.0.conclude(state, now);
+            step.conclude();
             return Some(Stopped::Turned(Turned::refused(why, 0)));
         }
-        let arrival = state.line.arrive(ask, wait, decision, cx.waker(), now);
-        self.0.conclude(state, now);
-        self.0.stopped(arrival, permit)
+        let _before = permit.take();
+        let arrival = step.line().arrive(ask, wait, decision, cx.waker(), now);
+        // So is a place in the line, which is left.
+        let stopped = self.0.stopped(arrival, permit);
+        step.conclude();
+        if let Some(Stopped::Waits(place)) = &stopped {
+            place.assert_somebody_rings();
+        }
+        stopped
     }
 }
 
@@ -68,11 +85,7 @@ impl<G: Gate> Shared<G> {
                 None
             }
             Arrival::Settled(Err(turned)) => Some(Stopped::Turned(turned)),
-            Arrival::Waits(ticket) => {
-                let place = InLine { shared: Some(Arc::clone(self)), ticket };
-                place.assert_somebody_rings();
-                Some(Stopped::Waits(place))
-            }
+            Arrival::Waits(ticket) => Some(Stopped::Waits(InLine { shared: Some(Arc::clone(self)), ticket })),
         }
     }
 }
@@ -89,9 +102,11 @@ pub struct InLine<G: Gate> {
 
 impl<G: Gate> InLine<G> {
     fn assert_somebody_rings(&self) {
-        let unset = || self.shared.as_ref().is_some_and(|shared| shared.is_unset());
-        let nobody_rings = here().is_none() && unset();
-        assert!(!nobody_rings, "a call has to wait for an instant, outside of a tokio runtime");
+        let nobody_rings = self.shared.as_ref().is_some_and(|shared| shared.is_unset_for_good());
+        assert!(
+            !nobody_rings,
+            "a call has to wait for an instant, outside of a tokio runtime with a timer"
+        );
     }
 }
 
@@ -99,26 +114,41 @@ impl<G: Gate> Future for InLine<G> {
     type Output = Result<Permit<G>, Turned<G::Why>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(shared) = self.shared.take() else {
+        let Some(shared) = self.shared.clone() else {
             panic!("polled after it was ready");
         };
-        let (collected, _unneeded) = shared.step(|line, _| line.collect(self.ticket, cx.waker()));
-        match collected {
-            Some(Ok(admitted)) => Poll::Ready(Ok(Permit::new(shared, admitted))),
-            Some(Err(turned)) => Poll::Ready(Err(turned)),
-            None => {
-                self.shared = Some(shared);
-                self.assert_somebody_rings();
-                Poll::Pending
-            }
+        // Where the step unwinds the place is left there and then: who holds the future may keep it.
+        let mut place = Self { shared: self.shared.take(), ticket: self.ticket };
+        let (collected, _unneeded) = shared.step(|line, _| {
+            let (settled, unneeded) = line.collect(place.ticket, cx.waker());
+            let collected = settled.and_then(|settled| {
+                // It has no place any more: what was admitted is the permit's to give back.
+                let shared = place.shared.take()?;
+                Some(settled.map(|admitted| Permit::new(shared, admitted)))
+            });
+            (collected, unneeded)
+        });
+        if let Some(collected) = collected {
+            return Poll::Ready(collected);
         }
+        place.assert_somebody_rings();
+        self.shared = place.shared.take();
+        Poll::Pending
     }
 }
 
 impl<G: Gate> Drop for InLine<G> {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            let _unneeded = shared.step(|line, now| line.leave(self.ticket, now));
+            // Declared before the lock, so that it is dropped after it.
+            let _unneeded;
+            let mut step = Step::begin(shared);
+            let now = step.now;
+            _unneeded = step.line().leave(self.ticket, now);
+            // A gate that has just panicked may do so again when it is asked for the next.
+            if !panicking() {
+                step.conclude();
+            }
         }
     }
 }

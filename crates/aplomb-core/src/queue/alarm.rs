@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::panic::catch_unwind;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
@@ -70,7 +71,11 @@ impl Alarm {
         let Some(runtime) = here().filter(|here| Some(*here) == runtime) else {
             return Setting::Elsewhere;
         };
-        let mut sleep = Box::pin(sleep_until(at));
+        // It panics where the runtime has no timer, which is up to who waits there, outside of the lock:
+        // this may be a step of somebody else.
+        let Ok(mut sleep) = catch_unwind(|| Box::pin(sleep_until(at))) else {
+            return Setting::Elsewhere;
+        };
         let waker = Waker::from(Arc::new(Bell { rings: Arc::downgrade(rings), at }));
         // Unconstrained: a task out of its budget would otherwise be told `Pending` without the timer
         // having been registered.
@@ -91,7 +96,7 @@ pub(super) enum Setting {
     Set,
     /// Its time has come already.
     Due,
-    /// It belongs into another runtime, or there is none.
+    /// It belongs into another runtime, or there is none with a timer.
     Elsewhere,
 }
 

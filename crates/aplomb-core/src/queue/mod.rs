@@ -6,6 +6,7 @@ mod limits;
 mod line;
 mod permit;
 mod rest;
+mod step;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
@@ -21,8 +22,9 @@ use tokio::time::Instant;
 pub use self::acquire::{Acquire, InLine, Stopped};
 use self::alarm::{Alarm, Setting};
 pub use self::limits::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
-use self::line::{Line, TICK};
+use self::line::{Line, TICK, here};
 pub use self::permit::Permit;
+use self::step::{Step, Woken};
 use crate::{Gate, Observe};
 
 /// Callers before a [`Gate`]: in order, with one timer, bounds and deadlines.
@@ -79,7 +81,7 @@ struct Shared<G: Gate> {
 struct Waiting<G: Gate> {
     line: Line<G>,
     alarm: Alarm,
-    /// There should be an alarm, and there is no runtime here to set it in.
+    /// There should be an alarm, and there is no timer here to set it in.
     unset: bool,
 }
 
@@ -150,9 +152,8 @@ impl<G: Gate> Queue<G> {
 
     /// Refuses new callers from now on. Those who were let through end as they would have.
     pub fn close(&self, closing: Closing) {
-        let mut woken = Vec::new();
-        self.0.step(|line, now| line.close(closing, now, &mut woken));
-        woken.into_iter().for_each(Waker::wake);
+        let mut woken = Woken::default();
+        self.0.step(|line, now| line.close(closing, now, &mut woken.0));
     }
 }
 
@@ -168,59 +169,11 @@ impl<G: Gate> Shared<G> {
     fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant) -> T) -> T {
         // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
         let result;
-        let (mut state, now) = self.begin();
-        result = act(&mut state.line, now);
-        self.conclude(state, now);
+        let mut step = Step::begin(self);
+        let now = step.now;
+        result = act(step.line(), now);
+        step.conclude();
         result
-    }
-
-    /// Begins a step, which has to be concluded.
-    #[inline]
-    fn begin(&self) -> (MutexGuard<'_, Waiting<G>>, Instant) {
-        let mut state = self.lock();
-        let now = state.line.tick(Instant::now());
-        (state, now)
-    }
-
-    /// Concludes a step.
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "a few instructions, unless there is something to do"
-    )]
-    fn conclude(self: &Arc<Self>, mut state: MutexGuard<'_, Waiting<G>>, now: Instant) {
-        let notice = state.line.gate().notice();
-        // Nearly always nobody waits, and there is nothing to tell.
-        if notice.is_some() || !state.is_quiet() || state.line.gate().is_shared() {
-            self.follow_up(state, notice, now);
-        }
-    }
-
-    /// What follows from a step.
-    #[cold]
-    fn follow_up(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, Waiting<G>>,
-        notice: Option<G::Notice>,
-        now: Instant,
-    ) {
-        let mut woken = Vec::new();
-        let mut notices = Vec::from_iter(notice);
-        if !state.is_quiet() {
-            self.look(&mut state, now, &mut woken);
-        }
-        if state.line.gate().is_shared() {
-            let queue = || Waker::from(Arc::new(Again(Arc::downgrade(self))));
-            let queue: &dyn Fn() -> Waker = &queue;
-            let waits = !state.line.is_empty();
-            state.line.gate().step_ends(waits.then_some(queue), &mut woken);
-        }
-        notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
-        drop(state);
-        woken.into_iter().for_each(Waker::wake);
-        for notice in &notices {
-            self.observer.observe(notice);
-        }
     }
 
     /// Lets through whom the gate admits, and sets the alarm for the next look.
@@ -252,9 +205,11 @@ impl<G: Gate> Shared<G> {
         }
     }
 
-    /// Whether the line has to be looked at again at an instant, and nothing will do so.
-    fn is_unset(&self) -> bool {
-        self.lock().unset
+    /// Whether the line has to be looked at again at an instant, and nothing will do so: the head waits
+    /// here, where there is no timer.
+    fn is_unset_for_good(&self) -> bool {
+        let state = self.lock();
+        state.unset && state.line.home() == here()
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::line::Admitted;
+use super::step::Step;
 use crate::{End, Gate, Outcome, Reading, Usage, Verdict};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
@@ -109,9 +110,10 @@ impl<G: Gate> Permit<G> {
     )]
     pub(crate) fn finish(&mut self, end: End) {
         if let Some(slip) = self.slip.take() {
-            let (mut state, now) = self.shared.begin();
-            state.line.gate().end(slip, end, now);
-            self.shared.conclude(state, now);
+            let mut step = Step::begin(&self.shared);
+            let now = step.now;
+            step.line().gate().end(slip, end, now);
+            step.conclude();
         }
     }
 

@@ -274,6 +274,36 @@ enum Step {
     Sweep,
 }
 
+/// The policy changes just when it has been asked for the gate of a key, as by another thread.
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_is_made_while_the_policy_changes_is_made_as_it_says_then() {
+    let slot = Arc::new(Mutex::new(None::<Queues<u64, Tally>>));
+    let (most, in_policy) = (Arc::new(AtomicU32::new(1)), Arc::clone(&slot));
+    let changed = Arc::clone(&most);
+    let policy = move |_: &u64| {
+        let made = Tally::new(most.load(Relaxed));
+        if most.swap(2, Relaxed) == 1 {
+            let queues: Queues<u64, Tally> = in_policy.lock().unwrap().clone().unwrap();
+            queues.renew();
+            queues.for_each_in_use(|_, _| panic!("it is not in use yet"));
+        }
+        made
+    };
+    let queues = Queues::new(1, QueueLimits::new(), policy, ());
+    *slot.lock().unwrap() = Some(queues.clone());
+    // A key that is new, and then at rest.
+    for at_rest in [false, true] {
+        assert_eq!((queues.len(), queues.in_use()), (at_rest.into(), 0));
+        changed.store(1, Relaxed);
+        let acquire = || assert_ready_ok!(task::spawn(queues.acquire(&1, (), Wait::default())).poll());
+        let both = (acquire(), acquire());
+        assert_eq!(changed.load(Relaxed), 2);
+        drop(both);
+        queues.forget_idle(Instant::now());
+    }
+    *slot.lock().unwrap() = None;
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..6_u64).prop_map(Step::Acquire),

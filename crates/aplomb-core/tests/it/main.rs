@@ -5,5 +5,6 @@ mod gated;
 mod gates;
 mod keyed;
 mod last_breath;
+mod panics;
 mod queue;
 mod shared;

@@ -75,6 +75,12 @@ impl Pool {
         self.with(|quotas, _| quotas.set_max_pause(longest));
     }
 
+    /// The same where it is shorter so far. An endpoint that draws on the pool does this when it is made and
+    /// when its policy changes, so that nobody is refused for what its policy would wait for.
+    pub fn raise_max_pause(&self, longest: Duration) {
+        self.with(|quotas, _| quotas.raise_max_pause(longest));
+    }
+
     /// Sets how long after a pause it takes until calls go as before: 2 s unless set.
     pub fn set_ramp(&self, ramp: Duration) {
         self.with(|quotas, _| quotas.set_ramp(ramp));

@@ -105,6 +105,12 @@ impl Quotas {
         self.set_pacing(|pacing| pacing.set_longest(longest));
     }
 
+    pub(crate) fn raise_max_pause(&mut self, longest: Duration) {
+        if longest > self.setup.pacing.longest() {
+            self.set_max_pause(longest);
+        }
+    }
+
     /// Sets how long after a pause it takes until calls go as before: 2 s unless set. Meanwhile those
     /// that may go double with each eighth; zero lets all go at once.
     pub fn set_ramp(&mut self, ramp: Duration) {

@@ -1,5 +1,7 @@
 //! What is kept of a key's quotas while nobody uses them.
 
+mod level;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use aplomb_core::{Idle, Rests};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use self::level::{Level, Since};
 use super::peer::Beliefs;
 use super::{Quotas, Setup};
 use crate::Quota;
@@ -15,16 +18,15 @@ use crate::finder::Finder;
 use crate::meter::Meter;
 use crate::pause::Paused;
 
-/// What is kept of [`Quotas`] at rest: one word for each quota, and what is known of the server if there
-/// is anything.
+/// What is kept of [`Quotas`] at rest: a word and a half for each quota, and what is known of the server if
+/// there is anything.
 ///
 /// It is idle when every bucket is full, nothing is left of a pause, and what was learned has not been
 /// used for an hour. Where there has to be room for another key, what was learned may go sooner.
 #[derive(Clone, Debug)]
 pub struct QuotasAtRest {
-    epoch: Instant,
-    /// Until when each bucket is drawn.
-    drawn_until: SmallVec<[u64; 2]>,
+    epoch: Since,
+    levels: SmallVec<[Level; 2]>,
     // For few keys at a time.
     known: Option<Box<Known>>,
 }
@@ -63,18 +65,19 @@ impl Rests for Quotas {
 
     fn rest(&self, now: Instant) -> Option<QuotasAtRest> {
         Some(QuotasAtRest {
-            epoch: self.setup.epoch,
-            drawn_until: self.buckets.iter().map(Bucket::drawn_until).collect(),
+            epoch: Since::from(self.setup.epoch),
+            levels: self.metered().map(|(meter, bucket)| Level::of(meter, bucket)).collect(),
             known: self.known(now).map(Box::new),
         })
     }
 
-    /// Goes on with the levels of what was kept. Quotas are taken for the same in their order; the level
-    /// of one that has no counterpart is dropped. Where the server has told of others, what is configured
-    /// now is matched with them as in [`set_quotas`](Quotas::set_quotas), and put in force if it is not
-    /// what was configured before.
+    /// Goes on with the levels of what was kept. Quotas are taken for the same that count the same in the same
+    /// window; the level of one that has no counterpart is dropped. Where the server has told of others, what is
+    /// configured now is matched with them as in [`set_quotas`](Quotas::set_quotas), and put in force if it is
+    /// not what was configured before.
     fn resume(&mut self, kept: QuotasAtRest) {
         let made = Arc::clone(&self.setup);
+        let epoch = kept.epoch.instant();
         let mut changed = false;
         if let Some(known) = kept.known {
             let Known { pause, setup, finder, .. } = *known;
@@ -83,22 +86,25 @@ impl Rests for Quotas {
                 self.buckets = setup.meters.iter().map(|_| Bucket::full()).collect();
                 let (pacing, learning, seed) = (made.pacing, made.learning, made.seed);
                 self.setup = Arc::new(Setup { pacing, learning, seed, ..(*setup).clone() });
-                self.peer_mut(kept.epoch).beliefs = beliefs;
+                self.peer_mut(epoch).beliefs = beliefs;
             }
             if let Some(pause) = pause {
-                self.peer_mut(kept.epoch).pause.resume(pause);
+                self.peer_mut(epoch).pause.resume(pause);
             }
             if let Some(finder) = finder {
-                self.peer_mut(kept.epoch).finder = Some(finder);
+                self.peer_mut(epoch).finder = Some(finder);
             }
         }
         // The levels are counted from it.
-        if self.setup.epoch != kept.epoch {
-            Arc::make_mut(&mut self.setup).epoch = kept.epoch;
+        if self.setup.epoch != epoch {
+            Arc::make_mut(&mut self.setup).epoch = epoch;
         }
-        for (bucket, drawn_until) in self.buckets.iter_mut().zip(kept.drawn_until) {
-            bucket.propose(drawn_until);
-            bucket.commit();
+        let mut levels = kept.levels;
+        for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
+            if let Some(index) = levels.iter().position(|level| level.is_of(meter)) {
+                bucket.propose(levels.remove(index).drawn_until());
+                bucket.commit();
+            }
         }
         if changed {
             // The policy was asked just now.
@@ -118,8 +124,8 @@ impl Setup {
 impl QuotasAtRest {
     /// All has flowed back.
     fn is_full(&self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
-        self.drawn_until.iter().all(|until| u128::from(*until) <= elapsed)
+        let elapsed = now.saturating_duration_since(self.epoch.instant()).as_nanos();
+        self.levels.iter().all(|level| u128::from(level.drawn_until()) <= elapsed)
     }
 }
 
@@ -223,6 +229,35 @@ mod tests {
         assert!(!kept.is_idle(now + 30 * S), "it ends with a ramp");
         assert!(!kept.is_idle(now + 40 * S - Duration::from_nanos(1)), "and then there is nothing left");
         assert!(kept.is_idle(now + 40 * S));
+    }
+
+    /// One is empty and the others are full, whatever the order in which they were and are set.
+    #[test]
+    fn a_level_is_of_its_quota_wherever_that_stands() {
+        let a_day = Duration::from_secs(24 * 60 * 60);
+        let of = |dimension, window| Quota::new(dimension, 10, window).burst(10);
+        let empty = of(Dimension::REQUESTS, a_day);
+        let others = [of(Dimension::REQUESTS, 60 * S), of(Dimension::TOKENS, a_day)];
+        let mut quotas = Quotas::new([empty], 1);
+        let now = quotas.setup.epoch;
+        for _ in 0..10 {
+            assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
+            let drawn = quotas.admit(&Charge::request(), now);
+            quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: None }, now);
+        }
+        let kept = quotas.rest(now).unwrap();
+        let left = |quotas: &Quotas| quotas.available(now).map(|(_, left)| left).collect::<Vec<_>>();
+        let resumed = |set: &[Quota], kept: QuotasAtRest| {
+            let mut quotas = Quotas::new(set.iter().copied(), 1);
+            quotas.resume(kept);
+            quotas
+        };
+        let more = resumed(&[others[0], empty, others[1]], kept);
+        assert_eq!(left(&more), [10, 0, 10]);
+        let turned = resumed(&[others[1], others[0], empty], more.rest(now).unwrap());
+        assert_eq!(left(&turned), [10, 10, 0]);
+        let fewer = resumed(&others, turned.rest(now).unwrap());
+        assert_eq!(left(&fewer), [10, 10], "nothing is left of one that is not there any more");
     }
 
     #[test]

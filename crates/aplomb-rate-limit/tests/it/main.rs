@@ -8,7 +8,6 @@ mod layer;
 mod limiter;
 mod live;
 mod pool;
-mod review;
 mod settle;
 mod sim;
 mod unknown;

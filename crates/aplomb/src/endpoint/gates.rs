@@ -30,15 +30,26 @@ pub(crate) type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Opti
 /// What the gates have to tell; quotas tell nothing.
 pub(super) type Notice = <Gates as Gate>::Notice;
 
+/// The limit of slots that are only there for the calls that were let through by them.
+const UNLIMITED: usize = usize::MAX;
+
 /// Gates as a policy wants them.
 pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
     let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
     quotas.set_max_pause(policy.max_retry_after);
     quotas.set_settle(settle);
+    raise_max_pause(policy);
     let member = policy.pool.as_ref().map(Pool::member);
     // What the server says is about the pool then, which learns it for all.
     quotas.set_learning(member.is_none());
     Box::new(Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new)))))
+}
+
+/// What an endpoint would wait for, its pool does not refuse to all.
+fn raise_max_pause(policy: &Policy) {
+    if let Some(pool) = &policy.pool {
+        pool.raise_max_pause(policy.max_retry_after);
+    }
 }
 
 /// A queue before such gates; `watch` follows the circuit.
@@ -64,8 +75,16 @@ pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
     match (slots.as_mut(), policy.concurrency) {
         (Some(slots), Some(limit)) => slots.set_limit(limit, now),
         (None, limit) => *slots = limit.map(Slots::new),
+        // The calls in flight end in these, whatever limit is set until then.
+        (Some(slots), None) if slots.in_flight() > 0 => slots.set_limit(UNLIMITED, now),
         (Some(_), None) => *slots = None,
     }
+}
+
+/// The slots that a policy with a concurrency limit wants, where the one in force does.
+pub(super) fn limited(gates: &mut Gates) -> Option<&mut Slots> {
+    let Both(_, Both(_, Both(_, slots))) = &mut **gates;
+    slots.as_mut().filter(|slots| slots.limit() < UNLIMITED)
 }
 
 /// Leads every request to its queue. Behind it the hook is at work, where there is one.
@@ -88,6 +107,8 @@ pub(super) enum Queues {
 impl Queues {
     /// Puts another policy in force.
     pub(super) fn adopt(&self, policy: &Policy) {
+        // Not under the lock of a queue: it has others ask again.
+        raise_max_pause(policy);
         match self {
             Self::One(queue) => {
                 queue.set_limits(|_| policy.queue_limits());

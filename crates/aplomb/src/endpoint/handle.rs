@@ -10,8 +10,8 @@ use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Gates;
 use super::shared::Shared;
+use super::{Gates, gates};
 use crate::{InvalidPolicy, Policy};
 
 /// A handle on an [`EndpointLayer`](crate::EndpointLayer): its policy, and through [`Deref`] its
@@ -130,7 +130,7 @@ impl GatesHandle {
     pub fn concurrency(&self) -> Option<ConcurrencySnapshot> {
         let waiting = self.queue.waiting();
         self.queue
-            .with(|gates, now| gates.1.1.1.as_mut().map(|slots| slots.snapshot(waiting, now)))
+            .with(|gates, now| gates::limited(gates).map(|slots| slots.snapshot(waiting, now)))
     }
 
     /// How the circuit stands.

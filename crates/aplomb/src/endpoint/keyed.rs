@@ -214,6 +214,7 @@ where
 
     fn adopt(&self, policy: &Policy) {
         self.queues.set_limits(|_| policy.queue_limits());
+        self.queues.renew();
         self.queues.for_each_in_use(|key, queue| {
             let policy = policy_of(key, policy, self.quotas_of.as_ref());
             queue.with(|gates, now| gates::adopt(gates, &policy, now));

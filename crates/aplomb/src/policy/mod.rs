@@ -277,7 +277,8 @@ impl Policy {
     }
 
     /// Sets the longest wait a server may ask for. When it asks for longer, its answer is handed to
-    /// the caller at once, and the other calls pause this long.
+    /// the caller at once, and the other calls pause this long. A [pool](Self::pool) pauses as long as any policy
+    /// that draws on it wants, at least.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = longest;
         self

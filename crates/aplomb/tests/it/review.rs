@@ -1225,8 +1225,14 @@ mod of_providers {
             let first = sent.fetch_add(1, Relaxed) == 0;
             async move {
                 let answer = http::Response::builder();
-                let answer = if first { answer.status(429).header("retry-after", "300") } else { answer };
-                Ok::<_, std::io::Error>(answer.header("content-type", "application/json").body(Full::from("{}")).unwrap())
+                let answer = if first {
+                    answer.status(429).header("retry-after", "300")
+                } else {
+                    answer
+                };
+                Ok::<_, std::io::Error>(
+                    answer.header("content-type", "application/json").body(Full::from("{}")).unwrap(),
+                )
             }
         });
         let start = Instant::now();
@@ -1266,9 +1272,16 @@ mod of_providers {
                         let answer = http::Response::builder().status(status).header("retry-after", header);
                         Ok::<_, std::io::Error>(answer.body(Full::from(body)).unwrap())
                     });
-                    let policy = if batch { Policy::batch().max_wait(Duration::from_secs(60)) } else { Policy::new() };
+                    let policy = if batch {
+                        Policy::batch().max_wait(Duration::from_secs(60))
+                    } else {
+                        Policy::new()
+                    };
                     let policy = policy.pool(&pool).max_retry_after(Duration::MAX).max_retries(2);
-                    let Ok(layer) = aplomb::EndpointLayer::with_policy(aplomb::provider::Generic, policy) else { panic!("invalid") };
+                    let Ok(layer) = aplomb::EndpointLayer::with_policy(aplomb::provider::Generic, policy)
+                    else {
+                        panic!("invalid")
+                    };
                     let service = layer.layer(client);
                     for _ in 0..8 {
                         let call = service.clone().oneshot(chat("p", false));

@@ -90,6 +90,13 @@ where
         self.for_each_in_use(|_, queue| queue.close(closing));
     }
 
+    /// Says that the policy says something else from now on. A gate that is being made for a key at this very
+    /// moment is made again; those of keys in use are as they were, until they are
+    /// [changed](Queues::for_each_in_use).
+    pub fn renew(&self) {
+        self.settings().generation += 1;
+    }
+
     /// Does something with every queue that is in use, outside of any lock: for changes that must not
     /// wait until a key comes into use again, and is made as the policy says then.
     pub fn for_each_in_use(&self, mut act: impl FnMut(&K, &Queue<G>)) {

@@ -53,6 +53,8 @@ struct Shared<K, G: Rests> {
 struct Settings {
     limits: QueueLimits,
     closed: Option<Closing>,
+    /// How often what the policy says has changed.
+    generation: u64,
 }
 
 /// A key is in one of the two tables, and changes over under the lock of the shard.
@@ -72,6 +74,13 @@ enum Sweep {
     ForRoom,
 }
 
+/// A queue that has just been made, and under which generation of what the policy says.
+struct Fresh<K, G: Rests> {
+    key: K,
+    queue: Queue<G>,
+    generation: u64,
+}
+
 struct Live<G: Rests> {
     queue: Queue<G>,
     /// Since the hand last came by.
@@ -86,8 +95,8 @@ where
     /// No keys yet, and room for `max_keys`.
     ///
     /// `policy` makes the gate of a key when it comes into use; no lock is held meanwhile. It is asked
-    /// again when the key comes back into use after a rest, so what it says may change. `observer` is
-    /// told the notices of all gates.
+    /// again when the key comes back into use after a rest, so what it says may change; see
+    /// [`renew`](Queues::renew). `observer` is told the notices of all gates.
     pub fn new(
         max_keys: usize,
         limits: QueueLimits,
@@ -100,7 +109,7 @@ where
             room: Room::new(max_keys),
             policy: Box::new(policy),
             observer: Arc::new(observer),
-            settings: Mutex::new(Settings { limits, closed: None }),
+            settings: Mutex::new(Settings { limits, closed: None, generation: 0 }),
         }))
     }
 
@@ -137,7 +146,7 @@ where
     /// [`Full`] if the key is new and there is no room for it.
     pub fn queue(&self, key: &K) -> Result<Queue<G>, Full> {
         let hashed = self.0.shards.hash(key);
-        let (mut fresh, mut search) = (None, Search::default());
+        let (mut fresh, mut search): (Option<Fresh<K, G>>, _) = (None, Search::default());
         loop {
             let mut shard = self.0.shards.lock(hashed);
             if let Some(live) = shard.live.get_mut(hashed.within, key) {
@@ -150,11 +159,19 @@ where
                 return Ok(queue);
             }
             let at_rest = shard.rest.get_mut(hashed.within, key).is_some();
+            // Read under the lock of the shard: who changes something for all queues finds this one, or is
+            // found by it.
+            let settings = *self.settings();
+            if let Some(outdated) = fresh.take_if(|fresh| fresh.generation != settings.generation) {
+                drop(shard);
+                drop(outdated);
+                continue;
+            }
             if fresh.is_some()
                 && (at_rest || self.0.room.take())
-                && let Some((key, queue)) = fresh
+                && let Some(fresh) = fresh
             {
-                return Ok(self.put_to_use(&mut shard, hashed, key, queue));
+                return Ok(self.put_to_use(&mut shard, hashed, fresh, settings));
             }
             let is_full = !at_rest && self.0.room.is_full();
             drop(shard);
@@ -166,7 +183,8 @@ where
             } else if fresh.is_none() {
                 // The caller's code, and memory: no lock is held; nor is one where it is dropped unused.
                 let observer = Teller::new(key.clone(), Arc::clone(&self.0.observer));
-                fresh = Some((key.clone(), Queue::new((self.0.policy)(key), QueueLimits::new(), observer)));
+                let queue = Queue::new((self.0.policy)(key), QueueLimits::new(), observer);
+                fresh = Some(Fresh { key: key.clone(), queue, generation: settings.generation });
                 self.sweep(self.0.shards.next(), Instant::now(), Sweep::Gently);
             }
         }
@@ -180,11 +198,16 @@ where
     }
 
     /// A key changes over to those in use, with a queue that has just been made.
-    fn put_to_use(&self, shard: &mut Shard<K, G>, hashed: Hashed, key: K, mut queue: Queue<G>) -> Queue<G> {
+    fn put_to_use(
+        &self,
+        shard: &mut Shard<K, G>,
+        hashed: Hashed,
+        fresh: Fresh<K, G>,
+        settings: Settings,
+    ) -> Queue<G> {
+        let Fresh { key, mut queue, .. } = fresh;
         let rest = shard.rest.remove(hashed.within, &key, |key| self.rehash(key)).map(|(_, rest)| rest);
-        // Read under the lock of the shard: who closes all queues finds this one, or is found by it.
-        let Settings { limits, closed } = *self.settings();
-        queue.resume(rest, limits, closed);
+        queue.resume(rest, settings.limits, settings.closed);
         shard.live.insert(hashed.within, key, Live { queue, used: true }).take_up()
     }
 

@@ -1,9 +1,11 @@
 //! What several lines promise that draw on one pool.
 
 mod books;
+mod everybody;
 mod gates;
 mod layer;
 mod order;
+mod panics;
 mod threads;
 mod waking;
 
