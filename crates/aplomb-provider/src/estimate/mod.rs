@@ -8,25 +8,21 @@ mod walk;
 pub(crate) use media::Rates;
 pub use tokenizer::{CharactersPerToken, Tokenizer, TokenizerFn, tokenizer};
 
-/// How the paths end of what is answered with something else than tokens.
-const WITHOUT_OUTPUT: &[&str] = &[
-    "/embeddings",
-    "/embed",
-    "/rerank",
-    "/moderations",
-    "/count_tokens",
-    "/tokenize",
-    ":embedContent",
-    ":batchEmbedContents",
-    ":countTokens",
-];
-
-/// What a body that can not be read comes to.
-const BYTES_PER_TOKEN: u64 = 4;
-
-/// Whether a request to this path has no output.
+/// Whether a request to this path is answered with something else than tokens.
 pub(crate) fn has_no_output(path: &str) -> bool {
-    WITHOUT_OUTPUT.iter().any(|end| path.ends_with(end))
+    let last = path.rfind(['/', ':']).map_or("", |at| &path[at + 1..]);
+    matches!(
+        last,
+        "embeddings"
+            | "embed"
+            | "rerank"
+            | "moderations"
+            | "count_tokens"
+            | "tokenize"
+            | "embedContent"
+            | "batchEmbedContents"
+            | "countTokens"
+    )
 }
 
 /// A rough estimate of what a request will consume, in tokens.
