@@ -8,6 +8,9 @@ mod walk;
 pub(crate) use media::Rates;
 pub use tokenizer::{CharactersPerToken, Tokenizer, TokenizerFn, tokenizer};
 
+/// What a body that can not be read comes to.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// Whether a request to this path is answered with something else than tokens.
 pub(crate) fn has_no_output(path: &str) -> bool {
     let last = path.rfind(['/', ':']).map_or("", |at| &path[at + 1..]);
