@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod backoff;
-mod boxed;
 mod call;
 mod classify;
 mod dimension;

@@ -1,5 +1,8 @@
 //! The service that all gates share: ask, wait, call, report.
 
+mod door;
+mod held;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,63 +11,12 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+pub use self::door::{Door, Unprepared};
+pub use self::held::Held;
 use crate::{
-    AtHead, BodyEnd, BoxError, CallOptions, Classify, End, Gate, Guard, HttpClassifier, InLine, Kind,
-    Outcome, Permit, RequestHead, RetryMark, Stopped, Turned, Until, Verdict,
+    AtHead, BoxError, CallOptions, Classify, End, Gate, HttpClassifier, InLine, Permit, RequestHead,
+    RetryMark, Stopped, Turned, Until, Verdict,
 };
-
-/// Leads a request to its queue, and words the refusal if it is turned away.
-pub trait Door<Req> {
-    /// The gate behind the door.
-    type Gate: Gate;
-
-    /// What is done to a request when it has been let through, before the service is readied for it:
-    /// [`Unprepared`] where nothing is.
-    type Preparing: Future<Output = Result<Req, BoxError>>;
-
-    /// Asks for `request` to be let through: chooses the queue and says what the call costs. As
-    /// [`Queue::ask`](crate::Queue::ask), which puts the `permit` where it is to be kept.
-    fn ask(
-        &self,
-        request: &Req,
-        options: &CallOptions,
-        cx: &Context<'_>,
-        permit: &mut Option<Permit<Self::Gate>>,
-    ) -> Option<Stopped<Self::Gate>>;
-
-    /// The error of a call that was turned away.
-    fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
-
-    /// The same where the request has a say in it. Unless written, the request is not looked at.
-    fn refuse_request(
-        &self,
-        request: &Req,
-        turned: Turned<<Self::Gate as Gate>::Why>,
-        options: &CallOptions,
-    ) -> BoxError {
-        let _ = request;
-        self.refuse(turned, options)
-    }
-
-    /// Whether a request has to be prepared. It has not, unless written.
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    /// Begins to prepare a request that has been let through, where that [has](Self::prepares) to be done. Its
-    /// failure is that of a call that was never sent.
-    ///
-    /// # Panics
-    ///
-    /// Panics unless written: nobody asks for it then.
-    fn prepare(&self, request: Req) -> Self::Preparing {
-        drop(request);
-        panic!("there is nothing to prepare")
-    }
-}
-
-/// The [`Preparing`](Door::Preparing) of who does not prepare anything: it is never made.
-pub type Unprepared<Req> = std::future::Pending<Result<Req, BoxError>>;
 
 /// A service behind a gate.
 ///
@@ -423,56 +375,5 @@ where
             Stage::Preparing | Stage::Readying | Stage::Called => "GatedFuture(calling)",
             Stage::Done => "GatedFuture(done)",
         })
-    }
-}
-
-/// The permit of a call whose answer is still being read, and what the head of it said.
-#[derive(Debug)]
-pub struct Held<G: Gate> {
-    permit: Permit<G>,
-    verdict: Verdict,
-}
-
-impl<G: Gate> Guard for Held<G> {
-    fn content(&mut self) {
-        // What has been read by now may be an error inside a good status.
-        if self.verdict.outcome().is_success() {
-            self.permit.content();
-        }
-    }
-
-    fn end(&mut self, end: BodyEnd) {
-        let outcome = match (end, self.verdict.outcome()) {
-            (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
-            (_, read) => read,
-        };
-        self.judged(outcome);
-    }
-}
-
-impl<G: Gate> Held<G> {
-    /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
-    /// for its end.
-    fn judged(&mut self, outcome: Outcome) {
-        if outcome.kind() != Kind::Local {
-            return self.permit.finish_as(&self.verdict, outcome);
-        }
-        if let Some(usage) = self.verdict.usage() {
-            self.permit.used(usage);
-        }
-        self.permit.finish(End::Abandoned);
-    }
-}
-
-/// The caller went away. Many do so at the end marker of a stream, and have read all of it; else what
-/// had been seen of the answer has been consumed all the same.
-impl<G: Gate> Drop for Held<G> {
-    fn drop(&mut self) {
-        let outcome = if self.verdict.is_final() {
-            self.verdict.outcome()
-        } else {
-            Outcome::local()
-        };
-        self.judged(outcome);
     }
 }
