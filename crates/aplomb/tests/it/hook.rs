@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aplomb::circuit_breaker::{Slow, State, Trip, Window};
 use aplomb::rate_limit::Quota;
-use aplomb::{BoxError, EndpointLayer, HookFailed, Outgoing, Policy, find};
+use aplomb::{BoxError, EndpointLayer, HookFailed, Outgoing, Policy, Report, find};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::calls::{chat, under};
+use crate::clients::quick;
+use crate::script::{Reply, Server, Step, done, word};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -124,4 +127,151 @@ async fn what_it_holds_is_not_shown() {
     layer.layer(server(&Arc::default())).oneshot(request).await.unwrap();
     let shown = debug.lock().unwrap();
     assert!(shown.contains("/v1/chat/completions") && !shown.contains("secret"), "{shown}");
+}
+
+async fn slow_token(outgoing: Outgoing) -> Result<Outgoing, BoxError> {
+    tokio::time::sleep(6 * S).await;
+    Ok(outgoing)
+}
+
+// Nothing was sent: the quota gets back what was taken.
+#[tokio::test(start_paused = true)]
+async fn a_call_dropped_in_its_hook_is_not_charged() {
+    let layer = under(Policy::new().quota(Quota::requests_per_hour(5).burst(5))).request_hook(slow_token);
+    let handle = layer.handle();
+    let call = layer.layer(quick()).oneshot(chat("hello", false));
+    assert!(tokio::time::timeout(S, call).await.is_err());
+    assert_eq!(handle.available()[0].1, 5);
+}
+
+// The same where the call ends by itself.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_in_the_hook_costs_nothing() {
+    let policy = Policy::new().deadline(S).quota(Quota::requests_per_hour(5).burst(5));
+    let layer = under(policy).request_hook(slow_token);
+    let error = layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err();
+    assert_eq!(error.report().sent(), 0);
+    assert_eq!(layer.handle().available()[0].1, 5);
+}
+
+// A slow token endpoint says nothing of the server that the circuit stands for.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_the_hook_is_not_slowness_of_the_server() {
+    let trip = Trip::slow(0.5, Slow::whole(5 * S), Window::calls(10)).min_calls(2);
+    let layer = under(Policy::new().trip(trip).fail_fast()).request_hook(slow_token);
+    let endpoint = layer.layer(quick());
+    for _ in 0..5 {
+        let response = endpoint.clone().oneshot(chat("hello", false)).await;
+        if let Ok(response) = response {
+            response.into_body().collect().await.unwrap();
+        }
+    }
+    assert_eq!(layer.handle().circuit().state(), State::Closed);
+}
+
+// `queued` is the wait for a turn, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_the_hook_is_not_time_in_the_queue() {
+    let layer = under(Policy::new()).request_hook(slow_token);
+    let response = layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap();
+    assert_eq!(report.queued(), Duration::ZERO, "{report}");
+}
+
+// What fails in the hook is not retried, even where its own calls go through another endpoint, whose errors, which
+// would be worth a retry, are inside of its own.
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_fails_by_a_broken_answer_is_not_retried() {
+    let tokens = under(Policy::new().max_retries(0)).layer(Server::new([Reply::stream([
+        word("a"),
+        Step::Data("data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n".into()),
+        done(),
+    ])]));
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&runs);
+    let layer = under(Policy::new()).request_hook(move |outgoing: Outgoing| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let call = tokens.clone().oneshot(chat("token", true));
+        async move {
+            call.await?.into_body().collect().await?;
+            Ok(outgoing)
+        }
+    });
+    let error = layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err();
+    assert!(find::<HookFailed>(&error).is_some(), "{error}");
+    assert_eq!(runs.load(Ordering::Relaxed), 1, "{error}");
+    assert_eq!(layer.handle().circuit().tally().calls(), 0);
+}
+
+// The call of a hook is another call: it has retries of its own.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_a_hook_calls_retries() {
+    let tokens = under(Policy::new()).layer(Server::new([Reply::json(503), Reply::json(200)]));
+    let layer = under(Policy::new()).request_hook(move |outgoing: Outgoing| {
+        let call = tokens.clone().oneshot(chat("token", false));
+        async move {
+            let response = call.await?;
+            if !response.status().is_success() {
+                return Err(format!("{}", response.status()).into());
+            }
+            Ok(outgoing)
+        }
+    });
+    let result = layer.layer(quick()).oneshot(chat("hello", false)).await;
+    assert!(result.is_ok(), "{:?}", result.unwrap_err());
+}
+
+// The slot of a call that panics and its place in the line go back: there is but one slot, and the next call has it.
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_panics_leaves_nothing_behind() {
+    let layer = under(Policy::new().concurrency(1).quota(Quota::requests_per_hour(5).burst(5))).request_hook(
+        |outgoing: Outgoing| async move {
+            let is_bad = outgoing.attempt() == 1 && outgoing.headers().contains_key("x-bad");
+            assert!(!is_bad, "bad");
+            Ok(outgoing)
+        },
+    );
+    let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
+    let mut bad = chat("hello", false);
+    bad.headers_mut().insert("x-bad", "1".parse().unwrap());
+    assert!(tokio::spawn(endpoint.clone().oneshot(bad)).await.unwrap_err().is_panic());
+    assert_eq!((handle.in_flight(), handle.waiting()), (0, 0));
+    assert!(endpoint.oneshot(chat("hello", false)).await.is_ok());
+    handle.drained().await;
+}
+
+// A call that was let in to probe and sent nothing has not probed: the next one may.
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_fails_leaves_a_probe_to_others() {
+    let fails = Arc::new(AtomicU32::new(1));
+    let failing = Arc::clone(&fails);
+    let layer = under(Policy::new()).request_hook(move |outgoing: Outgoing| {
+        let failing = failing.load(Ordering::Relaxed) == 1;
+        async move {
+            if failing {
+                Err("no token".into())
+            } else {
+                Ok(outgoing)
+            }
+        }
+    });
+    let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
+    handle.force_open();
+    for _ in 0..5 {
+        let error = endpoint.clone().oneshot(chat("hello", false)).await.unwrap_err();
+        assert!(find::<HookFailed>(&error).is_some(), "{error}");
+    }
+    fails.store(0, Ordering::Relaxed);
+    let start = Instant::now();
+    endpoint
+        .clone()
+        .oneshot(chat("hello", false))
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(handle.circuit().state(), State::Closed);
 }

@@ -1,20 +1,22 @@
 //! An endpoint with gates of its own for each key.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use aplomb::circuit_breaker::{Open, State};
 use aplomb::core::{CallKey, KeyRefused};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::Quota;
+use aplomb::rate_limit::{Pool, Quota};
 use aplomb::route::RequestView;
 use aplomb::{Closing, EndpointError, EndpointLayer, Policy, find};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::calls::{chat, under};
+use crate::clients::quick;
+use crate::script::{Reply, Server};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -130,4 +132,104 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     let error = endpoint.oneshot(of("c")).await.unwrap_err();
     assert_eq!(error.refused().unwrap().who(), "endpoint's keys");
     drop(held);
+}
+
+// A key whose quotas panic takes no place in the map, which has but one.
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_quotas_of_a_key_leaks_no_place() {
+    let layer = under(Policy::new())
+        .by_key(name)
+        .max_keys(1)
+        .quotas(|key: &String| if key == "bad" { panic!("bad") } else { Vec::new() });
+    let endpoint = layer.layer(quick());
+    assert!(tokio::spawn(endpoint.clone().oneshot(of("bad"))).await.unwrap_err().is_panic());
+    assert!(endpoint.oneshot(of("good")).await.is_ok());
+}
+
+// A call that has begun ends with its retries, whatever its key does meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_retry_of_a_key_is_served_while_the_endpoint_drains() {
+    let layer = under(Policy::new()).by_key(|_: &RequestView<'_>| 7);
+    let endpoint = layer.layer(Server::new([Reply::json(503), Reply::json(200)]));
+    let call = tokio::spawn(endpoint.clone().oneshot(chat("hello", false)));
+    tokio::task::yield_now().await;
+    layer.handle().close(Closing::Drain);
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    assert!(endpoint.oneshot(chat("hello", false)).await.is_err());
+    layer.handle().drained().await;
+}
+
+// The closure may take its time: the policy can be changed while it runs.
+#[tokio::test]
+async fn the_quotas_of_a_key_are_asked_outside_of_locks() {
+    let (in_closure, asked) = mpsc::channel();
+    let (changed, is_changed) = mpsc::channel::<()>();
+    let is_changed = Mutex::new(is_changed);
+    let waited = Arc::new(Mutex::new(None));
+    let result = Arc::clone(&waited);
+    let layer = under(Policy::new()).by_key(|_: &RequestView<'_>| 7).quotas(move |_: &i32| {
+        let _ = in_closure.send(());
+        let mut result = result.lock().unwrap();
+        if result.is_none() {
+            *result = Some(is_changed.lock().unwrap().recv_timeout(Duration::from_secs(2)).is_ok());
+        }
+        Vec::new()
+    });
+    let handle = layer.handle();
+    let other = handle.clone();
+    let other_thread = std::thread::spawn(move || {
+        asked.recv().unwrap();
+        other.set_policy(Policy::new()).unwrap();
+        let _ = changed.send(());
+    });
+    drop(handle.of(&7).unwrap());
+    other_thread.join().unwrap();
+    assert_eq!(*waited.lock().unwrap(), Some(true), "set_policy waits for the closure");
+}
+
+// A pool outlives the gates of the keys in it, which come and go.
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_an_endpoint_draw_on_one_pool() {
+    let pool = Pool::new([Quota::requests_per_hour(10).burst(5)]);
+    let layer = under(Policy::new().pool(&pool).max_wait(Duration::ZERO)).by_key(name).max_keys(2);
+    let endpoint = layer.layer(quick());
+    let mut admitted = 0;
+    for key in 0..20 {
+        let result = endpoint.clone().oneshot(of(&key.to_string())).await;
+        admitted += usize::from(result.is_ok());
+    }
+    assert_eq!(admitted, 5);
+    assert_eq!(pool.snapshot().in_flight(), 0);
+}
+
+// The one line of an error says what ended the call, whether a key stands before it or not.
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_key_says_why() {
+    let open = async |keyed: bool| {
+        let layer = under(Policy::new().fail_fast());
+        if keyed {
+            let layer = layer.by_key(|_: &RequestView<'_>| 7);
+            let of_key = layer.handle().of(&7).unwrap();
+            of_key.isolate();
+            return layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err();
+        }
+        layer.handle().isolate();
+        layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err()
+    };
+    let (why, keyed) = (open(false).await, open(true).await);
+    assert!(keyed.to_string().contains(&why.cause().to_string()), "{keyed} / {why}");
+}
+
+// Tokens are estimated where only the key has a quota of them, and the policy has none.
+#[tokio::test(start_paused = true)]
+async fn the_token_quota_of_a_key_is_drawn_on() {
+    let layer = under(Policy::interactive())
+        .by_key(|_: &RequestView<'_>| 7)
+        .quotas(|_: &i32| vec![Quota::tokens_per_minute(200_000)]);
+    let endpoint = layer.layer(quick());
+    let of_key = layer.handle().of(&7).unwrap();
+    let response = endpoint.oneshot(chat(&"word ".repeat(40_000), false)).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    let left = of_key.available()[0].1;
+    assert!(left < 160_000, "{left}");
 }

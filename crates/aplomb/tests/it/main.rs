@@ -3,9 +3,13 @@
 
 mod budget;
 mod calls;
+mod changes;
 mod circuit;
+mod clients;
 mod collapse;
 mod concurrency;
+mod drops;
+mod edges;
 mod endpoint;
 mod exhausted;
 mod faults;
@@ -14,11 +18,12 @@ mod keyed;
 mod load;
 mod policies;
 mod policy;
+mod ready;
 mod report;
-mod review;
 mod script;
 mod streams;
 mod timeouts;
 mod token_quotas;
 mod tokens;
+mod types;
 mod unknown;

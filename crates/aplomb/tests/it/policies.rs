@@ -8,14 +8,17 @@ use aplomb::circuit_breaker::State;
 use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Exceeded, Pool, Quota};
 use aplomb::{
-    Closing, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused, Report, find, route,
+    CallOptions, Closing, DeadlinePassed, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused,
+    Report, find, route,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::calls::under;
+use crate::calls::{chat, under};
+use crate::clients::silent;
+use crate::script::{Reply, Server, Step, done, word};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -189,4 +192,113 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
     // Another policy stays in it.
     up.handle().set_policy(Policy::new().max_wait(Duration::ZERO)).unwrap();
     assert!(service.oneshot(to("a.example", "up")).await.is_err());
+}
+
+// What passes has no account: the client did send it.
+#[tokio::test(start_paused = true)]
+async fn the_error_of_what_passes_does_not_say_that_nothing_was_sent() {
+    let broken = service_fn(|_: Request| async {
+        Err::<http::Response<Full<Bytes>>, _>(std::io::Error::other("reset"))
+    });
+    let service = PoliciesLayer::new(Policies::new()).unwrap().layer(broken);
+    let error = service.oneshot(chat("hello", false)).await.unwrap_err();
+    assert!(!error.to_string().contains("nothing sent"), "{error}");
+}
+
+// Trailers reach the caller, of what passes and of what has a policy.
+#[tokio::test(start_paused = true)]
+async fn trailers_pass() {
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-end", "1".parse().unwrap());
+    let reply = Reply::stream([word("a"), done(), Step::Trailers(trailers.clone())]);
+    for policies in [Policies::new(), Policies::new().otherwise(under(Policy::new()))] {
+        let service = PoliciesLayer::new(policies).unwrap().layer(Server::new([reply.clone()]));
+        let body = service.oneshot(chat("hello", true)).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body.trailers(), Some(&trailers));
+    }
+}
+
+// Options that travel in a task-local hold with policies too.
+#[tokio::test(start_paused = true)]
+async fn the_options_of_a_task_hold_through_policies() {
+    let server = Server::new([Reply::json(503)]);
+    let service = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new())))
+        .unwrap()
+        .layer(server.clone());
+    let response = CallOptions::new()
+        .without_retry()
+        .scope(service.clone().oneshot(chat("hello", false)))
+        .await
+        .unwrap();
+    assert_eq!((response.status().as_u16(), server.seen()), (503, 1));
+    let slow = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new().deadline(100 * S))))
+        .unwrap()
+        .layer(silent());
+    let start = Instant::now();
+    let error = CallOptions::new()
+        .with_deadline(start + 3 * S)
+        .scope(slow.oneshot(chat("hello", false)))
+        .await
+        .unwrap_err();
+    assert!(find::<DeadlinePassed>(&error).is_some() && start.elapsed() < 4 * S, "{error}");
+}
+
+// `Debug` shows the patterns, but no values of headers in which credentials stand.
+#[test]
+fn routes_do_not_show_credentials() {
+    let names = [
+        "proxy-authorization",
+        "ocp-apim-subscription-key",
+        "x-amz-security-token",
+        "cookie",
+    ];
+    let shown: Vec<_> = names
+        .iter()
+        .filter(|name| format!("{:?}", route::header(name, "sk-secret")).contains("sk-secret"))
+        .collect();
+    assert!(shown.is_empty(), "{shown:?}");
+}
+
+// The error of a pattern that is a whole address does not repeat the credentials in it.
+#[test]
+fn invalid_routes_do_not_show_credentials() {
+    let routes = [
+        route::host("https://user:sk-secret@a.example"),
+        route::path("/v1beta/models/gemini:generateContent?key=sk-secret"),
+    ];
+    let shown: Vec<_> = routes
+        .iter()
+        .map(|route| route.check().unwrap_err().to_string())
+        .filter(|error| error.contains("sk-secret"))
+        .collect();
+    assert!(shown.is_empty(), "{shown:?}");
+}
+
+// The host that is connected to counts, however it is written, and not what only looks like it.
+#[test]
+fn hosts_are_not_tricked() {
+    let to = |uri: &str, host: Option<&str>| {
+        let mut request = http::Request::post(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        request.body(()).unwrap()
+    };
+    let route = route::host("api.openai.com");
+    for (uri, host, matches) in [
+        ("https://API.OPENAI.COM./v1", None, true),
+        ("https://user:pw@api.openai.com/v1", None, true),
+        ("https://api.openai.com@evil.org/v1", None, false),
+        ("https://evil.org/v1", Some("api.openai.com"), false),
+        ("/v1", Some("api.openai.com:443"), true),
+        ("/v1", Some("api.openai.com:"), true),
+        ("/v1", Some("API.openai.com.:443"), true),
+        ("/v1", Some("evil.org"), false),
+        ("/v1", None, false),
+    ] {
+        let request = to(uri, host);
+        assert_eq!(route.matches(&route::RequestView::head(&request)), matches, "{uri} {host:?}");
+    }
+    let v6 = to("http://[::1]:8000/v1", None);
+    assert!(route::host("[::1]:8000").matches(&route::RequestView::head(&v6)));
 }

@@ -1,15 +1,24 @@
 //! A policy that is changed while calls run, and an endpoint that is closed.
 
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use aplomb::rate_limit::Quota;
-use aplomb::{Closing, EndpointError, EndpointLayer, InvalidPolicy, Policy, Refused, find, provider::OpenAi};
-use http_body_util::BodyExt;
+use aplomb::rate_limit::{Pool, Quota};
+use aplomb::{
+    CallOptions, Closing, EndpointError, EndpointLayer, InvalidPolicy, Policy, Refused, find,
+    provider::OpenAi,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready, task};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::calls::{chat, under};
+use crate::clients::{quick, silent};
 use crate::script::{Reply, Server, Step, done, word};
 
 const S: Duration = Duration::from_secs(1);
@@ -137,11 +146,11 @@ async fn presets_do_what_they_are_for() {
     // An outage of a minute: a batch waits for its end, somebody who waits himself is told at once.
     let outage = || {
         let start = Instant::now();
-        tower::service_fn(move |_: http::Request<http_body_util::Full<bytes::Bytes>>| async move {
+        service_fn(move |_: http::Request<Full<Bytes>>| async move {
             let is_down = start.elapsed() < 60 * S;
             let status = if is_down { 503 } else { 200 };
-            let body = http_body_util::Full::<bytes::Bytes>::from("{}");
-            Ok::<_, std::io::Error>(http::Response::builder().status(status).body(body).unwrap())
+            let body = Full::<Bytes>::from("{}");
+            Ok::<_, io::Error>(http::Response::builder().status(status).body(body).unwrap())
         })
     };
     let batch = EndpointLayer::with_policy(OpenAi, Policy::batch()).unwrap().layer(outage());
@@ -164,4 +173,89 @@ async fn presets_do_what_they_are_for() {
     let start = Instant::now();
     let error = endpoint.oneshot(chat("hello", true)).await.unwrap_err();
     assert!(error.retry_after().is_some_and(|after| after > 50 * S) && start.elapsed() <= 5 * S);
+}
+
+// Only what was set is held against a policy: what a preset brings along is cut off by the shorter time.
+#[test]
+fn a_preset_can_be_given_a_shorter_deadline() {
+    assert_eq!(Policy::interactive().deadline(30 * S).validate(), Ok(()));
+    assert_eq!(Policy::interactive().attempt_timeout(30 * S).validate(), Ok(()));
+}
+
+// Under a limit of no calls none could ever succeed: it is an error, or is taken for a limit of one.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_lets_nobody_in_is_not_valid() {
+    let policy = Policy::new().concurrency(0);
+    if let Ok(layer) = EndpointLayer::with_policy(OpenAi, policy) {
+        assert!(layer.layer(quick()).oneshot(chat("hello", false)).await.is_ok());
+    }
+}
+
+// The one bounds the peak, the other the average: both have an effect.
+#[test]
+fn a_peak_and_an_average_do_not_contradict_each_other() {
+    let policy = Policy::new().quotas([
+        Quota::requests_per_minute(600).burst(1),
+        Quota::requests_per_minute(60).burst(60),
+    ]);
+    assert_eq!(policy.validate(), Ok(()));
+}
+
+// An arrival in the past is an option that callers have too: it does not make a call one that was let in before.
+#[tokio::test(start_paused = true)]
+async fn a_new_call_that_names_its_arrival_is_refused_after_close() {
+    let layer = under(Policy::new());
+    layer.handle().close(Closing::Drain);
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(CallOptions::new().with_arrival(Instant::now()));
+    assert!(layer.layer(quick()).oneshot(request).await.is_err());
+}
+
+// When nothing is waited for any more, nothing is in flight either, though the finished future is still held.
+#[tokio::test(start_paused = true)]
+async fn drained_waits_for_the_attempt_a_deadline_has_ended() {
+    let layer = under(Policy::new().deadline(S));
+    let handle = layer.handle();
+    let mut service = layer.layer(silent());
+    let mut call = pin!(service.call(chat("hello", false)));
+    (&mut call).await.unwrap_err();
+    handle.close(Closing::Drain);
+    handle.drained().await;
+    assert_eq!(handle.in_flight(), 0, "drained, and yet something is in flight");
+}
+
+/// A batch waits out the five minutes that the server asks for, longer than a pool would by itself: the policy says how
+/// long.
+async fn a_batch_waits_as_long_as_the_server_asks(policy: Policy) {
+    let sent = Arc::new(AtomicU32::new(0));
+    let client = service_fn(move |_: http::Request<Full<Bytes>>| {
+        let first = sent.fetch_add(1, Relaxed) == 0;
+        async move {
+            let answer = http::Response::builder();
+            let answer = if first {
+                answer.status(429).header("retry-after", "300")
+            } else {
+                answer
+            };
+            Ok::<_, io::Error>(
+                answer.header("content-type", "application/json").body(Full::from("{}")).unwrap(),
+            )
+        }
+    });
+    let start = Instant::now();
+    let answer = under(policy).layer(client).oneshot(chat("p", false)).await;
+    let answer = answer.unwrap_or_else(|error| panic!("after {:?}: {error}", start.elapsed()));
+    assert_eq!(answer.status(), 200);
+    assert!(start.elapsed() >= Duration::from_secs(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_alone_waits_as_long_as_the_server_asks() {
+    a_batch_waits_as_long_as_the_server_asks(Policy::batch()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_in_a_pool_waits_as_long_as_the_server_asks() {
+    let pool = Pool::new([Quota::requests_per_minute(60)]);
+    a_batch_waits_as_long_as_the_server_asks(Policy::batch().pool(&pool)).await;
 }

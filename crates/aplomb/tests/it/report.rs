@@ -134,3 +134,16 @@ async fn a_call_that_is_sent_for_ever_keeps_a_short_account() {
     assert_eq!((report.sent(), report.attempts().len()), (101, 16));
     assert_eq!(report.attempts()[15].number(), 101);
 }
+
+// A caller who has gone away has not been answered.
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_stream_that_was_dropped_is_no_success() {
+    let layer = under(Policy::new());
+    let endpoint = layer.layer(Server::new([Reply::stream([word("a"), Step::Wait(S), word("b"), done()])]));
+    let response = endpoint.oneshot(chat("hello", true)).await.unwrap();
+    let report = response.extensions().get::<Report>().unwrap().clone();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert!(!report.outcome().unwrap().is_success(), "{report}");
+}

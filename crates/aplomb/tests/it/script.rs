@@ -63,6 +63,11 @@ impl Reply {
         }
     }
 
+    /// An answer that says nothing.
+    pub(crate) fn json(status: u16) -> Self {
+        Self { status, ..Self::of("application/json", [data("{}")]) }
+    }
+
     pub(crate) fn after(self, head_after: Duration) -> Self {
         Self { head_after, ..self }
     }

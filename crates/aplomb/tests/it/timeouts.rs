@@ -1,5 +1,10 @@
 //! Each part of an attempt that may take too long.
 
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aplomb::circuit_breaker::{State, Trip};
@@ -9,12 +14,15 @@ use aplomb::{
     find,
 };
 use aplomb_mock::{Fault, Mock, Plan};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::calls::{ask, chat, under};
-use crate::script::{Reply, Server, Step, done, ping, word};
+use crate::clients::silent;
+use crate::script::{Reply, Server, Step, data, done, ping, word};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -229,4 +237,92 @@ async fn completions_that_take_minutes_arrive_with_the_defaults() {
         answer.unwrap();
         assert_eq!(server.seen(), 1);
     }
+}
+
+// The error says that the attempt has been dropped: so it is, even while the caller keeps the finished future.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_drops_the_attempt_though_its_future_is_held() {
+    let layer = under(Policy::new().deadline(S).concurrency(1));
+    let handle = layer.handle();
+    let mut call = pin!(layer.layer(silent()).oneshot(chat("hello", false)));
+    let error = (&mut call).await.unwrap_err();
+    assert!(find::<DeadlinePassed>(&error).is_some());
+    assert_eq!(handle.in_flight(), 0);
+}
+
+// There is no time to be answered in.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_past_sends_nothing() {
+    let server = Server::new([Reply::json(200)]);
+    let layer = under(Policy::new());
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(CallOptions::new().with_deadline(Instant::now()));
+    let error = layer.layer(server.clone()).oneshot(request).await.unwrap_err();
+    assert_eq!(server.seen(), 0, "{error}");
+}
+
+// An error's body that never ends does not keep the call from being sent again.
+#[tokio::test(start_paused = true)]
+async fn a_stalled_error_does_not_keep_a_call() {
+    let mut down = Reply::of("application/json", [data("{"), Step::Wait(100_000 * S)]);
+    down.status = 503;
+    let layer = under(Policy::new());
+    let endpoint = layer.layer(Server::new([down, Reply::json(200)]));
+    let start = Instant::now();
+    assert_eq!(endpoint.oneshot(chat("hello", false)).await.unwrap().status(), 200);
+    assert!(start.elapsed() < 8 * S, "{:?}", start.elapsed());
+    assert_eq!(layer.handle().circuit().tally().calls(), 1);
+}
+
+// Everything has been read: the end marker says so, and a connection that is left open is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_whole_stream_is_handed_on_at_its_end_marker() {
+    let server = Server::new([Reply::stream([word("a"), done(), Step::Wait(100_000 * S)])]);
+    let endpoint = under(Policy::new().whole_answers(1 << 20)).layer(server);
+    let start = Instant::now();
+    endpoint.oneshot(chat("hello", true)).await.unwrap();
+    assert!(start.elapsed() < 30 * S, "{:?}", start.elapsed());
+}
+
+/// Notes that it is dropped, and never says anything more.
+struct Hangs(Arc<AtomicU32>, bool);
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Body for Hangs {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if std::mem::replace(&mut self.1, false) {
+            let word = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+            return Poll::Ready(Some(Ok(Frame::data(word.into()))));
+        }
+        Poll::Pending
+    }
+}
+
+// The error says that the attempt has been dropped: so is the client's body, while the caller still holds the
+// response's.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_in_the_body_drops_the_clients_body() {
+    let dropped = Arc::new(AtomicU32::new(0));
+    let counts = Arc::clone(&dropped);
+    let client = service_fn(move |_: http::Request<Full<Bytes>>| {
+        let body = Hangs(Arc::clone(&counts), true);
+        async move {
+            Ok::<_, io::Error>(
+                http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap(),
+            )
+        }
+    });
+    let mut body = under(Policy::new()).layer(client).oneshot(chat("hello", true)).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert!(find::<TimedOut>(&*error).is_some());
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
 }

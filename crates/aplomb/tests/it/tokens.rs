@@ -1,8 +1,9 @@
 //! What a request is charged before it is sent, and afterwards.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use aplomb::provider::{Anthropic, AzureOpenAi, Bedrock, OpenAi, Provider};
+use aplomb::provider::{Anthropic, AzureOpenAi, Bedrock, Groq, OpenAi, Provider};
 use aplomb::rate_limit::{Charge, Exceeded, Quota, Settle};
 use aplomb::{EndpointLayer, Policy, Report, find};
 use bytes::Bytes;
@@ -10,8 +11,13 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::calls::under;
+use crate::calls::{chat, under};
+use crate::clients::{quick, silent};
 use crate::script::{Reply, Server, Step, data, done, word};
+
+const S: Duration = Duration::from_secs(1);
+
+type Request = http::Request<Full<Bytes>>;
 
 /// A prompt of 1,000 tokens by four characters to a token, and at most so many for the answer.
 fn ask(max_tokens: u64) -> http::Request<Full<Bytes>> {
@@ -210,4 +216,115 @@ async fn a_prompt_that_can_not_be_read_costs_something() {
         let left = handle.available()[0].1;
         assert!((86_000..=87_500).contains(&left), "{left}");
     }
+}
+
+// What an answer is guessed to come to is no reason to refuse a request for ever: the least deployment at Azure has
+// 1,000 tokens per minute.
+#[tokio::test(start_paused = true)]
+async fn a_guess_of_the_output_refuses_nothing_for_ever() {
+    let layer = EndpointLayer::with_policy(AzureOpenAi, Policy::new().tokens_per_minute(1_000)).unwrap();
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+    let request: Request = http::Request::post("/openai/deployments/m/chat/completions")
+        .body(Full::from(body))
+        .unwrap();
+    let result = layer.layer(quick()).oneshot(request).await;
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+}
+
+// The same where the limit is learned: the server would have answered.
+#[tokio::test(start_paused = true)]
+async fn a_guess_of_the_output_refuses_nothing_for_ever_where_the_limit_is_learned() {
+    let mut reply = Reply::json(200);
+    reply.headers.extend([
+        ("x-ratelimit-limit-tokens", "1000".to_owned()),
+        ("x-ratelimit-remaining-tokens", "990".to_owned()),
+        ("x-ratelimit-reset-tokens", "1s".to_owned()),
+    ]);
+    let layer = EndpointLayer::new(Groq);
+    let endpoint = layer.layer(Server::new([reply]));
+    for call in 0..3 {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+        let request: Request =
+            http::Request::post("/openai/v1/chat/completions").body(Full::from(body)).unwrap();
+        let result = endpoint.clone().oneshot(request).await;
+        assert!(result.is_ok(), "{call}: {}", result.unwrap_err());
+        result.unwrap().into_body().collect().await.unwrap();
+        tokio::time::sleep(60 * S).await;
+    }
+}
+
+/// Claude reports 5,000 tokens of output, and breaks off.
+fn broken_claude() -> Server {
+    Server::new([Reply::stream([
+        data(
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n",
+        ),
+        data(
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n",
+        ),
+        data(
+            "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":5000}}\n\n",
+        ),
+        Step::Cut,
+    ])])
+}
+
+async fn output_left_after_broken_claude(policy: Policy) -> i64 {
+    let policy = policy.output_tokens_per_minute(100_000).max_retries(0);
+    let layer = EndpointLayer::with_policy(Anthropic, policy).unwrap();
+    let body =
+        r#"{"model":"m","stream":true,"max_tokens":8000,"messages":[{"role":"user","content":"hello"}]}"#;
+    let request: Request = http::Request::post("/v1/messages").body(Full::from(body)).unwrap();
+    if let Ok(response) = layer.layer(broken_claude()).oneshot(request).await {
+        response.into_body().collect().await.err().unwrap();
+    }
+    layer.handle().available()[0].1
+}
+
+// What a failed attempt reported as used is owed, whether its caller had begun to read or not.
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_answer_used_is_owed_where_answers_are_whole() {
+    assert_eq!(output_left_after_broken_claude(Policy::new()).await, 95_000);
+    assert_eq!(output_left_after_broken_claude(Policy::new().whole_answers(1 << 20)).await, 95_000);
+}
+
+// Limits are remembered so that a later run does not start blind: tokens are counted before the first answer tells of
+// them.
+#[tokio::test(start_paused = true)]
+async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {
+    let mut reply = Reply::json(200);
+    reply.headers.extend([
+        ("x-ratelimit-limit-tokens", "200000".to_owned()),
+        ("x-ratelimit-remaining-tokens", "199990".to_owned()),
+        ("x-ratelimit-reset-tokens", "3ms".to_owned()),
+    ]);
+    let before = under(Policy::new());
+    before.layer(Server::new([reply])).oneshot(chat("hello", false)).await.unwrap();
+    let learned = before.handle().learned();
+    let layer = under(Policy::new());
+    let handle = layer.handle();
+    handle.remember(&learned);
+    assert_eq!(handle.available().len(), 1);
+    let _call = tokio::spawn(layer.layer(silent()).oneshot(chat(&"word ".repeat(40_000), false)));
+    tokio::task::yield_now().await;
+    let left = handle.available()[0].1;
+    assert!(left < 160_000, "{left}");
+}
+
+// What was learned in the first attempt counts in the second.
+#[tokio::test(start_paused = true)]
+async fn a_retry_draws_on_the_token_quota_that_was_learned_meanwhile() {
+    let mut down = Reply::json(503);
+    down.headers.extend([
+        ("x-ratelimit-limit-tokens", "200000".to_owned()),
+        ("x-ratelimit-remaining-tokens", "200000".to_owned()),
+        ("x-ratelimit-reset-tokens", "0s".to_owned()),
+    ]);
+    let layer = under(Policy::new());
+    let (handle, endpoint) =
+        (layer.handle(), layer.layer(Server::new([down, Reply::json(200).after(60 * S)])));
+    let _call = tokio::spawn(endpoint.oneshot(chat(&"word ".repeat(40_000), false)));
+    tokio::time::sleep(5 * S).await;
+    let left = handle.available();
+    assert!(left.iter().any(|(quota, left)| quota.amount() == 200_000 && *left < 170_000), "{left:?}");
 }
