@@ -1,15 +1,19 @@
 //! What the tests send.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use aplomb::provider::OpenAi;
 use aplomb::{BoxError, Endpoint, EndpointLayer, Policy};
 use aplomb_mock::Mock;
 use bytes::Bytes;
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
+
+use crate::script::Server;
 
 /// An endpoint of OpenAI's dialect under this policy.
 pub(crate) fn under(policy: Policy) -> EndpointLayer {
@@ -68,4 +72,32 @@ pub(crate) fn answered(answers: &[Answer]) -> usize {
         .iter()
         .filter(|answer| answer.as_ref().is_ok_and(|(parts, _)| parts.status.is_success()))
         .count()
+}
+
+/// What a body gives, and the error it ends with.
+pub(crate) async fn read<B>(body: B) -> (String, Option<BoxError>)
+where
+    B: Body<Data = Bytes, Error = BoxError>,
+{
+    let mut body = pin!(body);
+    let mut text = String::new();
+    loop {
+        match body.frame().await {
+            None => return (text, None),
+            Some(Err(error)) => {
+                assert!(body.frame().await.is_none(), "an error is told once");
+                return (text, Some(error));
+            }
+            Some(Ok(frame)) => {
+                let data = frame.into_data().unwrap_or_default();
+                text.push_str(std::str::from_utf8(&data).unwrap());
+            }
+        }
+    }
+}
+
+/// Sends a request, and reads what comes.
+pub(crate) async fn send(layer: EndpointLayer, server: &Server) -> (String, Option<BoxError>) {
+    let response = layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
+    read(response.into_body()).await
 }

@@ -32,6 +32,10 @@ pub(crate) fn word(text: &str) -> Step {
     data(format!("data: {chunk}\n\n"))
 }
 
+/// The event in which OpenAI's chat completions tell of 42 tokens.
+pub(crate) const USAGE: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":2}}\n\n";
+
 pub(crate) fn ping() -> Step {
     data(": still here\n\n")
 }

@@ -1,24 +1,19 @@
 //! Answers that stream by, as they should and not.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb::core::{Dimension, Reading};
-use aplomb::provider::{Anthropic, Head, OpenAi, Provider, Reason};
-use aplomb::rate_limit::{Charge, Quota, Settle};
-use aplomb::{BoxError, BrokenAnswer, EndpointLayer, Exchange, Kind, Policy, find};
+use aplomb::provider::{Anthropic, OpenAi, Provider, Reason};
+use aplomb::{BrokenAnswer, EndpointLayer, Kind, Policy, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;
-use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
-use proptest::prelude::*;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
-use crate::calls::{ask, chat, under};
+use crate::calls::{ask, chat, read, send, under};
 use crate::script::{Reply, Server, Step, data, done, ping, word};
 
 const S: Duration = Duration::from_secs(1);
@@ -35,33 +30,6 @@ fn messages() -> http::Request<Full<Bytes>> {
 
 fn script(fault: Fault) -> Mock {
     Mock::builder().plan(Plan::script([Some(fault)])).build()
-}
-
-/// What a body gives, and the error it ends with.
-async fn read<B>(body: B) -> (String, Option<BoxError>)
-where
-    B: Body<Data = Bytes, Error = BoxError>,
-{
-    let mut body = pin!(body);
-    let mut text = String::new();
-    loop {
-        match body.frame().await {
-            None => return (text, None),
-            Some(Err(error)) => {
-                assert!(body.frame().await.is_none(), "an error is told once");
-                return (text, Some(error));
-            }
-            Some(Ok(frame)) => {
-                let data = frame.into_data().unwrap_or_default();
-                text.push_str(std::str::from_utf8(&data).unwrap());
-            }
-        }
-    }
-}
-
-async fn send(layer: EndpointLayer, server: &Server) -> (String, Option<BoxError>) {
-    let response = layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
-    read(response.into_body()).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,109 +145,6 @@ async fn what_breaks_after_content_ends_with_an_error_and_is_never_sent_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_bytes_and_trailers_pass_as_they_come_also_one_byte_at_a_time() {
-    let mut trailers = http::HeaderMap::new();
-    trailers.insert("x-cost", "3".parse().unwrap());
-    let stream = [ping(), word("one"), ping(), word("two"), done(), ping()];
-    let bytes = stream.iter().flat_map(|step| match step {
-        Step::Data(data) => data.iter().map(|byte| Step::Data(vec![*byte].into())).collect(),
-        _ => Vec::new(),
-    });
-    for steps in [stream.to_vec(), bytes.collect()] {
-        let steps = [steps, vec![Step::Trailers(trailers.clone())]].concat();
-        let server = Server::new([Reply::stream(steps.clone())]);
-        for layer in [
-            EndpointLayer::new(OpenAi),
-            under(Policy::new().whole_answers(1 << 20)),
-        ] {
-            let response =
-                layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
-            let mut body = response.into_body();
-            for step in &steps {
-                let frame = body.frame().await.unwrap().unwrap();
-                match step {
-                    Step::Data(data) => assert_eq!(frame.data_ref(), Some(data)),
-                    _ => assert_eq!(frame.trailers_ref(), Some(&trailers)),
-                }
-            }
-            assert!(body.frame().await.is_none() && body.is_end_stream());
-        }
-    }
-}
-
-fn tokens() -> Policy {
-    Policy::new().quota(Quota::tokens_per_minute(1_000_000).settle(Settle::Correct))
-}
-
-fn charged(mut request: http::Request<Full<Bytes>>) -> http::Request<Full<Bytes>> {
-    request.extensions_mut().insert(Charge::request().input_tokens(500_000));
-    request
-}
-
-const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":2}}\n\n";
-
-/// What is left of the quota when 42 tokens were used, while time stands still.
-const AFTER: i64 = 1_000_000 - 42;
-
-#[tokio::test(start_paused = true)]
-async fn what_was_used_settles_the_charge_wherever_it_is_said() {
-    let json =
-        r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":40,"completion_tokens":2}}"#;
-    let halves = json.split_at(30);
-    for reply in [
-        Reply::stream([word("hi"), data(USAGE), done()]),
-        Reply::of("application/json", [data(json)]),
-        Reply::of("application/json", [data(halves.0), data(halves.1)]),
-    ] {
-        for policy in [tokens(), tokens().whole_answers(1 << 20)] {
-            let layer = under(policy);
-            let handle = layer.handle();
-            let request = charged(chat("hello", true));
-            let response = layer.layer(Server::new([reply.clone()])).oneshot(request).await.unwrap();
-            let exchange = response.extensions().get::<Exchange>().unwrap().clone();
-            assert_eq!(handle.available()[0].1, 500_000, "nothing has been read");
-            assert!(read(response.into_body()).await.1.is_none());
-            assert_eq!(handle.available()[0].1, AFTER);
-            assert_eq!(exchange.usage().unwrap().total(), Some(42));
-            assert!(exchange.is_whole());
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_stops_at_the_end_marker_has_had_a_whole_answer_and_who_stops_earlier_not() {
-    for (frames, left, successes) in [(3, AFTER, 1), (2, 500_000, 0), (1, 500_000, 0)] {
-        let layer = under(tokens());
-        let handle = layer.handle();
-        let server = Server::new([Reply::stream([
-            word("hi"),
-            data(USAGE),
-            done(),
-            Step::Wait(99 * S),
-        ])]);
-        let response = layer.layer(server).oneshot(charged(chat("hello", true))).await.unwrap();
-        let mut body = response.into_body();
-        for _ in 0..frames {
-            body.frame().await.unwrap().unwrap();
-        }
-        assert_eq!(handle.in_flight(), 1);
-        drop(body);
-        assert_eq!((handle.in_flight(), handle.available()[0].1), (0, left));
-        assert_eq!(handle.circuit().tally().calls(), successes);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_broken_stream_gives_nothing_back() {
-    let layer = under(tokens());
-    let handle = layer.handle();
-    let server = Server::new([Reply::stream([word("hi"), data(USAGE)])]);
-    let response = layer.layer(server).oneshot(charged(chat("hello", true))).await.unwrap();
-    assert!(read(response.into_body()).await.1.is_some());
-    assert_eq!(handle.available()[0].1, 500_000);
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_says_nothing_is_kept_from_the_caller_within_bounds_of_bytes_and_time() {
     let pings = |wait: Duration| std::iter::repeat_n([ping(), Step::Wait(wait)], 100).flatten();
     let fast = Server::new([Reply::stream(pings(Duration::ZERO))]);
@@ -365,126 +230,6 @@ async fn an_answer_too_long_to_be_kept_is_believed() {
     assert!(error.is_none());
 }
 
-/// Reads one limit, as a dialect does.
-#[derive(Debug)]
-struct Told;
-
-impl Provider for Told {
-    fn name(&self) -> &'static str {
-        "told"
-    }
-
-    fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
-        let number = |name| head.header(name).and_then(|text| text.parse().ok());
-        let limit = number("x-ratelimit-limit-requests").zip(number("x-ratelimit-remaining-requests"));
-        let reading = limit.map(|(limit, remaining)| {
-            let window = Duration::from_secs(60);
-            Reading::of(Dimension::REQUESTS)
-                .with_limit(limit)
-                .with_remaining(remaining)
-                .with_window(window)
-        });
-        reading.into_iter().collect()
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_limits_that_heads_tell_of_are_learned_kept_and_remembered() {
-    let mock = Mock::builder().requests_per_minute(600).request_burst(20).build();
-    let layer = EndpointLayer::new(Told);
-    let handle = layer.handle();
-    assert!(handle.learned().known_quotas().is_empty());
-    ask(layer.layer(mock), chat("hello", true)).await.unwrap();
-    let learned = handle.learned();
-    let quota = learned.known_quotas()[0];
-    assert_eq!((quota.dimension(), quota.amount()), (Dimension::REQUESTS, 600));
-    assert_eq!(handle.available()[0].0, quota);
-    let next_run = EndpointLayer::new(Told).handle();
-    next_run.remember(&learned);
-    assert_eq!(next_run.available()[0].0, quota);
-}
-
-/// Polls the whole of a call, body included, so often and then drops it; says whether it had ended.
-async fn dropped_after(polls: usize, endpoint: aplomb::Endpoint<Server>) -> bool {
-    let call = async move {
-        let response = endpoint.oneshot(charged(chat("hello", true))).await?;
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            frame?;
-        }
-        Ok::<_, BoxError>(())
-    };
-    let mut call = tokio_test::task::spawn(call);
-    for _ in 0..polls {
-        if call.poll().is_ready() {
-            return true;
-        }
-        // To where it would be woken.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    false
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_dropped_at_any_point_leaves_nothing_behind() {
-    let pause = Step::Wait(Duration::from_millis(90));
-    let failed = r#"data: {"error":{"message":"","type":"server_error"}}"#;
-    let stream = vec![
-        pause.clone(),
-        ping(),
-        pause.clone(),
-        word("a"),
-        pause.clone(),
-        word("b"),
-        pause,
-        done(),
-    ];
-    let mut polls = 0;
-    loop {
-        let layer = under(tokens());
-        let handle = layer.handle();
-        let server = Server::new([
-            Reply::stream([Step::Wait(S / 20), data(format!("{failed}\n\n"))]).after(S / 20),
-            Reply::stream(stream.clone()).after(S / 20),
-        ]);
-        let ended = dropped_after(polls, layer.layer(server)).await;
-        assert_eq!((handle.in_flight(), handle.waiting()), (0, 0), "dropped after {polls} polls");
-        if ended {
-            break;
-        }
-        polls += 1;
-    }
-    assert!(polls > 5, "{polls}");
-}
-
-fn frames() -> impl Strategy<Value = Vec<Step>> {
-    let event = prop_oneof![
-        Just(ping()),
-        Just(data("data: {\"choices\":[]}\n\n")),
-        any::<u8>().prop_map(|n| word(&n.to_string())),
-        Just(data(USAGE)),
-        Just(done()),
-        Just(data("data: {\"error\":{\"message\":\"\",\"type\":\"server_error\"}}\n\n")),
-        "\\PC{0,20}".prop_map(data),
-        Just(data("")),
-    ];
-    let events = proptest::collection::vec(event, 0..8);
-    (events, proptest::collection::vec(1..60_usize, 0..40)).prop_map(|(events, cuts)| {
-        let mut all: Vec<u8> = Vec::new();
-        for event in events {
-            if let Step::Data(data) = event {
-                all.extend_from_slice(&data);
-            }
-        }
-        let mut all = Bytes::from(all);
-        let pieces =
-            cuts.into_iter().map_while(|cut| (cut < all.len()).then(|| Step::Data(all.split_to(cut))));
-        let mut pieces: Vec<Step> = pieces.collect();
-        pieces.push(Step::Data(all));
-        pieces
-    })
-}
-
 /// Streams of images end without a marker, and are no text.
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_images_reaches_the_caller_whole() {
@@ -502,30 +247,4 @@ async fn a_stream_of_images_reaches_the_caller_whole() {
     let response = under(Policy::new()).layer(server.clone()).oneshot(request).await.unwrap();
     let whole = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!((whole, server.seen()), (Bytes::from(events.concat()), 1));
-}
-
-proptest! {
-    /// Whatever comes, however it is cut: all of it is handed on in the same frames, or the call fails.
-    #[test]
-    fn no_byte_is_lost_or_made_up(steps in frames(), media_type in 0..3_usize) {
-        let media_type = ["text/event-stream", "application/json", "text/plain"][media_type];
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.unwrap().block_on(async {
-            let server = Server::new([Reply::of(media_type, steps.clone())]);
-            let endpoint = under(Policy::new().max_retries(0)).layer(server);
-            let Ok(response) = endpoint.oneshot(http::Request::new(String::new())).await else {
-                assert_eq!(media_type, "text/event-stream");
-                return;
-            };
-            let mut body = response.into_body();
-            for step in &steps {
-                let Step::Data(data) = step else { continue };
-                let frame: Frame<Bytes> = body.frame().await.unwrap().unwrap();
-                assert_eq!(frame.data_ref(), Some(data));
-            }
-            let end = body.frame().await;
-            assert!(end.is_none_or(|end| find::<BrokenAnswer>(&*end.unwrap_err()).is_some()));
-            assert!(body.frame().await.is_none() && body.is_end_stream());
-        });
-    }
 }
