@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod client;
 mod endpoint;
 mod error;
 mod policies;
@@ -23,6 +24,7 @@ pub use aplomb_core::{
     BoxError, CallOptions, Closing, Exchange, Kind, Observe, Outcome, Priority, Refused, Scope, Usage,
     WallClock, find, find_in,
 };
+pub use client::HttpClient;
 pub use endpoint::{
     BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointFuture, EndpointHandle, EndpointLayer,
     GatesHandle, HookFailed, HookFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, RequestHook,

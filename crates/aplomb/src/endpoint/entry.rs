@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aplomb_core::{BoxError, Closing};
-use bytes::Bytes;
+use aplomb_core::Closing;
 use http_body::Body;
-use tower_service::Service;
 
 use super::config::Setup;
 use super::{Base, EndpointFuture};
+use crate::HttpClient;
 
 /// What calls through whatever client go through, made ready once for each policy.
 #[derive(Debug)]
@@ -24,13 +23,10 @@ impl Entry {
     }
 
     /// Begins a call through `client`.
-    pub(crate) fn call<S, A, B>(&self, client: S, request: http::Request<A>) -> EndpointFuture<S, A, B>
+    pub(crate) fn call<S, A>(&self, client: S, request: http::Request<A>) -> EndpointFuture<S, A>
     where
-        S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-        S::Error: Into<BoxError>,
+        S: HttpClient<A>,
         A: Body + Clone + 'static,
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
     {
         EndpointFuture::begin(client, request, &self.setup(), &self.base.shared)
     }

@@ -5,8 +5,6 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::BoxError;
-use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
@@ -16,23 +14,19 @@ use super::service::Stack;
 use super::shared::Running;
 use super::spent::Spent;
 use super::{DeadlinePassed, EndpointBody};
-use crate::{EndpointError, Report};
+use crate::{EndpointError, HttpClient, Report};
 
 pin_project! {
     /// The future of an [`Endpoint`](crate::Endpoint)'s call.
     ///
     /// A call without a deadline has no timer of its own. Dropping it drops the attempt that is under way, or
     /// leaves the queue.
-    pub struct EndpointFuture<S, A, B>
+    pub struct EndpointFuture<S, A>
     where
-        S: Service<http::Request<A>, Response = http::Response<B>>,
-        S: Clone,
-        S::Error: Into<BoxError>,
+        S: HttpClient<A>,
         A: Body,
         A: Clone,
         A: 'static,
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
     {
         #[pin]
         call: Option<<Stack<S> as Service<http::Request<A>>>::Future>,
@@ -46,13 +40,10 @@ pin_project! {
     }
 }
 
-impl<S, A, B> EndpointFuture<S, A, B>
+impl<S, A> EndpointFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
     #[inline]
     pub(super) const fn new(
@@ -64,15 +55,12 @@ where
     }
 }
 
-impl<S, A, B> Future for EndpointFuture<S, A, B>
+impl<S, A> Future for EndpointFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
-    type Output = Result<http::Response<EndpointBody<B>>, EndpointError>;
+    type Output = Result<http::Response<EndpointBody<S::Body>>, EndpointError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -104,13 +92,10 @@ where
     }
 }
 
-impl<S, A, B> fmt::Debug for EndpointFuture<S, A, B>
+impl<S, A> fmt::Debug for EndpointFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointFuture").field("report", &self.report).finish_non_exhaustive()

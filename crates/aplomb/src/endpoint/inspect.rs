@@ -23,8 +23,8 @@ use super::spent::Spent;
 use super::timeouts::{Awaited, Due, Stopwatch, Timeouts};
 use super::watched::{Ahead, To, Watched};
 use super::{BrokenAnswer, EndpointClassifier, ReadBody, TimedOut};
-use crate::Report;
 use crate::report::Judged;
+use crate::{HttpClient, Report};
 
 /// How much of an error's body is read: those of providers are below a kilobyte.
 const ERROR_LIMIT: usize = 64 * 1024;
@@ -86,17 +86,14 @@ impl<S> Inspect<S> {
     }
 }
 
-impl<S, A, B> Service<Outbound<A>> for Inspect<S>
+impl<S, A> Service<Outbound<A>> for Inspect<S>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
-    type Response = http::Response<ReadBody<B>>;
+    type Response = http::Response<ReadBody<S::Body>>;
     type Error = BoxError;
-    type Future = InspectFuture<S, A, B>;
+    type Future = InspectFuture<S, A, S::Body>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if let Poll::Ready(ready) = self.inner.poll_ready(cx) {

@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{BoxError, Copied, Gated};
+use aplomb_core::{Copied, Gated};
 use aplomb_retry::{ByKind, Drain, Retry};
-use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -16,7 +15,7 @@ use super::config::{Config, RetryObserver, Setup};
 use super::gates::EndpointDoor;
 use super::shared::Shared;
 use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, sent};
-use crate::{EndpointError, Report};
+use crate::{EndpointError, HttpClient, Report};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.
 ///
@@ -46,17 +45,14 @@ impl<S> Endpoint<S> {
     }
 }
 
-impl<S, A, B> Service<http::Request<A>> for Endpoint<S>
+impl<S, A> Service<http::Request<A>> for Endpoint<S>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
-    type Response = http::Response<EndpointBody<B>>;
+    type Response = http::Response<EndpointBody<S::Body>>;
     type Error = EndpointError;
-    type Future = EndpointFuture<S, A, B>;
+    type Future = EndpointFuture<S, A>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
         Poll::Ready(Ok(()))
@@ -70,13 +66,10 @@ where
     }
 }
 
-impl<S, A, B> EndpointFuture<S, A, B>
+impl<S, A> EndpointFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
     /// A call that arrives now. Put together in its place: it is large, and each move of it counts.
     #[inline]

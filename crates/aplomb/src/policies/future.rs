@@ -5,30 +5,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use aplomb_core::BoxError;
-use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use super::NoPolicy;
-use crate::{EndpointBody, EndpointError, EndpointFuture, Report};
+use crate::{EndpointBody, EndpointError, EndpointFuture, HttpClient, Report};
 
 pin_project! {
     /// The future of a [`PoliciesService`](crate::PoliciesService)'s call.
-    pub struct PoliciesFuture<S, A, B>
+    pub struct PoliciesFuture<S, A>
     where
-        S: Service<http::Request<A>, Response = http::Response<B>>,
-        S: Clone,
-        S::Error: Into<BoxError>,
+        S: HttpClient<A>,
         A: Body,
         A: Clone,
         A: 'static,
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
     {
         #[pin]
-        way: Way<EndpointFuture<S, A, B>, S, http::Request<A>, S::Future>,
+        way: Way<EndpointFuture<S, A>, S, http::Request<A>, S::Future>,
     }
 }
 
@@ -44,15 +38,12 @@ pin_project! {
     }
 }
 
-impl<S, A, B> PoliciesFuture<S, A, B>
+impl<S, A> PoliciesFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
-    pub(super) const fn treated(call: EndpointFuture<S, A, B>) -> Self {
+    pub(super) const fn treated(call: EndpointFuture<S, A>) -> Self {
         Self { way: Way::Treated { call } }
     }
 
@@ -65,15 +56,12 @@ where
     }
 }
 
-impl<S, A, B> Future for PoliciesFuture<S, A, B>
+impl<S, A> Future for PoliciesFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
-    type Output = Result<http::Response<EndpointBody<B>>, EndpointError>;
+    type Output = Result<http::Response<EndpointBody<S::Body>>, EndpointError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut way = self.project().way;
@@ -119,13 +107,10 @@ fn untreated(error: impl Into<BoxError>, was_sent: bool) -> EndpointError {
     EndpointError::new(error.into(), report)
 }
 
-impl<S, A, B> fmt::Debug for PoliciesFuture<S, A, B>
+impl<S, A> fmt::Debug for PoliciesFuture<S, A>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PoliciesFuture")

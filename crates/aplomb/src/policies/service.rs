@@ -5,15 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{BoxError, Refused};
-use bytes::Bytes;
+use aplomb_core::Refused;
 use http_body::Body;
 use tower_service::Service;
 
 use super::layer::Shared;
 use super::route::RequestView;
 use super::{PoliciesFuture, Routes, Unknown};
-use crate::{EndpointBody, EndpointError};
+use crate::{EndpointBody, EndpointError, HttpClient};
 
 /// A client behind a [`PoliciesLayer`](crate::PoliciesLayer). Clones share everything but the client.
 ///
@@ -36,17 +35,14 @@ impl<S> PoliciesService<S> {
     }
 }
 
-impl<S, A, B> Service<http::Request<A>> for PoliciesService<S>
+impl<S, A> Service<http::Request<A>> for PoliciesService<S>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>> + Clone,
-    S::Error: Into<BoxError>,
+    S: HttpClient<A>,
     A: Body + Clone + 'static,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
-    type Response = http::Response<EndpointBody<B>>;
+    type Response = http::Response<EndpointBody<S::Body>>;
     type Error = EndpointError;
-    type Future = PoliciesFuture<S, A, B>;
+    type Future = PoliciesFuture<S, A>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
         Poll::Ready(Ok(()))

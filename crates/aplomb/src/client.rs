@@ -1,0 +1,45 @@
+//! What an endpoint goes around.
+
+use aplomb_core::BoxError;
+use bytes::Bytes;
+use http_body::Body;
+use tower_service::Service;
+
+/// A client of HTTP requests with bodies of type `A`: every `Service` of them that can be cloned, and whose
+/// responses have bodies of bytes. There is nothing to implement.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb::{BoxError, EndpointLayer, HttpClient, Report, provider::OpenAi};
+/// use http_body_util::Full;
+/// use tower::{Layer, ServiceExt};
+///
+/// /// Goes around whatever client there is.
+/// async fn attempts<C>(client: C, prompt: &'static str) -> Result<u32, BoxError>
+/// where
+///     C: HttpClient<Full<bytes::Bytes>>,
+/// {
+///     let request = http::Request::post("/v1/chat/completions").body(Full::from(prompt))?;
+///     let response = EndpointLayer::new(OpenAi).layer(client).oneshot(request).await?;
+///     Ok(response.extensions().get::<Report>().map_or(0, Report::sent))
+/// }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// # let client = aplomb_mock::Mock::builder().build();
+/// # assert_eq!(attempts(client, r#"{"messages": [{"role": "user", "content": "Hi!"}]}"#).await.unwrap(), 1);
+/// # }
+/// ```
+pub trait HttpClient<A>:
+    Service<http::Request<A>, Response = http::Response<Self::Body>, Error: Into<BoxError>> + Clone
+{
+    /// The bodies of its responses.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>>;
+}
+
+impl<S, A, B> HttpClient<A> for S
+where
+    S: Service<http::Request<A>, Response = http::Response<B>, Error: Into<BoxError>> + Clone,
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    type Body = B;
+}
