@@ -56,6 +56,13 @@ impl Estimate {
         })
     }
 
+    /// The same with other tokens of the prompt.
+    #[must_use]
+    pub const fn with_input(mut self, input: u64) -> Self {
+        self.input = input;
+        self
+    }
+
     /// Tokens of the prompt.
     pub const fn input(&self) -> u64 {
         self.input

@@ -49,7 +49,7 @@ pub(super) fn charge<A: Body + Clone>(
         .body_bytes()
         .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
     let guessed = Guessed(estimate.input());
-    let estimate = Estimate::new(calibration.calibrated(guessed), estimate.output());
+    let estimate = estimate.with_input(calibration.calibrated(guessed));
     let reserved = provider.accounting().reserved(&estimate);
     let input = reserved.input();
     let output = match estimate.output() {
