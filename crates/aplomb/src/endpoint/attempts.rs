@@ -2,24 +2,21 @@
 
 use std::task::{Context, Poll};
 
-use aplomb_rate_limit::Charge;
 use tower_service::Service;
 
-use super::outbound::Outbound;
-use crate::Report;
+use super::outbound::{Known, Outbound};
 
 /// Stands between the retry and the gates of one call: takes note of when an attempt begins to wait for its
 /// turn, and says what it costs.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts<S> {
     inner: S,
-    report: Report,
-    charge: Charge,
+    known: Known,
 }
 
 impl<S> Attempts<S> {
-    pub(super) const fn new(inner: S, report: Report, charge: Charge) -> Self {
-        Self { inner, report, charge }
+    pub(super) const fn new(inner: S, known: Known) -> Self {
+        Self { inner, known }
     }
 }
 
@@ -34,8 +31,7 @@ impl<S: Service<Outbound<A>>, A> Service<http::Request<A>> for Attempts<S> {
 
     #[inline]
     fn call(&mut self, request: http::Request<A>) -> S::Future {
-        self.report.asks();
-        self.inner
-            .call(Outbound { request, charge: self.charge.clone(), report: self.report.clone() })
+        self.known.report.asks();
+        self.inner.call(Outbound { request, known: self.known.clone() })
     }
 }

@@ -143,7 +143,7 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
         cx: &Context<'_>,
         permit: &mut Option<Permit<Gates>>,
     ) -> Option<Stopped<Gates>> {
-        let charge = outbound.charge.clone();
+        let charge = outbound.known.charge.clone();
         let (ask, wait) = (((), (charge.clone(), (charge, ()))), Wait::from(options));
         match &self.queues {
             Queues::One(queue) => queue.ask(ask, wait, cx, permit),
@@ -178,7 +178,7 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
         let Some((hook, longest)) = &self.hook else {
             panic!("there is no hook");
         };
-        outbound.report.admitted();
+        outbound.known.report.admitted();
         Hooking::new(&**hook, outbound, *longest)
     }
 }

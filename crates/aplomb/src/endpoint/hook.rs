@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, CallOptions, InMemory, RetryMark};
-use aplomb_rate_limit::Charge;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
@@ -15,8 +14,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-use super::outbound::Outbound;
-use crate::Report;
+use super::outbound::{Known, Outbound};
 
 /// Changes the head of each attempt just before it is sent, after all waiting: for tokens that live shortly,
 /// and for signing.
@@ -126,14 +124,14 @@ pin_project! {
         patience: Sleep,
         longest: Duration,
         // What is not in the hands of the hook.
-        rest: Option<(A, Charge, Report)>,
+        rest: Option<(A, Known)>,
     }
 }
 
 impl<A: Body + Clone> Hooking<A> {
     pub(super) fn new(hook: &dyn RequestHook, outbound: Outbound<A>, longest: Duration) -> Self {
         let attempt = CallOptions::of(&outbound).attempts().saturating_add(1);
-        let Outbound { request, charge, report } = outbound;
+        let Outbound { request, known } = outbound;
         let bytes = request.body_bytes();
         let (parts, body) = request.into_parts();
         let outgoing = Outgoing { parts, body: bytes, attempt };
@@ -141,7 +139,7 @@ impl<A: Body + Clone> Hooking<A> {
             hook: apart(|| hook.before_send(outgoing)),
             patience: sleep(longest),
             longest,
-            rest: Some((body, charge, report)),
+            rest: Some((body, known)),
         }
     }
 }
@@ -156,11 +154,11 @@ impl<A> Future for Hooking<A> {
             return Poll::Ready(Err(HookFailed::took_longer(*this.longest).into()));
         };
         let outgoing = done.map_err(HookFailed::returned)?;
-        let Some((body, charge, report)) = this.rest.take() else {
+        let Some((body, known)) = this.rest.take() else {
             panic!("polled after it was ready");
         };
         let request = http::Request::from_parts(outgoing.parts, body);
-        Poll::Ready(Ok(Outbound { request, charge, report }))
+        Poll::Ready(Ok(Outbound { request, known }))
     }
 }
 

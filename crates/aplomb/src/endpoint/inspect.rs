@@ -49,17 +49,14 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Inspect<S> {
     inner: S,
     reading: Arc<Reading>,
-    report: Report,
     /// How long the client may take to get ready; set where it does.
     patience: Option<Pin<Box<Sleep>>>,
-    /// What the prompt was taken for, where its answer may tell.
-    guessed: Option<Guessed>,
 }
 
 /// Each clone waits for its client by itself.
 impl<S: Clone> Clone for Inspect<S> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.reading), self.report.clone(), self.guessed)
+        Self::new(self.inner.clone(), Arc::clone(&self.reading))
     }
 }
 
@@ -76,13 +73,8 @@ pub(super) struct Reading {
 }
 
 impl<S> Inspect<S> {
-    pub(super) const fn new(
-        inner: S,
-        reading: Arc<Reading>,
-        report: Report,
-        guessed: Option<Guessed>,
-    ) -> Self {
-        Self { inner, reading, report, patience: None, guessed }
+    pub(super) const fn new(inner: S, reading: Arc<Reading>) -> Self {
+        Self { inner, reading, patience: None }
     }
 }
 
@@ -107,12 +99,12 @@ where
         Poll::Ready(Err(TimedOut::head(longest).into()))
     }
 
-    fn call(&mut self, Outbound { request, .. }: Outbound<A>) -> Self::Future {
+    fn call(&mut self, Outbound { request, known }: Outbound<A>) -> Self::Future {
         let reader = Reader {
             reading: Arc::clone(&self.reading),
-            report: self.report.clone(),
+            report: known.report,
             deadline: CallOptions::of(&request).deadline(),
-            guessed: self.guessed,
+            guessed: known.guessed,
             has_body: request.method() != Method::HEAD,
         };
         let state = State::Calling { watch: reader.send(), call: self.inner.call(request) };

@@ -4,6 +4,7 @@ use aplomb_core::RequestHead;
 use aplomb_rate_limit::Charge;
 use http::{Extensions, HeaderMap, Method};
 
+use super::calibration::Guessed;
 use crate::Report;
 
 /// A request, and what is known of its call: beside it, since in its extensions it would cost three allocations
@@ -11,7 +12,15 @@ use crate::Report;
 #[derive(Debug)]
 pub(crate) struct Outbound<A> {
     pub(super) request: http::Request<A>,
+    pub(super) known: Known,
+}
+
+/// What each attempt of a call is given along.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
     pub(super) charge: Charge,
+    /// What the prompt was taken for, where its answer may tell.
+    pub(super) guessed: Option<Guessed>,
     pub(super) report: Report,
 }
 

@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::attempts::Attempts;
 use super::config::{Config, RetryObserver, Setup};
 use super::gates::EndpointDoor;
+use super::outbound::Known;
 use super::shared::Shared;
 use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, sent};
 use crate::{EndpointError, HttpClient, Report};
@@ -80,9 +81,9 @@ where
             sent::include_usage(&mut request, provider);
         }
         let (charge, guessed) = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
-        let inspect = Inspect::new(client, Arc::clone(&setup.reading), report.clone(), guessed);
+        let inspect = Inspect::new(client, Arc::clone(&setup.reading));
         let gated = Gated::new(inspect, Arc::clone(&setup.passage));
-        let attempts = Attempts::new(gated, report.clone(), charge);
+        let attempts = Attempts::new(gated, Known { charge, guessed, report: report.clone() });
         Self::new(setup.retries.call(attempts, request), report, shared.begin())
     }
 }
