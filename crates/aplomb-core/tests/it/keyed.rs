@@ -1,21 +1,19 @@
+mod model;
+mod service;
+
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use aplomb_core::{
-    Acquire, AtBodyEnd, AtHead, Both, BoxError, CallKey, CallOptions, Closing, End, Gated, HttpClassifier,
-    Idle, KeyNotice, KeyRefused, KeyedDoor, Permit, Plan, Queue, QueueLimits, Queues, Refused, Terms, Turned,
-    TurnedBecause, Wait, find_in,
+    Both, Closing, End, KeyNotice, Permit, Queue, QueueLimits, Queues, Turned, TurnedBecause, Wait,
 };
-use proptest::prelude::*;
 use tokio::time::Instant;
-use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
-use tower_service::Service;
+use tokio_test::{assert_pending, assert_ready_ok, task};
 
-use crate::gates::{Keepsake, Tally};
+use crate::gates::Tally;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -264,16 +262,6 @@ async fn policies_and_observers_may_use_the_map() {
     *slot.lock().unwrap() = None;
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Acquire(u64),
-    End(usize),
-    Wait(u64),
-    Leave(usize),
-    Advance(u64),
-    Sweep,
-}
-
 /// The policy changes just when it has been asked for the gate of a key, as by another thread.
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_is_made_while_the_policy_changes_is_made_as_it_says_then() {
@@ -304,93 +292,6 @@ async fn a_gate_that_is_made_while_the_policy_changes_is_made_as_it_says_then() 
     *slot.lock().unwrap() = None;
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (0..6_u64).prop_map(Step::Acquire),
-        4 => (0..9_usize).prop_map(Step::End),
-        2 => (0..6_u64).prop_map(Step::Wait),
-        2 => (0..9_usize).prop_map(Step::Leave),
-        1 => (0..1_500_u64).prop_map(Step::Advance),
-        2 => Just(Step::Sweep),
-    ];
-    prop::collection::vec(step, 0..120)
-}
-
-proptest! {
-    /// Whatever is begun, ended, waited for and left, each key's gate is told all of it, and its state
-    /// is only ever gone when it said that it may.
-    #[test]
-    fn no_call_is_lost_and_no_key_has_two_gates(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let queues = tallies(100);
-            // What each key's gate has to know, and when it was last used.
-            let mut model = BTreeMap::<u64, Keepsake>::new();
-            let mut held = Vec::new();
-            let mut waits = Vec::<(u64, task::Spawn<Acquire<Tally>>)>::new();
-            for step in steps {
-                let now = Instant::now();
-                match step {
-                    Step::Acquire(key) => {
-                        let mut acquire = task::spawn(queues.acquire(&key, (), Wait::default()));
-                        let kept = model.entry(key).or_insert(Keepsake::new(now));
-                        if kept.begun - kept.ended < 2 {
-                            held.push((key, assert_ready!(acquire.poll()).unwrap()));
-                            if kept.is_idle(now) && begun(&queues)[&key] == (1, 0) {
-                                // It has been forgotten, as it might be.
-                                *kept = Keepsake::new(now);
-                            }
-                            kept.begun += 1;
-                            kept.last = now;
-                        } else {
-                            assert_pending!(acquire.poll());
-                        }
-                    }
-                    Step::End(at) if at < held.len() => {
-                        let (key, permit) = held.remove(at);
-                        permit.end(End::Unsent);
-                        let kept = model.get_mut(&key).unwrap();
-                        kept.ended += 1;
-                        kept.last = now;
-                        // Who waits for it is let through at once, polled or not.
-                        if let Some(at) = waits.iter().position(|(waits, _)| *waits == key) {
-                            let (key, mut acquire) = waits.remove(at);
-                            let permit = acquire.poll();
-                            held.push((key, assert_ready!(permit).unwrap()));
-                            kept.begun += 1;
-                        }
-                    }
-                    Step::Wait(key) => {
-                        let kept = model.get(&key);
-                        if kept.is_some_and(|kept| kept.begun - kept.ended == 2) {
-                            let mut acquire = task::spawn(queues.acquire(&key, (), Wait::default()));
-                            assert_pending!(acquire.poll());
-                            waits.push((key, acquire));
-                        }
-                    }
-                    Step::Leave(at) if at < waits.len() => drop(waits.remove(at)),
-                    Step::Advance(ms) => tokio::time::advance(Duration::from_millis(ms)).await,
-                    Step::Sweep => { queues.forget_idle(now); }
-                    _ => {}
-                }
-                let now = Instant::now();
-                let found: BTreeMap<_, _> =
-                    queues.snapshot(|key, gate, waiting, _| (*key, (gate.kept.begun, gate.kept.ended, waiting))).collect();
-                for (key, kept) in &model {
-                    let waiting = waits.iter().filter(|(waits, _)| waits == key).count();
-                    match found.get(key) {
-                        Some(found) if !kept.is_idle(now) => {
-                            assert_eq!(*found, (kept.begun, kept.ended, waiting), "key {key}");
-                        }
-                        Some(_) => {}
-                        None => assert!(kept.is_idle(now), "key {key} was in use"),
-                    }
-                }
-            }
-        });
-    }
-}
-
 #[test]
 fn threads_share_one_gate_for_a_key_through_any_number_of_rests() {
     let queues = Queues::new(64, QueueLimits::new(), |_: &u64| Tally::new(1).never_idle(), ());
@@ -414,85 +315,4 @@ fn threads_share_one_gate_for_a_key_through_any_number_of_rests() {
     assert_eq!(calls.values().map(|(begun, _)| begun).sum::<u32>(), 8_000);
     assert!(calls.values().all(|(begun, ended)| begun == ended));
     assert_eq!(queues.len(), 3);
-}
-
-/// A call asks for nothing but to pass.
-#[derive(Clone)]
-struct Pass;
-
-impl<Req> Terms<Req> for Pass {
-    type Gate = Tally;
-
-    fn ask(&self, _: &Req, _: &CallOptions) {}
-
-    fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
-        Box::new(Refused::by("tally").with_retry_after(turned.retry_after()))
-    }
-
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<&'static str>, options: &CallOptions) -> BoxError {
-        assert_eq!(&**key, "404");
-        Terms::<Req>::refuse(self, turned, options)
-    }
-}
-
-fn by_path(request: &http::Request<()>) -> u64 {
-    request.uri().path()[1..].parse().unwrap_or(0)
-}
-
-type ByPath = KeyedDoor<u64, fn(&http::Request<()>) -> u64, Pass, Tally>;
-
-fn plan<U>(queues: &Queues<u64, Tally>, until: U) -> Arc<Plan<ByPath, HttpClassifier, U>> {
-    let door = KeyedDoor::new(queues.clone(), by_path as fn(&http::Request<()>) -> u64, Pass);
-    Arc::new(Plan::new(door, HttpClassifier::new(), until))
-}
-
-fn get(key: u64) -> http::Request<()> {
-    http::Request::get(format!("/{key}")).body(()).unwrap()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal() {
-    let queues = tallies(2);
-    let answers = crate::gated::Answers;
-    let mut service = Gated::new(answers, plan(&queues, AtHead));
-    service.call(get(200)).await.unwrap();
-    service.call(get(503)).await.unwrap();
-    assert_eq!(begun(&queues), BTreeMap::from([(200, (1, 1)), (503, (1, 1))]));
-    let mut overridden = get(404);
-    overridden.extensions_mut().insert(CallKey(200_u64));
-    service.call(overridden).await.unwrap();
-    assert_eq!(begun(&queues)[&200], (2, 2));
-
-    let error = service.call(get(404)).await.err().unwrap();
-    assert_eq!(find_in::<KeyRefused, _>(&error).unwrap().key(), "404");
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "tally");
-    assert_eq!(error.to_string(), "refused for key 404: refused by the tally");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_dropped_or_panicking_at_any_point_leaves_its_key_as_it_was() {
-    let queues = tallies(10);
-    let mut service = Gated::new(crate::gated::Answers, plan(&queues, AtBodyEnd));
-    let hang = || http::Request::get("/hang").body(()).unwrap();
-    drop(service.call(hang()));
-    assert!(queues.is_empty(), "nothing is made before it is polled");
-    let mut calls: Vec<_> = (0..2).map(|_| task::spawn(service.call(hang()))).collect();
-    for call in &mut calls {
-        assert_pending!(call.poll());
-    }
-    let mut waiting = task::spawn(service.call(hang()));
-    assert_pending!(waiting.poll());
-    drop(waiting);
-    drop(calls);
-    let answered = service.call(get(200)).await.unwrap();
-    drop(answered);
-    let mut panics = task::spawn(service.call(http::Request::get("/panic").body(()).unwrap()));
-    assert!(std::panic::catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
-    drop(panics);
-    for (key, (begun, ended)) in begun(&queues) {
-        assert_eq!(begun, ended, "{key}");
-    }
-    tokio::time::advance(2 * S).await;
-    queues.forget_idle(Instant::now());
-    assert!(queues.is_empty(), "nobody is stuck");
 }

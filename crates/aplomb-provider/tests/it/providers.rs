@@ -1,7 +1,9 @@
 //! What each provider means, beyond what the samples show.
 
+mod settings;
+
 use aplomb_core::{Kind, Scope};
-use aplomb_provider::{DailyQuota, Gemini, Generic, OpenAi, Provider, Reason, Settings, Tuned, detect};
+use aplomb_provider::{Generic, OpenAi, Provider, Reason, detect};
 use serde_json::{Value, json};
 
 use crate::support::Response;
@@ -41,11 +43,17 @@ impl Case {
 }
 
 const OPENAI: &str = "https://api.openai.com/v1";
+
 const AZURE: &str = "https://mine.openai.azure.com";
+
 const ANTHROPIC: &str = "https://api.anthropic.com";
+
 const GEMINI: &str = "https://generativelanguage.googleapis.com";
+
 const VERTEX: &str = "https://us-central1-aiplatform.googleapis.com";
+
 const BEDROCK: &str = "https://bedrock-runtime.us-east-1.amazonaws.com";
+
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
 
 fn error(code: &str, message: &str) -> Value {
@@ -377,55 +385,6 @@ fn a_refusal_for_too_much_work_is_marked_as_not_begun() {
     ] {
         assert_eq!(is_unprocessed(status, body), expected, "{status} {body}");
     }
-}
-
-#[test]
-fn settings_change_how_it_is_read() {
-    let day = google(
-        429,
-        "RESOURCE_EXHAUSTED",
-        "m",
-        &json!([
-        {"violations": [{"quotaId": "GenerateRequestsPerDay"}]}, {"retryDelay": "36s"}]),
-    );
-    let by = |settings: Settings, case: &Case| case.by(&Tuned::new(Gemini, settings));
-    let daily = case(GEMINI, 429, day);
-    assert_eq!(by(Settings::new(), &daily).1, Kind::Exhausted);
-    let followed = by(Settings::new().daily_quota(DailyQuota::FollowHint), &daily);
-    assert_eq!((followed.1, followed.3), (Kind::Throttled, Some(36.0)));
-
-    let worded = case(OPENAI, 429, error("rate_limit_exceeded", "Limit 5, Requested 9. Try again in 9s."));
-    assert_eq!(by(Settings::new(), &worded).0, Reason::RequestTooLarge);
-    let unread = by(Settings::new().text(false), &worded);
-    assert_eq!((unread.0, unread.3), (Reason::RateLimited, None));
-
-    let own = Settings::new()
-        .code("Tenant_Asleep", Reason::Overloaded)
-        .code("1300", Reason::QuotaExhausted);
-    assert_eq!(by(own.clone(), &case(OPENAI, 400, error("tenant_asleep", "m"))).0, Reason::Overloaded);
-    assert_eq!(by(own.clone(), &case(OPENAI, 429, error("1300", "m"))).0, Reason::QuotaExhausted);
-    let header = case(BEDROCK, 400, json!({})).with(&[("x-amzn-errortype", "Tenant_Asleep:x")]);
-    assert_eq!(by(own, &header).0, Reason::Overloaded);
-
-    let told = Response::new(500, &[("x-should-retry", "false")]);
-    let deaf = Tuned::new(OpenAi, Settings::new().should_retry(false));
-    assert!(!OpenAi.judge(&told.head(), b"").outcome().is_retryable());
-    assert!(deaf.judge(&told.head(), b"").outcome().is_retryable());
-
-    let words = aplomb_provider::tokenizer(|text: &str| text.split_whitespace().count() as u64);
-    let counted = Tuned::new(OpenAi, Settings::new().tokenizer(words));
-    assert_eq!(counted.estimate(br#"{"prompt": "one two three"}"#).input(), 3);
-    assert_eq!(counted.name(), "openai");
-}
-
-/// An error within a stream is read with the same settings.
-#[test]
-fn settings_reach_into_streams() {
-    let settings = Settings::new().code("tenant_asleep", Reason::Overloaded);
-    let response = Response::new(200, &[]);
-    let mut reader = Tuned::new(OpenAi, settings).stream(&response.head());
-    reader.push(b"data: {\"error\": {\"code\": \"tenant_asleep\"}}\n\n", &mut |_| {});
-    assert_eq!(reader.finish(&mut |_| {}).judgement().reason(), Reason::Overloaded);
 }
 
 /// The gateway is who refuses; what it passes on says something where it says nothing.
