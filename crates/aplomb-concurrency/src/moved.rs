@@ -61,13 +61,13 @@ impl Moved {
 pub struct TracingObserver;
 
 impl Observe<Moved> for TracingObserver {
-    fn observe(&self, moved: &Moved) {
+    fn on_event(&self, moved: &Moved) {
         moved.log(None);
     }
 }
 
 impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Moved>> for TracingObserver {
-    fn observe(&self, notice: &KeyNotice<'_, K, Moved>) {
+    fn on_event(&self, notice: &KeyNotice<'_, K, Moved>) {
         notice.notice().log(Some(notice.key()));
     }
 }

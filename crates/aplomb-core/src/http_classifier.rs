@@ -4,7 +4,9 @@ use std::io;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find_in, retry_after};
+use crate::{
+    Classification, Classify, Exchange, Outcome, Refused, ResponseHead, WallClock, find_in, retry_after,
+};
 
 /// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
 /// headers; and errors.
@@ -48,6 +50,15 @@ impl HttpClassifier {
     }
 
     #[inline]
+    fn by_head<Res: ResponseHead>(&self, response: &Res) -> Classification {
+        let classification = Classification::new(self.judge(response));
+        match response.status() {
+            Some(status) => classification.with_status(status),
+            None => classification,
+        }
+    }
+
+    #[inline]
     fn judge<Res: ResponseHead>(&self, response: &Res) -> Outcome {
         match response.status() {
             Some(status) if !is_success(status) => self.judge_failure(response.headers(), by_status(status)),
@@ -73,11 +84,11 @@ impl HttpClassifier {
 
 impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         match result {
             Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
-                Some(exchange) => Verdict::Live(exchange.clone()),
-                None => self.judge(response).into(),
+                Some(exchange) => Classification::live(exchange.clone()),
+                None => self.by_head(response),
             },
             Err(error) => by_error(error).into(),
         }
@@ -206,10 +217,10 @@ mod tests {
         let mut response = http::Response::new(());
         let exchange = Exchange::new(Outcome::success());
         response.extensions_mut().insert(exchange.clone());
-        let verdict = HttpClassifier::new().classify(Ok::<_, &io::Error>(&response));
-        assert!(verdict.outcome().is_success());
+        let classification = HttpClassifier::new().classify(Ok::<_, &io::Error>(&response));
+        assert!(classification.outcome().is_success());
         exchange.set_outcome(Outcome::transient());
-        assert_eq!(verdict.outcome(), Outcome::transient());
+        assert_eq!(classification.outcome(), Outcome::transient());
     }
 
     #[test]

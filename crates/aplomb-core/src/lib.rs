@@ -2,9 +2,11 @@
 
 mod backoff;
 mod call;
+mod classification;
 mod classify;
 mod dimension;
 mod error;
+mod event;
 mod exchange;
 mod gate;
 mod gated;
@@ -16,6 +18,7 @@ mod observe;
 mod outcome;
 mod queue;
 mod reading;
+mod reason;
 mod refused;
 mod replay;
 mod retry_after;
@@ -31,9 +34,14 @@ pub use backoff::{
     Uniform, backoff_fn, delays,
 };
 pub use call::{CallOptions, Priority};
-pub use classify::{Classify, Verdict, WithReadings};
+pub use classification::Classification;
+pub use classify::{Classify, WithReadings};
 pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
+pub use event::{
+    CircuitCause, CircuitState, ConcurrencyCause, Event, EventKind, KeyLabel, LayerName, LogEvents,
+    StopReason,
+};
 pub use exchange::Exchange;
 pub use gate::{Both, Decision, Either, End, Gate, Rests};
 pub use gated::{Door, Gated, GatedFuture, Held, Plan, Unprepared};
@@ -43,10 +51,11 @@ pub use in_memory::InMemory;
 pub use keyed::{
     Account, CallKey, Full, Idle, KeyNotice, KeyOf, KeyRefused, Keyed, KeyedDoor, Queues, Terms,
 };
-pub use observe::Observe;
+pub use observe::{Observe, notify};
 pub use outcome::{Kind, Outcome, Scope};
 pub use queue::{Acquire, Closing, InLine, Permit, Queue, QueueLimits, Stopped, Turned, TurnedBecause, Wait};
 pub use reading::{ReadLimits, Reading};
+pub use reason::Reason;
 pub use refused::Refused;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::line::Admitted;
 use super::step::Step;
-use crate::{End, Gate, Outcome, Reading, Usage, Verdict};
+use crate::{Classification, End, Gate, Outcome, Reading, Usage};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
 ///
@@ -119,8 +119,8 @@ impl<G: Gate> Permit<G> {
 
     /// The same with what was read of the answer.
     #[inline(never)]
-    pub(crate) fn finish_as(&mut self, verdict: &Verdict, outcome: Outcome) {
-        self.finish(End::Judged { outcome, usage: verdict.usage() });
+    pub(crate) fn finish_as(&mut self, classification: &Classification, outcome: Outcome) {
+        self.finish(End::Judged { outcome, usage: classification.usage() });
     }
 }
 

@@ -4,9 +4,9 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Classify, Dimension, Door, End, Gated, HttpClassifier, Kind,
-    Outcome, Permit, Plan, Queue, QueueLimits, Reading, Refused, Stopped, Turned, Unprepared, Usage, Verdict,
-    Wait, WithReadings, find_in,
+    AtBodyEnd, AtHead, BoxError, CallOptions, Classification, Classify, Dimension, Door, End, Gated,
+    HttpClassifier, Kind, Outcome, Permit, Plan, Queue, QueueLimits, Reading, Refused, Stopped, Turned,
+    Unprepared, Usage, Wait, WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -199,9 +199,9 @@ async fn options_of_the_task_count_from_the_first_poll() {
 async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reach_the_gate() {
     let (door, queue) = turnstile(1);
     let exchange = aplomb_core::Exchange::new(Outcome::success());
-    let verdict = Verdict::Live(exchange.clone());
+    let classification = Classification::live(exchange.clone());
     let classifier = WithReadings::new(
-        move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone(),
+        move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone(),
         |response: &http::Response<Full<Bytes>>| {
             let left = u64::from(response.status().as_u16());
             vec![Reading::of(Dimension::REQUESTS).with_remaining(left)]
@@ -230,8 +230,8 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         (Some(Outcome::local()), true, End::Abandoned),
     ] {
         let exchange = aplomb_core::Exchange::new(Outcome::success());
-        let verdict = Verdict::Live(exchange.clone());
-        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+        let classification = Classification::live(exchange.clone());
+        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone();
         let (door, queue) = turnstile(1);
         let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
         let response = service.call(get("/200")).await.unwrap();
@@ -249,8 +249,8 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
     let exchange = aplomb_core::Exchange::new(Outcome::success());
-    let verdict = Verdict::Live(exchange.clone());
-    let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+    let classification = Classification::live(exchange.clone());
+    let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone();
     let (door, queue) = turnstile(1);
     let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
     let response = service.call(get("/200")).await.unwrap();

@@ -218,11 +218,11 @@ fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxEr
 pub(super) struct GateLog<O>(O);
 
 impl<O: Observe<Transition>> Observe<Notice> for GateLog<O> {
-    fn observe(&self, notice: &Notice) {
+    fn on_event(&self, notice: &Notice) {
         match notice {
-            Either::First(transition) => self.0.observe(transition),
+            Either::First(transition) => self.0.on_event(transition),
             Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
-            Either::Second(Either::Second(Either::Second(moved))) => LimitLog.observe(moved),
+            Either::Second(Either::Second(Either::Second(moved))) => LimitLog.on_event(moved),
         }
     }
 }
