@@ -77,6 +77,9 @@ impl Config {
         if let Some(budget) = &policy.budget {
             retries = retries.budget(budget.clone());
         }
+        if let Some(seed) = policy.seed {
+            retries = retries.random_seed(seed);
+        }
         let reading = Reading {
             classifier: classifier.clone(),
             provider,
