@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Abandoned, Circuit, OnOpen, Probes, Ramp, Slip, Slow, State, Trip, Window};
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_core::Outcome;
 use proptest::prelude::*;
 use tokio::time::Instant;
 

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aplomb_admission::AtBodyEnd;
 use aplomb_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Cooldown, Handle, Open, State};
-use aplomb_core::{AtBodyEnd, BoxError, Exponential, HttpClassifier, Jitter, find};
+use aplomb_core::{BoxError, Exponential, HttpClassifier, Jitter, find};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
