@@ -5,9 +5,10 @@ mod presets;
 
 use std::time::Duration;
 
+use aplomb_admission::QueueLimits;
 use aplomb_circuit_breaker::{Cooldown, OnOpen, Ramp, Trip};
 use aplomb_concurrency::Limit;
-use aplomb_core::{Exponential, Jitter, QueueLimits};
+use aplomb_core::{Exponential, Jitter};
 use aplomb_rate_limit::{Pool, Quota};
 use aplomb_retry::{Budget, ByKind};
 
