@@ -74,6 +74,9 @@ impl Config {
         if let Some(deadline) = policy.ends_after() {
             retries = retries.max_elapsed(deadline);
         }
+        if let Some(seed) = policy.seed {
+            retries = retries.random_seed(seed);
+        }
         if let Some(budget) = &policy.budget {
             retries = retries.budget(budget.clone());
         }

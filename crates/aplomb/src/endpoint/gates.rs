@@ -35,7 +35,7 @@ const UNLIMITED: usize = usize::MAX;
 
 /// Gates as a policy wants them.
 pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
-    let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
+    let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
     quotas.set_max_pause(policy.max_retry_after);
     quotas.set_settle(settle);
     raise_max_pause(policy);
@@ -58,11 +58,15 @@ pub(super) fn queue(policy: &Policy, settle: Settle, watch: StateWatch) -> Queue
 }
 
 fn circuit(policy: &Policy) -> Circuit {
-    Circuit::new()
+    let circuit = Circuit::new()
         .trip(policy.trip.clone())
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
-        .on_open(policy.on_open)
+        .on_open(policy.on_open);
+    match policy.seed {
+        Some(seed) => circuit.seed(seed),
+        None => circuit,
+    }
 }
 
 /// Puts another policy in force before gates that are in use: what is in flight is not lost. The pool stays,

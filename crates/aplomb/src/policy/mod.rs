@@ -76,6 +76,7 @@ pub struct Policy {
     pub(crate) look_ahead: Option<(usize, Duration)>,
     pub(crate) whole_answers: Option<usize>,
     pub(crate) include_usage: bool,
+    pub(crate) seed: Option<u64>,
     usual: Usual,
 }
 
@@ -137,6 +138,7 @@ impl Policy {
             look_ahead: None,
             whole_answers: None,
             include_usage: false,
+            seed: None,
             usual: USUAL,
         }
     }
@@ -358,6 +360,15 @@ impl Policy {
     /// Only bodies of `http_body_util::Full<Bytes>` and `String` can be changed; others are sent as they are.
     pub fn include_usage(mut self) -> Self {
         self.include_usage = true;
+        self
+    }
+
+    /// Seeds everything that is drawn at random, so that a run is repeatable: the jitter of backoffs, of
+    /// cooldowns, and of pauses for which the server names no time. For tests and simulations: each key of a
+    /// keyed endpoint draws the same numbers. A [pool](Self::pool) has a seed of its own. Default: random
+    /// seeds.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 
