@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use aplomb_core::{Outcome, Refused};
 
-use crate::{Cause, State};
+use crate::{State, TransitionCause};
 
-/// Why a circuit lets a call wait or refuses it.
+/// OpenReason a circuit lets a call wait or refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct OpenReason {
     pub(crate) state: State,
-    pub(crate) cause: Cause,
+    pub(crate) cause: TransitionCause,
     pub(crate) since: Duration,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) last: Option<Outcome>,
 }
 
-impl Why {
+impl OpenReason {
     /// How long until a call may pass, where that is known: the rest of the cooldown. Where all probes are
     /// out, or the circuit recovers and lets in no more, it is twice the usual time to an answer, which
     /// makes room for the next; at most, and where nothing was answered yet, until the first probe will be
@@ -37,28 +37,28 @@ impl Why {
 /// # Examples
 ///
 /// ```
-/// use aplomb_circuit_breaker::Open;
+/// use aplomb_circuit_breaker::CircuitOpen;
 /// use aplomb_core::{BoxError, find};
 ///
 /// fn advice(error: &BoxError) -> String {
-///     match find::<Open>(&**error) {
+///     match find::<CircuitOpen>(&**error) {
 ///         Some(open) => format!("down for {:?}: {}", open.since(), open.cause()),
 ///         None => error.to_string(),
 ///     }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Open {
-    why: Why,
+pub struct CircuitOpen {
+    why: OpenReason,
     refused: Refused,
     key: Option<Arc<str>>,
 }
 
-impl Open {
+impl CircuitOpen {
     /// The refusal of a call, with the account of it.
     #[must_use]
     #[inline]
-    pub const fn new(why: Why, refused: Refused) -> Self {
+    pub const fn new(why: OpenReason, refused: Refused) -> Self {
         Self { why, refused, key: None }
     }
 
@@ -84,8 +84,8 @@ impl Open {
         self.why.since
     }
 
-    /// Why it opened, the last time that it did.
-    pub const fn cause(&self) -> Cause {
+    /// OpenReason it opened, the last time that it did.
+    pub const fn cause(&self) -> TransitionCause {
         self.why.cause
     }
 
@@ -106,15 +106,15 @@ impl Open {
     }
 }
 
-impl From<(Why, Refused)> for Open {
-    fn from((why, refused): (Why, Refused)) -> Self {
+impl From<(OpenReason, Refused)> for CircuitOpen {
+    fn from((why, refused): (OpenReason, Refused)) -> Self {
         Self::new(why, refused)
     }
 }
 
-impl fmt::Display for Open {
+impl fmt::Display for CircuitOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Why { state, cause, since, last, .. } = self.why;
+        let OpenReason { state, cause, since, last, .. } = self.why;
         f.write_str("circuit ")?;
         if let Some(key) = &self.key {
             write!(f, "{key} ")?;
@@ -131,7 +131,7 @@ impl fmt::Display for Open {
     }
 }
 
-impl Error for Open {
+impl Error for CircuitOpen {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.refused)
     }

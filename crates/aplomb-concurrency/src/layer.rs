@@ -11,7 +11,7 @@ use aplomb_core::{
 };
 use tower_layer::Layer;
 
-use crate::{Limit, Limiter, Saturated, Slots, Why};
+use crate::{AtCapacity, Limit, Limiter, Occupancy, Slots};
 
 /// Bounds how many calls are in flight, and finds the bound by itself where that is asked for.
 ///
@@ -103,7 +103,7 @@ impl<C, U> fmt::Debug for ConcurrencyLimitLayer<C, U> {
     }
 }
 
-/// Leads every request to the one limiter, and says [`Saturated`] to those it refuses.
+/// Leads every request to the one limiter, and says [`AtCapacity`] to those it refuses.
 #[derive(Clone, Debug)]
 pub struct SlotsDoor {
     limiter: Limiter,
@@ -128,7 +128,7 @@ impl<Req> Door<Req> for SlotsDoor {
         self.limiter.queue().ask((), Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
-        Box::new(Saturated::new(&turned, options))
+    fn refuse(&self, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&turned, options))
     }
 }

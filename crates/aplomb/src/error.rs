@@ -11,8 +11,8 @@ use crate::Report;
 /// A call of an [`Endpoint`](crate::Endpoint) failed without a response: why, and what happened until then.
 ///
 /// Its `source()` is what ended the call, as it was: [`find`](crate::find) reaches
-/// [`Open`](crate::circuit_breaker::Open), [`Exceeded`](crate::rate_limit::Exceeded),
-/// [`Saturated`](crate::concurrency::Saturated), [`DeadlinePassed`](crate::DeadlinePassed),
+/// [`CircuitOpen`](crate::circuit_breaker::CircuitOpen), [`Exceeded`](crate::rate_limit::Exceeded),
+/// [`AtCapacity`](crate::concurrency::AtCapacity), [`DeadlinePassed`](crate::DeadlinePassed),
 /// [`TimedOut`](crate::TimedOut), [`BrokenAnswer`](crate::BrokenAnswer),
 /// [`HookFailed`](crate::HookFailed), and the client's own errors. What the provider answers is never an
 /// error, whatever its status, but for an error inside a good answer.

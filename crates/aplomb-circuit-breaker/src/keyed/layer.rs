@@ -10,12 +10,12 @@ use tower_layer::Layer;
 
 use super::KeyedCircuits;
 use crate::service::word;
-use crate::{Circuit, CircuitBreakerLayer, Why};
+use crate::{Circuit, CircuitBreakerLayer, OpenReason};
 
 /// Stops asking the peer of a key that keeps failing. Made by [`CircuitBreakerLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
-/// A refusal is [`Open`](crate::Open), which carries the key, or [`TooManyKeys`](crate::TooManyKeys); either inside a
+/// A refusal is [`CircuitOpen`](crate::CircuitOpen), which carries the key, or [`TooManyKeys`](crate::TooManyKeys); either inside a
 /// [`KeyRefused`](aplomb_core::KeyRefused), which names the key as the refusals of all layers with keys do.
 pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassifier, U = AtHead> {
     circuits: KeyedCircuits<K>,
@@ -112,11 +112,11 @@ impl<Req> Terms<Req> for CircuitTerms {
 
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
-    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
+    fn refuse(&self, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
         word(&turned, options, None)
     }
 
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<Why>, options: &CallOptions) -> BoxError {
+    fn refuse_key(&self, key: &Arc<str>, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
         word(&turned, options, Some(key))
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::{fmt, io};
 
-use aplomb_circuit_breaker::{Cause, Circuit, Open, State, Trip};
+use aplomb_circuit_breaker::{Circuit, CircuitOpen, State, TransitionCause, Trip};
 use aplomb_core::{CallOptions, Decision, End, Gate, Kind, Outcome, Refused, find};
 use http::Request;
 use tokio::time::{Instant, advance};
@@ -20,11 +20,11 @@ async fn promise_33_a_refusal_is_typed_and_says_all_there_is() {
     again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
     let error = assert_ready!(stage.call_with(again).poll()).unwrap_err();
 
-    let open = error.downcast_ref::<Open>().expect("one box, with the refusal in it");
+    let open = error.downcast_ref::<CircuitOpen>().expect("one box, with the refusal in it");
     assert_eq!(open.state(), State::Open);
     assert_eq!(open.retry_after(), Some(3 * SECOND));
     assert_eq!(open.since(), 2 * SECOND);
-    assert_eq!(open.cause(), Cause::ConsecutiveFailures);
+    assert_eq!(open.cause(), TransitionCause::ConsecutiveFailures);
     assert_eq!(open.last().map(|last| last.kind()), Some(Kind::Transient));
     assert_eq!(error.to_string(), "circuit open since 2.0s: failures in a row (transient failure)");
 
@@ -57,7 +57,7 @@ async fn promise_33_a_refusal_is_found_through_any_nesting() {
     stage.trip().await;
     let error = assert_ready!(stage.call().poll()).unwrap_err();
     let nested = io::Error::other(GaveUp(Box::new(io::Error::other(GaveUp(error)))));
-    assert!(find::<Open>(&nested).is_some());
+    assert!(find::<CircuitOpen>(&nested).is_some());
     assert!(find::<Refused>(&nested).is_some());
 }
 
@@ -73,7 +73,7 @@ async fn a_refusal_is_not_counted_by_a_breaker_outside() {
     inside.isolate();
     for _ in 0..20 {
         let error = tower::ServiceExt::oneshot(service.clone(), Request::new(())).await.unwrap_err();
-        assert!(find::<Open>(&*error).is_some());
+        assert!(find::<CircuitOpen>(&*error).is_some());
     }
     assert_eq!(outside.state(), State::Closed);
     assert_eq!(outside.snapshot().tally().calls(), 0);
@@ -88,7 +88,7 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     let Decision::Refuse(why) = circuit.check(&(), now) else {
         panic!("let through");
     };
-    let open = Open::from((why, Refused::by("endpoint").with_retry_after(why.retry_after())));
+    let open = CircuitOpen::from((why, Refused::by("endpoint").with_retry_after(why.retry_after())));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
 
     assert_eq!(open.key(), None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_concurrency::{ConcurrencyLimitLayer, Saturated};
+use aplomb_concurrency::{AtCapacity, ConcurrencyLimitLayer};
 use aplomb_core::{BoxError, CallOptions, Closing, Outcome, Refused, TurnedBecause, find};
 use http::Request;
 use tokio::time::{Instant, advance};
@@ -16,7 +16,7 @@ fn with(options: CallOptions) -> Req {
     request
 }
 
-fn refusal(error: &BoxError) -> &Saturated {
+fn refusal(error: &BoxError) -> &AtCapacity {
     find(&**error).unwrap_or_else(|| panic!("{error} is no refusal"))
 }
 
@@ -52,7 +52,7 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
         error.to_string(),
         "too many calls are waiting for the concurrency limit (2 in flight of 2)"
     );
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), Saturated::WHO);
+    assert_eq!(find::<Refused>(&*error).unwrap().who(), AtCapacity::WHO);
 }
 
 #[tokio::test(start_paused = true)]

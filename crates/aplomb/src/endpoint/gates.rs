@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Circuit, Open, StateWatch, TracingObserver as CircuitLog, Transition};
-use aplomb_concurrency::{Saturated, Slots, TracingObserver as LimitLog};
+use aplomb_circuit_breaker::{Circuit, CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
+use aplomb_concurrency::{AtCapacity, Slots, TracingObserver as LimitLog};
 use aplomb_core::{
     Both, BoxError, CallOptions, Closing, Door, Either, Gate, KeyRefused, Observe, Permit, Queue, Refused,
     Stopped, Turned, TurnedBecause, Wait,
@@ -203,13 +203,13 @@ fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxEr
     match (turned.why().copied(), turned.because()) {
         (Some(Either::First(why)), _) => {
             let retry_after = turned.retry_after().or(why.retry_after());
-            Box::new(Open::new(why, refused("circuit breaker", retry_after)))
+            Box::new(CircuitOpen::new(why, refused("circuit breaker", retry_after)))
         }
         (Some(Either::Second(Either::First(limit) | Either::Second(Either::First(limit)))), _) => {
             Box::new(Exceeded::new(&turned.map(|_| limit), options))
         }
         (Some(Either::Second(Either::Second(Either::Second(taken)))), _) => {
-            Box::new(Saturated::new(&turned.map(|_| taken), options))
+            Box::new(AtCapacity::new(&turned.map(|_| taken), options))
         }
         (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
         (None, TurnedBecause::TooManyKeys) => Box::new(refused("endpoint's keys", None)),

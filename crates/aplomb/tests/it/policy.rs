@@ -163,7 +163,7 @@ async fn presets_do_what_they_are_for() {
     let start = Instant::now();
     for _ in 0..10 {
         let result = endpoint.clone().oneshot(chat("hello", false)).await;
-        opened |= result.is_err_and(|error| find::<aplomb::circuit_breaker::Open>(&error).is_some());
+        opened |= result.is_err_and(|error| find::<aplomb::circuit_breaker::CircuitOpen>(&error).is_some());
     }
     assert!(opened && start.elapsed() <= 20 * S, "{:?}", start.elapsed());
     // Nobody waits for long in the queue.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb::circuit_breaker::Open;
+use aplomb::circuit_breaker::CircuitOpen;
 use aplomb::provider::{Judgement, OpenAi, Reason};
 use aplomb::rate_limit::Quota;
 use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, Policy, Report, find};
@@ -107,7 +107,7 @@ async fn an_error_tells_who_refused_when_to_come_back_and_what_was_tried() {
     let server = Server::new([error(503, "")]);
     layer.handle().force_open();
     let open = fails(&layer, &server).await;
-    assert!(find::<Open>(&open).is_some());
+    assert!(find::<CircuitOpen>(&open).is_some());
     let refused = open.refused().unwrap();
     assert_eq!((refused.who(), refused.retry_after()), ("circuit breaker", open.retry_after()));
     assert!(open.retry_after().is_some_and(|after| after <= 2 * S));

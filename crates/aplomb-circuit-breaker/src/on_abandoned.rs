@@ -12,7 +12,7 @@ use std::time::Duration;
 /// abandoned where bodies are watched.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Abandoned {
+pub enum OnAbandoned {
     /// Nothing. The default.
     #[default]
     Neutral,
@@ -23,7 +23,7 @@ pub enum Abandoned {
     FailureAfter(Duration),
 }
 
-impl Abandoned {
+impl OnAbandoned {
     /// Whether a call that was dropped `waited` after it had been let through counts as a failure.
     pub(crate) fn is_failure(self, waited: impl FnOnce() -> Duration) -> bool {
         match self {

@@ -7,17 +7,17 @@ use tokio::time::Instant;
 
 /// A move of the limit, by at least one call. Told once, outside of any lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct LimitChange {
     pub(crate) from: usize,
     pub(crate) to: usize,
-    pub(crate) cause: Cause,
+    pub(crate) cause: LimitChangeCause,
     pub(crate) at: Instant,
 }
 
-/// Why a limit moved.
+/// Occupancy a limit moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Cause {
+pub enum LimitChangeCause {
     /// Up: calls were answered, and where the limit is was not known yet.
     SlowStart,
     /// Up: calls that filled the limit were answered.
@@ -32,7 +32,7 @@ pub enum Cause {
     Set,
 }
 
-impl Moved {
+impl LimitChange {
     /// The limit before.
     pub const fn from(&self) -> usize {
         self.from
@@ -43,8 +43,8 @@ impl Moved {
         self.to
     }
 
-    /// Why.
-    pub const fn cause(&self) -> Cause {
+    /// Occupancy.
+    pub const fn cause(&self) -> LimitChangeCause {
         self.cause
     }
 
@@ -54,25 +54,25 @@ impl Moved {
     }
 }
 
-/// Writes each [`Moved`] to `tracing`, one line at debug; with its key, where each key has a limit of its own.
+/// Writes each [`LimitChange`] to `tracing`, one line at debug; with its key, where each key has a limit of its own.
 ///
 /// A key is shown as its `Debug` shows it, as in refusals: it must not hold a secret.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingObserver;
 
-impl Observe<Moved> for TracingObserver {
-    fn observe(&self, moved: &Moved) {
+impl Observe<LimitChange> for TracingObserver {
+    fn observe(&self, moved: &LimitChange) {
         moved.log(None);
     }
 }
 
-impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Moved>> for TracingObserver {
-    fn observe(&self, notice: &KeyNotice<'_, K, Moved>) {
+impl<K: fmt::Debug> Observe<KeyNotice<'_, K, LimitChange>> for TracingObserver {
+    fn observe(&self, notice: &KeyNotice<'_, K, LimitChange>) {
         notice.notice().log(Some(notice.key()));
     }
 }
 
-impl Moved {
+impl LimitChange {
     fn log(&self, key: Option<&dyn fmt::Debug>) {
         let Self { from, to, cause, .. } = self;
         let key = key.map(tracing::field::debug);
@@ -80,7 +80,7 @@ impl Moved {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for LimitChangeCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SlowStart => "slow start",
@@ -93,7 +93,7 @@ impl fmt::Display for Cause {
     }
 }
 
-impl fmt::Display for Moved {
+impl fmt::Display for LimitChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "limit {} → {}: {}", self.from, self.to, self.cause)
     }

@@ -1,6 +1,6 @@
 //! A layer from the same handle, to stand outside of a queue.
 
-use aplomb_circuit_breaker::{Cause, OnOpen, Open, Probes, State};
+use aplomb_circuit_breaker::{CircuitOpen, OnOpen, Probes, State, TransitionCause};
 use aplomb_core::{CallOptions, Outcome, Refused, find};
 use http::Request;
 use tokio::time::advance;
@@ -14,7 +14,7 @@ async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
     let mut stage = Stage::new(layer().on_open(OnOpen::Park { max: 60 * SECOND }));
     // One call at a time: the queue in which everybody would wait.
     let queue = tower::limit::ConcurrencyLimitLayer::new(1).layer(stage.service.clone());
-    let service = stage.circuit.shield().layer(queue);
+    let service = stage.circuit.fail_fast().layer(queue);
     stage.trip().await;
     let mut parked = stage.call();
     assert_pending!(parked.poll());
@@ -23,7 +23,7 @@ async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
     again.extensions_mut().insert(CallOptions::new().with_attempts(3, Outcome::transient()));
     let error = assert_ready!(task::spawn(service.clone().oneshot(again)).poll()).unwrap_err();
     let open = open_in(&error);
-    assert_eq!((open.state(), open.cause()), (State::Open, Cause::ConsecutiveFailures));
+    assert_eq!((open.state(), open.cause()), (State::Open, TransitionCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(5 * SECOND));
     assert_eq!(find::<Refused>(&*error).unwrap().attempts(), 3);
 
@@ -45,7 +45,7 @@ async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
 async fn it_counts_nothing_and_takes_no_place() {
     let mut stage = Stage::half_open(layer().probes(Probes::new(1))).await;
     let (peer, mut handle) = tower_test::mock::pair::<Request<()>, http::Response<()>>();
-    let service = stage.circuit.shield().layer(peer);
+    let service = stage.circuit.fail_fast().layer(peer);
     for status in [200, 503, 200] {
         let mut call = task::spawn(service.clone().oneshot(Request::new(())));
         assert_pending!(call.poll());
@@ -60,7 +60,7 @@ async fn it_counts_nothing_and_takes_no_place() {
     stage.answer(200).await;
     stage.circuit.isolate();
     let error = assert_ready!(task::spawn(service.clone().oneshot(Request::new(()))).poll()).unwrap_err();
-    assert!(error.is::<Open>());
+    assert!(error.is::<CircuitOpen>());
     stage.circuit.disable();
     assert_pending!(task::spawn(service.oneshot(Request::new(()))).poll());
 }
@@ -70,10 +70,10 @@ async fn promise_4_a_refusal_holds_no_readiness_of_what_is_inside() {
     let mut stage = Stage::new(layer());
     stage.trip().await;
     let limited = tower::limit::ConcurrencyLimitLayer::new(1).layer(stage.service.clone());
-    let mut service = stage.circuit.shield().layer(limited.clone());
+    let mut service = stage.circuit.fail_fast().layer(limited.clone());
     tokio_test::assert_ready_ok!(task::spawn(()).enter(|cx, _| tower::Service::poll_ready(&mut service, cx)));
     let mut limited = limited;
-    // Ready, though the shield's service is still there and has been ready as well.
+    // Ready, though the outer service is still there and has been ready as well.
     tokio_test::assert_ready_ok!(task::spawn(()).enter(|cx, _| tower::Service::poll_ready(&mut limited, cx)));
     drop(service);
 }

@@ -9,25 +9,25 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Circuit, Handle, Open};
+use crate::{Circuit, CircuitHandle, CircuitOpen};
 
 /// Refuses calls at once while a circuit is open, and does nothing else.
 ///
-/// Made by [`Handle::shield`], and for circuits by key by [`KeyedCircuits::shield`](crate::KeyedCircuits::shield). A circuit breaker stands inside of the queues, next to the peer, so that
+/// Made by [`CircuitHandle::fail_fast`], and for circuits by key by [`KeyedCircuits::fail_fast`](crate::KeyedCircuits::fail_fast). A circuit breaker stands inside of the queues, next to the peer, so that
 /// it counts what the peer does; a call that comes while it is open would wait its turn in those queues only to
 /// be refused at their end. This layer stands outside of them and spares it the wait:
 ///
 /// ```text
-/// retry ▸ shield ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
+/// retry ▸ fail fast ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
 /// ```
 ///
 /// It counts nothing and takes no place of a probe: while the circuit is half-open, or recovers, all pass and
 /// the circuit breaker decides. It refuses whether the calls inside are parked or not.
 ///
 /// Services are always ready; the inner service is readied just before it is called. Clones share the
-/// circuit. The error of a refusal is [`Open`](crate::Open).
+/// circuit. The error of a refusal is [`CircuitOpen`](crate::CircuitOpen).
 #[derive(Clone, Debug)]
-pub struct ShieldLayer<L = OneCircuit> {
+pub struct FailFastLayer<L = OneCircuit> {
     lookout: L,
 }
 
@@ -43,43 +43,43 @@ pub struct OneCircuit {
     queue: Queue<Circuit>,
 }
 
-impl<L> ShieldLayer<L> {
+impl<L> FailFastLayer<L> {
     pub(crate) const fn new(lookout: L) -> Self {
         Self { lookout }
     }
 }
 
-impl Handle {
+impl CircuitHandle {
     /// A layer that refuses at once while the circuit is open, to stand outside of a queue.
     #[must_use]
-    pub fn shield(&self) -> ShieldLayer {
-        ShieldLayer::new(OneCircuit { queue: self.queue().clone() })
+    pub fn fail_fast(&self) -> FailFastLayer {
+        FailFastLayer::new(OneCircuit { queue: self.queue().clone() })
     }
 }
 
 impl<Req: RequestHead> Lookout<Req> for OneCircuit {
     fn refusal(&self, request: &Req) -> Option<BoxError> {
         let why = self.queue.with(Circuit::refusal)?;
-        Some(Box::new(Open::at_once(why, &CallOptions::of(request))))
+        Some(Box::new(CircuitOpen::at_once(why, &CallOptions::of(request))))
     }
 }
 
-impl<S, L: Clone> Layer<S> for ShieldLayer<L> {
-    type Service = Shield<S, L>;
+impl<S, L: Clone> Layer<S> for FailFastLayer<L> {
+    type Service = FailFast<S, L>;
 
-    fn layer(&self, inner: S) -> Shield<S, L> {
-        Shield { inner, lookout: self.lookout.clone() }
+    fn layer(&self, inner: S) -> FailFast<S, L> {
+        FailFast { inner, lookout: self.lookout.clone() }
     }
 }
 
-/// A service behind a [`ShieldLayer`].
+/// A service behind a [`FailFastLayer`].
 #[derive(Clone)]
-pub struct Shield<S, L = OneCircuit> {
+pub struct FailFast<S, L = OneCircuit> {
     inner: S,
     lookout: L,
 }
 
-impl<S, Req, L> Service<Req> for Shield<S, L>
+impl<S, Req, L> Service<Req> for FailFast<S, L>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
@@ -87,21 +87,21 @@ where
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = ShieldFuture<S, Req, L>;
+    type Future = FailFastFuture<S, Req, L>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Req) -> ShieldFuture<S, Req, L> {
+    fn call(&mut self, request: Req) -> FailFastFuture<S, Req, L> {
         let call = Some((self.inner.clone(), request));
-        ShieldFuture { state: State::Arriving, call, lookout: self.lookout.clone() }
+        FailFastFuture { state: State::Arriving, call, lookout: self.lookout.clone() }
     }
 }
 
 pin_project! {
-    /// The future of a [`Shield`]'s call. Dropping it drops the inner call.
-    pub struct ShieldFuture<S, Req, L = OneCircuit>
+    /// The future of a [`FailFast`]'s call. Dropping it drops the inner call.
+    pub struct FailFastFuture<S, Req, L = OneCircuit>
     where
         S: Service<Req>,
     {
@@ -124,7 +124,7 @@ pin_project! {
     }
 }
 
-impl<S, Req, L> Future for ShieldFuture<S, Req, L>
+impl<S, Req, L> Future for FailFastFuture<S, Req, L>
 where
     S: Service<Req>,
     S::Error: Into<BoxError>,
@@ -166,19 +166,19 @@ where
     }
 }
 
-impl<S: fmt::Debug, L> fmt::Debug for Shield<S, L> {
+impl<S: fmt::Debug, L> fmt::Debug for FailFast<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shield").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("FailFast").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S: Service<Req>, Req, L> fmt::Debug for ShieldFuture<S, Req, L> {
+impl<S: Service<Req>, Req, L> fmt::Debug for FailFastFuture<S, Req, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Arriving => "ShieldFuture(arriving)",
-            State::Readying => "ShieldFuture(readying)",
-            State::Called { .. } => "ShieldFuture(called)",
-            State::Done => "ShieldFuture(done)",
+            State::Arriving => "FailFastFuture(arriving)",
+            State::Readying => "FailFastFuture(readying)",
+            State::Called { .. } => "FailFastFuture(called)",
+            State::Done => "FailFastFuture(done)",
         })
     }
 }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use aplomb_core::{BoxError, CallKey, CallOptions, KeyOf, KeyRefused, RequestHead};
 
 use super::KeyedCircuits;
-use crate::{Circuit, Lookout, Open, ShieldLayer};
+use crate::{Circuit, CircuitOpen, FailFastLayer, Lookout};
 
 impl<K> KeyedCircuits<K> {
     /// A layer that refuses a call at once while the circuit of its key is open, to stand outside of a queue:
-    /// see [`ShieldLayer`]. `key_of` is that of the layer inside.
+    /// see [`FailFastLayer`]. `key_of` is that of the layer inside.
     ///
     /// It makes no circuit: a call whose key has none passes.
-    pub fn shield<F>(&self, key_of: F) -> ShieldLayer<CircuitOfKey<K, F>> {
-        ShieldLayer::new(CircuitOfKey { circuits: self.clone(), key_of })
+    pub fn fail_fast<F>(&self, key_of: F) -> FailFastLayer<CircuitOfKey<K, F>> {
+        FailFastLayer::new(CircuitOfKey { circuits: self.clone(), key_of })
     }
 }
 
@@ -35,7 +35,7 @@ where
         let key = CallKey::of(request).unwrap_or_else(|| self.key_of.key_of(request));
         let why = self.circuits.queues().get(&key)?.with(Circuit::refusal)?;
         let key: Arc<str> = format!("{key:?}").into();
-        let open = Open::at_once(why, &CallOptions::of(request)).with_key(Arc::clone(&key));
+        let open = CircuitOpen::at_once(why, &CallOptions::of(request)).with_key(Arc::clone(&key));
         Some(Box::new(KeyRefused::new(key, Box::new(open))))
     }
 }
