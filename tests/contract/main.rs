@@ -9,11 +9,12 @@ mod promises;
 
 use std::time::Duration;
 
+use aplomb::admission::AtHead;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
-use aplomb::core::{Account, AtHead, Exponential, HttpClassifier, Jitter};
+use aplomb::core::{Account, Exponential, HttpClassifier, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{
     KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,

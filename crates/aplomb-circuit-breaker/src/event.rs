@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{KeyNotice, Observe, Outcome};
+use aplomb_admission::KeyNotice;
+use aplomb_core::{Observe, Outcome};
 use tokio::time::Instant;
 
 use crate::window::WindowCounts;

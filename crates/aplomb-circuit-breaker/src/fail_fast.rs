@@ -4,7 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::{BoxError, CallOptions, Queue, RequestHead};
+use aplomb_admission::Queue;
+use aplomb_core::{BoxError, CallOptions, RequestHead};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;

@@ -1,6 +1,6 @@
 //! A handle on a circuit, to read and to switch it.
 
-use aplomb_core::{Closing, Queue};
+use aplomb_admission::{Closing, Queue};
 use tokio::sync::watch;
 
 use crate::{Circuit, CircuitSnapshot, State, StateWatch};

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{AtBodyEnd, AtHead, Gated, HttpClassifier, Observe, Plan, Queue, QueueLimits};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, Plan, Queue, QueueLimits};
+use aplomb_core::{HttpClassifier, Observe};
 use tower_layer::Layer;
 
 use crate::{

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_core::{
-    AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Permit, Queue, Refused, Stopped,
-    Turned, TurnedBecause, Unprepared, Wait,
+use aplomb_admission::{
+    AtHead, Door, Gated, GatedFuture, Permit, Queue, Stopped, Turned, TurnedBecause, Unprepared, Wait,
 };
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, Refused};
 
 use crate::{Circuit, CircuitOpen, OpenReason, TooManyKeys};
 

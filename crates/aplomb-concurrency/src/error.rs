@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Refused, Turned, TurnedBecause};
+use aplomb_admission::{Turned, TurnedBecause};
+use aplomb_core::{CallOptions, Refused};
 
 /// What a call waits for: the places were all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

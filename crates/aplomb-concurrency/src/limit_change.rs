@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use aplomb_core::{KeyNotice, Observe};
+use aplomb_admission::KeyNotice;
+use aplomb_core::Observe;
 use tokio::time::Instant;
 
 /// A move of the limit, by at least one call. Told once, outside of any lock.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, Observe, Permit, Queue, QueueLimits, Wait};
+use aplomb_admission::{Closing, Permit, Queue, QueueLimits, Wait};
+use aplomb_core::{CallOptions, Observe};
 
 use crate::{AtCapacity, ConcurrencySnapshot, Limit, LimitChange, Slots};
 
@@ -15,7 +16,8 @@ use crate::{AtCapacity, ConcurrencySnapshot, Limit, LimitChange, Slots};
 ///
 /// ```
 /// use aplomb_concurrency::Limiter;
-/// use aplomb_core::{CallOptions, End, Outcome};
+/// use aplomb_admission::End;
+/// use aplomb_core::{CallOptions, Outcome};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_concurrency::AtCapacity> {
 /// let limiter = Limiter::new(8);

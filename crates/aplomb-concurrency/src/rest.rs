@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Idle, Rests};
+use aplomb_admission::{Idle, Rests};
 use tokio::time::Instant;
 
 use crate::control::Learned;

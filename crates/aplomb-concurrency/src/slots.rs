@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Decision, End, Gate, Kind, Outcome, Scope, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_core::{Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
 use crate::abandoned::Abandoned;
@@ -12,14 +13,15 @@ use crate::{Adaptive, ConcurrencySnapshot, Limit, LimitChange, LimitChangeCause,
 
 /// How many calls are in flight, and how many may be.
 ///
-/// A pure state machine: it is used behind a [`Queue`](aplomb_core::Queue), by itself or joined with other
-/// gates by [`Both`](aplomb_core::Both).
+/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or joined with other
+/// gates by [`Both`](aplomb_admission::Both).
 ///
 /// # Examples
 ///
 /// ```
 /// use aplomb_concurrency::Slots;
-/// use aplomb_core::{Decision, End, Gate, Outcome};
+/// use aplomb_admission::{Decision, End, Gate};
+/// use aplomb_core::Outcome;
 /// use tokio::time::Instant;
 ///
 /// let now = Instant::now();

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Refused, Turned, TurnedBecause};
+use aplomb_admission::{Turned, TurnedBecause};
+use aplomb_core::{CallOptions, Refused};
 
 use crate::Limit;
 

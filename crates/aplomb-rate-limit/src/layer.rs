@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
-    Stopped, Turned, Unprepared, Wait, WithReadings,
+use aplomb_admission::{
+    AtBodyEnd, AtHead, Door, Gated, Permit, Plan, QueueLimits, Stopped, Turned, Unprepared, Wait,
 };
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
 
 use crate::source::Source;

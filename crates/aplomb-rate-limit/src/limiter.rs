@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, Queue, QueueLimits, Wait};
+use aplomb_admission::{Closing, Queue, QueueLimits, Wait};
+use aplomb_core::CallOptions;
 use tokio::time::Instant;
 
 use crate::source::Source;

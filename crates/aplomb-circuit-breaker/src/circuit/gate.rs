@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Decision, End, Gate, Outcome, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
 use super::Circuit;

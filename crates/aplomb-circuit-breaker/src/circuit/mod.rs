@@ -24,14 +24,15 @@ use crate::{
 /// behind a queue.
 ///
 /// It decides and never waits, reads no clock and takes no lock. Use it where several gates decide
-/// together, joined by [`Both`](aplomb_core::Both). Given a [`seed`](Self::seed), it always decides
+/// together, joined by [`Both`](aplomb_admission::Both). Given a [`seed`](Self::seed), it always decides
 /// the same.
 ///
 /// # Examples
 ///
 /// ```
 /// use aplomb_circuit_breaker::{Circuit, State, Trip};
-/// use aplomb_core::{Decision, End, Gate, Outcome};
+/// use aplomb_admission::{Decision, End, Gate};
+/// use aplomb_core::Outcome;
 /// use tokio::time::Instant;
 ///
 /// let now = Instant::now();
@@ -195,7 +196,7 @@ impl Circuit {
     }
 
     /// OpenReason a call would be refused for as long as the circuit stays open, if that is so. Unlike
-    /// [`check`](aplomb_core::Gate::check) it lets everybody pass who may become a probe, be parked for one, or
+    /// [`check`](aplomb_admission::Gate::check) it lets everybody pass who may become a probe, be parked for one, or
     /// has to wait for the ramp only.
     pub fn refusal(&mut self, now: Instant) -> Option<OpenReason> {
         self.pass(now);

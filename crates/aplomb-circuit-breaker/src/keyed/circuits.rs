@@ -3,7 +3,8 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_core::{Closing, Full, KeyNotice, Observe, QueueLimits, Queues};
+use aplomb_admission::{Closing, Full, KeyNotice, QueueLimits, Queues};
+use aplomb_core::Observe;
 use tokio::time::Instant;
 
 use crate::{Circuit, CircuitSnapshot, State, Transition};
@@ -25,7 +26,7 @@ use crate::{Circuit, CircuitSnapshot, State, Transition};
 /// ```
 /// use aplomb_circuit_breaker::{Circuit, KeyedCircuits, State, Trip};
 ///
-/// # fn main() -> Result<(), aplomb_core::Full> {
+/// # fn main() -> Result<(), aplomb_admission::Full> {
 /// let circuits = KeyedCircuits::new(10_000, |host: &String| {
 ///     let patience = if host.ends_with(".internal") { 20 } else { 5 };
 ///     Circuit::new().trip(Trip::consecutive(patience))

@@ -8,7 +8,7 @@ use aplomb_core::Refused;
 /// A call was refused because its key has no circuit, and there is no room for one: as many keys as may be
 /// have something that must not be forgotten. It was not sent.
 ///
-/// Its `source()` is [`Refused`]. The key is named by the [`KeyRefused`](aplomb_core::KeyRefused) around it.
+/// Its `source()` is [`Refused`]. The key is named by the [`KeyRefused`](aplomb_admission::KeyRefused) around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyKeys {
     refused: Refused,

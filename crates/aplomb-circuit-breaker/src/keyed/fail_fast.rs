@@ -4,7 +4,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use aplomb_core::{BoxError, CallKey, CallOptions, KeyOf, KeyRefused, RequestHead};
+use aplomb_admission::{KeyOf, KeyRefused};
+use aplomb_core::{BoxError, CallKey, CallOptions, RequestHead};
 
 use super::KeyedCircuits;
 use crate::{Circuit, CircuitOpen, FailFastLayer, Lookout};

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Gated, HttpClassifier, KeyedDoor, Plan, Terms, Turned,
-};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
 use super::KeyedCircuits;
@@ -16,7 +15,7 @@ use crate::{Circuit, CircuitBreakerLayer, OpenReason};
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
 /// A refusal is [`CircuitOpen`](crate::CircuitOpen), which carries the key, or [`TooManyKeys`](crate::TooManyKeys); either inside a
-/// [`KeyRefused`](aplomb_core::KeyRefused), which names the key as the refusals of all layers with keys do.
+/// [`KeyRefused`](aplomb_admission::KeyRefused), which names the key as the refusals of all layers with keys do.
 pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassifier, U = AtHead> {
     circuits: KeyedCircuits<K>,
     key_of: F,

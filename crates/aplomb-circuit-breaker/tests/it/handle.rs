@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use aplomb_admission::Closing;
 use aplomb_circuit_breaker::{CircuitHandle, OnOpen, State, TracingObserver, Transition, TransitionCause};
-use aplomb_core::{Closing, Refused, find};
+use aplomb_core::{Refused, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -173,8 +174,9 @@ async fn promise_32_the_state_can_be_watched() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_says_when_it_may_be_forgotten() {
+    use aplomb_admission::{Decision, End, Gate, Rests};
     use aplomb_circuit_breaker::{Circuit, Trip};
-    use aplomb_core::{Decision, End, Gate, Outcome, Rests};
+    use aplomb_core::Outcome;
     let mut now = tokio::time::Instant::now();
     let mut circuit = Circuit::new().trip(Trip::consecutive(2)).cooldown(crate::support::plain());
     let call = |circuit: &mut Circuit, outcome, now| {

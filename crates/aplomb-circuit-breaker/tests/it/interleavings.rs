@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{
     Circuit, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, State, Trip, Window,
 };
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_core::Outcome;
 use proptest::prelude::*;
 use tokio::time::Instant;
 

@@ -4,13 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use aplomb_admission::{Closing, KeyNotice, KeyRefused};
 use aplomb_circuit_breaker::{
     Circuit, CircuitBreakerLayer, CircuitOpen, KeyedCircuits, OnOpen, State, TooManyKeys, TracingObserver,
     Transition, TransitionCause, Trip,
 };
-use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, Closing, KeyNotice, KeyRefused, Outcome, Refused, find_in,
-};
+use aplomb_core::{Account, BoxError, CallKey, CallOptions, Outcome, Refused, find_in};
 use http::{Request, Response};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};

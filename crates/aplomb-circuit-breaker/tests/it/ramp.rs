@@ -1,7 +1,8 @@
 //! The way back: promise 30, and that half-open ends.
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Circuit, OnOpen, Probes, Ramp, State, TransitionCause, Trip};
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_core::Outcome;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};

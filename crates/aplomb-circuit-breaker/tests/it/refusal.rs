@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::{fmt, io};
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Circuit, CircuitOpen, State, TransitionCause, Trip};
-use aplomb_core::{CallOptions, Decision, End, Gate, Kind, Outcome, Refused, find};
+use aplomb_core::{CallOptions, Kind, Outcome, Refused, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;

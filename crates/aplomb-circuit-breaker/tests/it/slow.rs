@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Circuit, CompletedCall, Probes, Slow, State, TransitionCause, Trip, Window};
-use aplomb_core::{Decision, End, Exchange, Gate, Kind, Outcome, Usage};
+use aplomb_core::{Exchange, Kind, Outcome, Usage};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aplomb_admission::AtBodyEnd;
 use aplomb_circuit_breaker::{
     CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, Cooldown, State,
 };
-use aplomb_core::{AtBodyEnd, BoxError, Exponential, HttpClassifier, Jitter, find};
+use aplomb_core::{BoxError, Exponential, HttpClassifier, Jitter, find};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Circuit, CompletedCall, Ramp, State, TransitionCause, Trip, Window};
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 

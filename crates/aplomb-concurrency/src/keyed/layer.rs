@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Gated, HttpClassifier, KeyedDoor, Plan, Terms, Turned,
-};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
 use super::KeyedLimiter;
@@ -14,7 +13,7 @@ use crate::{AtCapacity, ConcurrencyLimitLayer, Occupancy, Slots};
 /// Bounds how many calls of each key are in flight. Made by [`ConcurrencyLimitLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
-/// Refusals are [`AtCapacity`], which carries the key, inside a [`KeyRefused`](aplomb_core::KeyRefused), which
+/// Refusals are [`AtCapacity`], which carries the key, inside a [`KeyRefused`](aplomb_admission::KeyRefused), which
 /// names it as the refusals of all layers with keys do.
 pub struct KeyedConcurrencyLimitLayer<K, F, C = HttpClassifier, U = AtBodyEnd> {
     limiter: KeyedLimiter<K>,

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_core::{CallOptions, Closing, KeyNotice, Observe, Permit, QueueLimits, Queues, Wait};
+use aplomb_admission::{Closing, KeyNotice, Permit, QueueLimits, Queues, Wait};
+use aplomb_core::{CallOptions, Observe};
 use tokio::time::Instant;
 
 use crate::{AtCapacity, ConcurrencySnapshot, LimitChange, Slots};

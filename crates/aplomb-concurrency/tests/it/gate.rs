@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use aplomb_admission::{Decision, End, Gate};
 use aplomb_concurrency::{Adaptive, Latency, LimitChangeCause, SlotToken, Slots};
-use aplomb_core::{Decision, End, Gate, Outcome, Scope, Usage};
+use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 use tokio::time::Instant;
 

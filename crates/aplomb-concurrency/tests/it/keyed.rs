@@ -4,14 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use aplomb_admission::{Closing, End, KeyNotice, KeyRefused, TurnedBecause};
 use aplomb_concurrency::{
     Adaptive, AtCapacity, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter, Limit, LimitChange,
     LimitChangeCause, Slots, TracingObserver,
 };
-use aplomb_core::{
-    Account, CallKey, CallOptions, Closing, End, KeyNotice, KeyRefused, Outcome, Refused, TurnedBecause,
-    find_in,
-};
+use aplomb_core::{Account, CallKey, CallOptions, Outcome, Refused, find_in};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::task::{Spawn, spawn};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use aplomb_admission::{Closing, TurnedBecause};
 use aplomb_concurrency::{AtCapacity, ConcurrencyLimitLayer};
-use aplomb_core::{BoxError, CallOptions, Closing, Outcome, Refused, TurnedBecause, find};
+use aplomb_core::{BoxError, CallOptions, Outcome, Refused, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use aplomb_admission::{Decision, End, Gate, Idle, Rests};
 use aplomb_concurrency::{Adaptive, Latency, Limit, SlotToken, Slots};
-use aplomb_core::{Decision, End, Gate, Idle, Outcome, Rests};
+use aplomb_core::Outcome;
 use proptest::prelude::*;
 use tokio::time::Instant;
 

@@ -32,7 +32,7 @@ use crate::{Learned, Quota, Settle};
 /// Quotas that admit all or nothing, the pause a throttled response sets, and what the server lets
 /// know of its own limits.
 ///
-/// A pure state machine: it is used behind a [`Queue`](aplomb_core::Queue), by itself or joined with
+/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or joined with
 /// other gates.
 ///
 /// At rest it is kept as a word for each quota, and what is known of the server, see [`QuotasAtRest`].

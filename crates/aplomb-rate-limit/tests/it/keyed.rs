@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use aplomb_admission::{Closing, KeyRefused, TurnedBecause};
 use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, Closing, HttpClassifier, KeyRefused, Outcome, Priority, Refused,
-    TurnedBecause, find_in,
+    Account, BoxError, CallKey, CallOptions, HttpClassifier, Outcome, Priority, Refused, find_in,
 };
 use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
 use tokio::time::{Instant, advance};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use aplomb_admission::{
+    Both, Closing, Door, Either, Gate, KeyRefused, Permit, Queue, Stopped, Turned, TurnedBecause, Wait,
+};
 use aplomb_circuit_breaker::{Circuit, CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
 use aplomb_concurrency::{AtCapacity, Slots, TracingObserver as LimitLog};
-use aplomb_core::{
-    Both, BoxError, CallOptions, Closing, Door, Either, Gate, KeyRefused, Observe, Permit, Queue, Refused,
-    Stopped, Turned, TurnedBecause, Wait,
-};
+use aplomb_core::{BoxError, CallOptions, Observe, Refused};
 use aplomb_rate_limit::{Exceeded, Member, Pool, Quotas, Settle};
 use http_body::Body;
 use tokio::time::Instant;

@@ -5,9 +5,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Context;
 
+use aplomb_admission::{Closing, Either, Full, Gate, KeyNotice, Permit, Queues, Stopped, Wait};
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{CallKey, Closing, Either, Full, Gate, KeyNotice, Observe, Permit, Queues, Stopped, Wait};
+use aplomb_core::{CallKey, Observe};
 use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
@@ -53,7 +54,7 @@ type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
 ///
 /// A [`CallKey`] of the same type in a request's extensions goes before what `key_of` says. Setters begin anew:
 /// set everything first, then take handles. Refusals are inside a
-/// [`KeyRefused`](aplomb_core::KeyRefused) that names the key.
+/// [`KeyRefused`](aplomb_admission::KeyRefused) that names the key.
 ///
 /// Clones share the keys.
 ///

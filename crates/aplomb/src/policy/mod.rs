@@ -5,9 +5,10 @@ mod presets;
 
 use std::time::Duration;
 
+use aplomb_admission::QueueLimits;
 use aplomb_circuit_breaker::{Cooldown, OnOpen, Ramp, Trip};
 use aplomb_concurrency::Limit;
-use aplomb_core::{Exponential, Jitter, QueueLimits};
+use aplomb_core::{Exponential, Jitter};
 use aplomb_rate_limit::{Pool, Quota};
 use aplomb_retry::{Budget, ByKind};
 
@@ -363,10 +364,8 @@ impl Policy {
         self
     }
 
-    /// Seeds everything that is drawn at random, so that a run is repeatable: the jitter of backoffs, of
-    /// cooldowns, and of pauses for which the server names no time. For tests and simulations: each key of a
-    /// keyed endpoint draws the same numbers. A [pool](Self::pool) has a seed of its own. Default: random
-    /// seeds.
+    /// Makes the random part of waits, pauses and cooldowns repeatable, for tests and simulations. Default:
+    /// random. Not for production: processes with the same seed retry at the same instants.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

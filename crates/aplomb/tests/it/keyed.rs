@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use aplomb::admission::KeyRefused;
 use aplomb::circuit_breaker::{CircuitOpen, State};
-use aplomb::core::{CallKey, KeyRefused};
+use aplomb::core::CallKey;
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{Pool, Quota};
 use aplomb::route::RequestView;
