@@ -133,6 +133,13 @@ impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
         self
     }
 
+    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable: for
+    /// tests and simulations. Default: a random seed.
+    pub fn seed(self, seed: u64) -> Self {
+        self.limiter.set_seed(seed);
+        self
+    }
+
     /// The limiter, to look at, to close, and to share.
     pub fn limiter(&self) -> &Limiter<G> {
         &self.limiter

@@ -117,6 +117,14 @@ impl Quotas {
         self.set_pacing(|pacing| pacing.set_ramp(ramp));
     }
 
+    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable.
+    pub fn set_seed(&mut self, seed: u64) {
+        Arc::make_mut(&mut self.setup).seed = seed;
+        if let Some(peer) = &mut self.peer {
+            peer.pause.set_seed(seed);
+        }
+    }
+
     fn set_pacing(&mut self, set: impl FnOnce(&mut Pacing)) {
         let setup = Arc::make_mut(&mut self.setup);
         set(&mut setup.pacing);
