@@ -4,6 +4,8 @@
 mod contract;
 mod drops;
 mod fail_fast;
+#[path = "../../../aplomb-admission/tests/support/mod.rs"]
+mod gate_support;
 mod gates;
 mod handle;
 mod interleavings;

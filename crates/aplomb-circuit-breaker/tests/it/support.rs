@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_admission::AtBodyEnd;
+use aplomb_admission::OnBodyEnd;
 use aplomb_circuit_breaker::{
     CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, Cooldown, State,
 };
@@ -24,7 +24,7 @@ pub(crate) type Req = Request<()>;
 pub(crate) type Res = Response<Pipe>;
 pub(crate) type Peer = Mock<Req, Res>;
 /// Calls last until their bodies end.
-pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, AtBodyEnd>;
+pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, OnBodyEnd>;
 pub(crate) type Call = Spawn<Oneshot<Breaker, Req>>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

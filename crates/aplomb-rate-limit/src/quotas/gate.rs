@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Decision, End, Gate};
-use aplomb_core::{Kind, Reading, Usage};
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
+use aplomb_core::Kind;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -18,10 +18,10 @@ use crate::meter::Meter;
 use crate::pause::Stance;
 
 impl Gate for Quotas {
-    type Ask = Charge;
-    type Slip = Drawn;
-    type Why = Limit;
-    type Notice = Infallible;
+    type Cost = Charge;
+    type Token = Drawn;
+    type Reason = Limit;
+    type Event = Infallible;
 
     #[inline]
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
@@ -39,7 +39,7 @@ impl Gate for Quotas {
                 Level::NotBefore(at) => latest = latest.max(Some((at, meter.quota().dimension()))),
                 Level::Above(capacity) => {
                     let dimension = meter.quota().dimension();
-                    return Decision::Refuse(Limit::AboveCapacity { dimension, cost, capacity });
+                    return Decision::Reject(Limit::AboveCapacity { dimension, cost, capacity });
                 }
             }
         }
@@ -82,20 +82,21 @@ impl Gate for Quotas {
         Drawn { at: now, requests, unanswered: true, taken: false, shares }
     }
 
-    fn content(&mut self, drawn: &mut Drawn, now: Instant) {
-        self.answered(drawn);
-        self.took(drawn, now);
-    }
-
-    fn heard(&mut self, drawn: &mut Drawn, readings: &[Reading], now: Instant) {
-        self.answered(drawn);
-        for reading in readings {
-            self.believe(reading, drawn, now);
+    fn on(&mut self, drawn: &mut Drawn, progress: Progress<'_>, now: Instant) {
+        match progress {
+            Progress::Sent => {}
+            Progress::FirstByte => {
+                self.answered(drawn);
+                self.took(drawn, now);
+            }
+            Progress::Limits(readings) => {
+                self.answered(drawn);
+                for reading in readings {
+                    self.believe(reading, drawn, now);
+                }
+            }
+            Progress::Usage(usage) => self.settle(drawn, &usage, false, now),
         }
-    }
-
-    fn used(&mut self, drawn: &mut Drawn, usage: Usage, now: Instant) {
-        self.settle(drawn, &usage, false, now);
     }
 
     #[inline(always)]
@@ -149,8 +150,19 @@ impl Gate for Quotas {
         filled.max(self.paused_until(now))
     }
 
-    fn lapses(&self) -> Option<Instant> {
-        self.peer.as_ref().and_then(|peer| peer.finder.as_ref()?.lapses())
+    fn hints(&self) -> Hints {
+        let next_wakeup = self.peer.as_ref().and_then(|peer| peer.finder.as_ref()?.lapses());
+        Hints { next_wakeup, ..Hints::default() }
+    }
+
+    #[inline]
+    fn next_event(&mut self) -> Option<Infallible> {
+        None
+    }
+
+    #[inline]
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, Limit>> {
+        None
     }
 }
 
@@ -164,7 +176,7 @@ impl Peer {
         now: Instant,
     ) -> Decision<Limit> {
         let paused = match self.pause.stance(now) {
-            Stance::Exhausted(retry_after) => return Decision::Refuse(Limit::Exhausted { retry_after }),
+            Stance::Exhausted(retry_after) => return Decision::Reject(Limit::Exhausted { retry_after }),
             Stance::NotBefore(at) => Some((at, Limit::Paused)),
             Stance::Go => None,
         };

@@ -155,6 +155,7 @@ impl Idle for Known {
 mod tests {
     use super::*;
     use crate::{Charge, Dimension};
+    use aplomb_admission::Progress;
     use aplomb_admission::{Decision, End, Gate};
     use aplomb_core::Outcome;
     use proptest::prelude::*;
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
         let mut drawn = quotas.admit(&Charge::request(), now);
         let told = Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0);
-        quotas.heard(&mut drawn, &[told], now);
+        quotas.on(&mut drawn, Progress::Limits(&[told]), now);
         quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: None }, now);
         let kept = quotas.rest(now).unwrap();
         assert!(!kept.is_idle(now + KEPT - Duration::from_nanos(1)));

@@ -4,13 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::{GuardedBody, Held, Until};
+use aplomb_admission::{Completion, GuardedBody, PermitGuard};
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::Gates;
+use super::gates::EndpointGates;
 use super::shared::Running;
 use super::watched::Watched;
 
@@ -24,7 +24,7 @@ pin_project! {
     /// body, and ends the call.
     pub struct EndpointBody<B> {
         #[pin]
-        body: GuardedBody<ReadBody<B>, Held<Gates>>,
+        body: GuardedBody<ReadBody<B>, PermitGuard<EndpointGates>>,
         running: Option<Running>,
     }
 }
@@ -50,7 +50,7 @@ where
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UntilRead;
 
-impl<B> Until<http::Response<ReadBody<B>>, Held<Gates>> for UntilRead
+impl<B> Completion<http::Response<ReadBody<B>>, PermitGuard<EndpointGates>> for UntilRead
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -59,7 +59,11 @@ where
     const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(&self, response: http::Response<ReadBody<B>>, guard: Option<Held<Gates>>) -> Self::Response {
+    fn hold(
+        &self,
+        response: http::Response<ReadBody<B>>,
+        guard: Option<PermitGuard<EndpointGates>>,
+    ) -> Self::Response {
         response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), running: None })
     }
 }
