@@ -41,37 +41,6 @@ use aplomb_core::Observe;
 /// until its lease is over.
 ///
 /// Clones share the gate and the line.
-///
-/// # Examples
-///
-/// ```
-/// # use std::convert::Infallible;
-/// # use aplomb_admission::{Decision, End, Gate, Queue, QueueLimits, Wait};
-/// # use tokio::time::Instant;
-/// /// One at a time.
-/// struct Turnstile { taken: bool }
-///
-/// impl Gate for Turnstile {
-///     type Cost = ();
-///     type Token = ();
-///     type Reason = &'static str;
-///     type Event = Infallible;
-///
-///     fn check(&mut self, _: &(), _: Instant) -> Decision<&'static str> {
-///         if self.taken { Decision::WhenReleased("taken") } else { Decision::Admit }
-///     }
-///     fn admit(&mut self, _: &(), _: Instant) { self.taken = true; }
-///     fn end(&mut self, _: (), _: End, _: Instant) { self.taken = false; }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let queue = Queue::new(Turnstile { taken: false }, QueueLimits::new(), ());
-/// let permit = queue.acquire((), Wait::default()).await.unwrap();
-/// let next = queue.acquire((), Wait::default());
-/// drop(permit);
-/// assert!(next.await.is_ok());
-/// # }
-/// ```
 pub struct Queue<G: Gate>(Arc<Shared<G>>);
 
 struct Shared<G: Gate> {

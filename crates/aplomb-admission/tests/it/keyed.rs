@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::gate_support::Both;
 use aplomb_admission::{
-    Both, Closing, End, KeyNotice, Permit, Queue, QueueLimits, Queues, RejectReason, Rejected, Wait,
+    Closing, End, KeyNotice, Permit, Queue, QueueLimits, Queues, RejectReason, Rejected, Wait,
 };
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};

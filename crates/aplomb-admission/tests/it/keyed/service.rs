@@ -52,7 +52,7 @@ fn get(key: u64) -> http::Request<()> {
 #[tokio::test(start_paused = true)]
 async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal() {
     let queues = tallies(2);
-    let answers = crate::gated::Answers;
+    let answers = crate::admission::Answers;
     let mut service = Admission::new(answers, plan(&queues, OnHead));
     service.call(get(200)).await.unwrap();
     service.call(get(503)).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal()
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_or_panicking_at_any_point_leaves_its_key_as_it_was() {
     let queues = tallies(10);
-    let mut service = Admission::new(crate::gated::Answers, plan(&queues, OnBodyEnd));
+    let mut service = Admission::new(crate::admission::Answers, plan(&queues, OnBodyEnd));
     let hang = || http::Request::get("/hang").body(()).unwrap();
     drop(service.call(hang()));
     assert!(queues.is_empty(), "nothing is made before it is polled");

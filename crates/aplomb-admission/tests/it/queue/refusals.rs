@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use crate::gate_support::Both;
 use crate::gate_support::simple;
-use aplomb_admission::{Both, Closing, Decision, End, Gate, Queue, QueueLimits, RejectReason, Wait};
+use aplomb_admission::{Closing, Decision, End, Gate, Queue, QueueLimits, RejectReason, Wait};
 use aplomb_core::{CallOptions, Outcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
