@@ -16,7 +16,8 @@ use super::watched::Watched;
 pin_project! {
     /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's, watched until it ends.
     ///
-    /// Frames, trailers and errors are the client's, in their order, whether they were read ahead or not.
+    /// Bytes, trailers and errors are the client's, in their order. Small frames that were read ahead may be
+    /// joined.
     /// Two errors are added: [`BrokenAnswer`](crate::BrokenAnswer) where the answer ends too early or with an
     /// error in it, after everything there is of it; and [`TimedOut`](crate::TimedOut) or
     /// [`DeadlinePassed`](crate::DeadlinePassed) where it takes too long. **Dropping** it drops the client's

@@ -44,7 +44,7 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 /// | other JSON | | usage and its end, of up to 1 MiB |
 /// | anything else | | that it ends |
 ///
-/// With whole answers each is read to its end. What was read is handed on frame by frame, as it came.
+/// With whole answers each is read to its end.
 #[derive(Debug)]
 pub(crate) struct Inspect<S> {
     inner: S,

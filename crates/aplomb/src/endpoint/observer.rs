@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aplomb_core::{Exchange, Outcome};
 use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
@@ -22,13 +22,13 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).map(|value| value.to_str().map_or("", str::trim));
-        if text(CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        if is_encoded(headers) {
             return Self::Opaque;
         }
-        let Some(value) = text(CONTENT_TYPE) else {
+        let Some(value) = headers.get(CONTENT_TYPE) else {
             return Self::Whole;
         };
+        let value = value.to_str().unwrap_or_default();
         let media_type = value.split(';').next().unwrap_or(value).trim().as_bytes();
         let ends = |end: &&str| {
             let at = media_type.len().checked_sub(end.len());
@@ -45,6 +45,17 @@ impl Form {
             Self::Opaque
         }
     }
+}
+
+/// Whether the body is compressed. An empty header, as some proxies leave it, means that it is not.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Reads an answer as it goes by, without a copy, and keeps the record of the exchange.
@@ -170,18 +181,6 @@ impl Noted {
             _ => {}
         }
     }
-}
-
-/// The pieces as one: a copy only where there are several.
-pub(super) fn join<'a>(mut pieces: impl Iterator<Item = &'a Bytes>) -> Bytes {
-    let first = pieces.next().cloned().unwrap_or_default();
-    let Some(second) = pieces.next() else {
-        return first;
-    };
-    let mut all = BytesMut::from(first);
-    all.extend_from_slice(second);
-    pieces.for_each(|piece| all.extend_from_slice(piece));
-    all.freeze()
 }
 
 /// Without the bytes: they are the answer.
