@@ -26,32 +26,66 @@ const DEEPEST: usize = 32;
 /// assert_eq!(find::<Refused>(&nested).unwrap().who(), "rate limit");
 /// ```
 pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    for _ in 0..DEEPEST {
-        let error = next?;
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
+    causes(error).find_map(<dyn Error>::downcast_ref)
 }
 
 /// [`find`] for generic code, where the error may be a [`BoxError`] (which is not an `Error` itself).
 ///
 /// Of other types only `T` itself and `io::Error` are looked into: nothing says that they are errors.
 pub fn find_in<T: Error + 'static, E: 'static>(error: &E) -> Option<&T> {
+    match known(error) {
+        Some(error) => find(error),
+        None => (error as &dyn Any).downcast_ref::<T>(),
+    }
+}
+
+/// The error at the bottom of `error`: what went wrong in the end, such as a refused connection.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use aplomb_core::innermost;
+///
+/// let nested = io::Error::other(io::Error::other("certificate expired"));
+/// assert_eq!(innermost(&nested).to_string(), "certificate expired");
+/// ```
+pub fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    causes(error).last().unwrap_or(error)
+}
+
+/// `error` and what caused it, outermost first; empty where nothing says that it is an error.
+pub(crate) fn chain<E: 'static>(error: &E) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    known(error).into_iter().flat_map(causes)
+}
+
+/// `error` and what caused it, outermost first.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let inner = |error: &&'a (dyn Error + 'static)| {
+        let error: &'a (dyn Error + 'static) = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    };
+    std::iter::successors(Some(error), inner).take(DEEPEST)
+}
+
+/// `error` as an error, where its type is known to be one.
+fn known<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)> {
     let error: &dyn Any = error;
     if let Some(boxed) = error.downcast_ref::<BoxError>() {
-        find(&**boxed)
-    } else if let Some(io) = error.downcast_ref::<io::Error>() {
-        find(io)
-    } else {
-        error.downcast_ref::<T>()
+        return Some(&**boxed);
     }
+    #[cfg(feature = "hyper-util-0-1")]
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return Some(error);
+    }
+    #[cfg(feature = "reqwest-0-13")]
+    if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+        return Some(error);
+    }
+    error.downcast_ref::<io::Error>().map(|error| error as _)
 }
 
 #[cfg(test)]

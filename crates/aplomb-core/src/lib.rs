@@ -22,6 +22,7 @@ mod retry_after;
 mod retry_mark;
 #[cfg(test)]
 mod testing;
+mod unsendable;
 mod until;
 mod usage;
 mod wall_clock;
@@ -33,7 +34,7 @@ pub use backoff::{
 pub use call::{CallOptions, Priority};
 pub use classify::{Classify, Verdict, WithReadings};
 pub use dimension::Dimension;
-pub use error::{BoxError, find, find_in};
+pub use error::{BoxError, find, find_in, innermost};
 pub use exchange::Exchange;
 pub use gate::{Both, Decision, Either, End, Gate, Rests};
 pub use gated::{Door, Gated, GatedFuture, Held, Plan, Unprepared};

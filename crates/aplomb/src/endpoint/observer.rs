@@ -1,7 +1,7 @@
 //! Looking at the bytes of an answer as they go by.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aplomb_core::{Exchange, Outcome};
 use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
@@ -65,10 +65,13 @@ pub(super) struct Observer {
     has_content: bool,
 }
 
+/// Never locked: it is there because a reader need not be `Sync`, and a body is where its client's is.
+type Reader = Mutex<Box<dyn StreamReader>>;
+
 enum Sight {
-    Stream(Box<dyn StreamReader>),
+    Stream(Reader),
     /// And whether there may be nothing in it.
-    Whole(Box<dyn StreamReader>, bool),
+    Whole(Reader, bool),
     Opaque,
 }
 
@@ -76,10 +79,10 @@ impl Observer {
     /// Looks at the body of a good response.
     pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>) -> Self {
         let sight = match form {
-            Form::Stream => Sight::Stream(provider.stream(head)),
+            Form::Stream => Sight::Stream(Mutex::new(provider.stream(head))),
             Form::Whole => {
                 let is_typed = head.headers().contains_key(CONTENT_TYPE);
-                Sight::Whole(provider.stream(head), !is_typed)
+                Sight::Whole(Mutex::new(provider.stream(head)), !is_typed)
             }
             Form::Opaque => Sight::Opaque,
         };
@@ -110,6 +113,22 @@ impl Observer {
         self.noted.error.as_ref()
     }
 
+    /// Whether the body is JSON or a stream, and not compressed.
+    pub(super) const fn is_legible(&self) -> bool {
+        !matches!(self.sight, Sight::Opaque)
+    }
+
+    /// Takes back an error that was judged to be none. Says whether there was one.
+    pub(super) fn forgive(&mut self) -> bool {
+        if self.noted.error.take().is_none() {
+            return false;
+        }
+        self.noted.exchange.set_outcome(Outcome::success());
+        // There may be more of the answer than the reader, which stopped at the error, would look at.
+        self.sight = Sight::Opaque;
+        true
+    }
+
     /// Looks at the next bytes; says whether there is content in them.
     pub(super) fn see(&mut self, data: &Bytes) -> bool {
         let mut has_content = false;
@@ -119,11 +138,11 @@ impl Observer {
         };
         let content = match &mut self.sight {
             Sight::Stream(reader) => {
-                reader.push(data, &mut note);
+                unlocked(reader).push(data, &mut note);
                 has_content
             }
             Sight::Whole(reader, _) => {
-                reader.push(data, &mut note);
+                unlocked(reader).push(data, &mut note);
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
@@ -138,7 +157,7 @@ impl Observer {
         let end = match &mut self.sight {
             Sight::Whole(_, true) if !self.has_content => StreamEnd::Complete,
             Sight::Stream(reader) | Sight::Whole(reader, _) => {
-                reader.finish(&mut |event| self.noted.note(event))
+                unlocked(reader).finish(&mut |event| self.noted.note(event))
             }
             Sight::Opaque => StreamEnd::Complete,
         };
@@ -148,6 +167,10 @@ impl Observer {
         }
         end
     }
+}
+
+fn unlocked(reader: &mut Reader) -> &mut dyn StreamReader {
+    &mut **reader.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who goes away before the end has had no answer.

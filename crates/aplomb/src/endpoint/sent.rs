@@ -81,7 +81,15 @@ where
     } else {
         return;
     }
-    if let Some(announced) = request.headers_mut().get_mut(http::header::CONTENT_LENGTH) {
+    let headers = request.headers_mut();
+    if let Some(announced) = headers.get_mut(http::header::CONTENT_LENGTH) {
         *announced = length.into();
     }
+    // They are about the body as it was.
+    for digest in DIGESTS {
+        headers.remove(digest);
+    }
 }
+
+/// Headers with a checksum of the body.
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];

@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::body::BoxErrorOf;
 use super::calibration::{Calibration, Guessed};
 use super::frame_buffer::FrameBuffer;
 use super::observer::Observer;
@@ -23,10 +24,14 @@ use crate::Report;
 
 pin_project! {
     /// A client's body, who looks at it, and what limits its time.
-    pub(super) struct Watched<B> {
+    pub(super) struct Watched<B>
+    where
+        B: Body,
+    {
         // Gone when it has ended, or was given up: the connection is of no use any more.
         #[pin]
         body: Option<B>,
+        boxed: BoxErrorOf<B>,
         ahead: FrameBuffer,
         bytes_ahead: usize,
         grace_until: Option<Option<Instant>>,
@@ -79,10 +84,14 @@ enum Next {
     Enough,
 }
 
-impl<B> Watched<B> {
-    pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self {
+impl<B: Body> Watched<B> {
+    pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self
+    where
+        B::Error: Into<BoxError>,
+    {
         Self {
             body: Some(body),
+            boxed: Into::into,
             ahead: FrameBuffer::default(),
             bytes_ahead: 0,
             grace_until: None,
@@ -120,6 +129,19 @@ impl<B> Watched<B> {
         }
     }
 
+    /// Takes back the error that was seen in the answer: it was judged to be none.
+    pub(super) fn forgive(self: Pin<&mut Self>) {
+        let this = self.project();
+        if this.observer.forgive() && matches!(this.tail, Tail::Error(_)) {
+            *this.tail = Tail::End;
+        }
+    }
+
+    /// Whether the bytes are those of an answer that a provider can read: JSON, or a stream.
+    pub(super) const fn is_legible(&self) -> bool {
+        self.observer.is_legible()
+    }
+
     /// Whether there is more than was read ahead.
     pub(super) const fn has_rest(&self) -> bool {
         matches!(self.tail, Tail::Rest)
@@ -131,11 +153,7 @@ impl<B> Watched<B> {
     }
 }
 
-impl<B> Watched<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data = Bytes>> Watched<B> {
     /// Reads ahead. The frames are kept as they come, and so is the error, if there is one.
     pub(super) fn poll_ahead(mut self: Pin<&mut Self>, ahead: Ahead, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -234,7 +252,7 @@ where
             }
             Some(Err(error)) => {
                 this.observer.exchange().set_outcome(Outcome::transient());
-                Next::Error(error.into())
+                Next::Error((this.boxed)(error))
             }
             None => end(this.observer, this.lesson).map_or_else(Next::Error, |()| Next::End),
         })
@@ -311,7 +329,7 @@ fn end(observer: &mut Observer, lesson: &mut Option<Lesson>) -> Result<(), BoxEr
 }
 
 /// Without the frames: they may repeat a prompt or hold a completion.
-impl<B> fmt::Debug for Watched<B> {
+impl<B: Body> fmt::Debug for Watched<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched").field("frames_ahead", &self.ahead.len()).finish_non_exhaustive()
     }
