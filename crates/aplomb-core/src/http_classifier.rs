@@ -5,7 +5,7 @@ use std::io;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    Classification, Classify, Exchange, Outcome, Refused, ResponseHead, WallClock, find_in, retry_after,
+    Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, find_in, retry_after,
 };
 
 /// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
@@ -119,7 +119,7 @@ fn by_status(status: StatusCode) -> Outcome {
 /// A connection that could not be made or was lost, and an attempt that took too long, may go better
 /// next time.
 fn by_error<E: 'static>(error: &E) -> Outcome {
-    if let Some(refused) = find_in::<Refused, E>(error) {
+    if let Some(refused) = find_in::<Rejection, E>(error) {
         let outcome = Outcome::local();
         return refused.retry_after().map_or(outcome, |hint| outcome.with_retry_after(hint));
     }
@@ -152,7 +152,7 @@ fn is_connect<E: 'static>(error: &E) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BoxError, Kind, Scope};
+    use crate::{BoxError, Kind, LayerName, Scope};
     use std::time::Duration;
 
     fn judged(status: u16, headers: &[(&'static str, &'static str)]) -> Outcome {
@@ -231,7 +231,7 @@ mod tests {
             classifier.classify(result).outcome()
         };
         let hint = Some(Duration::from_secs(3));
-        let refused = io::Error::other(Refused::by("gate").with_retry_after(hint));
+        let refused = io::Error::other(Rejection::by(LayerName::Other("gate")).with_retry_after(hint));
         let outcome = classify(Box::new(refused));
         assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
         let reset = classify("connection reset".into());
