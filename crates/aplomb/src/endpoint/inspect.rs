@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Classify, Exchange, WallClock, find, innermost};
+use aplomb_core::{BoxError, CallOptions, Classify, Exchange, WallClock, find};
 use aplomb_provider::{Head, Judgement, Provider};
 use bytes::Bytes;
 use http::response::Parts;
@@ -351,21 +351,16 @@ impl Reader {
             }
             Err(error) => {
                 let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
-                let outcome = self.reading.classifier.classify(ended).outcome();
+                let classification = self.reading.classifier.classify(ended);
+                let outcome = classification.outcome();
                 let exchange = error.downcast_ref().map(|Spent { exchange, .. }| exchange.clone());
                 let reason = told.map(|told| told.reason());
-                let cause = reason.is_none().then(|| innermost_text(&**error));
+                let cause = classification.cause().filter(|_| reason.is_none()).map(Arc::from);
                 Judged { status: None, outcome, reason, cause, exchange }
             }
         };
         self.report.judged(judged);
     }
-}
-
-/// The text of the innermost error, without the address that reqwest adds: it may hold a key.
-fn innermost_text(error: &(dyn std::error::Error + 'static)) -> Arc<str> {
-    let text = innermost(error).to_string();
-    text.split(" for url (").next().unwrap_or_default().into()
 }
 
 /// Whether a response is an error by its status. A request that changes something is not answered by a redirect

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::Open;
+use aplomb::circuit_breaker::CircuitOpen;
 use aplomb::provider::{Judgement, OpenAi, Reason};
 use aplomb::rate_limit::Quota;
-use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, Policy, Report, find};
+use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, LayerName, Policy, Report, find};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -110,9 +110,9 @@ async fn an_error_tells_who_refused_when_to_come_back_and_what_was_tried() {
     let server = Server::new([error(503, "")]);
     layer.handle().force_open();
     let open = fails(&layer, &server).await;
-    assert!(find::<Open>(&open).is_some());
+    assert!(find::<CircuitOpen>(&open).is_some());
     let refused = open.refused().unwrap();
-    assert_eq!((refused.who(), refused.retry_after()), ("circuit breaker", open.retry_after()));
+    assert_eq!((refused.layer(), refused.retry_after()), (LayerName::CircuitBreaker, open.retry_after()));
     assert!(open.retry_after().is_some_and(|after| after <= 2 * S));
     assert_eq!((open.report().sent(), open.outcome(), server.seen()), (0, None, 0));
     assert_eq!(open.to_string(), "call ended by the circuit breaker (nothing sent in 0.0ns)");
