@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::Dimension;
+
 /// What one attempt came to: the judgement that all layers share.
 ///
 /// An attempt is judged once, by a [`Classify`](crate::Classify), and every layer reads the same
@@ -27,6 +29,7 @@ pub struct Outcome {
     retry_after: Option<Duration>,
     retry_forbidden: bool,
     of_concurrency: bool,
+    dimension: Option<Dimension>,
     progress: Progress,
 }
 
@@ -83,6 +86,7 @@ impl Outcome {
             retry_after: None,
             retry_forbidden: false,
             of_concurrency: false,
+            dimension: None,
             progress: Progress::Answered,
         }
     }
@@ -173,6 +177,12 @@ impl Outcome {
         self
     }
 
+    /// Names the limit that a throttled request has met: one of requests, of tokens.
+    pub const fn with_dimension(mut self, dimension: Dimension) -> Self {
+        self.dimension = Some(dimension);
+        self
+    }
+
     /// The kind of outcome.
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -198,6 +208,11 @@ impl Outcome {
     /// Whether a throttled request was one too many at the same time, as far as the server said so.
     pub const fn is_of_concurrency(&self) -> bool {
         self.of_concurrency
+    }
+
+    /// The limit that a throttled request has met, if the server named it.
+    pub const fn dimension(&self) -> Option<Dimension> {
+        self.dimension
     }
 
     /// Whether the request was answered well.
