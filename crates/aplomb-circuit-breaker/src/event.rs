@@ -174,13 +174,13 @@ impl CircuitSnapshot {
 pub struct TracingObserver;
 
 impl Observe<Transition> for TracingObserver {
-    fn observe(&self, event: &Transition) {
+    fn on_event(&self, event: &Transition) {
         event.log(None);
     }
 }
 
 impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Transition>> for TracingObserver {
-    fn observe(&self, event: &KeyNotice<'_, K, Transition>) {
+    fn on_event(&self, event: &KeyNotice<'_, K, Transition>) {
         event.notice().log(Some(event.key()));
     }
 }

@@ -42,7 +42,7 @@ impl Default for StateWatch {
 }
 
 impl Observe<Transition> for StateWatch {
-    fn observe(&self, event: &Transition) {
+    fn on_event(&self, event: &Transition) {
         let Shown { state, epoch } = &*self.0;
         // Two threads may tell of their changes in the other order; the later change is to stay. The
         // channel's own lock makes comparing and setting one step.
@@ -76,8 +76,8 @@ mod tests {
             cooldown: None,
             last: None,
         };
-        shown.observe(&change(2, State::Open, State::HalfOpen));
-        shown.observe(&change(1, State::Closed, State::Open));
+        shown.on_event(&change(2, State::Open, State::HalfOpen));
+        shown.on_event(&change(1, State::Closed, State::Open));
         assert_eq!(*watch.borrow(), State::HalfOpen);
     }
 }

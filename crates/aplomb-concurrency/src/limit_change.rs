@@ -62,13 +62,13 @@ impl LimitChange {
 pub struct TracingObserver;
 
 impl Observe<LimitChange> for TracingObserver {
-    fn observe(&self, moved: &LimitChange) {
+    fn on_event(&self, moved: &LimitChange) {
         moved.log(None);
     }
 }
 
 impl<K: fmt::Debug> Observe<KeyNotice<'_, K, LimitChange>> for TracingObserver {
-    fn observe(&self, notice: &KeyNotice<'_, K, LimitChange>) {
+    fn on_event(&self, notice: &KeyNotice<'_, K, LimitChange>) {
         notice.notice().log(Some(notice.key()));
     }
 }

@@ -2,9 +2,11 @@
 
 mod backoff;
 mod call;
+mod classification;
 mod classify;
 mod dimension;
 mod error;
+mod event;
 mod exchange;
 mod head;
 mod http_classifier;
@@ -13,10 +15,12 @@ mod key;
 mod observe;
 mod outcome;
 mod reading;
-mod refused;
+mod reason;
+mod rejection;
 mod replay;
 mod retry_after;
 mod retry_mark;
+mod short_duration;
 mod usage;
 mod wall_clock;
 
@@ -25,18 +29,24 @@ pub use backoff::{
     Uniform, backoff_fn, delays,
 };
 pub use call::{CallOptions, Priority};
-pub use classify::{Classify, Verdict, WithReadings};
+pub use classification::Classification;
+pub use classify::{Classify, WithReadings};
 pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
+pub use event::{
+    CircuitCause, CircuitState, ConcurrencyCause, Event, EventKind, KeyLabel, LayerName, LogEvents,
+    StopReason,
+};
 pub use exchange::Exchange;
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;
 pub use key::{Account, CallKey};
-pub use observe::Observe;
+pub use observe::{Observe, notify};
 pub use outcome::{Kind, Outcome, Scope};
 pub use reading::{ReadLimits, Reading};
-pub use refused::Refused;
+pub use reason::Reason;
+pub use rejection::Rejection;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};
 pub use retry_mark::{RetryMark, SetMark};

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Outcome, Refused, find};
+use aplomb_core::{BoxError, Outcome, Rejection, find};
 
 use crate::Report;
 
@@ -50,8 +50,8 @@ impl EndpointError {
 
     /// The refusal, where the call was ended on this side: who refused it, and when to come back.
     #[must_use]
-    pub fn refused(&self) -> Option<&Refused> {
-        find::<Refused>(self)
+    pub fn refused(&self) -> Option<&Rejection> {
+        find::<Rejection>(self)
     }
 
     /// What the last attempt that was sent came to, if there was one that was answered.

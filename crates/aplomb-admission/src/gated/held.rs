@@ -1,25 +1,25 @@
 //! The permit of a call whose answer is still being read.
 
 use crate::{BodyEnd, End, Gate, Guard, Permit};
-use aplomb_core::{Kind, Outcome, Verdict};
+use aplomb_core::{Classification, Kind, Outcome};
 
 /// The permit of a call whose answer is still being read, and what the head of it said.
 #[derive(Debug)]
 pub struct Held<G: Gate> {
     pub(super) permit: Permit<G>,
-    pub(super) verdict: Verdict,
+    pub(super) classification: Classification,
 }
 
 impl<G: Gate> Guard for Held<G> {
     fn content(&mut self) {
         // What has been read by now may be an error inside a good status.
-        if self.verdict.outcome().is_success() {
+        if self.classification.outcome().is_success() {
             self.permit.content();
         }
     }
 
     fn end(&mut self, end: BodyEnd) {
-        let outcome = match (end, self.verdict.outcome()) {
+        let outcome = match (end, self.classification.outcome()) {
             (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
             (_, read) => read,
         };
@@ -32,9 +32,9 @@ impl<G: Gate> Held<G> {
     /// for its end.
     fn judged(&mut self, outcome: Outcome) {
         if outcome.kind() != Kind::Local {
-            return self.permit.finish_as(&self.verdict, outcome);
+            return self.permit.finish_as(&self.classification, outcome);
         }
-        if let Some(usage) = self.verdict.usage() {
+        if let Some(usage) = self.classification.usage() {
             self.permit.used(usage);
         }
         self.permit.finish(End::Abandoned);
@@ -45,8 +45,8 @@ impl<G: Gate> Held<G> {
 /// had been seen of the answer has been consumed all the same.
 impl<G: Gate> Drop for Held<G> {
     fn drop(&mut self) {
-        let outcome = if self.verdict.is_final() {
-            self.verdict.outcome()
+        let outcome = if self.classification.is_final() {
+            self.classification.outcome()
         } else {
             Outcome::local()
         };

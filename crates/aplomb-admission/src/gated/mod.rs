@@ -14,7 +14,7 @@ use tower_service::Service;
 pub use self::door::{Door, Unprepared};
 pub use self::held::Held;
 use crate::{AtHead, End, Gate, InLine, Permit, Stopped, Turned, Until};
-use aplomb_core::{BoxError, CallOptions, Classify, HttpClassifier, RequestHead, RetryMark, Verdict};
+use aplomb_core::{BoxError, CallOptions, Classification, Classify, HttpClassifier, RequestHead, RetryMark};
 
 /// A service behind a gate.
 ///
@@ -242,11 +242,11 @@ where
             this.plan.hear(this.permit, arrived);
             return answer.map_ok(|response| this.plan.until.hold(response, None)).map_err(Into::into);
         }
-        let verdict = this.plan.hear_head(this.permit, arrived);
+        let classification = this.plan.hear_head(this.permit, arrived);
         match answer {
             Poll::Ready(Ok(response)) => {
-                let guard = match (verdict, this.permit.take()) {
-                    (Some(verdict), Some(permit)) => Some(Held { permit, verdict }),
+                let guard = match (classification, this.permit.take()) {
+                    (Some(classification), Some(permit)) => Some(Held { permit, classification }),
                     _ => None,
                 };
                 Poll::Ready(Ok(this.plan.until.hold(response, guard)))
@@ -322,14 +322,15 @@ impl<D, C, U> Plan<D, C, U> {
         G: Gate,
         C: Classify<Res, Err>,
     {
-        let verdict = self.classifier.classify(answer.as_ref());
+        let classification = self.classifier.classify(answer.as_ref());
         if let Some(heard) = permit {
             if let Ok(response) = answer {
                 heard.heard(&self.classifier.readings(response));
             }
-            match verdict {
-                Verdict::Fixed(outcome) => heard.finish(End::Judged { outcome, usage: None }),
-                verdict => heard.finish_as(&verdict, verdict.outcome()),
+            if classification.is_live() {
+                heard.finish_as(&classification, classification.outcome());
+            } else {
+                heard.finish(End::Judged { outcome: classification.outcome(), usage: None });
             }
         }
         *permit = None;
@@ -342,20 +343,20 @@ impl<D, C, U> Plan<D, C, U> {
         &self,
         permit: &mut Option<Permit<G>>,
         answer: &Result<Res, Err>,
-    ) -> Option<Verdict>
+    ) -> Option<Classification>
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
-        let verdict = self.classifier.classify(answer.as_ref());
+        let classification = self.classifier.classify(answer.as_ref());
         let heard = permit.as_mut()?;
         if let Ok(response) = answer {
             heard.heard(&self.classifier.readings(response));
-            if verdict.outcome().is_success() {
-                return Some(verdict);
+            if classification.outcome().is_success() {
+                return Some(classification);
             }
         }
-        heard.finish_as(&verdict, verdict.outcome());
+        heard.finish_as(&classification, classification.outcome());
         *permit = None;
         None
     }

@@ -45,7 +45,7 @@ impl<K, N> Teller<K, N> {
 }
 
 impl<K, N> Observe<N> for Teller<K, N> {
-    fn observe(&self, notice: &N) {
-        self.observer.observe(&KeyNotice { key: &self.key, notice });
+    fn on_event(&self, notice: &N) {
+        self.observer.on_event(&KeyNotice { key: &self.key, notice });
     }
 }

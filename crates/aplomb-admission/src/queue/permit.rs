@@ -10,7 +10,7 @@ use super::Shared;
 use super::line::Admitted;
 use super::step::Step;
 use crate::{End, Gate};
-use aplomb_core::{Outcome, Reading, Usage, Verdict};
+use aplomb_core::{Classification, Outcome, Reading, Usage};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
 ///
@@ -120,8 +120,8 @@ impl<G: Gate> Permit<G> {
 
     /// The same with what was read of the answer.
     #[inline(never)]
-    pub(crate) fn finish_as(&mut self, verdict: &Verdict, outcome: Outcome) {
-        self.finish(End::Judged { outcome, usage: verdict.usage() });
+    pub(crate) fn finish_as(&mut self, classification: &Classification, outcome: Outcome) {
+        self.finish(End::Judged { outcome, usage: classification.usage() });
     }
 }
 

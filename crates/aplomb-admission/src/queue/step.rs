@@ -107,7 +107,7 @@ impl<G: Gate> News<'_, G> {
         drop(state);
         drop(woken);
         for notice in &notices {
-            shared.observer.observe(notice);
+            shared.observer.on_event(notice);
         }
     }
 }

@@ -7,8 +7,8 @@ use aplomb_admission::{
     AtBodyEnd, AtHead, Door, End, Gated, Permit, Plan, Queue, QueueLimits, Stopped, Turned, Unprepared, Wait,
 };
 use aplomb_core::{
-    BoxError, CallOptions, Classify, Dimension, HttpClassifier, Kind, Outcome, Reading, Refused, Usage,
-    Verdict, WithReadings, find_in,
+    BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, Kind, LayerName, Outcome,
+    Reading, Rejection, Usage, WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -35,7 +35,7 @@ impl<Req> Door<Req> for Turnstile {
     }
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
-        Box::new(Refused::by("turnstile").with_retry_after(turned.retry_after()))
+        Box::new(Rejection::by(LayerName::Other("turnstile")).with_retry_after(turned.retry_after()))
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_refusal_is_an_error_of_the_call_that_says_who_refused() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
     request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
     let error = service.call(request).await.unwrap_err();
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "turnstile");
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::Other("turnstile"));
     let result: Result<&http::Response<()>, _> = Err(&error);
     assert_eq!(HttpClassifier::new().classify(result).outcome().kind(), Kind::Local);
 }
@@ -201,9 +201,9 @@ async fn options_of_the_task_count_from_the_first_poll() {
 async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reach_the_gate() {
     let (door, queue) = turnstile(1);
     let exchange = aplomb_core::Exchange::new(Outcome::success());
-    let verdict = Verdict::Live(exchange.clone());
+    let classification = Classification::live(exchange.clone());
     let classifier = WithReadings::new(
-        move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone(),
+        move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone(),
         |response: &http::Response<Full<Bytes>>| {
             let left = u64::from(response.status().as_u16());
             vec![Reading::of(Dimension::REQUESTS).with_remaining(left)]
@@ -232,8 +232,8 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         (Some(Outcome::local()), true, End::Abandoned),
     ] {
         let exchange = aplomb_core::Exchange::new(Outcome::success());
-        let verdict = Verdict::Live(exchange.clone());
-        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+        let classification = Classification::live(exchange.clone());
+        let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone();
         let (door, queue) = turnstile(1);
         let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
         let response = service.call(get("/200")).await.unwrap();
@@ -251,8 +251,8 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
     let exchange = aplomb_core::Exchange::new(Outcome::success());
-    let verdict = Verdict::Live(exchange.clone());
-    let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| verdict.clone();
+    let classification = Classification::live(exchange.clone());
+    let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone();
     let (door, queue) = turnstile(1);
     let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
     let response = service.call(get("/200")).await.unwrap();

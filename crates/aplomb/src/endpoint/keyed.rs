@@ -238,12 +238,12 @@ impl<K> fmt::Debug for Keyed<K> {
 struct KeyLog;
 
 impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
-    fn observe(&self, notice: &KeyNotice<'_, K, Notice>) {
+    fn on_event(&self, notice: &KeyNotice<'_, K, Notice>) {
         match notice.notice() {
-            Either::First(transition) => CircuitLog.observe(&notice.part(transition)),
+            Either::First(transition) => CircuitLog.on_event(&notice.part(transition)),
             Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
             Either::Second(Either::Second(Either::Second(moved))) => {
-                LimitLog.observe(&notice.part(moved));
+                LimitLog.on_event(&notice.part(moved));
             }
         }
     }

@@ -131,7 +131,7 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     let endpoint = layer.layer(server(&Arc::default()));
     let held = layer.handle().of(&"a".to_owned()).unwrap();
     let error = endpoint.oneshot(of("c")).await.unwrap_err();
-    assert_eq!(error.refused().unwrap().who(), "endpoint's keys");
+    assert_eq!(error.refused().unwrap().reason(), Some("too many keys"));
     drop(held);
 }
 

@@ -1,11 +1,13 @@
-//! Why a request came to what it came to.
+//! Why an attempt ended as it did.
 
 use std::fmt;
 
-use aplomb_core::{Outcome, Scope};
+use crate::{Outcome, Scope};
 
-/// Why a request came to what it came to, finer than its [`Outcome`]: for logs, metrics and for
-/// callers who mend the request (a context too long can be shortened).
+/// Why an attempt ended as it did, in more detail than its [`Outcome`].
+///
+/// For logs and metrics, and for callers that can correct the request: a prompt that is too long can be
+/// shortened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -15,36 +17,36 @@ pub enum Reason {
     RateLimited,
     /// Too many requests at the same time.
     TooManyAtOnce,
-    /// No quota, credit or plan is left: waiting a minute does not help.
+    /// No quota, credit or plan is left. Waiting a minute does not help.
     QuotaExhausted,
     /// The server has more work than it can do, whoever sends it.
     Overloaded,
     /// The server failed.
     ServerError,
-    /// The server, or one behind it, gave up waiting.
+    /// The server, or one behind it, timed out.
     Timeout,
-    /// The prompt does not fit the model.
+    /// The prompt does not fit into the model's context.
     ContextTooLong,
-    /// The request is larger than a limit allows, even an idle one.
+    /// The request exceeds a limit by itself, even when nothing else is being sent.
     RequestTooLarge,
-    /// Refused for its content.
+    /// The content was rejected by a filter.
     ContentFiltered,
-    /// The credential was refused, or does not reach this far.
+    /// The credential is invalid or lacks permission.
     Unauthorized,
     /// No such model or resource.
     NotFound,
-    /// The request makes no sense to the server.
+    /// The server does not understand the request.
     InvalidRequest,
-    /// Something the request needs is being worked on.
+    /// The resource is being changed by another request.
     Conflict,
-    /// The answer ended before its end.
+    /// The response ended early.
     Truncated,
-    /// It failed, and did not say why.
+    /// It failed without giving a reason.
     Unknown,
 }
 
 impl Reason {
-    /// What a failure for this reason comes to, where nothing else is known.
+    /// The outcome that this reason implies when nothing else is known.
     pub const fn outcome(self) -> Outcome {
         match self {
             Self::Answered => Outcome::success(),
@@ -87,8 +89,26 @@ impl Reason {
     }
 }
 
+/// The reason in words: "rate limited".
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::RateLimited => "rate limited",
+            Self::TooManyAtOnce => "too many requests at once",
+            Self::QuotaExhausted => "quota exhausted",
+            Self::Overloaded => "overloaded",
+            Self::ServerError => "server error",
+            Self::Timeout => "timeout",
+            Self::ContextTooLong => "context too long",
+            Self::RequestTooLarge => "request too large",
+            Self::ContentFiltered => "content filtered",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not found",
+            Self::InvalidRequest => "invalid request",
+            Self::Conflict => "conflict",
+            Self::Truncated => "truncated response",
+            Self::Unknown => "unknown error",
+        })
     }
 }
