@@ -104,7 +104,11 @@ mod tests {
         let both = first.updated_by(last);
         assert_eq!(both.total(), Some(50));
         assert_eq!(Usage::unknown().with_input(3).total(), None);
-        assert_eq!(both.with_total(7).total(), Some(50), "a reported total is stale when later counts arrive");
+        assert_eq!(
+            both.with_total(7).total(),
+            Some(50),
+            "a reported total is stale when later counts arrive"
+        );
         assert_eq!(Usage::unknown().with_input(3).with_total(7).total(), Some(7));
     }
 }
