@@ -1,13 +1,16 @@
-//! One judgement per attempt.
+//! Each attempt is judged once.
 
 use std::sync::Arc;
 
-use crate::{Exchange, Outcome, ReadLimits, Reading, Usage};
+use crate::{Classification, ReadLimits, Reading};
 
-/// Judges what an attempt came to, once, for all layers.
+/// Judges the result of an attempt, once, for all layers.
+///
+/// A closure is a classifier: it takes a `Result<&Response, &Error>` and returns an
+/// [`Outcome`](crate::Outcome) or a [`Classification`].
 pub trait Classify<Res, Err> {
     /// Judges the head of a response, or an error.
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification;
 
     /// What the head of a response says about the server's limits, for the gates that keep them.
     /// Nothing unless told otherwise, see [`WithReadings`].
@@ -32,7 +35,7 @@ impl<C, R> WithReadings<C, R> {
 }
 
 impl<Res, Err, C: Classify<Res, Err>, R: ReadLimits<Res>> Classify<Res, Err> for WithReadings<C, R> {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         self.classifier.classify(result)
     }
 
@@ -41,63 +44,18 @@ impl<Res, Err, C: Classify<Res, Err>, R: ReadLimits<Res>> Classify<Res, Err> for
     }
 }
 
-/// What an attempt came to: as it was judged, or as the reader of the bytes will have seen it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Judged once and for all.
-    Fixed(Outcome),
-    /// Read along as the body flows: what looked like a success may still break.
-    Live(Exchange),
-}
-
-impl Verdict {
-    /// What is known by now.
-    #[inline]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Fixed(outcome) => *outcome,
-            Self::Live(exchange) => exchange.outcome(),
-        }
-    }
-
-    /// Whether nothing that may still come can change it: the answer has been read to its end marker, or
-    /// to an error.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Fixed(_) => false,
-            Self::Live(exchange) => exchange.is_whole() || !exchange.outcome().is_success(),
-        }
-    }
-
-    /// What the answer consumed of quotas, as far as it has been reported.
-    #[inline]
-    pub fn usage(&self) -> Option<Usage> {
-        match self {
-            Self::Fixed(_) => None,
-            Self::Live(exchange) => exchange.counted(),
-        }
-    }
-}
-
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
-        Self::Fixed(outcome)
-    }
-}
-
 impl<Res, Err, F, V> Classify<Res, Err> for F
 where
     F: Fn(Result<&Res, &Err>) -> V,
-    V: Into<Verdict>,
+    V: Into<Classification>,
 {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         self(result).into()
     }
 }
 
 impl<Res, Err, C: Classify<Res, Err> + ?Sized> Classify<Res, Err> for Arc<C> {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         (**self).classify(result)
     }
 

@@ -49,7 +49,7 @@ pub enum Kind {
     Success,
     /// Failed for a reason that passes: a lost connection, an attempt timeout, 5xx.
     Transient,
-    /// Refused because something is being worked on (409, 425); says nothing about the peer's health.
+    /// Rejection because something is being worked on (409, 425); says nothing about the peer's health.
     Busy,
     /// Refused for coming too fast: 429 about a rate.
     Throttled,
@@ -97,7 +97,7 @@ impl Outcome {
         Self::new(Kind::Transient, Scope::Server)
     }
 
-    /// Refused because something is being worked on. About the request unless told otherwise.
+    /// Rejection because something is being worked on. About the request unless told otherwise.
     pub const fn busy() -> Self {
         Self::new(Kind::Busy, Scope::Request)
     }

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{Cause, Open};
+use aplomb::circuit_breaker::{CircuitOpen, TransitionCause};
 use aplomb::provider::{Head, Judgement};
 use aplomb::retry::{Retried, Stopped};
-use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, Refused, WallClock, find};
+use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, Rejection, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;
 use tokio::time::Instant;
@@ -91,7 +91,9 @@ impl Asker {
             };
             return self.failure(why, broken.outcome(), false);
         }
-        if let Some(Cause::Exhausted | Cause::Unauthorized) = find::<Open>(error).map(Open::cause) {
+        if let Some(TransitionCause::Exhausted | TransitionCause::Unauthorized) =
+            find::<CircuitOpen>(error).map(CircuitOpen::cause)
+        {
             // Not sent, because of what was said to others.
             return Failure { why: self.signs.refusal().unwrap_or(why), for_all: true };
         }
@@ -115,7 +117,7 @@ pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
     while let Some(cause) = next {
         let words = cause.to_string();
         // Some errors repeat their cause, and what refused a call has said so already.
-        if !cause.is::<Refused>() && !told.contains(&words) {
+        if !cause.is::<Rejection>() && !told.contains(&words) {
             told = format!("{told}: {words}");
         }
         next = cause.source();
@@ -126,6 +128,7 @@ pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aplomb::LayerName;
     use std::io;
 
     #[test]
@@ -144,7 +147,7 @@ mod tests {
         }
         assert_eq!(story(&Failed(io::Error::other("no route"))), "it failed: no route");
         assert_eq!(story(&Failed(io::Error::other("failed"))), "it failed");
-        let refused = io::Error::other(Refused::by("x"));
-        assert_eq!(story(&Failed(refused)), "it failed: refused by the x");
+        let refused = io::Error::other(Rejection::by(LayerName::Other("x")));
+        assert_eq!(story(&Failed(refused)), "it failed: rejected by the x");
     }
 }

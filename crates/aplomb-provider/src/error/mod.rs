@@ -1,4 +1,4 @@
-//! Why a request failed, and when to come back.
+//! Why a request failed, and when to retry.
 
 mod body;
 mod body_delay;
@@ -6,11 +6,7 @@ pub(crate) mod classify;
 pub(crate) mod codes;
 mod google;
 pub(crate) mod header_hints;
-mod judgement;
 mod message;
 pub(crate) mod phrases;
-mod reason;
 
 pub(crate) use body::is_error_answer;
-pub use judgement::Judgement;
-pub use reason::Reason;

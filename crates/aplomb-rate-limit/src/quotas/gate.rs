@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 
-use aplomb_core::{Decision, End, Gate, Kind, Reading, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_core::{Kind, Reading, Usage};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::{End, Gate, Outcome};
+use aplomb_admission::{End, Gate};
+use aplomb_core::Outcome;
 use tokio::time::Instant;
 
 use super::{Drawn, Quotas};

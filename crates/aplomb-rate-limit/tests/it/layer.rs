@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Outcome, Refused, find_in};
+use aplomb_core::{BoxError, LayerName, Outcome, Rejection, find_in};
 use aplomb_rate_limit::{Charge, Exceeded, Quota, RateLimitLayer};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
@@ -95,7 +95,7 @@ async fn a_refusal_comes_from_the_call_and_says_who_and_when() {
         .layer(service);
     let mut call = task::spawn(service.call("longer than ten"));
     let error = assert_ready_err!(call.poll());
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), Exceeded::WHO);
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
     drop(handle);
 }
 

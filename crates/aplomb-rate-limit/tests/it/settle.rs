@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classify, Exchange, Outcome, Usage, Verdict};
+use aplomb_core::{BoxError, Classification, Classify, Exchange, Outcome, Usage};
 use aplomb_rate_limit::{Charge, Limiter, Quota, RateLimitLayer, Settle, from_body};
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -76,9 +76,9 @@ impl Body for Words {
 struct Live;
 
 impl<E> Classify<http::Response<Words>, E> for Live {
-    fn classify(&self, result: Result<&http::Response<Words>, &E>) -> Verdict {
+    fn classify(&self, result: Result<&http::Response<Words>, &E>) -> Classification {
         match result {
-            Ok(response) => Verdict::Live(response.body().exchange.clone()),
+            Ok(response) => Classification::live(response.body().exchange.clone()),
             Err(_) => Outcome::transient().into(),
         }
     }
