@@ -1,5 +1,6 @@
 //! The rules for judging responses, shared by all dialects. Their order is in `docs/guide/providers.md`.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{Kind, Outcome, Scope, retry_after};
@@ -108,8 +109,9 @@ impl<'a> Judge<'a> {
             outcome = outcome.mark_unprocessed();
         }
         let judgement = Judgement::new(self.should_retry(outcome, reason), reason);
-        match error.message() {
-            Some(message) => judgement.with_message(message),
+        let redirect = || self.head?.redirect().map(|location| format!("redirected to {location}"));
+        match error.message().map(Cow::Borrowed).or_else(|| redirect().map(Cow::Owned)) {
+            Some(message) => judgement.with_message(&message),
             None => judgement,
         }
     }
