@@ -98,6 +98,14 @@ pub(crate) enum Counted {
     Other(Dimension),
 }
 
+impl Counted {
+    /// Whether it is what `whole` counts, or a part of it.
+    pub(crate) fn is_part_of(self, whole: Dimension) -> bool {
+        let whole = Self::from(whole);
+        self == whole || (whole == Self::Tokens && matches!(self, Self::Input | Self::Output))
+    }
+}
+
 impl From<Dimension> for Counted {
     fn from(dimension: Dimension) -> Self {
         match dimension {
