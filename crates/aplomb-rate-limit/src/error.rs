@@ -70,6 +70,13 @@ impl fmt::Display for Exceeded {
                     "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
                 );
             }
+            Some(Limit::CostUnknown(dimension)) => {
+                return write!(
+                    f,
+                    "there is a quota of {dimension}, but nothing says how many a call costs: set the layer's \
+                     `cost`, or put a `Charge` into the request's extensions"
+                );
+            }
             Some(Limit::Exhausted { retry_after }) => {
                 return write!(f, "the server asked to pause for {retry_after:.0?}, longer than calls wait");
             }

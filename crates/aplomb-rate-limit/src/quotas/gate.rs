@@ -34,6 +34,9 @@ impl Gate for Quotas {
         let mut latest = None;
         for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
             let cost = charge.counted(meter.counted());
+            if charge.is_unknown(meter.counted()) && meter.as_configured().is_some() {
+                return Decision::Refuse(Limit::CostUnknown(meter.quota().dimension()));
+            }
             match bucket.level(meter, cost, nanos) {
                 Level::Enough { drawn_until } => bucket.propose(drawn_until),
                 Level::NotBefore(at) => latest = latest.max(Some((at, meter.quota().dimension()))),
