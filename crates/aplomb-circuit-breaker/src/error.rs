@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Outcome, Refused};
+use aplomb_core::{Outcome, Rejection};
 
 use crate::{State, TransitionCause};
 
@@ -31,7 +31,7 @@ impl OpenReason {
 
 /// A call was refused because the circuit was open, and was not sent.
 ///
-/// Its `source()` is the [`Refused`] that all refusals share: when to come back, how long it waited,
+/// Its `source()` is the [`Rejection`] that all refusals share: when to come back, how long it waited,
 /// what was tried before.
 ///
 /// # Examples
@@ -50,7 +50,7 @@ impl OpenReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
     why: OpenReason,
-    refused: Refused,
+    refused: Rejection,
     key: Option<Arc<str>>,
 }
 
@@ -58,7 +58,7 @@ impl CircuitOpen {
     /// The refusal of a call, with the account of it.
     #[must_use]
     #[inline]
-    pub const fn new(why: OpenReason, refused: Refused) -> Self {
+    pub const fn new(why: OpenReason, refused: Rejection) -> Self {
         Self { why, refused, key: None }
     }
 
@@ -101,13 +101,13 @@ impl CircuitOpen {
     }
 
     /// The account of the call.
-    pub const fn refused(&self) -> &Refused {
+    pub const fn refused(&self) -> &Rejection {
         &self.refused
     }
 }
 
-impl From<(OpenReason, Refused)> for CircuitOpen {
-    fn from((why, refused): (OpenReason, Refused)) -> Self {
+impl From<(OpenReason, Rejection)> for CircuitOpen {
+    fn from((why, refused): (OpenReason, Rejection)) -> Self {
         Self::new(why, refused)
     }
 }

@@ -8,7 +8,7 @@ use aplomb_admission::{
     Admission, AdmissionFuture, Door, OnHead, Permit, Queue, RejectReason, Rejected, Stopped, Unprepared,
     Wait,
 };
-use aplomb_core::{BoxError, CallOptions, HttpClassifier, Refused};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, LayerName, Rejection};
 
 use crate::{Circuit, CircuitOpen, OpenReason, TooManyKeys};
 
@@ -78,8 +78,8 @@ pub(crate) fn word(
 }
 
 /// The account of a call that was refused.
-fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Refused {
-    Refused::by("circuit breaker")
+fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Rejection {
+    Rejection::by(LayerName::CircuitBreaker)
         .with_retry_after(retry_after)
         .with_waited(waited)
         .with_attempts(options.attempts(), options.last())

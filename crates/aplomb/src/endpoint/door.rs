@@ -8,7 +8,7 @@ use std::time::Duration;
 use aplomb_admission::{Closing, Door, KeyRefused, Permit, Queue, RejectReason, Rejected, Stopped, Wait};
 use aplomb_circuit_breaker::{CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
 use aplomb_concurrency::{AtCapacity, TracingObserver as LimitLog};
-use aplomb_core::{BoxError, CallOptions, Observe, Refused};
+use aplomb_core::{BoxError, CallOptions, LayerName, Observe, Rejection};
 use aplomb_rate_limit::{Exceeded, Settle};
 use http_body::Body;
 
@@ -128,7 +128,7 @@ impl fmt::Debug for EndpointDoor {
 
 fn refusal(rejected: Rejected<EndpointRejection>, options: &CallOptions) -> BoxError {
     let refused = |who, retry_after| {
-        Refused::by(who)
+        Rejection::by(who)
             .with_retry_after(retry_after)
             .with_waited(rejected.waited())
             .with_attempts(options.attempts(), options.last())
@@ -136,7 +136,7 @@ fn refusal(rejected: Rejected<EndpointRejection>, options: &CallOptions) -> BoxE
     match (rejected.gate_reason().copied(), rejected.reason()) {
         (Some(EndpointRejection::Circuit(reason)), _) => {
             let retry_after = rejected.retry_after().or(reason.retry_after());
-            Box::new(CircuitOpen::new(reason, refused("circuit breaker", retry_after)))
+            Box::new(CircuitOpen::new(reason, refused(LayerName::CircuitBreaker, retry_after)))
         }
         (Some(EndpointRejection::Quota(limit) | EndpointRejection::Pool(limit)), _) => {
             Box::new(Exceeded::new(&rejected.map(|_| limit), options))
@@ -144,9 +144,16 @@ fn refusal(rejected: Rejected<EndpointRejection>, options: &CallOptions) -> BoxE
         (Some(EndpointRejection::Concurrency(occupancy)), _) => {
             Box::new(AtCapacity::new(&rejected.map(|_| occupancy), options))
         }
-        (None, RejectReason::Closed) => Box::new(refused("closed endpoint", None)),
-        (None, RejectReason::TooManyKeys) => Box::new(refused("endpoint's keys", None)),
-        (None, _) => Box::new(refused("endpoint's queue", rejected.retry_after())),
+        (None, RejectReason::Closed) => Box::new(refused(LayerName::Endpoint, None).with_reason("closed")),
+        (None, RejectReason::TooManyKeys) => {
+            Box::new(refused(LayerName::Endpoint, None).with_reason("too many keys"))
+        }
+        (None, RejectReason::QueueFull) => {
+            Box::new(refused(LayerName::Endpoint, rejected.retry_after()).with_reason("queue full"))
+        }
+        (None, _) => {
+            Box::new(refused(LayerName::Endpoint, rejected.retry_after()).with_reason("would wait too long"))
+        }
     }
 }
 

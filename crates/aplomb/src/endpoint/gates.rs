@@ -55,7 +55,7 @@ const UNLIMITED: usize = usize::MAX;
 
 impl EndpointGates {
     pub(super) fn new(policy: &Policy, settle: Settle) -> Self {
-        let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
+        let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
         quotas.set_max_pause(policy.max_retry_after);
         quotas.set_settle(settle);
         raise_max_pause(policy);
@@ -99,11 +99,15 @@ pub(super) fn raise_max_pause(policy: &Policy) {
 }
 
 fn circuit(policy: &Policy) -> Circuit {
-    Circuit::new()
+    let circuit = Circuit::new()
         .trip(policy.trip.clone())
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
-        .on_open(policy.on_open)
+        .on_open(policy.on_open);
+    match policy.seed {
+        Some(seed) => circuit.seed(seed),
+        None => circuit,
+    }
 }
 
 impl Gate for EndpointGates {
