@@ -39,7 +39,7 @@ async fn over_reqwest() {
     serves::<reqwest::Request, _>(circuit_breaker().layer(client.clone()));
     let circuits = KeyedCircuits::new(10, |_: &Account| Circuit::new());
     let by_key = CircuitBreakerLayer::keyed(circuits.clone(), Account::of::<reqwest::Request>);
-    let shield = circuits.shield(Account::of::<reqwest::Request>);
+    let shield = circuits.fail_fast(Account::of::<reqwest::Request>);
     serves::<reqwest::Request, _>(shield.layer(by_key.layer(client)));
 }
 

@@ -3,8 +3,10 @@
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
+use aplomb::Closing;
+use aplomb::admission::End;
 use aplomb::concurrency::{Adaptive, KeyedLimiter, Limiter, TracingObserver};
-use aplomb::core::{Account, Closing, End};
+use aplomb::core::Account;
 use aplomb::{CallOptions, Outcome};
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::field::{Field, Visit};

@@ -9,11 +9,12 @@ mod promises;
 
 use std::time::Duration;
 
+use aplomb::admission::AtHead;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
-use aplomb::core::{Account, AtHead, Exponential, HttpClassifier, Jitter};
+use aplomb::core::{Account, Exponential, HttpClassifier, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{
     KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,
@@ -148,7 +149,7 @@ keeps_the_contract! {
     circuit_breaker_by_key_to_the_end_of_the_body: keyed_circuit_breaker().until_body_end(), [503, 200];
     shield_over_circuit_breaker_by_key: {
         let breaker = keyed_circuit_breaker();
-        let shield = breaker.circuits().shield(Account::of::<peer::Request>);
+        let shield = breaker.circuits().fail_fast(Account::of::<peer::Request>);
         ServiceBuilder::new().layer(shield).layer(rate_limit()).layer(breaker).into_inner()
     }, [200, 200];
     concurrency_limit_alone: concurrency(), [200, 200];
@@ -165,7 +166,7 @@ keeps_the_contract! {
         [200, 503, 200];
     shield_over_rate_limit_over_circuit_breaker: {
         let breaker = circuit_breaker();
-        ServiceBuilder::new().layer(breaker.handle().shield()).layer(rate_limit()).layer(breaker).into_inner()
+        ServiceBuilder::new().layer(breaker.handle().fail_fast()).layer(rate_limit()).layer(breaker).into_inner()
     }, [200, 200];
     rate_limit_to_the_end_of_the_body: rate_limit().until_body_end(), [200, 200];
     circuit_breaker_to_the_end_of_the_body: circuit_breaker().until_body_end(), [503, 200];

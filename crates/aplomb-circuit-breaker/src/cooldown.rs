@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use crate::Cause;
+use crate::TransitionCause;
 
 /// How long a circuit stays open before it lets a probe through.
 ///
@@ -95,15 +95,15 @@ impl Cooldown {
     /// How long to stay open. `random` is the only source of chance.
     pub(crate) fn after(
         &self,
-        cause: Cause,
+        cause: TransitionCause,
         last: Option<Outcome>,
         strain: &mut Strain,
         random: &mut StdRng,
     ) -> Duration {
         let hint = last.and_then(|last| last.retry_after());
         let most = match cause {
-            Cause::Unauthorized => return self.unauthorized,
-            Cause::Exhausted => MAX_EXHAUSTED,
+            TransitionCause::Unauthorized => return self.unauthorized,
+            TransitionCause::Exhausted => MAX_EXHAUSTED,
             _ => self.max_hint,
         };
         let grown = self.growth.wait(&strain.failed(last), random);
@@ -111,7 +111,7 @@ impl Cooldown {
         match hint.map(|hint| hint.min(most)) {
             // A hint only lengthens, so that a tiny one does not have the peer asked again and again.
             Some(hint) if hint > grown => spread(hint, random),
-            None if cause == Cause::Exhausted => self.exhausted,
+            None if cause == TransitionCause::Exhausted => self.exhausted,
             _ => grown,
         }
     }
@@ -197,7 +197,7 @@ mod tests {
     fn grows_to_the_cap_and_eases_after_lasting_health() {
         let (cooldown, mut strain, mut random) = (plain(), Strain::default(), random());
         let mut next = |strain: &mut _| {
-            cooldown.after(Cause::ProbeFailed, Some(Outcome::transient()), strain, &mut random)
+            cooldown.after(TransitionCause::ProbeFailed, Some(Outcome::transient()), strain, &mut random)
         };
         let seconds: Vec<_> = (0..6).map(|_| next(&mut strain).as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
@@ -216,7 +216,7 @@ mod tests {
         let mut sample = |opened| {
             let mut strain = Strain { opened, previous: None };
             Cooldown::default().after(
-                Cause::ConsecutiveFailures,
+                TransitionCause::ConsecutiveFailures,
                 Some(Outcome::transient()),
                 &mut strain,
                 &mut random,
@@ -236,17 +236,23 @@ mod tests {
             plain().after(cause, Some(outcome), &mut Strain::default(), &mut random).as_secs_f64()
         };
         let failed = |hint| Outcome::transient().with_retry_after(hint);
-        assert!((30.0..=35.0).contains(&after(Cause::ConsecutiveFailures, failed(30 * SECOND))));
-        assert!((5.0..=5.0).contains(&after(Cause::ConsecutiveFailures, failed(SECOND))));
-        assert!((120.0..=125.0).contains(&after(Cause::ConsecutiveFailures, failed(Duration::MAX))));
+        assert!((30.0..=35.0).contains(&after(TransitionCause::ConsecutiveFailures, failed(30 * SECOND))));
+        assert!((5.0..=5.0).contains(&after(TransitionCause::ConsecutiveFailures, failed(SECOND))));
+        assert!(
+            (120.0..=125.0).contains(&after(TransitionCause::ConsecutiveFailures, failed(Duration::MAX)))
+        );
 
         let exhausted = Outcome::exhausted();
-        assert!((300.0..=300.0).contains(&after(Cause::Exhausted, exhausted)));
-        assert!((60.0..=65.0).contains(&after(Cause::Exhausted, exhausted.with_retry_after(60 * SECOND))));
-        assert!((5.0..=5.0).contains(&after(Cause::Exhausted, exhausted.with_retry_after(SECOND))));
+        assert!((300.0..=300.0).contains(&after(TransitionCause::Exhausted, exhausted)));
         assert!(
-            (3_600.0..=3_605.0).contains(&after(Cause::Exhausted, exhausted.with_retry_after(Duration::MAX)))
+            (60.0..=65.0)
+                .contains(&after(TransitionCause::Exhausted, exhausted.with_retry_after(60 * SECOND)))
         );
-        assert!((300.0..=300.0).contains(&after(Cause::Unauthorized, Outcome::unauthorized())));
+        assert!((5.0..=5.0).contains(&after(TransitionCause::Exhausted, exhausted.with_retry_after(SECOND))));
+        assert!(
+            (3_600.0..=3_605.0)
+                .contains(&after(TransitionCause::Exhausted, exhausted.with_retry_after(Duration::MAX)))
+        );
+        assert!((300.0..=300.0).contains(&after(TransitionCause::Unauthorized, Outcome::unauthorized())));
     }
 }

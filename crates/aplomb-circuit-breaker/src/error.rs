@@ -5,21 +5,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Outcome, Refused};
+use aplomb_core::{Outcome, Rejection};
 
-use crate::{Cause, State};
+use crate::{State, TransitionCause};
 
-/// Why a circuit lets a call wait or refuses it.
+/// OpenReason a circuit lets a call wait or refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct OpenReason {
     pub(crate) state: State,
-    pub(crate) cause: Cause,
+    pub(crate) cause: TransitionCause,
     pub(crate) since: Duration,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) last: Option<Outcome>,
 }
 
-impl Why {
+impl OpenReason {
     /// How long until a call may pass, where that is known: the rest of the cooldown. Where all probes are
     /// out, or the circuit recovers and lets in no more, it is twice the usual time to an answer, which
     /// makes room for the next; at most, and where nothing was answered yet, until the first probe will be
@@ -31,34 +31,34 @@ impl Why {
 
 /// A call was refused because the circuit was open, and was not sent.
 ///
-/// Its `source()` is the [`Refused`] that all refusals share: when to come back, how long it waited,
+/// Its `source()` is the [`Rejection`] that all refusals share: when to come back, how long it waited,
 /// what was tried before.
 ///
 /// # Examples
 ///
 /// ```
-/// use aplomb_circuit_breaker::Open;
+/// use aplomb_circuit_breaker::CircuitOpen;
 /// use aplomb_core::{BoxError, find};
 ///
 /// fn advice(error: &BoxError) -> String {
-///     match find::<Open>(&**error) {
+///     match find::<CircuitOpen>(&**error) {
 ///         Some(open) => format!("down for {:?}: {}", open.since(), open.cause()),
 ///         None => error.to_string(),
 ///     }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Open {
-    why: Why,
-    refused: Refused,
+pub struct CircuitOpen {
+    why: OpenReason,
+    refused: Rejection,
     key: Option<Arc<str>>,
 }
 
-impl Open {
+impl CircuitOpen {
     /// The refusal of a call, with the account of it.
     #[must_use]
     #[inline]
-    pub const fn new(why: Why, refused: Refused) -> Self {
+    pub const fn new(why: OpenReason, refused: Rejection) -> Self {
         Self { why, refused, key: None }
     }
 
@@ -84,8 +84,8 @@ impl Open {
         self.why.since
     }
 
-    /// Why it opened, the last time that it did.
-    pub const fn cause(&self) -> Cause {
+    /// OpenReason it opened, the last time that it did.
+    pub const fn cause(&self) -> TransitionCause {
         self.why.cause
     }
 
@@ -101,20 +101,20 @@ impl Open {
     }
 
     /// The account of the call.
-    pub const fn refused(&self) -> &Refused {
+    pub const fn refused(&self) -> &Rejection {
         &self.refused
     }
 }
 
-impl From<(Why, Refused)> for Open {
-    fn from((why, refused): (Why, Refused)) -> Self {
+impl From<(OpenReason, Rejection)> for CircuitOpen {
+    fn from((why, refused): (OpenReason, Rejection)) -> Self {
         Self::new(why, refused)
     }
 }
 
-impl fmt::Display for Open {
+impl fmt::Display for CircuitOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Why { state, cause, since, last, .. } = self.why;
+        let OpenReason { state, cause, since, last, .. } = self.why;
         f.write_str("circuit ")?;
         if let Some(key) = &self.key {
             write!(f, "{key} ")?;
@@ -131,7 +131,7 @@ impl fmt::Display for Open {
     }
 }
 
-impl Error for Open {
+impl Error for CircuitOpen {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.refused)
     }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{KeyNotice, Observe, Outcome};
+use aplomb_admission::KeyNotice;
+use aplomb_core::{Observe, Outcome};
 use tokio::time::Instant;
 
-use crate::window::Tally;
+use crate::window::WindowCounts;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,10 +25,10 @@ pub enum State {
     Disabled,
 }
 
-/// Why a circuit changed its state.
+/// OpenReason a circuit changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Cause {
+pub enum TransitionCause {
     /// It opened: so many failures in a row.
     ConsecutiveFailures,
     /// It opened: too large a share of failures.
@@ -60,7 +61,7 @@ pub struct Transition {
     pub(crate) from: State,
     pub(crate) to: State,
     pub(crate) epoch: u64,
-    pub(crate) cause: Cause,
+    pub(crate) cause: TransitionCause,
     pub(crate) at: Instant,
     pub(crate) cooldown: Option<Duration>,
     pub(crate) last: Option<Outcome>,
@@ -83,8 +84,8 @@ impl Transition {
         self.epoch
     }
 
-    /// Why the state changed.
-    pub const fn cause(&self) -> Cause {
+    /// OpenReason the state changed.
+    pub const fn cause(&self) -> TransitionCause {
         self.cause
     }
 
@@ -106,19 +107,19 @@ impl Transition {
 
 /// How a circuit stands at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Snapshot {
+pub struct CircuitSnapshot {
     pub(crate) state: State,
     pub(crate) epoch: u64,
-    pub(crate) tally: Tally,
-    pub(crate) slow: Tally,
+    pub(crate) tally: WindowCounts,
+    pub(crate) slow: WindowCounts,
     pub(crate) failures_in_a_row: u32,
     pub(crate) probes_in_flight: usize,
     pub(crate) ramp: Option<u32>,
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Option<TransitionCause>,
 }
 
-impl Snapshot {
+impl CircuitSnapshot {
     /// The state.
     pub const fn state(&self) -> State {
         self.state
@@ -130,13 +131,13 @@ impl Snapshot {
     }
 
     /// The calls in the window: those of this closed stretch, or of the last one.
-    pub const fn tally(&self) -> Tally {
+    pub const fn tally(&self) -> WindowCounts {
         self.tally
     }
 
     /// The calls in the window of slow calls, where there is such a rule: those that were slow are its
     /// failures.
-    pub const fn slow(&self) -> Tally {
+    pub const fn slow(&self) -> WindowCounts {
         self.slow
     }
 
@@ -161,8 +162,8 @@ impl Snapshot {
         self.retry_after
     }
 
-    /// Why the circuit is in this state; nothing where it has never been in another.
-    pub const fn cause(&self) -> Option<Cause> {
+    /// OpenReason the circuit is in this state; nothing where it has never been in another.
+    pub const fn cause(&self) -> Option<TransitionCause> {
         self.cause
     }
 }
@@ -173,13 +174,13 @@ impl Snapshot {
 pub struct TracingObserver;
 
 impl Observe<Transition> for TracingObserver {
-    fn observe(&self, event: &Transition) {
+    fn on_event(&self, event: &Transition) {
         event.log(None);
     }
 }
 
 impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Transition>> for TracingObserver {
-    fn observe(&self, event: &KeyNotice<'_, K, Transition>) {
+    fn on_event(&self, event: &KeyNotice<'_, K, Transition>) {
         event.notice().log(Some(event.key()));
     }
 }
@@ -209,7 +210,7 @@ impl fmt::Display for State {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for TransitionCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ConsecutiveFailures => "failures in a row",

@@ -1,20 +1,20 @@
 //! A handle on a circuit, to read and to switch it.
 
-use aplomb_core::{Closing, Queue};
+use aplomb_admission::{Closing, Queue};
 use tokio::sync::watch;
 
-use crate::{Circuit, Snapshot, State, StateWatch};
+use crate::{Circuit, CircuitSnapshot, State, StateWatch};
 
 /// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
 /// Clones are handles on the same circuit. It may be used from anywhere, from an observer too.
 #[derive(Clone, Debug)]
-pub struct Handle {
+pub struct CircuitHandle {
     queue: Queue<Circuit>,
     watch: StateWatch,
 }
 
-impl Handle {
+impl CircuitHandle {
     pub(crate) const fn new(queue: Queue<Circuit>, watch: StateWatch) -> Self {
         Self { queue, watch }
     }
@@ -53,7 +53,7 @@ impl Handle {
     }
 
     /// How the circuit stands.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> CircuitSnapshot {
         self.queue.with(Circuit::snapshot)
     }
 

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::monitor::{Jury, Monitor};
 use crate::sign::Sign;
-use crate::window::Tally;
-use crate::{Cause, Ended, Trip};
+use crate::window::WindowCounts;
+use crate::{CompletedCall, TransitionCause, Trip};
 
 /// How many refused credentials in a row open a circuit, unless told otherwise.
 const UNAUTHORIZED: u32 = 3;
@@ -38,7 +38,7 @@ impl Health {
     }
 
     /// Counts how long the first content of a call took, which has not ended.
-    pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Option<Cause> {
+    pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Option<TransitionCause> {
         let jury = self.monitor.content(took, now);
         self.conclude(jury, now)
     }
@@ -55,7 +55,7 @@ impl Health {
     }
 
     /// Counts an answer. Returns why the circuit has to open, if it has to.
-    pub(crate) fn record(&mut self, sign: Sign, call: &Ended) -> Option<Cause> {
+    pub(crate) fn record(&mut self, sign: Sign, call: &CompletedCall) -> Option<TransitionCause> {
         let mut failed = None;
         match sign {
             Sign::Healthy => {
@@ -69,12 +69,12 @@ impl Health {
             }
             // The credential was accepted, whatever became of the request.
             Sign::Alive | Sign::Throttling => self.refusals = 0,
-            Sign::Exhausted => return Some(Cause::Exhausted),
+            Sign::Exhausted => return Some(TransitionCause::Exhausted),
             Sign::Unauthorized => {
                 self.refusals = self.refusals.saturating_add(1);
                 self.noted = Some(call.at);
                 if self.refusals == self.most_refusals {
-                    return Some(Cause::Unauthorized);
+                    return Some(TransitionCause::Unauthorized);
                 }
             }
             Sign::Nothing => return None,
@@ -83,7 +83,7 @@ impl Health {
         self.conclude(jury, call.at)
     }
 
-    fn conclude(&mut self, jury: Jury, now: Instant) -> Option<Cause> {
+    fn conclude(&mut self, jury: Jury, now: Instant) -> Option<TransitionCause> {
         if jury == Jury::Nobody {
             return None;
         }
@@ -97,17 +97,17 @@ impl Health {
     }
 
     /// Whether a call took longer than a rule allows.
-    pub(crate) fn was_slow(&self, call: &Ended) -> bool {
+    pub(crate) fn was_slow(&self, call: &CompletedCall) -> bool {
         self.monitor.any_slow(|slow| slow.was_slow(call))
     }
 
     /// What the first window of failures holds; nothing where no rule asks for one.
-    pub(crate) fn tally(&mut self, now: Instant) -> Tally {
+    pub(crate) fn tally(&mut self, now: Instant) -> WindowCounts {
         self.monitor.tally(now).unwrap_or_default()
     }
 
     /// What the first window of slow calls holds; nothing where no rule asks for one.
-    pub(crate) fn slow(&mut self, now: Instant) -> Tally {
+    pub(crate) fn slow(&mut self, now: Instant) -> WindowCounts {
         self.monitor.slow(now).unwrap_or_default()
     }
 

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{AtBodyEnd, AtHead, Gated, HttpClassifier, Observe, Plan, Queue, QueueLimits};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, Plan, Queue, QueueLimits};
+use aplomb_core::{HttpClassifier, Observe};
 use tower_layer::Layer;
 
 use crate::{
-    Abandoned, Circuit, CircuitBreaker, CircuitDoor, Cooldown, Handle, OnOpen, Probes, Ramp, StateWatch,
-    Transition, Trip,
+    Circuit, CircuitBreaker, CircuitDoor, CircuitHandle, Cooldown, OnAbandoned, OnOpen, Probes, Ramp,
+    StateWatch, Transition, Trip,
 };
 
 /// Stops asking a peer that keeps failing.
@@ -31,7 +32,7 @@ pub struct CircuitBreakerLayer<C = HttpClassifier, U = AtHead> {
 
 impl CircuitBreakerLayer {
     /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`] and
-    /// [`Abandoned`].
+    /// [`OnAbandoned`].
     pub fn new() -> Self {
         let watch = StateWatch::new();
         Self {
@@ -68,8 +69,8 @@ impl<C, U> CircuitBreakerLayer<C, U> {
 
     /// Sets what a call says that is dropped before it was answered, as a timeout outside does. Nothing,
     /// unless set.
-    pub fn abandoned(self, abandoned: Abandoned) -> Self {
-        self.start(|circuit| circuit.abandoned(abandoned))
+    pub fn on_abandoned(self, on_abandoned: OnAbandoned) -> Self {
+        self.start(|circuit| circuit.on_abandoned(on_abandoned))
     }
 
     /// Sets what becomes of calls while it is open. They are refused, unless set.
@@ -110,8 +111,8 @@ impl<C, U> CircuitBreakerLayer<C, U> {
 
     /// A handle on the circuit.
     #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(self.queue.clone(), self.watch.clone())
+    pub fn handle(&self) -> CircuitHandle {
+        CircuitHandle::new(self.queue.clone(), self.watch.clone())
     }
 
     fn start(mut self, change: impl FnOnce(Circuit) -> Circuit) -> Self {

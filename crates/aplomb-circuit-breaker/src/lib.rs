@@ -1,21 +1,21 @@
 #![doc = include_str!("../README.md")]
 
-mod abandoned;
 mod circuit;
 mod cooldown;
 mod error;
 mod event;
+mod fail_fast;
 mod handle;
 mod health;
 mod keyed;
 mod layer;
 mod monitor;
+mod on_abandoned;
 mod on_open;
 mod probes;
 mod ramp;
 mod rule;
 mod service;
-mod shield;
 mod sign;
 mod slow;
 mod trip;
@@ -26,26 +26,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use abandoned::Abandoned;
-pub use circuit::{Circuit, CircuitAtRest, Slip};
+pub use circuit::{Circuit, CircuitAtRest, CircuitToken};
 pub use cooldown::Cooldown;
-pub use error::{Open, Why};
-pub use event::{Cause, Snapshot, State, TracingObserver, Transition};
-pub use handle::Handle;
+pub use error::{CircuitOpen, OpenReason};
+pub use event::{CircuitSnapshot, State, TracingObserver, Transition, TransitionCause};
+pub use fail_fast::{FailFast, FailFastFuture, FailFastLayer, Lookout, OneCircuit};
+pub use handle::CircuitHandle;
 pub use keyed::{
     CircuitOfKey, CircuitTerms, KeyedCircuitBreaker, KeyedCircuitBreakerLayer, KeyedCircuits, TooManyKeys,
 };
 pub use layer::CircuitBreakerLayer;
+pub use on_abandoned::OnAbandoned;
 pub use on_open::OnOpen;
 pub use probes::Probes;
 pub use ramp::Ramp;
-pub use rule::{Ended, Rule};
-pub use service::{CircuitBreaker, CircuitDoor, ResponseFuture};
-pub use shield::{Lookout, OneCircuit, Shield, ShieldFuture, ShieldLayer};
+pub use rule::{CompletedCall, Rule};
+pub use service::{CircuitBreaker, CircuitBreakerFuture, CircuitDoor};
 pub use slow::Slow;
 pub use trip::Trip;
 pub use watch::StateWatch;
-pub use window::{Tally, Window};
+pub use window::{Window, WindowCounts};
 
 /// `now + wait`, or about thirty years from now where that can not be told.
 fn later(now: Instant, wait: Duration) -> Instant {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::trip::{Custom, Share, When};
-use crate::window::Tally;
-use crate::{Cause, Ended, Rule, Slow};
+use crate::window::WindowCounts;
+use crate::{CompletedCall, Rule, Slow, TransitionCause};
 
 /// What the rules of a [`Trip`](crate::Trip) have counted, and when they open the circuit.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Monitor {
 
     /// Counts an answer; `failed` is nothing where it says neither. Returns who is to be asked whether
     /// it opens the circuit.
-    pub(crate) fn record(&mut self, failed: Option<bool>, call: &Ended) -> Jury {
+    pub(crate) fn record(&mut self, failed: Option<bool>, call: &CompletedCall) -> Jury {
         let mut jury = Jury::after(failed == Some(true));
         for counter in &mut self.counters {
             match (counter, failed) {
@@ -115,8 +115,13 @@ impl Monitor {
         jury
     }
 
-    /// Why the circuit has to open, if the rules that are asked say so.
-    pub(crate) fn holds(&mut self, jury: Jury, failures_in_a_row: u32, now: Instant) -> Option<Cause> {
+    /// OpenReason the circuit has to open, if the rules that are asked say so.
+    pub(crate) fn holds(
+        &mut self,
+        jury: Jury,
+        failures_in_a_row: u32,
+        now: Instant,
+    ) -> Option<TransitionCause> {
         match jury {
             Jury::Nobody => None,
             Jury::OwnRules | Jury::Everybody => {
@@ -133,7 +138,7 @@ impl Monitor {
     }
 
     /// The first window of failures.
-    pub(crate) fn tally(&mut self, now: Instant) -> Option<Tally> {
+    pub(crate) fn tally(&mut self, now: Instant) -> Option<WindowCounts> {
         self.counters.iter_mut().find_map(|counter| match counter {
             Counter::Failing(share) => Some(share.window.tally(now)),
             _ => None,
@@ -141,7 +146,7 @@ impl Monitor {
     }
 
     /// The first window of slow calls.
-    pub(crate) fn slow(&mut self, now: Instant) -> Option<Tally> {
+    pub(crate) fn slow(&mut self, now: Instant) -> Option<WindowCounts> {
         self.counters.iter_mut().find_map(|counter| match counter {
             Counter::Slow(_, share) => Some(share.window.tally(now)),
             _ => None,
@@ -193,20 +198,24 @@ impl Condition {
         jury: Jury,
         failures_in_a_row: u32,
         now: Instant,
-    ) -> Option<Cause> {
+    ) -> Option<TransitionCause> {
         let is_asked = jury == Jury::Everybody;
         let mut holds = |rule: &Self| rule.holds(counters, jury, failures_in_a_row, now);
         match self {
             Self::Consecutive(most) => {
-                (is_asked && failures_in_a_row >= *most).then_some(Cause::ConsecutiveFailures)
+                (is_asked && failures_in_a_row >= *most).then_some(TransitionCause::ConsecutiveFailures)
             }
             Self::Any(rules) => rules.iter().find_map(holds),
             // The first of them gives the cause its name.
             Self::All(rules) => rules.iter().rev().try_fold(None, |_, rule| holds(rule).map(Some)).flatten(),
             Self::Counter(which) => match &mut counters[*which] {
-                Counter::Failing(share) => (is_asked && share.holds(now)).then_some(Cause::FailureRatio),
-                Counter::Slow(_, share) => (is_asked && share.holds(now)).then_some(Cause::SlowCalls),
-                Counter::Custom(own) => own.holds.then_some(Cause::Rule(own.custom.name)),
+                Counter::Failing(share) => {
+                    (is_asked && share.holds(now)).then_some(TransitionCause::FailureRatio)
+                }
+                Counter::Slow(_, share) => {
+                    (is_asked && share.holds(now)).then_some(TransitionCause::SlowCalls)
+                }
+                Counter::Custom(own) => own.holds.then_some(TransitionCause::Rule(own.custom.name)),
             },
         }
     }

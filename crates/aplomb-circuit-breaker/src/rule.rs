@@ -8,19 +8,19 @@ use tokio::time::Instant;
 /// A rule of the user's own that opens a closed circuit. See [`Trip::rule`](crate::Trip::rule).
 ///
 /// It is told of every call that was judged while the circuit was closed, under the lock of the circuit:
-/// it has to be quick, and must neither panic nor use a [`Handle`](crate::Handle) on the same circuit,
-/// which would wait for itself. A closure `FnMut(&Ended) -> bool` is one.
+/// it has to be quick, and must neither panic nor use a [`CircuitHandle`](crate::CircuitHandle) on the same circuit,
+/// which would wait for itself. A closure `FnMut(&CompletedCall) -> bool` is one.
 ///
 /// # Examples
 ///
 /// ```
-/// use aplomb_circuit_breaker::{Ended, Trip};
+/// use aplomb_circuit_breaker::{CompletedCall, Trip};
 /// use aplomb_core::Kind;
 ///
 /// // Three throttles in a row.
 /// let throttled = Trip::rule("throttled again and again", || {
 ///     let mut row = 0;
-///     move |call: &Ended| {
+///     move |call: &CompletedCall| {
 ///         row = if call.outcome().kind() == Kind::Throttled { row + 1 } else { 0 };
 ///         row >= 3
 ///     }
@@ -29,18 +29,18 @@ use tokio::time::Instant;
 /// ```
 pub trait Rule: Send + 'static {
     /// Counts a call, and says whether the circuit should be open. What it says holds until the next.
-    fn record(&mut self, call: &Ended) -> bool;
+    fn record(&mut self, call: &CompletedCall) -> bool;
 }
 
-impl<F: FnMut(&Ended) -> bool + Send + 'static> Rule for F {
-    fn record(&mut self, call: &Ended) -> bool {
+impl<F: FnMut(&CompletedCall) -> bool + Send + 'static> Rule for F {
+    fn record(&mut self, call: &CompletedCall) -> bool {
         self(call)
     }
 }
 
 /// A call that has ended and was judged.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended {
+pub struct CompletedCall {
     pub(crate) outcome: Outcome,
     pub(crate) usage: Option<Usage>,
     pub(crate) admitted: Instant,
@@ -48,7 +48,7 @@ pub struct Ended {
     pub(crate) at: Instant,
 }
 
-impl Ended {
+impl CompletedCall {
     /// What it came to.
     pub const fn outcome(&self) -> Outcome {
         self.outcome

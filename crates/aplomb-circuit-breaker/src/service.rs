@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_core::{
-    AtHead, BoxError, CallOptions, Door, Gated, GatedFuture, HttpClassifier, Permit, Queue, Refused, Stopped,
-    Turned, TurnedBecause, Unprepared, Wait,
+use aplomb_admission::{
+    AtHead, Door, Gated, GatedFuture, Permit, Queue, Stopped, Turned, TurnedBecause, Unprepared, Wait,
 };
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, LayerName, Rejection};
 
-use crate::{Circuit, Open, TooManyKeys, Why};
+use crate::{Circuit, CircuitOpen, OpenReason, TooManyKeys};
 
 /// A service behind a circuit. Made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -19,9 +19,10 @@ pub type CircuitBreaker<S, C = HttpClassifier, U = AtHead> = Gated<S, CircuitDoo
 
 /// The future of a [`CircuitBreaker`]'s call. Dropping it takes the call back: it counts neither as a
 /// success nor as a failure.
-pub type ResponseFuture<S, Req, C = HttpClassifier, U = AtHead> = GatedFuture<S, Req, CircuitDoor, C, U>;
+pub type CircuitBreakerFuture<S, Req, C = HttpClassifier, U = AtHead> =
+    GatedFuture<S, Req, CircuitDoor, C, U>;
 
-/// Leads every request to the one circuit, and says [`Open`] to those it refuses.
+/// Leads every request to the one circuit, and says [`CircuitOpen`] to those it refuses.
 #[derive(Clone, Debug)]
 pub struct CircuitDoor {
     queue: Queue<Circuit>,
@@ -52,19 +53,19 @@ impl<Req> Door<Req> for CircuitDoor {
         self.queue.ask((), Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
+    fn refuse(&self, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
         word(&turned, options, None)
     }
 }
 
 /// The error of a call that was turned away, from the circuit of this key where there are several.
-pub(crate) fn word(turned: &Turned<Why>, options: &CallOptions, key: Option<&Arc<str>>) -> BoxError {
+pub(crate) fn word(turned: &Turned<OpenReason>, options: &CallOptions, key: Option<&Arc<str>>) -> BoxError {
     let why = turned.why().copied();
     let retry_after = why.and_then(|why| why.retry_after()).or(turned.retry_after());
     let refused = refused(retry_after, turned.waited(), options);
     match (why, key) {
-        (Some(why), None) => Box::new(Open::new(why, refused)),
-        (Some(why), Some(key)) => Box::new(Open::new(why, refused).with_key(Arc::clone(key))),
+        (Some(why), None) => Box::new(CircuitOpen::new(why, refused)),
+        (Some(why), Some(key)) => Box::new(CircuitOpen::new(why, refused).with_key(Arc::clone(key))),
         (None, _) if turned.because() == TurnedBecause::TooManyKeys => Box::new(TooManyKeys::new(refused)),
         // The queue is closed: not for the circuit's sake.
         (None, _) => Box::new(refused),
@@ -72,16 +73,16 @@ pub(crate) fn word(turned: &Turned<Why>, options: &CallOptions, key: Option<&Arc
 }
 
 /// The account of a call that was refused.
-fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Refused {
-    Refused::by("circuit breaker")
+fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Rejection {
+    Rejection::by(LayerName::CircuitBreaker)
         .with_retry_after(retry_after)
         .with_waited(waited)
         .with_attempts(options.attempts(), options.last())
 }
 
-impl Open {
+impl CircuitOpen {
     /// The refusal of a call that has not waited.
-    pub(crate) fn at_once(why: Why, options: &CallOptions) -> Self {
+    pub(crate) fn at_once(why: OpenReason, options: &CallOptions) -> Self {
         Self::new(why, refused(why.retry_after(), Duration::ZERO, options))
     }
 }

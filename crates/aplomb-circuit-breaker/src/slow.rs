@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Ended;
+use crate::CompletedCall;
 
 /// How long a call may take before it counts as slow.
 ///
@@ -65,7 +65,7 @@ impl Slow {
     }
 
     /// Whether a call that has ended was slow; not what had been told by its first content.
-    pub(crate) fn was_slow(&self, call: &Ended) -> bool {
+    pub(crate) fn was_slow(&self, call: &CompletedCall) -> bool {
         let tokens = match self.measure {
             Measure::FirstContent => None,
             Measure::Whole => call.usage().and_then(|usage| usage.output()),

@@ -99,11 +99,11 @@ impl Trip {
         Self::on(When::Slow(slow, Share::new(ratio, window)))
     }
 
-    /// Opens when a rule of the user's own says so. `name` tells of it in [`Cause::Rule`]; `make`
+    /// Opens when a rule of the user's own says so. `name` tells of it in [`TransitionCause::Rule`]; `make`
     /// makes the rule, which each circuit has to itself, and makes it anew whenever the circuit
     /// begins to count anew.
     ///
-    /// [`Cause::Rule`]: crate::Cause::Rule
+    /// [`TransitionCause::Rule`]: crate::TransitionCause::Rule
     pub fn rule<R: Rule>(name: &'static str, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
         let make = Arc::new(move || -> Box<dyn Rule> { Box::new(make()) });
         Self::on(When::Custom(Custom { name, make }))

@@ -11,7 +11,7 @@ use crate::{State, Transition};
 /// An observer that shows the state of a circuit to those who [watch](Self::watch) it.
 ///
 /// A [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) has one already, see
-/// [`Handle::watch`](crate::Handle::watch). It is of use where a [`Circuit`](crate::Circuit) is one of several gates
+/// [`CircuitHandle::watch`](crate::CircuitHandle::watch). It is of use where a [`Circuit`](crate::Circuit) is one of several gates
 /// behind a queue. Clones show the same state. One is made for one circuit: closed at first.
 #[derive(Clone, Debug)]
 pub struct StateWatch(Arc<Shown>);
@@ -42,7 +42,7 @@ impl Default for StateWatch {
 }
 
 impl Observe<Transition> for StateWatch {
-    fn observe(&self, event: &Transition) {
+    fn on_event(&self, event: &Transition) {
         let Shown { state, epoch } = &*self.0;
         // Two threads may tell of their changes in the other order; the later change is to stay. The
         // channel's own lock makes comparing and setting one step.
@@ -60,7 +60,7 @@ impl Observe<Transition> for StateWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cause;
+    use crate::TransitionCause;
     use tokio::time::Instant;
 
     #[test]
@@ -71,13 +71,13 @@ mod tests {
             from,
             to,
             epoch,
-            cause: Cause::Forced,
+            cause: TransitionCause::Forced,
             at: Instant::now(),
             cooldown: None,
             last: None,
         };
-        shown.observe(&change(2, State::Open, State::HalfOpen));
-        shown.observe(&change(1, State::Closed, State::Open));
+        shown.on_event(&change(2, State::Open, State::HalfOpen));
+        shown.on_event(&change(1, State::Closed, State::Open));
         assert_eq!(*watch.borrow(), State::HalfOpen);
     }
 }

@@ -36,7 +36,7 @@ enum Kind {
 
 /// How many calls there were, and how many of them failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct WindowCounts {
     calls: u64,
     failures: u64,
 }
@@ -64,7 +64,7 @@ impl Window {
     }
 
     /// What the window holds at `now`.
-    pub fn tally(&mut self, now: Instant) -> Tally {
+    pub fn tally(&mut self, now: Instant) -> WindowCounts {
         match &mut self.0 {
             Kind::Calls(bits) => bits.tally,
             Kind::Time(tenths) => {
@@ -99,7 +99,7 @@ impl Window {
     }
 }
 
-impl Tally {
+impl WindowCounts {
     /// How many calls were recorded.
     pub const fn calls(self) -> u64 {
         self.calls
@@ -135,13 +135,13 @@ struct Bits {
     words: Box<[u64]>,
     most: u32,
     next: u32,
-    tally: Tally,
+    tally: WindowCounts,
 }
 
 impl Bits {
     fn new(most: u32) -> Self {
         let words = vec![0; most.div_ceil(64) as usize].into_boxed_slice();
-        Self { words, most, next: 0, tally: Tally::default() }
+        Self { words, most, next: 0, tally: WindowCounts::default() }
     }
 
     #[inline]
@@ -164,7 +164,7 @@ impl Bits {
     fn clear(&mut self) {
         // What the bits say is read only where the window is full.
         self.next = 0;
-        self.tally = Tally::default();
+        self.tally = WindowCounts::default();
     }
 }
 
@@ -174,12 +174,12 @@ const TENTHS: usize = 10;
 /// A ring of counters, each for a tenth of the span.
 #[derive(Clone, Debug)]
 struct Tenths {
-    ring: Box<[Tally; TENTHS]>,
+    ring: Box<[WindowCounts; TENTHS]>,
     width: Duration,
     current: usize,
     /// When the current tenth began; the first begins with the first call.
     began: Option<Instant>,
-    tally: Tally,
+    tally: WindowCounts,
 }
 
 impl Tenths {
@@ -189,7 +189,7 @@ impl Tenths {
             width: (span / 10).max(Duration::from_nanos(1)),
             current: 0,
             began: None,
-            tally: Tally::default(),
+            tally: WindowCounts::default(),
         }
     }
 
@@ -227,10 +227,10 @@ impl Tenths {
     }
 
     fn clear(&mut self) {
-        *self.ring = [Tally::default(); TENTHS];
+        *self.ring = [WindowCounts::default(); TENTHS];
         self.current = 0;
         self.began = None;
-        self.tally = Tally::default();
+        self.tally = WindowCounts::default();
     }
 }
 
@@ -241,9 +241,9 @@ mod tests {
     use std::collections::VecDeque;
 
     /// Counts what a plain list of the calls holds.
-    fn count(calls: &VecDeque<(bool, Duration)>) -> Tally {
+    fn count(calls: &VecDeque<(bool, Duration)>) -> WindowCounts {
         let failures = calls.iter().filter(|(failed, _)| *failed).count() as u64;
-        Tally { calls: calls.len() as u64, failures }
+        WindowCounts { calls: calls.len() as u64, failures }
     }
 
     proptest! {
@@ -301,7 +301,7 @@ mod tests {
         assert!(!window.is_clean(start + Duration::from_millis(9_999)));
         assert!(window.is_clean(start + Duration::from_secs(10)));
         assert_eq!(window.tally(start + Duration::from_millis(9_999)).failures(), 1);
-        assert_eq!(window.tally(start + Duration::from_secs(10)), Tally::default());
+        assert_eq!(window.tally(start + Duration::from_secs(10)), WindowCounts::default());
     }
 
     #[test]

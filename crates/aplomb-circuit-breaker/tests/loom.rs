@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use aplomb_admission::{End, Gate, Permit, Queue, QueueLimits, Wait};
 use aplomb_circuit_breaker::{Circuit, Cooldown, Probes, Ramp, State, Transition, Trip};
-use aplomb_core::{End, Exponential, Gate, Jitter, Outcome, Permit, Queue, QueueLimits, Wait};
+use aplomb_core::{Exponential, Jitter, Outcome};
 use loom::future::block_on;
 use loom::sync::{Arc, Mutex};
 use loom::thread;

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::faults::Faults;
 use crate::limit::count;
 use crate::slowness::{Baseline, FEW, Finding, Slowness};
-use crate::{Adaptive, Cause};
+use crate::{Adaptive, LimitChangeCause};
 
 /// An adaptive limit, as a pure state machine.
 ///
@@ -132,7 +132,13 @@ impl Control {
 
     /// A call was answered, or begins to be, after so many seconds. `used` is how many were in flight: when
     /// it was let through, or now, whatever is more.
-    pub(crate) fn timed(&mut self, number: u64, seconds: f64, used: usize, now: Instant) -> Option<Cause> {
+    pub(crate) fn timed(
+        &mut self,
+        number: u64,
+        seconds: f64,
+        used: usize,
+        now: Instant,
+    ) -> Option<LimitChangeCause> {
         if number < self.since {
             return None;
         }
@@ -141,7 +147,7 @@ impl Control {
             Finding::Slower(ratio) => return self.slower(ratio),
             Finding::AsEver { used: true } if !self.is_in_slow_start() && self.is_in_use(used) => {
                 let grown = self.limit + self.growth().min(self.limit.sqrt());
-                let moved = self.grow_to(grown, Cause::Answered);
+                let moved = self.grow_to(grown, LimitChangeCause::Answered);
                 self.begin_stretch();
                 return moved;
             }
@@ -158,7 +164,7 @@ impl Control {
     }
 
     /// A call was answered to its end. Where it was timed, that raises the limit once it is known.
-    pub(crate) fn answered(&mut self, number: u64, used: usize, timed: bool) -> Option<Cause> {
+    pub(crate) fn answered(&mut self, number: u64, used: usize, timed: bool) -> Option<LimitChangeCause> {
         self.end_of_round(number);
         if number < self.since {
             return None;
@@ -169,12 +175,12 @@ impl Control {
         }
         if self.is_in_slow_start() {
             let grown = (self.limit + 1.0).min(self.slow_start_below);
-            return self.grow_to(grown, Cause::SlowStart);
+            return self.grow_to(grown, LimitChangeCause::SlowStart);
         }
         if timed || used < self.limit() {
             return None;
         }
-        self.grow_to(self.limit + self.growth() / self.limit, Cause::Answered)
+        self.grow_to(self.limit + self.growth() / self.limit, LimitChangeCause::Answered)
     }
 
     /// Whether the limit is so far below the ceiling that what fails is no overload.
@@ -194,7 +200,7 @@ impl Control {
     }
 
     /// A call failed because the peer had too much to do.
-    pub(crate) fn overloaded(&mut self, number: u64, cause: Cause) -> Option<Cause> {
+    pub(crate) fn overloaded(&mut self, number: u64, cause: LimitChangeCause) -> Option<LimitChangeCause> {
         self.end_of_round(number);
         if number < self.since || !self.faults.failed(self.is_below_ceiling()) {
             return None;
@@ -252,19 +258,19 @@ impl Control {
         }
     }
 
-    fn slower(&mut self, ratio: f64) -> Option<Cause> {
+    fn slower(&mut self, ratio: f64) -> Option<LimitChangeCause> {
         let left = self.limit / ratio.min(2.0);
         self.slow_start_below = self.slow_start_below.min(left);
-        self.shrink_to(left, Cause::Slower)
+        self.shrink_to(left, LimitChangeCause::Slower)
     }
 
-    fn grow_to(&mut self, limit: f64, cause: Cause) -> Option<Cause> {
+    fn grow_to(&mut self, limit: f64, cause: LimitChangeCause) -> Option<LimitChangeCause> {
         let (_, max) = self.config.bounds();
         self.round.grew = true;
         self.move_to(limit.min(max), cause)
     }
 
-    fn shrink_to(&mut self, limit: f64, cause: Cause) -> Option<Cause> {
+    fn shrink_to(&mut self, limit: f64, cause: LimitChangeCause) -> Option<LimitChangeCause> {
         let (min, _) = self.config.bounds();
         self.since = self.next;
         self.round = Round { since: self.next, grew: false };
@@ -276,7 +282,7 @@ impl Control {
         moved
     }
 
-    fn move_to(&mut self, limit: f64, cause: Cause) -> Option<Cause> {
+    fn move_to(&mut self, limit: f64, cause: LimitChangeCause) -> Option<LimitChangeCause> {
         let before = self.limit();
         self.limit = limit;
         (self.limit() != before).then_some(cause)

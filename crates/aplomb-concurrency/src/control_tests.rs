@@ -33,7 +33,7 @@ impl Bench {
         }
     }
 
-    fn answer(&mut self, which: usize, latency: Option<f64>) -> Option<Cause> {
+    fn answer(&mut self, which: usize, latency: Option<f64>) -> Option<LimitChangeCause> {
         let used = self.in_flight.len();
         let (number, taken) = self.in_flight.remove(which);
         let used = used.max(taken);
@@ -46,10 +46,10 @@ impl Bench {
         moved.or(self.control.answered(number, used, true))
     }
 
-    fn fail(&mut self, which: usize) -> Option<Cause> {
+    fn fail(&mut self, which: usize) -> Option<LimitChangeCause> {
         let (number, _) = self.in_flight.remove(which);
         self.control.untimed(number);
-        self.control.overloaded(number, Cause::Overload)
+        self.control.overloaded(number, LimitChangeCause::Overload)
     }
 
     /// A round trip: all that are in flight are answered, and replaced as they are, by a peer that

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Refused, Turned, TurnedBecause};
+use aplomb_admission::{Turned, TurnedBecause};
+use aplomb_core::{CallOptions, LayerName, Rejection};
 
 /// What a call waits for: the places were all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct Occupancy {
     pub(crate) limit: usize,
     pub(crate) in_flight: usize,
     pub(crate) abandoned: usize,
@@ -17,7 +18,7 @@ pub struct Why {
     pub(crate) pace: Option<Duration>,
 }
 
-impl Why {
+impl Occupancy {
     /// How many calls were allowed in flight.
     pub const fn limit(&self) -> usize {
         self.limit
@@ -37,25 +38,22 @@ impl Why {
 
 /// A call was refused by the concurrency limit, and never sent.
 ///
-/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Saturated {
+pub struct AtCapacity {
     because: TurnedBecause,
-    why: Option<Why>,
+    why: Option<Occupancy>,
     place: Option<usize>,
     key: Option<Arc<str>>,
-    refused: Refused,
+    refused: Rejection,
 }
 
-impl Saturated {
-    /// The name under which [`Refused::who`] tells of a concurrency limit.
-    pub const WHO: &'static str = "concurrency limit";
-
+impl AtCapacity {
     /// Words what the queue said about a call.
     #[must_use]
-    pub fn new(turned: &Turned<Why>, options: &CallOptions) -> Self {
+    pub fn new(turned: &Turned<Occupancy>, options: &CallOptions) -> Self {
         let why = turned.why().copied();
-        let refused = Refused::by(Self::WHO)
+        let refused = Rejection::by(LayerName::ConcurrencyLimit)
             .with_retry_after(estimate(turned, why))
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last());
@@ -70,7 +68,7 @@ impl Saturated {
 
     /// How the places were taken; not known where the limit was closed, there was no
     /// room for the key, or the call had no time left.
-    pub const fn why(&self) -> Option<&Why> {
+    pub const fn why(&self) -> Option<&Occupancy> {
         self.why.as_ref()
     }
 
@@ -98,13 +96,13 @@ impl Saturated {
 
 /// Until the places before it in the line and its own have been served. Of a call that had waited, the
 /// place is not known: until the next call ends.
-fn estimate(turned: &Turned<Why>, why: Option<Why>) -> Option<Duration> {
+fn estimate(turned: &Turned<Occupancy>, why: Option<Occupancy>) -> Option<Duration> {
     let ends = turned.place().unwrap_or(0).saturating_add(1);
     let wait = why?.pace?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
     Some(turned.retry_after().map_or(wait, |least| least.max(wait)))
 }
 
-impl fmt::Display for Saturated {
+impl fmt::Display for AtCapacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.because {
             TurnedBecause::Full => "too many calls are waiting for the concurrency limit",
@@ -116,13 +114,13 @@ impl fmt::Display for Saturated {
             write!(f, ", for key {key}")?;
         }
         match self.why {
-            Some(Why { limit, in_flight, .. }) => write!(f, " ({in_flight} in flight of {limit})"),
+            Some(Occupancy { limit, in_flight, .. }) => write!(f, " ({in_flight} in flight of {limit})"),
             None => Ok(()),
         }
     }
 }
 
-impl Error for Saturated {
+impl Error for AtCapacity {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.refused)
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
-    Stopped, Turned, Unprepared, Wait,
+use aplomb_admission::{
+    AtBodyEnd, AtHead, Door, Gated, Permit, Plan, QueueLimits, Stopped, Turned, Unprepared, Wait,
 };
+use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
-use crate::{Limit, Limiter, Saturated, Slots, Why};
+use crate::{AtCapacity, Limit, Limiter, Occupancy, Slots};
 
 /// Bounds how many calls are in flight, and finds the bound by itself where that is asked for.
 ///
@@ -103,7 +103,7 @@ impl<C, U> fmt::Debug for ConcurrencyLimitLayer<C, U> {
     }
 }
 
-/// Leads every request to the one limiter, and says [`Saturated`] to those it refuses.
+/// Leads every request to the one limiter, and says [`AtCapacity`] to those it refuses.
 #[derive(Clone, Debug)]
 pub struct SlotsDoor {
     limiter: Limiter,
@@ -128,7 +128,7 @@ impl<Req> Door<Req> for SlotsDoor {
         self.limiter.queue().ask((), Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
-        Box::new(Saturated::new(&turned, options))
+    fn refuse(&self, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&turned, options))
     }
 }

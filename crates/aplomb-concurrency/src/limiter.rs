@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, Observe, Permit, Queue, QueueLimits, Wait};
+use aplomb_admission::{Closing, Permit, Queue, QueueLimits, Wait};
+use aplomb_core::{CallOptions, Observe};
 
-use crate::{Limit, Moved, Saturated, Slots, Snapshot};
+use crate::{AtCapacity, ConcurrencySnapshot, Limit, LimitChange, Slots};
 
 /// A limit on calls in flight, and the callers before it.
 ///
@@ -15,9 +16,10 @@ use crate::{Limit, Moved, Saturated, Slots, Snapshot};
 ///
 /// ```
 /// use aplomb_concurrency::Limiter;
-/// use aplomb_core::{CallOptions, End, Outcome};
+/// use aplomb_admission::End;
+/// use aplomb_core::{CallOptions, Outcome};
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_concurrency::Saturated> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_concurrency::AtCapacity> {
 /// let limiter = Limiter::new(8);
 /// let mut permit = limiter.acquire(&CallOptions::new()).await?;
 /// permit.sent();
@@ -42,7 +44,7 @@ impl Limiter {
     /// limiter.
     pub fn with_observer(
         limit: impl Into<Limit>,
-        observer: impl Observe<Moved> + Send + Sync + 'static,
+        observer: impl Observe<LimitChange> + Send + Sync + 'static,
     ) -> Self {
         Self { queue: Queue::new(Slots::new(limit), QueueLimits::new(), observer) }
     }
@@ -71,15 +73,15 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Saturated`] where the wait can not end in time, and where too many wait or the limiter is closed.
+    /// [`AtCapacity`] where the wait can not end in time, and where too many wait or the limiter is closed.
     ///
     /// # Panics
     ///
     /// Panics if it has to wait for an instant (a deadline, an abandoned call) outside of a tokio runtime
     /// with time enabled.
-    pub async fn acquire(&self, options: &CallOptions) -> Result<Permit<Slots>, Saturated> {
+    pub async fn acquire(&self, options: &CallOptions) -> Result<Permit<Slots>, AtCapacity> {
         let acquire = self.queue.acquire((), Wait::from(options));
-        acquire.await.map_err(|turned| Saturated::new(&turned, options))
+        acquire.await.map_err(|turned| AtCapacity::new(&turned, options))
     }
 
     #[inline]
@@ -89,7 +91,7 @@ impl Limiter {
 
     /// What the limit looks like now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ConcurrencySnapshot {
         let waiting = self.queue.waiting();
         self.queue.with(|slots, now| slots.snapshot(waiting, now))
     }

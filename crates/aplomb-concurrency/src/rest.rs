@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Idle, Rests};
+use aplomb_admission::{Idle, Rests};
 use tokio::time::Instant;
 
 use crate::control::Learned;
 use crate::pace::Pace;
-use crate::{Moved, Slots};
+use crate::{LimitChange, Slots};
 
 /// What is kept of [`Slots`] at rest: what the limit has learned, if that is anything.
 ///
@@ -29,7 +29,7 @@ pub struct SlotsAtRest {
 struct Known {
     learned: Learned,
     pace: Pace,
-    moved: Option<Moved>,
+    moved: Option<LimitChange>,
     since: Instant,
 }
 
@@ -37,7 +37,12 @@ struct Known {
 const KEPT: Duration = Duration::from_secs(60 * 60);
 
 impl SlotsAtRest {
-    pub(crate) fn new(learned: Option<Learned>, pace: Pace, moved: Option<Moved>, since: Instant) -> Self {
+    pub(crate) fn new(
+        learned: Option<Learned>,
+        pace: Pace,
+        moved: Option<LimitChange>,
+        since: Instant,
+    ) -> Self {
         Self { known: learned.map(|learned| Known { learned, pace, moved, since }) }
     }
 }

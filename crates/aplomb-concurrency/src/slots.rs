@@ -2,24 +2,26 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Decision, End, Gate, Kind, Outcome, Scope, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_core::{Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
 use crate::abandoned::Abandoned;
 use crate::control::{Control, Learned};
 use crate::pace::Pace;
-use crate::{Adaptive, Cause, Limit, Moved, SlotsAtRest, Snapshot, Why};
+use crate::{Adaptive, ConcurrencySnapshot, Limit, LimitChange, LimitChangeCause, Occupancy, SlotsAtRest};
 
 /// How many calls are in flight, and how many may be.
 ///
-/// A pure state machine: it is used behind a [`Queue`](aplomb_core::Queue), by itself or joined with other
-/// gates by [`Both`](aplomb_core::Both).
+/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or joined with other
+/// gates by [`Both`](aplomb_admission::Both).
 ///
 /// # Examples
 ///
 /// ```
 /// use aplomb_concurrency::Slots;
-/// use aplomb_core::{Decision, End, Gate, Outcome};
+/// use aplomb_admission::{Decision, End, Gate};
+/// use aplomb_core::Outcome;
 /// use tokio::time::Instant;
 ///
 /// let now = Instant::now();
@@ -38,8 +40,8 @@ pub struct Slots {
     next: u64,
     abandoned: Abandoned,
     pace: Pace,
-    moved: Option<Moved>,
-    untold: Option<Moved>,
+    moved: Option<LimitChange>,
+    untold: Option<LimitChange>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ enum Level {
 
 /// The place of a call in flight.
 #[derive(Debug)]
-pub struct Slot {
+pub struct SlotToken {
     number: u64,
     at: Instant,
     /// How many places were taken, this one included.
@@ -88,7 +90,7 @@ impl Slots {
     pub fn set_limit(&mut self, limit: impl Into<Limit>, now: Instant) {
         let from = self.limit();
         self.level = Level::new(limit.into(), self.next);
-        self.note(from, Cause::Set, now);
+        self.note(from, LimitChangeCause::Set, now);
     }
 
     /// Sets how long an abandoned call counts as in flight at most.
@@ -116,13 +118,13 @@ impl Slots {
     }
 
     /// How and why the limit moved last.
-    pub const fn last_moved(&self) -> Option<Moved> {
+    pub const fn last_change(&self) -> Option<LimitChange> {
         self.moved
     }
 
     /// How it stands at `now`, with so many waiting before it.
-    pub fn snapshot(&mut self, waiting: usize, now: Instant) -> Snapshot {
-        Snapshot {
+    pub fn snapshot(&mut self, waiting: usize, now: Instant) -> ConcurrencySnapshot {
+        ConcurrencySnapshot {
             limit: self.limit(),
             in_flight: self.in_flight,
             abandoned: self.abandoned(now),
@@ -142,7 +144,7 @@ impl Slots {
     }
 
     /// Goes on from what was kept, if it still is to find its level.
-    pub(crate) fn go_on(&mut self, learned: &Learned, pace: Pace, moved: Option<Moved>) {
+    pub(crate) fn go_on(&mut self, learned: &Learned, pace: Pace, moved: Option<LimitChange>) {
         if let Level::Adaptive(control) = &mut self.level {
             control.resume(learned);
             self.pace = pace;
@@ -154,12 +156,18 @@ impl Slots {
         self.in_flight + self.abandoned.len()
     }
 
-    fn why(&self) -> Why {
+    fn why(&self) -> Occupancy {
         let (limit, in_flight, abandoned) = (self.limit(), self.in_flight, self.abandoned.len());
-        Why { limit, in_flight, abandoned, pace: self.pace.between_ends(limit) }
+        Occupancy { limit, in_flight, abandoned, pace: self.pace.between_ends(limit) }
     }
 
-    fn judge(&mut self, slot: &Slot, outcome: Outcome, usage: Option<Usage>, now: Instant) -> Option<Cause> {
+    fn judge(
+        &mut self,
+        slot: &SlotToken,
+        outcome: Outcome,
+        usage: Option<Usage>,
+        now: Instant,
+    ) -> Option<LimitChangeCause> {
         let used = slot.taken.max(self.taken());
         let Level::Adaptive(control) = &mut self.level else {
             return None;
@@ -193,7 +201,7 @@ impl Slots {
     }
 
     /// A call ended of which nothing is known.
-    fn left(&mut self, slot: &Slot) {
+    fn left(&mut self, slot: &SlotToken) {
         if let Level::Adaptive(control) = &mut self.level {
             if !slot.timed {
                 control.untimed(slot.number);
@@ -202,8 +210,8 @@ impl Slots {
         }
     }
 
-    fn note(&mut self, from: usize, cause: Cause, now: Instant) {
-        let moved = Moved { from, to: self.limit(), cause, at: now };
+    fn note(&mut self, from: usize, cause: LimitChangeCause, now: Instant) {
+        let moved = LimitChange { from, to: self.limit(), cause, at: now };
         if moved.from != moved.to {
             self.moved = Some(moved);
             self.untold = Some(moved);
@@ -241,18 +249,18 @@ impl Level {
 /// What the end of a call says about the number of calls.
 enum Burden {
     Borne,
-    TooMuch(Cause),
+    TooMuch(LimitChangeCause),
     Unknown,
 }
 
 const fn burden(outcome: Outcome) -> Burden {
     match (outcome.kind(), outcome.scope()) {
         (Kind::Success, _) => Burden::Borne,
-        (Kind::Transient, Scope::Server) => Burden::TooMuch(Cause::Overload),
-        (Kind::Throttled, _) if outcome.is_of_concurrency() => Burden::TooMuch(Cause::Throttled),
+        (Kind::Transient, Scope::Server) => Burden::TooMuch(LimitChangeCause::Overload),
+        (Kind::Throttled, _) if outcome.is_of_concurrency() => Burden::TooMuch(LimitChangeCause::Throttled),
         // A server that says until when tells of a rate, for which quotas pause everybody.
         (Kind::Throttled, Scope::Account | Scope::Server) if outcome.retry_after().is_none() => {
-            Burden::TooMuch(Cause::Throttled)
+            Burden::TooMuch(LimitChangeCause::Throttled)
         }
         _ => Burden::Unknown,
     }
@@ -260,12 +268,12 @@ const fn burden(outcome: Outcome) -> Burden {
 
 impl Gate for Slots {
     type Ask = ();
-    type Slip = Slot;
-    type Why = Why;
-    type Notice = Moved;
+    type Slip = SlotToken;
+    type Why = Occupancy;
+    type Notice = LimitChange;
 
     #[inline]
-    fn check(&mut self, (): &(), now: Instant) -> Decision<Why> {
+    fn check(&mut self, (): &(), now: Instant) -> Decision<Occupancy> {
         self.abandoned.pass(now);
         if self.taken() < self.limit() {
             Decision::Admit
@@ -275,21 +283,21 @@ impl Gate for Slots {
     }
 
     #[inline]
-    fn admit(&mut self, (): &(), now: Instant) -> Slot {
+    fn admit(&mut self, (): &(), now: Instant) -> SlotToken {
         let number = self.next;
         self.next += 1;
         self.in_flight += 1;
         if let Level::Adaptive(control) = &mut self.level {
             control.admit(number, now);
         }
-        Slot { number, at: now, taken: self.taken(), begun: false, timed: false }
+        SlotToken { number, at: now, taken: self.taken(), begun: false, timed: false }
     }
 
-    fn sent(&mut self, slot: &mut Slot, now: Instant) {
+    fn sent(&mut self, slot: &mut SlotToken, now: Instant) {
         slot.at = now;
     }
 
-    fn content(&mut self, slot: &mut Slot, now: Instant) {
+    fn content(&mut self, slot: &mut SlotToken, now: Instant) {
         slot.begun = true;
         let (from, used) = (self.limit(), slot.taken.max(self.taken()));
         let Level::Adaptive(control) = &mut self.level else {
@@ -306,7 +314,7 @@ impl Gate for Slots {
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
-    fn end(&mut self, slot: Slot, end: End, now: Instant) {
+    fn end(&mut self, slot: SlotToken, end: End, now: Instant) {
         let from = self.limit();
         let (cause, at_work) = match end {
             End::Judged { outcome, usage } => {
@@ -355,7 +363,7 @@ impl Gate for Slots {
     }
 
     #[inline]
-    fn notice(&mut self) -> Option<Moved> {
+    fn notice(&mut self) -> Option<LimitChange> {
         self.untold.take()
     }
 }

@@ -1,18 +1,18 @@
 //! How a limit stands at one moment.
 
-use crate::Moved;
+use crate::LimitChange;
 
 /// What a [`Limiter`](crate::Limiter) looked like at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct ConcurrencySnapshot {
     pub(crate) limit: usize,
     pub(crate) in_flight: usize,
     pub(crate) abandoned: usize,
     pub(crate) waiting: usize,
-    pub(crate) moved: Option<Moved>,
+    pub(crate) moved: Option<LimitChange>,
 }
 
-impl Snapshot {
+impl ConcurrencySnapshot {
     /// How many calls may be in flight.
     pub const fn limit(&self) -> usize {
         self.limit
@@ -34,7 +34,7 @@ impl Snapshot {
     }
 
     /// How and why the limit moved last, if it ever did.
-    pub const fn last_moved(&self) -> Option<Moved> {
+    pub const fn last_change(&self) -> Option<LimitChange> {
         self.moved
     }
 }

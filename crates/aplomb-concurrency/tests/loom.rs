@@ -6,8 +6,9 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use aplomb_admission::End;
 use aplomb_concurrency::{Adaptive, Limiter};
-use aplomb_core::{CallOptions, End, Outcome};
+use aplomb_core::{CallOptions, Outcome};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -59,7 +59,8 @@ impl Priority {
     }
 
     /// The level; 0 is the most urgent.
-    pub(crate) const fn to_level(self) -> u8 {
+    #[doc(hidden)]
+    pub const fn to_level(self) -> u8 {
         self.0
     }
 }

@@ -1,23 +1,46 @@
-//! One judgement per attempt.
+//! Classifiers: they decide how an attempt ended.
 
 use std::sync::Arc;
 
-use crate::{Exchange, Outcome, ReadLimits, Reading, Usage};
+use crate::{Classification, ReadLimits, Reading};
 
-/// Judges what an attempt came to, once, for all layers.
+/// Decides how an attempt ended: success, worth a retry, or not. It has no side effects.
+///
+/// A closure is a classifier: it takes a `Result<&Response, &Error>` and returns an
+/// [`Outcome`](crate::Outcome) or a [`Classification`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use aplomb_core::{Classify, Outcome};
+///
+/// let classifier = |result: Result<&String, &io::Error>| match result {
+///     Ok(answer) if answer.is_empty() => Outcome::transient(),
+///     Ok(_) => Outcome::success(),
+///     Err(error) if error.kind() == io::ErrorKind::InvalidInput => Outcome::permanent(),
+///     Err(_) => Outcome::transient(),
+/// };
+/// assert!(classifier.classify(Ok(&String::new())).outcome().is_retryable());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot classify a result of `{Res}` or `{Err}`",
+    label = "not a classifier for this response and error",
+    note = "pass a closure `|result: Result<&Response, &Error>| -> Outcome`, or a type that implements `Classify`"
+)]
 pub trait Classify<Res, Err> {
-    /// Judges the head of a response, or an error.
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+    /// Classifies the head of a response, or an error.
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification;
 
-    /// What the head of a response says about the server's limits, for the gates that keep them.
-    /// Nothing unless told otherwise, see [`WithReadings`].
+    /// Reads the server's limits from the head of a response, for a rate limit that follows them. The default
+    /// reads none; see [`WithReadings`].
     fn readings(&self, response: &Res) -> Vec<Reading> {
         let _ = response;
         Vec::new()
     }
 }
 
-/// A classifier that also reads what responses say about the server's limits.
+/// A classifier that also reads the server's limits from responses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WithReadings<C, R> {
     classifier: C,
@@ -25,14 +48,14 @@ pub struct WithReadings<C, R> {
 }
 
 impl<C, R> WithReadings<C, R> {
-    /// Judges as `classifier` does, and reads limits as `reader` does.
+    /// Classifies with `classifier` and reads limits with `reader`.
     pub const fn new(classifier: C, reader: R) -> Self {
         Self { classifier, reader }
     }
 }
 
 impl<Res, Err, C: Classify<Res, Err>, R: ReadLimits<Res>> Classify<Res, Err> for WithReadings<C, R> {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         self.classifier.classify(result)
     }
 
@@ -41,63 +64,18 @@ impl<Res, Err, C: Classify<Res, Err>, R: ReadLimits<Res>> Classify<Res, Err> for
     }
 }
 
-/// What an attempt came to: as it was judged, or as the reader of the bytes will have seen it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Judged once and for all.
-    Fixed(Outcome),
-    /// Read along as the body flows: what looked like a success may still break.
-    Live(Exchange),
-}
-
-impl Verdict {
-    /// What is known by now.
-    #[inline]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Fixed(outcome) => *outcome,
-            Self::Live(exchange) => exchange.outcome(),
-        }
-    }
-
-    /// Whether nothing that may still come can change it: the answer has been read to its end marker, or
-    /// to an error.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Fixed(_) => false,
-            Self::Live(exchange) => exchange.is_whole() || !exchange.outcome().is_success(),
-        }
-    }
-
-    /// What the answer consumed of quotas, as far as it has been reported.
-    #[inline]
-    pub fn usage(&self) -> Option<Usage> {
-        match self {
-            Self::Fixed(_) => None,
-            Self::Live(exchange) => exchange.counted(),
-        }
-    }
-}
-
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
-        Self::Fixed(outcome)
-    }
-}
-
 impl<Res, Err, F, V> Classify<Res, Err> for F
 where
     F: Fn(Result<&Res, &Err>) -> V,
-    V: Into<Verdict>,
+    V: Into<Classification>,
 {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         self(result).into()
     }
 }
 
 impl<Res, Err, C: Classify<Res, Err> + ?Sized> Classify<Res, Err> for Arc<C> {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         (**self).classify(result)
     }
 

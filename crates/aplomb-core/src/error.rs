@@ -19,11 +19,11 @@ const DEEPEST: usize = 32;
 ///
 /// ```
 /// use std::io;
-/// use aplomb_core::{Refused, find};
+/// use aplomb_core::{LayerName, Rejection, find};
 ///
-/// let refused = Refused::by("rate limit");
-/// let nested = io::Error::other(io::Error::other(refused));
-/// assert_eq!(find::<Refused>(&nested).unwrap().who(), "rate limit");
+/// let rejection = Rejection::by(LayerName::RateLimit);
+/// let nested = io::Error::other(io::Error::other(rejection));
+/// assert_eq!(find::<Rejection>(&nested).unwrap().layer(), LayerName::RateLimit);
 /// ```
 pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
@@ -57,23 +57,23 @@ pub fn find_in<T: Error + 'static, E: 'static>(error: &E) -> Option<&T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Refused;
+    use crate::{LayerName, Rejection};
 
     #[test]
     fn finds_through_boxes_and_io_errors() {
-        let boxed: BoxError = Box::new(io::Error::other(Refused::by("x")));
-        assert!(find_in::<Refused, _>(&boxed).is_some());
-        assert!(find_in::<Refused, _>(&Refused::by("x")).is_some());
-        assert!(find_in::<Refused, _>(&io::Error::other(Refused::by("x"))).is_some());
-        assert!(find_in::<Refused, _>(&io::Error::other("no")).is_none());
+        let boxed: BoxError = Box::new(io::Error::other(Rejection::by(LayerName::Other("x"))));
+        assert!(find_in::<Rejection, _>(&boxed).is_some());
+        assert!(find_in::<Rejection, _>(&Rejection::by(LayerName::Other("x"))).is_some());
+        assert!(find_in::<Rejection, _>(&io::Error::other(Rejection::by(LayerName::Other("x")))).is_some());
+        assert!(find_in::<Rejection, _>(&io::Error::other("no")).is_none());
     }
 
     #[test]
     fn a_very_deep_chain_ends() {
-        let mut error: BoxError = Box::new(Refused::by("x"));
+        let mut error: BoxError = Box::new(Rejection::by(LayerName::Other("x")));
         for _ in 0..1_000 {
             error = Box::new(io::Error::other(error));
         }
-        assert!(find_in::<Refused, _>(&error).is_none());
+        assert!(find_in::<Rejection, _>(&error).is_none());
     }
 }

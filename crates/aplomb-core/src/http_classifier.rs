@@ -4,7 +4,9 @@ use std::io;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{Classify, Exchange, Outcome, Refused, ResponseHead, Verdict, WallClock, find_in, retry_after};
+use crate::{
+    Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, find_in, retry_after,
+};
 
 /// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
 /// headers; and errors.
@@ -48,6 +50,15 @@ impl HttpClassifier {
     }
 
     #[inline]
+    fn by_head<Res: ResponseHead>(&self, response: &Res) -> Classification {
+        let classification = Classification::new(self.judge(response));
+        match response.status() {
+            Some(status) => classification.with_status(status),
+            None => classification,
+        }
+    }
+
+    #[inline]
     fn judge<Res: ResponseHead>(&self, response: &Res) -> Outcome {
         match response.status() {
             Some(status) if !is_success(status) => self.judge_failure(response.headers(), by_status(status)),
@@ -73,11 +84,11 @@ impl HttpClassifier {
 
 impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         match result {
             Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
-                Some(exchange) => Verdict::Live(exchange.clone()),
-                None => self.judge(response).into(),
+                Some(exchange) => Classification::live(exchange.clone()),
+                None => self.by_head(response),
             },
             Err(error) => by_error(error).into(),
         }
@@ -108,7 +119,7 @@ fn by_status(status: StatusCode) -> Outcome {
 /// A connection that could not be made or was lost, and an attempt that took too long, may go better
 /// next time.
 fn by_error<E: 'static>(error: &E) -> Outcome {
-    if let Some(refused) = find_in::<Refused, E>(error) {
+    if let Some(refused) = find_in::<Rejection, E>(error) {
         let outcome = Outcome::local();
         return refused.retry_after().map_or(outcome, |hint| outcome.with_retry_after(hint));
     }
@@ -141,7 +152,7 @@ fn is_connect<E: 'static>(error: &E) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BoxError, Kind, Scope};
+    use crate::{BoxError, Kind, LayerName, Scope};
     use std::time::Duration;
 
     fn judged(status: u16, headers: &[(&'static str, &'static str)]) -> Outcome {
@@ -206,10 +217,10 @@ mod tests {
         let mut response = http::Response::new(());
         let exchange = Exchange::new(Outcome::success());
         response.extensions_mut().insert(exchange.clone());
-        let verdict = HttpClassifier::new().classify(Ok::<_, &io::Error>(&response));
-        assert!(verdict.outcome().is_success());
+        let classification = HttpClassifier::new().classify(Ok::<_, &io::Error>(&response));
+        assert!(classification.outcome().is_success());
         exchange.set_outcome(Outcome::transient());
-        assert_eq!(verdict.outcome(), Outcome::transient());
+        assert_eq!(classification.outcome(), Outcome::transient());
     }
 
     #[test]
@@ -220,7 +231,7 @@ mod tests {
             classifier.classify(result).outcome()
         };
         let hint = Some(Duration::from_secs(3));
-        let refused = io::Error::other(Refused::by("gate").with_retry_after(hint));
+        let refused = io::Error::other(Rejection::by(LayerName::Other("gate")).with_retry_after(hint));
         let outcome = classify(Box::new(refused));
         assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
         let reset = classify("connection reset".into());

@@ -2,27 +2,25 @@
 
 mod backoff;
 mod call;
+mod classification;
 mod classify;
 mod dimension;
 mod error;
+mod event;
 mod exchange;
-mod gate;
-mod gated;
 mod head;
 mod http_classifier;
 mod in_memory;
-mod keyed;
+mod key;
 mod observe;
 mod outcome;
-mod queue;
 mod reading;
-mod refused;
+mod reason;
+mod rejection;
 mod replay;
 mod retry_after;
 mod retry_mark;
-#[cfg(test)]
-mod testing;
-mod until;
+mod short_duration;
 mod usage;
 mod wall_clock;
 
@@ -31,26 +29,26 @@ pub use backoff::{
     Uniform, backoff_fn, delays,
 };
 pub use call::{CallOptions, Priority};
-pub use classify::{Classify, Verdict, WithReadings};
+pub use classification::Classification;
+pub use classify::{Classify, WithReadings};
 pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
+pub use event::{
+    CircuitCause, CircuitState, ConcurrencyCause, Event, EventKind, KeyLabel, LayerName, LogEvents,
+    StopReason,
+};
 pub use exchange::Exchange;
-pub use gate::{Both, Decision, Either, End, Gate, Rests};
-pub use gated::{Door, Gated, GatedFuture, Held, Plan, Unprepared};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;
-pub use keyed::{
-    Account, CallKey, Full, Idle, KeyNotice, KeyOf, KeyRefused, Keyed, KeyedDoor, Queues, Terms,
-};
-pub use observe::Observe;
+pub use key::{Account, CallKey};
+pub use observe::{Observe, notify};
 pub use outcome::{Kind, Outcome, Scope};
-pub use queue::{Acquire, Closing, InLine, Permit, Queue, QueueLimits, Stopped, Turned, TurnedBecause, Wait};
 pub use reading::{ReadLimits, Reading};
-pub use refused::Refused;
+pub use reason::Reason;
+pub use rejection::Rejection;
 pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
 pub use retry_after::{retry_after, sent_at};
 pub use retry_mark::{RetryMark, SetMark};
-pub use until::{AtBodyEnd, AtHead, BodyEnd, Guard, GuardedBody, Until};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

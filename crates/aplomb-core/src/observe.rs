@@ -1,37 +1,88 @@
-//! Who is told what happens.
+//! Observers: they receive the events of the layers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Is told what happens in a layer: for logs, metrics, tests.
+use crate::Event;
+
+/// Receives events: for logs, metrics and tests.
 ///
-/// The unused observer is `()`, and costs nothing; a closure `Fn(&Event)` is one as well; a tuple
-/// tells both of its members. Observers are called outside of any lock, from whatever made the event
-/// happen: a call's task, a handle, the runtime's timer. They should be quick, and must not panic.
-pub trait Observe<Event: ?Sized> {
-    /// Is told of one event.
-    fn observe(&self, event: &Event);
+/// A closure `Fn(&Event)` is an observer. `()` ignores all events; a tuple passes them to both of its
+/// members; an `Arc` shares one observer. The default of every layer is [`LogEvents`](crate::LogEvents).
+///
+/// Observers are called outside of any lock, by whatever caused the event: the task of a call, a handle,
+/// the timer of a queue. They should be quick and should not block. A panic is caught and logged: the call
+/// goes on.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb_core::{Event, LogEvents, Observe};
+///
+/// fn observe(_: impl Observe) {}
+///
+/// observe(|event: &Event| println!("{event}"));
+/// observe((LogEvents, |event: &Event| eprintln!("{:?}", event.kind())));
+/// ```
+pub trait Observe<E: ?Sized = Event> {
+    /// Called once for each event.
+    fn on_event(&self, event: &E);
 }
 
-impl<Event: ?Sized> Observe<Event> for () {
+impl<E: ?Sized> Observe<E> for () {
     #[inline]
-    fn observe(&self, _: &Event) {}
+    fn on_event(&self, _: &E) {}
 }
 
-impl<Event: ?Sized, F: Fn(&Event)> Observe<Event> for F {
-    fn observe(&self, event: &Event) {
+impl<E: ?Sized, F: Fn(&E)> Observe<E> for F {
+    fn on_event(&self, event: &E) {
         self(event);
     }
 }
 
-impl<Event: ?Sized, O: Observe<Event> + ?Sized> Observe<Event> for Arc<O> {
-    fn observe(&self, event: &Event) {
-        (**self).observe(event);
+impl<E: ?Sized, O: Observe<E> + ?Sized> Observe<E> for Arc<O> {
+    fn on_event(&self, event: &E) {
+        (**self).on_event(event);
     }
 }
 
-impl<Event: ?Sized, A: Observe<Event>, B: Observe<Event>> Observe<Event> for (A, B) {
-    fn observe(&self, event: &Event) {
-        self.0.observe(event);
-        self.1.observe(event);
+impl<E: ?Sized, A: Observe<E>, B: Observe<E>> Observe<E> for (A, B) {
+    fn on_event(&self, event: &E) {
+        self.0.on_event(event);
+        self.1.on_event(event);
+    }
+}
+
+/// Passes `event` to `observer`, and outlives a panic of it: for layers.
+#[doc(hidden)]
+#[inline]
+pub fn notify<O: Observe + ?Sized>(observer: &O, event: &Event) {
+    if catch_unwind(AssertUnwindSafe(|| observer.on_event(event))).is_err() {
+        tracing::error!(layer = %event.layer(), "observer panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EventKind, LayerName};
+    use std::sync::Mutex;
+
+    #[test]
+    fn closures_tuples_and_arcs_observe() {
+        let seen = Arc::new(Mutex::new(0));
+        let count = {
+            let seen = Arc::clone(&seen);
+            Arc::new(move |_: &Event| *seen.lock().unwrap() += 1)
+        };
+        let shared: Arc<dyn Observe + Send + Sync> = Arc::new(((), (Arc::clone(&count), count)));
+        notify(&shared, &Event::resumed(LayerName::RateLimit));
+        assert_eq!(*seen.lock().unwrap(), 2);
+    }
+
+    #[test]
+    fn a_panic_of_an_observer_is_caught() {
+        let event = Event::resumed(LayerName::RateLimit);
+        notify(&|event: &Event| assert!(!matches!(event.kind(), EventKind::Resumed)), &event);
     }
 }

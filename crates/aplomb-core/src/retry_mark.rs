@@ -45,7 +45,8 @@ impl RetryMark {
     }
 
     /// Notes that the attempt this runs inside of is held back until it can go.
-    pub(crate) fn note_paced() {
+    #[doc(hidden)]
+    pub fn note_paced() {
         MARK.set(Mark { paced: true, ..MARK.get() });
     }
 }

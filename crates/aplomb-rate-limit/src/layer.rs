@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Door, Gated, HttpClassifier, Permit, Plan, QueueLimits,
-    Stopped, Turned, Unprepared, Wait, WithReadings,
+use aplomb_admission::{
+    AtBodyEnd, AtHead, Door, Gated, Permit, Plan, QueueLimits, Stopped, Turned, Unprepared, Wait,
 };
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
 
 use crate::source::Source;
@@ -56,8 +56,10 @@ impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, AtHead, G> {
 }
 
 impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
-    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`]. Unless set,
-    /// every call costs one request and no tokens.
+    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`].
+    ///
+    /// Default: the [`Charge`] in the request's extensions, or else one request. With a quota of tokens a call
+    /// for which neither is set is refused.
     pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U, G> {
         let Self { limiter, classifier, until, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until }
@@ -130,6 +132,13 @@ impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
     /// Starts with what was learned in an earlier run.
     pub fn remember(self, learned: &Learned) -> Self {
         self.limiter.remember(learned);
+        self
+    }
+
+    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable: for
+    /// tests and simulations. Default: a random seed.
+    pub fn seed(self, seed: u64) -> Self {
+        self.limiter.set_seed(seed);
         self
     }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, Queue, QueueLimits, Wait};
+use aplomb_admission::{Closing, Queue, QueueLimits, Wait};
+use aplomb_core::CallOptions;
 use tokio::time::Instant;
 
 use crate::source::Source;
@@ -73,6 +74,12 @@ impl<G: Source> Limiter<G> {
     /// or, where no quota is configured and the server says nothing, from its refusals: so unless set.
     pub fn set_learning(&self, learning: bool) {
         self.with(|quotas, _| quotas.set_learning(learning));
+    }
+
+    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable: for
+    /// tests and simulations. Default: a random seed.
+    pub fn set_seed(&self, seed: u64) {
+        self.with(|quotas, _| quotas.set_seed(seed));
     }
 
     /// Puts other quotas in force, while calls come and go; see [`Quotas::set_quotas`] for what becomes

@@ -93,6 +93,11 @@ impl Pause {
         Self { pacing, random: StdRng::seed_from_u64(seed), now: None, untold: 0 }
     }
 
+    /// Draws from `seed` from now on.
+    pub(crate) fn set_seed(&mut self, seed: u64) {
+        self.random = StdRng::seed_from_u64(seed);
+    }
+
     pub(crate) const fn set_pacing(&mut self, pacing: Pacing) {
         self.pacing = pacing;
     }

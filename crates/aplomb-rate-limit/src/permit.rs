@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{Acquire, CallOptions, End, Outcome, Reading};
+use aplomb_admission::{Acquire, End};
+use aplomb_core::{CallOptions, Outcome, Reading};
 use tokio::time::Instant;
 
 use crate::source::Source;
@@ -43,7 +44,7 @@ impl<G: Source> Future for Acquiring<G> {
 /// since the peer has counted the call.
 #[must_use = "dropping the permit gives its charge back"]
 pub struct Permit<G: Source = Quotas> {
-    permit: aplomb_core::Permit<G>,
+    permit: aplomb_admission::Permit<G>,
 }
 
 impl<G: Source> Permit<G> {

@@ -1,6 +1,6 @@
 //! Where the quotas are that a limiter draws on.
 
-use aplomb_core::Gate;
+use aplomb_admission::Gate;
 use tokio::time::Instant;
 
 use crate::{Charge, Drawn, Limit, Member, Quotas};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::QueueLimits;
+use aplomb_admission::QueueLimits;
 
 /// What a call does that can not go at once. Its own deadline holds besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -116,7 +116,7 @@ impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
         }
         let retried = progress.retried(None);
         let (attempts, waited) = (retried.attempts, retried.waited);
-        self.observer.observe(&Event::Recovered { attempts, waited });
+        self.observer.on_event(&Event::Recovered { attempts, waited });
         if let Some(extensions) = response.and_then(ResponseHead::extensions_mut) {
             extensions.insert(retried);
         }
@@ -132,7 +132,7 @@ impl<K, C, B: Backoff, D, O: Observe<Event>> Config<K, C, B, D, O> {
     ) {
         let retried = progress.retried(Some(stopped));
         let (attempts, waited) = (retried.attempts, retried.waited);
-        self.observer.observe(&Event::GaveUp { attempts, outcome, waited, stopped });
+        self.observer.on_event(&Event::GaveUp { attempts, outcome, waited, stopped });
         let Some(response) = response else { return };
         if self.settings.mark_final && is_final(stopped) {
             headers::forbid_retry(response);

@@ -155,7 +155,7 @@ where
                     };
                     let outcome = config.classifier.classify(result.as_ref()).outcome();
                     let attempt = progress.attempts();
-                    config.observer.observe(&Event::Ended { attempt, outcome });
+                    config.observer.on_event(&Event::Ended { attempt, outcome });
                     if outcome.is_success() {
                         config.succeeded(progress, head_mut(result));
                         return polled;
@@ -171,7 +171,7 @@ where
                         }
                     };
                     progress.wait(outcome, wait, now);
-                    config.observer.observe(&Event::Waiting { attempt, outcome, wait });
+                    config.observer.on_event(&Event::Waiting { attempt, outcome, wait });
                     let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
                     let between = config.between(ready!(polled), outcome, progress.deadline(), now, until);
                     state.set(State::Between { next: Box::pin(Next { request, between }) });

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Classify, Observe, Outcome, Verdict};
+use aplomb_core::{Backoff, Classification, Classify, Observe, Outcome};
 use tokio::task::coop;
 use tokio::time::{Instant, sleep};
 
@@ -64,14 +64,14 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
         loop {
             progress.begin_attempt(&mut (), settings);
             let (attempt, waited) = (progress.attempts(), progress.waited());
-            config.observer.observe(&Event::Started { attempt, waited });
+            config.observer.on_event(&Event::Started { attempt, waited });
             let result = {
                 // Gone before the wait begins.
                 let mut running = pin!(step(&mut progress, &mut operation));
                 poll_fn(|cx| step(&mut progress, || running.as_mut().poll(cx))).await
             };
             let outcome = config.classifier.classify(result.as_ref()).outcome();
-            config.observer.observe(&Event::Ended { attempt, outcome });
+            config.observer.on_event(&Event::Ended { attempt, outcome });
             if outcome.is_success() {
                 config.succeeded(&mut progress, None);
                 return result;
@@ -89,7 +89,7 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
                 }
             };
             progress.wait(outcome, wait, now);
-            config.observer.observe(&Event::Waiting { attempt, outcome, wait });
+            config.observer.on_event(&Event::Waiting { attempt, outcome, wait });
             match &settings.cancellation {
                 None => {
                     drop(result);
@@ -134,7 +134,7 @@ async fn pause(wait: Duration) {
 pub struct EveryError;
 
 impl<T, E> Classify<T, E> for EveryError {
-    fn classify(&self, result: Result<&T, &E>) -> Verdict {
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
         if result.is_ok() {
             Outcome::success().into()
         } else {

@@ -73,7 +73,7 @@ impl<K, C, B, D, O: Observe<Event>> Config<K, C, B, D, O> {
     ) -> Option<SetMark> {
         progress.begin_attempt(request, &self.settings);
         let (attempt, waited) = (progress.attempts(), progress.waited());
-        self.observer.observe(&Event::Started { attempt, waited });
+        self.observer.on_event(&Event::Started { attempt, waited });
         progress.begin_step()
     }
 }

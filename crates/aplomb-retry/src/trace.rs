@@ -20,7 +20,7 @@ use crate::Event;
 pub struct TracingObserver;
 
 impl Observe<Event> for TracingObserver {
-    fn observe(&self, event: &Event) {
+    fn on_event(&self, event: &Event) {
         if let Event::Waiting { attempt, outcome, wait } = event {
             tracing::warn!(attempt, ?wait, cause = %outcome, "the request will be sent again");
         }

@@ -4,15 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Outcome, Refused, find};
+use aplomb_core::{BoxError, Outcome, Rejection, find};
 
 use crate::Report;
 
 /// A call of an [`Endpoint`](crate::Endpoint) failed without a response: why, and what happened until then.
 ///
 /// Its `source()` is what ended the call, as it was: [`find`](crate::find) reaches
-/// [`Open`](crate::circuit_breaker::Open), [`Exceeded`](crate::rate_limit::Exceeded),
-/// [`Saturated`](crate::concurrency::Saturated), [`DeadlinePassed`](crate::DeadlinePassed),
+/// [`CircuitOpen`](crate::circuit_breaker::CircuitOpen), [`Exceeded`](crate::rate_limit::Exceeded),
+/// [`AtCapacity`](crate::concurrency::AtCapacity), [`DeadlinePassed`](crate::DeadlinePassed),
 /// [`TimedOut`](crate::TimedOut), [`BrokenAnswer`](crate::BrokenAnswer),
 /// [`HookFailed`](crate::HookFailed), and the client's own errors. What the provider answers is never an
 /// error, whatever its status, but for an error inside a good answer.
@@ -50,8 +50,8 @@ impl EndpointError {
 
     /// The refusal, where the call was ended on this side: who refused it, and when to come back.
     #[must_use]
-    pub fn refused(&self) -> Option<&Refused> {
-        find::<Refused>(self)
+    pub fn refused(&self) -> Option<&Rejection> {
+        find::<Rejection>(self)
     }
 
     /// What the last attempt that was sent came to, if there was one that was answered.

@@ -7,6 +7,8 @@ mod policies;
 mod policy;
 mod report;
 
+#[doc(hidden)]
+pub use aplomb_admission as admission;
 #[doc(inline)]
 pub use aplomb_circuit_breaker as circuit_breaker;
 #[doc(inline)]
@@ -20,9 +22,10 @@ pub use aplomb_rate_limit as rate_limit;
 #[doc(inline)]
 pub use aplomb_retry as retry;
 
+pub use aplomb_admission::Closing;
 pub use aplomb_core::{
-    BoxError, CallOptions, Closing, Exchange, Kind, Observe, Outcome, Priority, Refused, Scope, Usage,
-    WallClock, find, find_in,
+    BoxError, CallOptions, Classification, Event, EventKind, Exchange, Kind, LayerName, LogEvents, Observe,
+    Outcome, Priority, Reason, Rejection, Scope, Usage, WallClock, find, find_in,
 };
 pub use client::HttpClient;
 pub use endpoint::{

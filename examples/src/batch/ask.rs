@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{Cause, Open};
+use aplomb::circuit_breaker::{CircuitOpen, TransitionCause};
 use aplomb::provider::{Head, Judgement};
 use aplomb::retry::{Retried, Stopped};
 use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, WallClock, find};
@@ -117,7 +117,9 @@ impl Asker {
             };
             return self.failure(why, broken.outcome(), false);
         }
-        if let Some(Cause::Exhausted | Cause::Unauthorized) = find::<Open>(error).map(Open::cause) {
+        if let Some(TransitionCause::Exhausted | TransitionCause::Unauthorized) =
+            find::<CircuitOpen>(error).map(CircuitOpen::cause)
+        {
             // It was not sent, since others were refused.
             return Failure { why: self.health.refusal().unwrap_or(why), for_all: true };
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use aplomb::{Refused, find};
+use aplomb::{Rejection, find};
 
 /// An error and its causes, in one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
@@ -11,8 +11,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let words = cause.to_string();
-        // Some errors repeat their cause, and the layer that refused a call has already said so.
-        if !cause.is::<Refused>() && !text.contains(&words) {
+        // Some errors repeat their cause, and the layer that rejected a call has already said so.
+        if !cause.is::<Rejection>() && !text.contains(&words) {
             text = format!("{text}: {words}");
         }
         next = cause.source();
@@ -51,6 +51,7 @@ pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aplomb::LayerName;
 
     #[derive(Debug)]
     struct Failed(io::Error);
@@ -71,8 +72,8 @@ mod tests {
     fn a_chain_names_each_cause_once() {
         assert_eq!(chain(&Failed(io::Error::other("no route"))), "it failed: no route");
         assert_eq!(chain(&Failed(io::Error::other("failed"))), "it failed");
-        let refused = io::Error::other(Refused::by("x"));
-        assert_eq!(chain(&Failed(refused)), "it failed: refused by the x");
+        let refused = io::Error::other(Rejection::by(LayerName::Other("x")));
+        assert_eq!(chain(&Failed(refused)), "it failed: rejected by the x");
     }
 
     #[test]

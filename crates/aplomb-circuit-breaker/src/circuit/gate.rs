@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Decision, End, Gate, Outcome, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
 use super::Circuit;
@@ -10,11 +11,11 @@ use super::phase::Phase;
 use crate::probes::Finding;
 use crate::ramp::Climb;
 use crate::sign::Sign;
-use crate::{Cause, Ended, OnOpen, Transition, Why};
+use crate::{CompletedCall, OnOpen, OpenReason, Transition, TransitionCause};
 
 /// What a circuit remembers of an admitted call.
 #[derive(Debug)]
-pub struct Slip {
+pub struct CircuitToken {
     epoch: u64,
     role: Role,
     admitted: Instant,
@@ -36,12 +37,12 @@ enum Role {
 
 impl Gate for Circuit {
     type Ask = ();
-    type Slip = Slip;
-    type Why = Why;
+    type Slip = CircuitToken;
+    type Why = OpenReason;
     type Notice = Transition;
 
     #[inline]
-    fn check(&mut self, (): &(), now: Instant) -> Decision<Why> {
+    fn check(&mut self, (): &(), now: Instant) -> Decision<OpenReason> {
         self.pass(now);
         if matches!(self.phase, Phase::Closed { climb: None, .. } | Phase::Disabled) {
             return Decision::Admit;
@@ -50,7 +51,7 @@ impl Gate for Circuit {
     }
 
     #[inline]
-    fn admit(&mut self, (): &(), now: Instant) -> Slip {
+    fn admit(&mut self, (): &(), now: Instant) -> CircuitToken {
         let role = match &mut self.phase {
             Phase::HalfOpen(trial) => Role::Probe(trial.send(now)),
             Phase::Closed { climb: Some(climb), .. } => {
@@ -59,14 +60,14 @@ impl Gate for Circuit {
             }
             _ => Role::Call,
         };
-        Slip { epoch: self.epoch, role, admitted: now, content: None }
+        CircuitToken { epoch: self.epoch, role, admitted: now, content: None }
     }
 
-    fn sent(&mut self, slip: &mut Slip, now: Instant) {
+    fn sent(&mut self, slip: &mut CircuitToken, now: Instant) {
         slip.admitted = now;
     }
 
-    fn content(&mut self, slip: &mut Slip, now: Instant) {
+    fn content(&mut self, slip: &mut CircuitToken, now: Instant) {
         self.pass(now);
         if slip.content.is_none() {
             slip.content = Some(now);
@@ -99,7 +100,7 @@ impl Gate for Circuit {
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
-    fn end(&mut self, slip: Slip, end: End, now: Instant) {
+    fn end(&mut self, slip: CircuitToken, end: End, now: Instant) {
         // By far the most frequent case: a success like any other.
         if let (End::Judged { outcome, .. }, Phase::Closed { climb: None, .. }) = (&end, &self.phase)
             && outcome.is_success()
@@ -137,7 +138,7 @@ impl Gate for Circuit {
 
 impl Circuit {
     #[inline(never)]
-    fn end_any(&mut self, slip: &Slip, end: End, now: Instant) {
+    fn end_any(&mut self, slip: &CircuitToken, end: End, now: Instant) {
         self.pass(now);
         self.release(slip, now);
         let (outcome, usage) = match end {
@@ -156,7 +157,7 @@ impl Circuit {
     }
 
     /// Who passes where not everybody does.
-    fn decide(&self, now: Instant) -> Decision<Why> {
+    fn decide(&self, now: Instant) -> Decision<OpenReason> {
         let parks = matches!(self.on_open, OnOpen::Park { .. });
         match (&self.phase, self.on_open) {
             (Phase::Closed { climb, .. }, _) if climb.as_ref().is_none_or(Climb::has_place) => {
@@ -172,7 +173,7 @@ impl Circuit {
     }
 
     /// Whether the result of a call moves anything.
-    fn concerns(&self, slip: &Slip) -> bool {
+    fn concerns(&self, slip: &CircuitToken) -> bool {
         match slip.role {
             Role::Spent => false,
             Role::Passed if self.recovered_from == Some(slip.epoch) => true,
@@ -181,13 +182,13 @@ impl Circuit {
     }
 
     /// Whether a call that nobody waited for counts as a failure.
-    fn is_failure(&self, slip: &Slip, now: Instant) -> bool {
+    fn is_failure(&self, slip: &CircuitToken, now: Instant) -> bool {
         let waited = || now.saturating_duration_since(slip.admitted);
         slip.content.is_none() && self.abandoned.is_failure(waited)
     }
 
     /// Frees the place of a probe of this half-open stretch, or on this ramp.
-    fn release(&mut self, slip: &Slip, now: Instant) {
+    fn release(&mut self, slip: &CircuitToken, now: Instant) {
         if slip.role != Role::Call && slip.epoch == self.epoch {
             match (&mut self.phase, slip.role) {
                 (Phase::HalfOpen(trial), Role::Probe(number)) => trial.release(number, now),
@@ -197,8 +198,8 @@ impl Circuit {
         }
     }
 
-    fn judge(&mut self, slip: &Slip, outcome: Outcome, usage: Option<Usage>, now: Instant) {
-        let ended = Ended { outcome, usage, admitted: slip.admitted, content: slip.content, at: now };
+    fn judge(&mut self, slip: &CircuitToken, outcome: Outcome, usage: Option<Usage>, now: Instant) {
+        let ended = CompletedCall { outcome, usage, admitted: slip.admitted, content: slip.content, at: now };
         let sign = Sign::from(outcome);
         match &self.phase {
             Phase::Closed { .. } => {
@@ -208,9 +209,9 @@ impl Circuit {
                 }
             }
             Phase::HalfOpen(_) => match sign {
-                Sign::Exhausted => self.open(Cause::Exhausted, Some(outcome), now),
+                Sign::Exhausted => self.open(TransitionCause::Exhausted, Some(outcome), now),
                 Sign::Unauthorized if self.outage.is_refused => {
-                    self.open(Cause::Unauthorized, Some(outcome), now);
+                    self.open(TransitionCause::Unauthorized, Some(outcome), now);
                 }
                 Sign::Failing | Sign::Throttling => self.answered(slip.role, false, outcome, now),
                 Sign::Nothing => {}
@@ -246,7 +247,7 @@ impl Circuit {
         };
         match finding {
             Finding::Undecided => {}
-            Finding::StillFailing => self.open(Cause::ProbeFailed, Some(outcome), now),
+            Finding::StillFailing => self.open(TransitionCause::ProbeFailed, Some(outcome), now),
             Finding::Recovered => {
                 let epoch = self.epoch;
                 self.recover(now);

@@ -9,26 +9,30 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-pub use self::gate::Slip;
+pub use self::gate::CircuitToken;
 use self::pace::Pace;
 use self::phase::{Outage, Phase};
 pub use self::rest::CircuitAtRest;
 use crate::cooldown::Strain;
 use crate::health::Health;
-use crate::{Abandoned, Cause, Cooldown, OnOpen, Probes, Ramp, Snapshot, State, Transition, Trip, Why};
+use crate::{
+    CircuitSnapshot, Cooldown, OnAbandoned, OnOpen, OpenReason, Probes, Ramp, State, Transition,
+    TransitionCause, Trip,
+};
 
 /// A circuit: the pure part of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), which puts it
 /// behind a queue.
 ///
 /// It decides and never waits, reads no clock and takes no lock. Use it where several gates decide
-/// together, joined by [`Both`](aplomb_core::Both). Given a [`seed`](Self::seed), it always decides
+/// together, joined by [`Both`](aplomb_admission::Both). Given a [`seed`](Self::seed), it always decides
 /// the same.
 ///
 /// # Examples
 ///
 /// ```
 /// use aplomb_circuit_breaker::{Circuit, State, Trip};
-/// use aplomb_core::{Decision, End, Gate, Outcome};
+/// use aplomb_admission::{Decision, End, Gate};
+/// use aplomb_core::Outcome;
 /// use tokio::time::Instant;
 ///
 /// let now = Instant::now();
@@ -45,7 +49,7 @@ pub struct Circuit {
     probes: Probes,
     ramp: Ramp,
     on_open: OnOpen,
-    abandoned: Abandoned,
+    abandoned: OnAbandoned,
     seed: Option<u64>,
 
     phase: Phase,
@@ -57,13 +61,13 @@ pub struct Circuit {
     strain: Strain,
     pace: Pace,
     outage: Outage,
-    cause: Option<Cause>,
+    cause: Option<TransitionCause>,
     untold: VecDeque<Transition>,
 }
 
 impl Circuit {
     /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`]
-    /// and [`Abandoned`].
+    /// and [`OnAbandoned`].
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -72,7 +76,7 @@ impl Circuit {
             probes: Probes::default(),
             ramp: Ramp::default(),
             on_open: OnOpen::default(),
-            abandoned: Abandoned::default(),
+            abandoned: OnAbandoned::default(),
             seed: None,
             phase: Phase::Closed { since: None, climb: None },
             epoch: 0,
@@ -80,7 +84,7 @@ impl Circuit {
             health: Health::new(&Trip::default()),
             strain: Strain::default(),
             pace: Pace::default(),
-            outage: Outage { since: None, cause: Cause::Forced, last: None, is_refused: false },
+            outage: Outage { since: None, cause: TransitionCause::Forced, last: None, is_refused: false },
             cause: None,
             untold: VecDeque::new(),
         }
@@ -124,7 +128,7 @@ impl Circuit {
 
     /// Sets what a call says that is dropped before it was answered.
     #[must_use]
-    pub const fn abandoned(mut self, abandoned: Abandoned) -> Self {
+    pub const fn on_abandoned(mut self, abandoned: OnAbandoned) -> Self {
         self.abandoned = abandoned;
         self
     }
@@ -145,7 +149,7 @@ impl Circuit {
             .probes(self.probes)
             .ramp(self.ramp)
             .on_open(self.on_open)
-            .abandoned(self.abandoned);
+            .on_abandoned(self.abandoned);
         Self { seed: self.seed, ..new }
     }
 
@@ -170,9 +174,9 @@ impl Circuit {
     }
 
     /// How it stands.
-    pub fn snapshot(&mut self, now: Instant) -> Snapshot {
+    pub fn snapshot(&mut self, now: Instant) -> CircuitSnapshot {
         self.pass(now);
-        Snapshot {
+        CircuitSnapshot {
             state: self.phase.state(),
             epoch: self.epoch,
             tally: self.health.tally(now),
@@ -191,10 +195,10 @@ impl Circuit {
         }
     }
 
-    /// Why a call would be refused for as long as the circuit stays open, if that is so. Unlike
-    /// [`check`](aplomb_core::Gate::check) it lets everybody pass who may become a probe, be parked for one, or
+    /// OpenReason a call would be refused for as long as the circuit stays open, if that is so. Unlike
+    /// [`check`](aplomb_admission::Gate::check) it lets everybody pass who may become a probe, be parked for one, or
     /// has to wait for the ramp only.
-    pub fn refusal(&mut self, now: Instant) -> Option<Why> {
+    pub fn refusal(&mut self, now: Instant) -> Option<OpenReason> {
         self.pass(now);
         matches!(self.phase, Phase::Open { .. } | Phase::Isolated).then(|| self.why(now))
     }
@@ -203,7 +207,7 @@ impl Circuit {
     pub fn force_open(&mut self, now: Instant) {
         self.pass(now);
         if self.phase.state() != State::Open {
-            self.open(Cause::Forced, None, now);
+            self.open(TransitionCause::Forced, None, now);
         }
     }
 
@@ -211,15 +215,15 @@ impl Circuit {
     /// have been.
     pub fn force_closed(&mut self, now: Instant) {
         self.pass(now);
-        self.close(Cause::Forced, now);
+        self.close(TransitionCause::Forced, now);
     }
 
     /// Lets nothing pass, until it is [reset](Self::reset) or switched otherwise.
     pub fn isolate(&mut self, now: Instant) {
         self.pass(now);
         if self.phase.state() != State::Isolated {
-            self.begin_outage(Cause::Forced, None, now);
-            self.shift(Phase::Isolated, Cause::Forced, None, now);
+            self.begin_outage(TransitionCause::Forced, None, now);
+            self.shift(Phase::Isolated, TransitionCause::Forced, None, now);
         }
     }
 
@@ -228,7 +232,7 @@ impl Circuit {
         self.pass(now);
         if self.phase.state() != State::Disabled {
             self.outage.since = None;
-            self.shift(Phase::Disabled, Cause::Forced, None, now);
+            self.shift(Phase::Disabled, TransitionCause::Forced, None, now);
         }
     }
 
@@ -237,7 +241,7 @@ impl Circuit {
     pub fn reset(&mut self, now: Instant) {
         self.pass(now);
         self.strain = Strain::default();
-        self.close(Cause::Reset, now);
+        self.close(TransitionCause::Reset, now);
     }
 }
 

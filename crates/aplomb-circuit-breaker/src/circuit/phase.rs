@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Circuit;
 use crate::probes::Trial;
 use crate::ramp::Climb;
-use crate::{Cause, State, Transition, Why, later};
+use crate::{OpenReason, State, Transition, TransitionCause, later};
 
 /// A state, with what belongs to it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Outage {
     /// When it began; nothing while everybody passes.
     pub(super) since: Option<Instant>,
     /// What opened the circuit last.
-    pub(super) cause: Cause,
+    pub(super) cause: TransitionCause,
     pub(super) last: Option<Outcome>,
     /// Whether refused credentials have opened the circuit since it was closed: whatever has failed
     /// since then, nothing has accepted the credential.
@@ -61,12 +61,12 @@ impl Circuit {
             Phase::Open { until } => {
                 if *until <= now {
                     let trial = Trial::new(self.probes, now);
-                    self.shift(Phase::HalfOpen(trial), Cause::CooldownOver, None, now);
+                    self.shift(Phase::HalfOpen(trial), TransitionCause::CooldownOver, None, now);
                 }
             }
             Phase::HalfOpen(trial) => {
                 if trial.pass(now) {
-                    self.open(Cause::ProbesUnanswered, None, now);
+                    self.open(TransitionCause::ProbesUnanswered, None, now);
                 }
             }
             Phase::Isolated | Phase::Disabled => {}
@@ -74,7 +74,7 @@ impl Circuit {
     }
 
     /// Opens for as long as its cause asks for.
-    pub(super) fn open(&mut self, cause: Cause, last: Option<Outcome>, now: Instant) {
+    pub(super) fn open(&mut self, cause: TransitionCause, last: Option<Outcome>, now: Instant) {
         // A call that went well, but too slowly, is no news of what is wrong.
         let last = last.filter(|last| !last.is_success());
         if let Phase::Closed { since: Some(since), .. } = self.phase {
@@ -87,14 +87,14 @@ impl Circuit {
         self.shift(Phase::Open { until }, cause, last, now);
     }
 
-    pub(super) fn begin_outage(&mut self, cause: Cause, last: Option<Outcome>, now: Instant) {
+    pub(super) fn begin_outage(&mut self, cause: TransitionCause, last: Option<Outcome>, now: Instant) {
         let since = self.outage.since.or(Some(now));
-        let is_refused = self.outage.is_refused || cause == Cause::Unauthorized;
+        let is_refused = self.outage.is_refused || cause == TransitionCause::Unauthorized;
         self.outage = Outage { since, cause, last, is_refused };
     }
 
     /// Closes for everybody, and begins to count anew.
-    pub(super) fn close(&mut self, cause: Cause, now: Instant) {
+    pub(super) fn close(&mut self, cause: TransitionCause, now: Instant) {
         self.outage.since = None;
         self.close_with(None, cause, now);
     }
@@ -105,16 +105,22 @@ impl Circuit {
         if climb.is_none() {
             self.outage.since = None;
         }
-        self.close_with(climb, Cause::ProbeSucceeded, now);
+        self.close_with(climb, TransitionCause::ProbeSucceeded, now);
     }
 
-    fn close_with(&mut self, climb: Option<Climb>, cause: Cause, now: Instant) {
+    fn close_with(&mut self, climb: Option<Climb>, cause: TransitionCause, now: Instant) {
         self.health.clear();
         self.shift(Phase::Closed { since: Some(now), climb }, cause, None, now);
     }
 
     /// Begins an epoch, and notes what there is to tell of it.
-    pub(super) fn shift(&mut self, phase: Phase, cause: Cause, last: Option<Outcome>, now: Instant) {
+    pub(super) fn shift(
+        &mut self,
+        phase: Phase,
+        cause: TransitionCause,
+        last: Option<Outcome>,
+        now: Instant,
+    ) {
         let cooldown = match phase {
             Phase::Open { until } => Some(until - now),
             _ => None,
@@ -132,9 +138,9 @@ impl Circuit {
         }
     }
 
-    pub(super) fn why(&self, now: Instant) -> Why {
+    pub(super) fn why(&self, now: Instant) -> OpenReason {
         let Outage { since, cause, last, .. } = self.outage;
-        Why {
+        OpenReason {
             state: self.phase.state(),
             cause,
             since: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),

@@ -1,6 +1,6 @@
 //! When a circuit that nobody uses may be forgotten.
 
-use aplomb_core::{Idle, Rests};
+use aplomb_admission::{Idle, Rests};
 use tokio::time::Instant;
 
 use super::Circuit;

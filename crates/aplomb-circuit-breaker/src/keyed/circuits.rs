@@ -3,10 +3,11 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_core::{Closing, Full, KeyNotice, Observe, QueueLimits, Queues};
+use aplomb_admission::{Closing, Full, KeyNotice, QueueLimits, Queues};
+use aplomb_core::Observe;
 use tokio::time::Instant;
 
-use crate::{Circuit, Snapshot, State, Transition};
+use crate::{Circuit, CircuitSnapshot, State, Transition};
 
 /// A circuit for each key, of which none affects another: a host, a model, a tenant, an account.
 ///
@@ -25,7 +26,7 @@ use crate::{Circuit, Snapshot, State, Transition};
 /// ```
 /// use aplomb_circuit_breaker::{Circuit, KeyedCircuits, State, Trip};
 ///
-/// # fn main() -> Result<(), aplomb_core::Full> {
+/// # fn main() -> Result<(), aplomb_admission::Full> {
 /// let circuits = KeyedCircuits::new(10_000, |host: &String| {
 ///     let patience = if host.ends_with(".internal") { 20 } else { 5 };
 ///     Circuit::new().trip(Trip::consecutive(patience))
@@ -68,13 +69,13 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
     }
 
     /// How a key's circuit stands, if it has one.
-    pub fn snapshot(&self, key: &K) -> Option<Snapshot> {
+    pub fn snapshot(&self, key: &K) -> Option<CircuitSnapshot> {
         self.queues.get(key).map(|queue| queue.with(Circuit::snapshot))
     }
 
     /// Every key, and how its circuit stands, a few at a time. Keys that come and go meanwhile may be seen or
     /// not.
-    pub fn snapshots(&self) -> impl Iterator<Item = (K, Snapshot)> {
+    pub fn snapshots(&self) -> impl Iterator<Item = (K, CircuitSnapshot)> {
         self.queues.snapshot(|key, circuit, _, now| (key.clone(), circuit.snapshot(now)))
     }
 
@@ -83,7 +84,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
         self.queues.get(key).map_or(0, |queue| queue.waiting())
     }
 
-    /// Opens a key's circuit now, as [`Handle::force_open`](crate::Handle::force_open) does; where the key
+    /// Opens a key's circuit now, as [`CircuitHandle::force_open`](crate::CircuitHandle::force_open) does; where the key
     /// has none, one is made.
     ///
     /// # Errors
@@ -93,7 +94,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
         self.switch(key, Circuit::force_open)
     }
 
-    /// Lets no call with this key pass, as [`Handle::isolate`](crate::Handle::isolate) does; where the key
+    /// Lets no call with this key pass, as [`CircuitHandle::isolate`](crate::CircuitHandle::isolate) does; where the key
     /// has no circuit, one is made. The key counts as busy until it is reset or switched otherwise.
     ///
     /// # Errors
@@ -103,7 +104,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
         self.switch(key, Circuit::isolate)
     }
 
-    /// Lets every call with this key pass, as [`Handle::disable`](crate::Handle::disable) does; where the
+    /// Lets every call with this key pass, as [`CircuitHandle::disable`](crate::CircuitHandle::disable) does; where the
     /// key has no circuit, one is made. The key counts as busy until it is reset or switched otherwise.
     ///
     /// # Errors
@@ -113,7 +114,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
         self.switch(key, Circuit::disable)
     }
 
-    /// Closes a key's circuit now, as [`Handle::force_closed`](crate::Handle::force_closed) does. Where the
+    /// Closes a key's circuit now, as [`CircuitHandle::force_closed`](crate::CircuitHandle::force_closed) does. Where the
     /// key has none there is nothing to do.
     pub fn force_closed(&self, key: &K) {
         if let Some(queue) = self.queues.get(key) {
@@ -121,7 +122,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
         }
     }
 
-    /// Closes a key's circuit and forgets everything, as [`Handle::reset`](crate::Handle::reset) does. Where
+    /// Closes a key's circuit and forgets everything, as [`CircuitHandle::reset`](crate::CircuitHandle::reset) does. Where
     /// the key has none there is nothing to do.
     pub fn reset(&self, key: &K) {
         if let Some(queue) = self.queues.get(key) {

@@ -3,20 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Gated, HttpClassifier, KeyedDoor, Plan, Terms, Turned,
-};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
 use super::KeyedCircuits;
 use crate::service::word;
-use crate::{Circuit, CircuitBreakerLayer, Why};
+use crate::{Circuit, CircuitBreakerLayer, OpenReason};
 
 /// Stops asking the peer of a key that keeps failing. Made by [`CircuitBreakerLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
-/// A refusal is [`Open`](crate::Open), which carries the key, or [`TooManyKeys`](crate::TooManyKeys); either inside a
-/// [`KeyRefused`](aplomb_core::KeyRefused), which names the key as the refusals of all layers with keys do.
+/// A refusal is [`CircuitOpen`](crate::CircuitOpen), which carries the key, or [`TooManyKeys`](crate::TooManyKeys); either inside a
+/// [`KeyRefused`](aplomb_admission::KeyRefused), which names the key as the refusals of all layers with keys do.
 pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassifier, U = AtHead> {
     circuits: KeyedCircuits<K>,
     key_of: F,
@@ -112,11 +111,11 @@ impl<Req> Terms<Req> for CircuitTerms {
 
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
-    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
+    fn refuse(&self, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
         word(&turned, options, None)
     }
 
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<Why>, options: &CallOptions) -> BoxError {
+    fn refuse_key(&self, key: &Arc<str>, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
         word(&turned, options, Some(key))
     }
 }

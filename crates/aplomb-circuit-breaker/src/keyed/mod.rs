@@ -2,10 +2,10 @@
 
 mod circuits;
 mod error;
+mod fail_fast;
 mod layer;
-mod shield;
 
 pub use self::circuits::KeyedCircuits;
 pub use self::error::TooManyKeys;
+pub use self::fail_fast::CircuitOfKey;
 pub use self::layer::{CircuitTerms, KeyedCircuitBreaker, KeyedCircuitBreakerLayer};
-pub use self::shield::CircuitOfKey;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, OnOpen, Open, State, Trip};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitOpen, OnOpen, State, Trip};
 use aplomb_core::{BoxError, Outcome, find};
 use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, advance};
@@ -89,7 +89,7 @@ async fn promise_2_a_refusal_comes_from_the_call() {
     let mut service = stage.service.clone();
     assert_ready_ok!(task::spawn(()).enter(|cx, _| service.poll_ready(cx)));
     let mut call = task::spawn(service.call(Request::new(())));
-    assert!(find::<Open>(&*assert_ready_err!(call.poll())).is_some());
+    assert!(find::<CircuitOpen>(&*assert_ready_err!(call.poll())).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +98,7 @@ async fn promise_2_an_inner_service_that_is_finished_shows_in_the_call() {
     for _ in 0..5 {
         peer.send_error("finished");
         let error = assert_ready_err!(task::spawn(service.clone().oneshot(Request::new(()))).poll());
-        assert!(find::<Open>(&*error).is_none(), "{error}");
+        assert!(find::<CircuitOpen>(&*error).is_none(), "{error}");
     }
     // Nothing was sent, so nothing counts.
     assert_eq!(circuit.state(), State::Closed);
@@ -159,7 +159,7 @@ async fn promise_5_a_layer_applied_twice_and_clones_share_the_circuit() {
         layer.layer(Strict::new(StatusCode::OK).0),
     ] {
         let error = service.oneshot(Request::new(())).await.unwrap_err();
-        assert!(find::<Open>(&*error).is_some());
+        assert!(find::<CircuitOpen>(&*error).is_some());
     }
     assert_eq!(layer.handle().state(), State::Open);
     // A setter starts another circuit.

@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 
+use aplomb_admission::{Both, Decision, Either, End, Gate, Queue, QueueLimits, Wait};
 use aplomb_circuit_breaker::{Circuit, OnOpen, State, Trip};
-use aplomb_core::{Both, Decision, Either, End, Gate, Outcome, Queue, QueueLimits, Wait};
+use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use aplomb_circuit_breaker::{Cause, Handle, OnOpen, State, TracingObserver, Transition};
-use aplomb_core::{Closing, Refused, find};
+use aplomb_admission::Closing;
+use aplomb_circuit_breaker::{CircuitHandle, OnOpen, State, TracingObserver, Transition, TransitionCause};
+use aplomb_core::{LayerName, Rejection, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -17,7 +18,7 @@ async fn promise_32_isolated_nothing_passes_until_reset() {
     assert_eq!(stage.circuit.state(), State::Isolated);
     advance(3_600 * SECOND).await;
     let open = stage.refused();
-    assert_eq!((open.cause(), open.retry_after()), (Cause::Forced, None));
+    assert_eq!((open.cause(), open.retry_after()), (TransitionCause::Forced, None));
     assert_eq!(open.since(), 3_600 * SECOND);
     drop(in_flight);
     assert_eq!(stage.circuit.state(), State::Isolated);
@@ -57,13 +58,13 @@ async fn promise_32_a_snapshot_says_how_it_stands() {
     advance(2 * SECOND).await;
     let open = stage.circuit.snapshot();
     assert_eq!((open.state(), open.epoch()), (State::Open, 1));
-    assert_eq!(open.cause(), Some(Cause::ConsecutiveFailures));
+    assert_eq!(open.cause(), Some(TransitionCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(3 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_32_an_observer_may_use_the_handle() {
-    let handle: Arc<OnceLock<Handle>> = Arc::default();
+    let handle: Arc<OnceLock<CircuitHandle>> = Arc::default();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inside, seeing) = (Arc::clone(&handle), Arc::clone(&seen));
     let observer = move |event: &Transition| {
@@ -111,7 +112,7 @@ async fn a_closed_layer_refuses_and_lets_the_rest_end() {
     let (mut running, send) = stage.sent().await;
     stage.circuit.close(Closing::Drain);
     let error = assert_ready!(stage.call().poll()).unwrap_err();
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), "circuit breaker");
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::CircuitBreaker);
     send.send_response(crate::support::response(200));
     assert!(assert_ready!(running.poll()).is_ok());
 }
@@ -121,7 +122,7 @@ async fn promise_32_forced_open_it_goes_on_by_itself() {
     let mut stage = Stage::new(layer());
     stage.circuit.force_open();
     let open = stage.refused();
-    assert_eq!((open.cause(), open.last()), (Cause::Forced, None));
+    assert_eq!((open.cause(), open.last()), (TransitionCause::Forced, None));
     assert_eq!(open.retry_after(), Some(5 * SECOND));
     stage.circuit.force_open();
     advance(5 * SECOND).await;
@@ -173,8 +174,9 @@ async fn promise_32_the_state_can_be_watched() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_says_when_it_may_be_forgotten() {
+    use aplomb_admission::{Decision, End, Gate, Rests};
     use aplomb_circuit_breaker::{Circuit, Trip};
-    use aplomb_core::{Decision, End, Gate, Outcome, Rests};
+    use aplomb_core::Outcome;
     let mut now = tokio::time::Instant::now();
     let mut circuit = Circuit::new().trip(Trip::consecutive(2)).cooldown(crate::support::plain());
     let call = |circuit: &mut Circuit, outcome, now| {

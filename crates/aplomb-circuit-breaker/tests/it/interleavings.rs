@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Abandoned, Circuit, OnOpen, Probes, Ramp, Slip, Slow, State, Trip, Window};
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_circuit_breaker::{
+    Circuit, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, State, Trip, Window,
+};
+use aplomb_core::Outcome;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -51,9 +54,9 @@ fn rules() -> impl Strategy<Value = Rules> {
     let probes = (1_u32..4, 1_u32..6, prop::sample::select(vec![0.5, 1.0]), seconds(1..60), seconds(1..120));
     let ramp = prop::option::of((1_u32..4, seconds(1..90)));
     let abandoned = prop_oneof![
-        Just(Abandoned::Neutral),
-        Just(Abandoned::Failure),
-        seconds(1..10).prop_map(Abandoned::FailureAfter),
+        Just(OnAbandoned::Neutral),
+        Just(OnAbandoned::Failure),
+        seconds(1..10).prop_map(OnAbandoned::FailureAfter),
     ];
     (trip, probes, ramp, abandoned, any::<bool>()).prop_map(|(trip, probes, ramp, abandoned, parks)| {
         let (consecutive, failing, slow, all) = trip;
@@ -135,11 +138,11 @@ fn circuit(rules: Rules) -> Circuit {
         .probes(probes)
         .ramp(ramp)
         .on_open(on_open)
-        .abandoned(rules.abandoned)
+        .on_abandoned(rules.abandoned)
 }
 
 /// Asks both, and lets the call through where they agree to.
-fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Option<(Slip, Call)> {
+fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Option<(CircuitToken, Call)> {
     let said = circuit.check(&(), now);
     if model.admits() {
         assert_eq!(said, Decision::Admit);
@@ -241,8 +244,8 @@ fn run(rules: Rules, steps: Vec<Step>) {
     let mut circuit = circuit(rules);
     let mut model = Model::new(rules, now);
     let mut told = (State::Closed, 0);
-    let mut calls: Vec<(Slip, Call)> = Vec::new();
-    let mut with_content: Vec<(Slip, Call)> = Vec::new();
+    let mut calls: Vec<(CircuitToken, Call)> = Vec::new();
+    let mut with_content: Vec<(CircuitToken, Call)> = Vec::new();
     for (id, step) in steps.into_iter().enumerate() {
         match step {
             Step::Ask => calls.extend(ask(&mut circuit, &mut model, id, now)),

@@ -4,13 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use aplomb_admission::{Closing, KeyNotice, KeyRefused};
 use aplomb_circuit_breaker::{
-    Cause, Circuit, CircuitBreakerLayer, KeyedCircuits, OnOpen, Open, State, TooManyKeys, TracingObserver,
-    Transition, Trip,
+    Circuit, CircuitBreakerLayer, CircuitOpen, KeyedCircuits, OnOpen, State, TooManyKeys, TracingObserver,
+    Transition, TransitionCause, Trip,
 };
-use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, Closing, KeyNotice, KeyRefused, Outcome, Refused, find_in,
-};
+use aplomb_core::{Account, BoxError, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http::{Request, Response};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -67,13 +66,16 @@ async fn two_hosts_do_not_share_a_circuit_and_one_hosts_calls_do() {
     let mut again = get("a.example", "/200");
     again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
     let error = assert_ready_err!(task::spawn(other.call(again)).poll());
-    let open = find_in::<Open, _>(&error).unwrap();
+    let open = find_in::<CircuitOpen, _>(&error).unwrap();
     assert_eq!(open.key(), Some("\"a.example\""));
-    assert_eq!((open.retry_after(), open.cause()), (Some(5 * SECOND), Cause::ConsecutiveFailures));
+    assert_eq!(
+        (open.retry_after(), open.cause()),
+        (Some(5 * SECOND), TransitionCause::ConsecutiveFailures)
+    );
     assert!(open.to_string().starts_with("circuit \"a.example\" open since"), "{open}");
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), open.key());
-    let refused = find_in::<Refused, _>(&error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), ("circuit breaker", 2));
+    let refused = find_in::<Rejection, _>(&error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::CircuitBreaker, 2));
 
     service.call(get("b.example", "/200")).await.unwrap();
     advance(5 * SECOND).await;
@@ -101,7 +103,7 @@ async fn an_open_circuit_outlasts_its_idleness_and_any_number_of_other_keys() {
     circuits.forget_idle();
     assert_eq!(circuits.keys(), 1, "the healthy ones are forgotten");
     let error = assert_ready_err!(call(0, "/200"));
-    assert_eq!(find_in::<Open, _>(&error).unwrap().retry_after(), cooldown(1));
+    assert_eq!(find_in::<CircuitOpen, _>(&error).unwrap().retry_after(), cooldown(1));
 
     // It had opened before: that is remembered as well, while nobody uses it.
     advance(SECOND).await;
@@ -111,7 +113,7 @@ async fn an_open_circuit_outlasts_its_idleness_and_any_number_of_other_keys() {
         assert_ready_ok!(call(key, "/200"));
     }
     let error = assert_ready_err!(call(0, "/200"));
-    assert_eq!(find_in::<Open, _>(&error).unwrap().retry_after(), cooldown(10));
+    assert_eq!(find_in::<CircuitOpen, _>(&error).unwrap().retry_after(), cooldown(10));
 
     // Ten minutes after anybody wanted to know, nothing is left of it.
     advance(609 * SECOND + NEARLY).await;
@@ -154,9 +156,9 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     service.call(post("b", "/503")).await.unwrap();
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
     let full = find_in::<TooManyKeys, _>(&error).unwrap();
-    assert_eq!(full.refused().who(), "circuit breaker");
-    assert_eq!(find_in::<Refused, _>(&error), Some(full.refused()));
-    assert!(find_in::<Open, _>(&error).is_none());
+    assert_eq!(full.refused().layer(), LayerName::CircuitBreaker);
+    assert_eq!(find_in::<Rejection, _>(&error), Some(full.refused()));
+    assert!(find_in::<CircuitOpen, _>(&error).is_none());
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();
     assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
@@ -360,7 +362,7 @@ async fn promise_33_calls_are_parked_by_key_as_long_as_its_policy_says() {
     assert!(!waits.is_woken());
     advance(3 * MILLISECOND).await;
     let error = assert_ready!(waits.poll()).unwrap_err();
-    let open = find_in::<Open, _>(&error).unwrap();
+    let open = find_in::<CircuitOpen, _>(&error).unwrap();
     assert_eq!((open.state(), open.key()), (State::HalfOpen, Some("\"batch\"")));
     assert_eq!(open.refused().waited().as_secs(), 8);
 }
@@ -373,20 +375,20 @@ async fn closing_holds_for_every_key_and_is_not_for_the_circuits_sake() {
     circuits.close(Closing::Fail);
     for host in ["a", "b"] {
         let error = service.call(get(host, "/200")).await.unwrap_err();
-        assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "circuit breaker");
-        assert!(find_in::<Open, _>(&error).is_none() && find_in::<TooManyKeys, _>(&error).is_none());
+        assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::CircuitBreaker);
+        assert!(find_in::<CircuitOpen, _>(&error).is_none() && find_in::<TooManyKeys, _>(&error).is_none());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shield_refuses_by_key_and_makes_no_circuit() {
+async fn a_fail_fast_layer_refuses_by_key_and_makes_no_circuit() {
     let circuits = circuits(10);
-    let mut service = circuits.shield(host as fn(&Request<()>) -> Host).layer(answers());
+    let mut service = circuits.fail_fast(host as fn(&Request<()>) -> Host).layer(answers());
     service.call(get("a", "/503")).await.unwrap();
     assert_eq!(circuits.keys(), 0);
     circuits.force_open(&"a".to_owned()).unwrap();
     let error = assert_ready_err!(task::spawn(service.call(get("a", "/200"))).poll());
-    let open = find_in::<Open, _>(&error).unwrap();
+    let open = find_in::<CircuitOpen, _>(&error).unwrap();
     assert_eq!((open.key(), open.retry_after()), (Some("\"a\""), Some(5 * SECOND)));
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), open.key());
     service.call(get("b", "/200")).await.unwrap();

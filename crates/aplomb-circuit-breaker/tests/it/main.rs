@@ -1,21 +1,21 @@
 //! How the circuit breaker behaves, in virtual time.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
-mod abandoned;
 mod contract;
 mod drops;
+mod fail_fast;
 mod gates;
 mod handle;
 mod interleavings;
 mod keyed;
 mod model;
+mod on_abandoned;
 mod park;
 mod probes;
 mod ramp;
 mod refusal;
 mod rivals;
 mod scenarios;
-mod shield;
 mod slow;
 mod support;
 mod trips;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Abandoned, State};
+use aplomb_circuit_breaker::{OnAbandoned, State};
 use aplomb_core::{Kind, Outcome};
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ pub(crate) struct Rules {
     pub(crate) patience: Duration,
     /// How many at first, and how long.
     pub(crate) ramp: Option<(u32, Duration)>,
-    pub(crate) abandoned: Abandoned,
+    pub(crate) abandoned: OnAbandoned,
     pub(crate) parks: bool,
 }
 
@@ -208,8 +208,8 @@ impl Model {
         let climbed = self.let_go(&call, now);
         let waited = now - call.admitted;
         let given_up = match self.rules.abandoned {
-            Abandoned::Neutral => false,
-            Abandoned::FailureAfter(bound) => waited >= bound,
+            OnAbandoned::Neutral => false,
+            OnAbandoned::FailureAfter(bound) => waited >= bound,
             _ => true,
         };
         let abandoned = given_up && !call.content && !is_unsent(&call);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{Cause, Probes, State};
+use aplomb_circuit_breaker::{Probes, State, TransitionCause};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
@@ -51,7 +51,7 @@ async fn who_answers_lives() {
         let mut stage = Stage::half_open(layer()).await;
         stage.answer(status).await;
         assert_eq!(stage.circuit.state(), State::Open, "{status}");
-        assert_eq!(stage.refused().cause(), Cause::ProbeFailed);
+        assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
     }
 }
 

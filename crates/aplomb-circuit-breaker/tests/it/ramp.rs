@@ -1,7 +1,8 @@
 //! The way back: promise 30, and that half-open ends.
 
-use aplomb_circuit_breaker::{Cause, Circuit, OnOpen, Probes, Ramp, State, Trip};
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_circuit_breaker::{Circuit, OnOpen, Probes, Ramp, State, TransitionCause, Trip};
+use aplomb_core::Outcome;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
@@ -50,7 +51,7 @@ async fn promise_30_a_growing_share_is_let_in() {
         let _full = fill(&mut stage).await;
         stage.refused()
     };
-    assert_eq!((open.state(), open.cause()), (State::Closed, Cause::ConsecutiveFailures));
+    assert_eq!((open.state(), open.cause()), (State::Closed, TransitionCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(60 * SECOND));
     assert_eq!(open.to_string(), "circuit recovering since 5.0s: failures in a row (transient failure)");
 }
@@ -172,7 +173,7 @@ async fn promise_29_probing_that_is_never_answered_opens_it_again() {
         advance(10 * SECOND).await;
     }
     let open = stage.refused();
-    assert_eq!((open.cause(), open.last()), (Cause::ProbesUnanswered, None));
+    assert_eq!((open.cause(), open.last()), (TransitionCause::ProbesUnanswered, None));
     // Longer than the time before.
     assert_eq!(open.retry_after(), Some(10 * SECOND));
     // Their answers come too late to move anything.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{Cause, Probes, State};
+use aplomb_circuit_breaker::{Probes, State, TransitionCause};
 use aplomb_core::{Exchange, Outcome};
 use http_body_util::BodyExt;
 use tokio_test::assert_ready;
@@ -49,7 +49,7 @@ async fn what_is_neutral_begins_no_row_anew() {
         drop(stage.sent().await);
     }
     stage.answer(503).await;
-    assert_eq!(stage.refused().cause(), Cause::ConsecutiveFailures);
+    assert_eq!(stage.refused().cause(), TransitionCause::ConsecutiveFailures);
 }
 
 /// pybreaker throws its own error from the call that opens it, and what the peer said is lost.
@@ -84,12 +84,12 @@ async fn an_error_inside_a_200_is_a_failure() {
         assert_eq!(stage.circuit.state(), State::Closed);
         spoiled(&mut stage).await;
     }
-    assert_eq!(stage.refused().cause(), Cause::ConsecutiveFailures);
+    assert_eq!(stage.refused().cause(), TransitionCause::ConsecutiveFailures);
 
     // And such a probe has not passed at its first content, which is the error.
     let mut stage = Stage::half_open(layer()).await;
     spoiled(&mut stage).await;
-    assert_eq!(stage.refused().cause(), Cause::ProbeFailed);
+    assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
 }
 
 /// A 200 whose first content is an error, as who reads the bytes has found out.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Cause, Circuit, Ended, Probes, Slow, State, Trip, Window};
-use aplomb_core::{Decision, End, Exchange, Gate, Kind, Outcome, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_circuit_breaker::{Circuit, CompletedCall, Probes, Slow, State, TransitionCause, Trip, Window};
+use aplomb_core::{Exchange, Kind, Outcome, Usage};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -33,7 +34,7 @@ fn promise_27_a_share_of_slow_calls_whatever_they_came_to() {
     assert_eq!((found.state(), found.slow().calls(), found.slow().failures()), (State::Closed, 3, 1));
     call(&mut circuit, Outcome::transient(), 11 * SECOND, None, &mut now);
     assert_eq!(circuit.state(now), State::Open);
-    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::SlowCalls));
+    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::SlowCalls));
     // The first window of failures is no part of it.
     assert_eq!(circuit.snapshot(now).tally().calls(), 0);
 }
@@ -89,7 +90,7 @@ async fn promise_27_a_stream_is_slow_where_its_first_content_is_and_that_is_know
         flowing.push((body, answer));
     }
     let open = stage.refused();
-    assert_eq!((open.cause(), open.last()), (Cause::SlowCalls, None));
+    assert_eq!((open.cause(), open.last()), (TransitionCause::SlowCalls, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +102,7 @@ async fn a_call_without_a_body_is_slow_by_its_head() {
         send.send_response(response(200));
         assert!(assert_ready!(call.poll()).is_ok());
     }
-    assert_eq!(stage.refused().cause(), Cause::SlowCalls);
+    assert_eq!(stage.refused().cause(), TransitionCause::SlowCalls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +131,7 @@ async fn a_probe_that_is_slow_has_failed() {
     advance(6 * SECOND).await;
     body.send(Ok("at last")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
-    assert_eq!(stage.refused().cause(), Cause::ProbeFailed);
+    assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
 
     // It has had its say: what becomes of it later counts no second time.
     let rules = Probes::new(2).to_close(3).success_ratio(0.6);
@@ -154,7 +155,7 @@ async fn a_probe_that_is_slow_has_failed() {
 fn promise_27_a_rule_of_ones_own_is_told_all_and_opens_by_its_name() {
     let throttles = Trip::rule("throttled twice", || {
         let mut row = 0;
-        move |call: &Ended| {
+        move |call: &CompletedCall| {
             row = if call.outcome().kind() == Kind::Throttled {
                 row + 1
             } else {
@@ -175,8 +176,8 @@ fn promise_27_a_rule_of_ones_own_is_told_all_and_opens_by_its_name() {
     call(&mut circuit, Outcome::throttled(), SECOND, None, &mut now);
     assert_eq!(circuit.state(now), State::Closed);
     call(&mut circuit, Outcome::throttled(), SECOND, None, &mut now);
-    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Rule("throttled twice")));
-    assert_eq!(Cause::Rule("throttled twice").to_string(), "throttled twice");
+    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::Rule("throttled twice")));
+    assert_eq!(TransitionCause::Rule("throttled twice").to_string(), "throttled twice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +185,7 @@ async fn a_rule_of_ones_own_sees_times_and_usage() {
     let (tell, told) = std::sync::mpsc::channel();
     let rule = Trip::rule("never", move || {
         let tell = tell.clone();
-        move |call: &Ended| {
+        move |call: &CompletedCall| {
             let usage = call.usage().and_then(|usage| usage.output());
             tell.send((call.outcome().kind(), call.first_content(), call.took(), usage)).unwrap();
             false
@@ -224,15 +225,18 @@ fn promise_27_all_rules_of_several_or_any() {
     let (good, bad) = (Outcome::success(), Outcome::transient());
     // A row, but too few calls for a share.
     assert_eq!(run(row().and(share()), &[good, bad, bad]), None);
-    assert_eq!(run(row().or(share()), &[good, bad, bad]), Some(Cause::ConsecutiveFailures));
+    assert_eq!(run(row().or(share()), &[good, bad, bad]), Some(TransitionCause::ConsecutiveFailures));
     // A share, but no row.
     assert_eq!(run(row().and(share()), &[good, bad, good, bad]), None);
-    assert_eq!(run(row().or(share()), &[good, bad, good, bad]), Some(Cause::FailureRatio));
+    assert_eq!(run(row().or(share()), &[good, bad, good, bad]), Some(TransitionCause::FailureRatio));
     // Both; the first gives it its name.
-    assert_eq!(run(share().and(row()), &[good, good, bad, bad]), Some(Cause::FailureRatio));
-    assert_eq!(run(row().and(share()), &[good, good, bad, bad]), Some(Cause::ConsecutiveFailures));
+    assert_eq!(run(share().and(row()), &[good, good, bad, bad]), Some(TransitionCause::FailureRatio));
+    assert_eq!(
+        run(row().and(share()), &[good, good, bad, bad]),
+        Some(TransitionCause::ConsecutiveFailures)
+    );
     // Nested.
     let nested = row().and(share()).or(Trip::consecutive(3));
     assert_eq!(run(nested.clone(), &[bad, bad]), None);
-    assert_eq!(run(nested, &[bad, bad, bad]), Some(Cause::ConsecutiveFailures));
+    assert_eq!(run(nested, &[bad, bad, bad]), Some(TransitionCause::ConsecutiveFailures));
 }

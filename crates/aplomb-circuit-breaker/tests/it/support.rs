@@ -5,8 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Cooldown, Handle, Open, State};
-use aplomb_core::{AtBodyEnd, BoxError, Exponential, HttpClassifier, Jitter, find};
+use aplomb_admission::AtBodyEnd;
+use aplomb_circuit_breaker::{
+    CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, Cooldown, State,
+};
+use aplomb_core::{BoxError, Exponential, HttpClassifier, Jitter, find};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -42,7 +45,7 @@ pub(crate) fn layer() -> CircuitBreakerLayer {
 pub(crate) struct Stage {
     pub(crate) service: Breaker,
     pub(crate) peer: mock::Handle<Req, Res>,
-    pub(crate) circuit: Handle,
+    pub(crate) circuit: CircuitHandle,
 }
 
 impl Stage {
@@ -84,7 +87,7 @@ impl Stage {
     }
 
     /// A call that is refused at once.
-    pub(crate) fn refused(&self) -> Open {
+    pub(crate) fn refused(&self) -> CircuitOpen {
         let error = assert_ready!(self.call().poll()).unwrap_err();
         open_in(&error)
     }
@@ -107,8 +110,8 @@ impl Stage {
     }
 }
 
-pub(crate) fn open_in(error: &BoxError) -> Open {
-    find::<Open>(&**error).unwrap_or_else(|| panic!("{error} is no refusal")).clone()
+pub(crate) fn open_in(error: &BoxError) -> CircuitOpen {
+    find::<CircuitOpen>(&**error).unwrap_or_else(|| panic!("{error} is no refusal")).clone()
 }
 
 /// A response with an empty body.

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Cause, Circuit, Ended, Ramp, State, Trip, Window};
-use aplomb_core::{Decision, End, Gate, Outcome};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_circuit_breaker::{Circuit, CompletedCall, Ramp, State, TransitionCause, Trip, Window};
+use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 
@@ -25,7 +26,7 @@ async fn promise_27_five_failures_in_a_row() {
     }
     stage.answer(503).await;
     assert_eq!(stage.circuit.state(), State::Open);
-    assert_eq!(stage.refused().cause(), Cause::ConsecutiveFailures);
+    assert_eq!(stage.refused().cause(), TransitionCause::ConsecutiveFailures);
 }
 
 #[test]
@@ -40,14 +41,14 @@ fn promise_27_a_hundred_calls_at_half_open_within_fifty_failures_after_a_million
         run(&mut circuit, Outcome::transient(), now);
     }
     assert_eq!(circuit.state(now), State::Open);
-    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::FailureRatio));
 }
 
 #[test]
 fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
     let now = Instant::now();
     let half = || Trip::ratio(0.5, Window::calls(100)).min_calls(20);
-    let rule = |says| Trip::rule("rule", move || move |_: &Ended| says);
+    let rule = |says| Trip::rule("rule", move || move |_: &CompletedCall| says);
     for trip in [half(), half().or(rule(false)), half().and(rule(true))] {
         let mut circuit = Circuit::new().trip(trip);
         // Twenty calls are enough from the last success on, and half of them have failed.
@@ -56,11 +57,11 @@ fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
         }
         assert_eq!(circuit.state(now), State::Closed);
         run(&mut circuit, Outcome::transient(), now);
-        assert_eq!(circuit.snapshot(now).cause(), Some(Cause::FailureRatio));
+        assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::FailureRatio));
     }
     let mut circuit = Circuit::new().trip(half().or(rule(true)));
     run(&mut circuit, Outcome::success(), now);
-    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Rule("rule")));
+    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::Rule("rule")));
 }
 
 #[test]
@@ -103,12 +104,12 @@ async fn three_refused_credentials_in_a_row_open_for_long() {
     assert_eq!(stage.circuit.state(), State::Closed);
     stage.answer(403).await;
     let open = stage.refused();
-    assert_eq!((open.cause(), open.retry_after()), (Cause::Unauthorized, Some(300 * SECOND)));
+    assert_eq!((open.cause(), open.retry_after()), (TransitionCause::Unauthorized, Some(300 * SECOND)));
     // The probe is refused again: as long again.
     advance(300 * SECOND).await;
     stage.answer(401).await;
     let open = stage.refused();
-    assert_eq!((open.cause(), open.retry_after()), (Cause::Unauthorized, Some(300 * SECOND)));
+    assert_eq!((open.cause(), open.retry_after()), (TransitionCause::Unauthorized, Some(300 * SECOND)));
     assert_eq!(open.since(), 300 * SECOND);
 }
 
@@ -124,7 +125,7 @@ fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
         run(&mut circuit, outcome, now);
         assert_eq!(circuit.state(now), State::Open, "after {outcome:?}");
     }
-    assert_eq!(circuit.snapshot(now).cause(), Some(Cause::Unauthorized));
+    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::Unauthorized));
 
     // Once it was accepted, the next outage is about something else.
     now += 300 * SECOND;
@@ -288,13 +289,13 @@ async fn each_change_is_told_exactly_once() {
     assert_eq!(
         *told.lock().unwrap(),
         [
-            (Closed, Open, 1, Cause::ConsecutiveFailures),
-            (Open, HalfOpen, 2, Cause::CooldownOver),
-            (HalfOpen, Open, 3, Cause::ProbeFailed),
-            (Open, HalfOpen, 4, Cause::CooldownOver),
-            (HalfOpen, Closed, 5, Cause::ProbeSucceeded),
-            (Closed, Isolated, 6, Cause::Forced),
-            (Isolated, Closed, 7, Cause::Reset),
+            (Closed, Open, 1, TransitionCause::ConsecutiveFailures),
+            (Open, HalfOpen, 2, TransitionCause::CooldownOver),
+            (HalfOpen, Open, 3, TransitionCause::ProbeFailed),
+            (Open, HalfOpen, 4, TransitionCause::CooldownOver),
+            (HalfOpen, Closed, 5, TransitionCause::ProbeSucceeded),
+            (Closed, Isolated, 6, TransitionCause::Forced),
+            (Isolated, Closed, 7, TransitionCause::Reset),
         ]
     );
 }

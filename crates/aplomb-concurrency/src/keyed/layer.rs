@@ -3,18 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Gated, HttpClassifier, KeyedDoor, Plan, Terms, Turned,
-};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
 use super::KeyedLimiter;
-use crate::{ConcurrencyLimitLayer, Saturated, Slots, Why};
+use crate::{AtCapacity, ConcurrencyLimitLayer, Occupancy, Slots};
 
 /// Bounds how many calls of each key are in flight. Made by [`ConcurrencyLimitLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
-/// Refusals are [`Saturated`], which carries the key, inside a [`KeyRefused`](aplomb_core::KeyRefused), which
+/// Refusals are [`AtCapacity`], which carries the key, inside a [`KeyRefused`](aplomb_admission::KeyRefused), which
 /// names it as the refusals of all layers with keys do.
 pub struct KeyedConcurrencyLimitLayer<K, F, C = HttpClassifier, U = AtBodyEnd> {
     limiter: KeyedLimiter<K>,
@@ -112,11 +111,11 @@ impl<Req> Terms<Req> for SlotsTerms {
 
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
-    fn refuse(&self, turned: Turned<Why>, options: &CallOptions) -> BoxError {
-        Box::new(Saturated::new(&turned, options))
+    fn refuse(&self, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&turned, options))
     }
 
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<Why>, options: &CallOptions) -> BoxError {
-        Box::new(Saturated::new(&turned, options).with_key(Arc::clone(key)))
+    fn refuse_key(&self, key: &Arc<str>, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&turned, options).with_key(Arc::clone(key)))
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_core::{CallOptions, Closing, KeyNotice, Observe, Permit, QueueLimits, Queues, Wait};
+use aplomb_admission::{Closing, KeyNotice, Permit, QueueLimits, Queues, Wait};
+use aplomb_core::{CallOptions, Observe};
 use tokio::time::Instant;
 
-use crate::{Moved, Saturated, Slots, Snapshot};
+use crate::{AtCapacity, ConcurrencySnapshot, LimitChange, Slots};
 
 /// A limit on calls in flight for each key, of which none affects another: a host, a model, a deployment, an
 /// account.
@@ -27,7 +28,7 @@ use crate::{Moved, Saturated, Slots, Snapshot};
 /// use aplomb_concurrency::{Adaptive, KeyedLimiter, Limit};
 /// use aplomb_core::CallOptions;
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_concurrency::Saturated> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_concurrency::AtCapacity> {
 /// let limiter = KeyedLimiter::new(10_000, |model: &String| match model.as_str() {
 ///     "large" => Limit::Fixed(2),
 ///     _ => Adaptive::new().max(64).into(),
@@ -59,7 +60,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
     pub fn with_observer<G: Into<Slots>>(
         max_keys: usize,
         policy: impl Fn(&K) -> G + Send + Sync + 'static,
-        observer: impl for<'a> Observe<KeyNotice<'a, K, Moved>> + Send + Sync + 'static,
+        observer: impl for<'a> Observe<KeyNotice<'a, K, LimitChange>> + Send + Sync + 'static,
     ) -> Self {
         let policy = move |key: &K| policy(key).into();
         Self { queues: Queues::new(max_keys, QueueLimits::new(), policy, observer) }
@@ -70,26 +71,26 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`Saturated`] where the wait can not end in time, where too many wait or the limiter is closed, and at
+    /// [`AtCapacity`] where the wait can not end in time, where too many wait or the limiter is closed, and at
     /// once where there is no room for the key.
     ///
     /// # Panics
     ///
     /// Panics if it has to wait for an instant (a deadline, an abandoned call) outside of a tokio runtime
     /// with time enabled.
-    pub async fn acquire(&self, key: &K, options: &CallOptions) -> Result<Permit<Slots>, Saturated> {
+    pub async fn acquire(&self, key: &K, options: &CallOptions) -> Result<Permit<Slots>, AtCapacity> {
         let place = self.queues.acquire(key, (), Wait::from(options));
-        place.await.map_err(|turned| Saturated::new(&turned, options))
+        place.await.map_err(|turned| AtCapacity::new(&turned, options))
     }
 
     /// What the limit of `key` looks like now, in use or at rest, if the key is there.
-    pub fn snapshot(&self, key: &K) -> Option<Snapshot> {
+    pub fn snapshot(&self, key: &K) -> Option<ConcurrencySnapshot> {
         self.queues.look(key, Slots::snapshot)
     }
 
     /// Every key, and what its limit looks like, a few at a time. Keys that come and go meanwhile may be seen or
     /// not.
-    pub fn snapshots(&self) -> impl Iterator<Item = (K, Snapshot)> {
+    pub fn snapshots(&self) -> impl Iterator<Item = (K, ConcurrencySnapshot)> {
         self.queues
             .snapshot(|key, slots, waiting, now| (key.clone(), slots.snapshot(waiting, now)))
     }

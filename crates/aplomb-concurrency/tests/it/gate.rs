@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use aplomb_concurrency::{Adaptive, Cause, Latency, Slot, Slots};
-use aplomb_core::{Decision, End, Gate, Outcome, Scope, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_concurrency::{Adaptive, Latency, LimitChangeCause, SlotToken, Slots};
+use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -13,32 +14,32 @@ fn judged(outcome: Outcome) -> End {
 }
 
 /// Eight calls, of which the first ends so; where the limit of eight is then.
-fn after(end: End) -> (usize, Option<Cause>) {
+fn after(end: End) -> (usize, Option<LimitChangeCause>) {
     let mut slots = Slots::new(Adaptive::new().initial(8));
     let now = Instant::now();
-    let mut all: VecDeque<Slot> = (0..8).map(|_| slots.admit(&(), now)).collect();
+    let mut all: VecDeque<SlotToken> = (0..8).map(|_| slots.admit(&(), now)).collect();
     slots.end(all.pop_front().unwrap(), end, now);
-    (slots.limit(), slots.last_moved().map(|moved| moved.cause()))
+    (slots.limit(), slots.last_change().map(|moved| moved.cause()))
 }
 
 #[test]
 fn what_each_outcome_does() {
-    let up = (9, Some(Cause::SlowStart));
+    let up = (9, Some(LimitChangeCause::SlowStart));
     let down = |cause| (6, Some(cause));
     let same = (8, None);
     for (outcome, expected) in [
         (Outcome::success(), up),
-        (Outcome::transient(), down(Cause::Overload)),
-        (Outcome::transient().mark_unanswered(), down(Cause::Overload)),
+        (Outcome::transient(), down(LimitChangeCause::Overload)),
+        (Outcome::transient().mark_unanswered(), down(LimitChangeCause::Overload)),
         (Outcome::transient().with_scope(Scope::Request), same),
-        (Outcome::throttled(), down(Cause::Throttled)),
-        (Outcome::throttled().with_scope(Scope::Server), down(Cause::Throttled)),
+        (Outcome::throttled(), down(LimitChangeCause::Throttled)),
+        (Outcome::throttled().with_scope(Scope::Server), down(LimitChangeCause::Throttled)),
         (Outcome::throttled().with_scope(Scope::Request), same),
         // A rate, for which the quotas pause everybody.
         (Outcome::throttled().with_retry_after(Duration::from_secs(1)), same),
         (
             Outcome::throttled().of_concurrency().with_retry_after(Duration::from_secs(1)),
-            down(Cause::Throttled),
+            down(LimitChangeCause::Throttled),
         ),
         (Outcome::busy(), same),
         (Outcome::exhausted(), same),
@@ -129,7 +130,7 @@ proptest! {
         slots.set_abandoned(longest);
         let mut now = Instant::now();
         // The model: who is in flight since when, and has been answered to; until when who was abandoned counts.
-        let mut in_flight: Vec<(Slot, Instant, bool)> = Vec::new();
+        let mut in_flight: Vec<(SlotToken, Instant, bool)> = Vec::new();
         let mut abandoned: Vec<Instant> = Vec::new();
         for step in steps {
             abandoned.retain(|until| *until > now);

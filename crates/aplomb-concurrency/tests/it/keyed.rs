@@ -4,14 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use aplomb_admission::{Closing, End, KeyNotice, KeyRefused, TurnedBecause};
 use aplomb_concurrency::{
-    Adaptive, Cause, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter, Limit, Moved, Saturated,
-    Slots, TracingObserver,
+    Adaptive, AtCapacity, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter, Limit, LimitChange,
+    LimitChangeCause, Slots, TracingObserver,
 };
-use aplomb_core::{
-    Account, CallKey, CallOptions, Closing, End, KeyNotice, KeyRefused, Outcome, Refused, TurnedBecause,
-    find_in,
-};
+use aplomb_core::{Account, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::task::{Spawn, spawn};
@@ -114,7 +112,7 @@ async fn a_refusal_carries_its_key() {
     let mut again = get("a.example");
     again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
     let error = assert_ready_err!(stage.call(again).poll());
-    let saturated = find_in::<Saturated, _>(&error).unwrap();
+    let saturated = find_in::<AtCapacity, _>(&error).unwrap();
     assert_eq!(saturated.key(), Some("\"a.example\""));
     assert_eq!(saturated.why().map(|why| (why.limit(), why.in_flight())), Some((1, 1)));
     assert_eq!(
@@ -122,8 +120,8 @@ async fn a_refusal_carries_its_key() {
         "the wait for the concurrency limit would be too long, for key \"a.example\" (1 in flight of 1)"
     );
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
-    let refused = find_in::<Refused, _>(&error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), (Saturated::WHO, 2));
+    let refused = find_in::<Rejection, _>(&error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::ConcurrencyLimit, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,8 +139,8 @@ async fn a_limit_that_was_learned_survives_a_rest_and_any_number_of_other_keys()
     }
     assert!(stage.limiter.keys() < 500, "{} keys", stage.limiter.keys());
     let now = stage.limiter.snapshot(&"a".to_owned()).unwrap();
-    let moved = now.last_moved().unwrap();
-    assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, Cause::Overload));
+    let moved = now.last_change().unwrap();
+    assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, LimitChangeCause::Overload));
     // Nine go at once, and the ceiling is known: it is approached, where a slow start would leap beyond.
     for _ in 0..5 {
         stage.burst("a", 9, 200).await;
@@ -195,9 +193,9 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(learns.poll());
     assert_pending!(hangs.poll());
     let error = assert_ready_err!(call("sk-secret").poll());
-    let saturated = find_in::<Saturated, _>(&error).unwrap();
+    let saturated = find_in::<AtCapacity, _>(&error).unwrap();
     assert_eq!((saturated.because(), saturated.why()), (TurnedBecause::TooManyKeys, None));
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), Saturated::WHO);
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
     assert!(saturated.key().unwrap().starts_with("api.example.com:443 credential #"));
     assert!(!format!("{error:?} {saturated}").contains("secret"), "{error:?}");
@@ -213,7 +211,7 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(c.poll());
     drop(hangs);
     let error = assert_ready_err!(call("d").poll());
-    assert_eq!(find_in::<Saturated, _>(&error).unwrap().because(), TurnedBecause::TooManyKeys);
+    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), TurnedBecause::TooManyKeys);
     advance(3 * SECOND).await;
     assert_pending!(call("d").poll());
 }
@@ -242,7 +240,7 @@ async fn the_handle_shows_each_key() {
     let mut all: Vec<_> = limiter
         .snapshots()
         .map(|(key, now)| {
-            let moved = now.last_moved().map(|moved| moved.to_string());
+            let moved = now.last_change().map(|moved| moved.to_string());
             (key, now.limit(), now.in_flight(), now.waiting(), moved)
         })
         .collect();
@@ -258,7 +256,7 @@ async fn the_handle_shows_each_key() {
 
     limiter.close(Closing::Fail);
     let error = assert_ready!(waits.poll()).unwrap_err();
-    assert_eq!(find_in::<Saturated, _>(&error).unwrap().because(), TurnedBecause::Closed);
+    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), TurnedBecause::Closed);
     let refusal = limiter.acquire(&"new".to_owned(), &CallOptions::new()).await.unwrap_err();
     assert_eq!((refusal.because(), refusal.key()), (TurnedBecause::Closed, None));
 }
@@ -268,11 +266,11 @@ async fn each_move_is_told_once_with_its_key_and_outside_of_locks() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let inside: Arc<OnceLock<KeyedLimiter<Host>>> = Arc::default();
     let (telling, reading) = (Arc::clone(&told), Arc::clone(&inside));
-    let observer = move |notice: &KeyNotice<'_, Host, Moved>| {
+    let observer = move |notice: &KeyNotice<'_, Host, LimitChange>| {
         let (key, moved) = (notice.key(), notice.notice());
         // Any key may be looked at, its own included.
         let limiter = reading.get().unwrap();
-        assert_eq!(limiter.snapshot(key).unwrap().last_moved(), Some(*moved));
+        assert_eq!(limiter.snapshot(key).unwrap().last_change(), Some(*moved));
         assert_eq!(limiter.snapshots().count(), limiter.keys());
         telling.lock().unwrap().push((key.clone(), moved.from(), moved.to(), moved.cause()));
     };
@@ -285,8 +283,15 @@ async fn each_move_is_told_once_with_its_key_and_outside_of_locks() {
     // Neither a rest nor a return is a move.
     limiter.forget_idle();
     stage.burst("a", 1, 200).await;
-    let a = |from, to| ("a".to_owned(), from, to, Cause::SlowStart);
-    assert_eq!(*told.lock().unwrap(), [a(2, 3), a(3, 4), ("b".to_owned(), 2, 1, Cause::Overload)]);
+    let a = |from, to| ("a".to_owned(), from, to, LimitChangeCause::SlowStart);
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            a(2, 3),
+            a(3, 4),
+            ("b".to_owned(), 2, 1, LimitChangeCause::Overload)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

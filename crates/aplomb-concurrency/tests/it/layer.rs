@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_concurrency::{Adaptive, Cause, ConcurrencyLimitLayer, Latency, Limiter, Moved};
+use aplomb_concurrency::{Adaptive, ConcurrencyLimitLayer, Latency, LimitChange, LimitChangeCause, Limiter};
 use aplomb_core::{CallOptions, Outcome, Priority};
 use http::Request;
 use http_body_util::BodyExt;
@@ -91,14 +91,14 @@ async fn responses_without_a_body_are_served_to_the_head() {
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lock() {
-    let told: Arc<Mutex<Vec<(Cause, usize)>>> = Arc::default();
+    let told: Arc<Mutex<Vec<(LimitChangeCause, usize)>>> = Arc::default();
     let limiter: Arc<Mutex<Option<Limiter>>> = Arc::default();
     let (log, handle) = (Arc::clone(&told), Arc::clone(&limiter));
-    let observed = Limiter::with_observer(Adaptive::new(), move |moved: &Moved| {
+    let observed = Limiter::with_observer(Adaptive::new(), move |moved: &LimitChange| {
         let handle = handle.lock().unwrap();
         // Looking at the limiter from here would lock up if the observer were told inside.
         let now = handle.as_ref().unwrap().snapshot();
-        assert_eq!(now.last_moved(), Some(*moved));
+        assert_eq!(now.last_change(), Some(*moved));
         log.lock().unwrap().push((moved.cause(), moved.to()));
     });
     *limiter.lock().unwrap() = Some(observed.clone());
@@ -114,13 +114,16 @@ async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lo
         assert_ready_ok!(call.poll());
     }
     // 429 without a hint lowers it; the failures of the same round trip do not lower it again.
-    assert_eq!(*told.lock().unwrap(), [(Cause::SlowStart, 5), (Cause::Throttled, 3)]);
-    let moved = stage.now().last_moved().unwrap();
+    assert_eq!(
+        *told.lock().unwrap(),
+        [(LimitChangeCause::SlowStart, 5), (LimitChangeCause::Throttled, 3)]
+    );
+    let moved = stage.now().last_change().unwrap();
     assert_eq!(moved.to_string(), "limit 5 → 3: throttled");
     assert_eq!((moved.from(), moved.to()), (5, 3));
     stage.limiter.set_limit(7);
     assert_eq!(stage.now().limit(), 7);
-    assert_eq!(told.lock().unwrap().last(), Some(&(Cause::Set, 7)));
+    assert_eq!(told.lock().unwrap().last(), Some(&(LimitChangeCause::Set, 7)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +151,7 @@ async fn waiting_in_line_is_no_slowness_of_the_peer() {
             assert_pending!(call.poll());
         }
     }
-    assert_eq!((stage.now().limit(), stage.now().last_moved()), (8, None));
+    assert_eq!((stage.now().limit(), stage.now().last_change()), (8, None));
 }
 
 #[tokio::test(start_paused = true)]

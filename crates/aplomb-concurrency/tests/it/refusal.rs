@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb_concurrency::{ConcurrencyLimitLayer, Saturated};
-use aplomb_core::{BoxError, CallOptions, Closing, Outcome, Refused, TurnedBecause, find};
+use aplomb_admission::{Closing, TurnedBecause};
+use aplomb_concurrency::{AtCapacity, ConcurrencyLimitLayer};
+use aplomb_core::{BoxError, CallOptions, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
@@ -16,7 +17,7 @@ fn with(options: CallOptions) -> Req {
     request
 }
 
-fn refusal(error: &BoxError) -> &Saturated {
+fn refusal(error: &BoxError) -> &AtCapacity {
     find(&**error).unwrap_or_else(|| panic!("{error} is no refusal"))
 }
 
@@ -52,7 +53,7 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
         error.to_string(),
         "too many calls are waiting for the concurrency limit (2 in flight of 2)"
     );
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), Saturated::WHO);
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +73,7 @@ async fn a_wait_that_can_not_succeed_is_refused_at_once() {
     let saturated = refusal(&error);
     assert_eq!((saturated.because(), saturated.place()), (TurnedBecause::TooLong, Some(9)));
     assert_eq!(saturated.retry_after(), Some(50 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().attempts(), 2);
+    assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +91,7 @@ async fn who_has_waited_to_the_deadline_or_as_long_as_allowed_is_refused() {
     advance(2 * SECOND).await;
     let error = assert_ready_err!(patient.poll());
     assert_eq!(refusal(&error).retry_after(), Some(5 * SECOND), "until the next call ends");
-    assert!(find::<Refused>(&*error).unwrap().waited() >= 3 * SECOND);
+    assert!(find::<Rejection>(&*error).unwrap().waited() >= 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

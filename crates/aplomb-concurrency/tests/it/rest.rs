@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb_concurrency::{Adaptive, Latency, Limit, Slot, Slots};
-use aplomb_core::{Decision, End, Gate, Idle, Outcome, Rests};
+use aplomb_admission::{Decision, End, Gate, Idle, Rests};
+use aplomb_concurrency::{Adaptive, Latency, Limit, SlotToken, Slots};
+use aplomb_core::Outcome;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// Fills the limit for so many round trips; of each, the first ends as `first` says.
 fn rounds(slots: &mut Slots, now: &mut Instant, rounds: usize, first: Outcome, took: Duration) {
     for _ in 0..rounds {
-        let mut all: Vec<Slot> = Vec::new();
+        let mut all: Vec<SlotToken> = Vec::new();
         while slots.check(&(), *now) == Decision::Admit {
             all.push(slots.admit(&(), *now));
         }
@@ -75,7 +76,7 @@ fn a_policy_that_has_changed_holds_and_the_rest_is_gone_on_from() {
     assert_eq!(after_a_rest(&slots, Adaptive::new().max(6), now).limit(), 6);
     assert_eq!(after_a_rest(&slots, Adaptive::new().min(100), now).limit(), 100);
     let fixed = after_a_rest(&slots, 3, now);
-    assert_eq!((fixed.limit(), fixed.last_moved()), (3, None));
+    assert_eq!((fixed.limit(), fixed.last_change()), (3, None));
     // Seconds are not compared with seconds for each token.
     let per_token = Adaptive::new().latency(Latency::per_output_token());
     assert_eq!(after_a_rest(&slots, per_token, now).limit(), limit);

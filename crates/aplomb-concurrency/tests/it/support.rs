@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_concurrency::{ConcurrencyLimit, ConcurrencyLimitLayer, Limit, Limiter, Snapshot};
+use aplomb_concurrency::{ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencySnapshot, Limit, Limiter};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -53,7 +53,7 @@ impl Stage {
         (call, self.peer.next_request().await.unwrap().1)
     }
 
-    pub(crate) fn now(&self) -> Snapshot {
+    pub(crate) fn now(&self) -> ConcurrencySnapshot {
         self.limiter.snapshot()
     }
 

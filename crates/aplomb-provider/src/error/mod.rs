@@ -8,9 +8,8 @@ pub(crate) mod hint;
 pub(crate) mod judge;
 mod judgement;
 pub(crate) mod phrases;
-mod reason;
 mod text;
 
+pub use aplomb_core::Reason;
 pub(crate) use body::is_in as is_in_answer;
 pub use judgement::Judgement;
-pub use reason::Reason;

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{
-    AtBodyEnd, AtHead, BoxError, CallOptions, Gated, HttpClassifier, KeyedDoor, Plan, Terms, Turned,
-    WithReadings,
-};
+use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
 
 use super::KeyedLimiter;
@@ -15,7 +13,7 @@ use crate::{Charge, Cost, Exceeded, Limit, PerRequest, Quotas, RateLimitLayer};
 /// Spaces requests out by the quotas of their key. Made by [`RateLimitLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its
-/// extensions. Refusals are [`Exceeded`], inside a [`KeyRefused`](aplomb_core::KeyRefused) that names the
+/// extensions. Refusals are [`Exceeded`], inside a [`KeyRefused`](aplomb_admission::KeyRefused) that names the
 /// key.
 pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = AtHead> {
     limiter: KeyedLimiter<K>,

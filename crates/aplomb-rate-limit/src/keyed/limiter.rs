@@ -3,7 +3,8 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_core::{CallOptions, Closing, QueueLimits, Queues, Wait};
+use aplomb_admission::{Closing, QueueLimits, Queues, Wait};
+use aplomb_core::CallOptions;
 use tokio::time::Instant;
 
 use crate::{Acquiring, Charge, Quota, Quotas, Snapshot};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::Idle;
+use aplomb_admission::Idle;
 use tokio::time::Instant;
 
 use super::{LONGEST_UNTOLD_PAUSE, Ongoing, Pause};

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use aplomb_core::{Decision, End, Gate, Reading, Rests, Usage};
+use aplomb_admission::{Decision, End, Gate, Rests};
+use aplomb_core::{Reading, Usage};
 use tokio::time::Instant;
 
 use super::order::{Order, Place};
@@ -15,7 +16,7 @@ use crate::{Charge, Drawn, Limit, Quotas};
 /// The gate of one queue before a [`Pool`](crate::Pool). Made by [`Pool::member`](crate::Pool::member).
 ///
 /// It draws on the quotas of the pool, by itself or joined with other gates by
-/// [`Both`](aplomb_core::Both), as [`Quotas`] of its own would. Only the head of its queue waits for the
+/// [`Both`](aplomb_admission::Both), as [`Quotas`] of its own would. Only the head of its queue waits for the
 /// pool, and only while no other gate of that queue is what it waits for.
 ///
 /// Dropping it leaves the pool without a trace. Nothing is kept of it at rest: all state is the pool's.

@@ -92,6 +92,12 @@ impl Pool {
         self.with(|quotas, _| quotas.set_learning(learning));
     }
 
+    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable: for
+    /// tests and simulations. Default: a random seed.
+    pub fn set_seed(&self, seed: u64) {
+        self.with(|quotas, _| quotas.set_seed(seed));
+    }
+
     /// Puts other quotas in force, while calls come and go; see [`Quotas::set_quotas`] for what becomes
     /// of what has been drawn.
     pub fn set_quotas(&self, quotas: impl IntoIterator<Item = Quota>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::iter::once;
 use std::task::Waker;
 
-use aplomb_core::{Decision, Gate};
+use aplomb_admission::{Decision, Gate};
 use tokio::time::Instant;
 
 use crate::{Charge, Drawn, Limit, Quotas};

@@ -32,7 +32,7 @@ use crate::{Learned, Quota, Settle};
 /// Quotas that admit all or nothing, the pause a throttled response sets, and what the server lets
 /// know of its own limits.
 ///
-/// A pure state machine: it is used behind a [`Queue`](aplomb_core::Queue), by itself or joined with
+/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or joined with
 /// other gates.
 ///
 /// At rest it is kept as a word for each quota, and what is known of the server, see [`QuotasAtRest`].
@@ -115,6 +115,14 @@ impl Quotas {
     /// that may go double with each eighth; zero lets all go at once.
     pub fn set_ramp(&mut self, ramp: Duration) {
         self.set_pacing(|pacing| pacing.set_ramp(ramp));
+    }
+
+    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable.
+    pub fn set_seed(&mut self, seed: u64) {
+        Arc::make_mut(&mut self.setup).seed = seed;
+        if let Some(peer) = &mut self.peer {
+            peer.pause.set_seed(seed);
+        }
     }
 
     fn set_pacing(&mut self, set: impl FnOnce(&mut Pacing)) {

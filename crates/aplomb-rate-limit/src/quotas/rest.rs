@@ -5,7 +5,7 @@ mod level;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Idle, Rests};
+use aplomb_admission::{Idle, Rests};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -155,7 +155,8 @@ impl Idle for Known {
 mod tests {
     use super::*;
     use crate::{Charge, Dimension};
-    use aplomb_core::{Decision, End, Gate, Outcome};
+    use aplomb_admission::{Decision, End, Gate};
+    use aplomb_core::Outcome;
     use proptest::prelude::*;
 
     const S: Duration = Duration::from_secs(1);

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{Charge, Dimension, Settle};
-use aplomb_core::{Decision, End, Gate, Outcome, Scope, Usage};
+use aplomb_admission::{Decision, End, Gate};
+use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 
 const S: Duration = Duration::from_secs(1);

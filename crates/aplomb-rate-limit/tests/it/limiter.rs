@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Outcome, TurnedBecause};
+use aplomb_admission::TurnedBecause;
+use aplomb_core::{CallOptions, Outcome};
 use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Permit, Quota};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};

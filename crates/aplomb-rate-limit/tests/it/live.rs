@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Closing, Outcome, Priority, TurnedBecause};
+use aplomb_admission::{Closing, TurnedBecause};
+use aplomb_core::{CallOptions, Outcome, Priority};
 use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Quota, Waiting};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};

@@ -3,7 +3,8 @@
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
-use aplomb_core::{Idle, Keyed, RequestHead};
+use aplomb_admission::{Idle, Keyed};
+use aplomb_core::RequestHead;
 use tokio::time::Instant;
 
 use super::purse::{Purse, Rates};

@@ -250,7 +250,7 @@ impl Log {
 }
 
 impl Observe<Event> for Log {
-    fn observe(&self, event: &Event) {
+    fn on_event(&self, event: &Event) {
         self.0.lock().unwrap().push(*event);
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aplomb_core::{
-    BoxError, Classify, HttpClassifier, Outcome, Reading, ResponseHead, Verdict, WallClock, find_in,
+    BoxError, Classification, Classify, HttpClassifier, Outcome, Reading, ResponseHead, WallClock, find_in,
 };
 use aplomb_provider::{Head, Judgement, Provider, StreamEnd};
 
@@ -84,7 +84,7 @@ impl EndpointClassifier {
 }
 
 impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier {
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         let Err(error) = result else {
             return self.http.classify(result);
         };
@@ -92,9 +92,9 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier 
         if find_in::<HookFailed, Err>(error).is_some() {
             Outcome::local().into()
         } else if let Some(Spent { error, exchange }) = find_in(error) {
-            let verdict: Verdict = Classify::<Res, BoxError>::classify(self, Err(error));
-            exchange.set_outcome(verdict.outcome());
-            Verdict::Live(exchange.clone())
+            let classification: Classification = Classify::<Res, BoxError>::classify(self, Err(error));
+            exchange.set_outcome(classification.outcome());
+            Classification::live(exchange.clone())
         } else if let Some(broken) = find_in::<BrokenAnswer, Err>(error) {
             broken.outcome().into()
         } else {

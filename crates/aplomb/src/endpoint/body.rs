@@ -4,7 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::{BoxError, GuardedBody, Held, Until};
+use aplomb_admission::{GuardedBody, Held, Until};
+use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;

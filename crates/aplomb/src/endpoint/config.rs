@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{Copied, Observe, Plan, WallClock};
+use aplomb_admission::Plan;
+use aplomb_core::{Copied, Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::Settle;
 use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
@@ -76,6 +77,9 @@ impl Config {
         }
         if let Some(budget) = &policy.budget {
             retries = retries.budget(budget.clone());
+        }
+        if let Some(seed) = policy.seed {
+            retries = retries.random_seed(seed);
         }
         let reading = Reading {
             classifier: classifier.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aplomb_core::Closing;
+use aplomb_admission::Closing;
 use http_body::Body;
 
 use super::config::Setup;

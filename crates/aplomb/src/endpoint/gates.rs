@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Circuit, Open, StateWatch, TracingObserver as CircuitLog, Transition};
-use aplomb_concurrency::{Saturated, Slots, TracingObserver as LimitLog};
-use aplomb_core::{
-    Both, BoxError, CallOptions, Closing, Door, Either, Gate, KeyRefused, Observe, Permit, Queue, Refused,
-    Stopped, Turned, TurnedBecause, Wait,
+use aplomb_admission::{
+    Both, Closing, Door, Either, Gate, KeyRefused, Permit, Queue, Stopped, Turned, TurnedBecause, Wait,
 };
+use aplomb_circuit_breaker::{Circuit, CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
+use aplomb_concurrency::{AtCapacity, Slots, TracingObserver as LimitLog};
+use aplomb_core::{BoxError, CallOptions, LayerName, Observe, Rejection};
 use aplomb_rate_limit::{Exceeded, Member, Pool, Quotas, Settle};
 use http_body::Body;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ const UNLIMITED: usize = usize::MAX;
 
 /// Gates as a policy wants them.
 pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
-    let mut quotas = Quotas::new(policy.quotas.iter().copied(), rand::random());
+    let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
     quotas.set_max_pause(policy.max_retry_after);
     quotas.set_settle(settle);
     raise_max_pause(policy);
@@ -58,11 +58,15 @@ pub(super) fn queue(policy: &Policy, settle: Settle, watch: StateWatch) -> Queue
 }
 
 fn circuit(policy: &Policy) -> Circuit {
-    Circuit::new()
+    let circuit = Circuit::new()
         .trip(policy.trip.clone())
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
-        .on_open(policy.on_open)
+        .on_open(policy.on_open);
+    match policy.seed {
+        Some(seed) => circuit.seed(seed),
+        None => circuit,
+    }
 }
 
 /// Puts another policy in force before gates that are in use: what is in flight is not lost. The pool stays,
@@ -191,7 +195,7 @@ impl fmt::Debug for EndpointDoor {
 
 fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxError {
     let refused = |who, retry_after| {
-        Refused::by(who)
+        Rejection::by(who)
             .with_retry_after(retry_after)
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last())
@@ -199,17 +203,24 @@ fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxEr
     match (turned.why().copied(), turned.because()) {
         (Some(Either::First(why)), _) => {
             let retry_after = turned.retry_after().or(why.retry_after());
-            Box::new(Open::new(why, refused("circuit breaker", retry_after)))
+            Box::new(CircuitOpen::new(why, refused(LayerName::CircuitBreaker, retry_after)))
         }
         (Some(Either::Second(Either::First(limit) | Either::Second(Either::First(limit)))), _) => {
             Box::new(Exceeded::new(&turned.map(|_| limit), options))
         }
         (Some(Either::Second(Either::Second(Either::Second(taken)))), _) => {
-            Box::new(Saturated::new(&turned.map(|_| taken), options))
+            Box::new(AtCapacity::new(&turned.map(|_| taken), options))
         }
-        (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
-        (None, TurnedBecause::TooManyKeys) => Box::new(refused("endpoint's keys", None)),
-        (None, _) => Box::new(refused("endpoint's queue", turned.retry_after())),
+        (None, TurnedBecause::Closed) => Box::new(refused(LayerName::Endpoint, None).with_reason("closed")),
+        (None, TurnedBecause::TooManyKeys) => {
+            Box::new(refused(LayerName::Endpoint, None).with_reason("too many keys"))
+        }
+        (None, TurnedBecause::Full) => {
+            Box::new(refused(LayerName::Endpoint, turned.retry_after()).with_reason("queue full"))
+        }
+        (None, _) => {
+            Box::new(refused(LayerName::Endpoint, turned.retry_after()).with_reason("would wait too long"))
+        }
     }
 }
 
@@ -218,11 +229,11 @@ fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxEr
 pub(super) struct GateLog<O>(O);
 
 impl<O: Observe<Transition>> Observe<Notice> for GateLog<O> {
-    fn observe(&self, notice: &Notice) {
+    fn on_event(&self, notice: &Notice) {
         match notice {
-            Either::First(transition) => self.0.observe(transition),
+            Either::First(transition) => self.0.on_event(transition),
             Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
-            Either::Second(Either::Second(Either::Second(moved))) => LimitLog.observe(moved),
+            Either::Second(Either::Second(Either::Second(moved))) => LimitLog.on_event(moved),
         }
     }
 }

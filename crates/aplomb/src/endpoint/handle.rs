@@ -3,9 +3,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use aplomb_circuit_breaker::{Snapshot as CircuitSnapshot, State, StateWatch};
-use aplomb_concurrency::Snapshot as ConcurrencySnapshot;
-use aplomb_core::{Closing, Queue};
+use aplomb_admission::{Closing, Queue};
+use aplomb_circuit_breaker::{CircuitSnapshot, State, StateWatch};
+use aplomb_concurrency::ConcurrencySnapshot;
 use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -5,9 +5,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Context;
 
+use aplomb_admission::{Closing, Either, Full, Gate, KeyNotice, Permit, Queues, Stopped, Wait};
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{CallKey, Closing, Either, Full, Gate, KeyNotice, Observe, Permit, Queues, Stopped, Wait};
+use aplomb_core::{CallKey, Observe};
 use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
@@ -53,7 +54,7 @@ type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
 ///
 /// A [`CallKey`] of the same type in a request's extensions goes before what `key_of` says. Setters begin anew:
 /// set everything first, then take handles. Refusals are inside a
-/// [`KeyRefused`](aplomb_core::KeyRefused) that names the key.
+/// [`KeyRefused`](aplomb_admission::KeyRefused) that names the key.
 ///
 /// Clones share the keys.
 ///
@@ -237,12 +238,12 @@ impl<K> fmt::Debug for Keyed<K> {
 struct KeyLog;
 
 impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
-    fn observe(&self, notice: &KeyNotice<'_, K, Notice>) {
+    fn on_event(&self, notice: &KeyNotice<'_, K, Notice>) {
         match notice.notice() {
-            Either::First(transition) => CircuitLog.observe(&notice.part(transition)),
+            Either::First(transition) => CircuitLog.on_event(&notice.part(transition)),
             Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
             Either::Second(Either::Second(Either::Second(moved))) => {
-                LimitLog.observe(&notice.part(moved));
+                LimitLog.on_event(&notice.part(moved));
             }
         }
     }

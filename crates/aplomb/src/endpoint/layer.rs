@@ -4,8 +4,9 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Observe, Queue, WallClock};
+use aplomb_core::{Account, Observe, WallClock};
 use aplomb_provider::Provider;
 use aplomb_retry::Event;
 use tower_layer::Layer;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{Copied, Gated};
+use aplomb_admission::Gated;
+use aplomb_core::Copied;
 use aplomb_retry::{ByKind, Drain, Retry};
 use http_body::Body;
 use tokio::time::Instant;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use aplomb_core::Closing;
+use aplomb_admission::Closing;
 use tokio::sync::watch;
 
 use super::calibration::Calibration;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aplomb_core::Closing;
+use aplomb_admission::Closing;
 use tower_layer::Layer;
 
 use super::route::InvalidRoute;

@@ -5,9 +5,10 @@ mod presets;
 
 use std::time::Duration;
 
+use aplomb_admission::QueueLimits;
 use aplomb_circuit_breaker::{Cooldown, OnOpen, Ramp, Trip};
 use aplomb_concurrency::Limit;
-use aplomb_core::{Exponential, Jitter, QueueLimits};
+use aplomb_core::{Exponential, Jitter};
 use aplomb_rate_limit::{Pool, Quota};
 use aplomb_retry::{Budget, ByKind};
 
@@ -76,6 +77,7 @@ pub struct Policy {
     pub(crate) look_ahead: Option<(usize, Duration)>,
     pub(crate) whole_answers: Option<usize>,
     pub(crate) include_usage: bool,
+    pub(crate) seed: Option<u64>,
     usual: Usual,
 }
 
@@ -137,6 +139,7 @@ impl Policy {
             look_ahead: None,
             whole_answers: None,
             include_usage: false,
+            seed: None,
             usual: USUAL,
         }
     }
@@ -358,6 +361,13 @@ impl Policy {
     /// Only bodies of `http_body_util::Full<Bytes>` and `String` can be changed; others are sent as they are.
     pub fn include_usage(mut self) -> Self {
         self.include_usage = true;
+        self
+    }
+
+    /// Makes the random part of waits, pauses and cooldowns repeatable, for tests and simulations. Default:
+    /// random. Not for production: processes with the same seed retry at the same instants.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 

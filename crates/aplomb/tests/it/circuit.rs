@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{Open, Ramp, State};
+use aplomb::circuit_breaker::{CircuitOpen, Ramp, State};
 use aplomb::provider::OpenAi;
 use aplomb::{BoxError, EndpointLayer, Policy, find};
 use bytes::Bytes;
@@ -99,7 +99,7 @@ async fn promise_32_the_circuit_of_an_endpoint_is_switched_and_watched() {
     assert!(watch.has_changed().unwrap());
     assert_eq!(*watch.borrow_and_update(), State::Isolated);
     let error = ask().await.unwrap_err();
-    assert_eq!(find::<Open>(&*error).unwrap().state(), State::Isolated);
+    assert_eq!(find::<CircuitOpen>(&*error).unwrap().state(), State::Isolated);
     handle.disable();
     assert!(ask().await.is_ok());
     assert_eq!(*watch.borrow_and_update(), State::Disabled);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb::concurrency::{Adaptive, Cause, Latency, Saturated};
+use aplomb::concurrency::{Adaptive, AtCapacity, Latency, LimitChangeCause};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
-use aplomb::{EndpointLayer, Policy, Refused, find};
+use aplomb::{EndpointLayer, LayerName, Policy, Rejection, find};
 use aplomb_mock::{Builder, Latency as Takes, Mock};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_err, task};
@@ -66,8 +66,8 @@ async fn a_refusal_says_that_it_was_the_concurrency_limit() {
     assert_pending!(first.poll());
     let mut second = task::spawn(ask(endpoint, chat("second", false)));
     let error = assert_ready_err!(second.poll());
-    assert_eq!(find::<Saturated>(&*error).unwrap().why().unwrap().limit(), 1);
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), Saturated::WHO);
+    assert_eq!(find::<AtCapacity>(&*error).unwrap().why().unwrap().limit(), 1);
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +87,7 @@ async fn a_server_that_collapses_is_kept_at_what_it_can_do() {
         assert_eq!(answered(&answers), 300);
         assert!(start.elapsed() <= 19 * S * 3 / 2, "{:?} with {latency:?}", start.elapsed());
         assert!(mock.stats().seen <= 315, "{} requests with {latency:?}", mock.stats().seen);
-        let moved = layer.handle().concurrency().unwrap().last_moved().unwrap();
-        assert!(matches!(moved.cause(), Cause::Slower | Cause::Answered), "{moved}");
+        let moved = layer.handle().concurrency().unwrap().last_change().unwrap();
+        assert!(matches!(moved.cause(), LimitChangeCause::Slower | LimitChangeCause::Answered), "{moved}");
     }
 }

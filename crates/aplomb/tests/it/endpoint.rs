@@ -109,7 +109,7 @@ async fn an_exhausted_account_is_found_once_and_everything_after_fails_fast() {
     assert!(start.elapsed() < S);
     let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
     let refused: Vec<_> = refused
-        .map(|error| aplomb::find::<aplomb::circuit_breaker::Open>(&**error).unwrap())
+        .map(|error| aplomb::find::<aplomb::circuit_breaker::CircuitOpen>(&**error).unwrap())
         .collect();
     assert!(refused.len() >= 500 - 26);
     assert!(refused.iter().all(|open| open.last().unwrap().kind() == Kind::Exhausted));

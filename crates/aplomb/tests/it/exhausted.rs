@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::Open;
+use aplomb::circuit_breaker::CircuitOpen;
 use aplomb::provider::{Anthropic, OpenAi, Provider};
 use aplomb::rate_limit::Quota;
 use aplomb::{EndpointLayer, Kind, Policy, find};
@@ -94,7 +94,7 @@ async fn once_an_account_is_exhausted_no_caller_sends_anything_and_another_accou
                         // It was in flight, and is told what the provider said.
                         Ok(response) => assert!(response.status().is_client_error()),
                         Err(error) => {
-                            let open = find::<Open>(&error).expect("refused by the circuit");
+                            let open = find::<CircuitOpen>(&error).expect("refused by the circuit");
                             assert_eq!(open.last().unwrap().kind(), Kind::Exhausted);
                             assert!(error.report().sent() == 0 || start.elapsed() >= ROUND_TRIP, "{error}");
                             refused.fetch_add(1, Relaxed);

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{Open, State};
-use aplomb::core::{CallKey, KeyRefused};
+use aplomb::admission::KeyRefused;
+use aplomb::circuit_breaker::{CircuitOpen, State};
+use aplomb::core::CallKey;
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{Pool, Quota};
 use aplomb::route::RequestView;
@@ -61,7 +62,7 @@ async fn the_exhausted_account_of_one_tenant_stops_nobody_else() {
     assert_eq!(*seen.lock().unwrap(), ["b", "a", "a", "a"], "it is found with one request");
     let error: EndpointError = endpoint.oneshot(of("b")).await.unwrap_err();
     let key = find::<KeyRefused>(&error).unwrap().key().to_owned();
-    assert!(key.contains("credential #") && find::<Open>(&error).is_some(), "{error}");
+    assert!(key.contains("credential #") && find::<CircuitOpen>(&error).is_some(), "{error}");
     assert!(error.retry_after().is_some_and(|after| after > 200 * S));
     assert_eq!(layer.handle().keys(), 2);
 }
@@ -130,7 +131,7 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     let endpoint = layer.layer(server(&Arc::default()));
     let held = layer.handle().of(&"a".to_owned()).unwrap();
     let error = endpoint.oneshot(of("c")).await.unwrap_err();
-    assert_eq!(error.refused().unwrap().who(), "endpoint's keys");
+    assert_eq!(error.refused().unwrap().reason(), Some("too many keys"));
     drop(held);
 }
 

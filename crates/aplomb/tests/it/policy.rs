@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aplomb::rate_limit::{Pool, Quota};
 use aplomb::{
-    CallOptions, Closing, EndpointError, EndpointLayer, InvalidPolicy, Policy, Refused, find,
+    CallOptions, Closing, EndpointError, EndpointLayer, InvalidPolicy, Policy, Rejection, find,
     provider::OpenAi,
 };
 use bytes::Bytes;
@@ -107,7 +107,7 @@ async fn a_closed_endpoint_refuses_new_calls_and_those_that_run_end_with_their_r
     tokio::time::sleep(S / 2).await;
     handle.close(Closing::Drain);
     let error = send(&layer, &server).await.unwrap_err();
-    assert_eq!(find::<Refused>(&error).unwrap().who(), "closed endpoint");
+    assert_eq!(find::<Rejection>(&error).unwrap().reason(), Some("closed"));
     assert_eq!((error.report().sent(), server.seen()), (0, 1));
     assert!(call.await.unwrap().contains("well"), "it was let in before, and so is its retry");
     assert_eq!(server.seen(), 2);
@@ -163,7 +163,7 @@ async fn presets_do_what_they_are_for() {
     let start = Instant::now();
     for _ in 0..10 {
         let result = endpoint.clone().oneshot(chat("hello", false)).await;
-        opened |= result.is_err_and(|error| find::<aplomb::circuit_breaker::Open>(&error).is_some());
+        opened |= result.is_err_and(|error| find::<aplomb::circuit_breaker::CircuitOpen>(&error).is_some());
     }
     assert!(opened && start.elapsed() <= 20 * S, "{:?}", start.elapsed());
     // Nobody waits for long in the queue.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb::circuit_breaker::Open;
+use aplomb::circuit_breaker::CircuitOpen;
 use aplomb::provider::{Judgement, OpenAi, Reason};
 use aplomb::rate_limit::Quota;
-use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, Policy, Report, find};
+use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, LayerName, Policy, Report, find};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
@@ -107,9 +107,9 @@ async fn an_error_tells_who_refused_when_to_come_back_and_what_was_tried() {
     let server = Server::new([error(503, "")]);
     layer.handle().force_open();
     let open = fails(&layer, &server).await;
-    assert!(find::<Open>(&open).is_some());
+    assert!(find::<CircuitOpen>(&open).is_some());
     let refused = open.refused().unwrap();
-    assert_eq!((refused.who(), refused.retry_after()), ("circuit breaker", open.retry_after()));
+    assert_eq!((refused.layer(), refused.retry_after()), (LayerName::CircuitBreaker, open.retry_after()));
     assert!(open.retry_after().is_some_and(|after| after <= 2 * S));
     assert_eq!((open.report().sent(), open.outcome(), server.seen()), (0, None, 0));
     assert!(open.to_string().ends_with("(nothing sent in 0.0ns)"), "{open}");

@@ -10,8 +10,8 @@ use std::time::Duration;
 use aplomb::circuit_breaker::{State, Trip};
 use aplomb::provider::OpenAi;
 use aplomb::{
-    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Policy, Refused, TimedOut, Timeout,
-    find,
+    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Policy, Rejection, TimedOut,
+    Timeout, find,
 };
 use aplomb_mock::{Fault, Mock, Plan};
 use bytes::Bytes;
@@ -162,7 +162,7 @@ async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() 
     let passed = find::<DeadlinePassed>(&*error).unwrap_or_else(|| panic!("{error}"));
     assert!(took >= 7 * S && took <= 7 * S + S / 10);
     assert_eq!(passed.elapsed().as_secs(), 7, "since the call began");
-    let refused = find::<Refused>(&*error).unwrap();
+    let refused = find::<Rejection>(&*error).unwrap();
     assert_eq!((refused.attempts(), refused.last().unwrap().kind()), (2, Kind::Transient));
     assert_eq!(handle.in_flight(), 0);
     assert_eq!(handle.circuit().tally().failures(), 1, "that of the first attempt");

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use aplomb_core::{
-    Acquire, Both, CallOptions, Closing, Decision, End, Gate, Outcome, Permit, Priority, Queue, QueueLimits,
-    Wait,
-};
+use aplomb_admission::{Acquire, Both, Closing, Decision, End, Gate, Permit, Queue, QueueLimits, Wait};
+use aplomb_core::{CallOptions, Outcome, Priority};
 use aplomb_rate_limit::{Charge, Dimension, Member, Pool, Quota, Quotas};
 use proptest::prelude::*;
 use tokio::time::{Instant, advance};

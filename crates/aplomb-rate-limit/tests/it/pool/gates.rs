@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use aplomb_core::{Acquire, Both, Decision, End, Gate, Queue, QueueLimits, Queues, Wait};
+use aplomb_admission::{Acquire, Both, Decision, End, Gate, Queue, QueueLimits, Queues, Wait};
 use aplomb_rate_limit::{Charge, Member, Pool, Quota, Quotas};
 use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};

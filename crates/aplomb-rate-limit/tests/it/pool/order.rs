@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, TurnedBecause};
+use aplomb_admission::TurnedBecause;
+use aplomb_core::CallOptions;
 use aplomb_rate_limit::{Charge, Limiter, Member, Pool, Quota};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use aplomb_core::{Both, CallOptions, Decision, End, Gate, Queue, QueueLimits, Wait};
+use aplomb_admission::{Both, Decision, End, Gate, Queue, QueueLimits, Wait};
+use aplomb_core::CallOptions;
 use aplomb_rate_limit::{Charge, Dimension, Limiter, Pool, Quota};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};

@@ -1,0 +1,212 @@
+//! Three small gates: one that paces, one that counts, one that can be put to rest.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use aplomb_admission::{Decision, End, Gate, Idle, Rests};
+use aplomb_core::{Reading, Usage};
+use tokio::time::Instant;
+
+/// Lets one through per second.
+#[derive(Debug)]
+pub(crate) struct Paced {
+    next: Instant,
+    pub(crate) ends: Vec<End>,
+}
+
+pub(crate) const PACE: Duration = Duration::from_secs(1);
+
+impl Paced {
+    pub(crate) fn new() -> Self {
+        Self { next: Instant::now(), ends: Vec::new() }
+    }
+}
+
+impl Gate for Paced {
+    type Ask = ();
+    type Slip = ();
+    type Why = &'static str;
+    type Notice = Infallible;
+
+    fn check(&mut self, (): &(), now: Instant) -> Decision<&'static str> {
+        if now < self.next {
+            Decision::NotBefore(self.next, "paced")
+        } else {
+            Decision::Admit
+        }
+    }
+
+    fn admit(&mut self, (): &(), now: Instant) {
+        self.next = now + PACE;
+    }
+
+    fn end(&mut self, (): (), end: End, _: Instant) {
+        self.ends.push(end);
+    }
+
+    fn forecast(&mut self, asks: &mut dyn Iterator<Item = &()>, _: Instant) -> Option<Instant> {
+        let ahead = u32::try_from(asks.count()).unwrap() - 1;
+        Some(self.next + PACE * ahead)
+    }
+}
+
+/// Lets a number in at a time, or refuses everybody; tells of every release.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    pub(crate) free: usize,
+    pub(crate) longest_wait: Option<Duration>,
+    pub(crate) refuses: bool,
+    released: usize,
+    pub(crate) heard: Vec<Reading>,
+    pub(crate) used: Vec<Usage>,
+    pub(crate) ends: Vec<End>,
+}
+
+impl Slots {
+    pub(crate) fn new(free: usize) -> Self {
+        Self {
+            free,
+            longest_wait: None,
+            refuses: false,
+            released: 0,
+            heard: Vec::new(),
+            used: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+}
+
+impl Gate for Slots {
+    type Ask = ();
+    type Slip = ();
+    type Why = &'static str;
+    type Notice = usize;
+
+    fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
+        match self.free {
+            _ if self.refuses => Decision::Refuse("refuses"),
+            0 => Decision::WhenReleased("taken"),
+            _ => Decision::Admit,
+        }
+    }
+
+    fn admit(&mut self, (): &(), _: Instant) {
+        self.free -= 1;
+    }
+
+    fn heard(&mut self, (): &mut (), readings: &[Reading], _: Instant) {
+        self.heard.extend(readings);
+    }
+
+    fn used(&mut self, (): &mut (), usage: Usage, _: Instant) {
+        self.used.push(usage);
+    }
+
+    fn end(&mut self, (): (), end: End, _: Instant) {
+        self.free += 1;
+        self.released += 1;
+        self.ends.push(end);
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        self.longest_wait
+    }
+
+    fn notice(&mut self) -> Option<usize> {
+        (self.released > 0).then(|| std::mem::take(&mut self.released))
+    }
+}
+
+/// Lets a number in at a time; keeps the tally of all calls at rest, for a second after the last one.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    at_once: u32,
+    pub(crate) kept: Keepsake,
+    untold: bool,
+}
+
+/// What is kept of a [`Tally`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keepsake {
+    pub(crate) begun: u32,
+    pub(crate) ended: u32,
+    pub(crate) last: Instant,
+    stays: bool,
+    spare: bool,
+}
+
+impl Tally {
+    pub(crate) fn new(at_once: u32) -> Self {
+        Self { at_once, kept: Keepsake::new(Instant::now()), untold: false }
+    }
+
+    pub(crate) fn never_idle(mut self) -> Self {
+        self.kept.stays = true;
+        self
+    }
+
+    pub(crate) fn spare(mut self) -> Self {
+        self.kept.spare = true;
+        self
+    }
+}
+
+impl Keepsake {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { begun: 0, ended: 0, last: now, stays: false, spare: false }
+    }
+}
+
+impl Idle for Keepsake {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.begun == self.ended && !self.stays && now > self.last + Duration::from_secs(1)
+    }
+
+    fn is_spare(&self, now: Instant) -> bool {
+        self.spare || self.is_idle(now)
+    }
+}
+
+impl Gate for Tally {
+    type Ask = ();
+    type Slip = ();
+    type Why = &'static str;
+    type Notice = u32;
+
+    fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
+        if self.kept.begun - self.kept.ended < self.at_once {
+            Decision::Admit
+        } else {
+            Decision::WhenReleased("taken")
+        }
+    }
+
+    fn admit(&mut self, (): &(), now: Instant) {
+        self.kept.begun += 1;
+        self.kept.last = now;
+        assert!(self.kept.begun - self.kept.ended <= self.at_once, "one gate for each key");
+    }
+
+    fn end(&mut self, (): (), _: End, now: Instant) {
+        self.kept.ended += 1;
+        self.kept.last = now;
+        self.untold = true;
+    }
+
+    fn notice(&mut self) -> Option<u32> {
+        std::mem::take(&mut self.untold).then_some(self.kept.ended)
+    }
+}
+
+impl Rests for Tally {
+    type Rest = Keepsake;
+
+    fn rest(&self, _: Instant) -> Option<Keepsake> {
+        assert_eq!(self.kept.begun, self.kept.ended, "nobody has a permit");
+        Some(self.kept)
+    }
+
+    fn resume(&mut self, kept: Keepsake) {
+        self.kept = kept;
+    }
+}

@@ -1,0 +1,185 @@
+//! A layer that only refuses, to stand outside of a queue.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use aplomb_admission::Queue;
+use aplomb_core::{BoxError, CallOptions, RequestHead};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{Circuit, CircuitHandle, CircuitOpen};
+
+/// Refuses calls at once while a circuit is open, and does nothing else.
+///
+/// Made by [`CircuitHandle::fail_fast`], and for circuits by key by [`KeyedCircuits::fail_fast`](crate::KeyedCircuits::fail_fast). A circuit breaker stands inside of the queues, next to the peer, so that
+/// it counts what the peer does; a call that comes while it is open would wait its turn in those queues only to
+/// be refused at their end. This layer stands outside of them and spares it the wait:
+///
+/// ```text
+/// retry ▸ fail fast ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
+/// ```
+///
+/// It counts nothing and takes no place of a probe: while the circuit is half-open, or recovers, all pass and
+/// the circuit breaker decides. It refuses whether the calls inside are parked or not.
+///
+/// Services are always ready; the inner service is readied just before it is called. Clones share the
+/// circuit. The error of a refusal is [`CircuitOpen`](crate::CircuitOpen).
+#[derive(Clone, Debug)]
+pub struct FailFastLayer<L = OneCircuit> {
+    lookout: L,
+}
+
+/// Looks whether the circuit that a request would come to is open.
+pub trait Lookout<Req> {
+    /// The refusal of `request`, if it is.
+    fn refusal(&self, request: &Req) -> Option<BoxError>;
+}
+
+/// The circuit that is the same for all requests.
+#[derive(Clone, Debug)]
+pub struct OneCircuit {
+    queue: Queue<Circuit>,
+}
+
+impl<L> FailFastLayer<L> {
+    pub(crate) const fn new(lookout: L) -> Self {
+        Self { lookout }
+    }
+}
+
+impl CircuitHandle {
+    /// A layer that refuses at once while the circuit is open, to stand outside of a queue.
+    #[must_use]
+    pub fn fail_fast(&self) -> FailFastLayer {
+        FailFastLayer::new(OneCircuit { queue: self.queue().clone() })
+    }
+}
+
+impl<Req: RequestHead> Lookout<Req> for OneCircuit {
+    fn refusal(&self, request: &Req) -> Option<BoxError> {
+        let why = self.queue.with(Circuit::refusal)?;
+        Some(Box::new(CircuitOpen::at_once(why, &CallOptions::of(request))))
+    }
+}
+
+impl<S, L: Clone> Layer<S> for FailFastLayer<L> {
+    type Service = FailFast<S, L>;
+
+    fn layer(&self, inner: S) -> FailFast<S, L> {
+        FailFast { inner, lookout: self.lookout.clone() }
+    }
+}
+
+/// A service behind a [`FailFastLayer`].
+#[derive(Clone)]
+pub struct FailFast<S, L = OneCircuit> {
+    inner: S,
+    lookout: L,
+}
+
+impl<S, Req, L> Service<Req> for FailFast<S, L>
+where
+    S: Service<Req> + Clone,
+    S::Error: Into<BoxError>,
+    L: Lookout<Req> + Clone,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = FailFastFuture<S, Req, L>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> FailFastFuture<S, Req, L> {
+        let call = Some((self.inner.clone(), request));
+        FailFastFuture { state: State::Arriving, call, lookout: self.lookout.clone() }
+    }
+}
+
+pin_project! {
+    /// The future of a [`FailFast`]'s call. Dropping it drops the inner call.
+    pub struct FailFastFuture<S, Req, L = OneCircuit>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        state: State<S::Future>,
+        call: Option<(S, Req)>,
+        lookout: L,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        // Looks when it is first polled: `options.scope(service.call(request))` says only then what has been
+        // tried before.
+        Arriving,
+        Readying,
+        Called { #[pin] answer: F },
+        Done,
+    }
+}
+
+impl<S, Req, L> Future for FailFastFuture<S, Req, L>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError>,
+    L: Lookout<Req>,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        // Arriving → Readying, or → Done where the circuit is open.
+        if let (StateProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
+        {
+            if let Some(refusal) = this.lookout.refusal(request) {
+                this.state.set(State::Done);
+                *this.call = None;
+                return Poll::Ready(Err(refusal));
+            }
+            this.state.set(State::Readying);
+        }
+        // Readying → Called when the service is ready, → Done if it is finished.
+        if let (StateProj::Readying, Some((service, _))) = (this.state.as_mut().project(), this.call.as_mut())
+        {
+            let readied = ready!(service.poll_ready(cx));
+            let call = this.call.take();
+            this.state.set(State::Done);
+            readied.map_err(Into::into)?;
+            if let Some((mut service, request)) = call {
+                let answer = service.call(request);
+                this.state.set(State::Called { answer });
+            }
+        }
+        // Called → Done.
+        let StateProj::Called { answer } = this.state.as_mut().project() else {
+            panic!("polled after it was ready");
+        };
+        let answer = ready!(answer.poll(cx));
+        this.state.set(State::Done);
+        Poll::Ready(answer.map_err(Into::into))
+    }
+}
+
+impl<S: fmt::Debug, L> fmt::Debug for FailFast<S, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailFast").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S: Service<Req>, Req, L> fmt::Debug for FailFastFuture<S, Req, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Arriving => "FailFastFuture(arriving)",
+            State::Readying => "FailFastFuture(readying)",
+            State::Called { .. } => "FailFastFuture(called)",
+            State::Done => "FailFastFuture(done)",
+        })
+    }
+}
