@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aplomb::circuit_breaker::Trip;
 use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
@@ -84,6 +85,7 @@ pub(crate) fn endpoint(
             .backoff(ByKind::default().others(Exponential::new(first_backoff)))
             .quotas(settings.quotas.iter().copied())
             .attempt_timeout(settings.timeout)
+            .trip(Trip::default().one_credential())
             // Who wants all answers waits as long as it takes; whether there is hope is watched elsewhere.
             .max_retries(settings.max_retries.unwrap_or(u32::MAX))
             .max_wait(Duration::MAX)
