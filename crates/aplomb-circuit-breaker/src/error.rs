@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Outcome, Refused};
+use aplomb_core::{Outcome, Rejection};
 
 use crate::{CircuitCause, CircuitState};
 
@@ -30,7 +30,7 @@ impl OpenReason {
 
 /// A call was rejected because the circuit was open. It was not sent.
 ///
-/// Its `source()` is the [`Refused`] that all rejections share: when to come back, how long the call waited, what was
+/// Its `source()` is the [`Rejection`] that all rejections share: when to come back, how long the call waited, what was
 /// tried before.
 ///
 /// # Examples
@@ -49,7 +49,7 @@ impl OpenReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
     why: OpenReason,
-    refused: Refused,
+    refused: Rejection,
     key: Option<Arc<str>>,
 }
 
@@ -57,7 +57,7 @@ impl CircuitOpen {
     /// A rejection for this reason.
     #[must_use]
     #[inline]
-    pub const fn new(why: OpenReason, refused: Refused) -> Self {
+    pub const fn new(why: OpenReason, refused: Rejection) -> Self {
         Self { why, refused, key: None }
     }
 
@@ -100,13 +100,13 @@ impl CircuitOpen {
     }
 
     /// Details common to all rejections.
-    pub const fn refused(&self) -> &Refused {
+    pub const fn refused(&self) -> &Rejection {
         &self.refused
     }
 }
 
-impl From<(OpenReason, Refused)> for CircuitOpen {
-    fn from((why, refused): (OpenReason, Refused)) -> Self {
+impl From<(OpenReason, Rejection)> for CircuitOpen {
+    fn from((why, refused): (OpenReason, Rejection)) -> Self {
         Self::new(why, refused)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aplomb_admission::{
     AtHead, Door, Gated, GatedFuture, Permit, Queue, Stopped, Turned, TurnedBecause, Unprepared, Wait,
 };
-use aplomb_core::{BoxError, CallOptions, HttpClassifier, Refused};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, LayerName, Rejection};
 
 use crate::{Circuit, CircuitOpen, OpenReason, TooManyKeys};
 
@@ -73,8 +73,8 @@ pub(crate) fn word(turned: &Turned<OpenReason>, options: &CallOptions, key: Opti
 }
 
 /// The account of a call that was refused.
-fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Refused {
-    Refused::by("circuit breaker")
+fn refused(retry_after: Option<Duration>, waited: Duration, options: &CallOptions) -> Rejection {
+    Rejection::by(LayerName::CircuitBreaker)
         .with_retry_after(retry_after)
         .with_waited(waited)
         .with_attempts(options.attempts(), options.last())

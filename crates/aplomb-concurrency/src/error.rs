@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Turned, TurnedBecause};
-use aplomb_core::{CallOptions, Refused};
+use aplomb_core::{CallOptions, LayerName, Rejection};
 
 /// What a call waits for: the places were all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +38,22 @@ impl Occupancy {
 
 /// A call was refused by the concurrency limit, and never sent.
 ///
-/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AtCapacity {
     because: TurnedBecause,
     why: Option<Occupancy>,
     place: Option<usize>,
     key: Option<Arc<str>>,
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl AtCapacity {
-    /// The name under which [`Refused::who`] tells of a concurrency limit.
-    pub const WHO: &'static str = "concurrency limit";
-
     /// Words what the queue said about a call.
     #[must_use]
     pub fn new(turned: &Turned<Occupancy>, options: &CallOptions) -> Self {
         let why = turned.why().copied();
-        let refused = Refused::by(Self::WHO)
+        let refused = Rejection::by(LayerName::ConcurrencyLimit)
             .with_retry_after(estimate(turned, why))
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last());

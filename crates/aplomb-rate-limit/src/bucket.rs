@@ -2,9 +2,9 @@
 //!
 //! governor's GCRA keeps one number per bucket, the theoretical arrival time: how far ahead of the
 //! clock the bucket has been drawn. The number lies here, in nanoseconds since an epoch, and a
-//! `RateLimiter` is built around it for each decision. So governor still decides every time, while a
-//! refund is a subtraction and a debt an addition, several buckets can propose before they commit
-//! together, and one reading of tokio's clock serves them all.
+//! `RateLimiter` is built around it for each decision, in which now is zero. So governor decides every
+//! time, and how often it reads the clock does not matter; a refund is a subtraction and a debt an addition,
+//! several buckets can propose before they commit together, and one reading of tokio's clock serves them all.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -62,13 +62,18 @@ impl Bucket {
             return Level::Above(meter.capacity());
         }
         let debt = meter.debt(beyond);
-        let proposed = Cell::new(self.drawn_until);
-        let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
-        let clock = Stamped { read: Cell::new(false), now };
-        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(meter.governor(), store, clock);
+        let proposed = Cell::new(0);
+        let store = Staged { drawn_for: self.drawn_until.saturating_sub(now), proposed: &proposed };
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(meter.governor(), store, Now);
         match limiter.check_n(at_once) {
-            Ok(Ok(())) => Level::Enough { drawn_until: proposed.get().saturating_add(debt).min(FURTHEST) },
-            Ok(Err(not_until)) => Level::NotBefore(not_until.earliest_possible().into()),
+            Ok(Ok(())) => {
+                let drawn_until = now.saturating_add(proposed.get()).saturating_add(debt);
+                Level::Enough { drawn_until: drawn_until.min(FURTHEST) }
+            }
+            Ok(Err(not_until)) => {
+                let wait = u64::from(not_until.earliest_possible());
+                Level::NotBefore(now.saturating_add(wait))
+            }
             Err(governor::InsufficientCapacity(most)) => Level::Above(most.into()),
         }
     }
@@ -140,9 +145,9 @@ impl Bucket {
     }
 }
 
-/// Hands governor the state and keeps what it makes of it until it is committed.
+/// Hands governor the state, counted from now, and keeps its new state until that is committed.
 struct Staged<'a> {
-    drawn_until: u64,
+    drawn_for: u64,
     proposed: &'a Cell<u64>,
 }
 
@@ -154,28 +159,21 @@ impl StateStore for Staged<'_> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let (decision, proposed) = decide(Some(Nanos::from(self.drawn_until)))?;
+        let (decision, proposed) = decide(Some(Nanos::from(self.drawn_for)))?;
         self.proposed.set(proposed.into());
         Ok(decision)
     }
 }
 
-/// Reads the epoch when a limiter is built, and from then on the time it was given.
-struct Stamped {
-    read: Cell<bool>,
-    now: u64,
-}
+/// A clock that stands still.
+struct Now;
 
-impl Clock for Stamped {
+impl Clock for Now {
     type Instant = Nanos;
 
     #[inline]
     fn now(&self) -> Nanos {
-        if self.read.replace(true) {
-            Nanos::from(self.now)
-        } else {
-            Nanos::from(0)
-        }
+        Nanos::from(0)
     }
 }
 

@@ -5,25 +5,22 @@ use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{Turned, TurnedBecause};
-use aplomb_core::{CallOptions, Refused};
+use aplomb_core::{CallOptions, LayerName, Rejection};
 
 use crate::Limit;
 
 /// A call was refused by the rate limit, and never sent.
 ///
-/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug)]
 pub struct Exceeded {
     because: TurnedBecause,
     limit: Option<Limit>,
     place: Option<usize>,
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl Exceeded {
-    /// The name under which [`Refused::who`] tells of a rate limit.
-    pub const WHO: &'static str = "rate limit";
-
     /// Words what the queue said about a call.
     #[must_use]
     pub fn new(turned: &Turned<Limit>, options: &CallOptions) -> Self {
@@ -31,7 +28,7 @@ impl Exceeded {
             Some(Limit::Exhausted { retry_after }) => Some(*retry_after),
             _ => turned.retry_after(),
         };
-        let refused = Refused::by(Self::WHO)
+        let refused = Rejection::by(LayerName::RateLimit)
             .with_retry_after(retry_after)
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last());
@@ -71,6 +68,13 @@ impl fmt::Display for Exceeded {
                 return write!(
                     f,
                     "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
+                );
+            }
+            Some(Limit::CostUnknown(dimension)) => {
+                return write!(
+                    f,
+                    "there is a quota of {dimension}, but nothing says how many a call costs: set the layer's \
+                     `cost`, or put a `Charge` into the request's extensions"
                 );
             }
             Some(Limit::Exhausted { retry_after }) => {

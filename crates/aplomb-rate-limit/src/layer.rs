@@ -56,8 +56,10 @@ impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, AtHead, G> {
 }
 
 impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
-    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`]. Unless set,
-    /// every call costs one request and no tokens.
+    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`].
+    ///
+    /// Default: the [`Charge`] in the request's extensions, or else one request. With a quota of tokens a call
+    /// for which neither is set is refused.
     pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U, G> {
         let Self { limiter, classifier, until, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until }

@@ -27,7 +27,7 @@ pub(crate) struct Meter {
     window: u64,
     /// How often the interval has changed, and the last changes, the latest first: calls in flight may
     /// have drawn under what was before.
-    changes: u32,
+    changes: u16,
     last: [Change; REMEMBERED],
 }
 
@@ -152,7 +152,7 @@ impl Meter {
     }
 
     /// How often the interval has changed.
-    pub(crate) const fn changes(&self) -> u32 {
+    pub(crate) const fn changes(&self) -> u16 {
         self.changes
     }
 
@@ -163,8 +163,8 @@ impl Meter {
 
     /// Until when something holds that was drawn after so many changes; `None` where there have been more
     /// since than are remembered.
-    pub(crate) fn holds_until(&self, drawn_until: u64, changes: u32) -> Option<u64> {
-        let since = usize::try_from(self.changes.wrapping_sub(changes)).ok()?;
+    pub(crate) fn holds_until(&self, drawn_until: u64, changes: u16) -> Option<u64> {
+        let since = usize::from(self.changes.wrapping_sub(changes));
         let since = self.last.get(..since)?;
         Some(since.iter().rev().fold(drawn_until, |until, change| change.converted(until)))
     }

@@ -24,8 +24,8 @@ pub use aplomb_retry as retry;
 
 pub use aplomb_admission::Closing;
 pub use aplomb_core::{
-    BoxError, CallOptions, Exchange, Kind, Observe, Outcome, Priority, Refused, Scope, Usage, WallClock,
-    find, find_in,
+    BoxError, CallOptions, Classification, Event, EventKind, Exchange, Kind, LayerName, LogEvents, Observe,
+    Outcome, Priority, Reason, Rejection, Scope, Usage, WallClock, find, find_in,
 };
 pub use client::HttpClient;
 pub use endpoint::{

@@ -92,7 +92,7 @@ impl Target {
     /// The request that asks for an answer to `prompt`, and what it costs.
     pub(crate) fn request(&self, prompt: &Prompt) -> PromptRequest {
         let body = self.shape.body(prompt).to_string();
-        let estimate = self.provider().estimate(body.as_bytes());
+        let estimate = self.provider().estimate(self.url.path(), body.as_bytes(), None);
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();

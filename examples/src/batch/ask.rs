@@ -7,7 +7,7 @@ use std::time::Duration;
 use aplomb::circuit_breaker::{CircuitCause, CircuitOpen};
 use aplomb::provider::{Head, Judgement};
 use aplomb::retry::{Retried, Stopped};
-use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, Refused, WallClock, find};
+use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, Rejection, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;
 use tokio::time::Instant;
@@ -117,7 +117,7 @@ pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
     while let Some(cause) = next {
         let words = cause.to_string();
         // Some errors repeat their cause, and what refused a call has said so already.
-        if !cause.is::<Refused>() && !told.contains(&words) {
+        if !cause.is::<Rejection>() && !told.contains(&words) {
             told = format!("{told}: {words}");
         }
         next = cause.source();
@@ -128,6 +128,7 @@ pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aplomb::LayerName;
     use std::io;
 
     #[test]
@@ -146,7 +147,7 @@ mod tests {
         }
         assert_eq!(story(&Failed(io::Error::other("no route"))), "it failed: no route");
         assert_eq!(story(&Failed(io::Error::other("failed"))), "it failed");
-        let refused = io::Error::other(Refused::by("x"));
-        assert_eq!(story(&Failed(refused)), "it failed: refused by the x");
+        let refused = io::Error::other(Rejection::by(LayerName::Other("x")));
+        assert_eq!(story(&Failed(refused)), "it failed: rejected by the x");
     }
 }

@@ -7,8 +7,8 @@ use aplomb_admission::{
     AtBodyEnd, AtHead, Door, End, Gated, Permit, Plan, Queue, QueueLimits, Stopped, Turned, Unprepared, Wait,
 };
 use aplomb_core::{
-    BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, Kind, Outcome, Reading,
-    Refused, Usage, WithReadings, find_in,
+    BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, Kind, LayerName, Outcome,
+    Reading, Rejection, Usage, WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -35,7 +35,7 @@ impl<Req> Door<Req> for Turnstile {
     }
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
-        Box::new(Refused::by("turnstile").with_retry_after(turned.retry_after()))
+        Box::new(Rejection::by(LayerName::Other("turnstile")).with_retry_after(turned.retry_after()))
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_refusal_is_an_error_of_the_call_that_says_who_refused() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
     request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
     let error = service.call(request).await.unwrap_err();
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "turnstile");
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::Other("turnstile"));
     let result: Result<&http::Response<()>, _> = Err(&error);
     assert_eq!(HttpClassifier::new().classify(result).outcome().kind(), Kind::Local);
 }

@@ -1,7 +1,7 @@
 //! A layer from the same handle, to stand outside of a queue.
 
 use aplomb_circuit_breaker::{CircuitCause, CircuitOpen, CircuitState, OnOpen, Probes};
-use aplomb_core::{CallOptions, Outcome, Refused, find};
+use aplomb_core::{CallOptions, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};
@@ -25,7 +25,7 @@ async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
     let open = open_in(&error);
     assert_eq!((open.state(), open.cause()), (CircuitState::Open, CircuitCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(5 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().attempts(), 3);
+    assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 3);
 
     // Half-open: it lets through, takes no probe's place, and the circuit decides.
     advance(5 * SECOND).await;

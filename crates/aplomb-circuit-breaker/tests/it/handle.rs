@@ -6,7 +6,7 @@ use aplomb_admission::Closing;
 use aplomb_circuit_breaker::{
     CircuitCause, CircuitHandle, CircuitState, OnOpen, TracingObserver, Transition,
 };
-use aplomb_core::{Refused, find};
+use aplomb_core::{LayerName, Rejection, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -114,7 +114,7 @@ async fn a_closed_layer_refuses_and_lets_the_rest_end() {
     let (mut running, send) = stage.sent().await;
     stage.circuit.close(Closing::Drain);
     let error = assert_ready!(stage.call().poll()).unwrap_err();
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), "circuit breaker");
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::CircuitBreaker);
     send.send_response(crate::support::response(200));
     assert!(assert_ready!(running.poll()).is_ok());
 }

@@ -9,7 +9,7 @@ use aplomb_circuit_breaker::{
     Circuit, CircuitBreakerLayer, CircuitCause, CircuitOpen, CircuitState, KeyedCircuits, OnOpen,
     TooManyKeys, TracingObserver, Transition, Trip,
 };
-use aplomb_core::{Account, BoxError, CallKey, CallOptions, Outcome, Refused, find_in};
+use aplomb_core::{Account, BoxError, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http::{Request, Response};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -71,8 +71,8 @@ async fn two_hosts_do_not_share_a_circuit_and_one_hosts_calls_do() {
     assert_eq!((open.retry_after(), open.cause()), (Some(5 * SECOND), CircuitCause::ConsecutiveFailures));
     assert!(open.to_string().starts_with("circuit \"a.example\" open for"), "{open}");
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), open.key());
-    let refused = find_in::<Refused, _>(&error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), ("circuit breaker", 2));
+    let refused = find_in::<Rejection, _>(&error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::CircuitBreaker, 2));
 
     service.call(get("b.example", "/200")).await.unwrap();
     advance(5 * SECOND).await;
@@ -153,8 +153,8 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     service.call(post("b", "/503")).await.unwrap();
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
     let full = find_in::<TooManyKeys, _>(&error).unwrap();
-    assert_eq!(full.refused().who(), "circuit breaker");
-    assert_eq!(find_in::<Refused, _>(&error), Some(full.refused()));
+    assert_eq!(full.refused().layer(), LayerName::CircuitBreaker);
+    assert_eq!(find_in::<Rejection, _>(&error), Some(full.refused()));
     assert!(find_in::<CircuitOpen, _>(&error).is_none());
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();
     assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
@@ -372,7 +372,7 @@ async fn closing_holds_for_every_key_and_is_not_for_the_circuits_sake() {
     circuits.close(Closing::Fail);
     for host in ["a", "b"] {
         let error = service.call(get(host, "/200")).await.unwrap_err();
-        assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "circuit breaker");
+        assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::CircuitBreaker);
         assert!(find_in::<CircuitOpen, _>(&error).is_none() && find_in::<TooManyKeys, _>(&error).is_none());
     }
 }

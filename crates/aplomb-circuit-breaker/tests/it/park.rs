@@ -1,7 +1,7 @@
 //! Calls that wait for an open circuit: promise 33, second half.
 
 use aplomb_circuit_breaker::{CircuitState, OnOpen, Probes};
-use aplomb_core::{CallOptions, Refused, find};
+use aplomb_core::{CallOptions, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
@@ -86,7 +86,7 @@ async fn promise_33_the_wait_is_bounded_as_a_whole_and_said() {
     assert!(waits.is_woken());
     let error = assert_ready!(waits.poll()).unwrap_err();
     assert_eq!(open_in(&error).retry_after(), Some(10 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().waited(), 5 * SECOND);
+    assert_eq!(find::<Rejection>(&*error).unwrap().waited(), 5 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

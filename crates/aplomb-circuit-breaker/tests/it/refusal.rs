@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitOpen, CircuitState, Trip};
-use aplomb_core::{CallOptions, Kind, Outcome, Refused, find};
+use aplomb_core::{CallOptions, Kind, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -29,9 +29,9 @@ async fn promise_33_a_refusal_is_typed_and_says_all_there_is() {
     assert_eq!(open.last().map(|last| last.kind()), Some(Kind::Transient));
     assert_eq!(error.to_string(), "circuit open for 2.0s: consecutive failures (transient failure)");
 
-    let refused = error.source().unwrap().downcast_ref::<Refused>().unwrap();
+    let refused = error.source().unwrap().downcast_ref::<Rejection>().unwrap();
     assert_eq!(refused, open.refused());
-    assert_eq!(refused.who(), "circuit breaker");
+    assert_eq!(refused.layer(), LayerName::CircuitBreaker);
     assert_eq!(refused.retry_after(), Some(3 * SECOND));
     assert_eq!((refused.attempts(), refused.last()), (2, Some(Outcome::transient())));
     assert!(refused.waited().is_zero());
@@ -59,7 +59,7 @@ async fn promise_33_a_refusal_is_found_through_any_nesting() {
     let error = assert_ready!(stage.call().poll()).unwrap_err();
     let nested = io::Error::other(GaveUp(Box::new(io::Error::other(GaveUp(error)))));
     assert!(find::<CircuitOpen>(&nested).is_some());
-    assert!(find::<Refused>(&nested).is_some());
+    assert!(find::<Rejection>(&nested).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +89,8 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     let Decision::Refuse(why) = circuit.check(&(), now) else {
         panic!("let through");
     };
-    let open = CircuitOpen::from((why, Refused::by("endpoint").with_retry_after(why.retry_after())));
+    let open =
+        CircuitOpen::from((why, Rejection::by(LayerName::Endpoint).with_retry_after(why.retry_after())));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
 
     assert_eq!(open.key(), None);

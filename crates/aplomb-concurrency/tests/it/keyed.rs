@@ -9,7 +9,7 @@ use aplomb_concurrency::{
     Adaptive, AtCapacity, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter, Limit, LimitChange,
     LimitChangeCause, Slots, TracingObserver,
 };
-use aplomb_core::{Account, CallKey, CallOptions, Outcome, Refused, find_in};
+use aplomb_core::{Account, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::task::{Spawn, spawn};
@@ -120,8 +120,8 @@ async fn a_refusal_carries_its_key() {
         "the wait for the concurrency limit would be too long, for key \"a.example\" (1 in flight of 1)"
     );
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
-    let refused = find_in::<Refused, _>(&error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), (AtCapacity::WHO, 2));
+    let refused = find_in::<Rejection, _>(&error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::ConcurrencyLimit, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +195,7 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     let error = assert_ready_err!(call("sk-secret").poll());
     let saturated = find_in::<AtCapacity, _>(&error).unwrap();
     assert_eq!((saturated.because(), saturated.why()), (TurnedBecause::TooManyKeys, None));
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), AtCapacity::WHO);
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
     assert!(saturated.key().unwrap().starts_with("api.example.com:443 credential #"));
     assert!(!format!("{error:?} {saturated}").contains("secret"), "{error:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, TurnedBecause};
 use aplomb_concurrency::{AtCapacity, ConcurrencyLimitLayer};
-use aplomb_core::{BoxError, CallOptions, Outcome, Refused, find};
+use aplomb_core::{BoxError, CallOptions, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
@@ -53,7 +53,7 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
         error.to_string(),
         "too many calls are waiting for the concurrency limit (2 in flight of 2)"
     );
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), AtCapacity::WHO);
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn a_wait_that_can_not_succeed_is_refused_at_once() {
     let saturated = refusal(&error);
     assert_eq!((saturated.because(), saturated.place()), (TurnedBecause::TooLong, Some(9)));
     assert_eq!(saturated.retry_after(), Some(50 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().attempts(), 2);
+    assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +91,7 @@ async fn who_has_waited_to_the_deadline_or_as_long_as_allowed_is_refused() {
     advance(2 * SECOND).await;
     let error = assert_ready_err!(patient.poll());
     assert_eq!(refusal(&error).retry_after(), Some(5 * SECOND), "until the next call ends");
-    assert!(find::<Refused>(&*error).unwrap().waited() >= 3 * SECOND);
+    assert!(find::<Rejection>(&*error).unwrap().waited() >= 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

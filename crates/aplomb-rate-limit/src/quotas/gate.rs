@@ -34,6 +34,9 @@ impl Gate for Quotas {
         let mut latest = None;
         for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
             let cost = charge.counted(meter.counted());
+            if charge.is_unknown(meter.counted()) && meter.as_configured().is_some() {
+                return Decision::Refuse(Limit::CostUnknown(meter.quota().dimension()));
+            }
             match bucket.level(meter, cost, nanos) {
                 Level::Enough { drawn_until } => bucket.propose(drawn_until),
                 Level::NotBefore(at) => latest = latest.max(Some((at, meter.quota().dimension()))),
@@ -60,7 +63,13 @@ impl Gate for Quotas {
             let cost = charge.counted(meter.counted());
             bucket.commit();
             bucket.unanswered = bucket.unanswered.saturating_add(cost);
-            Share { id: meter.id(), changes: meter.changes(), cost, until: bucket.drawn_until() }
+            Share {
+                id: meter.id(),
+                changes: meter.changes(),
+                enough_shown: false,
+                cost,
+                until: bucket.drawn_until(),
+            }
         };
         let shares = match (&*self.setup.meters, &mut *self.buckets) {
             // By far the most frequent cases, without a look at each step whether there is room.
@@ -79,7 +88,7 @@ impl Gate for Quotas {
         }
         self.in_flight += 1;
         self.unanswered += 1;
-        Drawn { at: now, requests, unanswered: true, taken: false, shares }
+        Drawn { at: now, requests, unanswered: true, taken: false, shortage_shown: false, shares }
     }
 
     fn content(&mut self, drawn: &mut Drawn, now: Instant) {

@@ -20,6 +20,9 @@ pub enum Limit {
     },
     /// Nobody knows the server's limit: it is being found out, with fewer calls than there are.
     Unknown,
+    /// A quota of this dimension is set, but not what a call draws from it: see
+    /// [`RateLimitLayer::cost`](crate::RateLimitLayer::cost).
+    CostUnknown(Dimension),
     /// The call costs more than the configured quota of this dimension ever holds.
     AboveCapacity {
         /// The dimension.
@@ -38,6 +41,7 @@ impl fmt::Display for Limit {
             Self::Paused => f.write_str("paused by the server"),
             Self::Exhausted { retry_after } => write!(f, "paused by the server for {retry_after:.0?}"),
             Self::Unknown => f.write_str("the server's limit is being found out"),
+            Self::CostUnknown(dimension) => write!(f, "unknown cost in {dimension}"),
             Self::AboveCapacity { dimension, cost, capacity } => {
                 write!(f, "{cost} {dimension}, where the quota never holds more than {capacity}")
             }

@@ -36,11 +36,18 @@ enum About {
 
 impl Quotas {
     /// Takes in what the head of the answer to `drawn` says of one limit.
-    pub(super) fn believe(&mut self, reading: &Reading, drawn: &Drawn, now: Instant) {
+    pub(super) fn believe(&mut self, reading: &Reading, drawn: &mut Drawn, now: Instant) {
         let Some(told) = Told::of(reading) else { return };
         let dimension = reading.dimension();
+        drawn.shortage_shown |= told.remaining == Some(0);
         match self.about(dimension, told) {
             About::Bucket(index) => {
+                let id = self.setup.meters[index].id();
+                let share = drawn.shares.iter_mut().find(|share| share.id == id);
+                if let Some((share, remaining)) = share.zip(told.remaining) {
+                    share.enough_shown = remaining >= share.cost;
+                    drawn.shortage_shown |= remaining < share.cost;
+                }
                 self.believe_rate(index, told, now);
                 self.believe_level(index, told, now);
                 self.confirm(index, now);

@@ -1,7 +1,5 @@
 //! What becomes of a charge: kept, given back, added to.
 
-use std::time::Duration;
-
 use aplomb_admission::{End, Gate};
 use aplomb_core::Outcome;
 use tokio::time::Instant;
@@ -52,7 +50,7 @@ impl Quotas {
         }
         let news = peer.pause.throttled(drawn.at, outcome.retry_after(), now);
         if news {
-            self.nothing_was_left(drawn, outcome.retry_after(), now);
+            self.nothing_was_left(drawn, outcome, now);
         }
         let Some(peer) = &mut self.peer else { return };
         // Where the quotas the server told of are used up, that is why.
@@ -61,30 +59,51 @@ impl Quotas {
         }
     }
 
-    /// Of some quota the server had nothing left for this call, and will have when it comes back.
-    ///
-    /// Requests are counted as the server counts them, and tokens are estimated: so it is a quota of tokens,
-    /// and of several the one that was closest to its end. What it was thought to have left is not there.
-    fn nothing_was_left(&mut self, drawn: &Drawn, hint: Option<Duration>, now: Instant) {
+    /// The server had nothing left of some quota for this call, and will have when it comes back: so what
+    /// the quota was thought to have left is not there.
+    fn nothing_was_left(&mut self, drawn: &Drawn, outcome: &Outcome, now: Instant) {
         let nanos = self.nanos(now);
-        let pause = hint.map_or(0, |hint| u64::try_from(hint.as_nanos()).unwrap_or(u64::MAX));
-        let drew = drawn.shares.iter().enumerate().filter(|(_, share)| share.cost > 0);
-        let drew = drew.filter_map(|(index, share)| self.find(index, share.id));
-        let estimated = drew.filter(|index| {
-            matches!(self.setup.meters[*index].counted(), Counted::Tokens | Counted::Input | Counted::Output)
-        });
-        let saved_up = |index: usize| {
-            let (meter, bucket) = (&self.setup.meters[index], &self.buckets[index]);
-            let left = u64::try_from(bucket.available(meter, nanos)).unwrap_or(0);
-            meter.interval().saturating_mul(left)
-        };
-        let Some(index) = estimated.min_by_key(|index| saved_up(*index)) else {
+        let Some((index, cost)) = self.refusing(drawn, outcome, nanos) else {
             return;
         };
         let (meter, bucket) = (&self.setup.meters[index], &mut self.buckets[index]);
-        let comes = i64::try_from(pause / meter.interval()).unwrap_or(i64::MAX);
-        let beyond = bucket.available(meter, nanos).saturating_add(comes);
-        bucket.owe(meter, u64::try_from(beyond).unwrap_or(0), nanos);
+        let hint = outcome.retry_after().unwrap_or_default();
+        let comes = u64::try_from(hint.as_nanos()).unwrap_or(u64::MAX) / meter.interval();
+        // Costs in tokens are estimates, so the time may be too short for them.
+        let stays = if meter.counted() == Counted::Requests {
+            cost
+        } else {
+            0
+        };
+        let left = bucket.available(meter, nanos).saturating_add_unsigned(comes);
+        bucket.owe(meter, u64::try_from(left.saturating_sub_unsigned(stays)).unwrap_or(0), nanos);
+    }
+
+    /// The quota that the server refused a call for, and what the call drew from it.
+    ///
+    /// It is one that the server named. Otherwise, unless its head showed a shortage, which has been taken in,
+    /// it is the quota that was closest to empty of those that the head did not show to have enough. Requests
+    /// are counted as the server counts them: that they were closest to empty is no news.
+    fn refusing(&self, drawn: &Drawn, outcome: &Outcome, nanos: u64) -> Option<(usize, u64)> {
+        let named = outcome.dimension();
+        if outcome.is_of_concurrency() || (named.is_none() && drawn.shortage_shown) {
+            return None;
+        }
+        let shares = drawn.shares.iter().enumerate().filter(|(_, share)| share.cost > 0);
+        let shares = shares.filter_map(|(index, share)| Some((self.find(index, share.id)?, share)));
+        let refusing = shares.filter(|(index, share)| match named {
+            Some(named) => self.setup.meters[*index].counted().is_part_of(named),
+            None => !share.enough_shown,
+        });
+        let closest = refusing.min_by_key(|(index, share)| {
+            let (meter, bucket) = (&self.setup.meters[*index], &self.buckets[*index]);
+            let had = bucket.available(meter, nanos).saturating_add_unsigned(share.cost);
+            let had = i128::from(had) * 1_000 / i128::from(meter.burst());
+            (had, meter.counted() == Counted::Requests)
+        });
+        let is_news =
+            |index: usize| named.is_some() || self.setup.meters[index].counted() != Counted::Requests;
+        closest.filter(|(index, _)| is_news(*index)).map(|(index, share)| (index, share.cost))
     }
 
     /// Gives everything back that has not flowed back by itself: the call has cost nothing.

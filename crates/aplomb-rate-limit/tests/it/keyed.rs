@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, KeyRefused, TurnedBecause};
 use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, HttpClassifier, Outcome, Priority, Refused, find_in,
+    Account, BoxError, CallKey, CallOptions, HttpClassifier, LayerName, Outcome, Priority, Rejection, find_in,
 };
 use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
 use tokio::time::{Instant, advance};
@@ -129,7 +129,7 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
     let exceeded = find_in::<Exceeded, _>(&error).unwrap();
     assert_eq!(exceeded.because(), TurnedBecause::TooManyKeys);
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), Exceeded::WHO);
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();
     assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
     let mut told = format!("{error:?}");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aplomb_core::{
-    BoxError, CallOptions, Constant, Copied, Exchange, Once, Outcome, Recorded, Refused, Replay, ReplayBody,
+    BoxError, CallOptions, Constant, Copied, Exchange, LayerName, Once, Outcome, Recorded, Rejection, Replay,
+    ReplayBody,
 };
 use aplomb_retry::{Dropped, Event, Retried, RetryLayer, Stopped, TracingObserver};
 use bytes::Bytes;
@@ -124,7 +125,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
             let options = CallOptions::of(&request);
             let refuse = sent.fetch_add(1, Ordering::SeqCst) == 1;
             std::future::ready(if refuse {
-                let refused = Refused::by("gate")
+                let refused = Rejection::by(LayerName::Other("gate"))
                     .with_retry_after(Some(secs(1)))
                     .with_attempts(options.attempts(), options.last());
                 Err(BoxError::from(io::Error::other(refused)))
@@ -134,7 +135,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
         })
     };
     let error = RetryLayer::new().layer(gate).oneshot(request()).await.unwrap_err();
-    let refused = aplomb_core::find::<Refused>(&*error).unwrap();
+    let refused = aplomb_core::find::<Rejection>(&*error).unwrap();
     assert_eq!(sent.load(Ordering::SeqCst), 2, "a refusal is not retried");
     let last = unavailable().with_retry_after(secs(2));
     assert_eq!((refused.attempts(), refused.last()), (1, Some(last)));

@@ -10,7 +10,7 @@ use aplomb_admission::{
 };
 use aplomb_circuit_breaker::{Circuit, CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
 use aplomb_concurrency::{AtCapacity, Slots, TracingObserver as LimitLog};
-use aplomb_core::{BoxError, CallOptions, Observe, Refused};
+use aplomb_core::{BoxError, CallOptions, LayerName, Observe, Rejection};
 use aplomb_rate_limit::{Exceeded, Member, Pool, Quotas, Settle};
 use http_body::Body;
 use tokio::time::Instant;
@@ -195,7 +195,7 @@ impl fmt::Debug for EndpointDoor {
 
 fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxError {
     let refused = |who, retry_after| {
-        Refused::by(who)
+        Rejection::by(who)
             .with_retry_after(retry_after)
             .with_waited(turned.waited())
             .with_attempts(options.attempts(), options.last())
@@ -203,7 +203,7 @@ fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxEr
     match (turned.why().copied(), turned.because()) {
         (Some(Either::First(why)), _) => {
             let retry_after = turned.retry_after().or(why.retry_after());
-            Box::new(CircuitOpen::new(why, refused("circuit breaker", retry_after)))
+            Box::new(CircuitOpen::new(why, refused(LayerName::CircuitBreaker, retry_after)))
         }
         (Some(Either::Second(Either::First(limit) | Either::Second(Either::First(limit)))), _) => {
             Box::new(Exceeded::new(&turned.map(|_| limit), options))
@@ -211,9 +211,16 @@ fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxEr
         (Some(Either::Second(Either::Second(Either::Second(taken)))), _) => {
             Box::new(AtCapacity::new(&turned.map(|_| taken), options))
         }
-        (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
-        (None, TurnedBecause::TooManyKeys) => Box::new(refused("endpoint's keys", None)),
-        (None, _) => Box::new(refused("endpoint's queue", turned.retry_after())),
+        (None, TurnedBecause::Closed) => Box::new(refused(LayerName::Endpoint, None).with_reason("closed")),
+        (None, TurnedBecause::TooManyKeys) => {
+            Box::new(refused(LayerName::Endpoint, None).with_reason("too many keys"))
+        }
+        (None, TurnedBecause::Full) => {
+            Box::new(refused(LayerName::Endpoint, turned.retry_after()).with_reason("queue full"))
+        }
+        (None, _) => {
+            Box::new(refused(LayerName::Endpoint, turned.retry_after()).with_reason("would wait too long"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::Refused;
+use aplomb_core::{LayerName, Rejection};
 use http_body::Body;
 use tower_service::Service;
 
@@ -74,19 +74,16 @@ impl<S> fmt::Debug for PoliciesService<S> {
 
 /// No route matches a request, and what is unknown is refused: it was not sent.
 ///
-/// Its `source()` is the [`Refused`] that everything which ends a call on this side shares.
+/// Its `source()` is the [`Rejection`] that everything which ends a call on this side shares.
 #[derive(Clone, Debug)]
 pub struct NoPolicy {
     host: Option<Box<str>>,
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl NoPolicy {
-    /// The name under which [`Refused::who`] tells of it.
-    pub const WHO: &'static str = "policies";
-
     fn of(request: &RequestView<'_>) -> Self {
-        Self { host: request.host().map(Into::into), refused: Refused::by(Self::WHO) }
+        Self { host: request.host().map(Into::into), refused: Rejection::by(LayerName::Router) }
     }
 
     /// The host that the request was for, if it named one.

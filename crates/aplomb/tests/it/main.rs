@@ -16,6 +16,7 @@ mod exhausted;
 mod faults;
 mod frames;
 mod hook;
+mod judge;
 mod keyed;
 mod load;
 mod policies;

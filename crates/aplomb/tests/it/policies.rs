@@ -8,8 +8,8 @@ use aplomb::circuit_breaker::CircuitState;
 use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Exceeded, Pool, Quota};
 use aplomb::{
-    CallOptions, Closing, DeadlinePassed, EndpointLayer, NoPolicy, Policies, PoliciesLayer, Policy, Refused,
-    Report, find, route,
+    CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, NoPolicy, Policies, PoliciesLayer,
+    Policy, Rejection, Report, find, route,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -106,7 +106,7 @@ async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
     layer.handle().set(known().refuse_unknown()).unwrap();
     let error = service.clone().oneshot(to("b.example", "m")).await.unwrap_err();
     assert_eq!(find::<NoPolicy>(&error).unwrap().host(), Some("b.example"));
-    assert_eq!(find::<Refused>(&error).unwrap().who(), NoPolicy::WHO);
+    assert_eq!(find::<Rejection>(&error).unwrap().layer(), LayerName::Router);
     assert!(service.clone().oneshot(to("a.example", "m")).await.is_ok());
     assert!(!seen.lock().unwrap().contains_key("b.example m"));
 
@@ -155,7 +155,7 @@ async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
     }
     layer.handle().close(Closing::Drain);
     let error = service.oneshot(to("a.example", "m")).await.unwrap_err();
-    assert_eq!(error.refused().unwrap().who(), "closed endpoint");
+    assert_eq!(error.refused().unwrap().reason(), Some("closed"));
     layer.handle().drained().await;
 }
 

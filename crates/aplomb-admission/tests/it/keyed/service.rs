@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyRefused, KeyedDoor, Plan, Queues, Terms, Turned};
-use aplomb_core::{BoxError, CallKey, CallOptions, HttpClassifier, Refused, find_in};
+use aplomb_core::{BoxError, CallKey, CallOptions, HttpClassifier, LayerName, Rejection, find_in};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, task};
 use tower_service::Service;
@@ -23,7 +23,7 @@ impl<Req> Terms<Req> for Pass {
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
     fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
-        Box::new(Refused::by("tally").with_retry_after(turned.retry_after()))
+        Box::new(Rejection::by(LayerName::Other("tally")).with_retry_after(turned.retry_after()))
     }
 
     fn refuse_key(&self, key: &Arc<str>, turned: Turned<&'static str>, options: &CallOptions) -> BoxError {
@@ -62,8 +62,8 @@ async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal()
 
     let error = service.call(get(404)).await.err().unwrap();
     assert_eq!(find_in::<KeyRefused, _>(&error).unwrap().key(), "404");
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "tally");
-    assert_eq!(error.to_string(), "refused for key 404: refused by the tally");
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::Other("tally"));
+    assert_eq!(error.to_string(), "refused for key 404: rejected by the tally");
 }
 
 #[tokio::test(start_paused = true)]

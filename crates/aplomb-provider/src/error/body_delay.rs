@@ -1,4 +1,4 @@
-//! When to come back, where an error body has a field for it.
+//! Delays in fields of an error body.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::google;
 use crate::time::{duration, rfc3339, until, until_unix};
 
-/// How long to wait, by name and unit in seconds.
+/// Fields with a delay, and their unit in seconds.
 const FIELDS: [(&str, f64); 8] = [
     ("retry_after_ms", 1e-3),
     ("retry_after", 1.0),
@@ -16,14 +16,14 @@ const FIELDS: [(&str, f64); 8] = [
     ("retryAfterSeconds", 1.0),
     ("resets_in_seconds", 1.0),
     ("reset_seconds", 1.0),
-    // The model is being loaded.
+    // Hugging Face, while a model is being loaded.
     ("estimated_time", 1.0),
 ];
 
-/// When to come back.
+/// Fields with a point in time.
 const POINTS: [&str; 4] = ["resets_at", "reset_at", "retry_at", "resetsAt"];
 
-/// What an error says, itself, in Google's details, or in the metadata that a gateway adds.
+/// The delay in an error: in its own fields, in Google's details, or in the metadata of a gateway.
 pub(crate) fn of(error: &Map<String, Value>, sent: SystemTime) -> Option<Duration> {
     let metadata = || error.get("metadata")?.as_object();
     fields(error)
@@ -54,7 +54,7 @@ fn seconds(seconds: f64) -> Option<Duration> {
 
 fn points(error: &Map<String, Value>, sent: SystemTime) -> Option<Duration> {
     POINTS.iter().find_map(|name| match error.get(*name)? {
-        // A point without its zone may lie hours off: it is none.
+        // A point in time without a zone may be hours off.
         Value::String(text) => until(text, sent).filter(|_| rfc3339::parse(text).is_some()),
         value => match value.as_u64()? {
             unix @ 0..1_000_000_000_000 => until_unix(Duration::from_secs(unix), sent),
@@ -67,16 +67,16 @@ fn time_stamp(detail: &Value, sent: SystemTime) -> Option<Duration> {
     until(detail["metadata"]["quotaResetTimeStamp"].as_str()?, sent)
 }
 
-/// The headers of the provider behind a gateway, as `OpenRouter` repeats them.
+/// The headers of the provider behind a gateway, as repeated by `OpenRouter`.
 fn headers(headers: &Value, sent: SystemTime) -> Option<Duration> {
     let text = |wanted: &str| {
         let mut fields = headers.as_object()?.iter();
         let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
         value.as_str()
     };
-    let is_used_up = || text("x-ratelimit-remaining") == Some("0");
+    let is_exhausted = || text("x-ratelimit-remaining") == Some("0");
     until(text("retry-after").unwrap_or_default(), sent)
-        .or_else(|| until(text("x-ratelimit-reset").filter(|_| is_used_up())?, sent))
+        .or_else(|| until(text("x-ratelimit-reset").filter(|_| is_exhausted())?, sent))
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn fields_come_under_many_names() {
+    fn fields_have_many_names() {
         let sent = SystemTime::UNIX_EPOCH + Duration::from_secs(1_696_004_797);
         for (error, millis) in [
             (json!({"retry_after_ms": 250}), Some(250)),

@@ -1,69 +1,62 @@
-//! Asking a stream to report what it consumes.
+//! Asking a streaming request to report its usage.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// What of a request says whether its stream reports its usage.
+/// The fields of a request that decide whether its stream reports usage.
 #[derive(Deserialize)]
-struct Asked<'a> {
+struct Request<'a> {
     #[serde(default)]
     stream: bool,
-    #[serde(borrow, default, deserialize_with = "named")]
+    #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
 }
 
-/// What a key has been given, `null` too.
-fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(value).map(Some)
-}
-
 #[derive(Deserialize)]
-struct Options<'a> {
-    /// Whatever it says, it is named: `null` too, and a key must not come twice.
-    #[serde(borrow, default, deserialize_with = "named")]
+struct StreamOptions<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
     include_usage: Option<&'a RawValue>,
 }
 
-const ASKS: &[u8] = br#""include_usage":true"#;
+/// A field that is present, `null` included: the name must not occur twice.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
 
-/// The paths of OpenAI's chat and completion shapes end so, whoever serves them. The Responses API reports
-/// its usage without being asked.
-const PATHS: &[&str] = &["/chat/completions", "/completions"];
+const INCLUDE_USAGE: &[u8] = br#""include_usage":true"#;
 
-/// A request that asks for a stream without saying whether it wants the usage, changed so that it does.
-/// Nothing else of it is touched. `None` where there is nothing to change.
-pub(crate) fn ask(path: &str, body: &[u8]) -> Option<Vec<u8>> {
-    if !PATHS.iter().any(|end| path.ends_with(end)) {
-        return None;
-    }
-    // A list would be read as the fields in their order.
+/// Paths of OpenAI's chat and completions endpoints end like this, whoever serves them. The Responses API
+/// reports usage unasked.
+const PATHS: [&str; 2] = ["/chat/completions", "/completions"];
+
+/// The body with `include_usage` added, if the request streams and does not mention it. Nothing else changes.
+/// `None` if there is nothing to add.
+pub(crate) fn added(path: &str, body: &[u8]) -> Option<Vec<u8>> {
+    // serde would read a list as the fields in their order.
     let is_object = |json: &[u8]| json.trim_ascii_start().starts_with(b"{");
-    if !is_object(body) {
+    if !PATHS.iter().any(|end| path.ends_with(end)) || !is_object(body) {
         return None;
     }
-    let asked = serde_json::from_slice::<Asked<'_>>(body).ok().filter(|asked| asked.stream)?;
-    // `null` is as good as nothing, and is named: a key must not come twice.
-    let options = asked.stream_options.map(RawValue::get);
-    let Some(options) = options else {
+    let request = serde_json::from_slice::<Request<'_>>(body).ok().filter(|request| request.stream)?;
+    let Some(options) = request.stream_options.map(RawValue::get) else {
         let inside = body.iter().position(|byte| *byte == b'{')? + 1;
-        return Some(insert(body, inside, &[br#""stream_options":{"#, ASKS, b"}"].concat(), false));
+        let options = [br#""stream_options":{"#, INCLUDE_USAGE, b"}"].concat();
+        return Some(insert(body, inside, &options, false));
     };
     let start = (options.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
     if options == "null" {
-        let mut changed = insert(body, start, &[b"{", ASKS, b"}"].concat(), true);
-        let end = start + ASKS.len() + 2;
-        changed.drain(end..end + options.len());
-        return Some(changed);
+        let (before, after) = (&body[..start], &body[start + options.len()..]);
+        return Some([before, b"{", INCLUDE_USAGE, b"}", after].concat());
     }
     if !is_object(options.as_bytes()) {
         return None;
     }
-    let is_open = serde_json::from_str::<Options<'_>>(options).ok()?.include_usage.is_none();
+    let is_unset = serde_json::from_str::<StreamOptions<'_>>(options).ok()?.include_usage.is_none();
     let is_empty = options[1..].trim_ascii_start().starts_with('}');
-    is_open.then(|| insert(body, start + 1, ASKS, is_empty))
+    is_unset.then(|| insert(body, start + 1, INCLUDE_USAGE, is_empty))
 }
 
-/// Puts a member of an object where its first one stands.
+/// Inserts a member at the start of an object.
 fn insert(body: &[u8], at: usize, member: &[u8], is_last: bool) -> Vec<u8> {
     let comma: &[u8] = if is_last { b"" } else { b"," };
     [&body[..at], member, comma, &body[at..]].concat()
@@ -75,12 +68,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn asked(body: &str) -> Option<String> {
-        ask("/v1/chat/completions", body.as_bytes()).map(|body| String::from_utf8(body).unwrap())
+    fn changed(body: &str) -> Option<String> {
+        added("/v1/chat/completions", body.as_bytes()).map(|body| String::from_utf8(body).unwrap())
     }
 
     #[test]
-    fn a_stream_is_asked_where_it_does_not_say() {
+    fn a_stream_that_does_not_mention_usage_is_asked_for_it() {
         for (body, expected) in [
             (
                 r#"{"stream": true, "n": 1}"#,
@@ -95,12 +88,12 @@ mod tests {
                 r#"{"stream_options": {"include_usage":true }, "stream":true}"#,
             ),
         ] {
-            assert_eq!(asked(body).as_deref(), Some(expected));
+            assert_eq!(changed(body).as_deref(), Some(expected));
         }
     }
 
     #[test]
-    fn what_says_so_itself_or_is_something_else_is_left_alone() {
+    fn a_request_that_mentions_usage_or_does_not_stream_is_left_alone() {
         for body in [
             r#"{"stream": true, "stream_options": {"include_usage": false}}"#,
             r#"{"stream": true, "stream_options": {"include_usage": true}}"#,
@@ -117,10 +110,10 @@ mod tests {
             "[true, {}]",
             "",
         ] {
-            assert_eq!(asked(body), None, "{body}");
+            assert_eq!(changed(body), None, "{body}");
         }
-        assert_eq!(ask("/v1/messages", br#"{"stream": true}"#), None);
-        assert!(ask("/openai/deployments/d/chat/completions", br#"{"stream": true}"#).is_some());
+        assert_eq!(added("/v1/messages", br#"{"stream": true}"#), None);
+        assert!(added("/openai/deployments/d/chat/completions", br#"{"stream": true}"#).is_some());
     }
 
     proptest! {
@@ -133,7 +126,7 @@ mod tests {
             if let Some(options) = options {
                 body["stream_options"] = options;
             }
-            let changed: Value = serde_json::from_str(&asked(&body.to_string()).unwrap()).unwrap();
+            let changed: Value = serde_json::from_str(&changed(&body.to_string()).unwrap()).unwrap();
             if body["stream_options"].is_null() {
                 body["stream_options"] = json!({});
             }
@@ -143,7 +136,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..100)) {
-            ask("/chat/completions", &body);
+            added("/chat/completions", &body);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What is read from a message's text: a delay, and that a request is larger than the limit itself.
+//! What the text of a message says: a delay, or that a request exceeds the limit all by itself.
 
 use std::time::Duration;
 
 use crate::time::duration;
 
-/// As much of a message as is looked at, in bytes.
-const LOOKED_AT: usize = 8 * 1024;
+/// The part of a message that is read, in bytes.
+const MAX_READ: usize = 8 * 1024;
 
-/// What may come before a delay.
+/// Phrases before a delay.
 const PHRASES: [&str; 9] = [
     "try again in",
     "try again after",
@@ -20,7 +20,7 @@ const PHRASES: [&str; 9] = [
     "wait",
 ];
 
-/// What may stand between the phrase and the number.
+/// Words between the phrase and the number.
 const FILLERS: [&str; 6] = [
     "for ",
     "about ",
@@ -30,29 +30,26 @@ const FILLERS: [&str; 6] = [
     "another ",
 ];
 
-/// A message, prepared for looking at.
-pub(crate) struct Text(String);
+/// A message in lower case.
+pub(crate) struct Message(String);
 
-impl Text {
+impl Message {
     pub(crate) fn new(message: &str) -> Self {
-        Self(message[..message.floor_char_boundary(LOOKED_AT)].to_ascii_lowercase())
+        Self(prefix(message, MAX_READ).to_ascii_lowercase())
     }
 
-    /// The delay a message names: `Please try again in 18.642s`, `Try again in 35 seconds`. A delay
-    /// of nothing is none.
+    /// The delay in the message: `Please try again in 18.642s`, `Try again in 35 seconds`. A delay of zero is none.
     pub(crate) fn delay(&self) -> Option<Duration> {
-        let mut delays = PHRASES
+        let delays = PHRASES
             .iter()
             .flat_map(|phrase| self.after(phrase))
-            .filter_map(|(at, rest)| Some((at, duration::leading(unfilled(rest))?.0)))
-            .filter(|(_, delay)| !delay.is_zero())
-            .collect::<Vec<_>>();
-        delays.sort_unstable();
-        delays.first().map(|&(_, delay)| delay)
+            .filter_map(|(at, rest)| Some((at, duration::leading(without_fillers(rest))?.0)))
+            .filter(|(_, delay)| !delay.is_zero());
+        delays.min().map(|(_, delay)| delay)
     }
 
-    /// Whether the message says that the request alone is above the limit: by its numbers, or, where
-    /// it has none, in its words.
+    /// Whether the message says that the request exceeds the limit all by itself: by its numbers or, if it has
+    /// none, in words.
     pub(crate) fn is_too_large(&self) -> bool {
         match (self.number("limit"), self.number("requested")) {
             (Some(limit), Some(requested)) => requested > limit,
@@ -60,19 +57,19 @@ impl Text {
         }
     }
 
-    /// Whether a quota is named of which there is nothing: `Quota exceeded for metric: …, limit: 0`.
-    pub(crate) fn names_a_quota_of_nothing(&self) -> bool {
+    /// Whether the message names a quota of zero: `Quota exceeded for metric: …, limit: 0`.
+    pub(crate) fn names_zero_quota(&self) -> bool {
         let is_more = |rest: &str| {
             let mut rest = rest.chars();
             let first = rest.next();
             first.is_some_and(|c| c.is_ascii_digit())
                 || (matches!(first, Some('.' | ',')) && rest.next().is_some_and(|c| c.is_ascii_digit()))
         };
-        self.names_a_quota() && self.after("limit: 0").any(|(_, rest)| !is_more(rest))
+        self.names_quota() && self.after("limit: 0").any(|(_, rest)| !is_more(rest))
     }
 
-    /// Whether a quota is named.
-    pub(crate) fn names_a_quota(&self) -> bool {
+    /// Whether the message names a quota.
+    pub(crate) fn names_quota(&self) -> bool {
         self.0.contains("quota exceeded for")
     }
 
@@ -81,19 +78,25 @@ impl Text {
         &self.0
     }
 
-    /// The first number named so: `Limit 30000`, `Limit: 30,000`, `Requested ~12903`.
+    /// The first number after a name: `Limit 30000`, `Limit: 30,000`, `Requested ~12903`.
     fn number(&self, name: &str) -> Option<u64> {
         self.after(name).find_map(|(_, rest)| number(rest))
     }
 
-    /// Where `phrase` stands, and what follows it.
+    /// The positions of `phrase`, and the text after each.
     fn after<'a>(&'a self, phrase: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
         let found = self.0.match_indices(phrase);
         found.map(|(at, phrase)| (at, &self.0[at + phrase.len()..]))
     }
 }
 
-fn unfilled(text: &str) -> &str {
+/// The longest prefix of at most `max` bytes that ends between characters.
+pub(super) fn prefix(text: &str, max: usize) -> &str {
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    &text[..(0..=text.len().min(max)).rev().find(is_boundary).unwrap_or(0)]
+}
+
+fn without_fillers(text: &str) -> &str {
     let mut text = text.trim_start_matches([' ', ':']);
     while let Some(rest) = FILLERS.iter().find_map(|filler| text.strip_prefix(filler)) {
         text = rest.trim_start();
@@ -104,7 +107,7 @@ fn unfilled(text: &str) -> &str {
 fn number(text: &str) -> Option<u64> {
     let text = text.trim_start_matches([' ', ':', '~', '=']);
     let bytes = text.as_bytes();
-    // A comma belongs to the number where it groups thousands; otherwise it ends it.
+    // A comma that groups thousands belongs to the number.
     let grouped = |at: usize| {
         let group = bytes.get(at + 1..at + 4).unwrap_or_default();
         group.len() == 3
@@ -131,11 +134,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn delay(message: &str) -> Option<f64> {
-        Text::new(message).delay().map(|delay| delay.as_secs_f64())
+        Message::new(message).delay().map(|delay| delay.as_secs_f64())
     }
 
     fn too_large(message: &str) -> bool {
-        Text::new(message).is_too_large()
+        Message::new(message).is_too_large()
     }
 
     #[test]
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn too_large_by_its_numbers() {
+    fn requests_larger_than_the_limit() {
         assert!(too_large("Request too large for gpt-4o: Limit 30000, Requested 31538."));
         assert!(too_large(
             "Rate limit reached: Limit 7000, Used 0, Requested ~12903. Please try again in 50s"
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_of_nothing() {
+    fn a_quota_of_zero() {
         let quota =
             |limit: &str| format!("* Quota exceeded for metric: x/free_tier_input_token_count, {limit}");
         for nothing in [
@@ -189,19 +192,19 @@ mod tests {
             "limit: 0\nPlease retry in 25s.",
             "limit: 2\n* limit: 0",
         ] {
-            assert!(Text::new(&quota(nothing)).names_a_quota_of_nothing(), "{nothing}");
+            assert!(Message::new(&quota(nothing)).names_zero_quota(), "{nothing}");
         }
         for some in ["limit: 20", "limit: 0.5", "limit: 00", "limit: 2\n", ""] {
-            assert!(!Text::new(&quota(some)).names_a_quota_of_nothing(), "{some}");
+            assert!(!Message::new(&quota(some)).names_zero_quota(), "{some}");
         }
-        assert!(!Text::new("limit: 0").names_a_quota_of_nothing());
+        assert!(!Message::new("limit: 0").names_zero_quota());
     }
 
     proptest! {
         #[test]
         fn any_text_never_panics(text in "(try again in|Limit|limit: 0|Quota exceeded for|Requested|[0-9., ~µßs])*") {
-            let text = Text::new(&text);
-            let _ = (text.delay(), text.is_too_large(), text.names_a_quota_of_nothing());
+            let text = Message::new(&text);
+            let _ = (text.delay(), text.is_too_large(), text.names_zero_quota());
         }
     }
 }

@@ -1,16 +1,17 @@
-//! The rules of judging that all dialects share. `docs/guide/providers.md` tells their order.
+//! The rules for judging responses, shared by all dialects. Their order is in `docs/guide/providers.md`.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{Kind, Outcome, Scope, retry_after};
 use serde_json::Value;
 
 use super::body::{self, ErrorBody};
-use super::code::{self, Codes};
+use super::codes::{self, Codes};
 use super::google::Details;
-use super::hint;
+use super::header_hints;
+use super::message::Message;
 use super::phrases;
-use super::text::Text;
 use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
 use crate::{Head, Judgement, Reason, Settings};
@@ -19,7 +20,7 @@ use crate::{Head, Judgement, Reason, Settings};
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Judgement {
     let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
     if head.status().is_success() {
-        judge.answer(head, body).unwrap_or_else(|| judge.answered())
+        judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())
     } else {
         let error = ErrorBody::read(body, head.sent(), &judge.codes());
         judge.failure(&error, Some(head.status().as_u16()), true)
@@ -38,7 +39,7 @@ pub(crate) fn event(
     judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, !had_content)
 }
 
-/// What a judgement is made from, besides the body.
+/// What a response is judged by, besides its body.
 struct Judge<'a> {
     dialect: &'static Dialect,
     settings: &'a Settings,
@@ -49,34 +50,34 @@ impl<'a> Judge<'a> {
     fn codes(&self) -> Codes<'a> {
         Codes {
             settings: self.settings,
-            own: self.dialect.codes,
+            dialect: self.dialect.codes,
             statuses: self.dialect.statuses,
         }
     }
 
-    /// What the headers say, or those that a gateway passes on.
+    /// Reads the headers, or those that a gateway forwards.
     fn in_headers<T>(&self, read: impl Fn(&Head<'_>) -> Option<T>) -> Option<T> {
         let head = self.head?;
         read(head).or_else(|| {
-            let behind = head.passed_on()?;
-            read(&Head::new(head.status(), &behind, head.clock()))
+            let forwarded = head.forwarded()?;
+            read(&Head::new(head.status(), &forwarded, head.clock()))
         })
     }
 
-    /// The error in an answer that claims to be fine, if there is one.
-    fn answer(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
-        // Nearly every body is an answer: what has no error in it need not be read.
+    /// Judges the body of a success: `None` if it is not an error.
+    fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
+        // Nearly every body is an answer, which need not be parsed here.
         let mentions = |word: &[u8]| memchr::memmem::find(body, word).is_some();
         if !mentions(b"error") && !mentions(b"failed") && !mentions(b"\"ERROR\"") {
             return None;
         }
-        body::is_in(Document::read(body, &mut Nodes::new())?.view()).then(|| {
+        body::is_error_answer(Document::read(body, &mut Nodes::new())?.view()).then(|| {
             let error = ErrorBody::read(body, head.sent(), &self.codes());
             self.failure(&error, None, true)
         })
     }
 
-    /// An answer. One that was given above the limit all the same asks the account to slow down.
+    /// A success. One beyond the limit asks the account to slow down.
     fn answered(&self) -> Judgement {
         let over = self.head.and_then(|head| head.header("x-ratelimit-over-limit"));
         let judgement = Judgement::answered();
@@ -86,15 +87,15 @@ impl<'a> Judge<'a> {
         judgement
     }
 
-    fn failure(&self, error: &ErrorBody, status: Option<u16>, is_unbegun: bool) -> Judgement {
+    fn failure(&self, error: &ErrorBody, status: Option<u16>, is_unprocessed: bool) -> Judgement {
         let codes = self.codes();
-        let named = self.in_headers(|head| {
-            let code = code::bare(head.header("x-amzn-errortype")?);
-            codes.of_user(code).or_else(|| codes.known(code))
+        let in_header = self.in_headers(|head| {
+            let code = codes::bare(head.header("x-amzn-errortype")?);
+            codes.own(code).or_else(|| codes.known(code))
         });
-        let coarse = error.reason(status, named, &codes);
+        let coarse = error.reason(status, in_header, &codes);
 
-        let text = error.message().filter(|_| self.settings.reads_text()).map(Text::new);
+        let text = error.message().filter(|_| self.settings.reads_text()).map(Message::new);
         let text = text.as_ref();
         let status = status.or(error.status());
         let (reason, is_shared) = self.refine(coarse, status.is_some(), error, text);
@@ -103,48 +104,50 @@ impl<'a> Judge<'a> {
         if let Some(hint) = self.hint(outcome, error, text) {
             outcome = outcome.with_retry_after(hint);
         }
-        // Who has too much to do has not begun with this as well.
-        if reason == Reason::Overloaded && is_unbegun {
+        // An overloaded server has not started on this request.
+        if reason == Reason::Overloaded && is_unprocessed {
             outcome = outcome.mark_unprocessed();
         }
         let judgement = Judgement::new(self.should_retry(outcome, reason), reason);
-        match error.message() {
-            Some(message) => judgement.with_message(message),
+        let redirect = || self.head?.redirect().map(|location| format!("redirected to {location}"));
+        match error.message().map(Cow::Borrowed).or_else(|| redirect().map(Cow::Owned)) {
+            Some(message) => judgement.with_message(&message),
             None => judgement,
         }
     }
 
-    /// Which of its many meanings a refusal has, and whether it is about what everybody shares.
+    /// Determines which of its many meanings a refusal has, and whether it is about shared capacity.
     fn refine(
         &self,
         reason: Reason,
         has_status: bool,
         error: &ErrorBody,
-        text: Option<&Text>,
+        text: Option<&Message>,
     ) -> (Reason, bool) {
         let is_limited = reason == Reason::RateLimited;
-        if is_limited && self.in_headers(|head| is_used_up(head).then_some(())).is_some() {
+        if is_limited && self.in_headers(|head| is_exhausted(head).then_some(())).is_some() {
             return (Reason::QuotaExhausted, false);
         }
         if let Some(details) = error.details().filter(|_| is_limited) {
             return self.quota(details, error, text);
         }
-        if is_limited && text.is_some_and(Text::is_too_large) {
+        if is_limited && text.is_some_and(Message::is_too_large) {
             return (Reason::RequestTooLarge, false);
         }
-        let in_words = |text: &Text| phrases::refine(reason, has_status, text.as_str(), self.dialect.phrases);
+        let in_words =
+            |text: &Message| phrases::refine(reason, has_status, text.as_str(), self.dialect.phrases);
         let refined = text.and_then(in_words);
         (refined.unwrap_or(reason), false)
     }
 
-    /// What Google means by `RESOURCE_EXHAUSTED`.
-    fn quota(&self, details: &Details, error: &ErrorBody, text: Option<&Text>) -> (Reason, bool) {
+    /// Determines what Google means by `RESOURCE_EXHAUSTED`.
+    fn quota(&self, details: &Details, error: &ErrorBody, text: Option<&Message>) -> (Reason, bool) {
         let follows_hint = details.retry_delay.is_some() && self.settings.follows_daily_hints();
-        let has_none = details.has_none || text.is_some_and(Text::names_a_quota_of_nothing);
-        if has_none || (details.per_day && !follows_hint) {
+        let has_zero_quota = details.has_zero_quota || text.is_some_and(Message::names_zero_quota);
+        if has_zero_quota || (details.per_day && !follows_hint) {
             return (Reason::QuotaExhausted, false);
         }
-        let in_words = |text: &Text| text.names_a_quota() || text.delay().is_some();
+        let in_words = |text: &Message| text.names_quota() || text.delay().is_some();
         let names_any = details.names_quota || error.delay().is_some() || text.is_some_and(in_words);
         if !names_any && self.dialect.shares_capacity {
             return (Reason::Overloaded, true);
@@ -154,38 +157,39 @@ impl<'a> Judge<'a> {
 
     fn outcome(&self, reason: Reason, status: Option<u16>, is_shared: bool) -> Outcome {
         match reason {
-            Reason::Conflict if status == Some(409) => Outcome::busy().with_scope(self.dialect.conflict),
+            Reason::Conflict if status == Some(409) => {
+                Outcome::busy().with_scope(self.dialect.conflict_scope)
+            }
             Reason::Overloaded if is_shared => Outcome::throttled().with_scope(Scope::Server),
             _ => reason.outcome(),
         }
     }
 
-    /// When to come back: by the headers, those a gateway passes on, the body, the text; and if none
-    /// says it, by what is usual for a quota that is named.
-    fn hint(&self, outcome: Outcome, error: &ErrorBody, text: Option<&Text>) -> Option<Duration> {
+    /// When to retry: by the headers, those that a gateway forwards, the body, the message, or what is usual for the
+    /// named quota.
+    fn hint(&self, outcome: Outcome, error: &ErrorBody, text: Option<&Message>) -> Option<Duration> {
         let is_throttled = outcome.kind() == Kind::Throttled;
         let in_headers = |head: &Head<'_>| {
-            let resets = || self.dialect.resets.iter().find_map(|reset| reset(head));
-            let is_used_up = is_throttled || outcome.kind() == Kind::Exhausted;
+            let hints = || self.dialect.hints.iter().find_map(|hint| hint(head));
+            let is_limit = is_throttled || outcome.kind() == Kind::Exhausted;
             retry_after(head.headers(), head.clock())
-                .or_else(|| hint::aws(head))
-                .or_else(|| is_used_up.then(resets).flatten())
+                .or_else(|| header_hints::aws(head))
+                .or_else(|| is_limit.then(hints).flatten())
         };
         self.in_headers(in_headers)
             .or_else(|| error.delay())
             .or_else(|| text?.delay())
-            .or_else(|| error.details().filter(|_| is_throttled)?.usual_delay())
+            .or_else(|| error.details().filter(|_| is_throttled)?.default_delay())
     }
 
-    /// The server's own word on whether to retry. A "no" always counts. A "yes" makes a permanent
-    /// failure one that may pass, unless the request is too large, which no waiting changes; and it is
-    /// not believed about accounts and credentials: it goes by the status, which says less than the
-    /// code.
+    /// Applies `x-should-retry`. `false` always counts. `true` makes a permanent failure one that may pass, unless the
+    /// request is too large, which no waiting changes. It is not obeyed for accounts and credentials: servers derive
+    /// it from the status, which says less than the code.
     fn should_retry(&self, outcome: Outcome, reason: Reason) -> Outcome {
-        let word = self.head.filter(|_| self.settings.believes_should_retry());
-        let word = word.and_then(|head| head.header("x-should-retry"));
+        let header = self.head.filter(|_| self.settings.obeys_should_retry());
+        let header = header.and_then(|head| head.header("x-should-retry"));
         let too_large = matches!(reason, Reason::RequestTooLarge | Reason::ContextTooLong);
-        match word {
+        match header {
             Some("false") => outcome.forbid_retry(),
             Some("true") if outcome.kind() == Kind::Permanent && !too_large => match outcome.retry_after() {
                 Some(hint) => Outcome::busy().with_retry_after(hint),
@@ -196,7 +200,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether the head says that what is used up lasts for hours, or for a month.
-fn is_used_up(head: &Head<'_>) -> bool {
-    hint::is_subscription_used_up(head) || hint::is_month_used_up(head)
+/// Whether the head says that a limit is exhausted for hours or for a month.
+fn is_exhausted(head: &Head<'_>) -> bool {
+    header_hints::is_subscription_exhausted(head) || header_hints::is_month_exhausted(head)
 }

@@ -1,4 +1,4 @@
-//! The codes by which providers name their errors.
+//! Error codes of all providers.
 
 #[allow(
     clippy::enum_glob_use,
@@ -7,29 +7,29 @@
 use crate::Reason::{self, *};
 use crate::Settings;
 
-/// What a code says.
+/// The meaning of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code {
     pub(crate) reason: Reason,
-    /// Whether it outranks the status.
+    /// Whether it takes precedence over the status.
     pub(crate) is_exact: bool,
 }
 
-/// Reasons, and the codes in lower case that name them.
+/// Reasons and their codes in lower case.
 pub(crate) type Table = &'static [(Reason, &'static [&'static str])];
 
-/// All that is known of codes: the user's, those that mean something else at this provider than
-/// elsewhere, and everybody's.
+/// The known codes: the user's, those with a meaning of their own at this provider, and the common ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Codes<'a> {
     pub(crate) settings: &'a Settings,
-    pub(crate) own: Table,
-    /// Statuses that mean something else at this provider than elsewhere.
+    /// Codes with a meaning of their own at this provider.
+    pub(crate) dialect: Table,
+    /// Statuses with a meaning of their own at this provider.
     pub(crate) statuses: &'static [(u16, Reason)],
 }
 
-/// Codes that say just what happened, whatever the status. Those of all providers are in one table:
-/// they do not contradict each other, and gateways pass them on.
+/// Codes that say exactly what happened, whatever the status. Those of all providers are in one table: they do
+/// not contradict each other, and gateways forward them.
 #[rustfmt::skip]
 const EXACT: Table = &[
     (RateLimited, &[
@@ -37,12 +37,12 @@ const EXACT: Table = &[
         "rate_limit", "ratelimitreached", "ratelimitexceeded", "too_many_requests", "ramp_limit_exceeded",
         "throttlingexception", "throttling_error", "1300", "too_many_requests_error",
         "too_many_tokens_error", "token_quota_exceeded", "request_quota_exceeded", "abnormal-usage-detected",
-        // A policy of a server that follows the IETF's draft, and no account.
+        // A policy of the IETF's draft, not an account.
         "quota-exceeded",
     ]),
     (TooManyAtOnce, &[
         "concurrency_limit_exceeded",
-        // The one 402 that passes by itself, as running requests end.
+        // The only 402 that passes by itself, as running requests end.
         "in_flight_budget_exhausted", "openrouter_in_flight_budget",
     ]),
     (QuotaExhausted, &[
@@ -90,9 +90,9 @@ const EXACT: Table = &[
     ]),
 ];
 
-/// Families of codes that say that an account is used up: `organization_spend_limit_exceeded`,
+/// Endings of codes that say that an account is exhausted: `organization_spend_limit_exceeded`,
 /// `enforced_spend_limit_reached`, `organization_usage_limit_exceeded`.
-const USED_UP: &[&str] = &[
+const EXHAUSTED: &[&str] = &[
     "_spend_limit_exceeded",
     "_spend_limit_reached",
     "_usage_limit_exceeded",
@@ -100,10 +100,10 @@ const USED_UP: &[&str] = &[
     "_billing_unavailable",
 ];
 
-/// Names so wide that they are put on everything: they count only where there is no status.
+/// Codes so broad that they accompany any error: they count only if there is no status.
 #[rustfmt::skip]
-const WIDE: Table = &[
-    // The dimension that is short; and "slow down", which with a 503 is about the server.
+const BROAD: Table = &[
+    // The exhausted dimension; and "slow down", which is about the server if it comes with a 503.
     (RateLimited, &["tokens", "requests", "slow_down", "resource_exhausted"]),
     (InvalidRequest, &[
         "invalid_request_error", "invalid_request", "bad_request", "bad_request_error", "badrequesterror",
@@ -120,25 +120,25 @@ const WIDE: Table = &[
 ];
 
 impl Codes<'_> {
-    /// What `code` says, if it is known.
+    /// The meaning of a code, if it is known.
     pub(crate) fn known(&self, code: &str) -> Option<Code> {
         let code = code.to_ascii_lowercase();
-        let used_up = || USED_UP.iter().any(|end| code.ends_with(end)).then_some(QuotaExhausted);
-        let exact = find(self.own, &code).or_else(|| find(EXACT, &code)).or_else(used_up);
+        let exhausted = || EXHAUSTED.iter().any(|end| code.ends_with(end)).then_some(QuotaExhausted);
+        let exact = find(self.dialect, &code).or_else(|| find(EXACT, &code)).or_else(exhausted);
         exact
             .map(|reason| Code { reason, is_exact: true })
-            .or_else(|| find(WIDE, &code).map(|reason| Code { reason, is_exact: false }))
+            .or_else(|| find(BROAD, &code).map(|reason| Code { reason, is_exact: false }))
     }
 
-    /// What `code` says to the user.
-    pub(crate) fn of_user(&self, code: &str) -> Option<Code> {
-        let reason = self.settings.known(&code.to_ascii_lowercase())?;
+    /// The user's meaning of a code.
+    pub(crate) fn own(&self, code: &str) -> Option<Code> {
+        let reason = self.settings.own_code(&code.to_ascii_lowercase())?;
         Some(Code { reason, is_exact: true })
     }
 
-    /// What a status says, on its own.
+    /// The meaning of a status.
     pub(crate) fn by_status(&self, status: u16) -> Reason {
-        let own = self.statuses.iter().find(|&&(own, _)| own == status);
+        let own = self.statuses.iter().find(|&&(known, _)| known == status);
         own.map_or_else(|| by_status(status), |&(_, reason)| reason)
     }
 }
@@ -148,14 +148,14 @@ fn find(table: Table, code: &str) -> Option<Reason> {
     row.map(|&(reason, _)| reason)
 }
 
-/// A code without what it is wrapped in: AWS's `com.amazon.coral#ThrottlingException:http://…`, the
+/// A code without its wrapping: AWS's `com.amazon.coral#ThrottlingException:http://…`, the
 /// IETF's `https://iana.org/assignments/http-problem-types#quota-exceeded`.
 pub(crate) fn bare(code: &str) -> &str {
     let code = code.rsplit_once('#').map_or(code, |(_, code)| code);
     code.split(':').next().unwrap_or(code).trim()
 }
 
-/// What a status says wherever no one gives it a meaning of its own.
+/// The common meaning of a status.
 const fn by_status(status: u16) -> Reason {
     match status {
         200..=299 => Answered,
@@ -168,7 +168,8 @@ const fn by_status(status: u16) -> Reason {
         429 => RateLimited,
         503 | 529 => Overloaded,
         500 | 502 | 506..=599 => ServerError,
-        // 501 and 505 too: what the server can not do, it will not be able to do later.
+        // 101 and 3xx: the endpoint is elsewhere, or something else answered. 501 and 505: what the server does not
+        // implement will not work later either.
         _ => InvalidRequest,
     }
 }
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrappings_come_off() {
+    fn wrappings_are_removed() {
         for (wrapped, code) in [
             (
                 "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/",
@@ -194,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn no_code_stands_in_two_rows() {
-        let all = EXACT.iter().chain(WIDE).flat_map(|(_, codes)| codes.iter());
+    fn no_code_is_in_two_rows() {
+        let all = EXACT.iter().chain(BROAD).flat_map(|(_, codes)| codes.iter());
         let mut all = all.collect::<Vec<_>>();
         let len = all.len();
         all.sort_unstable();

@@ -1,4 +1,4 @@
-//! Which dialect a host speaks.
+//! Which provider is at a host.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::{
     HuggingFace, LlmEngine, Mistral, Ollama, OpenAi, OpenRouter, Provider, Together, VertexAi, XAi,
 };
 
-/// Domains, and who speaks there and below.
+/// Domains and the provider at them and their subdomains.
 #[rustfmt::skip]
 const DOMAINS: &[(&str, &dyn Provider)] = &[
     ("api.openai.com", &OpenAi),
@@ -41,10 +41,10 @@ const DOMAINS: &[(&str, &dyn Provider)] = &[
     ("ollama.com", &Ollama),
 ];
 
-/// Where Ollama listens, and nobody else does by default.
+/// The default port of Ollama and of nothing else.
 const OLLAMA: &str = "11434";
 
-/// Picks the dialect by a base URL, an authority or a host name; [`Generic`] where it is not known.
+/// Picks the provider by a base URL, an authority or a host name; [`Generic`] if it is not known.
 ///
 /// # Examples
 ///
@@ -60,7 +60,7 @@ pub fn detect(base_url: &str) -> &'static dyn Provider {
     known(&Authority::of(base_url)).unwrap_or(&Generic)
 }
 
-/// Who speaks at which host, where [`detect`] can not know it.
+/// Which provider is at which host, where [`detect`] cannot know it.
 ///
 /// Clones share the providers.
 ///
@@ -77,35 +77,35 @@ pub fn detect(base_url: &str) -> &'static dyn Provider {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Hosts {
-    set: Vec<(Authority, Arc<dyn Provider>)>,
+    own: Vec<(Authority, Arc<dyn Provider>)>,
     otherwise: Option<Arc<dyn Provider>>,
 }
 
 impl Hosts {
-    /// Those that [`detect`] knows.
+    /// The hosts that [`detect`] knows.
     pub const fn new() -> Self {
-        Self { set: Vec::new(), otherwise: None }
+        Self { own: Vec::new(), otherwise: None }
     }
 
-    /// Sets who speaks at a host and the domains below it, at one port or at all of them. What was set
-    /// first counts, and counts before what is known.
+    /// Adds the provider at a host and its subdomains, at one port or at all ports. Earlier entries take precedence
+    /// over later ones, and all of them over the known hosts.
     pub fn with(mut self, host: &str, provider: impl Provider + 'static) -> Self {
-        self.set.push((Authority::of(host), Arc::new(provider)));
+        self.own.push((Authority::of(host), Arc::new(provider)));
         self
     }
 
-    /// Sets who speaks at every other host. [`Generic`] unless set.
+    /// Sets the provider at every other host. Default: [`Generic`].
     pub fn otherwise(mut self, provider: impl Provider + 'static) -> Self {
         self.otherwise = Some(Arc::new(provider));
         self
     }
 
-    /// Picks the dialect by a base URL, an authority or a host name.
+    /// Picks the provider by a base URL, an authority or a host name.
     #[must_use]
     pub fn detect(&self, base_url: &str) -> Arc<dyn Provider> {
         let authority = Authority::of(base_url);
-        let set = self.set.iter().find(|(set, _)| authority.is_at(set));
-        set.map(|(_, provider)| Arc::clone(provider))
+        let own = self.own.iter().find(|(own, _)| authority.is_at(own));
+        own.map(|(_, provider)| Arc::clone(provider))
             .or_else(|| Some(Arc::new(known(&authority)?)))
             .or_else(|| self.otherwise.clone())
             .unwrap_or_else(|| Arc::new(Generic))
@@ -127,7 +127,7 @@ fn known(authority: &Authority) -> Option<&'static dyn Provider> {
     })
 }
 
-/// A host in lower case, and the port where one is named.
+/// A host in lower case, and the port if one is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Authority {
     host: String,
@@ -140,7 +140,7 @@ impl Authority {
         let rest = scheme.map_or(url, |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);
         let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
-        // Colons within brackets belong to the address.
+        // Colons inside brackets belong to the address.
         let is_port = |&(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
         let split = authority.rsplit_once(':').filter(is_port);
         let (host, port) = split.map_or((authority, None), |(host, port)| (host, Some(port)));
@@ -150,8 +150,8 @@ impl Authority {
         }
     }
 
-    fn is_at(&self, set: &Self) -> bool {
-        self.is_below(&set.host) && (set.port.is_none() || set.port == self.port)
+    fn is_at(&self, own: &Self) -> bool {
+        self.is_below(&own.host) && (own.port.is_none() || own.port == self.port)
     }
 
     fn is_below(&self, domain: &str) -> bool {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_goes_first() {
+    fn hosts_that_are_set_take_precedence() {
         let hosts = Hosts::new()
             .with("api.openai.com", Groq)
             .with("HTTPS://Internal:8000/", Mistral)

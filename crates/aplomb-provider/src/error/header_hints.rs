@@ -1,83 +1,82 @@
-//! When to come back, by headers that are a provider's own.
+//! Delays in provider-specific headers.
 
 use std::time::Duration;
 
-use crate::Head;
-use crate::limits::ietf;
 use crate::time::{rfc3339, until, until_unix};
+use crate::{Head, limits};
 
-/// Says when what a throttled request was refused for is there again.
-pub(crate) type Hint = fn(&Head<'_>) -> Option<Duration>;
+/// Reads when a throttled request may be sent again.
+pub(crate) type HeaderHint = fn(&Head<'_>) -> Option<Duration>;
 
-/// Anthropic: the reset of each dimension that is used up; the last of them.
+/// Anthropic: the latest reset of the exhausted dimensions, relative to the response's own date.
 ///
-/// Counted against the response's own date. Dimensions with something left say nothing about this
-/// refusal; priority ones never refuse, they fall back to the standard ones.
+/// Dimensions with tokens left say nothing about this refusal. Priority dimensions never refuse: they fall back
+/// to the standard ones.
 pub(crate) fn anthropic(head: &Head<'_>) -> Option<Duration> {
-    let used_up = head.headers().iter().filter_map(|(name, value)| {
+    let exhausted = head.headers().iter().filter_map(|(name, value)| {
         let dimension = name.as_str().strip_suffix("-remaining")?;
         let refuses =
             dimension.starts_with("anthropic-ratelimit-") || dimension.starts_with("anthropic-fast-");
         (refuses && is_zero(value.to_str().ok()?)).then_some(dimension)
     });
-    let resets = used_up.filter_map(|dimension| {
+    let resets = exhausted.filter_map(|dimension| {
         let reset = rfc3339::parse(head.header(&format!("{dimension}-reset"))?)?;
         reset.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()
     });
     until_unix(resets.max()?, head.sent())
 }
 
-/// Anthropic: a subscription whose window is used up, which lasts for hours.
-pub(crate) fn is_subscription_used_up(head: &Head<'_>) -> bool {
+/// Anthropic: the window of a subscription is exhausted, which lasts for hours.
+pub(crate) fn is_subscription_exhausted(head: &Head<'_>) -> bool {
     head.header("anthropic-ratelimit-unified-status")
         .is_some_and(|status| status.eq_ignore_ascii_case("rejected"))
 }
 
-/// A limit of a month of which nothing is left: Mistral's tokens, by their older name too.
-pub(crate) fn is_month_used_up(head: &Head<'_>) -> bool {
+/// Mistral: the tokens of a month are exhausted, by their newer or older name.
+pub(crate) fn is_month_exhausted(head: &Head<'_>) -> bool {
     head.headers().iter().any(|(name, value)| {
         let name = name.as_str();
-        let is_of_month = name.ends_with("-month")
+        let is_per_month = name.ends_with("-month")
             && (name.starts_with("x-ratelimit-remaining-")
                 || name.starts_with("x-ratelimitbysize-remaining-"));
-        is_of_month && value.to_str().is_ok_and(is_zero)
+        is_per_month && value.to_str().is_ok_and(is_zero)
     })
 }
 
-/// AWS: milliseconds to wait, whatever the error is.
+/// AWS: milliseconds, with any error.
 pub(crate) fn aws(head: &Head<'_>) -> Option<Duration> {
     let number = head.header("x-amz-retry-after")?.parse::<u64>().ok()?;
     Some(Duration::from_millis(number)).filter(|delay| !delay.is_zero())
 }
 
 /// The IETF's drafts.
-pub(crate) fn drafts(head: &Head<'_>) -> Option<Duration> {
-    ietf::used_up(head)
+pub(crate) fn ietf(head: &Head<'_>) -> Option<Duration> {
+    limits::ietf::exhausted_reset(head)
 }
 
-/// `X-RateLimit-Reset`, once nothing remains: the end of a window.
+/// `X-RateLimit-Reset` once nothing remains: the end of a window.
 ///
-/// `x-ratelimit-reset-tokens` and its like are no hint: they name the time until the bucket is full,
-/// which is far later than the time at which a request is admitted.
+/// `x-ratelimit-reset-tokens` and the like are not hints: they say when the bucket is full, which is far later
+/// than when a request is admitted.
 pub(crate) fn window(head: &Head<'_>) -> Option<Duration> {
     let remaining = head.header("x-ratelimit-remaining");
     remaining.is_none_or(is_zero).then_some(())?;
     until(head.header("x-ratelimit-reset")?, head.sent())
 }
 
-/// Azure: `x-rate-limit-reset-tokens`, which comes with refusals in place of `Retry-After`.
+/// Azure: `x-rate-limit-reset-tokens`, sent in place of `Retry-After`.
 pub(crate) fn azure(head: &Head<'_>) -> Option<Duration> {
     let resets = ["x-rate-limit-reset-tokens", "x-rate-limit-reset-requests"];
     let resets = resets.iter().filter_map(|name| until(head.header(name)?, head.sent()));
     resets.max()
 }
 
-/// Cerebras: the resets of what is used up, each with its window in its name.
-pub(crate) fn windowed(head: &Head<'_>) -> Option<Duration> {
+/// Cerebras: the resets of the exhausted limits, whose names include the window.
+pub(crate) fn named_window(head: &Head<'_>) -> Option<Duration> {
     let resets = head.headers().iter().filter_map(|(name, value)| {
         let unit = name.as_str().strip_prefix("x-ratelimit-remaining-")?;
-        let is_windowed = ["-minute", "-hour", "-day"].iter().any(|window| unit.ends_with(window));
-        (is_windowed && is_zero(value.to_str().ok()?)).then_some(())?;
+        let has_window = ["-minute", "-hour", "-day"].iter().any(|window| unit.ends_with(window));
+        (has_window && is_zero(value.to_str().ok()?)).then_some(())?;
         until(head.header(&format!("x-ratelimit-reset-{unit}"))?, head.sent())
     });
     resets.max()
@@ -95,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::SystemTime;
 
-    fn read(hint: Hint, pairs: &[(&'static str, &'static str)]) -> Option<u64> {
+    fn read(hint: HeaderHint, pairs: &[(&'static str, &'static str)]) -> Option<u64> {
         let mut headers = HeaderMap::new();
         for &(name, value) in pairs {
             headers.insert(name, HeaderValue::from_static(value));
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_dimension_that_is_used_up_counts() {
+    fn only_exhausted_dimensions_count() {
         let date = ("date", "Tue, 26 Mar 2024 19:59:59 GMT");
         let input = [
             date,
@@ -132,7 +131,7 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "0"),
             ("x-ratelimit-reset-tokens", "6m0s"),
         ];
-        assert_eq!(read(windowed, &cerebras), Some(11));
+        assert_eq!(read(named_window, &cerebras), Some(11));
     }
 
     #[test]
@@ -171,7 +170,7 @@ mod tests {
             }
             let clock = WallClock::system();
             let head = Head::new(StatusCode::OK, &headers, &clock);
-            for hint in [anthropic, aws, drafts, window, azure, windowed] {
+            for hint in [anthropic, aws, ietf, window, azure, named_window] {
                 let _ = hint(&head);
             }
         }

@@ -1,5 +1,4 @@
-//! JSON values one after another, taken apart as they come in: an array of them, one to a line, or a
-//! single one. Split at any byte, in bounded memory.
+//! A splitter for JSON values: in a list, one per line, or a single one. Split at any byte, in bounded memory.
 
 use std::{fmt, mem};
 
@@ -7,99 +6,97 @@ use memchr::memchr2;
 
 use crate::json::{Document, Nodes};
 
-/// The longest value that is kept. What is longer is told without its bytes.
-pub(crate) const MAX_VALUE: usize = 1024 * 1024;
+/// The longest value that is kept. A longer one is reported without its bytes.
+const MAX_VALUE: usize = 1024 * 1024;
 
-/// What is not given back between two values.
-const KEPT_CAPACITY: usize = 64 * 1024;
+/// The capacity of the buffer that is kept between values.
+const RETAINED_CAPACITY: usize = 64 * 1024;
 
-/// Where the bytes are.
+/// Where in the body the next byte is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
+enum Position {
     /// Between values.
     #[default]
     Between,
-    /// In a number, or a word.
+    /// In a number or a literal.
     Plain,
-    /// In an object or a list that is a value.
+    /// In an object or a list.
     Nested,
-    /// In a text.
-    Text,
-    /// After a backslash in a text.
+    /// In a string.
+    String,
+    /// After a backslash in a string.
     Escape,
 }
 
-/// Finds the values. That they are valid is for whoever parses them to see.
+/// Splits a body into JSON values. Whether they are valid is left to the caller.
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is about another part of the body"
 )]
-pub(crate) struct Values {
-    at: At,
-    /// How many objects and lists are open, those of the value that is coming in.
+pub(super) struct JsonValues {
+    position: Position,
+    /// The number of objects and lists that are open in the current value.
     depth: usize,
-    /// The part of the value that came in earlier chunks, at most `MAX_VALUE` of it.
+    /// The beginning of the current value from earlier chunks, up to `MAX_VALUE`.
     value: Vec<u8>,
-    is_long: bool,
-    /// The values stand in a list.
+    is_oversized: bool,
     in_list: bool,
     /// The list has ended.
     has_ended: bool,
     has_begun: bool,
-    /// There is more than one.
-    has_more: bool,
+    has_several: bool,
 }
 
-/// A value that is there.
+/// A value of a body.
 #[derive(Clone, Copy)]
-pub(crate) enum Found<'a> {
-    /// It came in one piece, and has been gone through.
-    Read(Document<'a>),
-    /// Its bytes; they may be none of JSON.
-    Bytes(&'a [u8]),
-    /// It is too long.
-    Long,
+pub(super) enum JsonValue<'a> {
+    /// It arrived in one piece and has been parsed.
+    Parsed(Document<'a>),
+    /// Its bytes, which may not be JSON.
+    Raw(&'a [u8]),
+    /// It was too long to keep.
+    Oversized,
 }
 
-impl Values {
-    /// Takes the next bytes and tells the values they complete.
-    pub(crate) fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Found<'_>)) {
+impl JsonValues {
+    /// Reads the next bytes and reports the values that they complete.
+    pub(super) fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(JsonValue<'_>)) {
         let (mut start, mut at) = (0, 0);
         while let Some(&byte) = bytes.get(at) {
-            match self.at {
-                At::Between => {
+            match self.position {
+                Position::Between => {
                     start = at;
                     self.begin(byte);
-                    if let Some(len) = self.in_one_piece(&bytes[at..], tell) {
+                    if let Some(len) = self.in_one_piece(&bytes[at..], emit) {
                         at += len;
                         continue;
                     }
                 }
-                At::Plain => {
+                Position::Plain => {
                     if matches!(byte, b',' | b']') || byte.is_ascii_whitespace() {
-                        self.end(&bytes[start..at], tell);
+                        self.end(&bytes[start..at], emit);
                         start = at;
                         self.begin(byte);
                     }
                 }
-                At::Escape => self.at = At::Text,
-                At::Text => match byte {
-                    b'\\' => self.at = At::Escape,
-                    b'"' if self.depth == 0 => self.end(&bytes[start..=at], tell),
-                    b'"' => self.at = At::Nested,
-                    // Most of an answer is text.
+                Position::Escape => self.position = Position::String,
+                Position::String => match byte {
+                    b'\\' => self.position = Position::Escape,
+                    b'"' if self.depth == 0 => self.end(&bytes[start..=at], emit),
+                    b'"' => self.position = Position::Nested,
+                    // Most of an answer is strings.
                     _ => {
                         at = memchr2(b'"', b'\\', &bytes[at..]).map_or(bytes.len(), |len| at + len);
                         continue;
                     }
                 },
-                At::Nested => match byte {
-                    b'"' => self.at = At::Text,
+                Position::Nested => match byte {
+                    b'"' => self.position = Position::String,
                     b'{' | b'[' => self.depth = self.depth.saturating_add(1),
                     b'}' | b']' if self.depth == 1 => {
                         self.depth = 0;
-                        self.end(&bytes[start..=at], tell);
+                        self.end(&bytes[start..=at], emit);
                     }
                     b'}' | b']' => self.depth -= 1,
                     _ => {}
@@ -107,98 +104,100 @@ impl Values {
             }
             at += 1;
         }
-        if self.at != At::Between {
-            self.keep(&bytes[start..]);
+        if self.position != Position::Between {
+            self.buffer(&bytes[start..]);
         }
     }
 
-    /// Tells what is left: a plain value ends with the body.
-    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Found<'_>)) {
-        if self.at == At::Plain {
-            self.end(&[], tell);
+    /// Reports what is left: a number or a literal ends with the body.
+    pub(super) fn finish(&mut self, emit: &mut dyn FnMut(JsonValue<'_>)) {
+        if self.position == Position::Plain {
+            self.end(&[], emit);
         }
     }
 
-    /// Whether the body may end here: not within a value, nor within a list of them.
-    pub(crate) const fn is_whole(&self) -> bool {
-        matches!(self.at, At::Between | At::Plain) && self.has_begun && (!self.in_list || self.has_ended)
+    /// Whether the body may end here: not inside a value or a list.
+    pub(super) const fn is_complete(&self) -> bool {
+        matches!(self.position, Position::Between | Position::Plain)
+            && self.has_begun
+            && (!self.in_list || self.has_ended)
     }
 
-    /// Whether there is one value and no list.
-    pub(crate) const fn is_one(&self) -> bool {
-        self.has_begun && !self.in_list && !self.has_more
+    /// Whether there is exactly one value, outside of a list.
+    pub(super) const fn is_single(&self) -> bool {
+        self.has_begun && !self.in_list && !self.has_several
     }
 
-    /// Begins a value, or steps over what stands between them.
+    /// Starts a value, or skips a byte between values.
     fn begin(&mut self, byte: u8) {
-        // A byte order mark is no more than a space.
+        // A byte order mark counts as white space.
         if byte.is_ascii_whitespace() || matches!(byte, b',' | 0xEF | 0xBB | 0xBF) {
-            self.at = At::Between;
+            self.position = Position::Between;
             return;
         }
         let is_first = !mem::replace(&mut self.has_begun, true);
-        self.has_more |= !is_first;
-        self.at = match byte {
+        self.has_several |= !is_first;
+        self.position = match byte {
             b'[' if is_first => {
                 self.in_list = true;
-                At::Between
+                Position::Between
             }
             b']' if self.in_list => {
                 self.has_ended = true;
-                At::Between
+                Position::Between
             }
             b'{' | b'[' => {
                 self.depth = 1;
-                At::Nested
+                Position::Nested
             }
-            b'"' => At::Text,
-            _ => At::Plain,
+            b'"' => Position::String,
+            _ => Position::Plain,
         };
     }
 
-    /// Tells the object or list that has begun with these bytes, where all of it is there: then it need not
-    /// be kept, and is gone through only once. Otherwise its end is looked for byte by byte.
-    fn in_one_piece(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Found<'_>)) -> Option<usize> {
-        if self.at != At::Nested {
+    /// Reports the object or list that these bytes start with, if they contain all of it: then it need not be
+    /// buffered and is scanned only once. Otherwise its end is searched byte by byte.
+    fn in_one_piece(&mut self, bytes: &[u8], emit: &mut dyn FnMut(JsonValue<'_>)) -> Option<usize> {
+        if self.position != Position::Nested {
             return None;
         }
-        let mut room = Nodes::new();
-        let document = Document::first(&bytes[..bytes.len().min(MAX_VALUE)], &mut room)?;
-        self.at = At::Between;
+        let mut nodes = Nodes::new();
+        let document = Document::first(&bytes[..bytes.len().min(MAX_VALUE)], &mut nodes)?;
+        self.position = Position::Between;
         self.depth = 0;
-        tell(Found::Read(document));
+        emit(JsonValue::Parsed(document));
         Some(document.text().len())
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn buffer(&mut self, bytes: &[u8]) {
         let room = MAX_VALUE - self.value.len();
-        self.is_long |= bytes.len() > room;
+        self.is_oversized |= bytes.len() > room;
         self.value.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn end(&mut self, last: &[u8], tell: &mut dyn FnMut(Found<'_>)) {
-        self.at = At::Between;
+    fn end(&mut self, last: &[u8], emit: &mut dyn FnMut(JsonValue<'_>)) {
+        self.position = Position::Between;
         if self.value.is_empty() && last.len() <= MAX_VALUE {
-            return tell(Found::Bytes(last));
+            return emit(JsonValue::Raw(last));
         }
-        self.keep(last);
+        self.buffer(last);
         let mut value = mem::take(&mut self.value);
-        let is_long = mem::take(&mut self.is_long);
-        tell(if is_long {
-            Found::Long
+        let is_oversized = mem::take(&mut self.is_oversized);
+        emit(if is_oversized {
+            JsonValue::Oversized
         } else {
-            Found::Bytes(&value)
+            JsonValue::Raw(&value)
         });
         value.clear();
-        value.shrink_to(KEPT_CAPACITY);
+        value.shrink_to(RETAINED_CAPACITY);
         self.value = value;
     }
 }
 
-/// Without the bytes: they are the answer.
-impl fmt::Debug for Values {
+/// Without the bytes, which are the answer.
+impl fmt::Debug for JsonValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Values").field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("JsonValues").field("position", &self.position).finish_non_exhaustive()
     }
 }
 
@@ -208,27 +207,27 @@ mod tests {
     use proptest::prelude::*;
 
     fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, bool) {
-        let mut told = Vec::new();
-        let mut values = Values::default();
-        let mut tell = |found: Found<'_>| {
-            told.push(match found {
-                Found::Read(value) => String::from_utf8_lossy(value.text()).into_owned(),
-                Found::Bytes(value) => String::from_utf8_lossy(value).into_owned(),
-                Found::Long => "long".to_owned(),
+        let mut found = Vec::new();
+        let mut values = JsonValues::default();
+        let mut emit = |value: JsonValue<'_>| {
+            found.push(match value {
+                JsonValue::Parsed(value) => String::from_utf8_lossy(value.text()).into_owned(),
+                JsonValue::Raw(value) => String::from_utf8_lossy(value).into_owned(),
+                JsonValue::Oversized => "long".to_owned(),
             });
         };
         for chunk in chunks {
-            values.push(chunk, &mut tell);
+            values.push(chunk, &mut emit);
             assert!(values.value.len() <= MAX_VALUE);
         }
-        let is_whole = values.is_whole();
-        values.finish(&mut tell);
-        (told, is_whole)
+        let is_complete = values.is_complete();
+        values.finish(&mut emit);
+        (found, is_complete)
     }
 
     #[test]
     fn lists_lines_and_single_values() {
-        for (text, values, is_whole) in [
+        for (text, values, is_complete) in [
             (
                 r#"[{"a": "]}\"" }, {"b": [1, {}]}]"#,
                 &[r#"{"a": "]}\"" }"#, r#"{"b": [1, {}]}"#][..],
@@ -246,7 +245,7 @@ mod tests {
             ("", &[], false),
             (" \n", &[], false),
         ] {
-            let expected = (values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>(), is_whole);
+            let expected = (values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>(), is_complete);
             assert_eq!(read([text.as_bytes()]), expected, "{text}");
             assert_eq!(read(text.as_bytes().chunks(1)), expected, "{text}");
         }
