@@ -217,7 +217,7 @@ async fn a_connection_left_open_after_the_end_marker_is_not_waited_for() {
         assert!(answer.unwrap().contains("well"));
         assert!(took <= 2 * S, "{took:?}");
         assert_eq!(handle.in_flight(), 0);
-        assert_eq!(handle.circuit().tally().failures(), 0);
+        assert_eq!(handle.circuit().window().failures(), 0);
     }
 }
 
