@@ -10,7 +10,8 @@ use aplomb::circuit_breaker::{Circuit, CircuitBreakerLayer, KeyedCircuits};
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
 use aplomb::core::{Account, Once};
 use aplomb::rate_limit::{KeyedLimiter, Quota, RateLimitLayer};
-use aplomb::{BoxError, Policies, PoliciesLayer};
+use aplomb::route::Routes;
+use aplomb::{BoxError, RouterLayer};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -152,7 +153,7 @@ async fn a_call_and_its_erased_body_are_spawned_as_one() {
     });
     assert_eq!(call.await.unwrap().unwrap().unwrap(), "{}");
 
-    let mut routed = PoliciesLayer::new(Policies::new()).unwrap().layer(Erased);
+    let mut routed = RouterLayer::new(Routes::new()).unwrap().layer(Erased);
     let call = tokio::spawn(async move { routed.call(request()).await?.into_body().collect().await });
     assert_eq!(call.await.unwrap().unwrap().to_bytes(), "{}");
 
@@ -179,7 +180,7 @@ async fn services_and_bodies_are_send_and_sync_where_the_clients_are() {
     is_shared(circuit_breaker().layer(client.clone()));
     is_shared(keyed_circuit_breaker().until_body_end().layer(client.clone()));
     is_shared(endpoint(policy()).layer(client.clone()));
-    is_shared(PoliciesLayer::new(Policies::new()).unwrap().layer(client));
+    is_shared(RouterLayer::new(Routes::new()).unwrap().layer(client));
     let peer = crate::peer::Peer::new(&[200]);
     let mut endpoint = is_shared(endpoint(policy()).layer(peer));
     let response = endpoint.call(http::Request::new(Full::<Bytes>::default())).await.unwrap();

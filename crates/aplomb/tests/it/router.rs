@@ -7,9 +7,10 @@ use std::time::Duration;
 use aplomb::circuit_breaker::CircuitState;
 use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Exceeded, Pool, Quota};
+use aplomb::route::{self, NoRoute, Routes};
 use aplomb::{
-    CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, NoPolicy, Policies, PoliciesLayer,
-    Policy, Rejection, Report, find, route,
+    CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection, Report, RouterLayer,
+    find,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -59,13 +60,13 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
     let claude = EndpointLayer::with_policy(Anthropic, Policy::new()).unwrap();
     let broken = impatient(Policy::new());
     let openai = || route::host("api.openai.com");
-    let policies = Policies::new()
+    let routes = Routes::new()
         .route(openai().model("*-mini"), mini.clone())
         .route(openai().model("down"), broken.clone())
         .route(openai(), big.clone())
         .route(route::host("api.anthropic.com"), claude.clone());
     let seen = Seen::default();
-    let service = PoliciesLayer::new(policies).unwrap().layer(client(&seen));
+    let service = RouterLayer::new(routes).unwrap().layer(client(&seen));
     let send = async |host: &str, model: &str| service.clone().oneshot(to(host, model)).await;
     for _ in 0..3 {
         let response = send("api.openai.com", "gpt-mini").await.unwrap();
@@ -91,8 +92,8 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
     let seen = Seen::default();
-    let known = || Policies::new().route(route::host("a.example"), EndpointLayer::new(Generic));
-    let layer = PoliciesLayer::new(known()).unwrap();
+    let known = || Routes::new().route(route::host("a.example"), EndpointLayer::new(Generic));
+    let layer = RouterLayer::new(known()).unwrap();
     let service = layer.layer(client(&seen));
     // Untouched: whatever it comes to is the client's affair.
     let response = service.clone().oneshot(to("b.example", "down")).await.unwrap();
@@ -103,14 +104,14 @@ async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
     assert_eq!(seen.lock().unwrap()["b.example down"], 1, "it is not retried");
 
-    layer.handle().set(known().refuse_unknown()).unwrap();
+    layer.handle().set_routes(known().reject_unmatched()).unwrap();
     let error = service.clone().oneshot(to("b.example", "m")).await.unwrap_err();
-    assert_eq!(find::<NoPolicy>(&error).unwrap().host(), Some("b.example"));
+    assert_eq!(find::<NoRoute>(&error).unwrap().host(), Some("b.example"));
     assert_eq!(find::<Rejection>(&error).unwrap().layer(), LayerName::Router);
     assert!(service.clone().oneshot(to("a.example", "m")).await.is_ok());
     assert!(!seen.lock().unwrap().contains_key("b.example m"));
 
-    layer.handle().set(known().otherwise(impatient(Policy::new()))).unwrap();
+    layer.handle().set_routes(known().fallback(impatient(Policy::new()))).unwrap();
     let response = service.oneshot(to("b.example", "m")).await.unwrap();
     assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "openai");
 }
@@ -118,16 +119,16 @@ async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_in_two_tables_keeps_its_state_and_calls_that_run_go_on() {
     let shared = impatient(Policy::new().quota(Quota::requests_per_hour(3).burst(3)));
-    let one = Policies::new().route(route::host("a.example"), shared.clone());
-    let two = Policies::new()
+    let one = Routes::new().route(route::host("a.example"), shared.clone());
+    let two = Routes::new()
         .route(route::host("a.example").model("x"), shared.clone())
         .route(route::host("b.example"), shared.clone());
     let seen = Seen::default();
-    let layer = PoliciesLayer::new(one).unwrap();
+    let layer = RouterLayer::new(one).unwrap();
     let service = layer.layer(client(&seen));
     assert!(service.clone().oneshot(to("a.example", "x")).await.is_ok());
     let running = service.clone().oneshot(to("a.example", "x"));
-    layer.handle().set(two).unwrap();
+    layer.handle().set_routes(two).unwrap();
     assert!(service.clone().oneshot(to("b.example", "y")).await.is_ok(), "two hosts on one quota");
     assert!(running.await.is_ok());
     assert!(service.clone().oneshot(to("a.example", "x")).await.is_err(), "all three are used");
@@ -139,14 +140,14 @@ async fn an_endpoint_in_two_tables_keeps_its_state_and_calls_that_run_go_on() {
     shared.handle().set_policy(Policy::new().quota(Quota::requests_per_second(10))).unwrap();
     tokio::time::sleep(2 * S).await;
     assert!(service.oneshot(to("a.example", "x")).await.is_ok());
-    assert!(layer.handle().set(Policies::new().route(route::host("*"), shared)).is_err());
+    assert!(layer.handle().set_routes(Routes::new().route(route::host("*"), shared)).is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
     let tenants = impatient(Policy::new().quota(Quota::requests_per_hour(1).burst(1))).by_account();
-    let policies = Policies::new().route(route::any(), tenants);
-    let layer = PoliciesLayer::new(policies).unwrap();
+    let routes = Routes::new().route(route::any(), tenants);
+    let layer = RouterLayer::new(routes).unwrap();
     let service = layer.layer(client(&Seen::default()));
     for (key, is_admitted) in [("a", true), ("b", true), ("a", false)] {
         let mut request = to("a.example", "m");
@@ -163,9 +164,9 @@ async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
 async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() {
     let pool = Pool::new([Quota::requests_per_minute(60).burst(6)]);
     let (up, down) = (under(Policy::new().pool(&pool)), under(Policy::new().pool(&pool).max_retries(0)));
-    let policies = Policies::new().route(route::model("down"), down.clone()).route(route::any(), up.clone());
+    let routes = Routes::new().route(route::model("down"), down.clone()).route(route::any(), up.clone());
     let seen = Seen::default();
-    let service = PoliciesLayer::new(policies).unwrap().layer(client(&seen));
+    let service = RouterLayer::new(routes).unwrap().layer(client(&seen));
     for _ in 0..5 {
         assert_eq!(service.clone().oneshot(to("a.example", "down")).await.unwrap().status(), 503);
     }
@@ -200,7 +201,7 @@ async fn the_error_of_what_passes_does_not_say_that_nothing_was_sent() {
     let broken = service_fn(|_: Request| async {
         Err::<http::Response<Full<Bytes>>, _>(std::io::Error::other("reset"))
     });
-    let service = PoliciesLayer::new(Policies::new()).unwrap().layer(broken);
+    let service = RouterLayer::new(Routes::new()).unwrap().layer(broken);
     let error = service.oneshot(chat("hello", false)).await.unwrap_err();
     assert!(!error.to_string().contains("nothing sent"), "{error}");
 }
@@ -211,18 +212,18 @@ async fn trailers_pass() {
     let mut trailers = http::HeaderMap::new();
     trailers.insert("x-end", "1".parse().unwrap());
     let reply = Reply::stream([word("a"), done(), Step::Trailers(trailers.clone())]);
-    for policies in [Policies::new(), Policies::new().otherwise(under(Policy::new()))] {
-        let service = PoliciesLayer::new(policies).unwrap().layer(Server::new([reply.clone()]));
+    for routes in [Routes::new(), Routes::new().fallback(under(Policy::new()))] {
+        let service = RouterLayer::new(routes).unwrap().layer(Server::new([reply.clone()]));
         let body = service.oneshot(chat("hello", true)).await.unwrap().into_body().collect().await.unwrap();
         assert_eq!(body.trailers(), Some(&trailers));
     }
 }
 
-// Options that travel in a task-local hold with policies too.
+// Options that travel in a task-local hold with a router too.
 #[tokio::test(start_paused = true)]
 async fn the_options_of_a_task_hold_through_policies() {
     let server = Server::new([Reply::json(503)]);
-    let service = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new())))
+    let service = RouterLayer::new(Routes::new().fallback(under(Policy::new())))
         .unwrap()
         .layer(server.clone());
     let response = CallOptions::new()
@@ -231,7 +232,7 @@ async fn the_options_of_a_task_hold_through_policies() {
         .await
         .unwrap();
     assert_eq!((response.status().as_u16(), server.seen()), (503, 1));
-    let slow = PoliciesLayer::new(Policies::new().otherwise(under(Policy::new().deadline(100 * S))))
+    let slow = RouterLayer::new(Routes::new().fallback(under(Policy::new().deadline(100 * S))))
         .unwrap()
         .layer(silent());
     let start = Instant::now();

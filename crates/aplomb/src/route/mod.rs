@@ -35,6 +35,7 @@ mod condition;
 mod glob;
 mod hosts;
 mod invalid;
+mod routes;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,8 @@ use self::condition::Condition;
 use self::glob::Glob;
 use self::hosts::HostPattern;
 pub use self::invalid::{InvalidRoute, Part};
+pub(crate) use self::routes::{CompiledRoutes, Unmatched};
+pub use self::routes::{NoRoute, RouteEndpoint, Routes};
 pub use self::table::Table;
 pub use self::view::RequestView;
 
