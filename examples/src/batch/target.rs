@@ -1,6 +1,7 @@
-//! Whom to ask, and in which shape.
+//! The model to ask: its URL, its headers, and the shape of its requests.
 
 use std::fmt;
+use std::num::NonZeroU16;
 
 use aplomb::provider::{Anthropic, Provider, detect};
 use aplomb::rate_limit::Charge;
@@ -12,14 +13,15 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::args::ApiName;
+use super::key::Key;
 use super::prompt::Prompt;
 
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-/// Anthropic's API wants to be told; enough for most answers, and little enough for any model.
+/// Anthropic's API requires `max_tokens`. This is enough for most answers, and allowed by every model.
 const ANTHROPIC_MAX_TOKENS: u64 = 1_024;
 
-/// What a prompt is sent as.
+/// The request that a prompt is sent as.
 pub(crate) type PromptRequest = Request<Full<Bytes>>;
 
 /// A model at an endpoint.
@@ -36,13 +38,14 @@ struct Shape {
     model: String,
     stream: bool,
     max_tokens: Option<u64>,
-    /// What OpenAI calls it today; its older models and most of its imitators know only `max_tokens`.
+    /// Whether the limit is called `max_completion_tokens`, as OpenAI does now. Its older models and most
+    /// compatible servers know only `max_tokens`.
     max_completion_tokens: bool,
 }
 
 impl Target {
-    /// A model behind a base URL.
-    pub(crate) fn new(api: ApiName, base_url: &str, model: String) -> Result<Self, BadUrl> {
+    /// The model of that name behind a base URL.
+    pub(crate) fn new(api: ApiName, base_url: &str, model: String) -> Result<Self, InvalidUrl> {
         let url = endpoint(api, base_url)?;
         let max_completion_tokens = url.host() == Some("api.openai.com");
         let mut headers = HeaderMap::new();
@@ -54,19 +57,19 @@ impl Target {
         Ok(Self { url, headers, shape })
     }
 
-    /// Asks for streams.
+    /// Sets whether to ask for streams.
     pub(crate) fn stream(mut self, stream: bool) -> Self {
         self.shape.stream = stream;
         self
     }
 
-    /// Sets the most tokens of answers to prompts that do not name it themselves.
+    /// Sets `max_tokens` for prompts that have none of their own.
     pub(crate) fn max_tokens(mut self, max_tokens: Option<u64>) -> Self {
         self.shape.max_tokens = max_tokens;
         self
     }
 
-    /// Sends this key along.
+    /// Sets the API key to send.
     pub(crate) fn key(mut self, key: &Key) -> Self {
         let name = match self.shape.api {
             ApiName::OpenAi => AUTHORIZATION,
@@ -76,12 +79,12 @@ impl Target {
         self
     }
 
-    /// Where prompts are sent to.
+    /// The URL that prompts are sent to.
     pub(crate) fn url(&self) -> &Uri {
         &self.url
     }
 
-    /// The dialect it speaks. Who only imitates OpenAI is not held to every letter.
+    /// The dialect to read answers in: a compatible server is read more leniently than OpenAI itself.
     pub(crate) fn provider(&self) -> &'static dyn Provider {
         match self.shape.api {
             ApiName::OpenAi => detect(self.url.host().unwrap_or_default()),
@@ -89,7 +92,7 @@ impl Target {
         }
     }
 
-    /// The request that asks for an answer to `prompt`, and what it costs.
+    /// The request for `prompt`, with its cost in the extensions.
     pub(crate) fn request(&self, prompt: &Prompt) -> PromptRequest {
         let body = self.shape.body(prompt).to_string();
         let estimate = self.provider().estimate(self.url.path(), body.as_bytes(), None);
@@ -97,7 +100,7 @@ impl Target {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();
         request.headers_mut().clone_from(&self.headers);
-        // Where nobody knows how long the answer will be, its real length is charged when it has come.
+        // An answer of unknown length is charged when it has arrived.
         let charge = Charge::request()
             .input_tokens(estimate.input())
             .output_tokens(estimate.output().unwrap_or(0));
@@ -130,15 +133,17 @@ impl Shape {
     }
 }
 
-/// The URL prompts are sent to.
-fn endpoint(api: ApiName, base_url: &str) -> Result<Uri, BadUrl> {
-    let url: Uri = base_url.parse().map_err(|_| BadUrl::Malformed)?;
+/// The URL that prompts are sent to.
+fn endpoint(api: ApiName, base_url: &str) -> Result<Uri, InvalidUrl> {
+    let url: Uri = base_url.parse().map_err(|_| InvalidUrl::Malformed)?;
     let is_http = url.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
-    let Some(authority) = url.authority().filter(|_| is_http) else {
-        return Err(BadUrl::Malformed);
-    };
+    let authority = url.authority().filter(|_| is_http).ok_or(InvalidUrl::Malformed)?;
     if authority.as_str().contains('@') {
-        return Err(BadUrl::Credentials);
+        return Err(InvalidUrl::Credentials);
+    }
+    // A port that does not parse would silently become the scheme's default port.
+    if let Some(port) = invalid_port(authority.as_str()) {
+        return Err(InvalidUrl::Port(port.to_owned()));
     }
     let call = match api {
         ApiName::OpenAi => "/chat/completions",
@@ -149,70 +154,46 @@ fn endpoint(api: ApiName, base_url: &str) -> Result<Uri, BadUrl> {
         path = format!("{path}?{query}");
     }
     let mut parts = url.into_parts();
-    parts.path_and_query = Some(path.parse::<PathAndQuery>().map_err(|_| BadUrl::Malformed)?);
-    Uri::from_parts(parts).map_err(|_| BadUrl::Malformed)
+    parts.path_and_query = Some(path.parse::<PathAndQuery>().map_err(|_| InvalidUrl::Malformed)?);
+    Uri::from_parts(parts).map_err(|_| InvalidUrl::Malformed)
 }
 
-/// Why a base URL is none. Does not repeat it: there are those who put passwords there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadUrl {
+/// The port of `host:port` or `[address]:port`, if it is none. An empty one is allowed: it means the default.
+fn invalid_port(authority: &str) -> Option<&str> {
+    let after_host = authority.rfind(']').map_or(authority, |end| &authority[end..]);
+    let (_, port) = after_host.split_once(':')?;
+    (!port.is_empty() && port.parse::<NonZeroU16>().is_err()).then_some(port)
+}
+
+/// Why a base URL is invalid. Does not show the URL, which may contain a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InvalidUrl {
     Malformed,
     Credentials,
+    Port(String),
 }
 
-impl fmt::Display for BadUrl {
+impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the base URL must begin with http:// or https:// and name a host",
+        f.write_str("invalid --base-url: ")?;
+        match self {
+            Self::Malformed => f.write_str("it must start with http:// or https:// and name a host"),
             Self::Credentials => {
-                "the base URL must hold no password: name the key's variable with --api-key-env"
+                f.write_str("it must not contain a user name or password; use --api-key-env for the key")
             }
-        })
+            Self::Port(port) => write!(f, "the port must be a number from 1 to 65535, not {port}"),
+        }
     }
 }
 
-impl std::error::Error for BadUrl {}
-
-/// An API key, which nothing shows.
-#[derive(Clone)]
-pub(crate) struct Key(String);
-
-impl Key {
-    /// A key that can be sent in a header.
-    pub(crate) fn new(key: &str) -> Option<Self> {
-        let key = key.trim();
-        let usable = !key.is_empty() && HeaderValue::from_str(key).is_ok();
-        usable.then(|| Self(key.to_owned()))
-    }
-
-    fn header(&self, api: ApiName) -> HeaderValue {
-        let value = match api {
-            ApiName::OpenAi => HeaderValue::try_from(format!("Bearer {}", self.0)),
-            ApiName::Anthropic => HeaderValue::from_str(&self.0),
-        };
-        let mut value = value.unwrap_or(HeaderValue::from_static(""));
-        value.set_sensitive(true);
-        value
-    }
-
-    /// Takes the key out of a text: there are servers that repeat what they did not like.
-    pub(crate) fn conceal(&self, text: &str) -> String {
-        text.replace(&self.0, "[the API key]")
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
-    }
-}
+impl std::error::Error for InvalidUrl {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
-    fn url(api: ApiName, base: &str) -> Result<String, BadUrl> {
+    fn url(api: ApiName, base: &str) -> Result<String, InvalidUrl> {
         endpoint(api, base).map(|url| url.to_string())
     }
 
@@ -236,7 +217,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused() {
+    fn a_port_that_is_no_port_is_refused_and_not_replaced_by_port_80() {
+        for (base, port) in [
+            ("http://host:99999/v1", "99999"),
+            ("https://host:65536", "65536"),
+            ("http://host:0/v1", "0"),
+            ("http://[::1]:70000/v1", "70000"),
+            ("http://127.0.0.1:123456", "123456"),
+        ] {
+            assert_eq!(url(ApiName::OpenAi, base), Err(InvalidUrl::Port(port.to_owned())), "{base}");
+        }
+        assert!(url(ApiName::OpenAi, "http://host:65535/v1").is_ok());
+        // RFC 3986 allows an empty port: it means the default.
+        assert!(url(ApiName::OpenAi, "http://host:/v1").is_ok());
+        assert_eq!(
+            InvalidUrl::Port("99999".to_owned()).to_string(),
+            "invalid --base-url: the port must be a number from 1 to 65535, not 99999"
+        );
+    }
+
+    #[test]
+    fn a_base_url_that_is_no_url_is_refused() {
         for bad in [
             "",
             "localhost:8080/v1",
@@ -246,10 +247,12 @@ mod tests {
             "http://",
             "http://a b/",
             "http:///v1",
+            "http://host:port/v1",
+            "http://host:-1/v1",
         ] {
             assert!(url(ApiName::OpenAi, bad).is_err(), "{bad}");
         }
-        assert_eq!(url(ApiName::OpenAi, "http://me:secret@h/v1"), Err(BadUrl::Credentials));
+        assert_eq!(url(ApiName::OpenAi, "http://me:secret@h/v1"), Err(InvalidUrl::Credentials));
     }
 
     fn prompt(max_tokens: Option<u64>) -> Prompt {
@@ -290,12 +293,10 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_nowhere_to_be_seen() {
+    fn the_key_is_shown_nowhere() {
         let key = Key::new("sk-secret").unwrap();
         let target = Target::new(ApiName::OpenAi, "http://h/v1", "m".to_owned()).unwrap().key(&key);
         let shown = format!("{key:?} {target:?} {:?}", target.request(&prompt(None)));
         assert!(!shown.contains("secret"), "{shown}");
-        assert_eq!(key.conceal("bad key sk-secret"), "bad key [the API key]");
-        assert!(Key::new(" ").is_none() && Key::new("a\nb").is_none());
     }
 }
