@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
-use aplomb::circuit_breaker::State;
+use aplomb::circuit_breaker::CircuitState;
 use aplomb::{BoxError, CallOptions, HttpClient};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -144,7 +144,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         // In an outage that hangs, a time-out says nothing about the prompt.
-        let dropped = !self.finished && *self.circuit.borrow() == State::Closed;
+        let dropped = !self.finished && *self.circuit.borrow() == CircuitState::Closed;
         self.attempts.0.dropped.store(dropped, Ordering::Relaxed);
     }
 }
