@@ -61,7 +61,7 @@ impl Attempts {
 pub(crate) struct Watched<C> {
     client: C,
     health: Arc<Health>,
-    circuit: watch::Receiver<State>,
+    circuit: watch::Receiver<CircuitState>,
     timed_out: Arc<str>,
 }
 
@@ -70,7 +70,7 @@ impl<C> Watched<C> {
     pub(crate) fn new(
         client: C,
         health: Arc<Health>,
-        circuit: watch::Receiver<State>,
+        circuit: watch::Receiver<CircuitState>,
         timed_out: impl Into<Arc<str>>,
     ) -> Self {
         Self { client, health, circuit, timed_out: timed_out.into() }
@@ -137,7 +137,7 @@ fn note(health: &Health, error: &(dyn Error + 'static)) {
 #[derive(Debug)]
 struct Unfinished {
     attempts: Attempts,
-    circuit: watch::Receiver<State>,
+    circuit: watch::Receiver<CircuitState>,
     finished: bool,
 }
 
