@@ -175,6 +175,52 @@ async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() 
     assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
 }
 
+// The bytes of an endless answer are always ready for a reader that takes one frame every 50 ms.
+#[tokio::test(start_paused = true)]
+async fn deadline_and_attempt_timeout_hold_while_bytes_are_always_ready() {
+    let endless = || Server::new([Reply::stream(std::iter::repeat_n(word("on"), 10_000))]);
+    for (policy, ends) in [
+        (Policy::new().deadline(2 * S), 2 * S),
+        (policy().attempt_timeout(10 * S), 10 * S),
+    ] {
+        let layer = under(policy.concurrency(1));
+        let handle = layer.handle();
+        let start = Instant::now();
+        let call = layer.layer(endless()).oneshot(http::Request::new(String::new()));
+        let mut body = call.await.unwrap().into_body();
+        let error = loop {
+            match body.frame().await.expect("the answer has no end") {
+                Ok(_) => sleep(S / 20).await,
+                Err(error) => break error,
+            }
+            assert!(start.elapsed() < 20 * S, "it goes on and on");
+        };
+        assert!(start.elapsed() >= ends && start.elapsed() <= ends + S / 10, "{:?}", start.elapsed());
+        if ends == 2 * S {
+            assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
+        } else {
+            assert_eq!(timed_out(&error), (Timeout::Attempt, ends));
+        }
+        assert_eq!(handle.in_flight(), 0);
+    }
+}
+
+// Nothing can follow the end marker but the end; a connection that stays open does not hold the call's place.
+#[tokio::test(start_paused = true)]
+async fn a_connection_left_open_after_the_end_marker_is_not_waited_for() {
+    let pings = std::iter::repeat_n([Step::Wait(S / 4), ping()], 4_000).flatten();
+    for after in [vec![Step::Wait(1_000 * S)], pings.collect()] {
+        let steps = [vec![word("well"), done()], after].concat();
+        let layer = under(Policy::new().concurrency(1));
+        let handle = layer.handle();
+        let (took, answer) = send(&layer, &Server::new([Reply::stream(steps)])).await;
+        assert!(answer.unwrap().contains("well"));
+        assert!(took <= 2 * S, "{took:?}");
+        assert_eq!(handle.in_flight(), 0);
+        assert_eq!(handle.circuit().tally().failures(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_reads_slowly_does_not_make_the_server_slow() {
     let server = Server::new([Reply::stream([
