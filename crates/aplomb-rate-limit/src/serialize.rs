@@ -84,8 +84,12 @@ impl<'de> Deserialize<'de> for Quota {
 fn dimension(name: String) -> Dimension {
     static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
 
-    let known =
-        [Dimension::REQUESTS, Dimension::TOKENS, Dimension::INPUT_TOKENS, Dimension::OUTPUT_TOKENS];
+    let known = [
+        Dimension::REQUESTS,
+        Dimension::TOKENS,
+        Dimension::INPUT_TOKENS,
+        Dimension::OUTPUT_TOKENS,
+    ];
     if let Some(known) = known.into_iter().find(|known| known.name() == name) {
         return known;
     }
@@ -141,7 +145,9 @@ impl Serialize for RateLimitSnapshot {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let quotas = self.available().iter();
         let fields = SnapshotFields {
-            quotas: quotas.map(|(quota, available)| AvailableFields { quota, available: *available }).collect(),
+            quotas: quotas
+                .map(|(quota, available)| AvailableFields { quota, available: *available })
+                .collect(),
             in_flight: self.in_flight(),
             waiting: self.waiting(),
             oldest_wait: self.oldest_wait(),
