@@ -10,7 +10,7 @@ use aplomb_rate_limit::Settle;
 use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
 
 use super::gates::EndpointDoor;
-use super::inspect::Reading;
+use super::inspect::{Judge, Reading};
 use super::sent::Room;
 use super::shared::{InForce, Shared};
 use super::{EndpointClassifier, RequestHook, UntilRead};
@@ -31,6 +31,7 @@ pub(super) struct Config {
     pub(super) clock: WallClock,
     pub(super) observer: RetryObserver,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
+    pub(super) judge: Option<Arc<Judge>>,
 }
 
 /// What all calls under one policy go through.
@@ -46,7 +47,13 @@ pub(super) struct Setup {
 
 impl Config {
     pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self { provider, clock: WallClock::system(), observer: Arc::new(RetryLog), hook: None }
+        Self {
+            provider,
+            clock: WallClock::system(),
+            observer: Arc::new(RetryLog),
+            hook: None,
+            judge: None,
+        }
     }
 
     /// How the provider settles what quotas do not say themselves.
@@ -61,7 +68,7 @@ impl Config {
     /// Makes everything ready for the policy that is in force.
     pub(super) fn set_up(&self, shared: &Shared) -> Arc<Setup> {
         let InForce { policy, version } = shared.live();
-        let Self { provider, clock, observer, hook } = self.clone();
+        let Self { provider, clock, observer, hook, judge } = self.clone();
         let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
         let mut retries = RetryLayer::new()
             .classifier(classifier.clone())
@@ -89,6 +96,7 @@ impl Config {
             calibration: Arc::clone(shared.calibration()),
             look_ahead: policy.looks_ahead(),
             whole_answers: policy.whole_answers,
+            judge,
         };
         let hook = hook.map(|hook| (hook, reading.timeouts.head));
         let door = EndpointDoor { queues: shared.queues().clone(), hook };

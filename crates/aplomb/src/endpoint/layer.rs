@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
 use aplomb_core::{Account, Observe, WallClock};
-use aplomb_provider::Provider;
+use aplomb_provider::{Head, Judgement, Provider};
 use aplomb_retry::Event;
 use tower_layer::Layer;
 
@@ -170,6 +170,44 @@ impl EndpointLayer {
     /// ```
     pub fn request_hook(mut self, hook: impl RequestHook + 'static) -> Self {
         self.base.config.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Changes the provider's judgement of responses: `judge` gets the head, the body and the judgement, and
+    /// returns the judgement that holds for this attempt, for retries, quotas and the circuit. Default: the
+    /// provider's stands.
+    ///
+    /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
+    /// a stream that was read to its end before the caller has it ([`whole_answers`](Policy::whole_answers), and
+    /// JSON with a small announced size), and about an error that a stream begins with. A 2xx answer that it judges
+    /// to be a failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried where its outcome is
+    /// retryable.
+    ///
+    /// # Examples
+    ///
+    /// Retries an answer in which the model says that it was cut off, and never retries a 409:
+    ///
+    /// ```
+    /// use aplomb::provider::{Head, Judgement, OpenAi, Reason};
+    /// use aplomb::{EndpointLayer, Outcome};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judgement| {
+    ///     let is_cut = |body| String::from_utf8_lossy(body).contains(r#""finish_reason":"length""#);
+    ///     match head.status().as_u16() {
+    ///         409 => Judgement::new(Outcome::permanent(), Reason::Conflict),
+    ///         200 if is_cut(body) => Judgement::new(Outcome::transient(), Reason::Truncated),
+    ///         _ => judgement,
+    ///     }
+    /// });
+    /// # drop(layer);
+    /// # }
+    /// ```
+    pub fn judge_with(
+        mut self,
+        judge: impl Fn(&Head<'_>, &[u8], Judgement) -> Judgement + Send + Sync + 'static,
+    ) -> Self {
+        self.base.config.judge = Some(Arc::new(judge));
         self
     }
 

@@ -45,6 +45,17 @@ impl<S> Endpoint<S> {
         let setup = config.set_up(&shared);
         Self { client, config, shared, setup }
     }
+
+    /// The same endpoint around another client: quotas, circuit, policy and everything else are shared with this
+    /// one. It costs a few reference counts, so a client may be borrowed for a single call.
+    pub fn with_client<C>(&self, client: C) -> Endpoint<C> {
+        Endpoint {
+            client,
+            config: self.config.clone(),
+            shared: Arc::clone(&self.shared),
+            setup: Arc::clone(&self.setup),
+        }
+    }
 }
 
 impl<S, A> Service<http::Request<A>> for Endpoint<S>
