@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{CircuitBreakerLayer, OnOpen, State};
+use aplomb::circuit_breaker::{CircuitBreakerLayer, CircuitState, OnOpen};
 use aplomb::provider::Generic;
 use aplomb::rate_limit::{Quota, RateLimitLayer};
 use aplomb::retry::{RetryLayer, Throttled};
@@ -54,7 +54,7 @@ fn look(gates: &GatesHandle) -> Look {
     let circuit = gates.circuit();
     Look {
         waiting: gates.waiting(),
-        open: circuit.state() != State::Closed,
+        open: circuit.state() != CircuitState::Closed,
         transitions: circuit.epoch(),
         paused: gates.paused_until().map_or(Duration::ZERO, |until| until - Instant::now()),
         rate: gates.learned().known_rate(),
