@@ -72,7 +72,7 @@ impl<G: Source> Permit<G> {
     /// reserved in its own way, see [`Settle`](crate::Settle).
     pub fn settle(self, actual: &Charge) {
         self.permit.end_with(|gate, drawn, now| {
-            gate.quotas(now, |quotas, now| quotas.settled(drawn, actual, now));
+            gate.quotas(now, |quotas, now| quotas.settle(drawn, actual, now));
         });
     }
 

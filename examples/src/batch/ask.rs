@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{CircuitOpen, TransitionCause};
+use aplomb::circuit_breaker::{CircuitCause, CircuitOpen};
 use aplomb::provider::{Head, Judgement};
 use aplomb::retry::{Retried, Stopped};
 use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, WallClock, find};
@@ -117,7 +117,7 @@ impl Asker {
             };
             return self.failure(why, broken.outcome(), false);
         }
-        if let Some(TransitionCause::Exhausted | TransitionCause::Unauthorized) =
+        if let Some(CircuitCause::Exhausted | CircuitCause::Unauthorized) =
             find::<CircuitOpen>(error).map(CircuitOpen::cause)
         {
             // It was not sent, since others were refused.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
-use aplomb::circuit_breaker::State;
+use aplomb::circuit_breaker::CircuitState;
 use aplomb::{BoxError, CallOptions, HttpClient};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -61,7 +61,7 @@ impl Attempts {
 pub(crate) struct Watched<C> {
     client: C,
     health: Arc<Health>,
-    circuit: watch::Receiver<State>,
+    circuit: watch::Receiver<CircuitState>,
     timed_out: Arc<str>,
 }
 
@@ -70,7 +70,7 @@ impl<C> Watched<C> {
     pub(crate) fn new(
         client: C,
         health: Arc<Health>,
-        circuit: watch::Receiver<State>,
+        circuit: watch::Receiver<CircuitState>,
         timed_out: impl Into<Arc<str>>,
     ) -> Self {
         Self { client, health, circuit, timed_out: timed_out.into() }
@@ -137,14 +137,14 @@ fn note(health: &Health, error: &(dyn Error + 'static)) {
 #[derive(Debug)]
 struct Unfinished {
     attempts: Attempts,
-    circuit: watch::Receiver<State>,
+    circuit: watch::Receiver<CircuitState>,
     finished: bool,
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         // In an outage that hangs, a time-out says nothing about the prompt.
-        let dropped = !self.finished && *self.circuit.borrow() == State::Closed;
+        let dropped = !self.finished && *self.circuit.borrow() == CircuitState::Closed;
         self.attempts.0.dropped.store(dropped, Ordering::Relaxed);
     }
 }

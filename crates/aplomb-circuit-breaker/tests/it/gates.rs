@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use aplomb_admission::{Both, Decision, Either, End, Gate, Queue, QueueLimits, Wait};
-use aplomb_circuit_breaker::{Circuit, OnOpen, State, Trip};
+use aplomb_circuit_breaker::{Circuit, CircuitState, OnOpen, Trip};
 use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -49,7 +49,7 @@ async fn no_probe_is_held_while_another_gate_is_waited_for() {
     let mut waits = ask();
     assert_pending!(waits.poll());
     advance(5 * SECOND).await;
-    assert_eq!(queue.with(|Both(circuit, _), now| circuit.state(now)), State::HalfOpen);
+    assert_eq!(queue.with(|Both(circuit, _), now| circuit.state(now)), CircuitState::HalfOpen);
     assert_eq!(probes(), 0);
     advance(3 * SECOND).await;
     let permit = assert_ready!(waits.poll()).expect("both admit");
@@ -82,5 +82,5 @@ async fn the_circuits_refusal_and_events_come_through() {
         panic!("refused by the other gate");
     };
     assert_eq!(why.retry_after(), Some(5 * SECOND));
-    assert_eq!(*told.lock().unwrap(), [State::Open]);
+    assert_eq!(*told.lock().unwrap(), [CircuitState::Open]);
 }

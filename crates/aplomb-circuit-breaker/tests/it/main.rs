@@ -1,6 +1,7 @@
 //! How the circuit breaker behaves, in virtual time.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod adopt;
 mod contract;
 mod drops;
 mod fail_fast;

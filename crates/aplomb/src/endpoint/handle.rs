@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use aplomb_admission::{Closing, Queue};
-use aplomb_circuit_breaker::{CircuitSnapshot, State, StateWatch};
+use aplomb_circuit_breaker::{CircuitSnapshot, CircuitState, StateWatch};
 use aplomb_concurrency::ConcurrencySnapshot;
 use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
@@ -38,9 +38,9 @@ impl EndpointHandle {
     /// Puts another policy in force, also for services that have been made.
     ///
     /// Calls that have begun go on under the old one, but for the gates, which are the same for all: quotas
-    /// keep their levels, a concurrency limit what is in flight; the circuit keeps its state and begins to
-    /// count anew. Those who wait in the queue keep the bounds they came under. The pool of the policy that
-    /// the endpoint was made with stays.
+    /// keep their levels, the concurrency limit what is in flight and what it has learned, the circuit its state and
+    /// its counts. Calls that wait in the queue keep the limits they came under. The pool of the policy that the
+    /// endpoint was made with stays.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl EndpointHandle {
 
     /// The state of the circuit, to be watched: the latest, not each on the way.
     #[must_use]
-    pub fn watch_circuit(&self) -> watch::Receiver<State> {
+    pub fn watch_circuit(&self) -> watch::Receiver<CircuitState> {
         self.watch.watch()
     }
 

@@ -1,5 +1,6 @@
 //! Gates of its own for each key.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::task::Context;
 use aplomb_admission::{Closing, Either, Full, Gate, KeyNotice, Permit, Queues, Stopped, Wait};
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{CallKey, Observe};
+use aplomb_core::{Account, CallKey, Observe};
 use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
@@ -172,8 +173,11 @@ impl<K> fmt::Debug for KeyedEndpointLayer<K> {
 }
 
 /// The policy of one key.
-fn policy_of<K>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Policy {
-    let policy = policy.clone();
+fn policy_of<K: 'static>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Policy {
+    let mut policy = policy.clone();
+    if (key as &dyn Any).is::<Account>() {
+        policy.trip = policy.trip.one_credential();
+    }
     match quotas_of {
         Some(of) => policy.quotas(of(key)),
         None => policy,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use aplomb::admission::KeyRefused;
-use aplomb::circuit_breaker::{CircuitOpen, State};
+use aplomb::circuit_breaker::{CircuitOpen, CircuitState};
 use aplomb::core::CallKey;
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{Pool, Quota};
@@ -97,7 +97,7 @@ async fn one_key_is_switched_and_all_are_closed() {
     let (handle, endpoint) = (layer.handle(), layer.layer(server(&Arc::default())));
     let of_a = handle.of(&"a".to_owned()).unwrap();
     of_a.isolate();
-    assert_eq!(of_a.circuit().state(), State::Isolated);
+    assert_eq!(of_a.circuit().state(), CircuitState::Isolated);
     let error = endpoint.clone().oneshot(of("a")).await.unwrap_err();
     assert_eq!(find::<KeyRefused>(&error).unwrap().key(), "\"a\"");
     assert!(endpoint.clone().oneshot(of("c")).await.is_ok());

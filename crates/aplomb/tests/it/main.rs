@@ -8,6 +8,7 @@ mod circuit;
 mod clients;
 mod collapse;
 mod concurrency;
+mod credentials;
 mod drops;
 mod edges;
 mod endpoint;

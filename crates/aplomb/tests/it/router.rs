@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::State;
+use aplomb::circuit_breaker::CircuitState;
 use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Exceeded, Pool, Quota};
 use aplomb::route::{self, NoRoute, Routes};
@@ -81,7 +81,7 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
     }
     assert_eq!(
         (broken.handle().circuit().state(), big.handle().circuit().state()),
-        (State::Open, State::Closed)
+        (CircuitState::Open, CircuitState::Closed)
     );
     let response = send("api.anthropic.com", "claude").await.unwrap();
     assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "anthropic");
@@ -172,7 +172,7 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
     }
     assert_eq!(
         (down.handle().circuit().state(), up.handle().circuit().state()),
-        (State::Open, State::Closed)
+        (CircuitState::Open, CircuitState::Closed)
     );
     // Those who wait for the circuit of the one hold nothing of what both draw on.
     let parked = tokio::spawn(service.clone().oneshot(to("a.example", "down")));

@@ -1,12 +1,12 @@
-//! How long the peer takes to answer.
+//! How long the peer usually takes to answer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The usual time to the first content of a success.
+/// The usual time from admission to the first content of a success.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct ResponseTime {
     nanos: u64,
     successes: u32,
 }
@@ -14,13 +14,13 @@ pub(super) struct Pace {
 /// The weight of a new answer, as in TCP's estimate of the round trip (RFC 6298).
 const WEIGHT: u64 = 8;
 
-/// Measuring costs as much as all the rest of a healthy call does in a circuit: one of so many will do.
+/// Measuring costs as much as the rest of a healthy call in a circuit: one in so many is enough.
 const SAMPLE: u32 = 16;
 
-impl Pace {
-    /// Takes a success into account: one of sixteen, the first of all included.
+impl ResponseTime {
+    /// Counts a success: measures one in sixteen, including the very first.
     #[inline]
-    pub(super) fn note(&mut self, admitted: Instant, answered: Instant) {
+    pub(super) fn record(&mut self, admitted: Instant, answered: Instant) {
         if self.successes.is_multiple_of(SAMPLE) {
             self.measure(admitted, answered);
         }
@@ -37,8 +37,8 @@ impl Pace {
         };
     }
 
-    /// By when most calls are answered: twice the usual time.
-    pub(super) const fn answers_in(self) -> Duration {
+    /// The time within which most calls are answered: twice the usual time. Zero if unknown.
+    pub(super) const fn expected(self) -> Duration {
         Duration::from_nanos(self.nanos.saturating_mul(2))
     }
 }
@@ -50,19 +50,19 @@ mod tests {
     #[test]
     fn follows_what_is_usual() {
         let start = Instant::now();
-        let mut pace = Pace::default();
-        assert_eq!(pace.answers_in(), Duration::ZERO);
+        let mut time = ResponseTime::default();
+        assert_eq!(time.expected(), Duration::ZERO);
         let second = Duration::from_secs(1);
         // The first is better than nothing.
-        pace.note(start, start + second);
-        assert_eq!(pace.answers_in(), 2 * second);
+        time.record(start, start + second);
+        assert_eq!(time.expected(), 2 * second);
         let mut settle = |took| {
-            (0..100 * SAMPLE).for_each(|_| pace.note(start, start + took));
-            pace.answers_in()
+            (0..100 * SAMPLE).for_each(|_| time.record(start, start + took));
+            time.expected()
         };
         assert!(settle(3 * second).abs_diff(6 * second) < second / 1_000);
-        // Clocks that run backwards say nothing.
-        (0..SAMPLE).for_each(|_| pace.note(start + second, start));
-        assert!(pace.answers_in() < 6 * second);
+        // A clock that runs backwards counts as no time.
+        (0..SAMPLE).for_each(|_| time.record(start + second, start));
+        assert!(time.expected() < 6 * second);
     }
 }

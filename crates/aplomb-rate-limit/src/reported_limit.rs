@@ -1,12 +1,12 @@
-//! What a reading means, once what contradicts itself has been left out.
+//! The limit that a reading reports, once everything that contradicts itself has been dropped.
 
 use std::time::Duration;
 
 use aplomb_core::Reading;
 
-/// What a reading says that makes sense.
+/// The part of a reading that makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ReportedLimit {
     pub(crate) limit: Option<u64>,
     pub(crate) remaining: Option<u64>,
     pub(crate) window: Window,
@@ -15,25 +15,25 @@ pub(crate) struct Told {
 /// How the window of a limit is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
-    /// The server, or the reader who knows it, said so.
-    Told(Duration),
-    /// It follows from how long what has been used takes to come back.
-    Follows(Duration),
-    /// At least so long, most likely.
+    /// The server named it, or the reader that knows the server did.
+    Named(Duration),
+    /// It follows from how long it takes until everything that was used is back.
+    Inferred(Duration),
+    /// It is probably this, and not shorter.
     Guessed(Duration),
 }
 
 impl Window {
     pub(crate) const fn length(self) -> Duration {
         match self {
-            Self::Told(window) | Self::Follows(window) | Self::Guessed(window) => window,
+            Self::Named(window) | Self::Inferred(window) | Self::Guessed(window) => window,
         }
     }
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The windows that providers have.
+/// The windows that providers use.
 const USUAL: [Duration; 4] = [
     Duration::from_secs(1),
     MINUTE,
@@ -41,11 +41,11 @@ const USUAL: [Duration; 4] = [
     Duration::from_secs(24 * 60 * 60),
 ];
 
-impl Told {
-    /// What `reading` says, or `None` where none of it makes sense.
+impl ReportedLimit {
+    /// The limit that `reading` reports, or `None` if none of it makes sense.
     ///
-    /// No limit is 0, and nothing has more left than there is. That nothing is left is believed only
-    /// where it is also said of what: some servers write 0 for what they do not know.
+    /// No limit is 0, and no more can remain than the limit. That nothing remains is believed only
+    /// together with a limit: some servers write 0 where they do not know.
     pub(crate) fn of(reading: &Reading) -> Option<Self> {
         let (limit, remaining) = (reading.limit(), reading.remaining());
         if limit == Some(0) || (limit.is_none() && remaining.is_none_or(|left| left == 0)) {
@@ -54,17 +54,17 @@ impl Told {
         if limit.zip(remaining).is_some_and(|(limit, left)| left > limit) {
             return None;
         }
-        let told = reading.window().filter(|window| !window.is_zero()).map(Window::Told);
-        let follows =
-            || limit.zip(remaining).zip(reading.reset()).and_then(|((l, r), reset)| follows(l, r, reset));
-        let window = told.or_else(follows).unwrap_or_else(|| Window::Guessed(guess(reading.reset())));
+        let named = reading.window().filter(|window| !window.is_zero()).map(Window::Named);
+        let inferred =
+            || limit.zip(remaining).zip(reading.reset()).and_then(|((l, r), reset)| infer(l, r, reset));
+        let window = named.or_else(inferred).unwrap_or_else(|| Window::Guessed(guess(reading.reset())));
         Some(Self { limit, remaining, window })
     }
 }
 
-/// The window in which `limit` flows, where what was used of it comes back within `reset`: one of the
-/// usual ones, if exactly one fits, as precisely as the reset was written.
-fn follows(limit: u64, remaining: u64, reset: Duration) -> Option<Window> {
+/// The window in which `limit` flows back, if the used part of it is back after `reset`: one of the
+/// usual ones, if exactly one fits as precisely as the reset was written.
+fn infer(limit: u64, remaining: u64, reset: Duration) -> Option<Window> {
     let precision = match reset.subsec_millis() {
         0 => Duration::from_secs(1),
         tenths if tenths % 100 == 0 => Duration::from_millis(100),
@@ -74,36 +74,35 @@ fn follows(limit: u64, remaining: u64, reset: Duration) -> Option<Window> {
     #[expect(clippy::cast_precision_loss, reason = "the times compared are far apart")]
     let of_all = limit as f64 / used as f64;
     let shortest = reset.saturating_sub(precision).as_secs_f64() * of_all;
-    // What is left is rounded down, so up to one unit less has been used.
+    // The remainder is rounded down, so up to one unit less has been used.
     let longest = reset.saturating_add(precision).as_secs_f64() * of_all * 1.05;
     if used == 0 || longest > 2.0 * shortest {
         return None;
     }
     let mut fits = USUAL.into_iter().filter(|window| (shortest..=longest).contains(&window.as_secs_f64()));
-    fits.next().filter(|_| fits.next().is_none()).map(Window::Follows)
+    fits.next().filter(|_| fits.next().is_none()).map(Window::Inferred)
 }
 
-/// The shortest usual window in which a reset may lie so far ahead. Nobody who limits by the second has
-/// to be asked so carefully: a minute is the shortest that is guessed.
+/// The shortest usual window that is not shorter than a reset, and at least a minute: guessing a second would be
+/// careless.
 fn guess(reset: Option<Duration>) -> Duration {
     let reset = reset.unwrap_or_default();
     USUAL.into_iter().skip(1).find(|window| *window >= reset).unwrap_or(USUAL[3])
 }
 
-/// Says when something has been said several times in a row: what would loosen a limit is believed
-/// only then.
+/// Counts consecutive readings that agree: readings that would loosen a limit are believed only when there are
+/// several.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Agreeing {
+pub(crate) struct Agreement {
     times: u8,
     least: u64,
 }
 
-/// How many readings in a row have to agree.
+/// How many consecutive readings have to agree.
 const ENOUGH: u8 = 3;
 
-impl Agreeing {
-    /// A reading gives so much more than is believed. Returns what all of them give, when they are
-    /// enough.
+impl Agreement {
+    /// A reading reports so much more than is assumed. Returns the least of them all when they are enough.
     pub(crate) fn more(&mut self, by: u64) -> Option<u64> {
         self.least = if self.times == 0 { by } else { self.least.min(by) };
         self.times += 1;
@@ -114,7 +113,7 @@ impl Agreeing {
         })
     }
 
-    /// A reading does not.
+    /// A reading reports no more.
     pub(crate) fn no_more(&mut self) {
         *self = Self::default();
     }
@@ -134,11 +133,13 @@ mod tests {
     }
 
     fn window(limit: u64, remaining: u64, reset_ms: u64) -> Window {
-        Told::of(&reading(limit, remaining, Duration::from_millis(reset_ms))).unwrap().window
+        ReportedLimit::of(&reading(limit, remaining, Duration::from_millis(reset_ms)))
+            .unwrap()
+            .window
     }
 
     #[test]
-    fn the_window_follows_from_an_exact_reset() {
+    fn the_window_is_inferred_from_an_exact_reset() {
         // As seen: 5000/4999/12ms, 160000/159976/9ms, 500/499/120ms, 30000/29996/8ms, 14400/14370/2m59.56s.
         for (limit, remaining, reset) in [
             (5_000, 4_999, 12),
@@ -148,22 +149,22 @@ mod tests {
         ] {
             assert_eq!(
                 window(limit, remaining, reset),
-                Window::Follows(MINUTE),
+                Window::Inferred(MINUTE),
                 "{limit}/{remaining}/{reset}"
             );
         }
-        assert_eq!(window(14_400, 14_370, 179_560), Window::Follows(24 * 60 * MINUTE));
+        assert_eq!(window(14_400, 14_370, 179_560), Window::Inferred(24 * 60 * MINUTE));
         assert_eq!(window(10, 4, 6_000), Window::Guessed(MINUTE));
     }
 
     #[test]
-    fn what_does_not_follow_is_guessed_and_never_below_a_minute() {
+    fn a_window_that_cannot_be_inferred_is_guessed_and_is_at_least_a_minute() {
         assert_eq!(window(100, 99, 60_000), Window::Guessed(MINUTE));
         assert_eq!(window(100, 40, 1_000), Window::Guessed(MINUTE));
         assert_eq!(window(100, 100, 0), Window::Guessed(MINUTE));
         assert_eq!(window(100, 98, 600_000), Window::Guessed(60 * MINUTE));
-        let told = Reading::of(Dimension::TOKENS).with_limit(5).with_window(Duration::from_secs(10));
-        assert_eq!(Told::of(&told).unwrap().window, Window::Told(Duration::from_secs(10)));
+        let named = Reading::of(Dimension::TOKENS).with_limit(5).with_window(Duration::from_secs(10));
+        assert_eq!(ReportedLimit::of(&named).unwrap().window, Window::Named(Duration::from_secs(10)));
     }
 
     #[test]
@@ -177,17 +178,17 @@ mod tests {
             requests.with_limit(5).with_remaining(6),
             requests.with_reset(MINUTE),
         ] {
-            assert_eq!(Told::of(&nonsense), None, "{nonsense:?}");
+            assert_eq!(ReportedLimit::of(&nonsense), None, "{nonsense:?}");
         }
     }
 
     #[test]
-    fn what_loosens_is_believed_when_three_in_a_row_say_so() {
-        let mut agreeing = Agreeing::default();
-        assert_eq!((agreeing.more(5), agreeing.more(3)), (None, None));
-        agreeing.no_more();
-        assert_eq!((agreeing.more(5), agreeing.more(3), agreeing.more(4)), (None, None, Some(3)));
-        assert_eq!(agreeing.more(9), None);
+    fn looser_limits_are_believed_when_three_in_a_row_agree() {
+        let mut agreement = Agreement::default();
+        assert_eq!((agreement.more(5), agreement.more(3)), (None, None));
+        agreement.no_more();
+        assert_eq!((agreement.more(5), agreement.more(3), agreement.more(4)), (None, None, Some(3)));
+        assert_eq!(agreement.more(9), None);
     }
 
     proptest! {
@@ -200,8 +201,8 @@ mod tests {
                 reading = reading.with_reset(Duration::from_secs(secs).saturating_add(Duration::from_nanos(nanos.into())));
             }
             if let Some(window) = window { reading = reading.with_window(Duration::from_secs(window)); }
-            if let Some(told) = Told::of(&reading) {
-                prop_assert!(!told.window.length().is_zero());
+            if let Some(reported) = ReportedLimit::of(&reading) {
+                prop_assert!(!reported.window.length().is_zero());
             }
         }
     }
