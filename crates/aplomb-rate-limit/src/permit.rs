@@ -59,13 +59,13 @@ impl<G: Source> Permit<G> {
     }
 
     /// Notes that the call is on its way: from here on it counts with the peer.
-    pub const fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.permit.sent();
     }
 
     /// Takes in what the answer says about the peer's own limits.
     pub fn heard(&mut self, readings: &[Reading]) {
-        self.permit.heard(readings);
+        self.permit.limits(readings);
     }
 
     /// The call went well, and was `actual` in the end: every quota settles the difference to what was

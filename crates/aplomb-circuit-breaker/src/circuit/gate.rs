@@ -1,8 +1,6 @@
 //! Who passes, and what the answers say.
 
-use std::time::Duration;
-
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
@@ -36,10 +34,10 @@ enum Role {
 }
 
 impl Gate for Circuit {
-    type Ask = ();
-    type Slip = CircuitToken;
-    type Why = OpenReason;
-    type Notice = Transition;
+    type Cost = ();
+    type Token = CircuitToken;
+    type Reason = OpenReason;
+    type Event = Transition;
 
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<OpenReason> {
@@ -63,11 +61,59 @@ impl Gate for Circuit {
         CircuitToken { epoch: self.epoch, role, admitted: now, content: None }
     }
 
-    fn sent(&mut self, slip: &mut CircuitToken, now: Instant) {
-        slip.admitted = now;
+    fn on(&mut self, slip: &mut CircuitToken, progress: Progress<'_>, now: Instant) {
+        match progress {
+            Progress::Sent => slip.admitted = now,
+            Progress::FirstByte => self.first_byte(slip, now),
+            Progress::Limits(_) | Progress::Usage(_) => {}
+        }
     }
 
-    fn content(&mut self, slip: &mut CircuitToken, now: Instant) {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
+    fn end(&mut self, slip: CircuitToken, end: End, now: Instant) {
+        // By far the most frequent case: a success like any other.
+        if let (End::Judged { outcome, .. }, Phase::Closed { slow_start: None, .. }) = (&end, &self.phase)
+            && outcome.is_success()
+            && slip.epoch == self.epoch
+            && self.health.plain_success(now)
+        {
+            if slip.content.is_none() {
+                self.response_time.record(slip.admitted, now);
+            }
+            return;
+        }
+        self.end_any(&slip, end, now);
+    }
+
+    fn forecast(&mut self, _: &mut dyn Iterator<Item = &()>, _: Instant) -> Option<Instant> {
+        None
+    }
+
+    fn hints(&self) -> Hints {
+        Hints {
+            next_wakeup: self.phase.next_change(),
+            expected_latency: self.response_time.expected(),
+            max_wait: match self.settings.on_open {
+                OnOpen::FailFast => None,
+                OnOpen::Park { max } => Some(max),
+            },
+        }
+    }
+
+    #[inline]
+    fn next_event(&mut self) -> Option<Transition> {
+        self.events.pop_front()
+    }
+
+    #[inline]
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<(), OpenReason>> {
+        None
+    }
+}
+
+impl Circuit {
+    fn first_byte(&mut self, slip: &mut CircuitToken, now: Instant) {
         self.advance(now);
         if slip.content.is_none() {
             slip.content = Some(now);
@@ -102,45 +148,6 @@ impl Gate for Circuit {
         }
     }
 
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
-    fn end(&mut self, slip: CircuitToken, end: End, now: Instant) {
-        // By far the most frequent case: a success like any other.
-        if let (End::Judged { outcome, .. }, Phase::Closed { slow_start: None, .. }) = (&end, &self.phase)
-            && outcome.is_success()
-            && slip.epoch == self.epoch
-            && self.health.plain_success(now)
-        {
-            if slip.content.is_none() {
-                self.response_time.record(slip.admitted, now);
-            }
-            return;
-        }
-        self.end_any(&slip, end, now);
-    }
-
-    fn lapses(&self) -> Option<Instant> {
-        self.phase.next_change()
-    }
-
-    fn answers_in(&self) -> Duration {
-        self.response_time.expected()
-    }
-
-    fn longest_wait(&self) -> Option<Duration> {
-        match self.settings.on_open {
-            OnOpen::FailFast => None,
-            OnOpen::Park { max } => Some(max),
-        }
-    }
-
-    #[inline]
-    fn notice(&mut self) -> Option<Transition> {
-        self.events.pop_front()
-    }
-}
-
-impl Circuit {
     #[inline(never)]
     fn end_any(&mut self, slip: &CircuitToken, end: End, now: Instant) {
         self.advance(now);
@@ -174,7 +181,7 @@ impl Circuit {
             (Phase::Open { until }, OnOpen::Park { max }) if *until - now <= max => {
                 Decision::NotBefore(*until, self.reason(now))
             }
-            _ => Decision::Refuse(self.reason(now)),
+            _ => Decision::Reject(self.reason(now)),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Decision, End, Gate};
-use aplomb_core::{Kind, Reading, Usage};
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
+use aplomb_core::Kind;
 use tokio::time::Instant;
 
 use super::{Quotas, RateLimitReason, Reservation};
@@ -11,10 +11,10 @@ use crate::Charge;
 use crate::charge::Counted;
 
 impl Gate for Quotas {
-    type Ask = Charge;
-    type Slip = Reservation;
-    type Why = RateLimitReason;
-    type Notice = Infallible;
+    type Cost = Charge;
+    type Token = Reservation;
+    type Reason = RateLimitReason;
+    type Event = Infallible;
 
     #[inline]
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<RateLimitReason> {
@@ -26,7 +26,7 @@ impl Gate for Quotas {
         }
         let latest = match self.set.check(charge, nanos) {
             Ok(latest) => latest,
-            Err(reason) => return Decision::Refuse(reason),
+            Err(reason) => return Decision::Reject(reason),
         };
         // A call does not wait for a limit that expires meanwhile.
         let filled = latest.map(|(at, dimension)| {
@@ -62,21 +62,24 @@ impl Gate for Quotas {
         }
     }
 
-    fn content(&mut self, reservation: &mut Reservation, now: Instant) {
-        self.on_answered(reservation);
-        self.on_accepted(reservation, now);
-    }
-
-    fn heard(&mut self, reservation: &mut Reservation, readings: &[Reading], now: Instant) {
-        self.on_answered(reservation);
-        for reading in readings {
-            self.on_reading(reading, reservation, now);
+    fn on(&mut self, reservation: &mut Reservation, progress: Progress<'_>, now: Instant) {
+        match progress {
+            Progress::Sent => {}
+            Progress::FirstByte => {
+                self.on_answered(reservation);
+                self.on_accepted(reservation, now);
+            }
+            Progress::Limits(readings) => {
+                self.on_answered(reservation);
+                for reading in readings {
+                    self.on_reading(reading, reservation, now);
+                }
+            }
+            Progress::Usage(usage) => {
+                let nanos = self.set.nanos(now);
+                self.set.settle(reservation, &usage, false, nanos);
+            }
         }
-    }
-
-    fn used(&mut self, reservation: &mut Reservation, usage: Usage, now: Instant) {
-        let nanos = self.set.nanos(now);
-        self.set.settle(reservation, &usage, false, nanos);
     }
 
     #[inline(always)]
@@ -121,7 +124,18 @@ impl Gate for Quotas {
         filled.map(|at| self.set.instant(at)).max(self.paused_until(now))
     }
 
-    fn lapses(&self) -> Option<Instant> {
-        self.server.as_ref().and_then(|server| server.estimator.as_ref()?.next_wakeup())
+    fn hints(&self) -> Hints {
+        let next_wakeup = self.server.as_ref().and_then(|server| server.estimator.as_ref()?.next_wakeup());
+        Hints { next_wakeup, ..Hints::default() }
+    }
+
+    #[inline]
+    fn next_event(&mut self) -> Option<Infallible> {
+        None
+    }
+
+    #[inline]
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, RateLimitReason>> {
+        None
     }
 }

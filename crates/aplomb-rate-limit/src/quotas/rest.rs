@@ -75,7 +75,7 @@ mod tests {
     use super::super::RateLimitReason;
     use super::*;
     use crate::{Charge, Dimension, Quota};
-    use aplomb_admission::{Decision, End, Gate};
+    use aplomb_admission::{Decision, End, Gate, Progress};
     use aplomb_core::Outcome;
     use proptest::prelude::*;
 
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
         let mut drawn = quotas.admit(&Charge::request(), now);
         let told = Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0);
-        quotas.heard(&mut drawn, &[told], now);
+        quotas.on(&mut drawn, Progress::Limits(&[told]), now);
         quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: None }, now);
         let kept = quotas.rest(now).unwrap();
         assert!(!kept.is_idle(now + KEPT - Duration::from_nanos(1)));

@@ -66,7 +66,7 @@ impl ServerLimits {
     ) -> Decision<RateLimitReason> {
         let paused = match self.pause.check(now) {
             PauseState::Exhausted(retry_after) => {
-                return Decision::Refuse(RateLimitReason::Exhausted { retry_after });
+                return Decision::Reject(RateLimitReason::Exhausted { retry_after });
             }
             PauseState::NotBefore(at) => Some((at, RateLimitReason::Paused)),
             PauseState::Go => None,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Charge, Dimension, Settle};
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Progress};
 use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ fn above_capacity_is_refused_at_once() {
     let mut quotas = requests_and_tokens();
     let huge = Charge::request().input_tokens(99).output_tokens(2);
     let limit = RateLimitReason::AboveCapacity { dimension: Dimension::TOKENS, cost: 101, capacity: 100 };
-    assert_eq!(quotas.check(&huge, quotas.set.epoch()), Decision::Refuse(limit));
+    assert_eq!(quotas.check(&huge, quotas.set.epoch()), Decision::Reject(limit));
 }
 
 #[test]
@@ -166,7 +166,7 @@ proptest! {
                 0 => End::Unsent,
                 1 => judged(Outcome::local()),
                 2 => End::Abandoned,
-                3 => { quotas.used(&mut drawn, usage, now); End::Abandoned }
+                3 => { quotas.on(&mut drawn, Progress::Usage(usage), now); End::Abandoned }
                 4 => End::Judged { outcome: Outcome::transient(), usage: Some(usage) },
                 5 | 6 => End::Judged { outcome: Outcome::success(), usage: Some(usage) },
                 _ => judged(Outcome::success()),

@@ -10,9 +10,9 @@ use pin_project_lite::pin_project;
 /// Waits for the end of a call and is told of it.
 ///
 /// Dropping it without a word means that the caller went away.
-pub trait Guard: Sized {
+pub trait ResponseGuard: Sized {
     /// The first content of the answer has arrived.
-    fn content(&mut self);
+    fn first_byte(&mut self);
 
     /// The answer has ended. Nothing is to be told any more, also when it is dropped.
     fn end(&mut self, end: BodyEnd);
@@ -27,8 +27,8 @@ pub enum BodyEnd {
     Broken,
 }
 
-/// A strategy that says when a call is over. [`AtHead`] is the default of every layer.
-pub trait Until<Res, G: Guard> {
+/// A strategy that says when a call is over. [`OnHead`] is the default of every layer.
+pub trait Completion<Res, G: ResponseGuard> {
     /// What the caller receives.
     type Response;
 
@@ -41,14 +41,14 @@ pub trait Until<Res, G: Guard> {
 
 /// The call is over when the head of the response has arrived. Works with any response.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AtHead;
+pub struct OnHead;
 
 /// The call is over when the body has ended or was dropped. Works with HTTP responses, whose body is
 /// wrapped in a [`GuardedBody`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AtBodyEnd;
+pub struct OnBodyEnd;
 
-impl<Res, G: Guard> Until<Res, G> for AtHead {
+impl<Res, G: ResponseGuard> Completion<Res, G> for OnHead {
     type Response = Res;
     const AT_HEAD: bool = true;
 
@@ -58,7 +58,7 @@ impl<Res, G: Guard> Until<Res, G> for AtHead {
     }
 }
 
-impl<B: Body, G: Guard> Until<http::Response<B>, G> for AtBodyEnd {
+impl<B: Body, G: ResponseGuard> Completion<http::Response<B>, G> for OnBodyEnd {
     type Response = http::Response<GuardedBody<B, G>>;
     const AT_HEAD: bool = false;
 
@@ -69,7 +69,7 @@ impl<B: Body, G: Guard> Until<http::Response<B>, G> for AtBodyEnd {
 }
 
 pin_project! {
-    /// A body that tells a [`Guard`] when it ends. Frames, trailers and size pass unchanged.
+    /// A body that tells a [`ResponseGuard`] when it ends. Frames, trailers and size pass unchanged.
     pub struct GuardedBody<B, G> {
         // Before the guard: where bodies are nested, the inner guard learns of a drop first.
         #[pin]
@@ -79,7 +79,7 @@ pin_project! {
     }
 }
 
-impl<B: Body, G: Guard> GuardedBody<B, G> {
+impl<B: Body, G: ResponseGuard> GuardedBody<B, G> {
     /// Holds `guard` until `body` has ended or is dropped: for a strategy of one's own, that wraps it further.
     #[inline]
     pub fn new(body: B, mut guard: Option<G>) -> Self {
@@ -91,14 +91,14 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
     }
 }
 
-fn finish<G: Guard>(guard: &mut Option<G>, end: BodyEnd) {
+fn finish<G: ResponseGuard>(guard: &mut Option<G>, end: BodyEnd) {
     if let Some(held) = guard {
         held.end(end);
         *guard = None;
     }
 }
 
-impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
+impl<B: Body, G: ResponseGuard> Body for GuardedBody<B, G> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -112,7 +112,7 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
             Some(Ok(frame)) => {
                 let content = frame.data_ref().is_some_and(bytes::Buf::has_remaining);
                 if content && !std::mem::replace(this.content, true) {
-                    this.guard.iter_mut().for_each(Guard::content);
+                    this.guard.iter_mut().for_each(ResponseGuard::first_byte);
                 }
                 // Many readers stop here and never poll for the end.
                 if this.body.is_end_stream() {
@@ -156,8 +156,8 @@ mod tests {
 
     struct Logged(Log, bool);
 
-    impl Guard for Logged {
-        fn content(&mut self) {
+    impl ResponseGuard for Logged {
+        fn first_byte(&mut self) {
             self.0.lock().unwrap().push("content");
         }
 
@@ -182,7 +182,7 @@ mod tests {
     fn held<B: Body>(body: B) -> (GuardedBody<B, Logged>, Log) {
         let log = Log::default();
         let guard = Logged(Arc::clone(&log), false);
-        let response = AtBodyEnd.hold(http::Response::new(body), Some(guard));
+        let response = OnBodyEnd.hold(http::Response::new(body), Some(guard));
         (response.into_body(), log)
     }
 

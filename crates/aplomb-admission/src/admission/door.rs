@@ -2,7 +2,7 @@
 
 use std::task::Context;
 
-use crate::{Gate, Permit, Stopped, Turned};
+use crate::{Gate, Permit, Rejected, Stopped};
 use aplomb_core::{BoxError, CallOptions};
 
 /// Leads a request to its queue, and words the refusal if it is turned away.
@@ -25,13 +25,13 @@ pub trait Door<Req> {
     ) -> Option<Stopped<Self::Gate>>;
 
     /// The error of a call that was turned away.
-    fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+    fn refuse(&self, turned: Rejected<<Self::Gate as Gate>::Reason>, options: &CallOptions) -> BoxError;
 
     /// The same where the request has a say in it. Unless written, the request is not looked at.
     fn refuse_request(
         &self,
         request: &Req,
-        turned: Turned<<Self::Gate as Gate>::Why>,
+        turned: Rejected<<Self::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError {
         let _ = request;

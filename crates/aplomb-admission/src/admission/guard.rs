@@ -1,20 +1,20 @@
 //! The permit of a call whose answer is still being read.
 
-use crate::{BodyEnd, End, Gate, Guard, Permit};
+use crate::{BodyEnd, End, Gate, Permit, Progress, ResponseGuard};
 use aplomb_core::{Classification, Kind, Outcome};
 
 /// The permit of a call whose answer is still being read, and what the head of it said.
 #[derive(Debug)]
-pub struct Held<G: Gate> {
+pub struct PermitGuard<G: Gate> {
     pub(super) permit: Permit<G>,
     pub(super) classification: Classification,
 }
 
-impl<G: Gate> Guard for Held<G> {
-    fn content(&mut self) {
+impl<G: Gate> ResponseGuard for PermitGuard<G> {
+    fn first_byte(&mut self) {
         // What has been read by now may be an error inside a good status.
         if self.classification.outcome().is_success() {
-            self.permit.content();
+            self.permit.on(Progress::FirstByte);
         }
     }
 
@@ -27,7 +27,7 @@ impl<G: Gate> Guard for Held<G> {
     }
 }
 
-impl<G: Gate> Held<G> {
+impl<G: Gate> PermitGuard<G> {
     /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
     /// for its end.
     fn judged(&mut self, outcome: Outcome) {
@@ -35,7 +35,7 @@ impl<G: Gate> Held<G> {
             return self.permit.finish_as(&self.classification, outcome);
         }
         if let Some(usage) = self.classification.usage() {
-            self.permit.used(usage);
+            self.permit.on(Progress::Usage(usage));
         }
         self.permit.finish(End::Abandoned);
     }
@@ -43,7 +43,7 @@ impl<G: Gate> Held<G> {
 
 /// The caller went away. Many do so at the end marker of a stream, and have read all of it; else what
 /// had been seen of the answer has been consumed all the same.
-impl<G: Gate> Drop for Held<G> {
+impl<G: Gate> Drop for PermitGuard<G> {
     fn drop(&mut self) {
         let outcome = if self.classification.is_final() {
             self.classification.outcome()

@@ -1,7 +1,7 @@
 //! The service that all gates share: ask, wait, call, report.
 
 mod door;
-mod held;
+mod guard;
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,8 +12,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 pub use self::door::{Door, Unprepared};
-pub use self::held::Held;
-use crate::{AtHead, End, Gate, InLine, Permit, Stopped, Turned, Until};
+pub use self::guard::PermitGuard;
+use crate::{Completion, End, Gate, OnHead, Permit, Queued, Rejected, Stopped};
 use aplomb_core::{BoxError, CallOptions, Classification, Classify, HttpClassifier, RequestHead, RetryMark};
 
 /// A service behind a gate.
@@ -23,20 +23,20 @@ use aplomb_core::{BoxError, CallOptions, Classification, Classify, HttpClassifie
 /// bound is the queue's.
 ///
 /// Clones share everything but the inner service. Dropping a call's future gives its permit back.
-pub struct Gated<S, D, C = HttpClassifier, U = AtHead> {
+pub struct Admission<S, D, C = HttpClassifier, U = OnHead> {
     inner: S,
-    plan: Arc<Plan<D, C, U>>,
+    plan: Arc<AdmissionConfig<D, C, U>>,
 }
 
-/// What all calls of a [`Gated`] service share.
+/// What all calls of a [`Admission`] service share.
 #[derive(Debug)]
-pub struct Plan<D, C, U> {
+pub struct AdmissionConfig<D, C, U> {
     door: D,
     classifier: C,
     until: U,
 }
 
-impl<D, C, U> Plan<D, C, U> {
+impl<D, C, U> AdmissionConfig<D, C, U> {
     /// Calls pass `door`, are judged by `classifier` and last as `until` says.
     pub const fn new(door: D, classifier: C, until: U) -> Self {
         Self { door, classifier, until }
@@ -48,37 +48,37 @@ impl<D, C, U> Plan<D, C, U> {
     }
 }
 
-impl<S, D, C, U> Gated<S, D, C, U> {
+impl<S, D, C, U> Admission<S, D, C, U> {
     /// Puts `inner` behind the door of `plan`.
-    pub const fn new(inner: S, plan: Arc<Plan<D, C, U>>) -> Self {
+    pub const fn new(inner: S, plan: Arc<AdmissionConfig<D, C, U>>) -> Self {
         Self { inner, plan }
     }
 }
 
-impl<S: Clone, D, C, U> Clone for Gated<S, D, C, U> {
+impl<S: Clone, D, C, U> Clone for Admission<S, D, C, U> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), plan: Arc::clone(&self.plan) }
     }
 }
 
-impl<S: fmt::Debug, D, C, U> fmt::Debug for Gated<S, D, C, U> {
+impl<S: fmt::Debug, D, C, U> fmt::Debug for Admission<S, D, C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gated").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Admission").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, Req, D, C, U> Service<Req> for Gated<S, D, C, U>
+impl<S, Req, D, C, U> Service<Req> for Admission<S, D, C, U>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
     Req: RequestHead,
     D: Door<Req>,
     C: Classify<S::Response, S::Error>,
-    U: Until<S::Response, Held<D::Gate>>,
+    U: Completion<S::Response, PermitGuard<D::Gate>>,
 {
     type Response = U::Response;
     type Error = BoxError;
-    type Future = GatedFuture<S, Req, D, C, U>;
+    type Future = AdmissionFuture<S, Req, D, C, U>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -86,7 +86,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        GatedFuture {
+        AdmissionFuture {
             answer: None,
             preparing: None,
             call: Some((self.inner.clone(), Some(request))),
@@ -100,8 +100,8 @@ where
 }
 
 pin_project! {
-    /// The future of a [`Gated`] call.
-    pub struct GatedFuture<S, Req, D, C, U>
+    /// The future of a [`Admission`] call.
+    pub struct AdmissionFuture<S, Req, D, C, U>
     where
         S: Service<Req>,
         D: Door<Req>,
@@ -115,11 +115,11 @@ pin_project! {
         // asking a gate.
         call: Option<(S, Option<Req>)>,
         permit: Option<Permit<D::Gate>>,
-        waits: Option<(InLine<D::Gate>, CallOptions)>,
+        waits: Option<(Queued<D::Gate>, CallOptions)>,
         stage: Stage,
         // It takes some time from the admission to the call.
         late: bool,
-        plan: Arc<Plan<D, C, U>>,
+        plan: Arc<AdmissionConfig<D, C, U>>,
     }
 }
 
@@ -137,14 +137,14 @@ enum Stage {
     Done,
 }
 
-impl<S, Req, D, C, U> Future for GatedFuture<S, Req, D, C, U>
+impl<S, Req, D, C, U> Future for AdmissionFuture<S, Req, D, C, U>
 where
     S: Service<Req>,
     S::Error: Into<BoxError>,
     Req: RequestHead,
     D: Door<Req>,
     C: Classify<S::Response, S::Error>,
-    U: Until<S::Response, Held<D::Gate>>,
+    U: Completion<S::Response, PermitGuard<D::Gate>>,
 {
     type Output = Result<U::Response, BoxError>;
 
@@ -159,10 +159,10 @@ where
             *this.stage = Stage::Done;
             match this.plan.door.ask(request, &options, cx, this.permit) {
                 None => *this.stage = this.plan.admitted::<Req>(),
-                Some(Stopped::Turned(turned)) => {
+                Some(Stopped::Rejected(turned)) => {
                     return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
                 }
-                Some(Stopped::Waits(place)) => {
+                Some(Stopped::Queued(place)) => {
                     if options.attempts() > 0 {
                         RetryMark::note_paced();
                     }
@@ -179,6 +179,8 @@ where
             *this.waits = None;
             match settled {
                 Ok(permit) => {
+                    // It may have been admitted some time before this poll.
+                    *this.late = true;
                     *this.permit = Some(permit);
                     *this.stage = this.plan.admitted::<Req>();
                 }
@@ -222,7 +224,11 @@ where
             if let (Some((mut service, Some(request))), Some(permit)) =
                 (this.call.take(), this.permit.as_mut())
             {
-                permit.sent_when(*this.late);
+                if *this.late {
+                    permit.sent();
+                } else {
+                    permit.sent_at_once();
+                }
                 this.answer.set(Some(service.call(request)));
             }
             *this.stage = Stage::Called;
@@ -246,7 +252,7 @@ where
         match answer {
             Poll::Ready(Ok(response)) => {
                 let guard = match (classification, this.permit.take()) {
-                    (Some(classification), Some(permit)) => Some(Held { permit, classification }),
+                    (Some(classification), Some(permit)) => Some(PermitGuard { permit, classification }),
                     _ => None,
                 };
                 Poll::Ready(Ok(this.plan.until.hold(response, guard)))
@@ -279,7 +285,7 @@ fn poll_prepared<S, Req, D: Door<Req>>(
     Poll::Ready(Ok(()))
 }
 
-impl<D, C, U> Plan<D, C, U> {
+impl<D, C, U> AdmissionConfig<D, C, U> {
     /// What comes when a call has been let through.
     #[inline]
     fn admitted<Req>(&self) -> Stage
@@ -297,7 +303,7 @@ impl<D, C, U> Plan<D, C, U> {
     fn refuse<S, Req>(
         &self,
         call: &mut Option<(S, Option<Req>)>,
-        turned: Turned<<D::Gate as Gate>::Why>,
+        turned: Rejected<<D::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError
     where
@@ -325,7 +331,7 @@ impl<D, C, U> Plan<D, C, U> {
         let classification = self.classifier.classify(answer.as_ref());
         if let Some(heard) = permit {
             if let Ok(response) = answer {
-                heard.heard(&self.classifier.readings(response));
+                heard.limits(&self.classifier.readings(response));
             }
             if classification.is_live() {
                 heard.finish_as(&classification, classification.outcome());
@@ -351,7 +357,7 @@ impl<D, C, U> Plan<D, C, U> {
         let classification = self.classifier.classify(answer.as_ref());
         let heard = permit.as_mut()?;
         if let Ok(response) = answer {
-            heard.heard(&self.classifier.readings(response));
+            heard.limits(&self.classifier.readings(response));
             if classification.outcome().is_success() {
                 return Some(classification);
             }
@@ -362,17 +368,17 @@ impl<D, C, U> Plan<D, C, U> {
     }
 }
 
-impl<S, Req, D, C, U> fmt::Debug for GatedFuture<S, Req, D, C, U>
+impl<S, Req, D, C, U> fmt::Debug for AdmissionFuture<S, Req, D, C, U>
 where
     S: Service<Req>,
     D: Door<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.stage {
-            Stage::Arriving => "GatedFuture(arriving)",
-            Stage::Waiting => "GatedFuture(waiting)",
-            Stage::Preparing | Stage::Readying | Stage::Called => "GatedFuture(calling)",
-            Stage::Done => "GatedFuture(done)",
+            Stage::Arriving => "AdmissionFuture(arriving)",
+            Stage::Waiting => "AdmissionFuture(waiting)",
+            Stage::Preparing | Stage::Readying | Stage::Called => "AdmissionFuture(calling)",
+            Stage::Done => "AdmissionFuture(done)",
         })
     }
 }

@@ -4,7 +4,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_admission::{
-    AtBodyEnd, AtHead, Door, End, Gated, Permit, Plan, Queue, QueueLimits, Stopped, Turned, Unprepared, Wait,
+    Admission, AdmissionConfig, Door, End, OnBodyEnd, OnHead, Permit, Queue, QueueLimits, Rejected, Stopped,
+    Unprepared, Wait,
 };
 use aplomb_core::{
     BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, Kind, LayerName, Outcome,
@@ -34,7 +35,7 @@ impl<Req> Door<Req> for Turnstile {
         self.0.ask((), Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
+    fn refuse(&self, turned: Rejected<&'static str>, _: &CallOptions) -> BoxError {
         Box::new(Rejection::by(LayerName::Other("turnstile")).with_retry_after(turned.retry_after()))
     }
 }
@@ -89,7 +90,8 @@ fn get(path: &str) -> http::Request<()> {
 #[tokio::test(start_paused = true)]
 async fn the_gate_is_told_what_every_call_came_to() {
     let (door, queue) = turnstile(1);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let mut service =
+        Admission::new(Answers, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnHead)));
     assert!(service.call(get("/200")).await.is_ok());
     assert!(service.call(get("/503")).await.is_ok());
     assert!(service.call(get("/error")).await.is_err());
@@ -106,7 +108,8 @@ async fn the_gate_is_told_what_every_call_came_to() {
 #[tokio::test(start_paused = true)]
 async fn a_success_is_held_until_its_body_has_been_read_and_a_failure_is_not() {
     let (door, queue) = turnstile(2);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtBodyEnd)));
+    let mut service =
+        Admission::new(Answers, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnBodyEnd)));
     let answer = service.call(get("/200")).await.unwrap();
     let dropped = service.call(get("/200")).await.unwrap();
     assert_eq!(ends(&queue), []);
@@ -126,7 +129,8 @@ async fn a_success_is_held_until_its_body_has_been_read_and_a_failure_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_at_any_point_gives_its_place_back() {
     let (door, queue) = turnstile(1);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let mut service =
+        Admission::new(Answers, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnHead)));
     drop(service.call(get("/hang")));
     let mut calling = task::spawn(service.call(get("/hang")));
     assert_pending!(calling.poll());
@@ -144,7 +148,8 @@ async fn a_call_dropped_at_any_point_gives_its_place_back() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_inside_leaves_no_permit_behind() {
     let (door, queue) = turnstile(1);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let mut service =
+        Admission::new(Answers, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnHead)));
     let call = AssertUnwindSafe(service.call(get("/panic")));
     let mut call = task::spawn(call.0);
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| call.poll())).is_err());
@@ -171,7 +176,8 @@ async fn a_service_that_is_finished_is_not_charged_for() {
         }
     }
     let (door, queue) = turnstile(1);
-    let mut service = Gated::new(Finished, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let mut service =
+        Admission::new(Finished, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnHead)));
     assert_eq!(service.call("x").await.unwrap_err().to_string(), "closed");
     assert_eq!(ends(&queue), [End::Unsent]);
 }
@@ -179,7 +185,8 @@ async fn a_service_that_is_finished_is_not_charged_for() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_an_error_of_the_call_that_says_who_refused() {
     let (door, _queue) = turnstile(0);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let mut service =
+        Admission::new(Answers, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnHead)));
     let mut request = get("/200");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
     request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
@@ -192,7 +199,8 @@ async fn a_refusal_is_an_error_of_the_call_that_says_who_refused() {
 #[tokio::test(start_paused = true)]
 async fn options_of_the_task_count_from_the_first_poll() {
     let (door, _queue) = turnstile(0);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, HttpClassifier::new(), AtHead)));
+    let mut service =
+        Admission::new(Answers, Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), OnHead)));
     let options = CallOptions::new().with_deadline(tokio::time::Instant::now() + Duration::from_secs(1));
     assert!(options.scope(service.call(get("/200"))).await.is_err());
 }
@@ -209,7 +217,7 @@ async fn what_the_head_says_of_limits_and_what_was_used_of_a_dropped_answer_reac
             vec![Reading::of(Dimension::REQUESTS).with_remaining(left)]
         },
     );
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classifier, AtBodyEnd)));
+    let mut service = Admission::new(Answers, Arc::new(AdmissionConfig::new(door, classifier, OnBodyEnd)));
     let response = service.call(get("/201")).await.unwrap();
     let heard = Reading::of(Dimension::REQUESTS).with_remaining(201);
     queue.with(|gate, _| assert_eq!((gate.heard.as_slice(), gate.ends.len()), (&[heard][..], 0)));
@@ -235,7 +243,7 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         let classification = Classification::live(exchange.clone());
         let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone();
         let (door, queue) = turnstile(1);
-        let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+        let mut service = Admission::new(Answers, Arc::new(AdmissionConfig::new(door, classify, OnBodyEnd)));
         let response = service.call(get("/200")).await.unwrap();
         if let Some(seen) = seen {
             exchange.set_outcome(seen);
@@ -254,7 +262,7 @@ async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
     let classification = Classification::live(exchange.clone());
     let classify = move |_: Result<&http::Response<Full<Bytes>>, &BoxError>| classification.clone();
     let (door, queue) = turnstile(1);
-    let mut service = Gated::new(Answers, Arc::new(Plan::new(door, classify, AtBodyEnd)));
+    let mut service = Admission::new(Answers, Arc::new(AdmissionConfig::new(door, classify, OnBodyEnd)));
     let response = service.call(get("/200")).await.unwrap();
     exchange.add_usage(Usage::unknown().with_output(7));
     exchange.set_outcome(Outcome::local());
