@@ -95,7 +95,8 @@ impl Write for Log {
 async fn batch(base_url: &str) -> (Exit, String) {
     let arguments = format!("batch --base-url {base_url} --model m --input -");
     let args = Args::try_parse_from(arguments.split_whitespace()).unwrap();
-    let input: String = (0..20).map(|n| format!("{{\"id\": {n}, \"prompt\": \"say {n}\"}}\n")).collect();
+    let lines: Vec<_> = (0..20).map(|n| format!("{{\"id\": {n}, \"prompt\": \"say {n}\"}}")).collect();
+    let input = lines.join("\n");
     let errors = Log::default();
     let exit = run(args, Stdio::new(io::Cursor::new(input), io::sink(), errors.clone()), pending()).await;
     let errors = String::from_utf8(errors.0.lock().unwrap().clone()).unwrap();
