@@ -17,7 +17,7 @@ use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, Key
 use aplomb::core::{Account, Exponential, HttpClassifier, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{
-    KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,
+    KeyedLimiter, KeyedRateLimitLayer, PerRequest, Pool, PoolMember, Quota, RateLimitLayer,
 };
 use aplomb::retry::RetryLayer;
 use aplomb::{CallOptions, EndpointLayer, Policy};
@@ -25,8 +25,8 @@ use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, aplomb::core::Constant> {
-    RetryLayer::new().backoff(aplomb::core::Constant(SECOND))
+fn retry() -> RetryLayer {
+    RetryLayer::new().backoff(SECOND)
 }
 
 fn rate_limit() -> RateLimitLayer {
@@ -34,7 +34,7 @@ fn rate_limit() -> RateLimitLayer {
 }
 
 /// One of the lines on a quota.
-fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
+fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, PoolMember> {
     RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb::provider::{Anthropic, OpenAi};
-use aplomb::rate_limit::{Charge, Exceeded, Quota};
+use aplomb::rate_limit::{Charge, Quota, RateLimited};
 use aplomb::{
     BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection,
     TimedOut, Timeout, find,
@@ -114,7 +114,7 @@ async fn a_charge_in_the_extensions_is_drawn_from_the_tokens() {
     let mut request = chat("hello", false);
     request.extensions_mut().insert(Charge::request().input_tokens(1_001));
     let error = ask(endpoint, request).await.unwrap_err();
-    assert!(find::<Exceeded>(&*error).is_some());
+    assert!(find::<RateLimited>(&*error).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,13 +181,23 @@ async fn an_observer_is_told_of_every_attempt() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let observer = {
         let told = std::sync::Arc::clone(&told);
-        move |event: &aplomb::retry::Event| told.lock().unwrap().push(format!("{event:?}"))
+        move |event: &aplomb::Event| told.lock().unwrap().push(format!("{:?}", event.kind()))
     };
     let mock = Mock::builder().plan(Plan::script([Some(Fault::Reset)])).build();
     ask(under(policy()).observer(observer).layer(mock), chat("hello", false)).await.unwrap();
     let told = told.lock().unwrap();
     let kinds: Vec<_> = told.iter().map(|event| event.split(' ').next().unwrap()).collect();
-    assert_eq!(kinds, ["Started", "Ended", "Waiting", "Started", "Ended", "Recovered"]);
+    assert_eq!(
+        kinds,
+        [
+            "AttemptStarted",
+            "AttemptEnded",
+            "Retrying",
+            "AttemptStarted",
+            "AttemptEnded",
+            "Recovered"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
