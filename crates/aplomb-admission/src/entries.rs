@@ -1,18 +1,25 @@
 //! One queue, or one for each key.
 
 use std::fmt;
-use std::sync::Arc;
+#[cfg(not(aplomb_loom))]
+use std::sync::Mutex;
+#[cfg(not(aplomb_loom))]
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Context;
 
 use aplomb_core::{KeyLabel, RequestView};
+#[cfg(aplomb_loom)]
+use loom::sync::Mutex;
+#[cfg(aplomb_loom)]
+use loom::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use crate::key::{ErasedKey, KeyBy};
 use crate::queue::QueueSettings;
 use crate::{
-    Closing, Evictable, Full, Gate, Keyed, Permit, Queue, QueueLimits, RejectReason, Rejected, Stopped, Wait, Worth,
+    Acquire, Closing, Evictable, Full, Gate, Keyed, Permit, Queue, QueueLimits, RejectReason, Rejected,
+    Stopped, Wait, Worth,
 };
 
 /// The queues of a layer: the one that all calls share, or one for each key. Clones share everything.
@@ -91,7 +98,10 @@ impl<G: Evictable + Gate> Entries<G> {
     ///
     /// As [`Queue::ask`]; and with [`RejectReason::TooManyKeys`] if there is no room for the key.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
     pub fn ask<'r>(
         &self,
         view: impl FnOnce() -> RequestView<'r>,
@@ -103,10 +113,17 @@ impl<G: Evictable + Gate> Entries<G> {
             Inner::One(queue) => queue.ask(cost, wait, cx),
             Inner::Keyed(keyed) => match keyed.by.with_key(&view(), |key| keyed.queue(key)) {
                 Ok(queue) => queue.ask(cost, wait, cx),
-                Err(Full { .. }) => {
-                    Err(Stopped::Rejected(Rejected::at_once(RejectReason::TooManyKeys)))
-                }
+                Err(Full { .. }) => Err(Stopped::Rejected(Rejected::at_once(RejectReason::TooManyKeys))),
             },
+        }
+    }
+
+    /// Asks for a call with this key to be admitted, and waits for it: as [`Queue::acquire`], and rejected with
+    /// [`RejectReason::TooManyKeys`] if there is no room for the key.
+    pub fn acquire(&self, key: &dyn ErasedKey, cost: G::Cost, wait: Wait) -> Acquire<G> {
+        match self.queue(key) {
+            Ok(queue) => queue.acquire(cost, wait),
+            Err(Full { .. }) => Acquire::rejected(RejectReason::TooManyKeys),
         }
     }
 
@@ -168,7 +185,8 @@ impl<G: Evictable + Gate> Entries<G> {
             Inner::One(queue) => change(None, queue),
             Inner::Keyed(keyed) => {
                 keyed.generation.fetch_add(1, Ordering::AcqRel);
-                for (key, queue) in keyed.queues.snapshot(|key, entry| (Arc::clone(key), entry.queue.clone())) {
+                for (key, queue) in keyed.queues.snapshot(|key, entry| (Arc::clone(key), entry.queue.clone()))
+                {
                     change(Some(&*key), &queue);
                 }
             }

@@ -35,7 +35,10 @@ impl<G: Gate> Queue<G> {
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a permit is large, and made in its place instead of being moved")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a permit is large, and made in its place instead of being moved"
+    )]
     pub fn ask(&self, cost: G::Cost, wait: Wait, cx: &Context<'_>) -> Result<Permit<G>, Stopped<G>> {
         let mut section = CriticalSection::enter(&self.0);
         let now = section.now;
@@ -161,9 +164,7 @@ impl<G: Gate> Future for Queued<G> {
         // Dropped after the lock.
         let _unneeded;
         let mut section = CriticalSection::enter(&shared);
-        section.own = Some(queued.place);
-        let line = section.state().line.as_mut().expect("a line is kept for as long as somebody is in it");
-        let (settled, unneeded) = line.waiting.collect(queued.place, cx.waker());
+        let (settled, unneeded) = section.poll(queued.place, cx.waker());
         _unneeded = unneeded;
         // It has no place any more: what was admitted is the permit's to give back.
         let collected = settled.map(|settled| {

@@ -9,7 +9,7 @@ use std::task::Waker;
 use loom::sync::MutexGuard;
 use tokio::time::Instant;
 
-use super::wait_queue::Place;
+use super::wait_queue::{Place, Settled, WaitQueue};
 use super::{AskAgain, Shared, State};
 use crate::Gate;
 
@@ -24,6 +24,8 @@ pub(super) struct CriticalSection<'a, G: Gate> {
     pub(super) now: Instant,
     /// The place of the caller whose task this is, if it has one.
     pub(super) own: Option<Place>,
+    /// Woken when the lock has been released.
+    woken: WakeList,
 }
 
 /// The wakers of callers, woken at the latest when the list is dropped.
@@ -35,18 +37,47 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     pub(super) fn enter(shared: &'a Arc<Shared<G>>) -> Self {
         let mut state = shared.lock();
         let now = state.tick(Instant::now());
-        Self { shared, state: Some(state), now, own: None }
+        Self { shared, state: Some(state), now, own: None, woken: WakeList::default() }
     }
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "nothing, where it is known not to have ended")]
+    #[expect(
+        clippy::inline_always,
+        reason = "nothing, where it is known not to have ended"
+    )]
     pub(super) fn state(&mut self) -> &mut State<G> {
         self.state.as_mut().expect("a critical section ends only when it is left")
     }
 
+    /// A caller is polled: it is admitted if it may go now. Returns what became of it, if that is settled.
+    ///
+    /// Also returns a waker that is no longer needed, to be dropped outside of the lock.
+    pub(super) fn poll(&mut self, place: Place, waker: &Waker) -> (Option<Settled<G>>, Option<Waker>) {
+        let (shared, now) = (self.shared, self.now);
+        self.own = Some(place);
+        let (settled, unneeded) = self.waiting().collect(place, waker);
+        if settled.is_some() {
+            return (settled, unneeded);
+        }
+        // It is not woken by what is done here.
+        self.waiting().set_polled(Some(place));
+        let state = self.state.as_mut().expect("it has not ended");
+        shared.look(state, self.own, now, &mut self.woken.0);
+        self.waiting().set_polled(None);
+        (self.waiting().take_settled(place), unneeded)
+    }
+
+    fn waiting(&mut self) -> &mut WaitQueue<G> {
+        let line = self.state().line.as_mut();
+        &mut line.expect("a line is kept for as long as somebody is in it").waiting
+    }
+
     /// Ends it, and does what follows from it.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a few instructions, unless there is something to do")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a few instructions, unless there is something to do"
+    )]
     pub(super) fn leave(self) {
         if let Some(effects) = self.leave_if_quiet() {
             effects.run();
@@ -104,8 +135,7 @@ impl<'a, G: Gate> DeferredEffects<'a, G> {
 
     /// Admits those who may go. When what is returned is dropped, the lock is released and they are woken.
     fn admit(mut self) -> Option<Admitting<'a, G>> {
-        // Dropped after the lock.
-        let mut woken = WakeList::default();
+        let mut woken = std::mem::take(&mut self.section.woken);
         let (shared, now, own) = (self.section.shared, self.section.now, self.section.own);
         shared.look(self.section.state(), own, now, &mut woken.0);
         // A panic from here on does not end the section a second time.
@@ -117,7 +147,10 @@ impl<'a, G: Gate> DeferredEffects<'a, G> {
 }
 
 /// The state under its lock, and the callers to wake when it has been released.
-struct Admitting<'a, G: Gate>(MutexGuard<'a, State<G>>, #[expect(dead_code, reason = "woken when dropped")] WakeList);
+struct Admitting<'a, G: Gate>(
+    MutexGuard<'a, State<G>>,
+    #[expect(dead_code, reason = "woken when dropped")] WakeList,
+);
 
 /// Ends the section for a pooled gate.
 fn end<G: Gate>(shared: &Arc<Shared<G>>, state: &mut State<G>, woken: &mut Vec<Waker>) {

@@ -219,7 +219,7 @@ impl<G: Gate> Queue<G> {
 }
 
 /// A queue is in use while somebody waits in it, or holds one of its permits or a clone: all of them hold its `Arc`.
-impl<G: Evictable> Evictable for Queue<G> {
+impl<G: Gate + Evictable> Evictable for Queue<G> {
     fn worth(&mut self, now: Instant) -> Worth {
         let Some(shared) = Arc::get_mut(&mut self.0) else {
             return Worth::IN_USE;
@@ -335,20 +335,20 @@ impl<G: Gate> OnTimer for Shared<G> {
         if phase == Phase::Admit && !shuts_down {
             return CriticalSection::enter(&self).leave_without_events();
         }
-        let head = {
+        let due = {
             let mut state = self.lock();
             let Some(line) = &mut state.line else {
                 return;
             };
             line.timer.clear();
             if !shuts_down {
-                // The caller at the head admits itself when it is polled. If it is not, the timer does it a tick later.
+                // The caller looks at the queue when it is polled. If it is not, the timer does so a tick later.
                 let home = line.waiting.home();
                 let _ = line.timer.set(now + TICK, Phase::Admit, home, &self);
             }
-            state.head().cloned()
+            line.waiting.due(now).cloned()
         };
-        head.into_iter().for_each(Waker::wake);
+        due.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -88,7 +88,10 @@ impl<G: Gate> Permit<G> {
 
     /// Tells the gate how the call ended. What is left can be dropped.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the token is read in its place instead of being moved twice")]
+    #[expect(
+        clippy::inline_always,
+        reason = "the token is read in its place instead of being moved twice"
+    )]
     pub(crate) fn finish(&mut self, end: End) {
         if let Some(token) = self.token.take() {
             let mut section = CriticalSection::enter(&self.shared);

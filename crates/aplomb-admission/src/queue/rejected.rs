@@ -31,7 +31,13 @@ pub enum RejectReason {
 impl<R> Rejected<R> {
     /// A rejection with nothing known but the reason.
     pub(crate) const fn at_once(reason: RejectReason) -> Self {
-        Self { reason, gate_reason: None, retry_after: None, waited: Duration::ZERO, place: None }
+        Self {
+            reason,
+            gate_reason: None,
+            retry_after: None,
+            waited: Duration::ZERO,
+            place: None,
+        }
     }
 
     /// A rejection by the gate on arrival, with so many callers ahead.

@@ -26,6 +26,8 @@ pub(super) struct WaitQueue<G: Gate> {
     give_ups: BTreeSet<(Instant, Place)>,
     /// Callers that have been admitted or rejected, and have not been polled since.
     settled: BTreeMap<Place, Settled<G>>,
+    /// The caller that is being polled, and need not be woken.
+    polled: Option<Place>,
     arrivals: u64,
 }
 
@@ -93,6 +95,7 @@ impl<G: Gate> WaitQueue<G> {
             callers: BTreeMap::new(),
             give_ups: BTreeSet::new(),
             settled: BTreeMap::new(),
+            polled: None,
             arrivals: 0,
         }
     }
@@ -123,6 +126,13 @@ impl<G: Gate> WaitQueue<G> {
     /// The waker of the caller at the head.
     pub(super) fn head(&self) -> Option<&Waker> {
         self.callers.first_key_value().map(|(_, caller)| &caller.waker)
+    }
+
+    /// The waker of the caller whom the timer concerns: one that gives up now, or else the head.
+    pub(super) fn due(&self, now: Instant) -> Option<&Waker> {
+        let gives_up = self.give_ups.first().filter(|(at, _)| *at <= now);
+        let caller = gives_up.and_then(|(_, place)| self.callers.get(place));
+        caller.map(|caller| &caller.waker).or_else(|| self.head())
     }
 
     /// The runtime in which the caller at the head waits.
@@ -262,7 +272,9 @@ impl<G: Gate> WaitQueue<G> {
                 // Nobody looked in time, because the thread was busy. It learns when it could go all the same.
                 let (wait, reason) = match gate.check(&caller.cost, now) {
                     Decision::Admit => (Some(Duration::ZERO), None),
-                    Decision::NotBefore(at, reason) => (Some(at.saturating_duration_since(now)), Some(reason)),
+                    Decision::NotBefore(at, reason) => {
+                        (Some(at.saturating_duration_since(now)), Some(reason))
+                    }
                     Decision::WhenReleased(reason) | Decision::Reject(reason) => (None, Some(reason)),
                 };
                 self.reject(head, RejectReason::WaitTooLong, wait, reason, now, woken);
@@ -287,7 +299,8 @@ impl<G: Gate> WaitQueue<G> {
                     self.reject(place, RejectReason::WaitTooLong, wait, Some(reason), now, woken);
                 }
                 Decision::WhenReleased(reason) => {
-                    let Some(place) = self.first_to_give_up(head, gives_up, |gives_up| gives_up <= now) else {
+                    let Some(place) = self.first_to_give_up(head, gives_up, |gives_up| gives_up <= now)
+                    else {
                         let gives_up = self.give_ups.first().map(|(gives_up, _)| *gives_up);
                         let wakeup = gate.hints().next_wakeup.filter(|at| *at > now);
                         return gives_up.into_iter().chain(wakeup).min();
@@ -331,7 +344,9 @@ impl<G: Gate> WaitQueue<G> {
     fn settle(&mut self, place: Place, settled: Settled<G>, woken: &mut Vec<Waker>) {
         if let Some(caller) = self.take(place) {
             self.settled.insert(place, settled);
-            woken.push(caller.waker);
+            if self.polled != Some(place) {
+                woken.push(caller.waker);
+            }
         }
     }
 
@@ -350,6 +365,11 @@ impl<G: Gate> WaitQueue<G> {
         }
     }
 
+    /// A caller is polled, or no more.
+    pub(super) fn set_polled(&mut self, place: Option<Place>) {
+        self.polled = place;
+    }
+
     /// Returns what became of a caller, which leaves; or notes the waker of one that still waits.
     ///
     /// Also returns a waker that is no longer needed: dropping it may run foreign code, outside of the lock.
@@ -360,6 +380,11 @@ impl<G: Gate> WaitQueue<G> {
         caller.runtime = current_runtime();
         let is_same = caller.waker.will_wake(waker);
         (None, (!is_same).then(|| std::mem::replace(&mut caller.waker, waker.clone())))
+    }
+
+    /// Returns what became of a caller, which leaves.
+    pub(super) fn take_settled(&mut self, place: Place) -> Option<Settled<G>> {
+        self.settled.remove(&place)
     }
 
     /// A caller leaves without having collected. Returns what has to be dropped outside of the lock.

@@ -60,7 +60,7 @@ impl<T> Table<T> {
     /// What stands with the first route that matches this request, whose body is looked at where it is in memory.
     #[must_use]
     pub fn find<R: RequestHead + InMemory>(&self, request: &R) -> Option<&T> {
-        self.find_by(&RequestView::of(request))
+        self.find_by(&super::view(request))
     }
 
     /// What stands with the first route that matches what is seen of a request.
