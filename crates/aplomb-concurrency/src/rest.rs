@@ -5,8 +5,8 @@ use std::time::Duration;
 use aplomb_admission::{Idle, Rests};
 use tokio::time::Instant;
 
-use crate::control::Learned;
-use crate::pace::Pace;
+use crate::average_duration::AverageDuration;
+use crate::controller::Learned;
 use crate::{LimitChange, Slots};
 
 /// What is kept of [`Slots`] at rest: what the limit has learned, if that is anything.
@@ -28,7 +28,7 @@ pub struct SlotsAtRest {
 #[derive(Clone, Debug)]
 struct Known {
     learned: Learned,
-    pace: Pace,
+    pace: AverageDuration,
     moved: Option<LimitChange>,
     since: Instant,
 }
@@ -39,7 +39,7 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 impl SlotsAtRest {
     pub(crate) fn new(
         learned: Option<Learned>,
-        pace: Pace,
+        pace: AverageDuration,
         moved: Option<LimitChange>,
         since: Instant,
     ) -> Self {

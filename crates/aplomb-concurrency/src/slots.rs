@@ -6,10 +6,10 @@ use aplomb_admission::{Decision, End, Gate};
 use aplomb_core::{Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
-use crate::abandoned::Abandoned;
-use crate::control::{Control, Learned};
-use crate::pace::Pace;
-use crate::{Adaptive, ConcurrencySnapshot, Limit, LimitChange, LimitChangeCause, Occupancy, SlotsAtRest};
+use crate::abandoned_calls::AbandonedCalls;
+use crate::average_duration::AverageDuration;
+use crate::controller::{Controller, Learned};
+use crate::{Adaptive, ConcurrencyCause, ConcurrencySnapshot, Limit, LimitChange, Occupancy, SlotsAtRest};
 
 /// How many calls are in flight, and how many may be.
 ///
@@ -38,8 +38,8 @@ pub struct Slots {
     in_flight: usize,
     /// The number of the next call.
     next: u64,
-    abandoned: Abandoned,
-    pace: Pace,
+    abandoned: AbandonedCalls,
+    pace: AverageDuration,
     moved: Option<LimitChange>,
     untold: Option<LimitChange>,
 }
@@ -47,7 +47,7 @@ pub struct Slots {
 #[derive(Clone, Debug)]
 enum Level {
     Fixed(usize),
-    Adaptive(Box<Control>),
+    Adaptive(Box<Controller>),
 }
 
 /// The place of a call in flight.
@@ -79,23 +79,32 @@ impl Slots {
             level: Level::new(limit, 0),
             in_flight: 0,
             next: 0,
-            abandoned: Abandoned::new(abandoned),
-            pace: Pace::default(),
+            abandoned: AbandonedCalls::new(abandoned),
+            pace: AverageDuration::default(),
             moved: None,
             untold: None,
         }
     }
 
-    /// Changes the limit. An adaptive one begins anew, whatever it had found; calls in flight stay.
+    /// Changes the limit. Calls in flight stay. An adaptive limit that is already set keeps its state; another one
+    /// continues from what was learned, within its own bounds.
     pub fn set_limit(&mut self, limit: impl Into<Limit>, now: Instant) {
-        let from = self.limit();
-        self.level = Level::new(limit.into(), self.next);
-        self.note(from, LimitChangeCause::Set, now);
+        let (from, limit) = (self.limit(), limit.into());
+        let learned = match (&self.level, limit) {
+            (Level::Adaptive(control), Limit::Adaptive(config)) if *control.config() == config => return,
+            (Level::Adaptive(control), Limit::Adaptive(_)) => control.learned(),
+            _ => None,
+        };
+        self.level = Level::new(limit, self.next);
+        if let (Level::Adaptive(control), Some(learned)) = (&mut self.level, &learned) {
+            control.resume(learned);
+        }
+        self.note(from, ConcurrencyCause::Set, now);
     }
 
     /// Sets how long an abandoned call counts as in flight at most.
     pub const fn set_abandoned(&mut self, longest: Duration) {
-        self.abandoned.set_longest(longest);
+        self.abandoned.set_max(longest);
     }
 
     /// How many calls may be in flight.
@@ -113,7 +122,7 @@ impl Slots {
 
     /// How many abandoned calls count as in flight at `now`, besides.
     pub fn abandoned(&mut self, now: Instant) -> usize {
-        self.abandoned.pass(now);
+        self.abandoned.advance(now);
         self.abandoned.len()
     }
 
@@ -129,7 +138,7 @@ impl Slots {
             in_flight: self.in_flight,
             abandoned: self.abandoned(now),
             waiting,
-            moved: self.moved,
+            last_change: self.moved,
         }
     }
 
@@ -144,7 +153,7 @@ impl Slots {
     }
 
     /// Goes on from what was kept, if it still is to find its level.
-    pub(crate) fn go_on(&mut self, learned: &Learned, pace: Pace, moved: Option<LimitChange>) {
+    pub(crate) fn go_on(&mut self, learned: &Learned, pace: AverageDuration, moved: Option<LimitChange>) {
         if let Level::Adaptive(control) = &mut self.level {
             control.resume(learned);
             self.pace = pace;
@@ -167,7 +176,7 @@ impl Slots {
         outcome: Outcome,
         usage: Option<Usage>,
         now: Instant,
-    ) -> Option<LimitChangeCause> {
+    ) -> Option<ConcurrencyCause> {
         let used = slot.taken.max(self.taken());
         let Level::Adaptive(control) = &mut self.level else {
             return None;
@@ -176,7 +185,7 @@ impl Slots {
             Burden::Borne => {
                 let age = now.saturating_duration_since(slot.at);
                 let output = usage.and_then(|usage| usage.output());
-                let latency = control.slowness().and_then(|slow| slow.latency().at_end(age, output));
+                let latency = control.slowdown().and_then(|slow| slow.latency().at_end(age, output));
                 let moved = match latency.filter(|_| !slot.timed) {
                     Some(seconds) => control.timed(slot.number, seconds, used, now),
                     None => None,
@@ -210,7 +219,7 @@ impl Slots {
         }
     }
 
-    fn note(&mut self, from: usize, cause: LimitChangeCause, now: Instant) {
+    fn note(&mut self, from: usize, cause: ConcurrencyCause, now: Instant) {
         let moved = LimitChange { from, to: self.limit(), cause, at: now };
         if moved.from != moved.to {
             self.moved = Some(moved);
@@ -241,7 +250,7 @@ impl Level {
     fn new(limit: Limit, next: u64) -> Self {
         match limit {
             Limit::Fixed(limit) => Self::Fixed(limit.max(1)),
-            Limit::Adaptive(adaptive) => Self::Adaptive(Box::new(Control::new(adaptive, next))),
+            Limit::Adaptive(adaptive) => Self::Adaptive(Box::new(Controller::new(adaptive, next))),
         }
     }
 }
@@ -249,18 +258,18 @@ impl Level {
 /// What the end of a call says about the number of calls.
 enum Burden {
     Borne,
-    TooMuch(LimitChangeCause),
+    TooMuch(ConcurrencyCause),
     Unknown,
 }
 
 const fn burden(outcome: Outcome) -> Burden {
     match (outcome.kind(), outcome.scope()) {
         (Kind::Success, _) => Burden::Borne,
-        (Kind::Transient, Scope::Server) => Burden::TooMuch(LimitChangeCause::Overload),
-        (Kind::Throttled, _) if outcome.is_of_concurrency() => Burden::TooMuch(LimitChangeCause::Throttled),
+        (Kind::Transient, Scope::Server) => Burden::TooMuch(ConcurrencyCause::Overload),
+        (Kind::Throttled, _) if outcome.is_of_concurrency() => Burden::TooMuch(ConcurrencyCause::Throttled),
         // A server that says until when tells of a rate, for which quotas pause everybody.
         (Kind::Throttled, Scope::Account | Scope::Server) if outcome.retry_after().is_none() => {
-            Burden::TooMuch(LimitChangeCause::Throttled)
+            Burden::TooMuch(ConcurrencyCause::Throttled)
         }
         _ => Burden::Unknown,
     }
@@ -274,7 +283,7 @@ impl Gate for Slots {
 
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<Occupancy> {
-        self.abandoned.pass(now);
+        self.abandoned.advance(now);
         if self.taken() < self.limit() {
             Decision::Admit
         } else {
@@ -304,7 +313,7 @@ impl Gate for Slots {
             return;
         };
         let age = now.saturating_duration_since(slot.at);
-        if let Some(seconds) = control.slowness().and_then(|slow| slow.latency().at_first_byte(age)) {
+        if let Some(seconds) = control.slowdown().and_then(|slow| slow.latency().at_first_byte(age)) {
             slot.timed = true;
             if let Some(cause) = control.timed(slot.number, seconds, used, now) {
                 self.note(from, cause, now);
@@ -320,7 +329,7 @@ impl Gate for Slots {
             End::Judged { outcome, usage } => {
                 // Nobody waits where there is place, and the clock need not be asked.
                 if self.taken() >= from {
-                    self.pace.ended(now.saturating_duration_since(slot.at));
+                    self.pace.record(now.saturating_duration_since(slot.at));
                 }
                 (self.judge(&slot, outcome, usage, now), outcome.is_unanswered())
             }
