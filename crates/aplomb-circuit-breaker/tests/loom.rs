@@ -34,7 +34,7 @@ fn half_open() -> Circuit {
         let slip = circuit.admit(&(), past);
         circuit.end(slip, judged(Outcome::transient()), past);
     }
-    while circuit.notice().is_some() {}
+    while circuit.next_event().is_some() {}
     circuit
 }
 

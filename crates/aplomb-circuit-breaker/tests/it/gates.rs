@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Both, Decision, Either, End, Gate, Queue, QueueLimits, Wait};
+use aplomb_admission::{Decision, End, Gate, Queue, QueueLimits, Wait};
 use aplomb_circuit_breaker::{Circuit, CircuitState, OnOpen, Trip};
 use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 
+use crate::gate_support::{Both, Either, simple};
 use crate::support::{SECOND, plain};
 
 /// Admits nobody before its time.
 struct NotBefore(Instant);
 
 impl Gate for NotBefore {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), now: Instant) -> Decision<()> {
         if now < self.0 {
@@ -30,6 +31,8 @@ impl Gate for NotBefore {
     fn admit(&mut self, (): &(), _: Instant) {}
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    simple!();
 }
 
 fn failed() -> End {
@@ -78,7 +81,7 @@ async fn the_circuits_refusal_and_events_come_through() {
     let ask = || task::spawn(queue.acquire(((), ()), Wait::default()));
     assert_ready!(ask().poll()).expect("closed").end(failed());
     let turned = assert_ready!(ask().poll()).expect_err("open");
-    let Some(Either::First(why)) = turned.why() else {
+    let Some(Either::First(why)) = turned.gate_reason() else {
         panic!("refused by the other gate");
     };
     assert_eq!(why.retry_after(), Some(5 * SECOND));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Progress};
 use aplomb_circuit_breaker::{
     Circuit, CircuitState, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, Trip, Window,
 };
@@ -155,22 +155,22 @@ fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Opt
             assert!(parks && model.until - now <= MAX_PARKED);
             assert_eq!((at, why.retry_after()), (model.until, Some(model.until - now)));
         }
-        (CircuitState::Open, Decision::Refuse(why)) => {
+        (CircuitState::Open, Decision::Reject(why)) => {
             assert!(!parks || model.until - now > MAX_PARKED);
             assert_eq!(why.retry_after(), Some(model.until - now));
         }
         (CircuitState::HalfOpen | CircuitState::Closed, Decision::WhenReleased(_)) => {
             assert!(parks);
             // The line never waits for ever: it looks again when a lease or the ramp ends.
-            assert!(lapses.is_some() && circuit.lapses() == lapses);
+            assert!(lapses.is_some() && circuit.hints().next_wakeup == lapses);
         }
-        (CircuitState::HalfOpen | CircuitState::Closed, Decision::Refuse(why)) => {
+        (CircuitState::HalfOpen | CircuitState::Closed, Decision::Reject(why)) => {
             assert!(!parks);
-            let usual = Some(circuit.answers_in()).filter(|usual| !usual.is_zero());
+            let usual = Some(circuit.hints().expected_latency).filter(|usual| !usual.is_zero());
             let longest = lapses.map(|at| at - now);
             assert_eq!(why.retry_after(), usual.into_iter().chain(longest).min());
         }
-        (CircuitState::Isolated, Decision::Refuse(why)) => assert_eq!(why.retry_after(), None),
+        (CircuitState::Isolated, Decision::Reject(why)) => assert_eq!(why.retry_after(), None),
         (state, said) => panic!("{state:?}: {said:?}"),
     }
     None
@@ -205,7 +205,7 @@ fn switch(circuit: &mut Circuit, model: &mut Model, to: Switch, now: Instant) {
 
 /// What has been told since the last step: one change after the other, and the last leads to here.
 fn listen(circuit: &mut Circuit, model: &mut Model, told: &mut (CircuitState, u64), now: Instant) {
-    while let Some(change) = circuit.notice() {
+    while let Some(change) = circuit.next_event() {
         assert_eq!(change.from(), told.0);
         assert_ne!(change.from(), change.to());
         assert!(change.epoch() > told.1);
@@ -258,7 +258,7 @@ fn run(rules: Rules, steps: Vec<Step>) {
             // A call has one first content.
             Step::Content(i) if !calls.is_empty() => {
                 let (mut slip, mut call) = calls.swap_remove(i % calls.len());
-                circuit.content(&mut slip, now);
+                circuit.on(&mut slip, Progress::FirstByte, now);
                 model.content(&mut call, now);
                 with_content.push((slip, call));
             }

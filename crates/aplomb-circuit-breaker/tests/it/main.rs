@@ -5,6 +5,8 @@ mod adopt;
 mod contract;
 mod drops;
 mod fail_fast;
+#[path = "../../../aplomb-admission/tests/support/mod.rs"]
+mod gate_support;
 mod gates;
 mod handle;
 mod interleavings;

@@ -86,7 +86,7 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     let mut circuit = Circuit::new().trip(Trip::consecutive(1));
     let slip = circuit.admit(&(), now);
     circuit.end(slip, End::Judged { outcome: Outcome::transient(), usage: None }, now);
-    let Decision::Refuse(why) = circuit.check(&(), now) else {
+    let Decision::Reject(why) = circuit.check(&(), now) else {
         panic!("let through");
     };
     let open =

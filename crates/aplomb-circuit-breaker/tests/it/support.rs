@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_admission::{AtBodyEnd, Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, OnBodyEnd};
 use aplomb_circuit_breaker::{
     Circuit, CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitState, Cooldown,
 };
@@ -25,7 +25,7 @@ pub(crate) type Req = Request<()>;
 pub(crate) type Res = Response<Pipe>;
 pub(crate) type Peer = Mock<Req, Res>;
 /// Calls last until their bodies end.
-pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, AtBodyEnd>;
+pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, OnBodyEnd>;
 pub(crate) type Call = Spawn<Oneshot<Breaker, Req>>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

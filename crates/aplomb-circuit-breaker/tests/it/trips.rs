@@ -153,7 +153,7 @@ fn an_exhausted_account_opens_at_once_for_long() {
     ] {
         let mut circuit = Circuit::new();
         run(&mut circuit, outcome, now);
-        let Decision::Refuse(why) = circuit.check(&(), now) else {
+        let Decision::Reject(why) = circuit.check(&(), now) else {
             panic!("let through");
         };
         let wait = why.retry_after().unwrap();

@@ -4,13 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::{GuardedBody, Held, Until};
+use aplomb_admission::{Completion, GuardedBody, PermitGuard};
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::Gates;
+use super::gates::EndpointGates;
 use super::shared::Running;
 use super::watched::Watched;
 
@@ -28,7 +28,7 @@ pin_project! {
         B: Body,
     {
         #[pin]
-        body: GuardedBody<ReadBody<B>, Held<Gates>>,
+        body: GuardedBody<ReadBody<B>, PermitGuard<EndpointGates>>,
         running: Option<Running>,
     }
 }
@@ -53,12 +53,18 @@ impl<B: Body<Data = Bytes>> EndpointBody<B> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UntilRead;
 
-impl<B: Body<Data = Bytes>> Until<http::Response<ReadBody<B>>, Held<Gates>> for UntilRead {
+impl<B: Body<Data = Bytes>> Completion<http::Response<ReadBody<B>>, PermitGuard<EndpointGates>>
+    for UntilRead
+{
     type Response = http::Response<EndpointBody<B>>;
     const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(&self, response: http::Response<ReadBody<B>>, guard: Option<Held<Gates>>) -> Self::Response {
+    fn hold(
+        &self,
+        response: http::Response<ReadBody<B>>,
+        guard: Option<PermitGuard<EndpointGates>>,
+    ) -> Self::Response {
         response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), running: None })
     }
 }

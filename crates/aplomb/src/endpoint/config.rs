@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::Plan;
+use aplomb_admission::AdmissionConfig;
 use aplomb_core::{Copied, Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::Settle;
 use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
 
-use super::gates::EndpointDoor;
+use super::door::EndpointDoor;
 use super::inspect::{Judge, Reading};
 use super::sent::Room;
 use super::shared::{InForce, Shared};
@@ -22,7 +22,7 @@ pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
 pub(super) type Retries = RetryLayer<Copied, EndpointClassifier, ByKind, Drain, RetryObserver>;
 
 /// How calls pass the gates.
-pub(super) type Passage = Plan<EndpointDoor, EndpointClassifier, UntilRead>;
+pub(super) type Passage = AdmissionConfig<EndpointDoor, EndpointClassifier, UntilRead>;
 
 /// What is set apart from the policy.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ impl Config {
         Arc::new(Setup {
             version,
             retries,
-            passage: Arc::new(Plan::new(door, classifier, UntilRead)),
+            passage: Arc::new(AdmissionConfig::new(door, classifier, UntilRead)),
             reading: Arc::new(reading),
             include_usage: policy.include_usage,
             room: Room::of(&policy),

@@ -12,9 +12,10 @@ use aplomb_retry::Event;
 use tower_layer::Layer;
 
 use super::config::Config;
-use super::gates::{self, Queues};
+use super::door::{self, Queues};
+use super::gates::EndpointGates;
 use super::shared::{Live, Shared};
-use super::{Endpoint, EndpointHandle, Gates, GatesHandle, KeyedEndpointLayer, RequestHook};
+use super::{Endpoint, EndpointHandle, GatesHandle, KeyedEndpointLayer, RequestHook};
 use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
 
@@ -56,7 +57,7 @@ use crate::{InvalidPolicy, Policy};
 #[must_use]
 pub struct EndpointLayer {
     base: Base,
-    queue: Queue<Gates>,
+    queue: Queue<EndpointGates>,
     watch: StateWatch,
 }
 
@@ -99,7 +100,7 @@ impl EndpointLayer {
     fn under(provider: impl Provider + 'static, policy: Policy) -> Self {
         let config = Config::new(Arc::new(provider));
         let watch = StateWatch::new();
-        let queue = gates::queue(&policy, config.settle(), watch.clone());
+        let queue = door::queue(&policy, config.settle(), watch.clone());
         let shared = Shared::new(Live::new(policy), Queues::One(queue.clone()));
         Self { base: Base { config, shared }, queue, watch }
     }
