@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Classify, Exchange, WallClock, find};
-use aplomb_provider::{Head, Judgement, Provider};
+use aplomb_core::{BoxError, CallOptions, Classification, Classify, Exchange, WallClock, find};
+use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Method, StatusCode};
@@ -274,9 +274,9 @@ impl Reader {
         if to == To::Explanation {
             // An error whose body broke off is still that error, by what was read of it.
             let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
-            let judgement = self.reading.provider.judge(&head, &body.data());
-            body.exchange().set_outcome(judgement.outcome());
-            parts.extensions.insert(judgement);
+            let classification = self.reading.provider.judge(&head, &body.data());
+            body.exchange().set_outcome(classification.outcome());
+            parts.extensions.insert(classification);
         } else if let Some(error) = self.failure(body.as_mut()) {
             return Err(Spent::wrap(error, body.exchange()));
         }
@@ -306,14 +306,14 @@ impl Reader {
                     Some(exchange) => exchange.outcome(),
                     None => self.reading.classifier.classify(ended).outcome(),
                 };
-                let reason = extensions.get::<Judgement>().map(Judgement::reason);
+                let reason = extensions.get::<Classification>().and_then(Classification::reason);
                 Judged { status: Some(status), outcome, reason, exchange }
             }
             Err(error) => {
-                let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
+                let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::classification);
                 let outcome = self.reading.classifier.classify(ended).outcome();
                 let exchange = error.downcast_ref().map(|Spent { exchange, .. }| exchange.clone());
-                Judged { status: None, outcome, reason: told.map(|told| told.reason()), exchange }
+                Judged { status: None, outcome, reason: told.and_then(|told| told.reason()), exchange }
             }
         };
         self.report.judged(judged);
