@@ -6,3 +6,4 @@ pub mod concurrency;
 pub mod jitter;
 pub mod plot;
 pub mod rate_limit;
+pub mod simulate;

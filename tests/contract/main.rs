@@ -9,7 +9,7 @@ mod promises;
 
 use std::time::Duration;
 
-use aplomb::admission::AtHead;
+use aplomb::admission::OnHead;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
@@ -34,7 +34,7 @@ fn rate_limit() -> RateLimitLayer {
 }
 
 /// One of the lines on a quota.
-fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
+fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
     RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 

@@ -21,6 +21,7 @@ mod replay;
 mod retry_after;
 mod retry_mark;
 mod short_duration;
+mod unsendable;
 mod usage;
 mod wall_clock;
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_admission::{Turned, TurnedBecause};
+use aplomb_admission::{RejectReason, Rejected};
 use aplomb_core::{CallOptions, LayerName, Rejection};
 
 use crate::Limit;
@@ -14,7 +14,7 @@ use crate::Limit;
 /// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug)]
 pub struct Exceeded {
-    because: TurnedBecause,
+    because: RejectReason,
     limit: Option<Limit>,
     place: Option<usize>,
     refused: Rejection,
@@ -23,25 +23,25 @@ pub struct Exceeded {
 impl Exceeded {
     /// Words what the queue said about a call.
     #[must_use]
-    pub fn new(turned: &Turned<Limit>, options: &CallOptions) -> Self {
-        let retry_after = match turned.why() {
+    pub fn new(rejected: &Rejected<Limit>, options: &CallOptions) -> Self {
+        let retry_after = match rejected.gate_reason() {
             Some(Limit::Exhausted { retry_after }) => Some(*retry_after),
-            _ => turned.retry_after(),
+            _ => rejected.retry_after(),
         };
         let refused = Rejection::by(LayerName::RateLimit)
             .with_retry_after(retry_after)
-            .with_waited(turned.waited())
+            .with_waited(rejected.waited())
             .with_attempts(options.attempts(), options.last());
         Self {
-            because: turned.because(),
-            limit: turned.why().copied(),
-            place: turned.place(),
+            because: rejected.reason(),
+            limit: rejected.gate_reason().copied(),
+            place: rejected.place(),
             refused,
         }
     }
 
-    /// What turned the call away: a bound on waiting, or the limit itself.
-    pub const fn because(&self) -> TurnedBecause {
+    /// What rejected the call away: a bound on waiting, or the limit itself.
+    pub const fn because(&self) -> RejectReason {
         self.because
     }
 
@@ -83,9 +83,9 @@ impl fmt::Display for Exceeded {
             _ => {}
         }
         f.write_str(match self.because {
-            TurnedBecause::Full => "too many calls are waiting for the rate limit",
-            TurnedBecause::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
-            TurnedBecause::Closed => "the rate limit is closed",
+            RejectReason::QueueFull => "too many calls are waiting for the rate limit",
+            RejectReason::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
+            RejectReason::Closed => "the rate limit is closed",
             _ => "the wait for the rate limit would be too long",
         })?;
         if let Some(limit) = self.limit {

@@ -71,11 +71,14 @@ impl EndpointError {
     }
 }
 
-/// What ended the call, and the account in brackets: one line that says it all. The cause is the `source()` as
-/// well, so that who prints the whole chain reads it twice.
+/// One line with the report. The error that ended the call is the `source()`, and not repeated.
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.0.cause, self.0.report)
+        match self.refused() {
+            Some(refused) => write!(f, "call ended by the {}", refused.layer())?,
+            None => f.write_str("call failed")?,
+        }
+        write!(f, " ({})", self.0.report)
     }
 }
 

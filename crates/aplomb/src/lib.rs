@@ -3,9 +3,10 @@
 mod client;
 mod endpoint;
 mod error;
-mod policies;
 mod policy;
 mod report;
+pub mod route;
+mod router;
 
 #[doc(hidden)]
 pub use aplomb_admission as admission;
@@ -34,8 +35,6 @@ pub use endpoint::{
     TimedOut, Timeout,
 };
 pub use error::EndpointError;
-pub use policies::{
-    NoPolicy, Policies, PoliciesEntry, PoliciesFuture, PoliciesHandle, PoliciesLayer, PoliciesService, route,
-};
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};
+pub use router::{Router, RouterFuture, RouterHandle, RouterLayer};

@@ -1,6 +1,6 @@
 //! Calls that wait for an open circuit: promise 33, second half.
 
-use aplomb_circuit_breaker::{OnOpen, Probes, State};
+use aplomb_circuit_breaker::{CircuitState, OnOpen, Probes};
 use aplomb_core::{CallOptions, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
@@ -25,7 +25,7 @@ async fn promise_33_parked_calls_go_when_the_probe_succeeds_and_the_first_of_the
     assert_eq!(woken, [true, false, false, false, false]);
     assert_pending!(calls[0].poll());
     let probe = stage.take().await;
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     probe.send_response(response(200));
     assert!(assert_ready!(calls[0].poll()).is_ok());
     for call in &mut calls[1..] {
@@ -123,7 +123,7 @@ async fn a_deadline_within_the_probes_lease_waits_for_what_the_probe_finds() {
     assert_pending!(late.poll());
     advance(6 * SECOND).await;
     assert!(late.is_woken());
-    assert_eq!(open_in(&assert_ready!(late.poll()).unwrap_err()).state(), State::HalfOpen);
+    assert_eq!(open_in(&assert_ready!(late.poll()).unwrap_err()).state(), CircuitState::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn who_waits_takes_the_place_of_a_lost_probe() {
     assert_pending!(waits.poll());
     stage.take().await.send_response(response(200));
     assert!(assert_ready!(waits.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]

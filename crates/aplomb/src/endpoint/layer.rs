@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Observe, WallClock};
-use aplomb_provider::Provider;
+use aplomb_core::{Account, Classification, Observe, WallClock};
+use aplomb_provider::{Head, Provider};
 use aplomb_retry::Event;
 use tower_layer::Layer;
 
 use super::config::Config;
-use super::gates::{self, Queues};
+use super::door::{self, Queues};
+use super::gates::EndpointGates;
 use super::shared::{Live, Shared};
-use super::{Endpoint, EndpointHandle, Gates, GatesHandle, KeyedEndpointLayer, RequestHook};
+use super::{Endpoint, EndpointHandle, GatesHandle, KeyedEndpointLayer, RequestHook};
 use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
 
@@ -56,7 +57,7 @@ use crate::{InvalidPolicy, Policy};
 #[must_use]
 pub struct EndpointLayer {
     base: Base,
-    queue: Queue<Gates>,
+    queue: Queue<EndpointGates>,
     watch: StateWatch,
 }
 
@@ -99,7 +100,7 @@ impl EndpointLayer {
     fn under(provider: impl Provider + 'static, policy: Policy) -> Self {
         let config = Config::new(Arc::new(provider));
         let watch = StateWatch::new();
-        let queue = gates::queue(&policy, config.settle(), watch.clone());
+        let queue = door::queue(&policy, config.settle(), watch.clone());
         let shared = Shared::new(Live::new(policy), Queues::One(queue.clone()));
         Self { base: Base { config, shared }, queue, watch }
     }
@@ -170,6 +171,44 @@ impl EndpointLayer {
     /// ```
     pub fn request_hook(mut self, hook: impl RequestHook + 'static) -> Self {
         self.base.config.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Changes how responses are judged: `judge` gets the head, the body and the provider's classification, and
+    /// returns the one that holds for this attempt, for retries, quotas and the circuit. Default: the
+    /// provider's stands.
+    ///
+    /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
+    /// a stream that was read to its end before the caller has it ([`whole_answers`](Policy::whole_answers), and
+    /// JSON with a small announced size), and about an error that a stream begins with. A 2xx answer that it judges
+    /// to be a failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried where its outcome is
+    /// retryable.
+    ///
+    /// # Examples
+    ///
+    /// Retries an answer in which the model says that it was cut off, and never retries a 409:
+    ///
+    /// ```
+    /// use aplomb::provider::{Head, OpenAi};
+    /// use aplomb::{Classification, EndpointLayer, Outcome, Reason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judged| {
+    ///     let is_cut = |body| String::from_utf8_lossy(body).contains(r#""finish_reason":"length""#);
+    ///     match head.status().as_u16() {
+    ///         409 => Classification::new(Outcome::permanent()).with_reason(Reason::Conflict),
+    ///         200 if is_cut(body) => Classification::from(Reason::Truncated),
+    ///         _ => judged,
+    ///     }
+    /// });
+    /// # drop(layer);
+    /// # }
+    /// ```
+    pub fn judge_with(
+        mut self,
+        judge: impl Fn(&Head<'_>, &[u8], Classification) -> Classification + Send + Sync + 'static,
+    ) -> Self {
+        self.base.config.judge = Some(Arc::new(judge));
         self
     }
 
