@@ -25,8 +25,8 @@ use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, aplomb::core::Constant> {
-    RetryLayer::new().backoff(aplomb::core::Constant(SECOND))
+fn retry() -> RetryLayer {
+    RetryLayer::new().backoff(SECOND)
 }
 
 fn rate_limit() -> RateLimitLayer {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb::circuit_breaker::{CircuitCause, CircuitOpen};
-
 use aplomb::provider::Head;
-use aplomb::retry::{Retried, Stopped};
+use aplomb::retry::{Retried, StopReason};
 use aplomb::{BoxError, BrokenAnswer, CallOptions, Classification, Kind, Outcome, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;
@@ -102,7 +101,7 @@ impl Asker {
             why = format!("{why}: {message}");
         }
         let retried = parts.extensions.get::<Retried>().and_then(Retried::stopped);
-        let too_late = retried == Some(Stopped::HintTooLong);
+        let too_late = retried == Some(StopReason::RetryAfterTooLong);
         if let Some(hint) = judged.outcome().retry_after().filter(|_| too_late) {
             why = format!("{why} (it asks to come back in {} s)", hint.as_secs());
         }

@@ -33,6 +33,7 @@ fn quota(violations: &Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_429_names_the_limit_it_is_about_where_the_provider_does() {
     for (url, headers, body, expected) in [
         (

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{self, Response};
 
 /// A longer wait is not worth it.
-const CAP: Duration = Duration::from_mins(2);
+const CAP: Duration = Duration::from_secs(120);
 
 /// What no dialect but the provider's own can know: what a 409 at OpenAI concerns, and that a 412 at
 /// Fireworks is about the account.

@@ -7,7 +7,7 @@ use aplomb_admission::AdmissionConfig;
 use aplomb_core::{Copied, Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::Settle;
-use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
+use aplomb_retry::{RetryLayer, Throttled};
 
 use super::door::EndpointDoor;
 use super::inspect::{Judge, Reading};
@@ -15,11 +15,8 @@ use super::sent::Room;
 use super::shared::{InForce, Shared};
 use super::{EndpointClassifier, RequestHook, UntilRead};
 
-/// Who is told of attempts and waits.
-pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
-
 /// The retry of an endpoint.
-pub(super) type Retries = RetryLayer<Copied, EndpointClassifier, ByKind, Drain, RetryObserver>;
+pub(super) type Retries = RetryLayer<Copied, EndpointClassifier>;
 
 /// How calls pass the gates.
 pub(super) type Passage = AdmissionConfig<EndpointDoor, EndpointClassifier, UntilRead>;
@@ -29,7 +26,8 @@ pub(super) type Passage = AdmissionConfig<EndpointDoor, EndpointClassifier, Unti
 pub(super) struct Config {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
-    pub(super) observer: RetryObserver,
+    /// `None` logs events.
+    pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
     pub(super) judge: Option<Arc<Judge>>,
 }
@@ -47,13 +45,7 @@ pub(super) struct Setup {
 
 impl Config {
     pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self {
-            provider,
-            clock: WallClock::system(),
-            observer: Arc::new(RetryLog),
-            hook: None,
-            judge: None,
-        }
+        Self { provider, clock: WallClock::system(), observer: None, hook: None, judge: None }
     }
 
     /// How the provider settles what quotas do not say themselves.
@@ -76,8 +68,10 @@ impl Config {
             .max_retry_after(policy.max_retry_after)
             .backoff(policy.backoff)
             // The pause of the quotas does the waiting, for all calls at once.
-            .throttled(Throttled::Requeue)
-            .observer(observer);
+            .throttled(Throttled::Requeue);
+        if let Some(observer) = observer {
+            retries = retries.observer(observer);
+        }
         // Each attempt is told the deadline, which the future of the call keeps.
         if let Some(deadline) = policy.ends_after() {
             retries = retries.max_elapsed(deadline);

@@ -6,9 +6,14 @@ use std::sync::Arc;
 
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
+<<<<<<< HEAD
 use aplomb_core::{Account, Classification, Observe, WallClock};
 use aplomb_provider::{Head, Provider};
 use aplomb_retry::Event;
+=======
+use aplomb_core::{Account, Observe, WallClock};
+use aplomb_provider::{Head, Judgement, Provider};
+>>>>>>> main
 use tower_layer::Layer;
 
 use super::config::Config;
@@ -140,10 +145,10 @@ impl EndpointLayer {
         self.by_key(|request: &RequestView<'_>| request.account())
     }
 
-    /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:
-    /// [`TracingObserver`](aplomb_retry::TracingObserver).
-    pub fn observer(mut self, observer: impl Observe<Event> + Send + Sync + 'static) -> Self {
-        self.base.config.observer = Arc::new(observer);
+    /// Sets the observer of attempts, retries and calls given up. It replaces the default,
+    /// [`LogEvents`](aplomb_core::LogEvents).
+    pub fn observer(mut self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.base.config.observer = Some(Arc::new(observer));
         self
     }
 

@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 
 use aplomb_admission::Admission;
 use aplomb_core::Copied;
-use aplomb_retry::{ByKind, Drain, Retry};
+use aplomb_retry::Retry;
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::attempts::Attempts;
-use super::config::{Config, RetryObserver, Setup};
+use super::config::{Config, Setup};
 use super::door::EndpointDoor;
 use super::outbound::Known;
 use super::shared::Shared;
@@ -35,9 +35,6 @@ pub(super) type Stack<S> = Retry<
     Attempts<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>>,
     Copied,
     EndpointClassifier,
-    ByKind,
-    Drain,
-    RetryObserver,
 >;
 
 impl<S> Endpoint<S> {

@@ -1,13 +1,11 @@
-//! The decision: again, and when, or not. Pure: no clock, no runtime.
+//! The decision whether to retry, and after which delay. Pure: no clock, no runtime.
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Failed, Outcome};
+use aplomb_core::{Backoff, Failed, Outcome, StopReason};
 use rand::{Rng, RngExt};
 
-use crate::Stopped;
-
-/// What the layer was told about when to stop.
+/// The limits that are configured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) max_retries: u32,
@@ -16,19 +14,19 @@ pub(crate) struct Rules {
     pub(crate) throttled: Throttled,
 }
 
-/// What a decision depends on beside the failure.
+/// What a decision depends on apart from the failure.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct Conditions {
     /// The time to the deadline.
     pub(crate) left: Option<Duration>,
-    /// Why the request is not sent again whatever happened.
-    pub(crate) barred: Option<Stopped>,
-    /// Whether it is sent again only where the server has not begun to act on it.
+    /// Why the request is not sent again, whatever happened.
+    pub(crate) no_retry: Option<StopReason>,
+    /// Whether the request is sent again only if the server has not begun to act on it.
     pub(crate) only_unprocessed: bool,
 }
 
 impl Rules {
-    /// Whether the wait after `outcome` takes place further in.
+    /// Whether the wait after `outcome` takes place in a rate limit further in.
     pub(crate) fn is_requeued(&self, outcome: Outcome) -> bool {
         self.throttled == Throttled::Requeue && outcome.is_shared_throttle()
     }
@@ -36,68 +34,67 @@ impl Rules {
 
 /// Where a throttled call waits until it is sent again.
 ///
-/// A throttled call is one that was refused for coming too fast, for a reason that concerns everyone
-/// who shares the account or the server.
+/// A call is throttled if the server rejected it because all requests of the account, or to the server, come
+/// too fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Throttled {
-    /// Here, in the retry layer: as after any other failure. The default.
+    /// In the retry layer, as after any other failure. The default.
     #[default]
     Sleep,
-    /// Further in, in the line of a rate limit that was paused by the same answer: the retry goes
-    /// there at once, and takes the place that the call's first arrival gives it.
+    /// In the queue of a rate limit further in, which was paused by the same response. The retry goes there at
+    /// once and keeps the place of the call's first arrival.
     ///
-    /// Only above a rate limit that pauses when the peer throttles; without one the retries follow
-    /// each other with no wait at all.
+    /// Use it only above a rate limit that pauses when the server throttles. Without one, retries follow each
+    /// other without any delay.
     Requeue,
 }
 
-/// Decides what follows an attempt that came to `failed.outcome()`: a wait, counted from the failure,
-/// or the end.
+/// Returns the delay before the next attempt, counted from the failure, or why there is none.
 pub(crate) fn decide(
     rules: &Rules,
     failed: &Failed<'_>,
-    standing: &Standing,
-    backoff: &impl Backoff,
+    conditions: &Conditions,
+    backoff: &(impl Backoff + ?Sized),
     random: &mut dyn Rng,
-) -> Result<Duration, Stopped> {
+) -> Result<Duration, StopReason> {
     let outcome = failed.outcome();
     let hint = outcome.retry_after();
     if !outcome.is_retryable() {
-        return Err(Stopped::NotRetryable);
+        return Err(StopReason::NotRetryable);
     }
-    if let Some(barred) = standing.barred {
-        return Err(barred);
+    if let Some(no_retry) = conditions.no_retry {
+        return Err(no_retry);
     }
-    if standing.only_unprocessed && !outcome.is_unprocessed() {
-        return Err(Stopped::NotRepeatable);
+    if conditions.only_unprocessed && !outcome.is_unprocessed() {
+        return Err(StopReason::NotRepeatable);
     }
     if failed.retry() >= rules.max_retries {
-        return Err(Stopped::MaxRetries);
+        return Err(StopReason::MaxRetries);
     }
     if hint.is_some_and(|hint| hint > rules.max_retry_after) {
-        return Err(Stopped::HintTooLong);
+        return Err(StopReason::RetryAfterTooLong);
     }
-    // An attempt that starts at the deadline can not end before it.
-    if standing.left.is_some_and(|left| hint.unwrap_or_default() >= left) {
-        return Err(Stopped::Deadline);
+    // An attempt that starts at the deadline cannot end before it.
+    if conditions.left.is_some_and(|left| hint.unwrap_or_default() >= left) {
+        return Err(StopReason::Deadline);
     }
     if rules.is_requeued(outcome) {
         return Ok(Duration::ZERO);
     }
-    let delay = backoff.delay(failed, random).ok_or(Stopped::BackoffEnded)?;
-    let left = standing.left.unwrap_or(Duration::MAX);
+    let delay = backoff.delay(failed, random).ok_or(StopReason::BackoffEnded)?;
+    let left = conditions.left.unwrap_or(Duration::MAX);
     match hint {
         Some(hint) => Ok(from_hint(hint, delay, rules.max_hint_jitter, left, random)),
-        None if standing.left.is_some_and(|left| delay >= left) => Err(Stopped::Deadline),
+        None if conditions.left.is_some_and(|left| delay >= left) => Err(StopReason::Deadline),
         None => Ok(delay),
     }
 }
 
-/// `max(delay, hint) + U(0, min(hint / 2, most))`, kept before the deadline but never below the hint.
+/// `max(delay, hint) + U(0, min(hint / 2, max_jitter))`, before the deadline but never below the hint.
 ///
-/// Where the deadline cuts the jitter short, what is left of it is still uniform: callers with the
-/// same deadline do not come back together just before it.
+/// If the deadline cuts the jitter short, the rest of it is still uniform: callers with the same deadline do
+/// not come back together just before it.
 fn from_hint(
     hint: Duration,
     delay: Duration,
@@ -130,11 +127,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn left(left: Option<Duration>) -> Standing {
-        Standing { left, ..Standing::default() }
+    fn left(left: Option<Duration>) -> Conditions {
+        Conditions { left, ..Conditions::default() }
     }
 
-    fn decided(outcome: Outcome, time: Option<Duration>, backoff: Duration) -> Result<Duration, Stopped> {
+    fn decided(outcome: Outcome, time: Option<Duration>, backoff: Duration) -> Result<Duration, StopReason> {
         let mut random = StdRng::seed_from_u64(3);
         decide(&RULES, &Failed::new(0, outcome), &left(time), &Constant(backoff), &mut random)
     }
@@ -144,27 +141,27 @@ mod tests {
         let transient = Outcome::transient();
         let hinted = |seconds| transient.with_retry_after(secs(seconds));
         let stop = Err;
-        assert_eq!(decided(Outcome::permanent(), None, secs(1)), stop(Stopped::NotRetryable));
-        assert_eq!(decided(Outcome::local(), None, secs(1)), stop(Stopped::NotRetryable));
-        assert_eq!(decided(transient.forbid_retry(), None, secs(1)), stop(Stopped::NotRetryable));
-        assert_eq!(decided(hinted(121), None, secs(1)), stop(Stopped::HintTooLong));
+        assert_eq!(decided(Outcome::permanent(), None, secs(1)), stop(StopReason::NotRetryable));
+        assert_eq!(decided(Outcome::local(), None, secs(1)), stop(StopReason::NotRetryable));
+        assert_eq!(decided(transient.forbid_retry(), None, secs(1)), stop(StopReason::NotRetryable));
+        assert_eq!(decided(hinted(121), None, secs(1)), stop(StopReason::RetryAfterTooLong));
         assert!(decided(hinted(120), None, secs(1)).is_ok());
-        assert_eq!(decided(hinted(10), Some(secs(10)), secs(1)), stop(Stopped::Deadline));
-        assert_eq!(decided(transient, Some(secs(10)), secs(10)), stop(Stopped::Deadline));
+        assert_eq!(decided(hinted(10), Some(secs(10)), secs(1)), stop(StopReason::Deadline));
+        assert_eq!(decided(transient, Some(secs(10)), secs(10)), stop(StopReason::Deadline));
         assert_eq!(decided(transient, Some(secs(10)), secs(9)), Ok(secs(9)));
         let mut random = StdRng::seed_from_u64(3);
-        let mut decide = |outcome, retry, standing: &Standing| {
-            decide(&RULES, &Failed::new(retry, outcome), standing, &Constant(secs(1)), &mut random)
+        let mut decide = |outcome, retry, conditions: &Conditions| {
+            decide(&RULES, &Failed::new(retry, outcome), conditions, &Constant(secs(1)), &mut random)
         };
-        let free = Standing::default();
+        let free = Conditions::default();
         assert_eq!(decide(transient, 3, &free), Ok(secs(1)));
-        assert_eq!(decide(transient, 4, &free), stop(Stopped::MaxRetries));
-        assert_eq!(decide(transient, u32::MAX, &free), stop(Stopped::MaxRetries));
-        let barred = Standing { barred: Some(Stopped::Nested), ..free };
-        assert_eq!(decide(transient, 0, &barred), stop(Stopped::Nested));
-        assert_eq!(decide(Outcome::permanent(), 0, &barred), stop(Stopped::NotRetryable));
-        let careful = Standing { only_unprocessed: true, ..free };
-        assert_eq!(decide(transient, 0, &careful), stop(Stopped::NotRepeatable));
+        assert_eq!(decide(transient, 4, &free), stop(StopReason::MaxRetries));
+        assert_eq!(decide(transient, u32::MAX, &free), stop(StopReason::MaxRetries));
+        let no_retry = Conditions { no_retry: Some(StopReason::Nested), ..free };
+        assert_eq!(decide(transient, 0, &no_retry), stop(StopReason::Nested));
+        assert_eq!(decide(Outcome::permanent(), 0, &no_retry), stop(StopReason::NotRetryable));
+        let careful = Conditions { only_unprocessed: true, ..free };
+        assert_eq!(decide(transient, 0, &careful), stop(StopReason::NotRepeatable));
         assert_eq!(decide(transient.mark_unprocessed(), 0, &careful), Ok(secs(1)));
         assert_eq!(decide(Outcome::throttled(), 0, &careful), Ok(secs(1)));
     }
@@ -204,7 +201,7 @@ mod tests {
         assert_eq!(decide(Outcome::throttled(), None), Ok(Duration::ZERO));
         assert_eq!(decide(hinted, None), Ok(Duration::ZERO));
         // Everything else is as ever.
-        assert_eq!(decide(hinted, Some(secs(20))), Err(Stopped::Deadline));
+        assert_eq!(decide(hinted, Some(secs(20))), Err(StopReason::Deadline));
         let about_the_request = Outcome::throttled().with_scope(aplomb_core::Scope::Request);
         assert_eq!(decide(about_the_request, None), Ok(secs(7)));
         assert_eq!(decide(Outcome::transient(), None), Ok(secs(7)));
@@ -235,9 +232,9 @@ mod tests {
                         + (hint.unwrap_or_default() / 2).min(RULES.max_hint_jitter);
                     prop_assert!(wait <= most);
                 }
-                Err(Stopped::HintTooLong) => prop_assert!(hint > Some(RULES.max_retry_after)),
+                Err(StopReason::RetryAfterTooLong) => prop_assert!(hint > Some(RULES.max_retry_after)),
                 Err(stopped) => {
-                    prop_assert_eq!(stopped, Stopped::Deadline);
+                    prop_assert_eq!(stopped, StopReason::Deadline);
                     let earliest = hint.unwrap_or_else(|| backoff.ceiling(retry));
                     prop_assert!(time.is_some_and(|left| left <= earliest));
                 }
