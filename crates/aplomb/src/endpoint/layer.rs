@@ -6,14 +6,8 @@ use std::sync::Arc;
 
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
-<<<<<<< HEAD
 use aplomb_core::{Account, Classification, Observe, WallClock};
 use aplomb_provider::{Head, Provider};
-use aplomb_retry::Event;
-=======
-use aplomb_core::{Account, Observe, WallClock};
-use aplomb_provider::{Head, Judgement, Provider};
->>>>>>> main
 use tower_layer::Layer;
 
 use super::config::Config;
