@@ -17,7 +17,7 @@ use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, Key
 use aplomb::core::{Account, Exponential, HttpClassifier, Jitter};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{
-    KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,
+    KeyedLimiter, KeyedRateLimitLayer, PerRequest, Pool, PoolMember, Quota, RateLimitLayer,
 };
 use aplomb::retry::RetryLayer;
 use aplomb::{CallOptions, EndpointLayer, Policy};
@@ -34,7 +34,7 @@ fn rate_limit() -> RateLimitLayer {
 }
 
 /// One of the lines on a quota.
-fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
+fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, PoolMember> {
     RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 

@@ -7,25 +7,25 @@ use std::time::Duration;
 use aplomb_admission::{RejectReason, Rejected};
 use aplomb_core::{CallOptions, LayerName, Rejection};
 
-use crate::Limit;
+use crate::RateLimitReason;
 
 /// A call was refused by the rate limit, and never sent.
 ///
 /// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug)]
-pub struct Exceeded {
+pub struct RateLimited {
     because: RejectReason,
-    limit: Option<Limit>,
+    limit: Option<RateLimitReason>,
     place: Option<usize>,
     refused: Rejection,
 }
 
-impl Exceeded {
+impl RateLimited {
     /// Words what the queue said about a call.
     #[must_use]
-    pub fn new(rejected: &Rejected<Limit>, options: &CallOptions) -> Self {
+    pub fn new(rejected: &Rejected<RateLimitReason>, options: &CallOptions) -> Self {
         let retry_after = match rejected.gate_reason() {
-            Some(Limit::Exhausted { retry_after }) => Some(*retry_after),
+            Some(RateLimitReason::Exhausted { retry_after }) => Some(*retry_after),
             _ => rejected.retry_after(),
         };
         let refused = Rejection::by(LayerName::RateLimit)
@@ -46,7 +46,7 @@ impl Exceeded {
     }
 
     /// What the call would have had to wait for, or what it exceeds for good.
-    pub const fn limit(&self) -> Option<Limit> {
+    pub const fn limit(&self) -> Option<RateLimitReason> {
         self.limit
     }
 
@@ -61,23 +61,23 @@ impl Exceeded {
     }
 }
 
-impl fmt::Display for Exceeded {
+impl fmt::Display for RateLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.limit {
-            Some(Limit::AboveCapacity { dimension, cost, capacity }) => {
+            Some(RateLimitReason::AboveCapacity { dimension, cost, capacity }) => {
                 return write!(
                     f,
                     "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
                 );
             }
-            Some(Limit::CostUnknown(dimension)) => {
+            Some(RateLimitReason::CostUnknown(dimension)) => {
                 return write!(
                     f,
                     "there is a quota of {dimension}, but nothing says how many a call costs: set the layer's \
                      `cost`, or put a `Charge` into the request's extensions"
                 );
             }
-            Some(Limit::Exhausted { retry_after }) => {
+            Some(RateLimitReason::Exhausted { retry_after }) => {
                 return write!(f, "the server asked to pause for {retry_after:.0?}, longer than calls wait");
             }
             _ => {}
@@ -98,7 +98,7 @@ impl fmt::Display for Exceeded {
     }
 }
 
-impl Error for Exceeded {
+impl Error for RateLimited {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.refused)
     }

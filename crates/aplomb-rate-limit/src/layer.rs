@@ -14,7 +14,8 @@ use tower_layer::Layer;
 
 use crate::source::Source;
 use crate::{
-    Charge, Cost, Exceeded, Learned, Limit, Limiter, Member, PerRequest, Pool, Quota, Quotas, Waiting,
+    Charge, Cost, Learned, PerRequest, Pool, PoolMember, Quota, Quotas, RateLimitReason, RateLimited,
+    RateLimiter, Waiting,
 };
 
 /// Spaces requests out, in requests and tokens, so that the peer never has to refuse them.
@@ -23,7 +24,7 @@ use crate::{
 /// in a stack.
 #[must_use]
 pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = OnHead, G: Source = Quotas> {
-    limiter: Limiter<G>,
+    limiter: RateLimiter<G>,
     cost: K,
     classifier: C,
     until: U,
@@ -37,11 +38,11 @@ impl RateLimitLayer {
     /// Limits calls to `quotas`, all of which have to admit a call. With no quota at all the server's
     /// limits are learned.
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        Self::with_limiter(Limiter::new(quotas))
+        Self::with_limiter(RateLimiter::new(quotas))
     }
 }
 
-impl RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
+impl RateLimitLayer<PerRequest, HttpClassifier, OnHead, PoolMember> {
     /// Limits calls to the quotas of a pool, which those of other layers draw on too. The line before it
     /// is this layer's own.
     pub fn with_pool(pool: &Pool) -> Self {
@@ -51,7 +52,7 @@ impl RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
 
 impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, OnHead, G> {
     /// Limits calls by a limiter that is shared with others.
-    pub fn with_limiter(limiter: Limiter<G>) -> Self {
+    pub fn with_limiter(limiter: RateLimiter<G>) -> Self {
         Self { limiter, cost: PerRequest, classifier: HttpClassifier::new(), until: OnHead }
     }
 }
@@ -144,7 +145,7 @@ impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
     }
 
     /// The limiter, to look at, to close, and to share.
-    pub fn limiter(&self) -> &Limiter<G> {
+    pub fn limiter(&self) -> &RateLimiter<G> {
         &self.limiter
     }
 }
@@ -178,7 +179,7 @@ impl<K, C, U, G: Source> fmt::Debug for RateLimitLayer<K, C, U, G> {
 /// Charges requests and leads them to the limiter.
 #[derive(Debug)]
 pub struct LimitDoor<K, G: Source = Quotas> {
-    limiter: Limiter<G>,
+    limiter: RateLimiter<G>,
     cost: K,
 }
 
@@ -202,7 +203,7 @@ impl<Req, K: Cost<Req>, G: Source> Door<Req> for LimitDoor<K, G> {
         self.limiter.queue().ask(charge, Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, rejected: Rejected<Limit>, options: &CallOptions) -> BoxError {
-        Box::new(Exceeded::new(&rejected, options))
+    fn refuse(&self, rejected: Rejected<RateLimitReason>, options: &CallOptions) -> BoxError {
+        Box::new(RateLimited::new(&rejected, options))
     }
 }

@@ -4,26 +4,26 @@ use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{Closing, Queue, QueueLimits, Wait};
-use aplomb_core::CallOptions;
+use aplomb_core::{CallOptions, LogEvents};
 use tokio::time::Instant;
 
 use crate::source::Source;
-use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
+use crate::{AcquireFuture, Charge, Learned, Quota, Quotas, RateLimitSnapshot, Waiting};
 
 /// Quotas and the callers before them.
 ///
 /// Clones share the quotas, the pause and the line. A [`RateLimitLayer`](crate::RateLimitLayer) has
 /// one, see [`limiter`](crate::RateLimitLayer::limiter); it can also be used without a service.
 ///
-/// The quotas are its own, or those of a [`Pool`](crate::Pool): then it is a `Limiter<Member>`.
+/// The quotas are its own, or those of a [`Pool`](crate::Pool): then it is a `RateLimiter<PoolMember>`.
 ///
 /// # Examples
 ///
 /// ```
-/// use aplomb_rate_limit::{Charge, Limiter, Quota};
+/// use aplomb_rate_limit::{Charge, RateLimiter, Quota};
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::Exceeded> {
-/// let limiter = Limiter::new([Quota::requests_per_minute(600), Quota::tokens_per_minute(90_000)]);
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::RateLimited> {
+/// let limiter = RateLimiter::new([Quota::requests_per_minute(600), Quota::tokens_per_minute(90_000)]);
 /// let charge = Charge::request().input_tokens(900).output_tokens(100);
 /// let mut permit = limiter.acquire(charge).await?;
 /// permit.sent();
@@ -32,21 +32,21 @@ use crate::{Acquiring, Charge, Learned, Quota, Quotas, Snapshot, Waiting};
 /// assert_eq!(limiter.snapshot().available()[1].1, 88_750);
 /// # Ok(()) }
 /// ```
-pub struct Limiter<G: Source = Quotas> {
+pub struct RateLimiter<G: Source = Quotas> {
     queue: Queue<G>,
 }
 
-impl Limiter {
+impl RateLimiter {
     /// Full quotas, nobody waiting. With no quota at all the server's limits are learned, see
-    /// [`set_learning`](Limiter::set_learning).
+    /// [`set_learning`](RateLimiter::set_learning).
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
         Self::before(Quotas::new(quotas, rand::random()))
     }
 }
 
-impl<G: Source> Limiter<G> {
+impl<G: Source> RateLimiter<G> {
     pub(crate) fn before(gate: G) -> Self {
-        Self { queue: Queue::new(gate, QueueLimits::new(), ()) }
+        Self { queue: Queue::new(gate, QueueLimits::new(), LogEvents) }
     }
 
     /// Sets what a call does that can not go at once: it waits in line unless set.
@@ -103,20 +103,20 @@ impl<G: Source> Limiter<G> {
 
     /// Waits until `charge` is there, takes it, and returns a permit to make one call.
     ///
-    /// The permit wants to be told how the call went: see [`Permit`](crate::Permit). Dropping the future
+    /// The permit wants to be told how the call went: see [`RateLimitPermit`](crate::RateLimitPermit). Dropping the future
     /// leaves the line without a trace. The call's options are those of the task, see
     /// [`CallOptions::scope`].
     ///
-    /// The future ends in [`Exceeded`](crate::Exceeded) where the charge exceeds a quota for good, where
+    /// The future ends in [`RateLimited`](crate::RateLimited) where the charge exceeds a quota for good, where
     /// the wait can not end in time, and where too many wait or the limiter is closed. It panics if it
     /// has to wait outside of a tokio runtime with time enabled.
-    pub fn acquire(&self, charge: Charge) -> Acquiring<G> {
+    pub fn acquire(&self, charge: Charge) -> AcquireFuture<G> {
         self.acquire_with(charge, &CallOptions::current().unwrap_or_default())
     }
 
-    /// Waits like [`acquire`](Limiter::acquire), with these options: a deadline, a priority.
-    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> Acquiring<G> {
-        Acquiring::new(self.queue.acquire(charge, Wait::from(options)), *options)
+    /// Waits like [`acquire`](RateLimiter::acquire), with these options: a deadline, a priority.
+    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> AcquireFuture<G> {
+        AcquireFuture::new(self.queue.acquire(charge, Wait::from(options)), *options)
     }
 
     #[inline]
@@ -130,9 +130,9 @@ impl<G: Source> Limiter<G> {
 
     /// What the limiter looks like now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> RateLimitSnapshot {
         let (waiting, oldest_wait) = (self.queue.waiting(), self.queue.oldest_wait());
-        self.with(|quotas, now| Snapshot::of(quotas, waiting, oldest_wait, now))
+        self.with(|quotas, now| RateLimitSnapshot::of(quotas, waiting, oldest_wait, now))
     }
 
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says.
@@ -141,14 +141,14 @@ impl<G: Source> Limiter<G> {
     }
 }
 
-impl<G: Source> Clone for Limiter<G> {
+impl<G: Source> Clone for RateLimiter<G> {
     fn clone(&self) -> Self {
         Self { queue: self.queue.clone() }
     }
 }
 
-impl<G: Source> fmt::Debug for Limiter<G> {
+impl<G: Source> fmt::Debug for RateLimiter<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("queue", &self.queue).finish()
+        f.debug_struct("RateLimiter").field("queue", &self.queue).finish()
     }
 }

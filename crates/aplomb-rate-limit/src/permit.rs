@@ -10,44 +10,44 @@ use aplomb_core::{CallOptions, Outcome, Reading};
 use tokio::time::Instant;
 
 use crate::source::Source;
-use crate::{Charge, Exceeded, Quotas};
+use crate::{Charge, Quotas, RateLimited};
 
-/// Waits for a [`Permit`]. Made by [`Limiter::acquire`](crate::Limiter::acquire).
+/// Waits for a [`RateLimitPermit`]. Made by [`RateLimiter::acquire`](crate::RateLimiter::acquire).
 #[derive(Debug)]
-pub struct Acquiring<G: Source = Quotas> {
+pub struct AcquireFuture<G: Source = Quotas> {
     acquire: Acquire<G>,
     options: CallOptions,
 }
 
-impl<G: Source> Acquiring<G> {
+impl<G: Source> AcquireFuture<G> {
     pub(crate) const fn new(acquire: Acquire<G>, options: CallOptions) -> Self {
         Self { acquire, options }
     }
 }
 
-impl<G: Source> Future for Acquiring<G> {
-    type Output = Result<Permit<G>, Exceeded>;
+impl<G: Source> Future for AcquireFuture<G> {
+    type Output = Result<RateLimitPermit<G>, RateLimited>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let settled = ready!(Pin::new(&mut self.acquire).poll(cx));
         Poll::Ready(match settled {
-            Ok(permit) => Ok(Permit { permit }),
-            Err(turned) => Err(Exceeded::new(&turned, &self.options)),
+            Ok(permit) => Ok(RateLimitPermit { permit }),
+            Err(turned) => Err(RateLimited::new(&turned, &self.options)),
         })
     }
 }
 
-/// The right to make one call, from a [`Limiter`](crate::Limiter), and its charge.
+/// The right to make one call, from a [`RateLimiter`](crate::RateLimiter), and its charge.
 ///
-/// Dropping it before [`sent`](Permit::sent) gives the whole charge back; dropping it later keeps it,
+/// Dropping it before [`sent`](RateLimitPermit::sent) gives the whole charge back; dropping it later keeps it,
 /// since the peer has counted the call.
 #[must_use = "dropping the permit gives its charge back"]
-pub struct Permit<G: Source = Quotas> {
+pub struct RateLimitPermit<G: Source = Quotas> {
     permit: aplomb_admission::Permit<G>,
 }
 
-impl<G: Source> Permit<G> {
+impl<G: Source> RateLimitPermit<G> {
     /// When the call was admitted.
     pub const fn admitted_at(&self) -> Instant {
         self.permit.admitted_at()
@@ -83,7 +83,7 @@ impl<G: Source> Permit<G> {
     }
 }
 
-impl<G: Source> fmt::Debug for Permit<G> {
+impl<G: Source> fmt::Debug for RateLimitPermit<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.permit.fmt(f)
     }

@@ -3,18 +3,22 @@
 use aplomb_admission::Gate;
 use tokio::time::Instant;
 
-use crate::{Charge, Drawn, Limit, Member, Quotas};
+use crate::{Charge, PoolMember, Quotas, RateLimitReason, Reservation};
 
-/// The gate of a [`Limiter`](crate::Limiter): [`Quotas`] of its own, or a [`Member`] of a pool.
+/// The gate of a [`RateLimiter`](crate::RateLimiter): [`Quotas`] of its own, or a [`PoolMember`] of a pool.
 ///
 /// Nothing else is one.
-pub trait Source: Gate<Cost = Charge, Token = Drawn, Reason = Limit> + sealed::HasQuotas {}
+pub trait Source:
+    Gate<Cost = Charge, Token = Reservation, Reason = RateLimitReason, Event = aplomb_core::Event>
+    + sealed::HasQuotas
+{
+}
 
 impl Source for Quotas {}
-impl Source for Member {}
+impl Source for PoolMember {}
 
 pub(crate) mod sealed {
-    use super::{Instant, Member, Quotas};
+    use super::{Instant, PoolMember, Quotas};
 
     #[expect(unnameable_types, reason = "nobody else implements it")]
     pub trait HasQuotas {
@@ -28,7 +32,7 @@ pub(crate) mod sealed {
         }
     }
 
-    impl HasQuotas for Member {
+    impl HasQuotas for PoolMember {
         fn quotas<T>(&mut self, now: Instant, act: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
             self.with(now, act)
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aplomb::rate_limit::{Charge, Exceeded, Limiter, Quota, Waiting};
+use aplomb::rate_limit::{Charge, Quota, RateLimited, RateLimiter, Waiting};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -33,9 +33,9 @@ pub struct Line {
     pub asked: u64,
 }
 
-fn limiter() -> Limiter {
+fn limiter() -> RateLimiter {
     // A timer rings once in a millisecond, and once more for who is late.
-    Limiter::new([Quota::requests_per_second(1_000).burst(2)])
+    RateLimiter::new([Quota::requests_per_second(1_000).burst(2)])
 }
 
 /// All wait in line.
@@ -43,7 +43,7 @@ fn limiter() -> Limiter {
 /// # Errors
 ///
 /// What the limiter refused. It refuses nothing here.
-pub async fn in_line() -> Result<Line, Exceeded> {
+pub async fn in_line() -> Result<Line, RateLimited> {
     let limiter = limiter();
     all(|_| {
         let limiter = limiter.clone();
@@ -61,7 +61,7 @@ pub async fn in_line() -> Result<Line, Exceeded> {
 /// # Errors
 ///
 /// What the limiter refused for good. That is nothing here.
-pub async fn told_to_come_back() -> Result<Line, Exceeded> {
+pub async fn told_to_come_back() -> Result<Line, RateLimited> {
     let limiter = limiter();
     limiter.set_waiting(Waiting::Refused);
     all(|number| {
@@ -87,9 +87,9 @@ pub async fn told_to_come_back() -> Result<Line, Exceeded> {
     .await
 }
 
-async fn all<F>(caller: impl Fn(usize) -> F) -> Result<Line, Exceeded>
+async fn all<F>(caller: impl Fn(usize) -> F) -> Result<Line, RateLimited>
 where
-    F: Future<Output = Result<u64, Exceeded>> + Send + 'static,
+    F: Future<Output = Result<u64, RateLimited>> + Send + 'static,
 {
     let start = Instant::now();
     let line = Arc::new(Mutex::new(Line { served: Vec::new(), asked: 0 }));
@@ -104,7 +104,7 @@ where
             Ok(())
         });
     }
-    callers.join_all().await.into_iter().collect::<Result<(), Exceeded>>()?;
+    callers.join_all().await.into_iter().collect::<Result<(), RateLimited>>()?;
     let line = line.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(line)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aplomb_rate_limit::{Charge, Dimension, Limiter, Quota, RateLimitLayer, Settle};
+use aplomb_rate_limit::{Charge, Dimension, RateLimiter, Quota, RateLimitLayer, Settle};
 use governor::RateLimiter;
 use tower::{Layer, Service, service_fn};
 
@@ -41,7 +41,7 @@ fn aplomb() -> Box<dyn Calls> {
 }
 
 fn acquire_and_settle() -> Box<dyn Calls> {
-    let limiter = Limiter::new(quotas());
+    let limiter = RateLimiter::new(quotas());
     over::<Plain, _, _>(service_fn(move |request: Request| {
         let acquiring = limiter.acquire(reserved());
         async move {

@@ -8,12 +8,12 @@ use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
 
 use super::KeyedLimiter;
-use crate::{Charge, Cost, Exceeded, Limit, PerRequest, Quotas, RateLimitLayer};
+use crate::{Charge, Cost, PerRequest, Quotas, RateLimitLayer, RateLimitReason, RateLimited};
 
 /// Spaces requests out by the quotas of their key. Made by [`RateLimitLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its
-/// extensions. Refusals are [`Exceeded`], inside a [`KeyRefused`](aplomb_admission::KeyRefused) that names the
+/// extensions. Refusals are [`RateLimited`], inside a [`KeyRefused`](aplomb_admission::KeyRefused) that names the
 /// key.
 pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = OnHead> {
     limiter: KeyedLimiter<K>,
@@ -131,7 +131,7 @@ impl<Req, P: Cost<Req>> Terms<Req> for LimitTerms<P> {
         self.0.charge(request)
     }
 
-    fn refuse(&self, rejected: Rejected<Limit>, options: &CallOptions) -> BoxError {
-        Box::new(Exceeded::new(&rejected, options))
+    fn refuse(&self, rejected: Rejected<RateLimitReason>, options: &CallOptions) -> BoxError {
+        Box::new(RateLimited::new(&rejected, options))
     }
 }

@@ -9,7 +9,7 @@ use aplomb_admission::{Closing, KeyRefused, RejectReason};
 use aplomb_core::{
     Account, BoxError, CallKey, CallOptions, HttpClassifier, LayerName, Outcome, Priority, Rejection, find_in,
 };
-use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
+use aplomb_rate_limit::{Charge, Dimension, KeyedLimiter, Quota, RateLimitLayer, RateLimited, Reading};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service};
@@ -127,7 +127,7 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     service.call(post("a", "/200")).await.unwrap();
     service.call(post("b", "/200")).await.unwrap();
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
-    let exceeded = find_in::<Exceeded, _>(&error).unwrap();
+    let exceeded = find_in::<RateLimited, _>(&error).unwrap();
     assert_eq!(exceeded.because(), RejectReason::TooManyKeys);
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb_core::{BoxError, LayerName, Outcome, Rejection, find_in};
-use aplomb_rate_limit::{Charge, Dimension, Exceeded, Quota, RateLimitLayer};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimited};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt};
@@ -83,7 +83,7 @@ async fn a_layer_applied_twice_and_a_clone_share_the_quota() {
     assert!(two.call("").await.is_ok());
     assert!(three.call("").await.is_ok());
     let error = one.call("").await.unwrap_err();
-    assert_eq!(find_in::<Exceeded, _>(&error).unwrap().retry_after(), Some(20 * S));
+    assert_eq!(find_in::<RateLimited, _>(&error).unwrap().retry_after(), Some(20 * S));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use aplomb_admission::{Closing, Door, KeyRefused, Permit, Queue, RejectReason, Rejected, Stopped, Wait};
 use aplomb_circuit_breaker::{CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
 use aplomb_concurrency::{AtCapacity, TracingObserver as LimitLog};
-use aplomb_core::{BoxError, CallOptions, LayerName, Observe, Rejection};
-use aplomb_rate_limit::{Exceeded, Settle};
+use aplomb_core::{BoxError, CallOptions, LayerName, LogEvents, Observe, Rejection};
+use aplomb_rate_limit::{RateLimited, Settle};
 use http_body::Body;
 
 use super::RequestHook;
@@ -139,7 +139,7 @@ fn refusal(rejected: Rejected<EndpointRejection>, options: &CallOptions) -> BoxE
             Box::new(CircuitOpen::new(reason, refused(LayerName::CircuitBreaker, retry_after)))
         }
         (Some(EndpointRejection::Quota(limit) | EndpointRejection::Pool(limit)), _) => {
-            Box::new(Exceeded::new(&rejected.map(|_| limit), options))
+            Box::new(RateLimited::new(&rejected.map(|_| limit), options))
         }
         (Some(EndpointRejection::Concurrency(occupancy)), _) => {
             Box::new(AtCapacity::new(&rejected.map(|_| occupancy), options))
@@ -165,6 +165,7 @@ impl<O: Observe<Transition>> Observe<GateEvent> for GateLog<O> {
     fn on_event(&self, event: &GateEvent) {
         match event {
             GateEvent::Circuit(transition) => self.0.on_event(transition),
+            GateEvent::RateLimit(event) => LogEvents.on_event(event),
             GateEvent::Concurrency(change) => LimitLog.on_event(change),
         }
     }

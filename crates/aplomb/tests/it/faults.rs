@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb::provider::{Anthropic, OpenAi};
-use aplomb::rate_limit::{Charge, Exceeded, Quota};
+use aplomb::rate_limit::{Charge, Quota, RateLimited};
 use aplomb::{
     BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection,
     TimedOut, Timeout, find,
@@ -114,7 +114,7 @@ async fn a_charge_in_the_extensions_is_drawn_from_the_tokens() {
     let mut request = chat("hello", false);
     request.extensions_mut().insert(Charge::request().input_tokens(1_001));
     let error = ask(endpoint, request).await.unwrap_err();
-    assert!(find::<Exceeded>(&*error).is_some());
+    assert!(find::<RateLimited>(&*error).is_some());
 }
 
 #[tokio::test(start_paused = true)]

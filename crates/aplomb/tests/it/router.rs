@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::CircuitState;
 use aplomb::provider::{Anthropic, Generic};
-use aplomb::rate_limit::{Exceeded, Pool, Quota};
+use aplomb::rate_limit::{Pool, Quota, RateLimited};
 use aplomb::route::{self, NoRoute, Routes};
 use aplomb::{
     CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection, Report, RouterLayer,
@@ -73,7 +73,7 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
         assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "openai");
     }
     let error = send("api.openai.com", "gpt-mini").await.unwrap_err();
-    assert!(find::<Exceeded>(&error).is_some(), "{error}");
+    assert!(find::<RateLimited>(&error).is_some(), "{error}");
     assert!(send("api.openai.com", "gpt-large").await.is_ok(), "another quota");
     assert!(send("api.openai.com", "gpt-large").await.is_err());
     for _ in 0..6 {
@@ -189,7 +189,7 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
     pool.set_quotas([Quota::requests_per_hour(1)]);
     let hasty = under(Policy::new().pool(&pool).max_wait(Duration::ZERO)).layer(client(&seen));
     let error = hasty.oneshot(to("a.example", "up")).await.unwrap_err();
-    assert!(find::<Exceeded>(&error).is_some(), "{error}");
+    assert!(find::<RateLimited>(&error).is_some(), "{error}");
     // Another policy stays in it.
     up.handle().set_policy(Policy::new().max_wait(Duration::ZERO)).unwrap();
     assert!(service.oneshot(to("a.example", "up")).await.is_err());

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb::provider::{Anthropic, AzureOpenAi, Bedrock, Groq, OpenAi, Provider};
-use aplomb::rate_limit::{Charge, Exceeded, Quota, Settle};
+use aplomb::rate_limit::{Charge, Quota, RateLimited, Settle};
 use aplomb::{EndpointLayer, Policy, Report, find};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -128,7 +128,7 @@ async fn what_a_caller_says_goes_before_the_estimate_and_what_asks_nothing_costs
 
     // More than the whole quota is refused at once, and nothing is sent.
     let error = endpoint.oneshot(ask(200_000)).await.unwrap_err();
-    assert!(find::<Exceeded>(&error).is_some() && error.report().sent() == 0, "{error}");
+    assert!(find::<RateLimited>(&error).is_some() && error.report().sent() == 0, "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aplomb_bench::{Ask, Peer, Plain};
 use aplomb_core::Outcome;
-use aplomb_rate_limit::{Charge, Limiter, Quota, RateLimitLayer};
+use aplomb_rate_limit::{Charge, RateLimiter, Quota, RateLimitLayer};
 use governor::{Jitter, RateLimiter};
 use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -64,7 +64,7 @@ fn aplomb() -> Line {
 }
 
 fn aplomb_acquire() -> Line {
-    let limiter = Limiter::new([quota()]);
+    let limiter = RateLimiter::new([quota()]);
     line(move || {
         let acquiring = limiter.acquire(Charge::request());
         async move { acquiring.await.expect("served").end(Outcome::success()) }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_admission::RejectReason;
 use aplomb_core::CallOptions;
-use aplomb_rate_limit::{Charge, Limiter, Member, Pool, Quota};
+use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, RateLimiter};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 
@@ -33,7 +33,7 @@ async fn promise_18_small_calls_of_one_member_do_not_starve_a_large_one_of_anoth
 }
 
 /// Callers without end, each of which asks again when it has gone.
-fn callers(limiter: &Limiter<Member>, callers: u32, cost: u64) -> Arc<AtomicU64> {
+fn callers(limiter: &RateLimiter<PoolMember>, callers: u32, cost: u64) -> Arc<AtomicU64> {
     let gone = Arc::new(AtomicU64::new(0));
     for _ in 0..callers {
         let (limiter, gone) = (limiter.clone(), Arc::clone(&gone));
