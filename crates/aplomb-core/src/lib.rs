@@ -26,10 +26,7 @@ mod unsendable;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{
-    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
-    Uniform, backoff_fn, delays,
-};
+pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delays};
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
 pub use classify::{Classify, WithReadings};
@@ -49,7 +46,7 @@ pub use outcome::{Kind, Outcome, Scope};
 pub use reading::{ReadLimits, Reading};
 pub use reason::Reason;
 pub use rejection::Rejection;
-pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
+pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody};
 pub use request_view::{RequestView, split_authority};
 pub use retry_after::{retry_after, sent_at};
 pub use retry_mark::{RetryMark, SetMark};
