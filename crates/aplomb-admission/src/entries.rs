@@ -69,6 +69,11 @@ impl<G: Evictable + Gate> Entries<G> {
         Self(Inner::One(Queue::with_settings(gate, settings, None)))
     }
 
+    /// A queue that is there already.
+    pub const fn of(queue: Queue<G>) -> Self {
+        Self(Inner::One(queue))
+    }
+
     /// A queue for each key, and no more than `max_keys` of them.
     ///
     /// `make` makes the gate of a key when the key is first used; no lock is held meanwhile. `observer` receives the
@@ -140,6 +145,14 @@ impl<G: Evictable + Gate> Entries<G> {
         match &self.0 {
             Inner::One(queue) => Some(queue),
             Inner::Keyed(_) => None,
+        }
+    }
+
+    /// The queue of a call's key, if the key is there: it is not made, and does not count as used.
+    pub fn find<'r>(&self, view: impl FnOnce() -> RequestView<'r>) -> Option<Queue<G>> {
+        match &self.0 {
+            Inner::One(queue) => Some(queue.clone()),
+            Inner::Keyed(keyed) => keyed.by.with_key(&view(), |key| self.get(key)),
         }
     }
 

@@ -3,8 +3,8 @@
 mod gate;
 mod phase;
 mod response_time;
-mod rest;
 mod settings;
+mod worth;
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 pub use self::gate::CircuitToken;
 use self::phase::{Outage, Phase};
 use self::response_time::ResponseTime;
-pub use self::rest::CircuitAtRest;
 use self::settings::Settings;
 use crate::cooldown::BackoffLevel;
 use crate::health::Health;
