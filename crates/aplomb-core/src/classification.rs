@@ -176,6 +176,15 @@ impl Classification {
     }
 }
 
+/// Compares what is known at this time.
+impl PartialEq for Classification {
+    fn eq(&self, other: &Self) -> bool {
+        self.outcome() == other.outcome()
+            && (self.status, self.reason, self.provider) == (other.status, other.reason, other.provider)
+            && (self.cause(), self.message()) == (other.cause(), other.message())
+    }
+}
+
 impl From<Outcome> for Classification {
     #[inline]
     fn from(outcome: Outcome) -> Self {

@@ -25,10 +25,7 @@ mod unsendable;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{
-    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
-    Uniform, backoff_fn, delays,
-};
+pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delays};
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
 pub use classify::{Classify, WithReadings};

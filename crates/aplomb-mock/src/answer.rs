@@ -1,7 +1,7 @@
 //! What the mock answers: known beforehand, so a client can tell that it got the whole right text.
 
 use crate::draw::{self, Lot};
-use crate::size::Size;
+use crate::size::{Size, tokens_of};
 
 const FILLER: [&str; 16] = [
     "and", "then", "some", "quiet", "words", "follow", "in", "a", "row", "until", "the", "answer", "is",
@@ -30,10 +30,6 @@ pub fn answer(prompt: &str, words: usize) -> String {
 /// [`input_factor`](crate::Builder::input_factor) says otherwise.
 pub fn input_tokens(text: &str) -> u64 {
     tokens_of(text.chars().count())
-}
-
-pub(crate) fn tokens_of(chars: usize) -> u64 {
-    u64::try_from(chars.div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 /// An answer in words, each sent as one event of a stream.

@@ -7,13 +7,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::api::{Events, Headers, Origin, Problem, Reply, request_id};
-use crate::ask::Ask;
+use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway, request_id};
 use crate::bucket::Level;
 use crate::clock::{ceil_seconds, rfc3339};
 use crate::hints::Hints;
 use crate::limit::{Dimension, Levels, Refusal};
-use crate::openai::bad_gateway;
 
 /// From here on, remaining tokens are rounded to the nearest thousand, as Anthropic documents; below, that would say
 /// nothing.

@@ -1,17 +1,14 @@
-//! The two APIs, and what they have to say in their own words.
+//! The two APIs, and the types that their requests and answers are made of.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use crate::answer::Answer;
-use crate::ask::Ask;
-use crate::body::Body;
+use crate::clock::{ceil_millis, ceil_seconds};
 use crate::hints::Hints;
-use crate::limit::{Levels, Refusal};
-use crate::{anthropic, openai};
+use crate::limit::Refusal;
 
 /// Whose shape an answer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +17,18 @@ pub(crate) enum Api {
     Anthropic,
 }
 
-/// What went wrong, before it is put into a provider's words.
+/// A valid request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) model: String,
+    pub(crate) prompt: String,
+    pub(crate) input_chars: usize,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+}
+
+/// A failure, before it is put into a provider's words.
 #[derive(Debug)]
 pub(crate) enum Problem {
     /// The request makes no sense: why, and which field.
@@ -63,16 +71,15 @@ impl Headers {
         self.0.extend(others.0);
     }
 
-    pub(crate) fn response(self, status: StatusCode, body: Body) -> Response<Body> {
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
+    pub(crate) fn into_map(self) -> HeaderMap {
+        let mut map = HeaderMap::new();
         for (name, value) in self.0 {
             // All names are ours and all values are printable, so both always parse.
-            if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), value.try_into()) {
-                response.headers_mut().insert(name, value);
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.try_into()) {
+                map.insert(name, value);
             }
         }
-        response
+        map
     }
 }
 
@@ -114,34 +121,6 @@ impl Api {
         }
     }
 
-    pub(crate) fn problem(self, problem: &Problem, hints: Hints, origin: &Origin) -> Reply {
-        match self {
-            Self::OpenAi => openai::problem(problem, hints),
-            Self::Anthropic => anthropic::problem(problem, hints, origin),
-        }
-    }
-
-    pub(crate) fn levels(self, levels: &Levels, date: SystemTime, headers: &mut Headers) {
-        match self {
-            Self::OpenAi => openai::levels(levels, headers),
-            Self::Anthropic => anthropic::levels(levels, date, headers),
-        }
-    }
-
-    pub(crate) fn whole(self, ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
-        match self {
-            Self::OpenAi => openai::whole(ask, answer, origin),
-            Self::Anthropic => anthropic::whole(ask, answer, origin),
-        }
-    }
-
-    pub(crate) fn events(self, ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
-        match self {
-            Self::OpenAi => openai::events(ask, answer, origin),
-            Self::Anthropic => anthropic::events(ask, answer, origin),
-        }
-    }
-
     pub(crate) fn request_id(self, origin: &Origin, headers: &mut Headers) {
         let name = match self {
             Self::OpenAi => "x-request-id",
@@ -155,9 +134,21 @@ pub(crate) fn request_id(origin: &Origin) -> String {
     format!("req_mock{:016x}", origin.id)
 }
 
+/// A proxy's page, in nobody's shape.
+pub(crate) fn bad_gateway() -> Reply {
+    let mut headers = Headers::default();
+    headers.add("content-type", "text/html");
+    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n\
+                <hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n";
+    Reply {
+        status: StatusCode::BAD_GATEWAY,
+        headers,
+        body: Bytes::from_static(page.as_bytes()),
+    }
+}
+
 /// What a client may count on after this problem: the delay it was told, in the finest words it was told in.
 pub(crate) fn told(api: Api, problem: &Problem, hints: Hints) -> Option<Duration> {
-    use crate::clock::{ceil_millis, ceil_seconds};
     let (delay, fine) = match problem {
         Problem::Unavailable(delay) => ((*delay)?, false),
         Problem::Throttled(refusal, _) => (refusal.delay?, api == Api::OpenAi && hints.text()),

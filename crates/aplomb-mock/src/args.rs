@@ -8,7 +8,7 @@ use std::time::Duration;
 use aplomb_mock::{Builder, Charging, Fault, Hints, Latency, Mock, Outage, Plan};
 use clap::Parser;
 
-use crate::words::{charging, counts, duration, factors, fault, hints, latency, outage};
+use crate::parse::{charging, counts, duration, factors, fault, hints, latency, outage};
 
 /// An AI provider to test against: OpenAI's chat completions and Anthropic's messages, with limits and planned faults.
 ///

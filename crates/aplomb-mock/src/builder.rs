@@ -6,10 +6,15 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::charging::Charging;
 use crate::config::{Config, Secret};
-use crate::outage::Window;
+use crate::hints::Hints;
+use crate::latency::Latency;
+use crate::mock::Mock;
+use crate::outage::{Outage, Window};
+use crate::plan::Plan;
+use crate::server::Server;
 use crate::size::{Factor, Words};
-use crate::{Charging, Hints, Latency, Mock, Outage, Plan, Server};
 
 /// Sets up a [`Mock`], then makes it in process ([`build`](Self::build)) or serves it ([`start`](Self::start)).
 ///
@@ -18,6 +23,13 @@ use crate::{Charging, Hints, Latency, Mock, Outage, Plan, Server};
 #[must_use = "a builder does nothing until it is built or started"]
 pub struct Builder {
     config: Config,
+}
+
+impl Mock {
+    /// Returns a builder with the defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Builder {

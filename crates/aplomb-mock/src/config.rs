@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::charging::Charging;
+use crate::hints::Hints;
+use crate::latency::Latency;
 use crate::outage::Window;
+use crate::plan::Plan;
 use crate::size::{Factor, Words};
-use crate::{Charging, Hints, Latency, Plan};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Config {

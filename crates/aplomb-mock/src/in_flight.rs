@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::Fault;
-use crate::ledger::Charged;
-use crate::mock::Shared;
+use crate::fault::Fault;
+use crate::ledger::{Charged, End};
+use crate::shared::Shared;
 
 /// Counts as one in flight until dropped. Dropped before [`finish`](Self::finish), it is one whose client went away.
 #[derive(Debug)]
@@ -15,17 +15,6 @@ pub(crate) struct InFlight {
     charged: Charged,
     produced: u64,
     finished: bool,
-}
-
-/// How a request in flight ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The whole right answer was handed over.
-    Answered,
-    /// It ended as planned: badly.
-    Spoiled,
-    /// Nobody was there to be answered.
-    Abandoned,
 }
 
 impl InFlight {

@@ -2,11 +2,10 @@
 
 use tokio::time::Instant;
 
-use crate::Fault;
 use crate::api::Problem;
 use crate::charging::{Charge, Charging};
 use crate::config::Config;
-use crate::in_flight::End;
+use crate::fault::Fault;
 use crate::limit::{Levels, Limits};
 use crate::outage::{self, Outage};
 use crate::prompts::Prompts;
@@ -41,6 +40,17 @@ pub(crate) enum Verdict {
 pub(crate) struct Charged {
     era: u64,
     charge: Charge,
+}
+
+/// How a request in flight ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The whole right answer was handed over.
+    Answered,
+    /// It ended as planned: badly.
+    Spoiled,
+    /// Nobody was there to be answered.
+    Abandoned,
 }
 
 impl Ledger {

@@ -4,20 +4,17 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::api::Origin;
-use crate::clock::Clock;
+use crate::body::Body;
 use crate::config::Config;
-use crate::ledger::Ledger;
-use crate::line::Line;
-use crate::{Body, Builder, PromptStats, Stats, draw, serve};
+use crate::shared::Shared;
+use crate::stats::{PromptStats, Stats};
+use crate::{draw, serve};
 
 /// An AI provider in process: a [`Service`] from HTTP requests to HTTP responses.
 ///
@@ -48,43 +45,9 @@ pub struct Mock {
     shared: Arc<Shared>,
 }
 
-/// What the clones of a mock share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) line: Option<Arc<Line>>,
-    clock: Clock,
-    replies: AtomicU64,
-    ledger: Mutex<Ledger>,
-}
-
-impl Shared {
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Nothing in the ledger is left half-done by a panic.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn origin(&self) -> Origin {
-        let id = self.replies.fetch_add(1, Ordering::Relaxed);
-        Origin { id, date: self.clock.date(Instant::now()) }
-    }
-}
-
 impl Mock {
-    /// Starts setting up a mock.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn new(config: Config) -> Self {
-        let shared = Shared {
-            line: config.capacity.map(Line::new),
-            clock: Clock::new(),
-            replies: AtomicU64::new(1),
-            ledger: Mutex::new(Ledger::new(&config)),
-            config,
-        };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared::new(config)) }
     }
 
     /// Returns what it has seen so far.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::Fault;
 use crate::draw::{self, Lot};
+use crate::fault::Fault;
 
 /// Above this total rate, runs of drawn faults are too long to be counted back.
 const NEARLY_ALWAYS: f64 = 0.99;

@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tower_service::Service;
 
-use crate::{Mock, PromptStats, Stats};
+use crate::mock::Mock;
+use crate::stats::{PromptStats, Stats};
 
 /// A mock that is served over HTTP/1.1, until dropped. Dropping it closes all its connections.
 #[derive(Debug)]

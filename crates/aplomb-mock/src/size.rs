@@ -4,9 +4,6 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::answer::tokens_of;
-use crate::ask::Ask;
-use crate::config::Config;
 use crate::draw::{self, Lot};
 
 /// The tokens of a request and of its answer.
@@ -23,19 +20,9 @@ pub(crate) struct Size {
     pub(crate) cut: bool,
 }
 
-impl Size {
-    pub(crate) fn of(ask: &Ask, key: u64, config: &Config) -> Self {
-        let seed = config.plan.seed();
-        let (usual, longest) = config.answer_words.draw(seed, key, &ask.prompt);
-        let bound = ask.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        Self {
-            input: config.input_factor.tokens(seed, key, ask.input_chars),
-            bound: ask.max_tokens,
-            longest: ask.max_tokens.unwrap_or(u64::try_from(longest).unwrap_or(u64::MAX)),
-            words: usual.min(bound),
-            cut: bound < usual,
-        }
-    }
+/// A quarter of the characters, rounded up.
+pub(crate) fn tokens_of(chars: usize) -> u64 {
+    u64::try_from(chars.div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 /// The words of an answer that no `max_tokens` cuts shorter, at least one.
@@ -48,7 +35,7 @@ pub(crate) enum Words {
 
 impl Words {
     /// The words of this prompt's answer, and the most there may be for all that is known beforehand.
-    fn draw(&self, seed: u64, key: u64, prompt: &str) -> (usize, usize) {
+    pub(crate) fn draw(&self, seed: u64, key: u64, prompt: &str) -> (usize, usize) {
         let (words, most) = match self {
             Self::Exactly(words) => (*words, *words),
             Self::Between(range) => {
@@ -112,7 +99,7 @@ impl Factor {
         self.low * (self.high / self.low).powf(draw::unit(seed, key, 0, Lot::Input))
     }
 
-    fn tokens(self, seed: u64, key: u64, chars: usize) -> u64 {
+    pub(crate) fn tokens(self, seed: u64, key: u64, chars: usize) -> u64 {
         if self == Self::default() {
             return tokens_of(chars);
         }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::Fault;
 use crate::answer::Answer;
-use crate::api::{Api, Origin};
-use crate::ask::Ask;
+use crate::api::{Api, Ask, Origin};
 use crate::body::{Step, Steps};
+use crate::fault::Fault;
 
 /// Without a pause, pings without end would keep a client busy that looks for the end of its time between them.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);

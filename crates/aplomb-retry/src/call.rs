@@ -5,7 +5,8 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use aplomb_core::{
-    Classification, Event, EventKind, Failed, Kind, Outcome, RequestHead, ResponseHead, SetMark, StopReason,
+    Classification, Event, EventKind, FailedAttempt, Kind, Outcome, RequestHead, ResponseHead, SetMark,
+    StopReason,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -243,7 +244,7 @@ impl Call {
                 lease.refund();
             }
         }
-        let failed = Failed::new(self.attempts.next_retry(), outcome)
+        let failed = FailedAttempt::new(self.attempts.next_retry(), outcome)
             .with_previous(self.attempts.previous_delay())
             .with_response(response);
         let conditions = Conditions {

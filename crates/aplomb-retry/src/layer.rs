@@ -82,7 +82,7 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
 
     /// Sets how long to wait when the server does not say. Default: [`ByKind`](crate::ByKind), exponential
     /// with full jitter.
-    pub fn backoff(self, backoff: impl Backoff + Send + Sync + 'static) -> Self {
+    pub fn backoff(self, backoff: impl Backoff + 'static) -> Self {
         self.with(|settings| settings.backoff = Arc::new(backoff))
     }
 

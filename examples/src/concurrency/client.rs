@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use aplomb::BoxError;
 use aplomb::concurrency::{ConcurrencyLimitLayer, Limit, Limiter};
 use aplomb::retry::RetryLayer;
-use aplomb::{BoxError, core};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -49,7 +49,7 @@ impl Client {
 
     /// Sets workers to work that wait a second and try again, as often as it takes.
     pub fn naive(server: &Server, workers: usize, works: &Works) -> Self {
-        let forever = RetryLayer::new().max_retries(u32::MAX).backoff(core::Constant(Duration::from_secs(1)));
+        let forever = RetryLayer::new().max_retries(u32::MAX).backoff(Duration::from_secs(1));
         let service = ServiceBuilder::new().layer(forever).timeout(ATTEMPT).service(door(server));
         Self::start(&service, None, workers, works)
     }

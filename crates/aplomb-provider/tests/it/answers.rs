@@ -75,15 +75,15 @@ fn an_error_is_no_answer() {
         let error = br#"{"error": {"code": "insufficient_quota", "message": "m"}}"#;
         for status in [200, 429] {
             let response = Response::new(status, &[("content-type", "application/json")]);
-            let StreamEnd::Failed(judgement) = provider.ending(&response.head(), error) else {
+            let StreamEnd::Failed(judged) = provider.ending(&response.head(), error) else {
                 panic!("{status}")
             };
-            assert_eq!(judgement.outcome().kind(), Kind::Exhausted);
+            assert_eq!(judged.outcome().kind(), Kind::Exhausted);
             assert_eq!(provider.text(&response.head(), error), None);
         }
         // An error status is judged as such, whatever the body pretends to be.
         let page = Response::new(502, &[("content-type", "text/event-stream")]);
         let end = provider.ending(&page.head(), b"data: [DONE]\n\n");
-        assert_eq!(end.judgement().reason(), Reason::ServerError);
+        assert_eq!(end.classification().reason(), Some(Reason::ServerError));
     }
 }

@@ -93,8 +93,8 @@ fn what_is_reported_of_a_refill() {
             OpenAi.judge(&Response::new(429, &[]).head(), body.to_string().as_bytes())
         };
         assert_eq!(judge(requested).outcome().retry_after(), Some(Duration::from_secs_f64(delay)));
-        assert_eq!(judge(requested).reason(), Reason::RateLimited);
-        assert_eq!(judge(limit + 1).reason(), Reason::RequestTooLarge);
+        assert_eq!(judge(requested).reason(), Some(Reason::RateLimited));
+        assert_eq!(judge(limit + 1).reason(), Some(Reason::RequestTooLarge));
         assert!(!judge(limit + 1).outcome().is_retryable());
     }
 }

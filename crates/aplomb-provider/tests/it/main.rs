@@ -4,6 +4,7 @@
 mod agreement;
 mod answers;
 mod conformance;
+mod dimensions;
 mod forwarding;
 mod limits;
 mod properties;

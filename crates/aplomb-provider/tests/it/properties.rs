@@ -140,8 +140,8 @@ fn ask_everything(status: u16, content_type: &str, body: &[u8]) {
     let response = Response::new(status, &[("content-type", content_type)]);
     let head = response.head();
     for provider in FEW {
-        let judgement = provider.judge(&head, body);
-        assert!(judgement.message().is_none_or(|message| message.chars().count() <= 300));
+        let judged = provider.judge(&head, body);
+        assert!(judged.message().is_none_or(|message| message.chars().count() <= 300));
         let _ = provider.usage(&head, body);
         let _ = provider.text(&head, body);
         let estimate = provider.estimate("/v1/chat/completions", body, None);

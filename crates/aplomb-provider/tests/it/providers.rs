@@ -35,10 +35,10 @@ impl Case {
 
     fn by(&self, provider: &dyn Provider) -> (Reason, Kind, Scope, Option<f64>) {
         let response = Response::new(self.status, self.headers);
-        let judgement = provider.judge(&response.head(), self.body.to_string().as_bytes());
-        let outcome = judgement.outcome();
+        let judged = provider.judge(&response.head(), self.body.to_string().as_bytes());
+        let outcome = judged.outcome();
         let delay = outcome.retry_after().map(|delay| delay.as_secs_f64());
-        (judgement.reason(), outcome.kind(), outcome.scope(), delay)
+        (judged.reason().unwrap(), outcome.kind(), outcome.scope(), delay)
     }
 }
 

@@ -42,7 +42,7 @@ fn mistrals_capacity_where_there_is_no_status_is_not_an_invalid_request() {
                  \"type\": \"invalid_request_error\", \"param\": null, \"code\": {code}}}"
             );
             let (_, end) = stream(url, &format!("data: {body}\n\n"));
-            assert_eq!(end.judgement().reason(), Reason::Overloaded, "{url} {code}");
+            assert_eq!(end.classification().reason(), Some(Reason::Overloaded), "{url} {code}");
             let json = [("content-type", "application/json")];
             assert_eq!(judged(url, 200, &json, &body).0, Reason::Overloaded, "{url} {code}");
         }
@@ -63,7 +63,7 @@ fn a_code_that_is_a_number_counts_as_much_as_one_that_is_text() {
         for code in [code.to_string(), format!("\"{code}\"")] {
             let error = format!("{{\"error\": {{\"message\": \"m\", \"code\": {code}}}}}");
             let (_, end) = stream(GENERIC, &format!("data: {error}\n\n"));
-            assert_eq!(end.judgement().reason(), reason, "{code}");
+            assert_eq!(end.classification().reason(), Some(reason), "{code}");
             assert_eq!(judged(GENERIC, 429, &[], &error).0, reason, "{code}");
         }
     }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use aplomb_core::{Kind, Scope};
-use aplomb_provider::{Anthropic, DeepSeek, Generic, Judgement, LlmEngine, OpenAi, Provider, Reason};
+use aplomb_provider::{Anthropic, Classification, DeepSeek, Generic, LlmEngine, OpenAi, Provider, Reason};
 use serde_json::json;
 
 use crate::support::Response;
 
 const ALL: [&dyn Provider; 3] = [&OpenAi, &Anthropic, &Generic];
 
-fn judge(provider: &dyn Provider, status: u16, headers: &[(&str, &str)], body: &str) -> Judgement {
+fn judge(provider: &dyn Provider, status: u16, headers: &[(&str, &str)], body: &str) -> Classification {
     provider.judge(&Response::new(status, headers).head(), body.as_bytes())
 }
 
@@ -26,7 +26,7 @@ fn code(code: &str) -> String {
 fn too_many_at_once_is_told_from_too_fast() {
     for provider in ALL {
         let at_once = judge(provider, 429, &[], &code("concurrency_limit_exceeded"));
-        assert_eq!(at_once.reason(), Reason::TooManyAtOnce);
+        assert_eq!(at_once.reason(), Some(Reason::TooManyAtOnce));
         assert_eq!(
             (at_once.outcome().kind(), at_once.outcome().is_of_concurrency()),
             (Kind::Throttled, true)
@@ -89,11 +89,11 @@ fn a_redirect_or_an_upgrade_is_a_permanent_failure_that_says_where_it_leads() {
     for provider in ALL {
         for status in [101, 300, 301, 302, 303, 304, 307, 308] {
             let redirect = [("location", "https://example.org/login?token=secret")];
-            let judgement = judge(provider, status, &redirect, "");
-            assert_eq!(judgement.outcome().kind(), Kind::Permanent, "{status}");
-            assert_eq!(judgement.reason(), Reason::InvalidRequest, "{status}");
+            let judged = judge(provider, status, &redirect, "");
+            assert_eq!(judged.outcome().kind(), Kind::Permanent, "{status}");
+            assert_eq!(judged.reason(), Some(Reason::InvalidRequest), "{status}");
             let message = (status != 101).then_some("redirected to https://example.org/login");
-            assert_eq!(judgement.message(), message, "{status}");
+            assert_eq!(judged.message(), message, "{status}");
         }
         let secret = judge(provider, 302, &[("location", "https://user:secret@example.org")], "");
         assert_eq!(secret.message(), None);
@@ -173,7 +173,7 @@ fn a_request_above_the_limit_is_permanent_although_a_delay_is_named() {
         assert_eq!(too_large.outcome().kind(), Kind::Permanent);
         assert_eq!(too_large.outcome().scope(), Scope::Request);
         assert_eq!(too_large.outcome().retry_after(), Some(Duration::from_secs(9)));
-        assert_eq!(too_large.reason(), Reason::RequestTooLarge);
+        assert_eq!(too_large.reason(), Some(Reason::RequestTooLarge));
         assert_eq!(kind(provider, 429, &message(30_000, 29_000, 30_000)), Kind::Throttled);
     }
 }
@@ -284,9 +284,9 @@ fn bodies_come_in_many_shapes() {
         r#"[{"error": {"code": "insufficient_quota", "message": "why"}}]"#,
     ] {
         for provider in ALL {
-            let judgement = judge(provider, 429, &[], body);
-            assert_eq!(judgement.reason(), Reason::QuotaExhausted, "{body}");
-            assert_eq!(judgement.message(), Some("why"), "{body}");
+            let judged = judge(provider, 429, &[], body);
+            assert_eq!(judged.reason(), Some(Reason::QuotaExhausted), "{body}");
+            assert_eq!(judged.message(), Some("why"), "{body}");
         }
     }
     assert_eq!(judge(&Generic, 503, &[], r#"{"error": "why"}"#).message(), Some("why"));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{self, Response};
 
 /// A longer wait is not worth it.
-const CAP: Duration = Duration::from_mins(2);
+const CAP: Duration = Duration::from_secs(120);
 
 /// What no dialect but the provider's own can know: what a 409 at OpenAI concerns, and that a 412 at
 /// Fireworks is about the account.
@@ -94,12 +94,12 @@ fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option
 
     let (outcome, had_content): (Outcome, bool) = if is_stream {
         let (events, end) = support::read(provider.stream(&head), [body.as_bytes()]);
-        (end.judgement().outcome(), events.iter().any(StreamEvent::is_content))
+        (end.classification().outcome(), events.iter().any(StreamEvent::is_content))
     } else {
         let outcome = match provider.ending(&head, body.as_bytes()) {
             // An answer that is whole may still be about the account.
             StreamEnd::Complete => provider.judge(&head, body.as_bytes()).outcome(),
-            end => end.judgement().outcome(),
+            end => end.classification().outcome(),
         };
         (outcome, false)
     };

@@ -105,12 +105,12 @@ fn an_error_may_be_an_element_of_a_list() {
     let first = GEMINI.lines().nth(1).unwrap();
     for (body, is_unbegun) in [(list(error), true), (list(&format!("{first}\n{error}")), false)] {
         let (events, end) = read(&VertexAi, "application/json", &body);
-        let Some(Error(judgement)) = events.last() else {
+        let Some(Error(judged)) = events.last() else {
             panic!("{events:?}")
         };
-        assert_eq!(judgement.outcome().kind(), Kind::Transient);
-        assert_eq!(judgement.outcome().is_unprocessed(), is_unbegun);
-        assert_eq!(end, StreamEnd::Failed(judgement.clone()));
+        assert_eq!(judged.outcome().kind(), Kind::Transient);
+        assert_eq!(judged.outcome().is_unprocessed(), is_unbegun);
+        assert_eq!(end, StreamEnd::Failed(judged.clone()));
     }
 }
 
@@ -124,7 +124,7 @@ fn ollamas_lines() {
         let failed = format!("{cut}\n{{\"error\":\"an error was encountered while running the model\"}}\n");
         let (events, end) = read(provider, "application/x-ndjson", &failed);
         assert!(matches!(events.last(), Some(Error(_))), "{events:?}");
-        assert_eq!(end.judgement().outcome().kind(), Kind::Transient);
+        assert_eq!(end.classification().outcome().kind(), Kind::Transient);
     }
 }
 

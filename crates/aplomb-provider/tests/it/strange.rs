@@ -123,7 +123,7 @@ fn mistrals_conversations() {
             "data: {\"type\": \"conversation.response.error\", \"message\": \"m\", \"code\": 503}\n\n";
         let (events, end) = stream(url, &format!("{started}{failed}"));
         assert!(!events.iter().any(StreamEvent::is_content), "{url}");
-        assert!(end.judgement().outcome().is_retryable(), "{url}");
+        assert!(end.classification().outcome().is_retryable(), "{url}");
     }
 }
 
@@ -171,9 +171,9 @@ fn an_error_in_json_where_events_were_promised_is_that_error() {
             format!("[{body}]"),
         ] {
             let (_, end) = stream(url, &body);
-            assert_eq!(end.judgement().outcome().kind(), Kind::Exhausted, "{url} {body}");
+            assert_eq!(end.classification().outcome().kind(), Kind::Exhausted, "{url} {body}");
             let whole = detect(url).ending(&events.head(), body.as_bytes());
-            assert_eq!(whole.judgement().outcome().kind(), Kind::Exhausted, "{url} {body}");
+            assert_eq!(whole.classification().outcome().kind(), Kind::Exhausted, "{url} {body}");
         }
     }
     // Its first half is none, and what is no error is no answer.
@@ -190,7 +190,7 @@ fn an_error_in_json_amid_events_is_that_error() {
     for url in [gemini, GENERIC] {
         let (events, end) = stream(url, &format!("{first}{error}"));
         assert_eq!(events[0], text("Hi"));
-        assert_eq!(end.judgement().outcome().kind(), Kind::Permanent, "{url}");
+        assert_eq!(end.classification().outcome().kind(), Kind::Permanent, "{url}");
     }
     // One that is left open hides neither the events nor the error after it.
     let open = "{\n\"id\": {\n";
@@ -198,5 +198,5 @@ fn an_error_in_json_amid_events_is_that_error() {
     let done = format!("{open}{chat}data: [DONE]\n\n");
     assert_eq!(stream(OPENAI, &done), (vec![text("Hi"), Done], StreamEnd::Complete));
     let failed = stream(OPENAI, &format!("{open}{chat}{error}")).1;
-    assert_eq!(failed.judgement().outcome().kind(), Kind::Permanent);
+    assert_eq!(failed.classification().outcome().kind(), Kind::Permanent);
 }

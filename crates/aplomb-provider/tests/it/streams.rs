@@ -110,8 +110,8 @@ fn a_stream_that_is_cut_is_truncated_wherever_it_is_cut() {
             assert_eq!(end(provider, &stream[..cut]), StreamEnd::Complete);
         }
     }
-    assert_eq!(StreamEnd::Truncated.judgement().reason(), Reason::Truncated);
-    assert_eq!(StreamEnd::Truncated.judgement().outcome().kind(), Kind::Transient);
+    assert_eq!(StreamEnd::Truncated.classification().reason(), Some(Reason::Truncated));
+    assert_eq!(StreamEnd::Truncated.classification().outcome().kind(), Kind::Transient);
 }
 
 #[test]
@@ -155,11 +155,11 @@ fn errors_end_a_stream() {
     ] {
         for provider in [&OpenAi as &dyn Provider, &Generic] {
             let (events, end) = read(provider, stream);
-            let [Error(judgement)] = &events[..] else {
+            let [Error(judged)] = &events[..] else {
                 panic!("{stream} {events:?}")
             };
-            assert_eq!(judgement.outcome().kind(), kind, "{stream}");
-            assert_eq!(end, StreamEnd::Failed(judgement.clone()));
+            assert_eq!(judged.outcome().kind(), kind, "{stream}");
+            assert_eq!(end, StreamEnd::Failed(judged.clone()));
         }
     }
 }
@@ -186,11 +186,11 @@ fn errors_in_the_last_event_are_errors() {
     ] {
         for url in [url, "https://gateway.example.org"] {
             let (_, end) = support::stream(url, &body);
-            let StreamEnd::Failed(judgement) = end else {
+            let StreamEnd::Failed(judged) = end else {
                 panic!("{url} {body} {end:?}")
             };
-            assert_eq!(judgement.outcome().kind(), Kind::Transient, "{url} {body}");
-            assert_eq!(judgement.message(), message, "{url} {body}");
+            assert_eq!(judged.outcome().kind(), Kind::Transient, "{url} {body}");
+            assert_eq!(judged.message(), message, "{url} {body}");
         }
     }
     // Without an error, a last event is one.
@@ -207,7 +207,7 @@ fn a_hint_in_a_stream_is_counted_from_its_head() {
     let stream =
         "event: error\ndata: {\"error\":{\"code\":\"rate_limit_exceeded\",\"resets_at\":1696004803}}\n\n";
     let (_, end) = read(&OpenAi, stream);
-    assert_eq!(end.judgement().outcome().retry_after().unwrap().as_secs(), 6);
+    assert_eq!(end.classification().outcome().retry_after().unwrap().as_secs(), 6);
 }
 
 #[test]

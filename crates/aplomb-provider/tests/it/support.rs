@@ -52,13 +52,13 @@ pub(crate) fn stream(url: &str, body: &str) -> (Vec<StreamEvent<'static>>, Strea
     whole
 }
 
-/// What a judgement says, with its delay in seconds.
+/// What a judged says, with its delay in seconds.
 pub(crate) type Said = (Reason, Kind, Scope, Option<u64>);
 
 /// How whoever is found at a URL judges a response.
 pub(crate) fn judged(url: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Said {
-    let judgement = detect(url).judge(&Response::new(status, headers).head(), body.as_bytes());
-    let outcome = judgement.outcome();
+    let judged = detect(url).judge(&Response::new(status, headers).head(), body.as_bytes());
+    let outcome = judged.outcome();
     let delay = outcome.retry_after().map(|delay| delay.as_secs());
-    (judgement.reason(), outcome.kind(), outcome.scope(), delay)
+    (judged.reason().unwrap(), outcome.kind(), outcome.scope(), delay)
 }

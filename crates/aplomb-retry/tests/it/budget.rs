@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{Constant, EventKind, RequestHead};
+use aplomb_core::{EventKind, RequestHead};
 use aplomb_retry::{Budget, Retried, RetryLayer, StopReason, Throttled};
 use futures_util::FutureExt;
 use http::Request;
@@ -18,7 +18,7 @@ use tower_service::Service;
 use crate::peer::{Answer, Log, Peer, request, respond, secs};
 
 fn retry(budget: &Budget) -> RetryLayer {
-    RetryLayer::new().backoff(Constant(secs(1))).budget(budget.clone())
+    RetryLayer::new().backoff(secs(1)).budget(budget.clone())
 }
 
 /// No floor, so that only tokens count.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{
-    CallOptions, Constant, EventKind, Exponential, Failed, Jitter, Outcome, Scope, backoff_fn,
-};
+use aplomb_core::{CallOptions, EventKind, Exponential, FailedAttempt, Jitter, Outcome, Scope, backoff_fn};
 use aplomb_retry::{ByKind, Retried, RetryLayer, StopReason, Throttled};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -145,7 +143,7 @@ async fn the_jitter_above_a_hint_can_be_bounded() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_a_backoff_longer_than_the_hint_holds() {
     let peer = Peer::new(|call| respond(if call == 0 { 503 } else { 200 }, &[("retry-after", "4")]));
-    let layer = RetryLayer::new().backoff(Constant(secs(30)));
+    let layer = RetryLayer::new().backoff(secs(30));
     layer.layer(peer.clone()).oneshot(request()).await.unwrap();
     assert!(peer.waits()[0] >= secs(30) && peer.waits()[0] <= secs(32) + TICK);
 }
@@ -197,7 +195,7 @@ async fn promise_10_jitter_is_clipped_to_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_a_backoff_past_the_deadline_gives_up_at_once() {
     let peer = Peer::failing(usize::MAX, 503);
-    let service = RetryLayer::new().max_elapsed(secs(10)).backoff(Constant(secs(4))).layer(peer.clone());
+    let service = RetryLayer::new().max_elapsed(secs(10)).backoff(secs(4)).layer(peer.clone());
     let began = Instant::now();
     let response = service.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
@@ -209,10 +207,7 @@ async fn promise_10_a_backoff_past_the_deadline_gives_up_at_once() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_above_a_rate_limit_a_throttled_call_queues_again_at_once() {
     let peer = Peer::new(|call| respond([429, 503, 429, 200][call], &[]));
-    let service = RetryLayer::new()
-        .throttled(Throttled::Requeue)
-        .backoff(Constant(secs(3)))
-        .layer(peer.clone());
+    let service = RetryLayer::new().throttled(Throttled::Requeue).backoff(secs(3)).layer(peer.clone());
     let began = Instant::now();
     service.oneshot(request()).await.unwrap();
     let waits = peer.waits();
@@ -226,7 +221,7 @@ async fn promise_10_above_a_rate_limit_a_throttled_call_queues_again_at_once() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_a_throttle_of_the_request_alone_is_slept_for() {
     let peer = Peer::failing(1, 429);
-    let layer = RetryLayer::new().throttled(Throttled::Requeue).backoff(Constant(secs(3))).classifier(
+    let layer = RetryLayer::new().throttled(Throttled::Requeue).backoff(secs(3)).classifier(
         |result: Result<&http::Response<_>, &aplomb_core::BoxError>| match result {
             Ok(response) if response.status() == 200 => Outcome::success(),
             _ => Outcome::throttled().with_scope(Scope::Request),
@@ -239,7 +234,7 @@ async fn promise_10_a_throttle_of_the_request_alone_is_slept_for() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_without_end_does_not_panic() {
     let peer = Peer::failing(1, 503);
-    let layer = RetryLayer::new().backoff(Constant(Duration::MAX)).max_elapsed(Duration::MAX);
+    let layer = RetryLayer::new().backoff(Duration::MAX).max_elapsed(Duration::MAX);
     let mut request = request();
     request.extensions_mut().insert(CallOptions::new());
     let call = tokio::spawn(layer.layer(peer.clone()).oneshot(request));
@@ -293,7 +288,7 @@ async fn backoffs_by_kind_are_settable() {
 #[tokio::test(start_paused = true)]
 async fn a_backoff_of_ones_own_sees_the_retry_the_outcome_and_the_wait_before() {
     let log = Log::default();
-    let backoff = backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+    let backoff = backoff_fn(|failed: &FailedAttempt<'_>, _: &mut dyn rand::Rng| {
         assert_eq!(failed.outcome(), unavailable());
         failed.previous().map_or(secs(1), |previous| previous * 3 + secs(failed.retry().into()))
     });

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{BoxError, Constant};
+use aplomb_core::BoxError;
 use aplomb_retry::RetryLayer;
 use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
@@ -16,7 +16,7 @@ use crate::peer::{Answer, Noted, Peer, millis, request, respond, response, secs}
 
 /// Gives up on a call after `patience`; nothing may be held, and nothing sent, from then on.
 async fn given_up(peer: &Peer, patience: std::time::Duration) -> usize {
-    let service = RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(10)).layer(peer.clone());
     assert!(timeout(patience, service.oneshot(request())).await.is_err());
     assert_eq!((peer.held(), peer.in_flight()), (0, 0));
     let calls = peer.calls();

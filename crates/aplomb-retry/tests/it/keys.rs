@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, Constant, RequestHead};
+use aplomb_core::{BoxError, RequestHead};
 use aplomb_retry::RetryLayer;
 use http::{HeaderName, Method, Request, Response};
 use rand::SeedableRng;
@@ -57,7 +57,7 @@ async fn a_key_in_a_header_of_ones_own_makes_a_post_repeatable() {
     let mut post = request();
     *post.method_mut() = Method::POST;
     let service = RetryLayer::new()
-        .backoff(Constant(secs(1)))
+        .backoff(secs(1))
         .idempotency_key(HeaderName::from_static("x-request-key"))
         .idempotent_only()
         .layer(peer.clone());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, Constant, EventKind, Once, Outcome, RequestHead};
+use aplomb_core::{BoxError, CallOptions, EventKind, Once, Outcome, RequestHead};
 use aplomb_retry::{Budget, EveryError, Retried, RetryLayer, StopReason};
 use http::{HeaderName, Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use crate::peer::{Log, Noted, Peer, request, respond, secs};
 
 fn retry(retries: u32) -> RetryLayer {
-    RetryLayer::new().max_retries(retries).backoff(Constant(secs(1)))
+    RetryLayer::new().max_retries(retries).backoff(secs(1))
 }
 
 #[tokio::test(start_paused = true)]

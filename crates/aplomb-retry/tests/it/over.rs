@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aplomb_core::{BoxError, Constant, Once, Recorded};
+use aplomb_core::{BoxError, Once, Recorded};
 use aplomb_retry::{Retried, RetryLayer};
 use bytes::Bytes;
 use http::Request;
@@ -57,7 +57,7 @@ async fn server() -> (String, Arc<AtomicUsize>) {
 }
 
 fn layer() -> RetryLayer {
-    RetryLayer::new().backoff(Constant(secs(10)))
+    RetryLayer::new().backoff(secs(10))
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! What becomes of a request's body that can not be copied: promise 14.
 
-use aplomb_core::{BoxError, CallOptions, Constant, HttpClassifier, Recorded, ReplayBody};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, Recorded, ReplayBody};
 use aplomb_retry::{Budget, Retried, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,7 +22,7 @@ fn stream() -> Request<BoxBody<Bytes, BoxError>> {
 }
 
 fn retry(recorded: Recorded) -> RetryLayer<Recorded, HttpClassifier> {
-    RetryLayer::new().replay(recorded).drain(false).backoff(Constant(secs(60)))
+    RetryLayer::new().replay(recorded).drain(false).backoff(secs(60))
 }
 
 /// Answers after the first frame, with the rest of the request as its answer: a 503 at first, a 200 to

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aplomb_core::{
-    BoxError, CallOptions, Constant, Copied, EventKind, Exchange, LayerName, LogEvents, Once, Outcome,
-    Recorded, Rejection, Replay, ReplayBody,
+    BoxError, CallOptions, Copied, EventKind, Exchange, LayerName, LogEvents, Once, Outcome, Recorded,
+    Rejection, Replay, ReplayBody,
 };
 use aplomb_retry::{Retried, RetryLayer, StopReason};
 use bytes::Bytes;
@@ -34,8 +34,7 @@ fn with_body(body: impl Fn() -> Noted) -> (Peer, crate::peer::Fate) {
 async fn promise_11_a_short_body_is_drained_and_dropped_before_the_wait() {
     let (peer, fate) = with_body(|| Noted::short("overloaded"));
     let began = Instant::now();
-    let call =
-        tokio::spawn(RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone()).oneshot(request()));
+    let call = tokio::spawn(RetryLayer::new().backoff(secs(10)).layer(peer.clone()).oneshot(request()));
     sleep(secs(1)).await;
     assert_eq!((fate.ended(), fate.dropped()), (Some(began), Some(began)));
     assert_eq!(peer.calls(), 1);
@@ -45,7 +44,7 @@ async fn promise_11_a_short_body_is_drained_and_dropped_before_the_wait() {
 #[tokio::test(start_paused = true)]
 async fn promise_11_draining_counts_towards_the_wait() {
     let (peer, fate) = with_body(|| Noted::slow(4, millis(100)));
-    let service = RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(10)).layer(peer.clone());
     let began = Instant::now();
     service.oneshot(request()).await.unwrap();
     let ended = fate.ended().unwrap() - began;
@@ -57,7 +56,7 @@ async fn promise_11_draining_counts_towards_the_wait() {
 async fn promise_11_a_slow_body_is_dropped_after_a_second_or_when_time_is_short() {
     for (max_elapsed, most) in [(secs(1_000), secs(1)), (millis(600), millis(20))] {
         let (peer, fate) = with_body(|| Noted::slow(1_000, millis(100)));
-        let layer = RetryLayer::new().max_elapsed(max_elapsed).backoff(Constant(millis(20)));
+        let layer = RetryLayer::new().max_elapsed(max_elapsed).backoff(millis(20));
         let began = Instant::now();
         layer.layer(peer.clone()).oneshot(request()).await.unwrap();
         assert_eq!(fate.ended(), None);
@@ -70,7 +69,7 @@ async fn promise_11_a_slow_body_is_dropped_after_a_second_or_when_time_is_short(
 #[tokio::test(start_paused = true)]
 async fn the_account_counts_the_time_that_draining_took() {
     let (peer, _) = with_body(|| Noted::slow(1_000, millis(100)));
-    let service = RetryLayer::new().backoff(Constant(millis(20))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(millis(20)).layer(peer.clone());
     let response = service.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
     assert!(retried.waited() >= secs(1));
@@ -80,7 +79,7 @@ async fn the_account_counts_the_time_that_draining_took() {
 #[tokio::test(start_paused = true)]
 async fn promise_11_without_draining_the_body_is_not_read() {
     let (peer, fate) = with_body(|| Noted::slow(2, secs(1)));
-    let layer = RetryLayer::new().drain(false).backoff(Constant(secs(10)));
+    let layer = RetryLayer::new().drain(false).backoff(secs(10));
     let began = Instant::now();
     layer.layer(peer).oneshot(request()).await.unwrap();
     assert_eq!((fate.ended(), fate.dropped()), (None, Some(began)));
@@ -94,7 +93,7 @@ async fn promise_12_the_last_response_comes_back_unchanged() {
         Answer::Respond(response(503, &headers, Noted::slow(3, secs(2))))
     });
     let log = Log::default();
-    let layer = RetryLayer::new().max_retries(2).backoff(Constant(secs(3))).observer(log.clone());
+    let layer = RetryLayer::new().max_retries(2).backoff(secs(3)).observer(log.clone());
     let response = layer.layer(peer).oneshot(request()).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!((&response.headers()["x-number"], response.headers().len()), (&"2".parse().unwrap(), 2));
@@ -146,7 +145,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn the_first_success_is_left_alone_and_a_later_one_noted() {
     let log = Log::default();
-    let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), LogEvents));
+    let layer = RetryLayer::new().backoff(secs(1)).observer((log.clone(), LogEvents));
     let response = layer.layer(Peer::failing(0, 500)).oneshot(request()).await.unwrap();
     assert!(response.extensions().is_empty());
     assert!(matches!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Constant, EventKind, Outcome, Priority};
+use aplomb_core::{CallOptions, EventKind, Outcome, Priority};
 use aplomb_retry::{Budget, EveryError, RetryLayer, StopReason};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ fn failing(failures: u32) -> (impl Fn() -> std::future::Ready<Result<u32, u32>>,
 }
 
 fn policy() -> RetryLayer<aplomb_core::Copied, EveryError> {
-    RetryLayer::new().classifier(EveryError).backoff(Constant(secs(2)))
+    RetryLayer::new().classifier(EveryError).backoff(secs(2))
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn the_operation_finds_its_options() {
 #[tokio::test(start_paused = true)]
 async fn a_token_ends_the_wait_with_the_last_error() {
     let token = CancellationToken::new();
-    let policy = policy().backoff(Constant(secs(60))).cancellation(token.clone());
+    let policy = policy().backoff(secs(60)).cancellation(token.clone());
     let (operation, calls) = failing(9);
     let began = Instant::now();
     let (result, ()) = tokio::join!(policy.run(operation), async {
@@ -165,7 +165,7 @@ async fn what_failed_is_gone_before_the_wait() {
 #[tokio::test(start_paused = true)]
 async fn retries_without_a_wait_leave_room_for_others() {
     let (operation, calls) = failing(1_000_000);
-    let policy = policy().backoff(Constant(Duration::ZERO)).max_retries(u32::MAX);
+    let policy = policy().backoff(Duration::ZERO).max_retries(u32::MAX);
     let impatient = timeout(secs(0), async { policy.run(operation).await });
     assert!(impatient.await.is_err());
     assert!(calls.load(Ordering::SeqCst) < 1_000);

@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{
-    Backoff, BoxError, Classify, Exponential, Failed, HttpClassifier, Jitter, Outcome, WallClock, backoff_fn,
+    Backoff, BoxError, Classify, Exponential, FailedAttempt, HttpClassifier, Jitter, Outcome, WallClock,
+    backoff_fn,
 };
 use aplomb_retry::{Retried, RetryLayer, StopReason};
 use http::Response;
@@ -116,9 +117,9 @@ fn about(seconds: f64) -> RangeInclusive<f64> {
 }
 
 /// min(0.5 · 2ⁿ, 8) · (1 − U(0, 0.25)): the backoff of all these SDKs (`_calculate_retry_timeout`).
-fn stainless() -> impl Backoff + Clone {
+fn stainless() -> impl Backoff {
     let doubling = Exponential::new(Duration::from_millis(500)).max(secs(8));
-    backoff_fn(move |failed: &Failed<'_>, random: &mut dyn Rng| {
+    backoff_fn(move |failed: &FailedAttempt<'_>, random: &mut dyn Rng| {
         doubling.ceiling(failed.retry()).mul_f64(1.0 - 0.25 * random.random::<f64>())
     })
 }
@@ -269,7 +270,7 @@ fn azure_order(result: Result<&Response<Noted>, &BoxError>) -> Outcome {
 }
 
 /// azure-core's backoff: none before the first retry, then factor · 2ⁿ, without jitter.
-fn azure_backoff(factor: Duration, max: Duration) -> impl Backoff + Clone {
+fn azure_backoff(factor: Duration, max: Duration) -> impl Backoff {
     Duration::ZERO.take(1).then(Exponential::new(factor).max(max).jitter(Jitter::None))
 }
 

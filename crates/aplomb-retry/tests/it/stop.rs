@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Constant, EventKind, Failed, RequestHead, backoff_fn};
+use aplomb_core::{BoxError, EventKind, FailedAttempt, RequestHead, backoff_fn};
 use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, StopReason, Upcoming};
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -28,7 +28,7 @@ async fn stopped(layer: RetryLayer, peer: Peer) -> (u32, Option<StopReason>, Dur
 }
 
 fn every(seconds: u64) -> RetryLayer {
-    RetryLayer::new().backoff(Constant(secs(seconds)))
+    RetryLayer::new().backoff(secs(seconds))
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +65,7 @@ async fn a_list_that_is_used_up_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn a_backoff_of_ones_own_sees_the_head_of_the_response() {
     let peer = Peer::new(|call| respond(if call < 2 { 503 } else { 200 }, &[("x-busy-for", "9")]));
-    let layer = RetryLayer::new().backoff(backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+    let layer = RetryLayer::new().backoff(backoff_fn(|failed: &FailedAttempt<'_>, _: &mut dyn rand::Rng| {
         let headers = failed.response()?.headers()?;
         headers.get("x-busy-for")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }));

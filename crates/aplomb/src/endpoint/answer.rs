@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aplomb_core::{
     BoxError, Classification, Classify, HttpClassifier, Outcome, Reading, ResponseHead, WallClock, find_in,
 };
-use aplomb_provider::{Head, Judgement, Provider, StreamEnd};
+use aplomb_provider::{Head, Provider, StreamEnd};
 
 use super::HookFailed;
 use super::spent::Spent;
@@ -34,7 +34,7 @@ impl BrokenAnswer {
         Self(Fault::Ended(end))
     }
 
-    pub(super) const fn failed(error: Judgement) -> Self {
+    pub(super) const fn failed(error: Classification) -> Self {
         Self::ended(StreamEnd::Failed(error))
     }
 
@@ -44,16 +44,17 @@ impl BrokenAnswer {
 
     /// What the provider was judged to have said; `None` where the answer was too large.
     #[must_use]
-    pub fn judgement(&self) -> Option<Judgement> {
+    pub fn classification(&self) -> Option<Classification> {
         match &self.0 {
-            Fault::Ended(end) => Some(end.judgement()),
+            Fault::Ended(end) => Some(end.classification()),
             Fault::TooLarge(_) => None,
         }
     }
 
     /// What the attempt came to.
     pub fn outcome(&self) -> Outcome {
-        self.judgement().map_or(Outcome::permanent(), |judgement| judgement.outcome())
+        self.classification()
+            .map_or(Outcome::permanent(), |classification| classification.outcome())
     }
 }
 
@@ -61,7 +62,7 @@ impl fmt::Display for BrokenAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Fault::Ended(StreamEnd::Truncated) => f.write_str("the answer ended before its end"),
-            Fault::Ended(end) => write!(f, "the answer held an error: {}", end.judgement()),
+            Fault::Ended(end) => write!(f, "the answer held an error: {}", end.classification()),
             Fault::TooLarge(limit) => write!(f, "the answer is larger than {limit} bytes"),
         }
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Classify, Exchange, WallClock, find};
-use aplomb_provider::{Head, Judgement, Provider};
+use aplomb_core::{BoxError, CallOptions, Classification, Classify, Exchange, WallClock, find};
+use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Method, StatusCode};
@@ -73,8 +73,8 @@ pub(super) struct Reading {
     pub(super) judge: Option<Arc<Judge>>,
 }
 
-/// Judges a response again, by its head, its body and the provider's judgement.
-pub(super) type Judge = dyn Fn(&Head<'_>, &[u8], Judgement) -> Judgement + Send + Sync;
+/// Judges a response again, by its head, its body and the provider's classification.
+pub(super) type Judge = dyn Fn(&Head<'_>, &[u8], Classification) -> Classification + Send + Sync;
 
 impl<S> Inspect<S> {
     pub(super) const fn new(inner: S, reading: Arc<Reading>) -> Self {
@@ -282,9 +282,9 @@ impl Reader {
     ) -> Result<http::Response<ReadBody<B>>, BoxError> {
         if to == To::Explanation {
             // An error whose body broke off is still that error, by what was read of it.
-            let judgement = self.judge(&parts, &body.data());
-            body.exchange().set_outcome(judgement.outcome());
-            parts.extensions.insert(judgement);
+            let judged = self.judge(&parts, &body.data());
+            body.exchange().set_outcome(judged.outcome());
+            parts.extensions.insert(judged);
         } else if let Some(error) = self.failure(&parts, body.as_mut()) {
             return Err(Spent::wrap(error, body.exchange()));
         }
@@ -293,16 +293,16 @@ impl Reader {
     }
 
     /// Judges a response by its head and the bytes that were read of its body.
-    fn judge(&self, parts: &Parts, data: &[u8]) -> Judgement {
+    fn judge(&self, parts: &Parts, data: &[u8]) -> Classification {
         let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
-        let judgement = self.reading.provider.judge(&head, data);
-        self.rejudge(&head, data, judgement)
+        let judged = self.reading.provider.judge(&head, data);
+        self.rejudge(&head, data, judged)
     }
 
-    fn rejudge(&self, head: &Head<'_>, data: &[u8], judgement: Judgement) -> Judgement {
+    fn rejudge(&self, head: &Head<'_>, data: &[u8], judged: Classification) -> Classification {
         match &self.reading.judge {
-            Some(judge) => judge(head, data, judgement),
-            None => judgement,
+            Some(judge) => judge(head, data, judged),
+            None => judged,
         }
     }
 
@@ -310,8 +310,8 @@ impl Reader {
     fn failure<B: Body>(&self, parts: &Parts, mut body: Pin<&mut Watched<B>>) -> Option<BoxError> {
         if let Some(error) = body.error().cloned() {
             let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
-            let judgement = self.rejudge(&head, &body.data(), error);
-            return self.by_judgement(judgement, body);
+            let judged = self.rejudge(&head, &body.data(), error);
+            return self.by_classification(judged, body);
         }
         if let Some(error) = body.as_mut().take_failure() {
             return Some(error);
@@ -319,21 +319,25 @@ impl Reader {
         if body.has_rest() {
             return self.reading.whole_answers.map(|limit| BrokenAnswer::too_large(limit).into());
         }
-        if body.is_legible() {
-            let judgement = self.judge(parts, &body.data());
-            return self.by_judgement(judgement, body);
+        if body.is_legible() && (self.reading.judge.is_some() || self.reading.provider.judges_success()) {
+            let judged = self.judge(parts, &body.data());
+            return self.by_classification(judged, body);
         }
         None
     }
 
     /// The error of an answer that was judged to be one.
-    fn by_judgement<B: Body>(&self, judgement: Judgement, body: Pin<&mut Watched<B>>) -> Option<BoxError> {
-        if judgement.outcome().is_success() {
+    fn by_classification<B: Body>(
+        &self,
+        judged: Classification,
+        body: Pin<&mut Watched<B>>,
+    ) -> Option<BoxError> {
+        if judged.outcome().is_success() {
             body.forgive();
             return None;
         }
-        body.exchange().set_outcome(judgement.outcome());
-        Some(BrokenAnswer::failed(judgement).into())
+        body.exchange().set_outcome(judged.outcome());
+        Some(BrokenAnswer::failed(judged).into())
     }
 
     /// Writes the attempt into the account of its call.
@@ -346,15 +350,15 @@ impl Reader {
                     Some(exchange) => exchange.outcome(),
                     None => self.reading.classifier.classify(ended).outcome(),
                 };
-                let reason = extensions.get::<Judgement>().map(Judgement::reason);
+                let reason = extensions.get::<Classification>().and_then(Classification::reason);
                 Judged { status: Some(status), outcome, reason, cause: None, exchange }
             }
             Err(error) => {
-                let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
+                let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::classification);
                 let classification = self.reading.classifier.classify(ended);
                 let outcome = classification.outcome();
                 let exchange = error.downcast_ref().map(|Spent { exchange, .. }| exchange.clone());
-                let reason = told.map(|told| told.reason());
+                let reason = told.and_then(|told| told.reason());
                 let cause = classification.cause().filter(|_| reason.is_none()).map(Arc::from);
                 Judged { status: None, outcome, reason, cause, exchange }
             }

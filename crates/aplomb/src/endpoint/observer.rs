@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aplomb_core::{Exchange, Outcome};
-use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
+use aplomb_core::{Classification, Exchange, Outcome};
+use aplomb_provider::{Accounting, Head, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -109,7 +109,7 @@ impl Observer {
     }
 
     /// The error that was seen in the answer.
-    pub(super) fn error(&self) -> Option<&Judgement> {
+    pub(super) fn error(&self) -> Option<&Classification> {
         self.noted.error.as_ref()
     }
 
@@ -163,7 +163,7 @@ impl Observer {
         };
         match &end {
             StreamEnd::Complete => self.noted.exchange.set_whole(),
-            end => self.noted.exchange.set_outcome(end.judgement().outcome()),
+            end => self.noted.exchange.set_outcome(end.classification().outcome()),
         }
         end
     }
@@ -186,7 +186,7 @@ impl Drop for Noted {
 struct Noted {
     exchange: Exchange,
     accounting: Accounting,
-    error: Option<Judgement>,
+    error: Option<Classification>,
 }
 
 impl Noted {
@@ -197,9 +197,9 @@ impl Noted {
                 self.exchange.set_counted(self.accounting.counted(&usage));
             }
             StreamEvent::Done => self.exchange.set_whole(),
-            StreamEvent::Error(judgement) => {
-                self.exchange.set_outcome(judgement.outcome());
-                self.error = Some(judgement);
+            StreamEvent::Error(error) => {
+                self.exchange.set_outcome(error.outcome());
+                self.error = Some(error);
             }
             _ => {}
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Exchange, Outcome};
-use aplomb_provider::{Judgement, StreamEnd};
+use aplomb_core::{BoxError, Classification, Exchange, Outcome};
+use aplomb_provider::StreamEnd;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -113,7 +113,7 @@ impl<B: Body> Watched<B> {
     }
 
     /// The error inside the answer, if one was seen.
-    pub(super) fn error(&self) -> Option<&Judgement> {
+    pub(super) fn error(&self) -> Option<&Classification> {
         self.observer.error()
     }
 

@@ -5,9 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use aplomb::circuit_breaker::CircuitOpen;
-use aplomb::provider::{Judgement, OpenAi, Reason};
+use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
 use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, LayerName, Policy, Report, find};
+use aplomb::{Classification, Reason};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -85,8 +86,8 @@ async fn a_failure_that_is_an_answer_says_why_and_stays_what_it_is() {
     let report = response.extensions().get::<Report>().unwrap().clone();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Exhausted);
     assert_eq!(report.attempts()[0].reason(), Some(Reason::QuotaExhausted));
-    let judgement = response.extensions().get::<Judgement>().unwrap().clone();
-    assert_eq!((judgement.reason(), judgement.message()), (Reason::QuotaExhausted, Some("pay")));
+    let judged = response.extensions().get::<Classification>().unwrap().clone();
+    assert_eq!((judged.reason(), judged.message()), (Some(Reason::QuotaExhausted), Some("pay")));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
 }
 

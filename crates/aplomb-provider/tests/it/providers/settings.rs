@@ -55,5 +55,5 @@ fn settings_reach_into_streams() {
     let response = Response::new(200, &[]);
     let mut reader = Tuned::new(OpenAi, settings).stream(&response.head());
     reader.push(b"data: {\"error\": {\"code\": \"tenant_asleep\"}}\n\n", &mut |_| {});
-    assert_eq!(reader.finish(&mut |_| {}).judgement().reason(), Reason::Overloaded);
+    assert_eq!(reader.finish(&mut |_| {}).classification().reason(), Some(Reason::Overloaded));
 }

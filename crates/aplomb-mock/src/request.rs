@@ -1,19 +1,8 @@
-//! What a request asks for.
+//! Reading the body of a request.
 
 use serde_json::Value;
 
-use crate::api::{Api, Problem};
-
-/// A request that makes sense.
-#[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    pub(crate) model: String,
-    pub(crate) prompt: String,
-    pub(crate) input_chars: usize,
-    pub(crate) max_tokens: Option<u64>,
-    pub(crate) stream: bool,
-    pub(crate) include_usage: bool,
-}
+use crate::api::{Api, Ask, Problem};
 
 /// Reads a request's body.
 pub(crate) fn parse(api: Api, body: &[u8]) -> Result<Ask, Problem> {

@@ -1,4 +1,4 @@
-//! What raises an adaptive limit and what lowers it, call by call and for any sequence of calls.
+//! Raising and lowering an adaptive limit, call by call and for any sequence of calls.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 /// A peer and the calls in flight to it.
 struct Bench {
-    control: Control,
+    controller: Controller,
     now: Instant,
     next: u64,
     in_flight: Vec<(u64, usize)>,
@@ -17,43 +17,43 @@ struct Bench {
 impl Bench {
     fn new(config: Adaptive) -> Self {
         Self {
-            control: Control::new(config, 0),
+            controller: Controller::new(config, 0),
             now: Instant::now(),
             next: 0,
             in_flight: Vec::new(),
         }
     }
 
-    /// Lets in as many as the limit allows, at most so many.
+    /// Admits as many calls as the limit allows, at most `most`.
     fn fill(&mut self, most: usize) {
-        while self.in_flight.len() < self.control.limit().min(most) {
-            self.control.admit(self.next, self.now);
+        while self.in_flight.len() < self.controller.limit().min(most) {
+            self.controller.admit(self.next, self.now);
             self.in_flight.push((self.next, self.in_flight.len() + 1));
             self.next += 1;
         }
     }
 
-    fn answer(&mut self, which: usize, latency: Option<f64>) -> Option<LimitChangeCause> {
+    fn answer(&mut self, which: usize, latency: Option<f64>) -> Option<ConcurrencyCause> {
         let used = self.in_flight.len();
         let (number, taken) = self.in_flight.remove(which);
         let used = used.max(taken);
         let Some(seconds) = latency else {
-            self.control.untimed(number);
-            return self.control.answered(number, used, false);
+            self.controller.untimed(number);
+            return self.controller.answered(number, used, false);
         };
         self.now += Duration::from_secs_f64(seconds / count(used));
-        let moved = self.control.timed(number, seconds, used, self.now);
-        moved.or(self.control.answered(number, used, true))
+        let moved = self.controller.timed(number, seconds, used, self.now);
+        moved.or(self.controller.answered(number, used, true))
     }
 
-    fn fail(&mut self, which: usize) -> Option<LimitChangeCause> {
+    fn fail(&mut self, which: usize) -> Option<ConcurrencyCause> {
         let (number, _) = self.in_flight.remove(which);
-        self.control.untimed(number);
-        self.control.overloaded(number, LimitChangeCause::Overload)
+        self.controller.untimed(number);
+        self.controller.overloaded(number, ConcurrencyCause::Overload)
     }
 
-    /// A round trip: all that are in flight are answered, and replaced as they are, by a peer that
-    /// refuses what is beyond its capacity at once.
+    /// A round trip: all calls in flight are answered, and replaced one by one. The peer refuses calls beyond its
+    /// capacity at once.
     fn round(&mut self, capacity: usize, callers: usize) -> usize {
         self.fill(callers);
         let mut refused = 0;
@@ -76,7 +76,7 @@ fn a_slow_start_doubles_with_each_round_trip() {
     let limits: Vec<_> = (0..5)
         .map(|_| {
             bench.round(usize::MAX, 1_000);
-            bench.control.limit()
+            bench.controller.limit()
         })
         .collect();
     assert_eq!(limits, [8, 16, 32, 64, 128]);
@@ -88,9 +88,9 @@ fn a_dead_key_is_found_with_a_handful() {
     for _ in 0..100 {
         bench.fill(1_000);
         let (number, _) = bench.in_flight.remove(0);
-        bench.control.ended(number);
+        bench.controller.ended(number);
     }
-    assert_eq!(bench.control.limit(), 4);
+    assert_eq!(bench.controller.limit(), 4);
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn a_burst_of_failures_is_one_decrease() {
     for _ in 0..64 {
         bench.fail(0);
     }
-    assert_eq!(bench.control.limit(), 48);
+    assert_eq!(bench.controller.limit(), 48);
     bench.fill(64);
     bench.fail(0);
-    assert_eq!(bench.control.limit(), 36);
+    assert_eq!(bench.controller.limit(), 36);
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn the_ceiling_is_remembered_approached_gently_and_left_behind() {
     for _ in 0..6 {
         bench.round(100, 1_000);
     }
-    let ceiling = bench.control.ceiling.unwrap();
+    let ceiling = bench.controller.ceiling.unwrap();
     assert!((100.0..=101.0).contains(&ceiling), "{ceiling}");
-    let at = |bench: &Bench| bench.control.limit();
+    let at = |bench: &Bench| bench.controller.limit();
     // At the ceiling it fails with the one call that is too many.
     let refused: usize = (0..50).map(|_| bench.round(100, 1_000)).sum();
     assert!(refused <= 50, "{refused} refused of 5,000");
@@ -150,9 +150,9 @@ fn an_outage_does_not_teach_a_low_ceiling() {
             bench.fail(0);
         }
     }
-    assert_eq!(bench.control.limit(), 1);
+    assert_eq!(bench.controller.limit(), 1);
     answers(&mut bench, 150);
-    assert!(bench.control.limit() >= 50, "{}", bench.control.limit());
+    assert!(bench.controller.limit() >= 50, "{}", bench.controller.limit());
 }
 
 #[test]
@@ -161,13 +161,13 @@ fn what_is_not_used_does_not_grow() {
     for _ in 0..1_000 {
         bench.round(usize::MAX, 10);
     }
-    assert_eq!(bench.control.limit(), 20);
+    assert_eq!(bench.controller.limit(), 20);
     // Nor does a limit of its own far above what it is used for.
     let mut bench = Bench::new(Adaptive::new());
     for _ in 0..1_000 {
         bench.round(usize::MAX, 10);
     }
-    assert!(bench.control.limit() <= 20, "{}", bench.control.limit());
+    assert!(bench.controller.limit() <= 20, "{}", bench.controller.limit());
 }
 
 #[test]
@@ -178,20 +178,20 @@ fn it_recovers_after_an_outlier() {
         bench.answer(0, Some(if n == 1_000 { 600.0 } else { 1.0 }));
     }
     // A slow start ends where half of the limit is used.
-    assert_eq!(bench.control.limit(), 64);
-    // A whole stretch of them lowers the limit, for a while.
+    assert_eq!(bench.controller.limit(), 64);
+    // A whole sample of them lowers the limit for a while.
     let mut lowest = usize::MAX;
     for _ in 0..160 {
         bench.fill(32);
         bench.answer(0, Some(600.0));
-        lowest = lowest.min(bench.control.limit());
+        lowest = lowest.min(bench.controller.limit());
     }
     assert_eq!(lowest, 32);
     for _ in 0..600 {
         bench.fill(64);
         bench.answer(0, Some(1.0));
     }
-    assert!(bench.control.limit() >= 64, "{}", bench.control.limit());
+    assert!(bench.controller.limit() >= 64, "{}", bench.controller.limit());
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,8 +223,8 @@ proptest! {
         for n in 0..1_000 {
             bench.fill(32);
             bench.answer(0, Some(if (at..at + many).contains(&n) { seconds } else { 1.0 }));
-            highest = highest.max(bench.control.limit());
-            prop_assert_eq!(bench.control.limit(), highest);
+            highest = highest.max(bench.controller.limit());
+            prop_assert_eq!(bench.controller.limit(), highest);
         }
     }
 
@@ -242,11 +242,11 @@ proptest! {
         // The number of the first call after the last decrease.
         let mut lowered_at = 0;
         for step in steps {
-            let before = bench.control.limit;
+            let before = bench.controller.limit;
             let (number, used) = match step {
                 Step::Fill { most } => {
                     bench.fill(most);
-                    prop_assert_eq!(bench.control.limit.to_bits(), before.to_bits());
+                    prop_assert_eq!(bench.controller.limit.to_bits(), before.to_bits());
                     continue;
                 }
                 _ if bench.in_flight.is_empty() => continue,
@@ -263,20 +263,20 @@ proptest! {
                 Step::Fail { which } => bench.fail(which % bench.in_flight.len()),
                 Step::Other { which } => {
                     bench.in_flight.remove(which % bench.in_flight.len());
-                    bench.control.untimed(number);
-                    bench.control.ended(number);
+                    bench.controller.untimed(number);
+                    bench.controller.ended(number);
                     None
                 }
                 Step::Fill { .. } => unreachable!(),
             };
-            let after = bench.control.limit;
+            let after = bench.controller.limit;
             let (low, high) = (min.max(1), max.max(min).max(1));
             prop_assert!(after >= count(low) && after <= count(high), "within bounds: {after}");
-            let told = after.floor().to_bits() != before.floor().to_bits();
-            prop_assert_eq!(moved.is_some(), told, "a move is told");
+            let changed = after.floor().to_bits() != before.floor().to_bits();
+            prop_assert_eq!(moved.is_some(), changed, "a change is reported");
             if after > before {
                 prop_assert!(2.0 * count(used) > before.floor(), "no increase when idle");
-                prop_assert!(number >= lowered_at, "what was sent before a decrease moves nothing");
+                prop_assert!(number >= lowered_at, "calls sent before a decrease change nothing");
                 let by_an_answer = matches!(step, Step::Answer { .. });
                 prop_assert!(by_an_answer, "only answers raise it");
             }

@@ -19,7 +19,7 @@ const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The requests in service.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Capacity {
     capacity: u32,
     queue: Mutex<Queue>,
 }
@@ -36,7 +36,7 @@ struct Queue {
 
 type Place = (u64, u64);
 
-impl Line {
+impl Capacity {
     pub(crate) fn new(capacity: u32) -> Arc<Self> {
         let queue = Queue { done: 0.0, at: Instant::now(), arrivals: 0, waiting: BTreeMap::new() };
         Arc::new(Self { capacity: capacity.max(1), queue: Mutex::new(queue) })
@@ -52,7 +52,7 @@ impl Line {
         let next = queue.next();
         drop(queue);
         wake(next);
-        Work { line: Arc::clone(self), place, sleep: None }
+        Work { capacity: Arc::clone(self), place, sleep: None }
     }
 
     fn advance(&self) -> MutexGuard<'_, Queue> {
@@ -91,10 +91,10 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// One request in service; dropping it leaves the line.
+/// One request in service; dropping it leaves the capacity.
 #[derive(Debug)]
 pub(crate) struct Work {
-    line: Arc<Line>,
+    capacity: Arc<Capacity>,
     place: Place,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -105,12 +105,12 @@ impl Future for Work {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let this = &mut *self;
-            let mut queue = this.line.advance();
+            let mut queue = this.capacity.advance();
             let left = f64::from_bits(this.place.0) - queue.done;
             if left <= NEGLIGIBLE {
                 return Poll::Ready(());
             }
-            let speed = this.line.speed(queue.waiting.len());
+            let speed = this.capacity.speed(queue.waiting.len());
             let first = queue.waiting.first_key_value().is_some_and(|(place, _)| *place == this.place);
             let before = queue.waiting.insert(this.place, Some(cx.waker().clone()));
             let now = queue.at;
@@ -133,7 +133,7 @@ impl Future for Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.line.leave(self.place);
+        self.capacity.leave(self.place);
     }
 }
 
@@ -146,8 +146,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     async fn time_for(n: usize, capacity: u32) -> Duration {
-        let (line, start) = (Line::new(capacity), Instant::now());
-        let all: Vec<_> = (0..n).map(|_| tokio::spawn(line.work(SECOND))).collect();
+        let (capacity, start) = (Capacity::new(capacity), Instant::now());
+        let all: Vec<_> = (0..n).map(|_| tokio::spawn(capacity.work(SECOND))).collect();
         for work in all {
             work.await.unwrap();
         }
@@ -166,9 +166,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_leave_give_the_others_their_speed_back() {
-        let (line, start) = (Line::new(1), Instant::now());
-        let patient = tokio::spawn(line.work(SECOND));
-        let impatient = tokio::spawn(timeout(SECOND, line.work(SECOND)));
+        let (capacity, start) = (Capacity::new(1), Instant::now());
+        let patient = tokio::spawn(capacity.work(SECOND));
+        let impatient = tokio::spawn(timeout(SECOND, capacity.work(SECOND)));
         assert!(impatient.await.unwrap().is_err());
         patient.await.unwrap();
         // A second at a quarter of the speed, then three quarters of a second alone.
@@ -178,10 +178,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn short_work_overtakes_long_work() {
-        let line = Line::new(8);
-        let long = tokio::spawn(line.work(SECOND * 10));
+        let capacity = Capacity::new(8);
+        let long = tokio::spawn(capacity.work(SECOND * 10));
         let start = Instant::now();
-        line.work(SECOND).await;
+        capacity.work(SECOND).await;
         assert!(start.elapsed() < SECOND * 2);
         assert!(!long.is_finished());
     }
