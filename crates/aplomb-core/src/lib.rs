@@ -45,7 +45,7 @@ pub use outcome::{Kind, Outcome, Scope};
 pub use reading::{ReadLimits, Reading};
 pub use reason::Reason;
 pub use rejection::Rejection;
-pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
+pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody};
 pub use retry_after::{retry_after, sent_at};
 pub use retry_mark::{RetryMark, SetMark};
 pub use usage::Usage;

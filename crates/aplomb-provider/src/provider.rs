@@ -52,7 +52,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Judges a response by its head and as much of its body as was read.
     ///
     /// The status may be any: a 2xx whose body is an error is that error, and a redirect or an upgrade that
-    /// nobody asked for is a permanent failure. Whether a 2xx is complete is up to [`ending`](Self::ending).
+    /// was not requested is a permanent failure. Whether a 2xx is complete is up to [`ending`](Self::ending).
     fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
         Generic.judge(head, body)
     }

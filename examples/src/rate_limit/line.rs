@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aplomb::rate_limit::{Charge, Quota, RateLimited, RateLimiter, Waiting};
+use aplomb::rate_limit::{Charge, Quota, RateLimited, RateLimiter};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -63,7 +63,7 @@ pub async fn in_line() -> Result<Line, RateLimited> {
 /// What the limiter refused for good. That is nothing here.
 pub async fn told_to_come_back() -> Result<Line, RateLimited> {
     let limiter = limiter();
-    limiter.set_waiting(Waiting::Refused);
+    limiter.set_max_wait(Duration::ZERO);
     all(|number| {
         let limiter = limiter.clone();
         let mut random = StdRng::seed_from_u64(number as u64);

@@ -120,7 +120,7 @@ impl ErrorBody {
         self.dimension
     }
 
-    /// What Google's details say about quotas.
+    /// Google's details about quotas.
     pub(crate) const fn details(&self) -> Option<&Details> {
         self.details.as_ref()
     }

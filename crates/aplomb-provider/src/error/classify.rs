@@ -40,7 +40,7 @@ pub(crate) fn event(
     judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, !had_content)
 }
 
-/// What a response is judged by, besides its body.
+/// The context in which a body is judged.
 struct Judge<'a> {
     dialect: &'static Dialect,
     settings: &'a Settings,

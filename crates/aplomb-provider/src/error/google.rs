@@ -11,7 +11,7 @@ use crate::time::duration;
 /// The delay for a quota per minute if none is named, as in Google's command line client.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What the details of an error say about quotas.
+/// The details of an error about quotas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is stated independently")]
 pub(crate) struct Details {

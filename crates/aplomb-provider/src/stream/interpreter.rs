@@ -1,4 +1,4 @@
-//! What the events of a stream mean, in any provider's shape.
+//! The meaning of the events of a stream, in any provider's shape.
 
 use aplomb_core::Classification;
 use http::StatusCode;
@@ -218,7 +218,7 @@ impl Interpreter {
         }
     }
 
-    /// Takes an event of unknown shape for content: to ask for it again may be to pay for it twice.
+    /// Treats an event of unknown shape as content: asking again might mean paying twice.
     fn unknown(&mut self, usage: Option<aplomb_core::Usage>, emit: Emit<'_>) {
         self.saw_unknown = true;
         self.opaque_content(emit);

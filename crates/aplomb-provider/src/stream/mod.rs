@@ -84,7 +84,7 @@ impl StreamEvent<'_> {
 }
 
 impl StreamEnd {
-    /// What this makes of the attempt.
+    /// How an attempt with this ending is classified.
     pub fn classification(&self) -> Classification {
         match self {
             Self::Complete => Reason::Answered.into(),

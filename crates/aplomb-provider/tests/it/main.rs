@@ -1,4 +1,4 @@
-//! What the dialects promise, seen from outside.
+//! Tests of the public interface.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agreement;
@@ -13,6 +13,6 @@ mod reasons;
 mod rules;
 mod samples;
 mod shapes;
-mod strange;
 mod streams;
 mod support;
+mod unusual_streams;

@@ -8,7 +8,7 @@ use super::{BEDROCK, Case, GEMINI, OPENAI, case, error, google};
 use crate::support::Response;
 
 #[test]
-fn settings_change_how_it_is_read() {
+fn settings_change_how_errors_are_read() {
     let day = google(
         429,
         "RESOURCE_EXHAUSTED",
@@ -48,7 +48,7 @@ fn settings_change_how_it_is_read() {
     assert_eq!(counted.name(), "openai");
 }
 
-/// An error within a stream is read with the same settings.
+/// An error in a stream is read with the same settings.
 #[test]
 fn settings_reach_into_streams() {
     let settings = Settings::new().code("tenant_asleep", Reason::Overloaded);

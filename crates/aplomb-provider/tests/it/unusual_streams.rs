@@ -1,4 +1,4 @@
-//! Streams of which little is known, or that hold something else than events of text.
+//! Streams of unknown shapes, and streams of other content than text.
 
 use aplomb_core::{Kind, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Other, Usage as Used};
@@ -13,7 +13,7 @@ fn text(text: &str) -> StreamEvent<'_> {
     Content(Some(text.into()))
 }
 
-/// To ask for it again would be to pay for it twice.
+/// Asking again might mean paying twice.
 #[test]
 fn an_event_of_an_unknown_shape_is_content_at_every_provider() {
     let body = "data: {\"type\": \"new.delta\", \"piece\": 1}\n\ndata: {\"type\": \"new.done\"}\n\n";
@@ -33,12 +33,12 @@ fn a_stream_of_an_unknown_shape_that_ends_within_an_event_is_truncated() {
     for url in [OPENAI, GENERIC] {
         assert_eq!(stream(url, body), (vec![Content(None), Other], StreamEnd::Truncated), "{url}");
     }
-    // Signs of life are no answer.
+    // Signs of life are not an answer.
     assert_eq!(stream(OPENAI, "data: {\"type\": \"keepalive\"}\n\n").1, StreamEnd::Truncated);
 }
 
 #[test]
-fn a_usage_in_an_event_of_an_unknown_shape_is_told() {
+fn usage_in_an_event_of_an_unknown_shape_is_reported() {
     let body = "data: {\"type\": \"new.done\", \"text\": \"I\", \
         \"usage\": {\"input_tokens\": 14, \"output_tokens\": 45, \"total_tokens\": 59}}\n\ndata: [DONE]\n\n";
     let used = Used(Usage::unknown().with_input(14).with_output(45).with_total(59));
@@ -48,7 +48,7 @@ fn a_usage_in_an_event_of_an_unknown_shape_is_told() {
     }
 }
 
-/// OpenAI's streams of images have no marker at their end, and one last event for each image.
+/// They have no end marker, and one `completed` event for each image.
 #[test]
 fn a_stream_of_openais_images_ends_with_its_completed_event() {
     for of in ["image_generation", "image_edit"] {
@@ -70,7 +70,7 @@ fn a_stream_of_openais_images_ends_with_its_completed_event() {
             assert_eq!(stream(url, &second).1, StreamEnd::Truncated, "{url}");
         }
     }
-    // An image is longer than what is looked into.
+    // An image is too long to be parsed.
     let long = "A".repeat(2 << 20);
     let event = |name: &str| format!("event: {name}\ndata: {{\"b64_json\": \"{long}\"}}\n\n");
     let (partial, completed) = (event("image_generation.partial_image"), event("image_generation.completed"));
@@ -127,9 +127,9 @@ fn mistrals_conversations() {
     }
 }
 
-/// The chunk says at its end why it is the last, which is not seen.
+/// The chunk says that it is the last at its end, which is not parsed.
 #[test]
-fn a_last_chunk_too_long_to_look_into_does_not_cut_an_answer() {
+fn a_last_chunk_too_long_to_parse_does_not_truncate_an_answer() {
     let image = "A".repeat(1 << 20);
     let first = "{\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"Here\"}]}}]}";
     let last = format!(
@@ -142,7 +142,7 @@ fn a_last_chunk_too_long_to_look_into_does_not_cut_an_answer() {
         let content = vec![text("Here"), Content(None)];
         assert_eq!(stream(url, &format!("{body}\n\n")), (content.clone(), StreamEnd::Complete), "{url}");
         assert_eq!(stream(url, &body).1, StreamEnd::Complete, "{url}");
-        // Within it, it is cut; and another one after it is not whole for that.
+        // Inside the chunk the answer is truncated; so is one with another chunk after it.
         assert_eq!(stream(url, &body[..body.len() - 40]).1, StreamEnd::Truncated, "{url}");
         let more = format!("{body}\n\ndata: {first}\n\n");
         assert_eq!(stream(url, &more).1, StreamEnd::Truncated, "{url}");
@@ -152,13 +152,12 @@ fn a_last_chunk_too_long_to_look_into_does_not_cut_an_answer() {
         assert_eq!(read(&body), (content, StreamEnd::Complete), "{url}");
         assert_eq!(read(&body[..body.len() - 1]).1, StreamEnd::Truncated, "{url}");
     }
-    // Who has a marker is not whole without it.
+    // A shape with a marker is incomplete without it.
     let chat = "data: {\"choices\": [{\"delta\": {\"content\": \"Here\"}}]}\n\n";
     let long = format!("{chat}data: {{\"choices\": [{{\"delta\": {{\"content\": \"{image}\"}}}}]}}\n\n");
     assert_eq!(stream(OPENAI, &long).1, StreamEnd::Truncated);
 }
 
-/// Where the head has promised events, it is no event, and it is why there are none.
 #[test]
 fn an_error_in_json_where_events_were_promised_is_that_error() {
     let body = r#"{"error": {"message": "m", "code": "insufficient_quota"}}"#;
@@ -176,12 +175,12 @@ fn an_error_in_json_where_events_were_promised_is_that_error() {
             assert_eq!(whole.classification().outcome().kind(), Kind::Exhausted, "{url} {body}");
         }
     }
-    // Its first half is none, and what is no error is no answer.
+    // Half an error is not one, and JSON that is not an error is not an answer.
     assert_eq!(stream(OPENAI, &body[..40]).1, StreamEnd::Truncated);
     assert_eq!(stream(OPENAI, "{\"id\": 1}").1, StreamEnd::Truncated);
 }
 
-/// Gemini writes one so, after some of the answer too.
+/// Gemini sends one, even after some of the answer.
 #[test]
 fn an_error_in_json_amid_events_is_that_error() {
     let first = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"Hi\"}]}}]}\n\n";
@@ -192,7 +191,7 @@ fn an_error_in_json_amid_events_is_that_error() {
         assert_eq!(events[0], text("Hi"));
         assert_eq!(end.classification().outcome().kind(), Kind::Permanent, "{url}");
     }
-    // One that is left open hides neither the events nor the error after it.
+    // An unfinished value hides neither events nor errors after it.
     let open = "{\n\"id\": {\n";
     let chat = "data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\n";
     let done = format!("{open}{chat}data: [DONE]\n\n");
