@@ -85,7 +85,7 @@ async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, b
     }
     match gateway.models.oneshot(request).await {
         Ok(response) => {
-            let attempts = response.extensions().get::<Report>().map_or(1, Report::sent);
+            let attempts = Report::of(&response).map_or(1, |report| report.sent());
             let mut response = response.map(Body::new);
             response.headers_mut().insert("x-attempts", attempts.into());
             response

@@ -36,6 +36,8 @@ pub use event::{
     StopReason,
 };
 pub use exchange::Exchange;
+#[doc(hidden)]
+pub use exchange::{ExchangeRecord, ExchangeState};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;

@@ -10,8 +10,8 @@ use aplomb_rate_limit::Settle;
 use aplomb_retry::{RetryLayer, Throttled};
 
 use super::door::EndpointDoor;
-use super::inspect::{Judge, Reading};
-use super::sent::Room;
+use super::estimate::TokenLimits;
+use super::judge::{Inspection, JudgeFn};
 use super::shared::{InForce, Shared};
 use super::{EndpointClassifier, RequestHook, UntilRead};
 
@@ -29,7 +29,7 @@ pub(super) struct Config {
     /// `None` logs events.
     pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
-    pub(super) judge: Option<Arc<Judge>>,
+    pub(super) judge: Option<Arc<JudgeFn>>,
 }
 
 /// What all calls under one policy go through.
@@ -38,9 +38,9 @@ pub(super) struct Setup {
     pub(super) version: u64,
     pub(super) retries: Retries,
     pub(super) passage: Arc<Passage>,
-    pub(super) reading: Arc<Reading>,
+    pub(super) inspection: Arc<Inspection>,
     pub(super) include_usage: bool,
-    pub(super) room: Room,
+    pub(super) limits: TokenLimits,
 }
 
 impl Config {
@@ -82,8 +82,7 @@ impl Config {
         if let Some(seed) = policy.seed {
             retries = retries.random_seed(seed);
         }
-        let reading = Reading {
-            classifier: classifier.clone(),
+        let inspection = Inspection {
             provider,
             clock,
             timeouts: policy.timeouts(),
@@ -92,15 +91,15 @@ impl Config {
             whole_answers: policy.whole_answers,
             judge,
         };
-        let hook = hook.map(|hook| (hook, reading.timeouts.head));
+        let hook = hook.map(|hook| (hook, inspection.timeouts.head));
         let door = EndpointDoor { queues: shared.queues().clone(), hook };
         Arc::new(Setup {
             version,
             retries,
             passage: Arc::new(AdmissionConfig::new(door, classifier, UntilRead)),
-            reading: Arc::new(reading),
+            inspection: Arc::new(inspection),
             include_usage: policy.include_usage,
-            room: Room::of(&policy),
+            limits: TokenLimits::of(&policy),
         })
     }
 }

@@ -151,14 +151,14 @@ impl EndpointLayer {
     /// # Examples
     ///
     /// ```
-    /// use aplomb::{BoxError, EndpointLayer, Outgoing, provider::VertexAi};
+    /// use aplomb::{BoxError, EndpointLayer, OutgoingRequest, provider::VertexAi};
     ///
     /// async fn fresh_token() -> Result<String, BoxError> {
     ///     Ok("ya29.…".to_owned()) // from a cache, or from the token endpoint
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let layer = EndpointLayer::new(VertexAi).request_hook(|mut outgoing: Outgoing| async move {
+    /// let layer = EndpointLayer::new(VertexAi).request_hook(|mut outgoing: OutgoingRequest| async move {
     ///     let token = format!("Bearer {}", fresh_token().await?);
     ///     let mut value = http::HeaderValue::try_from(token)?;
     ///     value.set_sensitive(true);
