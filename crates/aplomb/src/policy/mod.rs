@@ -396,12 +396,12 @@ impl Policy {
     }
 
     /// How long a call may take.
-    pub(crate) fn ends_after(&self) -> Option<Duration> {
+    pub(crate) fn effective_deadline(&self) -> Option<Duration> {
         self.deadline.or(self.default_times.deadline)
     }
 
     /// How much of a response, and for how long, is read before the caller gets it.
-    pub(crate) fn looks_ahead(&self) -> (usize, Duration) {
+    pub(crate) fn effective_look_ahead(&self) -> (usize, Duration) {
         let patience = self.content_timeout.unwrap_or(self.default_times.patience);
         self.look_ahead.unwrap_or((LOOK_AHEAD, patience))
     }
