@@ -51,7 +51,6 @@ impl ExchangeState {
     }
 
     /// The result so far.
-    #[must_use]
     pub const fn result(&self) -> &Classification {
         &self.result
     }

@@ -83,8 +83,8 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         RateLimitLayer { config, limiter, cost, classifier, until }
     }
 
-    /// Sets a reader of the server's limits in the heads of responses: a
-    /// [`ReadLimits`](crate::ReadLimits), or a closure from the response to its readings. Default:
+    /// Sets a closure that reads the server's limits from the heads of responses:
+    /// `Fn(&Response) -> Vec<Reading>`. Default:
     /// the classifier reads them, and [`HttpClassifier`] reads none. Set the classifier first.
     pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U> {
         let Self { config, limiter, cost, classifier, until } = self;

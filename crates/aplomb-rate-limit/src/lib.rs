@@ -23,7 +23,7 @@ mod serialize;
 mod settle;
 mod snapshot;
 
-pub use aplomb_core::{Dimension, ReadLimits, Reading};
+pub use aplomb_core::{Dimension, Reading};
 pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
 pub use error::RateLimited;
 pub use keyed::{KeyedLimiter, KeyedRateLimit, KeyedRateLimitLayer, LimitTerms};

@@ -120,7 +120,7 @@ impl Call {
     }
 }
 
-/// What is known of it.
+/// The state of a call, as its future reads it.
 impl Call {
     /// Whether the request may have to be sent again.
     #[inline]

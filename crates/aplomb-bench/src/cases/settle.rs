@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aplomb_rate_limit::{Charge, Dimension, RateLimiter, Quota, RateLimitLayer, Settle};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimiter, Settle};
 use governor::RateLimiter as Governor;
 use tower::{Layer, Service, service_fn};
 
