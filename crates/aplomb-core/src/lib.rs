@@ -50,12 +50,12 @@ pub use outcome::{Kind, Outcome, Scope};
 pub use reading::Reading;
 pub use reason::Reason;
 pub use rejection::Rejection;
-pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody};
-pub use request_view::{RequestView, split_authority};
-pub use retry_after::{retry_after, sent_at};
 #[doc(hidden)]
 pub use replay::Recording;
 pub use replay::{Copied, Copyable, Once, Recorded, Replay, ReplayBody};
+pub use request_view::RequestView;
+#[doc(hidden)]
+pub use request_view::split_authority;
 pub use retry_after::retry_after;
 #[doc(hidden)]
 pub use retry_after::sent_at;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::QueueLimits;
+use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits};
 use aplomb_core::{LogEvents, Observe};
 
 use crate::limiter_gate::LimiterGate;
@@ -14,6 +14,10 @@ use crate::{Learned, Pool, Quota, Quotas, RateLimiter};
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) source: Source,
+    /// Says which key a call has, if each has quotas of its own.
+    pub(crate) key_by: Option<KeyBy>,
+    pub(crate) quotas_of: Option<Arc<QuotasOf>>,
+    pub(crate) max_keys: usize,
     pub(crate) limits: QueueLimits,
     pub(crate) max_pause: Option<Duration>,
     pub(crate) ramp: Option<Duration>,
@@ -22,6 +26,9 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) observer: Arc<dyn Observe + Send + Sync>,
 }
+
+/// The quotas of a key; `None` if it has those of the layer.
+pub(crate) type QuotasOf = dyn Fn(&dyn ErasedKey) -> Option<Vec<Quota>> + Send + Sync;
 
 /// Where the quotas come from.
 #[derive(Clone, Debug)]
@@ -36,6 +43,9 @@ impl Config {
     pub(crate) fn new(source: Source) -> Self {
         Self {
             source,
+            key_by: None,
+            quotas_of: None,
+            max_keys: Entries::<LimiterGate>::MAX_KEYS,
             limits: QueueLimits::new(),
             max_pause: None,
             ramp: None,
@@ -49,12 +59,22 @@ impl Config {
     /// The limiter with these settings. A pool keeps its own settings of pauses and learning, and a limiter that exists
     /// all of them.
     pub(crate) fn limiter(&self) -> RateLimiter {
-        let gate = match &self.source {
-            Source::Quotas(quotas) => LimiterGate::Own(self.quotas(quotas.iter().copied())),
+        match &self.source {
+            Source::Limiter(limiter) => limiter.clone(),
+            Source::Quotas(_) | Source::Pool(_) => RateLimiter::with_config(self.clone()),
+        }
+    }
+
+    /// The gate of a key, or of all calls.
+    pub(crate) fn gate(&self, key: Option<&dyn ErasedKey>) -> LimiterGate {
+        match &self.source {
             Source::Pool(pool) => LimiterGate::Pooled(pool.member()),
-            Source::Limiter(limiter) => return limiter.clone(),
-        };
-        RateLimiter::before(gate, self.limits, Arc::clone(&self.observer))
+            Source::Quotas(quotas) => {
+                let own = key.and_then(|key| self.quotas_of.as_ref()?(key));
+                LimiterGate::Own(self.quotas(own.unwrap_or_else(|| quotas.clone())))
+            }
+            Source::Limiter(_) => LimiterGate::Own(self.quotas([])),
+        }
     }
 
     fn quotas(&self, quotas: impl IntoIterator<Item = Quota>) -> Quotas {
@@ -77,9 +97,10 @@ impl Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, limits, max_pause, ramp, learning, learned, seed, observer: _ } = self;
+        let Self { source, max_keys, limits, max_pause, ramp, learning, learned, seed, .. } = self;
         f.debug_struct("Config")
             .field("source", source)
+            .field("max_keys", max_keys)
             .field("limits", limits)
             .field("max_pause", max_pause)
             .field("ramp", ramp)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{RejectReason, Rejected};
-use aplomb_core::{CallOptions, Event, LayerName, Rejection};
+use aplomb_core::{CallOptions, Event, KeyLabel, LayerName, Rejection};
 
 use crate::RateLimitReason;
 
@@ -18,6 +18,7 @@ pub struct RateLimited {
     reject_reason: RejectReason,
     reason: Option<RateLimitReason>,
     ahead: Option<usize>,
+    key: Option<KeyLabel>,
     rejection: Rejection,
 }
 
@@ -38,6 +39,7 @@ impl RateLimited {
             reject_reason: rejected.reason(),
             reason: rejected.gate_reason().copied(),
             ahead: rejected.place(),
+            key: None,
             rejection,
         }
     }
@@ -62,6 +64,19 @@ impl RateLimited {
         self.ahead
     }
 
+    /// The label of the call's key, if each key has quotas of its own.
+    pub const fn key(&self) -> Option<&KeyLabel> {
+        self.key.as_ref()
+    }
+
+    /// Adds the label of the call's key.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
+        self.key = key;
+        self
+    }
+
     /// The event of the rejection.
     pub(crate) fn event(&self) -> Event {
         let reason = match (self.reject_reason, self.reason) {
@@ -73,7 +88,7 @@ impl RateLimited {
             (_, Some(RateLimitReason::CostUnknown(_))) => "cost unknown",
             _ => "would wait too long",
         };
-        Event::rejected(LayerName::RateLimit, reason, self.retry_after())
+        Event::rejected(LayerName::RateLimit, reason, self.retry_after()).with_key(self.key.clone())
     }
 }
 

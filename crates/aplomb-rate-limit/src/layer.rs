@@ -1,19 +1,23 @@
 //! The layer: configuration, and the policy by which its services ask for admission.
 
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
-use std::task::Context;
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Door, OnBodyEnd, OnHead, Permit, Rejected, Stopped, Unprepared, Wait,
+    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, OnBodyEnd, OnHead, Prepare, Rejected,
+    RequestPolicy,
 };
-use aplomb_core::{BoxError, CallOptions, HttpClassifier, Observe, WithReadings, notify};
+use aplomb_core::{
+    Account, BoxError, CallOptions, HttpClassifier, KeyLabel, Observe, RequestHead, RequestView,
+    WithReadings, notify,
+};
 use tower_layer::Layer;
 
 use crate::config::{Config, Source};
 use crate::limiter_gate::LimiterGate;
-use crate::{Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, RateLimited, RateLimiter};
+use crate::{Charge, Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, RateLimited, RateLimiter};
 
 /// Spaces calls out, in requests and tokens, so that the server does not have to refuse them.
 ///
@@ -102,6 +106,71 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         set(&mut self.config);
         self.limiter = Arc::default();
         self
+    }
+
+    /// Gives each key quotas of its own. The key is shown as a hash.
+    ///
+    /// A [`CallKey`](aplomb_core::CallKey) of the same type in the extensions of a request takes precedence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_core::RequestView;
+    /// use aplomb_rate_limit::{Quota, RateLimitLayer};
+    ///
+    /// let layer = RateLimitLayer::new([Quota::requests_per_minute(600)])
+    ///     .by_key(|request: &RequestView| request.account().with_model("small"));
+    /// # use tower::{Service, ServiceBuilder, service_fn};
+    /// # let _ = ServiceBuilder::new().layer(layer).service(service_fn(|_: http::Request<String>| async {
+    /// #     Ok::<_, tower::BoxError>(http::Response::new(()))
+    /// # })).call(http::Request::new(String::new()));
+    /// ```
+    pub fn by_key<Q>(self, key_of: impl Fn(&RequestView<'_>) -> Q + Send + Sync + 'static) -> Self
+    where
+        Q: Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        self.set(|config| config.key_by = Some(KeyBy::secret(key_of)))
+    }
+
+    /// Gives each key quotas of its own. The key is shown in errors and events.
+    pub fn by_public_key<Q>(self, key_of: impl Fn(&RequestView<'_>) -> Q + Send + Sync + 'static) -> Self
+    where
+        Q: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+    {
+        self.set(|config| config.key_by = Some(KeyBy::public(key_of)))
+    }
+
+    /// Gives each [`Account`], the server and the credential, quotas of its own.
+    pub fn by_account(self) -> Self {
+        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
+    }
+
+    /// Gives each key quotas of its own: those that `quotas_of` returns. The key is shown as a hash.
+    ///
+    /// `quotas_of` is called when a key comes into use, outside of any lock.
+    pub fn by_key_with<Q, I>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> Q + Send + Sync + 'static,
+        quotas_of: impl Fn(&Q) -> I + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: Hash + Eq + Clone + Send + Sync + 'static,
+        I: IntoIterator<Item = Quota>,
+    {
+        let quotas_of = move |key: &dyn ErasedKey| {
+            let key = key.as_any().downcast_ref::<Q>()?;
+            Some(quotas_of(key).into_iter().collect())
+        };
+        self.set(|config| {
+            config.quotas_of = Some(Arc::new(quotas_of));
+            config.key_by = Some(KeyBy::secret(key_of));
+        })
+    }
+
+    /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten, a
+    /// debt, a pause or a learned limit last; if all are in use, calls with another one are rejected.
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.set(|config| config.max_keys = keys)
     }
 
     /// Sets how long a call may wait. A call that would wait longer is rejected immediately if that can be
@@ -205,28 +274,36 @@ impl<K> fmt::Debug for RateLimitPolicy<K> {
     }
 }
 
-impl<Req, K: Cost<Req>> Door<Req> for RateLimitPolicy<K> {
+impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     type Gate = LimiterGate;
-    type Preparing = Unprepared<Req>;
 
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "a permit is large, and made in its place instead of being moved"
-    )]
-    fn ask(
-        &self,
-        request: &Req,
-        options: &CallOptions,
-        cx: &Context<'_>,
-        permit: &mut Option<Permit<LimiterGate>>,
-    ) -> Option<Stopped<LimiterGate>> {
-        self.limiter.queue().ask(self.cost.charge(request), Wait::from(options), cx, permit)
+    #[inline]
+    fn entries(&self) -> &Entries<LimiterGate> {
+        self.limiter.entries()
     }
 
-    fn refuse(&self, rejected: Rejected<RateLimitReason>, options: &CallOptions) -> BoxError {
-        let error = RateLimited::new(&rejected, options);
+    fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
+        RequestView::head(request)
+    }
+
+    #[inline]
+    fn cost(&self, request: &Req, _: &CallOptions) -> Charge {
+        self.cost.charge(request)
+    }
+
+    fn rejection(
+        &self,
+        rejected: Rejected<RateLimitReason>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let error = RateLimited::new(&rejected, options).with_key(key);
         notify(self.limiter.observer(), &error.event());
         Box::new(error)
+    }
+
+    #[inline]
+    fn prepare(&self) -> Option<&dyn Prepare<Req>> {
+        None
     }
 }

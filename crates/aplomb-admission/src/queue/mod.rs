@@ -263,6 +263,12 @@ impl<G: Gate> Shared<G> {
             return;
         };
         line.needs_timer = false;
+        // The queues before a pool are looked at in the order of their heads: none of them waits for a poll.
+        let phase = if gate.pooled().is_some() {
+            Phase::Admit
+        } else {
+            Phase::Wake
+        };
         loop {
             let Some(at) = line.waiting.advance(gate, now, woken) else {
                 return line.timer.clear();
@@ -271,11 +277,11 @@ impl<G: Gate> Shared<G> {
             // tick, instead of for ever under the lock.
             let at = if at > now { at } else { now + TICK };
             let home = line.waiting.home();
-            if line.timer.is_set_for(at, home) {
+            if line.timer.is_set_for(at, phase, home) {
                 return;
             }
             let known = home.filter(|home| Some(*home) == *timer_works_in);
-            match line.timer.set(at, Phase::Wake, known, self) {
+            match line.timer.set(at, phase, known, self) {
                 Setting::Set => return,
                 // The timer has seen that instant pass.
                 Setting::Due => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use aplomb_core::Event;
 use tokio::time::Instant;
 
@@ -173,14 +173,15 @@ impl PooledGate<Charge, RateLimitReason> for PoolMember {
     }
 }
 
-impl Rests for PoolMember {
-    type Rest = ();
-
-    fn rest(&self, _: Instant) -> Option<()> {
-        (self.place.is_none() && self.taken.is_none()).then_some(())
+/// All state is the pool's: nothing is lost with a member that nobody waits for.
+impl Evictable for PoolMember {
+    fn worth(&mut self, _: Instant) -> Worth {
+        if self.place.is_none() && self.taken.is_none() {
+            Worth::FRESH
+        } else {
+            Worth::IN_USE
+        }
     }
-
-    fn resume(&mut self, (): ()) {}
 }
 
 impl Drop for PoolMember {

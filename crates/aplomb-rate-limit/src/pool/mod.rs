@@ -7,13 +7,11 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::QueueLimits;
-use aplomb_core::LogEvents;
 use tokio::time::Instant;
 
 pub use self::member::PoolMember;
 use self::shared::Shared;
-use crate::limiter_gate::LimiterGate;
+use crate::config::{Config, Source};
 use crate::{Learned, Quota, Quotas, RateLimitSnapshot, RateLimiter};
 
 /// Quotas that the callers in several lines share: two models on one quota, each with a line, a circuit
@@ -69,7 +67,7 @@ impl Pool {
     /// bounds and closing are its own.
     #[must_use]
     pub fn limiter(&self) -> RateLimiter {
-        RateLimiter::before(LimiterGate::Pooled(self.member()), QueueLimits::new(), Arc::new(LogEvents))
+        RateLimiter::with_config(Config::new(Source::Pool(self.clone())))
     }
 
     /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server

@@ -5,10 +5,10 @@ mod gate;
 mod readings;
 mod reason;
 mod reservation;
-mod rest;
 mod server_limits;
 mod set;
 mod throttle;
+mod worth;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +21,6 @@ use tokio::time::Instant;
 
 pub use self::reason::RateLimitReason;
 pub use self::reservation::Reservation;
-pub use self::rest::QuotasAtRest;
 use self::server_limits::ServerLimits;
 use self::set::{QuotaSet, Settings};
 use crate::pause::PauseSettings;

@@ -23,6 +23,8 @@ pub(super) struct ServerLimits {
     pub(super) estimates: Estimates,
     /// When the first limit that the server reported expires, unless it is reported again.
     pub(super) expires: Option<u64>,
+    /// When the last call was admitted.
+    pub(super) last_used: Option<Instant>,
     /// Events that have not been reported yet.
     pub(super) events: VecDeque<Event>,
 }
@@ -56,6 +58,7 @@ impl ServerLimits {
             estimator: None,
             estimates: Estimates::new(),
             expires: None,
+            last_used: None,
             events: VecDeque::new(),
         }
     }

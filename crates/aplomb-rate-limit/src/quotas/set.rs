@@ -57,11 +57,6 @@ impl QuotaSet {
         self.setup.epoch
     }
 
-    #[cfg(test)]
-    pub(super) fn set_epoch(&mut self, epoch: Instant) {
-        Arc::make_mut(&mut self.setup).epoch = epoch;
-    }
-
     pub(super) fn settings(&self) -> &Settings {
         &self.setup.settings
     }
@@ -83,10 +78,6 @@ impl QuotaSet {
 
     pub(super) fn quotas(&self) -> &[ActiveQuota] {
         &self.setup.quotas
-    }
-
-    pub(super) fn configured(&self) -> impl Iterator<Item = &Quota> {
-        self.setup.quotas.iter().filter_map(ActiveQuota::as_configured)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ActiveQuota, &Bucket)> {

@@ -218,6 +218,9 @@ async fn promise_20_an_admitted_call_that_is_dropped_unpolled_gives_back_what_it
     let mut second = task::spawn(limiter.acquire(Charge::request()));
     assert!(second.poll().is_pending());
     tokio::time::sleep(S).await;
+    assert!(second.is_woken());
+    // A tick later it is admitted though it has not been polled.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(limiter.snapshot().in_flight(), 2, "it has been admitted, without being polled");
     drop(second);
     assert_eq!((limiter.snapshot().in_flight(), left(&limiter)), (1, vec![1]));

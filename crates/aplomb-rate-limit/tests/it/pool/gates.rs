@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Acquire, Decision, End, Gate, Queue, QueueLimits, Queues, Wait};
+use aplomb_admission::{Acquire, Decision, End, Entries, ErasedKey, Gate, KeyBy, Queue, QueueLimits, Wait};
+use aplomb_core::RequestView;
 use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, Quotas};
 use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};
@@ -111,11 +112,12 @@ async fn promise_19_all_or_nothing_of_two_pools() {
 async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgotten() {
     let pool = Pool::new([tokens_per_second(100)]);
     let members = pool.clone();
-    let gate = move |_: &u32| {
+    let gate = move |_: &dyn ErasedKey| {
         let own = Quotas::new([Quota::requests_per_second(1_000)], 1);
         Both(members.member(), own)
     };
-    let queues = Queues::new(100, QueueLimits::new(), gate, ());
+    let by = KeyBy::secret(|_: &RequestView<'_>| 0_u32);
+    let queues = Entries::keyed(by, 100, QueueLimits::new(), gate, |_, _| ());
     let asks = |key: u32| {
         let charge = tokens(40);
         task::spawn(queues.acquire(&key, (charge.clone(), charge), Wait::default()))
@@ -139,8 +141,8 @@ async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgo
     }
     assert_eq!((calls.len(), gone.len()), (0, 10), "each has had its turn");
     advance(10 * S).await;
-    queues.forget_idle(Instant::now());
-    assert_eq!(queues.len(), 0, "nothing is kept of a member, and nothing holds it");
+    queues.evict_fresh(Instant::now());
+    assert_eq!(queues.keys(), Some(0), "nothing is kept of a member, and nothing holds it");
 }
 
 /// Panics the first time that somebody is to be let through.
