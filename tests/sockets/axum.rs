@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{Exceeded, Quota, RateLimitLayer};
+use aplomb::rate_limit::{Quota, RateLimitLayer, RateLimited};
 use aplomb::{BoxError, EndpointLayer, find};
 use aplomb_mock::{Fault, Mock, Plan};
 use axum::error_handling::HandleErrorLayer;
@@ -36,7 +36,7 @@ async fn complete(State(model): State<Model>, prompt: String) -> Result<Response
 
 /// What a caller of ours is told who comes too fast.
 async fn refuse(error: BoxError) -> Response {
-    match find::<Exceeded>(&*error).map(Exceeded::retry_after) {
+    match find::<RateLimited>(&*error).map(RateLimited::retry_after) {
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Some(retry_after) => {
             let seconds = retry_after.unwrap_or_default().as_secs_f64().ceil();

@@ -148,7 +148,7 @@ async fn a_connection_is_used_again_after_a_failure_whose_body_was_drained() {
         .start()
         .await
         .unwrap();
-    let retry = RetryLayer::new().backoff(aplomb::core::Constant(Duration::from_millis(10)));
+    let retry = RetryLayer::new().backoff(Duration::from_millis(10));
     let request = http::Request::post(format!("{}/chat/completions", server.openai_base_url()))
         .body(Full::<Bytes>::from(chat("hello", false)))
         .unwrap();
@@ -173,9 +173,7 @@ async fn a_streaming_request_body_is_recorded_and_sent_again() {
     let request = http::Request::post(format!("{}/chat/completions", server.openai_base_url()))
         .body(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
         .unwrap();
-    let retry = RetryLayer::new()
-        .backoff(aplomb::core::Constant(Duration::from_millis(10)))
-        .replay(Recorded::default());
+    let retry = RetryLayer::new().backoff(Duration::from_millis(10)).replay(Recorded::default());
     let response = retry.layer(client()).oneshot(request).await.unwrap();
     assert!(response.status().is_success());
     assert_eq!(server.prompt("hello from a stream").seen, 3);

@@ -1,11 +1,14 @@
-//! Everything a mock is told beforehand.
+//! The settings of a mock.
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::charging::Charging;
+use crate::hints::Hints;
+use crate::latency::Latency;
 use crate::outage::Window;
+use crate::plan::Plan;
 use crate::size::{Factor, Words};
-use crate::{Charging, Hints, Latency, Plan};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Config {

@@ -1,4 +1,4 @@
-//! OpenAI's words: chat completions.
+//! OpenAI's chat completions API.
 
 use std::time::SystemTime;
 
@@ -7,8 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::api::{Events, Headers, Origin, Problem, Reply};
-use crate::ask::Ask;
+use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway};
 use crate::bucket::Level;
 use crate::clock::{ceil_millis, ceil_seconds, go_duration, unix_seconds};
 use crate::hints::Hints;
@@ -71,19 +70,6 @@ pub(crate) fn problem(problem: &Problem, hints: Hints) -> Reply {
     }
 }
 
-/// A proxy's page, in nobody's shape.
-pub(crate) fn bad_gateway() -> Reply {
-    let mut headers = Headers::default();
-    headers.add("content-type", "text/html");
-    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n\
-                <hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n";
-    Reply {
-        status: StatusCode::BAD_GATEWAY,
-        headers,
-        body: Bytes::from_static(page.as_bytes()),
-    }
-}
-
 fn hint(refusal: &Refusal, hints: Hints, headers: &mut Headers) {
     let Some(delay) = refusal.delay.filter(|_| hints.retry_after()) else {
         return;
@@ -120,7 +106,7 @@ fn dimension(dimension: Dimension) -> (&'static str, &'static str) {
     match dimension {
         Dimension::Requests => ("requests", "RPM"),
         Dimension::Tokens => ("tokens", "TPM"),
-        // In the words of Groq, who has such limits.
+        // Groq's words: OpenAI has no such limits.
         Dimension::InputTokens => ("input tokens", "ITPM"),
         Dimension::OutputTokens => ("output tokens", "OTPM"),
     }

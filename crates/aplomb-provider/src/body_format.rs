@@ -15,7 +15,7 @@ pub(crate) enum BodyFormat {
     Opaque,
 }
 
-/// What an event stream can start with: a field, a comment or a byte order mark.
+/// Possible starts of an event stream: a field, a comment or a byte order mark.
 const EVENT_STARTS: [&[u8]; 6] = [b"data:", b"event:", b":", b"id:", b"retry:", b"\xEF\xBB\xBF"];
 
 impl BodyFormat {

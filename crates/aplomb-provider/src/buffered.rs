@@ -11,9 +11,9 @@ use crate::{Head, Provider, StreamEnd, StreamEvent, usage};
 pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> StreamEnd {
     let format = format(head, body);
     if format != BodyFormat::Events || !head.status().is_success() {
-        let judgement = provider.judge(head, body);
-        if !judgement.outcome().is_success() {
-            return StreamEnd::Failed(judgement);
+        let judged = provider.judge(head, body);
+        if !judged.outcome().is_success() {
+            return StreamEnd::Failed(judged);
         }
     }
     match format {

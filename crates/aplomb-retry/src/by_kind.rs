@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Exponential, Failed, Kind};
+use aplomb_core::{Backoff, Exponential, FailedAttempt, Kind};
 use rand::Rng;
 
-/// Exponential waits that begin longer after a throttle than after other failures. The default.
+/// The default backoff: exponential delays, longer after a throttle than after other failures.
 ///
-/// Both double up to 60 s with full jitter. The base is 0.5 s, as in the official SDKs of `OpenAI` and
-/// Anthropic (`INITIAL_RETRY_DELAY`); after a throttle without a hint it is 1 s, since a quota that is
-/// used up comes back with time and not with luck.
+/// The delays double up to 60 s, with full jitter. They begin at 0.5 s, as in the official SDKs of `OpenAI`
+/// and Anthropic (`INITIAL_RETRY_DELAY`); after a throttle without a hint they begin at 1 s, since a quota
+/// recovers with time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct ByKind {
@@ -41,7 +41,7 @@ impl Default for ByKind {
 }
 
 impl Backoff for ByKind {
-    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+    fn delay(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration> {
         match failed.outcome().kind() {
             Kind::Throttled => self.throttled.delay(failed, random),
             _ => self.others.delay(failed, random),

@@ -22,7 +22,7 @@ use tower_service::Service;
 /// {
 ///     let request = http::Request::post("/v1/chat/completions").body(Full::from(prompt))?;
 ///     let response = EndpointLayer::new(OpenAi).layer(client).oneshot(request).await?;
-///     Ok(response.extensions().get::<Report>().map_or(0, Report::sent))
+///     Ok(Report::of(&response).map_or(0, |report| report.sent()))
 /// }
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// # let client = aplomb_mock::Mock::builder().build();

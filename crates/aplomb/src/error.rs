@@ -11,7 +11,7 @@ use crate::Report;
 /// A call of an [`Endpoint`](crate::Endpoint) failed without a response: why, and what happened until then.
 ///
 /// Its `source()` is what ended the call, as it was: [`find`](crate::find) reaches
-/// [`CircuitOpen`](crate::circuit_breaker::CircuitOpen), [`Exceeded`](crate::rate_limit::Exceeded),
+/// [`CircuitOpen`](crate::circuit_breaker::CircuitOpen), [`RateLimited`](crate::rate_limit::RateLimited),
 /// [`AtCapacity`](crate::concurrency::AtCapacity), [`DeadlinePassed`](crate::DeadlinePassed),
 /// [`TimedOut`](crate::TimedOut), [`BrokenAnswer`](crate::BrokenAnswer),
 /// [`HookFailed`](crate::HookFailed), and the client's own errors. What the provider answers is never an

@@ -176,6 +176,12 @@ impl Event {
     pub const fn kind(&self) -> &EventKind {
         &self.kind
     }
+
+    /// What happened, without a copy.
+    #[inline]
+    pub fn into_kind(self) -> EventKind {
+        self.kind
+    }
 }
 
 /// For layers that report events.

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use aplomb_core::Dimension;
 use serde_json::{Map, Value};
 
-use super::body_delay;
 use super::codes::{Code, Codes, bare};
 use super::google::{self, Details};
 use super::message::prefix;
+use super::{body_delay, dimension};
 use crate::Reason;
 use crate::json::{Key, View};
 
@@ -25,6 +26,7 @@ pub(crate) struct ErrorBody {
     status: Option<u16>,
     message: Option<String>,
     delay: Option<Duration>,
+    dimension: Option<Dimension>,
     details: Option<Details>,
 }
 
@@ -65,6 +67,7 @@ impl ErrorBody {
             code: code_of(error, codes).or_else(|| code_of(top, codes)),
             status: status_of(error).or_else(|| status_of(top)),
             message: message_of(error).or_else(|| message_of(top)).map(cut),
+            dimension: dimension::in_fields(error).or_else(|| dimension::in_fields(top)),
             delay: body_delay::of(error, sent).or_else(|| body_delay::of(top, sent)),
             details: Details::of(error),
         }
@@ -112,7 +115,12 @@ impl ErrorBody {
         self.delay
     }
 
-    /// What Google's details say about quotas.
+    /// The limit that the error is about, if a field names it.
+    pub(crate) const fn dimension(&self) -> Option<Dimension> {
+        self.dimension
+    }
+
+    /// Google's details about quotas.
     pub(crate) const fn details(&self) -> Option<&Details> {
         self.details.as_ref()
     }

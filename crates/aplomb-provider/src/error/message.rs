@@ -1,4 +1,4 @@
-//! What the text of a message says: a delay, or that a request exceeds the limit all by itself.
+//! Facts in the text of a message: a delay, or that a request exceeds the limit all by itself.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! What the events of a stream mean, in any provider's shape.
+//! The meaning of the events of a stream, in any provider's shape.
 
+use aplomb_core::Classification;
+use http::StatusCode;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use crate::error::{classify, is_error_answer};
 use crate::head::SentAt;
 use crate::json::{Document, Key, Nodes, Text, View};
 use crate::usage::Counts;
-use crate::{Head, Judgement, Settings};
+use crate::{Head, Settings};
 
 type Emit<'a> = &'a mut dyn FnMut(StreamEvent<'_>);
 
@@ -28,6 +30,7 @@ struct UnknownShape(Option<aplomb_core::Usage>);
 pub(super) struct Interpreter {
     dialect: &'static Dialect,
     settings: Settings,
+    status: StatusCode,
     sent_at: SentAt,
     counts: Counts,
     /// An event had a known shape.
@@ -50,6 +53,7 @@ impl Interpreter {
         Self {
             dialect,
             settings: head.settings().clone(),
+            status: head.status(),
             sent_at: SentAt::of(head),
             counts: Counts::default(),
             saw_known: false,
@@ -214,7 +218,7 @@ impl Interpreter {
         }
     }
 
-    /// Takes an event of unknown shape for content: to ask for it again may be to pay for it twice.
+    /// Treats an event of unknown shape as content: asking again might mean paying twice.
     fn unknown(&mut self, usage: Option<aplomb_core::Usage>, emit: Emit<'_>) {
         self.saw_unknown = true;
         self.opaque_content(emit);
@@ -230,10 +234,12 @@ impl Interpreter {
     }
 
     /// Judges an error, which may be plain text.
-    fn judge(&self, error: &[u8]) -> Judgement {
+    fn judge(&self, error: &[u8]) -> Classification {
         let error = serde_json::from_slice::<Value>(error)
             .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(error)}));
-        classify::event(&error, self.sent_at.time(), self.dialect, &self.settings, self.has_content)
+        let judged =
+            classify::event(&error, self.sent_at.time(), self.dialect, &self.settings, self.has_content);
+        judged.with_status(self.status)
     }
 }
 

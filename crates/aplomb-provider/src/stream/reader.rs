@@ -245,7 +245,7 @@ fn until_end<'a>(
         }
         match &event {
             StreamEvent::Done => *end = Some(StreamEnd::Complete),
-            StreamEvent::Error(judgement) => *end = Some(StreamEnd::Failed(judgement.clone())),
+            StreamEvent::Error(error) => *end = Some(StreamEnd::Failed(error.clone())),
             _ => {}
         }
         emit(event);

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_told_without_its_data() {
+    fn oversized_events_are_reported_without_their_data() {
         let long = "x".repeat(MAX_LINE);
         let text = format!("event: a\ndata: {long}\n\nevent: {long}\ndata: 1\n\n:{long}\n\ndata: 2\n\n");
         for size in [text.len(), 1_000, 1] {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_in_an_event_stream_is_told_line_by_line() {
+    fn lines_outside_the_format_are_reported_one_by_one() {
         let text = "data: 1\n{\n  \"error\": 1\r\n}\n\nid: 1\nretry: 1\nevent\n{}";
         let whole = read([text.as_bytes()]);
         assert_eq!(whole, ["?{", "?  \"error\": 1", "?}", "|1", "?{}"]);

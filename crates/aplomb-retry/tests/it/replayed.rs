@@ -1,7 +1,7 @@
-//! What becomes of a request's body that can not be copied: promise 14.
+//! Request bodies that cannot be copied: promise 14.
 
-use aplomb_core::{BoxError, CallOptions, Constant, HttpClassifier, Recorded, ReplayBody};
-use aplomb_retry::{Budget, Dropped, Retried, RetryLayer, Stopped};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, Recorded, ReplayBody};
+use aplomb_retry::{Budget, Retried, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -15,18 +15,17 @@ use crate::peer::secs;
 
 type Sent = ReplayBody<BoxBody<Bytes, BoxError>>;
 
-/// A body in two frames, which can not be copied.
+/// A body in two frames that cannot be copied.
 fn stream() -> Request<BoxBody<Bytes, BoxError>> {
     let frames = ["first, ", "second"].map(|text| Ok(http_body::Frame::data(Bytes::from(text))));
     Request::new(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))))
 }
 
-fn retry(recorded: Recorded) -> RetryLayer<Recorded, HttpClassifier, Constant, Dropped> {
-    RetryLayer::new().replay(recorded).discard(Dropped).backoff(Constant(secs(60)))
+fn retry(recorded: Recorded) -> RetryLayer<Recorded, HttpClassifier> {
+    RetryLayer::new().replay(recorded).drain(false).backoff(secs(60))
 }
 
-/// Answers after the first frame, with the rest of the request as its answer: a 503 at first, a 200 to
-/// the retry.
+/// Answers after the first frame of the request, with the rest of it: a 503 at first, a 200 to the retry.
 async fn echo_the_rest(request: Request<Sent>) -> Result<Response<Sent>, BoxError> {
     let status = if CallOptions::of(&request).attempts() == 0 {
         503
@@ -38,8 +37,8 @@ async fn echo_the_rest(request: Request<Sent>) -> Result<Response<Sent>, BoxErro
     Ok(Response::builder().status(status).body(body).unwrap())
 }
 
-/// Why it was not sent again, and what the answer consists of.
-async fn handed_out(response: Response<Sent>) -> (Option<Stopped>, Bytes) {
+/// Why the request was not sent again, and the body of the response.
+async fn handed_out(response: Response<Sent>) -> (Option<StopReason>, Bytes) {
     let stopped = response.extensions().get::<Retried>().unwrap().stopped();
     (stopped, response.into_body().collect().await.unwrap().to_bytes())
 }
@@ -48,7 +47,7 @@ async fn handed_out(response: Response<Sent>) -> (Option<Stopped>, Bytes) {
 async fn promise_14_where_no_retry_is_left_the_answer_reads_on_in_the_request() {
     let service = retry(Recorded::new()).max_retries(0).layer(service_fn(echo_the_rest));
     let response = service.oneshot(stream()).await.unwrap();
-    assert_eq!(handed_out(response).await, (Some(Stopped::MaxRetries), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::MaxRetries), "second".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +55,7 @@ async fn promise_14_where_the_budget_refuses_the_answer_reads_on_in_the_request(
     let nothing = Budget::new().capacity(0).min_per_second(0.0);
     let service = retry(Recorded::new()).budget(nothing).layer(service_fn(echo_the_rest));
     let response = service.oneshot(stream()).await.unwrap();
-    assert_eq!(handed_out(response).await, (Some(Stopped::Budget), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::Budget), "second".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +66,7 @@ async fn promise_14_where_the_wait_is_cancelled_the_answer_reads_on_in_the_reque
     sleep(secs(1)).await;
     token.cancel();
     let response = call.await.unwrap().unwrap();
-    assert_eq!(handed_out(response).await, (Some(Stopped::Cancelled), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::Cancelled), "second".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,6 +89,6 @@ async fn promise_14_with_a_token_a_body_past_the_limit_is_known_when_the_wait_is
     let began = Instant::now();
     let response = service.oneshot(stream()).await.unwrap();
     assert_eq!(began.elapsed(), secs(60));
-    assert_eq!(handed_out(response).await, (Some(Stopped::CannotReplay), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::CannotReplay), "second".into()));
     assert_eq!(budget.snapshot().remaining, 500, "nothing was sent for it");
 }

@@ -1,4 +1,4 @@
-//! When it stops, in the caller's words, and what may be sent again at all.
+//! Stop conditions, cancellation, and which requests may be sent again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{Backoff, BoxError, Constant, Failed, RequestHead, backoff_fn};
-use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, Stopped, Upcoming};
+use aplomb_core::{BoxError, EventKind, FailedAttempt, RequestHead, backoff_fn};
+use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, StopReason, Upcoming};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -20,29 +20,26 @@ use tower_layer::Layer;
 
 use crate::peer::{Answer, Log, Noted, Peer, request, respond, response, secs};
 
-async fn stopped<B: Backoff + Clone>(
-    layer: RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, B>,
-    peer: Peer,
-) -> (u32, Option<Stopped>, Duration) {
+async fn stopped(layer: RetryLayer, peer: Peer) -> (u32, Option<StopReason>, Duration) {
     let began = Instant::now();
     let response = layer.layer(peer).oneshot(request()).await.unwrap();
     let retried = *response.extensions().get::<Retried>().unwrap();
     (retried.attempts(), retried.stopped(), began.elapsed())
 }
 
-fn every(seconds: u64) -> RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, Constant> {
-    RetryLayer::new().backoff(Constant(secs(seconds)))
+fn every(seconds: u64) -> RetryLayer {
+    RetryLayer::new().backoff(secs(seconds))
 }
 
 #[tokio::test(start_paused = true)]
 async fn conditions_take_the_place_of_the_number_of_retries() {
     let down = || Peer::failing(usize::MAX, 500);
     let any = every(2).stop(AfterRetries(9).or(AfterDelay(secs(7))));
-    assert_eq!(stopped(any, down()).await, (4, Some(Stopped::Deadline), secs(6)));
+    assert_eq!(stopped(any, down()).await, (4, Some(StopReason::Deadline), secs(6)));
     let all = every(2).stop(AfterRetries(9).and(AfterDelay(secs(7))));
-    assert_eq!(stopped(all, down()).await, (10, Some(Stopped::Deadline), secs(18)));
+    assert_eq!(stopped(all, down()).await, (10, Some(StopReason::Deadline), secs(18)));
     let both = every(2).stop(AfterDelay(secs(7))).max_retries(1);
-    assert_eq!(stopped(both, down()).await, (2, Some(Stopped::MaxRetries), secs(2)));
+    assert_eq!(stopped(both, down()).await, (2, Some(StopReason::MaxRetries), secs(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,36 +49,36 @@ async fn a_predicate_sees_the_response_the_retry_and_the_times() {
         let number = upcoming.failed().response().unwrap().headers().unwrap()["x-number"].to_str().unwrap();
         assert_eq!(number, upcoming.failed().retry().to_string());
         assert_eq!(upcoming.elapsed(), secs(3) * upcoming.failed().retry());
-        assert_eq!(upcoming.wait(), secs(3));
+        assert_eq!(upcoming.delay(), secs(3));
         number == "2"
     });
-    assert_eq!(stopped(layer, peer).await, (3, Some(Stopped::Condition), secs(6)));
+    assert_eq!(stopped(layer, peer).await, (3, Some(StopReason::Condition), secs(6)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_is_used_up_ends_it() {
     let layer = RetryLayer::new().backoff([secs(5), secs(1)]);
     let (attempts, why, took) = stopped(layer, Peer::failing(9, 500)).await;
-    assert_eq!((attempts, why, took), (3, Some(Stopped::BackoffEnded), secs(6)));
+    assert_eq!((attempts, why, took), (3, Some(StopReason::BackoffEnded), secs(6)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backoff_of_ones_own_sees_the_head_of_the_response() {
+async fn a_custom_backoff_sees_the_head_of_the_response() {
     let peer = Peer::new(|call| respond(if call < 2 { 503 } else { 200 }, &[("x-busy-for", "9")]));
-    let layer = RetryLayer::new().backoff(backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+    let layer = RetryLayer::new().backoff(backoff_fn(|failed: &FailedAttempt<'_>, _: &mut dyn rand::Rng| {
         let headers = failed.response()?.headers()?;
         headers.get("x-busy-for")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }));
     layer.layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!(peer.waits(), [secs(9), secs(9)]);
-    // An error has none, and this backoff no wait for it.
+    // After an error there is no response, and this backoff has no delay.
     let peer = Peer::new(|_| Answer::Fail("lost"));
     assert!(layer.layer(peer.clone()).oneshot(request()).await.is_err());
     assert_eq!(peer.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_token_ends_a_wait_and_hands_out_what_had_failed() {
+async fn a_cancelled_token_ends_a_delay_and_returns_the_failure() {
     let token = CancellationToken::new();
     let log = Log::default();
     let layer = every(60).cancellation(token.clone()).observer(log.clone());
@@ -102,16 +99,13 @@ async fn a_cancelled_token_ends_a_wait_and_hands_out_what_had_failed() {
         (503, &"7".parse().unwrap())
     );
     let retried = response.extensions().get::<Retried>().unwrap();
-    assert_eq!((retried.attempts(), retried.stopped()), (1, Some(Stopped::Cancelled)));
-    assert_eq!(retried.waited(), secs(10), "not what it would have waited");
-    assert!(matches!(
-        log.events().last(),
-        Some(aplomb_retry::Event::GaveUp { stopped: Stopped::Cancelled, .. })
-    ));
+    assert_eq!((retried.attempts(), retried.stopped()), (1, Some(StopReason::Cancelled)));
+    assert_eq!(retried.waited(), secs(10), "not the delay that was planned");
+    assert!(matches!(log.events().last(), Some(EventKind::GaveUp { why: StopReason::Cancelled, .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_token_that_is_never_cancelled_it_retries_as_ever() {
+async fn with_a_token_that_is_never_cancelled_it_retries_as_usual() {
     let token = CancellationToken::new();
     let peer = Peer::new(|call| {
         if call == 0 {
@@ -122,7 +116,7 @@ async fn with_a_token_that_is_never_cancelled_it_retries_as_ever() {
     });
     let response = every(5).cancellation(token.clone()).layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!((response.status().as_u16(), peer.waits()), (200, vec![secs(5), secs(5)]));
-    // A cancelled one lets the first attempt through, and no retry.
+    // If it is cancelled already, the first attempt is made, and no retry.
     token.cancel();
     let peer = Peer::new(|_| Answer::Fail("lost"));
     let error = every(5).cancellation(token).layer(peer.clone()).oneshot(request()).await.unwrap_err();
@@ -148,7 +142,7 @@ async fn with_a_token_the_response_is_drained_when_the_wait_is_over() {
     assert_eq!((fate.ended(), fate.dropped()), (Some(began + secs(5)), Some(began + secs(5))));
 }
 
-/// Is ready for a call when the body of the answer before is gone. Answers with a 503 at first.
+/// Is ready for a call when the body of the previous response is gone. Answers with a 503 at first.
 struct OneAtATime {
     slots: PollSemaphore,
     slot: Option<OwnedSemaphorePermit>,
@@ -186,7 +180,7 @@ impl Service<Request<String>> for OneAtATime {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_response_is_gone_before_the_inner_service_is_readied_also_with_a_token() {
+async fn the_response_is_gone_before_the_inner_service_gets_ready_even_with_a_token() {
     for layer in [every(1), every(1).cancellation(CancellationToken::new())] {
         let slots = PollSemaphore::new(Arc::new(Semaphore::new(1)));
         let service = layer.layer(OneAtATime { slots, slot: None, calls: 0 });
@@ -211,7 +205,7 @@ async fn by_default_a_post_is_retried_like_anything_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idempotent_only_repeats_a_post_where_the_server_has_not_begun() {
+async fn idempotent_only_repeats_a_post_if_the_server_has_not_begun() {
     // (method, status, calls)
     for (method, status, calls) in [
         (Method::GET, 500, 2),
@@ -230,9 +224,9 @@ async fn idempotent_only_repeats_a_post_where_the_server_has_not_begun() {
         let response = service.oneshot(with_method(method.clone())).await.unwrap();
         assert_eq!(peer.calls(), calls, "{method} {status}");
         let retried = response.extensions().get::<Retried>().unwrap();
-        assert_eq!(retried.stopped(), (calls == 1).then_some(Stopped::NotRepeatable));
+        assert_eq!(retried.stopped(), (calls == 1).then_some(StopReason::NotRepeatable));
     }
-    // A connection that was lost may have carried the request; a key makes a POST safe.
+    // A lost connection may have carried the request; a key makes a POST safe.
     let lost = || {
         Peer::new(|call| {
             if call == 0 {

@@ -11,8 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::gates::EndpointGates;
+use super::inspected_body::InspectedBody;
 use super::shared::Running;
-use super::watched::Watched;
 
 pin_project! {
     /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's, watched until it ends.
@@ -123,7 +123,7 @@ pin_project! {
         B: Body,
     {
         Untouched { #[pin] body: B, boxed: BoxErrorOf<B> },
-        Watched { body: Pin<Box<Watched<B>>> },
+        Inspected { body: Pin<Box<InspectedBody<B>>> },
     }
 }
 
@@ -135,8 +135,8 @@ impl<B: Body> ReadBody<B> {
         Self { body: Inner::Untouched { body, boxed: Into::into } }
     }
 
-    pub(super) const fn watched(body: Pin<Box<Watched<B>>>) -> Self {
-        Self { body: Inner::Watched { body } }
+    pub(super) const fn inspected(body: Pin<Box<InspectedBody<B>>>) -> Self {
+        Self { body: Inner::Inspected { body } }
     }
 }
 
@@ -152,21 +152,21 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
             InnerProj::Untouched { body, boxed } => {
                 Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(*boxed)))
             }
-            InnerProj::Watched { body } => body.as_mut().poll_frame(cx),
+            InnerProj::Inspected { body } => body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
             Inner::Untouched { body, .. } => body.is_end_stream(),
-            Inner::Watched { body } => body.is_end_stream(),
+            Inner::Inspected { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Inner::Untouched { body, .. } => body.size_hint(),
-            Inner::Watched { body } => body.size_hint(),
+            Inner::Inspected { body } => body.size_hint(),
         }
     }
 }
@@ -176,7 +176,7 @@ impl<B: Body> fmt::Debug for ReadBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.body {
             Inner::Untouched { .. } => "ReadBody(untouched)",
-            Inner::Watched { .. } => "ReadBody(watched)",
+            Inner::Inspected { .. } => "ReadBody(inspected)",
         })
     }
 }

@@ -7,19 +7,16 @@ use aplomb_admission::AdmissionConfig;
 use aplomb_core::{Copied, Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::Settle;
-use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
+use aplomb_retry::{RetryLayer, Throttled};
 
 use super::door::EndpointDoor;
-use super::inspect::{Judge, Reading};
-use super::sent::Room;
+use super::estimate::TokenLimits;
+use super::judge::{Inspection, JudgeFn};
 use super::shared::{InForce, Shared};
 use super::{EndpointClassifier, RequestHook, UntilRead};
 
-/// Who is told of attempts and waits.
-pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
-
 /// The retry of an endpoint.
-pub(super) type Retries = RetryLayer<Copied, EndpointClassifier, ByKind, Drain, RetryObserver>;
+pub(super) type Retries = RetryLayer<Copied, EndpointClassifier>;
 
 /// How calls pass the gates.
 pub(super) type Passage = AdmissionConfig<EndpointDoor, EndpointClassifier, UntilRead>;
@@ -29,9 +26,10 @@ pub(super) type Passage = AdmissionConfig<EndpointDoor, EndpointClassifier, Unti
 pub(super) struct Config {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
-    pub(super) observer: RetryObserver,
+    /// `None` logs events.
+    pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
-    pub(super) judge: Option<Arc<Judge>>,
+    pub(super) judge: Option<Arc<JudgeFn>>,
 }
 
 /// What all calls under one policy go through.
@@ -40,20 +38,14 @@ pub(super) struct Setup {
     pub(super) version: u64,
     pub(super) retries: Retries,
     pub(super) passage: Arc<Passage>,
-    pub(super) reading: Arc<Reading>,
+    pub(super) inspection: Arc<Inspection>,
     pub(super) include_usage: bool,
-    pub(super) room: Room,
+    pub(super) limits: TokenLimits,
 }
 
 impl Config {
     pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self {
-            provider,
-            clock: WallClock::system(),
-            observer: Arc::new(RetryLog),
-            hook: None,
-            judge: None,
-        }
+        Self { provider, clock: WallClock::system(), observer: None, hook: None, judge: None }
     }
 
     /// How the provider settles what quotas do not say themselves.
@@ -76,8 +68,10 @@ impl Config {
             .max_retry_after(policy.max_retry_after)
             .backoff(policy.backoff)
             // The pause of the quotas does the waiting, for all calls at once.
-            .throttled(Throttled::Requeue)
-            .observer(observer);
+            .throttled(Throttled::Requeue);
+        if let Some(observer) = observer {
+            retries = retries.observer(observer);
+        }
         // Each attempt is told the deadline, which the future of the call keeps.
         if let Some(deadline) = policy.ends_after() {
             retries = retries.max_elapsed(deadline);
@@ -88,8 +82,7 @@ impl Config {
         if let Some(seed) = policy.seed {
             retries = retries.random_seed(seed);
         }
-        let reading = Reading {
-            classifier: classifier.clone(),
+        let inspection = Inspection {
             provider,
             clock,
             timeouts: policy.timeouts(),
@@ -98,15 +91,15 @@ impl Config {
             whole_answers: policy.whole_answers,
             judge,
         };
-        let hook = hook.map(|hook| (hook, reading.timeouts.head));
+        let hook = hook.map(|hook| (hook, inspection.timeouts.head));
         let door = EndpointDoor { queues: shared.queues().clone(), hook };
         Arc::new(Setup {
             version,
             retries,
             passage: Arc::new(AdmissionConfig::new(door, classifier, UntilRead)),
-            reading: Arc::new(reading),
+            inspection: Arc::new(inspection),
             include_usage: policy.include_usage,
-            room: Room::of(&policy),
+            limits: TokenLimits::of(&policy),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aplomb_core::{LayerName, Rejection};
 
 use crate::Report;
+use crate::context::CallContext;
 
 /// A call did not end before its deadline. An attempt that was under way has been dropped.
 ///
@@ -22,13 +23,14 @@ pub struct DeadlinePassed {
 }
 
 impl DeadlinePassed {
-    /// The deadline of the call that `report` is about has passed.
-    pub(super) fn now(report: &Report) -> Self {
+    /// The deadline of `call` has passed.
+    pub(super) fn now(call: &CallContext) -> Self {
+        let report = Report::new(call.clone());
         let refused = Rejection::by(LayerName::Endpoint)
             .with_reason("deadline passed")
             .with_waited(report.queued())
             .with_attempts(report.sent(), report.last_failure());
-        Self { elapsed: report.began().elapsed(), refused }
+        Self { elapsed: call.began().elapsed(), refused }
     }
 
     /// How long the call had taken.

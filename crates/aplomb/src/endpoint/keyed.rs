@@ -9,7 +9,7 @@ use std::task::Context;
 use aplomb_admission::{Closing, Full, KeyNotice, Permit, Queues, Stopped, Wait};
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{Account, CallKey, Observe};
+use aplomb_core::{Account, CallKey, LogEvents, Observe};
 use aplomb_rate_limit::{Charge, Quota};
 use tower_layer::Layer;
 
@@ -246,6 +246,7 @@ impl<K: fmt::Debug> Observe<KeyNotice<'_, K, GateEvent>> for KeyLog {
     fn on_event(&self, notice: &KeyNotice<'_, K, GateEvent>) {
         match notice.notice() {
             GateEvent::Circuit(transition) => CircuitLog.on_event(&notice.part(transition)),
+            GateEvent::RateLimit(event) => LogEvents.on_event(event),
             GateEvent::Concurrency(change) => LimitLog.on_event(&notice.part(change)),
         }
     }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Observe, WallClock};
-use aplomb_provider::{Head, Judgement, Provider};
-use aplomb_retry::Event;
+use aplomb_core::{Account, Classification, Observe, WallClock};
+use aplomb_provider::{Head, Provider};
 use tower_layer::Layer;
 
 use super::config::Config;
@@ -140,10 +139,10 @@ impl EndpointLayer {
         self.by_key(|request: &RequestView<'_>| request.account())
     }
 
-    /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:
-    /// [`TracingObserver`](aplomb_retry::TracingObserver).
-    pub fn observer(mut self, observer: impl Observe<Event> + Send + Sync + 'static) -> Self {
-        self.base.config.observer = Arc::new(observer);
+    /// Sets the observer of attempts, retries and calls given up. It replaces the default,
+    /// [`LogEvents`](aplomb_core::LogEvents).
+    pub fn observer(mut self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.base.config.observer = Some(Arc::new(observer));
         self
     }
 
@@ -152,14 +151,14 @@ impl EndpointLayer {
     /// # Examples
     ///
     /// ```
-    /// use aplomb::{BoxError, EndpointLayer, Outgoing, provider::VertexAi};
+    /// use aplomb::{BoxError, EndpointLayer, OutgoingRequest, provider::VertexAi};
     ///
     /// async fn fresh_token() -> Result<String, BoxError> {
     ///     Ok("ya29.…".to_owned()) // from a cache, or from the token endpoint
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let layer = EndpointLayer::new(VertexAi).request_hook(|mut outgoing: Outgoing| async move {
+    /// let layer = EndpointLayer::new(VertexAi).request_hook(|mut outgoing: OutgoingRequest| async move {
     ///     let token = format!("Bearer {}", fresh_token().await?);
     ///     let mut value = http::HeaderValue::try_from(token)?;
     ///     value.set_sensitive(true);
@@ -174,8 +173,8 @@ impl EndpointLayer {
         self
     }
 
-    /// Changes the provider's judgement of responses: `judge` gets the head, the body and the judgement, and
-    /// returns the judgement that holds for this attempt, for retries, quotas and the circuit. Default: the
+    /// Changes how responses are judged: `judge` gets the head, the body and the provider's classification, and
+    /// returns the one that holds for this attempt, for retries, quotas and the circuit. Default: the
     /// provider's stands.
     ///
     /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
@@ -189,16 +188,16 @@ impl EndpointLayer {
     /// Retries an answer in which the model says that it was cut off, and never retries a 409:
     ///
     /// ```
-    /// use aplomb::provider::{Head, Judgement, OpenAi, Reason};
-    /// use aplomb::{EndpointLayer, Outcome};
+    /// use aplomb::provider::{Head, OpenAi};
+    /// use aplomb::{Classification, EndpointLayer, Outcome, Reason};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judgement| {
+    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judged| {
     ///     let is_cut = |body| String::from_utf8_lossy(body).contains(r#""finish_reason":"length""#);
     ///     match head.status().as_u16() {
-    ///         409 => Judgement::new(Outcome::permanent(), Reason::Conflict),
-    ///         200 if is_cut(body) => Judgement::new(Outcome::transient(), Reason::Truncated),
-    ///         _ => judgement,
+    ///         409 => Classification::new(Outcome::permanent()).with_reason(Reason::Conflict),
+    ///         200 if is_cut(body) => Classification::from(Reason::Truncated),
+    ///         _ => judged,
     ///     }
     /// });
     /// # drop(layer);
@@ -206,7 +205,7 @@ impl EndpointLayer {
     /// ```
     pub fn judge_with(
         mut self,
-        judge: impl Fn(&Head<'_>, &[u8], Judgement) -> Judgement + Send + Sync + 'static,
+        judge: impl Fn(&Head<'_>, &[u8], Classification) -> Classification + Send + Sync + 'static,
     ) -> Self {
         self.base.config.judge = Some(Arc::new(judge));
         self

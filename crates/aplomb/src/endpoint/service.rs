@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use aplomb_admission::Admission;
-use aplomb_core::Copied;
-use aplomb_retry::{ByKind, Drain, Retry};
+use aplomb_core::{Copied, RequestHead};
+use aplomb_retry::Retry;
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::attempts::Attempts;
-use super::config::{Config, RetryObserver, Setup};
+use super::attempt_request::AttemptRequest;
+use super::config::{Config, Setup};
 use super::door::EndpointDoor;
-use super::outbound::Known;
 use super::shared::Shared;
-use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, sent};
-use crate::{EndpointError, HttpClient, Report};
+use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, estimate};
+use crate::context::CallContext;
+use crate::{EndpointError, HttpClient};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.
 ///
@@ -31,14 +31,8 @@ pub struct Endpoint<S> {
 }
 
 /// What one call goes through, put together around its own account.
-pub(super) type Stack<S> = Retry<
-    Attempts<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>>,
-    Copied,
-    EndpointClassifier,
-    ByKind,
-    Drain,
-    RetryObserver,
->;
+pub(super) type Stack<S> =
+    Retry<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>, Copied, EndpointClassifier>;
 
 impl<S> Endpoint<S> {
     pub(super) fn new(client: S, config: Config, shared: Arc<Shared>) -> Self {
@@ -87,16 +81,17 @@ where
     /// A call that arrives now. Put together in its place: it is large, and each move of it counts.
     #[inline]
     pub(super) fn begin(client: S, mut request: http::Request<A>, setup: &Setup, shared: &Shared) -> Self {
-        let provider = &*setup.reading.provider;
-        let report = Report::new(provider.name(), Instant::now());
+        let provider = &*setup.inspection.provider;
+        let call = CallContext::new(provider.name(), Instant::now(), request.call_options());
         if setup.include_usage {
-            sent::include_usage(&mut request, provider);
+            estimate::include_usage(&mut request, provider);
         }
-        let (charge, guessed) = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
-        let inspect = Inspect::new(client, Arc::clone(&setup.reading));
-        let gated = Admission::new(inspect, Arc::clone(&setup.passage));
-        let attempts = Attempts::new(gated, Known { charge, guessed, report: report.clone() });
-        Self::new(setup.retries.call(attempts, request), report, shared.begin())
+        let (charge, estimate) =
+            estimate::charge(&request, provider, &setup.inspection.calibration, setup.limits);
+        let inspect = Inspect::new(client, Arc::clone(&setup.inspection));
+        let admission = Admission::new(inspect, Arc::clone(&setup.passage));
+        let attempt = AttemptRequest { request, call: call.clone(), charge, estimate };
+        Self::new(setup.retries.call(admission, attempt), call, shared.begin())
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aplomb::core::Constant;
-use aplomb::rate_limit::{Exceeded, Quota, RateLimitLayer};
+use aplomb::rate_limit::{Quota, RateLimitLayer, RateLimited};
 use aplomb::retry::{Budget, RetryLayer};
 use aplomb::{BoxError, find};
 use bytes::Bytes;
@@ -37,8 +36,8 @@ fn tokens(capacity: u32) -> Budget {
     Budget::new().capacity(capacity).min_per_second(0.0)
 }
 
-fn retry(budget: &Budget) -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, Constant> {
-    RetryLayer::new().backoff(Constant(S)).budget(budget.clone())
+fn retry(budget: &Budget) -> RetryLayer {
+    RetryLayer::new().backoff(S).budget(budget.clone())
 }
 
 /// One call now, and then none for a minute.
@@ -84,6 +83,6 @@ async fn promise_13_a_retry_that_a_quota_refuses_costs_nothing() {
     let impatient = one_a_minute().max_wait(Duration::ZERO);
     let service = retry(&budget).layer(impatient.layer(down(&calls)));
     let error = service.oneshot(request()).await.unwrap_err();
-    assert!(find::<Exceeded>(&*error).is_some(), "{error}");
+    assert!(find::<RateLimited>(&*error).is_some(), "{error}");
     assert_eq!((calls.load(Ordering::Relaxed), budget.snapshot().remaining), (1, 500));
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb::provider::{Anthropic, AzureOpenAi, Bedrock, Groq, OpenAi, Provider};
-use aplomb::rate_limit::{Charge, Exceeded, Quota, Settle};
+use aplomb::rate_limit::{Charge, Quota, RateLimited, Settle};
 use aplomb::{EndpointLayer, Policy, Report, find};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -100,7 +100,7 @@ async fn promise_21_a_broken_answer_gives_nothing_back_and_owes_what_it_has_used
 async fn the_report_has_the_usage_as_the_provider_told_it() {
     let layer = EndpointLayer::with_policy(Anthropic, tokens()).unwrap();
     let response = layer.layer(Server::new([answer(1_000, 100, 800)])).oneshot(ask(3_000)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     response.into_body().collect().await.unwrap();
     let usage = report.usage().unwrap();
     assert_eq!((usage.input(), usage.cached_input(), usage.output()), (Some(1_000), Some(800), Some(100)));
@@ -128,7 +128,7 @@ async fn what_a_caller_says_goes_before_the_estimate_and_what_asks_nothing_costs
 
     // More than the whole quota is refused at once, and nothing is sent.
     let error = endpoint.oneshot(ask(200_000)).await.unwrap_err();
-    assert!(find::<Exceeded>(&error).is_some() && error.report().sent() == 0, "{error}");
+    assert!(find::<RateLimited>(&error).is_some() && error.report().sent() == 0, "{error}");
 }
 
 #[tokio::test(start_paused = true)]

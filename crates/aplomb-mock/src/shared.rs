@@ -1,0 +1,44 @@
+//! The state of a mock, which its clones share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::api::Origin;
+use crate::capacity::Capacity;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::ledger::Ledger;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) capacity: Option<Arc<Capacity>>,
+    clock: Clock,
+    replies: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            capacity: config.capacity.map(Capacity::new),
+            clock: Clock::new(),
+            replies: AtomicU64::new(1),
+            ledger: Mutex::new(Ledger::new(&config)),
+            config,
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // A panic leaves nothing in the ledger half-done.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number and the date of the next answer.
+    pub(crate) fn origin(&self) -> Origin {
+        let id = self.replies.fetch_add(1, Ordering::Relaxed);
+        Origin { id, date: self.clock.date(Instant::now()) }
+    }
+}
