@@ -1,4 +1,4 @@
-//! Anthropic's words: messages.
+//! Anthropic's messages API.
 
 use std::time::SystemTime;
 
@@ -13,8 +13,8 @@ use crate::clock::{ceil_seconds, rfc3339};
 use crate::hints::Hints;
 use crate::limit::{Dimension, Levels, Refusal};
 
-/// From here on, remaining tokens are rounded to the nearest thousand, as Anthropic documents; below, that would say
-/// nothing.
+/// From this limit on, remaining tokens are rounded to the nearest thousand, as Anthropic documents. For smaller limits
+/// that would say nothing.
 const ROUNDED_FROM: u64 = 10_000;
 
 pub(crate) fn problem(problem: &Problem, hints: Hints, origin: &Origin) -> Reply {
@@ -98,7 +98,7 @@ pub(crate) fn levels(levels: &Levels, date: SystemTime, headers: &mut Headers) {
     };
     add("requests", levels.requests, false);
     add("tokens", levels.tightest(), true);
-    // A limit for all tokens is one for either.
+    // A limit of all tokens limits both input and output.
     add("input-tokens", levels.input_tokens.or(levels.tokens), true);
     add("output-tokens", levels.output_tokens.or(levels.tokens), true);
 }
@@ -152,7 +152,7 @@ fn event(data: &Value) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
-/// A message still without content.
+/// A message without content.
 fn message(ask: &Ask, answer: &Answer, origin: &Origin, output_tokens: usize) -> Value {
     json!({
         "id": format!("msg_mock{:016x}", origin.id),

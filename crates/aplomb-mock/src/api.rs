@@ -1,4 +1,4 @@
-//! The two APIs, and the types that their requests and answers are made of.
+//! The two APIs, and the types of their requests and answers.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use crate::clock::{ceil_millis, ceil_seconds};
 use crate::hints::Hints;
 use crate::limit::Refusal;
 
-/// Whose shape an answer has.
+/// The API that a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     OpenAi,
@@ -31,26 +31,26 @@ pub(crate) struct Ask {
 /// A failure, before it is put into a provider's words.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// The request makes no sense: why, and which field.
+    /// The request is invalid: why, and which field.
     Invalid(String, Option<&'static str>),
     Unauthorized,
     NoSuchPath(Method, String),
     WrongMethod(Method, String),
     TooLarge,
     QuotaExhausted,
-    /// Refused by a limit, for this model.
+    /// A limit refused the request for this model.
     Throttled(Refusal, String),
     InternalError,
     BadGateway,
-    /// The 503, with what `retry-after` says.
+    /// A 503, with this `retry-after`.
     Unavailable(Option<Duration>),
-    /// The 529.
+    /// A 529.
     Overloaded,
-    /// Too many in flight: what each provider sends when it is overloaded.
+    /// Too many requests are in flight: what each provider sends when it is overloaded.
     Full,
 }
 
-/// A body in JSON with its status, to which headers are added.
+/// A whole answer with its own headers.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -58,7 +58,7 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-/// Headers of an answer, in the order in which they are told.
+/// The headers of an answer, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Headers(Vec<(String, String)>);
 
@@ -83,18 +83,18 @@ impl Headers {
     }
 }
 
-/// The parts of a stream: what comes before the words, around each, after them, or instead of them.
+/// The events of a stream: before the words, for each word, after them, and instead of them.
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) opening: Vec<Bytes>,
     pub(crate) delta: fn(&Ask, &Origin, &str) -> Bytes,
     pub(crate) closing: Vec<Bytes>,
     pub(crate) error: Bytes,
-    /// A sign of life.
+    /// Keeps the connection alive.
     pub(crate) ping: Bytes,
 }
 
-/// Where and when an answer was made: its number and its date.
+/// The number and the date of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     pub(crate) id: u64,
@@ -102,7 +102,7 @@ pub(crate) struct Origin {
 }
 
 impl Api {
-    /// Whose shape an answer to an unknown path has: Anthropic's clients always say who they are.
+    /// The API of a path. For an unknown path, that of the client: Anthropic's clients send headers of their own.
     pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
         let anthropic = ["anthropic-version", "x-api-key"].iter().any(|name| headers.contains_key(*name));
         match path {
@@ -113,7 +113,7 @@ impl Api {
         }
     }
 
-    /// The key a request carries, where this API expects it.
+    /// The key of a request, in the header that this API expects.
     pub(crate) fn key_in(self, headers: &HeaderMap) -> Option<&str> {
         match self {
             Self::OpenAi => headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer "),
@@ -134,7 +134,7 @@ pub(crate) fn request_id(origin: &Origin) -> String {
     format!("req_mock{:016x}", origin.id)
 }
 
-/// A proxy's page, in nobody's shape.
+/// The HTML page of a proxy.
 pub(crate) fn bad_gateway() -> Reply {
     let mut headers = Headers::default();
     headers.add("content-type", "text/html");
@@ -147,7 +147,7 @@ pub(crate) fn bad_gateway() -> Reply {
     }
 }
 
-/// What a client may count on after this problem: the delay it was told, in the finest words it was told in.
+/// The delay that an answer tells, as precisely as it tells it.
 pub(crate) fn told(api: Api, problem: &Problem, hints: Hints) -> Option<Duration> {
     let (delay, fine) = match problem {
         Problem::Unavailable(delay) => ((*delay)?, false),

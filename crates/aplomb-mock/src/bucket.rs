@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A minute in nanoseconds. What is used is kept in units times this, so refilling is whole-number arithmetic.
+/// A minute in nanoseconds. The amount used is kept in units times this, so that refilling is integer arithmetic.
 const WINDOW: u128 = 60_000_000_000;
 
-/// Some units per minute, of which at most `burst` are there at once.
+/// A limit of some units per minute, at most `burst` of them at once.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     limit: u64,
@@ -16,12 +16,12 @@ pub(crate) struct Bucket {
     at: Instant,
 }
 
-/// What a bucket says of itself in headers.
+/// The state of a bucket, as headers report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level {
     pub(crate) limit: u64,
     pub(crate) remaining: u64,
-    /// The time until the bucket is full, which is what providers mean by `reset`.
+    /// The time until the bucket is full, which providers call `reset`.
     pub(crate) full_in: Duration,
 }
 
@@ -48,13 +48,13 @@ impl Bucket {
         self.time_for(over)
     }
 
-    /// Takes `cost` out; never more than there is, which only a refused call that counts would do.
+    /// Takes `cost` out, but no more than there is: a refused call that counts may cost more.
     pub(crate) fn charge(&mut self, cost: u64) {
         let charged = self.used.saturating_add(u128::from(cost) * WINDOW);
         self.used = charged.min(self.capacity().max(self.used));
     }
 
-    /// Takes `cost` out that was used already, be there so much or not: a debt is paid before anything else fits.
+    /// Takes `cost` out after the fact, even if there is less: the debt is paid before anything else fits.
     pub(crate) fn owe(&mut self, cost: u64) {
         self.used = self.used.saturating_add(u128::from(cost) * WINDOW);
     }

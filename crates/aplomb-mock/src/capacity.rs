@@ -1,8 +1,8 @@
 //! Work that slows down when there is too much of it.
 //!
-//! All requests in service go at one speed, which falls with their number, so one running total of "work done for each"
-//! says when any of them is finished: the total at its arrival, plus its own latency. Only the one that finishes next
-//! keeps a timer; the others are woken when it leaves.
+//! All requests in service proceed at the same speed, which falls with their number. So one running total of "work done
+//! for each" says when any of them is finished: at the total at its arrival plus its own latency. Only the request that finishes
+//! next keeps a timer; the others are woken when it leaves.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// Less work than this is done: the total is a sum of floats.
+/// Less work than this counts as none: the total is a sum of floats.
 const NEGLIGIBLE: f64 = 1e-9;
-/// How far ahead a timer is set at most.
+/// The longest time a timer is set to.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The requests in service.
@@ -30,7 +30,7 @@ struct Queue {
     done: f64,
     at: Instant,
     arrivals: u64,
-    /// By the total at which each is finished (non-negative floats order as their bits do), then by arrival.
+    /// By the total at which each is finished, then by arrival. Non-negative floats order as their bits do.
     waiting: BTreeMap<Place, Option<Waker>>,
 }
 
@@ -63,7 +63,7 @@ impl Capacity {
         queue
     }
 
-    /// 1 up to capacity, then `(capacity / n)²`: all of them together get less done, the more there are.
+    /// 1 up to the capacity, then `(capacity / n)²`: the more requests, the less is done in total.
     fn speed(&self, in_service: usize) -> f64 {
         let n = f64::from(u32::try_from(in_service).unwrap_or(u32::MAX));
         (f64::from(self.capacity) / n.max(1.0)).min(1.0).powi(2)
@@ -79,7 +79,7 @@ impl Capacity {
 }
 
 impl Queue {
-    /// Whoever finishes next, to set its timer anew.
+    /// The request that finishes next, to set its timer again.
     fn next(&mut self) -> Option<Waker> {
         self.waiting.first_entry().and_then(|mut first| first.get_mut().take())
     }
@@ -91,7 +91,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// One request in service; dropping it leaves the capacity.
+/// The work of one request. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Work {
     capacity: Arc<Capacity>,
@@ -115,7 +115,7 @@ impl Future for Work {
             let before = queue.waiting.insert(this.place, Some(cx.waker().clone()));
             let now = queue.at;
             drop(queue);
-            // Outside the lock: dropping a waker may run anybody's code.
+            // Outside the lock: dropping a waker may run any code.
             drop(before);
             if !first {
                 this.sleep = None;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_leave_give_the_others_their_speed_back() {
+    async fn a_request_that_leaves_gives_the_others_its_speed() {
         let (capacity, start) = (Capacity::new(1), Instant::now());
         let patient = tokio::spawn(capacity.work(SECOND));
         let impatient = tokio::spawn(timeout(SECOND, capacity.work(SECOND)));

@@ -1,4 +1,4 @@
-//! Everything a mock is told beforehand.
+//! The settings of a mock.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Everything that is decided about a request as it arrives, in one step under one short lock.
+//! All decisions about a request as it arrives, made in one step under one short lock.
 
 use tokio::time::Instant;
 
@@ -22,12 +22,12 @@ pub(crate) struct Ledger {
     stats: Stats,
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Refused(Problem),
     Out(Outage),
-    /// Accepted, as this attempt of its prompt, to suffer this fault.
+    /// Accepted, as this attempt of its prompt, with this fault.
     Accepted {
         attempt: u32,
         fault: Option<Fault>,
@@ -35,7 +35,7 @@ pub(crate) enum Verdict {
     },
 }
 
-/// What a request was charged when it was accepted.
+/// The charge of a request on admission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charged {
     era: u64,
@@ -45,11 +45,11 @@ pub(crate) struct Charged {
 /// How a request in flight ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The whole right answer was handed over.
+    /// The whole correct answer was handed over.
     Answered,
-    /// It ended as planned: badly.
+    /// It ended with its planned fault.
     Spoiled,
-    /// Nobody was there to be answered.
+    /// Its client went away.
     Abandoned,
 }
 
@@ -73,7 +73,7 @@ impl Ledger {
         self.stats.max_in_flight = in_flight;
     }
 
-    /// A request that makes sense arrives.
+    /// Decides about a valid request.
     pub(crate) fn arrive(
         &mut self,
         config: &Config,
@@ -115,12 +115,12 @@ impl Ledger {
         self.stats.in_flight += 1;
         self.stats.max_in_flight = self.stats.max_in_flight.max(self.stats.in_flight);
         let nth = self.stats.accepted;
-        // A prompt that is not tracked gets the number of the request, so that its faults end too.
+        // An untracked prompt uses the number of the request, so that its faults end too.
         let attempt = self.prompts.accept(key).unwrap_or_else(|| u32::try_from(nth).unwrap_or(u32::MAX));
         let fault = config.plan.deal(nth, key, attempt);
         if let Some(fault) = fault {
             self.count_fault(fault.name());
-            // At once rather than at its end: a client gives a hang up before the mock sees it go.
+            // Now rather than at its end: a client abandons a hang before the mock sees it.
             if !fault.spares_the_answer() {
                 self.prompts.fail(key);
             }
@@ -128,9 +128,9 @@ impl Ledger {
         Verdict::Accepted { attempt, fault, charged }
     }
 
-    /// A request in flight has produced so many more tokens of its answer.
+    /// Counts tokens that a request in flight has produced.
     pub(crate) fn produced(&mut self, config: &Config, charged: &Charged, tokens: u64) {
-        // A reset has filled the limits: what was accepted before it counts no more.
+        // A reset has filled the limits: requests accepted before it no longer count.
         if charged.era != self.era {
             return;
         }
@@ -141,7 +141,7 @@ impl Ledger {
         }
     }
 
-    /// A request in flight ends, having produced so many tokens.
+    /// Corrects the charge of a request that ends.
     pub(crate) fn settle(&mut self, config: &Config, charged: &Charged, produced: u64) {
         if charged.era == self.era && config.charging == Charging::Corrected {
             let unused = charged.charge.output.saturating_sub(produced);
@@ -153,7 +153,7 @@ impl Ledger {
         }
     }
 
-    /// A request in flight ends.
+    /// Counts the end of a request in flight.
     pub(crate) fn end(&mut self, key: u64, end: End) {
         self.stats.in_flight = self.stats.in_flight.saturating_sub(1);
         match end {

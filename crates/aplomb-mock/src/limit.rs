@@ -1,4 +1,4 @@
-//! Requests and tokens per minute, decided together: all or none.
+//! The limits per minute, which admit a request all together or not at all.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::bucket::{Bucket, Level};
 use crate::charging::Charge;
 use crate::config::Config;
 
-/// What is limited.
+/// A limited quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dimension {
     Requests,
@@ -19,7 +19,7 @@ pub(crate) enum Dimension {
 }
 
 impl Dimension {
-    /// What one request takes of this limit.
+    /// The cost of one request to this limit.
     fn cost(self, charge: &Charge) -> u64 {
         match self {
             Self::Requests => 1,
@@ -37,11 +37,11 @@ pub(crate) struct Refusal {
     pub(crate) limit: u64,
     pub(crate) used: u64,
     pub(crate) requested: u64,
-    /// When it would fit; `None` for a request that never does.
+    /// The time until it would fit; `None` for a request that never does.
     pub(crate) delay: Option<Duration>,
 }
 
-/// What all the limits say of themselves in headers.
+/// The state of all limits, as headers report it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Levels {
     pub(crate) requests: Option<Level>,
@@ -51,7 +51,7 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    /// The limit of tokens with the least left: what Anthropic's `tokens` headers tell of.
+    /// The limit of tokens with the least left, which Anthropic's `tokens` headers report.
     pub(crate) fn tightest(&self) -> Option<Level> {
         let all = [self.tokens, self.input_tokens, self.output_tokens];
         all.into_iter().flatten().min_by_key(|level| level.remaining)
@@ -85,7 +85,7 @@ impl Limits {
 
     /// Charges one request and its tokens, or refuses both.
     ///
-    /// A limit of which nothing is charged must not be used up either.
+    /// A limit refuses when it is used up, even if the request costs nothing of it.
     pub(crate) fn admit(&mut self, charge: &Charge, now: Instant) -> Result<(), Refusal> {
         self.refill(now);
         let refused = self.refusal(charge).is_some();
@@ -94,14 +94,14 @@ impl Limits {
                 bucket.charge(dimension.cost(charge));
             }
         }
-        // Told is the time at which it fits now, itself counted.
+        // The delay is computed after charging: a refused call that counts delays itself.
         match self.refusal(charge).filter(|_| refused) {
             Some(refusal) => Err(refusal),
             None => Ok(()),
         }
     }
 
-    /// Charges what has been used, though it be more than there is.
+    /// Charges tokens that have been used, even if there are fewer.
     pub(crate) fn owe(&mut self, charge: &Charge, now: Instant) {
         self.refill(now);
         for (dimension, bucket) in self.of_tokens() {
@@ -109,7 +109,7 @@ impl Limits {
         }
     }
 
-    /// Gives back what was charged and not used.
+    /// Gives back tokens that were charged and not used.
     pub(crate) fn give_back(&mut self, charge: &Charge, now: Instant) {
         self.refill(now);
         for (dimension, bucket) in self.of_tokens() {
@@ -141,13 +141,13 @@ impl Limits {
         self.buckets.iter_mut().filter(|(dimension, _)| *dimension != Dimension::Requests)
     }
 
-    /// Why the request is refused: by a limit it never fits, or else by the one with the longest wait.
+    /// The refusal of a request: by a limit it never fits, or else by the one with the longest delay.
     fn refusal(&self, charge: &Charge) -> Option<Refusal> {
         let asked = self.buckets.iter().map(|(dimension, bucket)| {
             let requested = dimension.cost(charge).max(1);
             (dimension, bucket, requested, requested > bucket.burst(), bucket.delay(requested))
         });
-        // The longest wait is until all limits have room, as they must when the client comes back.
+        // After the longest delay, all limits have room.
         let (dimension, bucket, requested, never, delay) =
             asked.max_by_key(|(_, _, _, never, delay)| (*never, *delay))?;
         if delay.is_zero() {

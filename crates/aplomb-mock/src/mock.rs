@@ -18,9 +18,9 @@ use crate::{draw, serve};
 
 /// An AI provider in process: a [`Service`] from HTTP requests to HTTP responses.
 ///
-/// Clones share everything. It is always ready, and all its time is tokio's, so it runs in paused time. What would happen to
-/// a connection happens to the call: a reset is an [`io::Error`] of kind `ConnectionReset`, a hang never resolves, a
-/// truncated body fails in mid-body. Dropping a call or a body is a client going away.
+/// Clones share everything. It is always ready, and goes by tokio's clock, so it works in paused time. Faults of a connection
+/// become faults of the call: a reset is an [`io::Error`] of kind `ConnectionReset`, a hang never resolves, a truncated body
+/// fails half-way. Dropping a call or a body means that the client goes away.
 ///
 /// # Examples
 ///
@@ -50,17 +50,17 @@ impl Mock {
         Self { shared: Arc::new(Shared::new(config)) }
     }
 
-    /// Returns what it has seen so far.
+    /// Returns what the mock has seen so far.
     pub fn stats(&self) -> Stats {
         self.shared.ledger().stats()
     }
 
-    /// Returns what it has seen of one prompt so far: zeros for one it does not know.
+    /// Returns what the mock has seen of one prompt so far: zeros for an unknown one.
     pub fn prompt(&self, prompt: &str) -> PromptStats {
         self.shared.ledger().prompt(draw::key(prompt))
     }
 
-    /// Forgets what it has seen, fills the limits and starts time anew; what is in flight stays so.
+    /// Clears the stats, fills the limits and restarts the mock's time. Requests in flight stay in flight.
     pub fn reset(&self) {
         self.shared.ledger().reset(&self.shared.config);
     }
@@ -90,7 +90,7 @@ where
     }
 }
 
-/// The future of a [`Mock`]'s answer.
+/// The future of an answer of a [`Mock`].
 pub struct ResponseFuture {
     inner: Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>,
 }

@@ -1,4 +1,4 @@
-//! OpenAI's words: chat completions.
+//! OpenAI's chat completions API.
 
 use std::time::SystemTime;
 
@@ -106,7 +106,7 @@ fn dimension(dimension: Dimension) -> (&'static str, &'static str) {
     match dimension {
         Dimension::Requests => ("requests", "RPM"),
         Dimension::Tokens => ("tokens", "TPM"),
-        // In the words of Groq, who has such limits.
+        // Groq's words: OpenAI has no such limits.
         Dimension::InputTokens => ("input tokens", "ITPM"),
         Dimension::OutputTokens => ("output tokens", "OTPM"),
     }

@@ -1,4 +1,4 @@
-//! How faults, latencies and times are written on the command line.
+//! Parsing the values of the command line.
 
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
@@ -13,14 +13,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "ms" => 0.001,
         "s" => 1.0,
         "m" => 60.0,
-        _ => return Err(format!("`{text}` is no duration: write 250ms, 1.5s or 2m")),
+        _ => return Err(format!("`{text}` is not a duration: write 250ms, 1.5s or 2m")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+    let number: f64 = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
 pub(crate) fn range(text: &str) -> Result<Range<Duration>, String> {
-    let (from, to) = text.split_once("..").ok_or_else(|| format!("`{text}` is no range: write 10s..30s"))?;
+    let (from, to) =
+        text.split_once("..").ok_or_else(|| format!("`{text}` is not a range: write 10s..30s"))?;
     let range = duration(from)?..duration(to)?;
     if range.is_empty() {
         Err(format!("`{text}` is empty"))
@@ -32,7 +33,7 @@ pub(crate) fn range(text: &str) -> Result<Range<Duration>, String> {
 pub(crate) fn fault(text: &str) -> Result<(Fault, f64), String> {
     let (kind, rate) = text.split_once('=').ok_or("write KIND=RATE, as in 503=0.05")?;
     let share = rate.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
-    let share = share.ok_or_else(|| format!("`{rate}` is no share from 0 to 1"))?;
+    let share = share.ok_or_else(|| format!("`{rate}` is not a share from 0 to 1"))?;
     Ok((kind_of_fault(kind)?, share))
 }
 
@@ -51,11 +52,11 @@ fn kind_of_fault(text: &str) -> Result<Fault, String> {
     match (delayed, delay) {
         (Some(delayed), Some(delay)) => return Ok(delayed(delay)),
         (Some(_), None) if name != "503" => return Err(format!("write {name}@DELAY, as in {name}@5s")),
-        (None, Some(_)) => return Err(format!("`{name}` takes no delay")),
+        (None, Some(_)) => return Err(format!("{name} takes no delay")),
         (_, None) => {}
     }
     let found = Fault::each(Duration::ZERO).into_iter().find(|fault| fault.name() == name);
-    found.ok_or_else(|| format!("`{name}` is no fault"))
+    found.ok_or_else(|| format!("unknown fault `{name}`"))
 }
 
 pub(crate) fn outage(text: &str) -> Result<(Range<Duration>, Outage), String> {
@@ -64,7 +65,7 @@ pub(crate) fn outage(text: &str) -> Result<(Range<Duration>, Outage), String> {
         "503" => Outage::Unavailable,
         "reset" => Outage::Reset,
         "hang" => Outage::Hang,
-        _ => return Err(format!("`{how}` is no outage: write 503, reset or hang")),
+        _ => return Err(format!("unknown outage `{how}`: write 503, reset or hang")),
     };
     Ok((range(when)?, how))
 }
@@ -72,7 +73,7 @@ pub(crate) fn outage(text: &str) -> Result<(Range<Duration>, Outage), String> {
 pub(crate) fn latency(text: &str) -> Result<Latency, String> {
     if let Some((median, sigma)) = text.split_once('~') {
         let spread = sigma.parse::<f64>().ok().filter(|sigma| sigma.is_finite() && *sigma >= 0.0);
-        let spread = spread.ok_or_else(|| format!("`{sigma}` is no sigma"))?;
+        let spread = spread.ok_or_else(|| format!("`{sigma}` is not a sigma"))?;
         return Ok(Latency::lognormal(duration(median)?, spread));
     }
     if text.contains("..") {
@@ -88,7 +89,7 @@ pub(crate) fn hints(text: &str) -> Result<Hints, String> {
         "retry-after" => Ok(Hints::RetryAfter),
         "text" => Ok(Hints::Text),
         "none" => Ok(Hints::None),
-        _ => Err(format!("`{text}` is none of all, retry-after, text, none")),
+        _ => Err(format!("unknown hints `{text}`: write all, retry-after, text or none")),
     }
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn charging(text: &str) -> Result<Charging, String> {
         "sum" => Ok(Charging::Sum),
         "produced" => Ok(Charging::Produced),
         "corrected" => Ok(Charging::Corrected),
-        _ => Err(format!("`{text}` is none of larger, sum, produced, corrected")),
+        _ => Err(format!("unknown charging `{text}`: write larger, sum, produced or corrected")),
     }
 }
 
@@ -110,7 +111,7 @@ pub(crate) fn factors(text: &str) -> Result<RangeInclusive<f64>, String> {
     bounds(text, |factor: &f64| (0.01..=100.0).contains(factor))
 }
 
-/// One number, or two.
+/// One number, or two with `..` between.
 fn bounds<T>(text: &str, sound: impl Fn(&T) -> bool) -> Result<RangeInclusive<T>, String>
 where
     T: FromStr + PartialOrd,
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn valid_values_are_parsed() {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(fault("503@2s=0.5"), Ok((Fault::UnavailableFor(Duration::from_secs(2)), 0.5)));
         assert_eq!(fault("late-stream-error=1"), Ok((Fault::LateStreamError, 1.0)));
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_values_are_refused() {
         for text in ["", "5", "s", "-1s", "infs", "1h", "1e999s", "ñs"] {
             assert!(duration(text).is_err(), "{text}");
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::api::{Api, Ask, Problem};
 
-/// Reads a request's body.
+/// Parses the body of a request.
 pub(crate) fn parse(api: Api, body: &[u8]) -> Result<Ask, Problem> {
     let json: Value = serde_json::from_slice(body).map_err(|error| {
         Problem::Invalid(format!("We could not parse the JSON body of your request: {error}."), None)
@@ -30,7 +30,7 @@ pub(crate) fn parse(api: Api, body: &[u8]) -> Result<Ask, Problem> {
     })
 }
 
-/// The prompt (the last user message, or the last message of all) and the characters of all of them.
+/// The prompt (the last user message, else the last message), and the characters of all messages.
 fn read(messages: &[Value], system: Option<&Value>) -> (String, usize) {
     let texts: Vec<String> = messages.iter().map(|message| text(message.get("content"))).collect();
     let chars = texts.iter().map(|text| text.chars().count()).sum::<usize>() + text(system).chars().count();
@@ -39,7 +39,7 @@ fn read(messages: &[Value], system: Option<&Value>) -> (String, usize) {
     (texts[last].clone(), chars)
 }
 
-/// The text of a content that is a string or a list of parts; parts that are no text count nothing.
+/// The text of a content: a string, or a list of parts, of which only text counts.
 fn text(content: Option<&Value>) -> String {
     match content {
         Some(Value::String(text)) => text.clone(),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_requests_are_refused() {
         let cases = [
             "",
             "{",

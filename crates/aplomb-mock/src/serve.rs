@@ -66,7 +66,7 @@ struct Call {
 }
 
 impl Call {
-    /// Checks the head, then reads the body. The outer error is a client that went away.
+    /// Checks the head, then reads the body. The outer error means that the client went away.
     async fn read<B>(&self, head: &Parts, body: B) -> io::Result<Result<Ask, Problem>>
     where
         B: http_body::Body,
@@ -125,7 +125,7 @@ impl Call {
         }
     }
 
-    /// The time an answer takes.
+    /// Waits as long as the answer takes.
     async fn wait(&self, key: u64, attempt: u32) {
         let config = &self.shared.config;
         let latency = config.latency.draw_for(config.plan.seed(), key, attempt);
@@ -203,7 +203,7 @@ impl Call {
         respond_with(reply.status, headers, Body::whole(reply.body, None))
     }
 
-    /// What every answer has.
+    /// The headers of every answer.
     fn headers(&self, levels: &Levels, origin: &Origin) -> Headers {
         let mut headers = Headers::default();
         headers.add("date", httpdate::fmt_http_date(origin.date));

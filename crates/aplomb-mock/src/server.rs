@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::mock::Mock;
 use crate::stats::{PromptStats, Stats};
 
-/// A mock that is served over HTTP/1.1, until dropped. Dropping it closes all its connections.
+/// A mock that is served over HTTP/1.1. Dropping it closes all its connections.
 #[derive(Debug)]
 pub struct Server {
     mock: Mock,
@@ -35,12 +35,12 @@ impl Server {
         self.address
     }
 
-    /// Returns `http://127.0.0.1:PORT`, which is the base URL for clients of Anthropic.
+    /// Returns `http://127.0.0.1:PORT`, the base URL for clients of Anthropic.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Returns `http://127.0.0.1:PORT/v1`, which is the base URL for clients of OpenAI.
+    /// Returns `http://127.0.0.1:PORT/v1`, the base URL for clients of OpenAI.
     pub fn openai_base_url(&self) -> String {
         format!("{}/v1", self.base_url())
     }
@@ -50,17 +50,17 @@ impl Server {
         &self.mock
     }
 
-    /// Returns what it has seen so far.
+    /// Returns what the mock has seen so far.
     pub fn stats(&self) -> Stats {
         self.mock.stats()
     }
 
-    /// Returns what it has seen of one prompt so far: zeros for one it does not know.
+    /// Returns what the mock has seen of one prompt so far: zeros for an unknown one.
     pub fn prompt(&self, prompt: &str) -> PromptStats {
         self.mock.prompt(prompt)
     }
 
-    /// Forgets what it has seen, fills the limits and starts time anew; what is in flight stays so.
+    /// Clears the stats, fills the limits and restarts the mock's time. Requests in flight stay in flight.
     pub fn reset(&self) {
         self.mock.reset();
     }
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-/// Accepts connections for ever. Dropped, it drops them all.
+/// Accepts connections for ever. Dropping it drops them all.
 async fn accept(listener: TcpListener, mock: Mock) {
     let mut connections = JoinSet::new();
     loop {
@@ -82,7 +82,7 @@ async fn accept(listener: TcpListener, mock: Mock) {
                     mock.count_connection();
                     connections.spawn(serve(stream, mock.clone()));
                 }
-                // Out of file descriptors, most likely: some will be free soon.
+                // Most likely out of file descriptors: some will be free soon.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -91,7 +91,7 @@ async fn accept(listener: TcpListener, mock: Mock) {
 }
 
 async fn serve(stream: TcpStream, mock: Mock) {
-    // Only a matter of speed.
+    // Failing costs only speed.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| mock.clone().call(request));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

@@ -1,4 +1,4 @@
-//! How many tokens a prompt really has, and how many its answer gets.
+//! The tokens of prompts and answers.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,11 +12,11 @@ pub(crate) struct Size {
     pub(crate) input: u64,
     /// The request's `max_tokens`.
     pub(crate) bound: Option<u64>,
-    /// What the answer may come to, as far as is known beforehand.
+    /// The longest possible answer.
     pub(crate) longest: u64,
-    /// What it does come to.
+    /// The length of the answer.
     pub(crate) words: usize,
-    /// It would be longer, but for the bound.
+    /// Whether the bound cuts it off.
     pub(crate) cut: bool,
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn tokens_of(chars: usize) -> u64 {
     u64::try_from(chars.div_ceil(4)).unwrap_or(u64::MAX)
 }
 
-/// The words of an answer that no `max_tokens` cuts shorter, at least one.
+/// The words of an answer before `max_tokens`, at least one.
 #[derive(Clone)]
 pub(crate) enum Words {
     Exactly(usize),
@@ -34,7 +34,7 @@ pub(crate) enum Words {
 }
 
 impl Words {
-    /// The words of this prompt's answer, and the most there may be for all that is known beforehand.
+    /// The words of this prompt's answer, and the most there may be.
     pub(crate) fn draw(&self, seed: u64, key: u64, prompt: &str) -> (usize, usize) {
         let (words, most) = match self {
             Self::Exactly(words) => (*words, *words),
@@ -51,7 +51,8 @@ impl Words {
     }
 }
 
-/// All from `from` to `to`, equally likely: the top of the product of 64 random bits and their number (Lemire 2019).
+/// A number from `from` to `to`, all equally likely: the upper half of the product of 64 random bits and their number
+/// (Lemire 2019).
 fn between(from: usize, to: usize, bits: u64) -> usize {
     let choices = u128::try_from(to - from).unwrap_or(0) + 1;
     let choice = (u128::from(bits) * choices) >> 64;
@@ -68,7 +69,7 @@ impl fmt::Debug for Words {
     }
 }
 
-/// By how much the tokens of a prompt differ from a quarter of its characters.
+/// The true tokens of a prompt over a quarter of its characters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Factor {
     low: f64,
@@ -94,7 +95,7 @@ impl Factor {
         Self { low, high: sound(high).max(low) }
     }
 
-    /// Halving and doubling are equally likely where both are within the bounds.
+    /// Half and double are equally likely.
     fn draw(self, seed: u64, key: u64) -> f64 {
         self.low * (self.high / self.low).powf(draw::unit(seed, key, 0, Lot::Input))
     }

@@ -3,7 +3,7 @@
 use std::future::{Ready, ready};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions};
+use aplomb_core::CallOptions;
 use aplomb_retry::RetryLayer;
 use backon::{ExponentialBuilder, Retryable};
 use tower::retry::Policy;

@@ -15,14 +15,14 @@ fn has_no_level(answer: &Answer) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openai_says_it_all_in_a_429() {
-    // One request in 1.5 s.
+async fn openai_tells_everything_in_a_429() {
+    // One request every 1.5 s.
     let mock = Mock::builder().requests_per_minute(40).request_burst(2).tokens_per_minute(6000).build();
     let first = ask(&mock, "abcd").await.unwrap();
     assert_eq!(first.header("x-ratelimit-limit-requests"), Some("40"));
     assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
     assert_eq!(first.header("x-ratelimit-reset-requests"), Some("1.5s"));
-    // 1 of input and 100 of max_tokens, at 100 per second.
+    // 1 token of input and 100 of max_tokens, at 100 a second.
     assert_eq!(first.header("x-ratelimit-remaining-tokens"), Some("5899"));
     assert_eq!(first.header("x-ratelimit-reset-tokens"), Some("1.01s"));
     assert_eq!(ask(&mock, "b").await.unwrap().status, 200);
@@ -76,7 +76,7 @@ async fn the_delay_for_tokens_follows_the_formula() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_fits_is_promised_no_time() {
+async fn a_request_that_never_fits_is_told_no_delay() {
     let mock = Mock::builder().tokens_per_minute(50).build();
     let refused = ask(&mock, "abcd").await.unwrap();
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, None));
@@ -108,7 +108,7 @@ async fn anthropic_says_it_in_its_own_headers() {
     let reset = refused.header("anthropic-ratelimit-requests-reset").unwrap();
     let seconds: u64 = reset[17..19].parse().unwrap();
     assert!((2..=3).contains(&((seconds + 60 - unix % 60) % 60)), "{reset} {date:?}");
-    // Told 2 s, so 1.9 s is early though it is admitted.
+    // It was told 2 s, so 1.9 s is early even though it is admitted.
     advance(Duration::from_millis(1_900)).await;
     assert_eq!(send(&mock, post(ANTHROPIC, question("abcd"))).await.unwrap().status, 200);
     assert_eq!(mock.stats().early_retries, 1);
@@ -127,7 +127,7 @@ async fn hints_can_be_left_out() {
         assert!(has_no_level(&refused));
         assert_eq!((refused.header("retry-after"), refused.header("retry-after-ms")), (seconds, None));
         assert_eq!(refused.body.contains("Please try again in 1.5s."), text);
-        // Whoever was told nothing is never early.
+        // A client that was told nothing is never early.
         ask(&mock, "b").await.unwrap();
         assert_eq!(mock.stats().early_retries, u64::from(hints != Hints::None));
     }
@@ -152,6 +152,6 @@ async fn the_rate_holds_over_time() {
         advance(MILLI).await;
         let _ = ask(&mock, &n.to_string()).await.unwrap();
     }
-    // The burst, and one in 100 ms over a minute less a millisecond.
+    // The burst, and one every 100 ms for a minute less a millisecond.
     assert_eq!(mock.stats().accepted, 20 + 599);
 }

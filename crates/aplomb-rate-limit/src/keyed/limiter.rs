@@ -7,6 +7,7 @@ use aplomb_admission::{Closing, KeyNotice, QueueLimits, Queues, Wait};
 use aplomb_core::{CallOptions, Event, LogEvents, Observe};
 use tokio::time::Instant;
 
+use crate::limiter_gate::LimiterGate;
 use crate::{AcquireFuture, Charge, Quota, Quotas, RateLimitSnapshot};
 
 /// Quotas for each key, of which none affects another: an account, a model, a tenant, a host.
@@ -35,7 +36,7 @@ use crate::{AcquireFuture, Charge, Quota, Quotas, RateLimitSnapshot};
 /// # drop(permit); Ok(()) }
 /// ```
 pub struct KeyedLimiter<K> {
-    queues: Queues<K, Quotas>,
+    queues: Queues<K, LimiterGate>,
 }
 
 impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
@@ -54,9 +55,12 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
     /// The same, where there is more to set than quotas.
     pub fn with_gates(max_keys: usize, policy: impl Fn(&K) -> Quotas + Send + Sync + 'static) -> Self {
         Self {
-            queues: Queues::new(max_keys, QueueLimits::new(), policy, |event: &KeyNotice<'_, K, Event>| {
-                LogEvents.on_event(event.notice())
-            }),
+            queues: Queues::new(
+                max_keys,
+                QueueLimits::new(),
+                move |key| LimiterGate::Own(policy(key)),
+                |event: &KeyNotice<'_, K, Event>| LogEvents.on_event(event.notice()),
+            ),
         }
     }
 
@@ -73,7 +77,8 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
     /// What every key looks like now, a few at a time. Keys that come and go meanwhile may be seen or not.
     pub fn snapshot(&self) -> impl Iterator<Item = (K, RateLimitSnapshot)> {
         self.queues.snapshot(|key, quotas, waiting, now| {
-            (key.clone(), RateLimitSnapshot::of(quotas, waiting, None, now))
+            let of = |quotas: &mut Quotas, now| RateLimitSnapshot::of(quotas, waiting, None, now);
+            (key.clone(), quotas.quotas(now, of))
         })
     }
 
@@ -105,7 +110,7 @@ impl<K> KeyedLimiter<K> {
         self.queues.max_keys()
     }
 
-    pub(super) const fn queues(&self) -> &Queues<K, Quotas> {
+    pub(super) const fn queues(&self) -> &Queues<K, LimiterGate> {
         &self.queues
     }
 }

@@ -7,10 +7,13 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aplomb_admission::QueueLimits;
+use aplomb_core::LogEvents;
 use tokio::time::Instant;
 
 pub use self::member::PoolMember;
 use self::shared::Shared;
+use crate::limiter_gate::LimiterGate;
 use crate::{Learned, Quota, Quotas, RateLimitSnapshot, RateLimiter};
 
 /// Quotas that the callers in several lines share: two models on one quota, each with a line, a circuit
@@ -65,8 +68,8 @@ impl Pool {
     /// What is set or read by it of quotas, pauses, learning and calls in flight is the pool's; waiting,
     /// bounds and closing are its own.
     #[must_use]
-    pub fn limiter(&self) -> RateLimiter<PoolMember> {
-        RateLimiter::before(self.member())
+    pub fn limiter(&self) -> RateLimiter {
+        RateLimiter::before(LimiterGate::Pooled(self.member()), QueueLimits::new(), Arc::new(LogEvents))
     }
 
     /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server

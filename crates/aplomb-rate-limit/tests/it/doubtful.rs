@@ -14,7 +14,7 @@ const TOKENS: Reading = Reading::of(Dimension::TOKENS);
 async fn heard(limiter: &RateLimiter, charge: Charge, reading: Reading) {
     let mut permit = limiter.acquire(charge).await.unwrap();
     permit.sent();
-    permit.heard(&[reading]);
+    permit.limits(&[reading]);
     permit.end(Outcome::success());
 }
 
@@ -28,13 +28,13 @@ fn left(limiter: &RateLimiter) -> i64 {
 
 /// How much goes in a minute where every answer says `reading`.
 async fn in_a_minute(limiter: &RateLimiter, charge: &Charge, reading: Reading) -> u64 {
-    limiter.set_queue_limits(|limits| limits.max_wait(Duration::ZERO));
+    limiter.set_max_wait(Duration::ZERO);
     let mut went = 0;
     for _ in 0..600 {
         if let Ok(mut permit) = limiter.acquire(charge.clone()).await {
             went += 1;
             permit.sent();
-            permit.heard(&[reading]);
+            permit.limits(&[reading]);
             permit.end(Outcome::success());
         }
         advance(S / 10).await;
@@ -105,7 +105,7 @@ async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
     let above = limiter.acquire(Charge::request().input_tokens(90_001)).await.unwrap_err();
     let dimension = Dimension::TOKENS;
     let limit = RateLimitReason::AboveCapacity { dimension, cost: 90_001, capacity: 90_000 };
-    assert_eq!(above.limit(), Some(limit), "what is configured does");
+    assert_eq!(above.reason(), Some(limit), "what is configured does");
 
     let learned = RateLimiter::new([Quota::requests_per_minute(600)]);
     heard(&learned, Charge::request(), TOKENS.with_limit(500).with_remaining(400)).await;

@@ -105,8 +105,8 @@ async fn promise_22_one_more_than_ever_fits_is_refused_at_once() {
     let limiter = RateLimiter::new([Quota::tokens_per_minute(1_000).burst(100)]);
     let error = limiter.acquire(tokens(1_001)).await.unwrap_err();
     let limit = RateLimitReason::AboveCapacity { dimension: Dimension::TOKENS, cost: 1_001, capacity: 1_000 };
-    assert_eq!((error.because(), error.limit()), (RejectReason::Gate, Some(limit)));
-    assert_eq!(error.to_string(), "the call costs 1001 tokens, and the quota never holds more than 1000");
+    assert_eq!((error.reject_reason(), error.reason()), (RejectReason::Gate, Some(limit)));
+    assert_eq!(error.to_string(), "call costs 1001 tokens, but the quota never holds more than 1000");
     let start = Instant::now();
     drop(sent(limiter.acquire(tokens(1_000)).await));
     assert_eq!(start.elapsed(), Duration::ZERO, "the bucket was full");
@@ -121,7 +121,7 @@ async fn promise_22_what_can_not_end_before_the_deadline_is_refused_at_once_and_
     let start = Instant::now();
     let deadline = options().with_deadline(start + S / 2);
     let error = limiter.acquire_with(Charge::request(), &deadline).await.unwrap_err();
-    assert_eq!((error.because(), error.retry_after()), (RejectReason::WaitTooLong, Some(S)));
+    assert_eq!((error.reject_reason(), error.retry_after()), (RejectReason::WaitTooLong, Some(S)));
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(limiter.snapshot().available()[0].1, 0, "a refused call has taken nothing");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, RejectReason};
 use aplomb_core::{CallOptions, Outcome, Priority};
-use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitReason, RateLimiter, Waiting};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitReason, RateLimiter};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
@@ -80,10 +80,10 @@ async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
     let first = limiter.acquire(Charge::request()).await.unwrap();
     first.end(Outcome::throttled().with_retry_after(600 * S));
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!(refused.because(), RejectReason::Gate);
-    assert_eq!(refused.limit(), Some(RateLimitReason::Exhausted { retry_after: 600 * S }));
+    assert_eq!(refused.reject_reason(), RejectReason::Gate);
+    assert_eq!(refused.reason(), Some(RateLimitReason::Exhausted { retry_after: 600 * S }));
     assert_eq!(refused.retry_after(), Some(600 * S));
-    assert_eq!(refused.to_string(), "the server asked to pause for 600s, longer than calls wait");
+    assert_eq!(refused.to_string(), "server asked for a pause of 600s, which is too long to wait for");
     sleep(600 * S).await;
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
 }
@@ -92,25 +92,25 @@ async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
 async fn promise_22_what_can_not_go_at_once_waits_or_is_refused_as_set() {
     let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
-    limiter.set_waiting(Waiting::Refused);
+    limiter.set_max_wait(Duration::ZERO);
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)));
+    assert_eq!((refused.reject_reason(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)));
     assert_eq!(
-        (refused.limit(), refused.place()),
+        (refused.reason(), refused.ahead()),
         (Some(RateLimitReason::Quota(Dimension::REQUESTS)), Some(0))
     );
 
-    limiter.set_waiting(Waiting::AtMost(2 * S));
+    limiter.set_max_wait(2 * S);
     let start = Instant::now();
     let in_line: Vec<_> = (0..2).map(|_| tokio::spawn(limiter.acquire(Charge::request()))).collect();
     yield_now().await;
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!((refused.retry_after(), refused.place()), (Some(3 * S), Some(2)));
+    assert_eq!((refused.retry_after(), refused.ahead()), (Some(3 * S), Some(2)));
     assert_eq!(
         refused.to_string(),
-        "the wait for the rate limit would be too long (quota of requests), 2 waiting before it"
+        "rate limit: the call would wait too long (quota of requests), 2 calls ahead of it"
     );
-    limiter.set_waiting(Waiting::InLine);
+    limiter.set_max_wait(Duration::MAX);
     let patient = tokio::spawn(limiter.acquire(Charge::request()));
     for (seconds, waiting) in (1..).zip(in_line) {
         waiting.await.unwrap().unwrap().end(Outcome::success());
@@ -156,7 +156,7 @@ async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
         sleep(S / 10).await;
         limiter.close(closing);
         let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-        assert_eq!(refused.because(), RejectReason::Closed);
+        assert_eq!(refused.reject_reason(), RejectReason::Closed);
         let waited = waiting.await.unwrap();
         assert_eq!(waited.is_ok(), served);
         drop(waited);

@@ -278,7 +278,7 @@ async fn left_after(outcome: Outcome, readings: &[Reading]) -> Vec<i64> {
     ]);
     let mut permit = limiter.acquire(Charge::request().input_tokens(1_000)).await.unwrap();
     permit.sent();
-    permit.heard(readings);
+    permit.limits(readings);
     permit.end(outcome.with_retry_after(2 * S));
     left(&limiter)
 }

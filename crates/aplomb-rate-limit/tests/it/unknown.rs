@@ -85,7 +85,7 @@ async fn promise_23_one_429_among_64_callers_costs_one_429() {
 async fn heard(limiter: &RateLimiter, charge: Charge, reading: Reading) {
     let mut permit = limiter.acquire(charge).await.unwrap();
     permit.sent();
-    permit.heard(&[reading]);
+    permit.limits(&[reading]);
     permit.end(Outcome::success());
 }
 
@@ -218,7 +218,7 @@ async fn without_learning_and_quotas_only_pauses_hold_calls_back() {
         flying.push(limiter.acquire(Charge::request()).await.unwrap());
     }
     let blind = RateLimiter::new([]);
-    blind.set_waiting(aplomb_rate_limit::Waiting::Refused);
+    blind.set_max_wait(Duration::ZERO);
     let mut sent = Vec::new();
     let refused = loop {
         match blind.acquire(Charge::request()).await {
@@ -226,5 +226,5 @@ async fn without_learning_and_quotas_only_pauses_hold_calls_back() {
             Err(refused) => break refused,
         }
     };
-    assert_eq!((sent.len(), refused.limit()), (4, Some(RateLimitReason::Unknown)));
+    assert_eq!((sent.len(), refused.reason()), (4, Some(RateLimitReason::Unknown)));
 }

@@ -21,7 +21,7 @@ use crate::peer::{Answer, Log, Peer, millis, request, respond, secs};
 
 #[tokio::test(start_paused = true)]
 async fn promise_1_every_attempt_readies_the_instance_it_calls() {
-    // The peer panics when it is called without having been ready.
+    // The server panics if it is called without having been ready.
     let peer = Peer::failing(3, 503);
     let response = RetryLayer::new().layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -33,7 +33,7 @@ async fn promise_2_a_finished_inner_service_shows_in_the_calls_future_and_is_not
     let log = Log::default();
     let layer = RetryLayer::new().observer(log.clone());
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer);
-    // The inner service is not ready, and then finished: the retry is ready all the same.
+    // The inner service is not ready and then fails; the retry is ready anyway.
     handle.allow(0);
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call("a"));
@@ -62,7 +62,7 @@ async fn promise_2_finished_between_attempts() {
     advance(millis(1_001)).await;
     assert!(call.is_woken());
     assert_eq!(assert_ready_err!(call.poll()).to_string(), "finished");
-    // The observer is told what the attempt came to, not what its successor would have.
+    // The event describes the attempt that was made.
     let last = log.events().last().cloned();
     let Some(EventKind::GaveUp { attempts: 1, failed, why: StopReason::NotReady, .. }) = last else {
         panic!("{last:?}")
@@ -122,12 +122,12 @@ async fn promise_4_others_use_the_only_slot_while_one_waits() {
     first.await.unwrap().unwrap();
 }
 
-/// The waits of the calls through `services`, one after another.
+/// The delays of the calls through `services`, one after another.
 async fn waits(services: &[Retry<Peer>], peer: &Peer) -> Vec<std::time::Duration> {
     for service in services {
         service.clone().oneshot(request()).await.unwrap();
     }
-    // Every call was two attempts: the odd gaps are between calls.
+    // Each call was two attempts: every other gap is between calls.
     peer.waits().into_iter().step_by(2).collect()
 }
 
@@ -146,11 +146,11 @@ async fn promise_5_services_of_one_layer_and_their_clones_share_its_state() {
         waits(&services, &peer).await
     };
     let waits = run().await;
-    // Had each its own counter, they would all begin with the same wait.
+    // With a counter each, they would all begin with the same delay.
     for (i, wait) in waits.iter().enumerate() {
         assert!(!waits[..i].contains(wait), "{waits:?}");
     }
-    // Repeatable, to the tick of the timer.
+    // Reproducible, to the tick of the timer.
     for (again, wait) in run().await.into_iter().zip(waits) {
         assert!(again.abs_diff(wait) <= millis(1));
     }

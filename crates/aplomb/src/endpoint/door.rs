@@ -13,10 +13,10 @@ use aplomb_rate_limit::{RateLimited, Settle};
 use http_body::Body;
 
 use super::RequestHook;
+use super::attempt_request::AttemptRequest;
 use super::gates::{EndpointGates, EndpointRejection, GateEvent, raise_max_pause};
 use super::hook::Hooking;
 use super::keyed::Keys;
-use super::outbound::Outbound;
 use crate::Policy;
 use crate::route::RequestView;
 
@@ -65,7 +65,7 @@ impl Queues {
     }
 }
 
-impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
+impl<B: Body + Clone> Door<AttemptRequest<B>> for EndpointDoor {
     type Gate = EndpointGates;
     type Preparing = Hooking<B>;
 
@@ -76,15 +76,16 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
     )]
     fn ask(
         &self,
-        outbound: &Outbound<B>,
+        attempt: &AttemptRequest<B>,
         options: &CallOptions,
         cx: &Context<'_>,
         permit: &mut Option<Permit<EndpointGates>>,
     ) -> Option<Stopped<EndpointGates>> {
-        let (cost, wait) = (outbound.known.charge.clone(), Wait::from(options));
+        attempt.call.asks();
+        let (cost, wait) = (attempt.charge.clone(), Wait::from(options));
         match &self.queues {
             Queues::One(queue) => queue.ask(cost, wait, cx, permit),
-            Queues::Keyed(keys) => keys.ask(&RequestView::of(&outbound.request), cost, wait, cx, permit),
+            Queues::Keyed(keys) => keys.ask(&RequestView::of(&attempt.request), cost, wait, cx, permit),
         }
     }
 
@@ -94,7 +95,7 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
 
     fn refuse_request(
         &self,
-        outbound: &Outbound<B>,
+        attempt: &AttemptRequest<B>,
         rejected: Rejected<EndpointRejection>,
         options: &CallOptions,
     ) -> BoxError {
@@ -102,7 +103,7 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
         match &self.queues {
             Queues::One(..) => error,
             Queues::Keyed(keys) => {
-                Box::new(KeyRefused::new(keys.name(&RequestView::of(&outbound.request)), error))
+                Box::new(KeyRefused::new(keys.name(&RequestView::of(&attempt.request)), error))
             }
         }
     }
@@ -111,12 +112,12 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
         self.hook.is_some()
     }
 
-    fn prepare(&self, outbound: Outbound<B>) -> Hooking<B> {
+    fn prepare(&self, attempt: AttemptRequest<B>) -> Hooking<B> {
         let Some((hook, longest)) = &self.hook else {
             panic!("there is no hook");
         };
-        outbound.known.report.admitted();
-        Hooking::new(&**hook, outbound, *longest)
+        attempt.call.admitted();
+        Hooking::new(&**hook, attempt, *longest)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb::provider::Generic;
 use aplomb::rate_limit::{Charge, Pool, Quota};
-use aplomb::{EndpointLayer, Outgoing, Policy};
+use aplomb::{EndpointLayer, OutgoingRequest, Policy};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
@@ -40,7 +40,7 @@ async fn the_largest_settings_work() {
         .max_waiting(usize::MAX);
     let mut throttled = Reply::json(429);
     throttled.headers.push(("retry-after", "18446744073709551615".into()));
-    let layer = under(policy).request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
+    let layer = under(policy).request_hook(|outgoing: OutgoingRequest| async move { Ok(outgoing) });
     let endpoint = layer.layer(Server::new([Reply::json(503), Reply::json(200), throttled]));
     let mut request = chat("hello", false);
     request

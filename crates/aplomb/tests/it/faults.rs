@@ -176,6 +176,37 @@ async fn an_errors_body_that_never_ends_is_not_waited_for() {
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{");
 }
 
+/// The causes of retries, as they are logged, when the first attempt fails with `fault`.
+async fn logged(fault: Fault, stream: bool) -> String {
+    let lines = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let observer = {
+        let lines = std::sync::Arc::clone(&lines);
+        move |event: &aplomb::Event| {
+            if let aplomb::EventKind::Retrying { failed, .. } = event.kind() {
+                lines.lock().unwrap().push_str(&failed.to_string());
+            }
+        }
+    };
+    let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
+    ask(under(policy()).observer(observer).layer(mock), chat("hello", stream)).await.unwrap();
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_says_what_failed_why_and_where() {
+    for (fault, stream, line) in [
+        (Fault::Unavailable, false, "503 overloaded (openai)"),
+        (Fault::InternalError, false, "500 server error (openai)"),
+        (Fault::Reset, false, "connection reset by the mock (openai)"),
+        (Fault::Hang, false, "the answer did not end within 2s (openai)"),
+        (Fault::Truncate, false, "the connection was cut in mid-body (openai)"),
+        (Fault::StreamError, true, "200 server error (openai)"),
+    ] {
+        assert_eq!(logged(fault, stream).await, line, "{fault:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_observer_is_told_of_every_attempt() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));

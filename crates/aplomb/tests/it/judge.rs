@@ -91,7 +91,7 @@ async fn a_status_is_not_retried_when_the_user_says_so() {
     let server = Server::new([Reply { status: 409, ..json("{}") }, json(WHOLE)]);
     let response = layer.layer(server.clone()).oneshot(chat("a", false)).await.unwrap();
     assert_eq!((response.status().as_u16(), server.seen()), (409, 1));
-    let report = response.extensions().get::<Report>().unwrap();
+    let report = Report::of(&response).unwrap();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Permanent);
     // Without a word from the user it is.
     let server = Server::new([Reply { status: 409, ..json("{}") }, json(WHOLE)]);

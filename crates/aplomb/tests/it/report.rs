@@ -38,7 +38,7 @@ async fn a_response_tells_of_each_attempt_and_where_the_time_went() {
     let start = Instant::now();
     let endpoint = EndpointLayer::new(OpenAi).layer(server);
     let response = endpoint.oneshot(chat("tell me a secret", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     assert_eq!((report.provider(), report.sent()), ("openai", 3));
     assert_eq!(report.elapsed(), start.elapsed());
     let attempts = report.attempts();
@@ -83,7 +83,7 @@ async fn a_failure_that_is_an_answer_says_why_and_stays_what_it_is() {
     let body = r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#;
     let endpoint = EndpointLayer::new(OpenAi).layer(Server::new([error(429, body)]));
     let response = endpoint.oneshot(chat("hello", false)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Exhausted);
     assert_eq!(report.attempts()[0].reason(), Some(Reason::QuotaExhausted));
     let judged = response.extensions().get::<Classification>().unwrap().clone();
@@ -95,7 +95,7 @@ async fn a_failure_that_is_an_answer_says_why_and_stays_what_it_is() {
 async fn an_answer_that_breaks_off_later_is_told_in_the_same_account() {
     let server = Server::new([Reply::stream([word("half"), Step::Cut])]);
     let response = EndpointLayer::new(OpenAi).layer(server).oneshot(chat("hello", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     assert!(report.outcome().unwrap().is_success());
     response.into_body().collect().await.unwrap_err();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Transient);
@@ -154,13 +154,13 @@ async fn a_redirect_of_a_post_is_not_a_success() {
         let layer = under(Policy::new());
         let response = layer.layer(server.clone()).oneshot(chat("hello", false)).await.unwrap();
         assert_eq!(response.status(), status, "it is handed on");
-        let report = response.extensions().get::<Report>().unwrap().clone();
+        let report = Report::of(&response).unwrap();
         assert_eq!(report.outcome().unwrap().kind(), Kind::Permanent, "{status}");
         assert_eq!(server.seen(), 1);
 
         let get = http::Request::get("/v1/models").body(Full::<Bytes>::default()).unwrap();
         let response = layer.layer(server).oneshot(get).await.unwrap();
-        assert!(response.extensions().get::<Report>().unwrap().outcome().unwrap().is_success());
+        assert!(Report::of(&response).unwrap().outcome().unwrap().is_success());
     }
 }
 
@@ -169,7 +169,7 @@ async fn a_call_that_is_sent_for_ever_keeps_a_short_account() {
     let server = Server::new([error(503, "")]);
     let layer = under(Policy::new().max_retries(100).trip(aplomb::circuit_breaker::Trip::consecutive(1_000)));
     let response = layer.layer(server).oneshot(chat("hello", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap();
+    let report = Report::of(&response).unwrap();
     assert_eq!((report.sent(), report.attempts().len()), (101, 16));
     assert_eq!(report.attempts()[15].number(), 101);
 }
@@ -180,7 +180,7 @@ async fn the_account_of_a_stream_that_was_dropped_is_no_success() {
     let layer = under(Policy::new());
     let endpoint = layer.layer(Server::new([Reply::stream([word("a"), Step::Wait(S), word("b"), done()])]));
     let response = endpoint.oneshot(chat("hello", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);

@@ -70,7 +70,7 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
     let send = async |host: &str, model: &str| service.clone().oneshot(to(host, model)).await;
     for _ in 0..3 {
         let response = send("api.openai.com", "gpt-mini").await.unwrap();
-        assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "openai");
+        assert_eq!(Report::of(&response).unwrap().provider(), "openai");
     }
     let error = send("api.openai.com", "gpt-mini").await.unwrap_err();
     assert!(find::<RateLimited>(&error).is_some(), "{error}");
@@ -84,7 +84,7 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
         (CircuitState::Open, CircuitState::Closed)
     );
     let response = send("api.anthropic.com", "claude").await.unwrap();
-    assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "anthropic");
+    assert_eq!(Report::of(&response).unwrap().provider(), "anthropic");
     let seen = seen.lock().unwrap();
     assert_eq!((seen["api.openai.com gpt-mini"], seen["api.openai.com down"]), (3, 5));
 }
@@ -97,10 +97,7 @@ async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
     let service = layer.layer(client(&seen));
     // Untouched: whatever it comes to is the client's affair.
     let response = service.clone().oneshot(to("b.example", "down")).await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), response.extensions().get::<Report>().is_some()),
-        (503, false)
-    );
+    assert_eq!((response.status().as_u16(), Report::of(&response).is_some()), (503, false));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
     assert_eq!(seen.lock().unwrap()["b.example down"], 1, "it is not retried");
 
@@ -113,7 +110,7 @@ async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
 
     layer.handle().set_routes(known().fallback(impatient(Policy::new()))).unwrap();
     let response = service.oneshot(to("b.example", "m")).await.unwrap();
-    assert_eq!(response.extensions().get::<Report>().unwrap().provider(), "openai");
+    assert_eq!(Report::of(&response).unwrap().provider(), "openai");
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,7 +100,7 @@ async fn promise_21_a_broken_answer_gives_nothing_back_and_owes_what_it_has_used
 async fn the_report_has_the_usage_as_the_provider_told_it() {
     let layer = EndpointLayer::with_policy(Anthropic, tokens()).unwrap();
     let response = layer.layer(Server::new([answer(1_000, 100, 800)])).oneshot(ask(3_000)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     response.into_body().collect().await.unwrap();
     let usage = report.usage().unwrap();
     assert_eq!((usage.input(), usage.cached_input(), usage.output()), (Some(1_000), Some(800), Some(100)));

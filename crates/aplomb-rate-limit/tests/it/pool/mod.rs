@@ -11,7 +11,7 @@ mod waking;
 
 use std::time::Duration;
 
-use aplomb_rate_limit::{Charge, Dimension, PoolMember, Quota, RateLimiter};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimiter};
 use tokio_test::task::{self, Spawn};
 
 const S: Duration = Duration::from_secs(1);
@@ -25,9 +25,9 @@ fn tokens_per_second(amount: u64) -> Quota {
     Quota::new(Dimension::TOKENS, amount, S)
 }
 
-type AcquireFuture = aplomb_rate_limit::AcquireFuture<PoolMember>;
-type Permit = aplomb_rate_limit::RateLimitPermit<PoolMember>;
+type AcquireFuture = aplomb_rate_limit::AcquireFuture;
+type Permit = aplomb_rate_limit::RateLimitPermit;
 
-fn acquire(limiter: &RateLimiter<PoolMember>, charge: Charge) -> Spawn<AcquireFuture> {
+fn acquire(limiter: &RateLimiter, charge: Charge) -> Spawn<AcquireFuture> {
     task::spawn(limiter.acquire(charge))
 }

@@ -1,49 +1,49 @@
-//! Thousands of callers that come at once, before a limit of a thousand a second.
+//! Thousands of callers at once, under a limit of a thousand a second.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aplomb::rate_limit::{Charge, Quota, RateLimited, RateLimiter, Waiting};
+use aplomb::rate_limit::{Charge, Quota, RateLimited, RateLimiter};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// How many callers come.
+/// The number of callers.
 pub const CALLERS: usize = 4_000;
 
-/// How much longer than it was told a caller sleeps, at most.
+/// The most that a caller sleeps longer than told.
 const JITTER: Duration = Duration::from_millis(100);
 
 /// A caller that was served.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Served {
-    /// How many had come before it.
+    /// The number of callers that came before it.
     pub number: usize,
-    /// How long it waited, in seconds.
+    /// Its wait, in seconds.
     pub waited: f64,
 }
 
-/// All callers, in the order in which they were served.
+/// The waits of all callers, in the order in which they were served.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// Who was served.
+pub struct Waits {
+    /// The callers that were served.
     pub served: Vec<Served>,
-    /// How often the limiter was asked by all of them together.
+    /// How many times they asked the limiter, all together.
     pub asked: u64,
 }
 
 fn limiter() -> RateLimiter {
-    // A timer rings once in a millisecond, and once more for who is late.
+    // The timer fires once a millisecond; a burst of two makes up for a late one.
     RateLimiter::new([Quota::requests_per_second(1_000).burst(2)])
 }
 
-/// All wait in line.
+/// All callers wait in the queue of the limiter.
 ///
 /// # Errors
 ///
-/// What the limiter refused. It refuses nothing here.
-pub async fn in_line() -> Result<Line, RateLimited> {
+/// Fails if the limiter rejects a caller, which does not happen here.
+pub async fn in_line() -> Result<Waits, RateLimited> {
     let limiter = limiter();
     all(|_| {
         let limiter = limiter.clone();
@@ -55,15 +55,15 @@ pub async fn in_line() -> Result<Line, RateLimited> {
     .await
 }
 
-/// Nobody waits in line: whoever is refused sleeps as long as it was told, and up to a tenth of a second
-/// longer so that not all come back at once, and asks again.
+/// The limiter has no queue: a rejected caller sleeps as long as it was told, plus up to a tenth of a second so that
+/// callers do not all come back at once, and asks again.
 ///
 /// # Errors
 ///
-/// What the limiter refused for good. That is nothing here.
-pub async fn told_to_come_back() -> Result<Line, RateLimited> {
+/// Fails if the limiter rejects a caller without a time to come back, which does not happen here.
+pub async fn coming_back() -> Result<Waits, RateLimited> {
     let limiter = limiter();
-    limiter.set_waiting(Waiting::Refused);
+    limiter.set_max_wait(Duration::ZERO);
     all(|number| {
         let limiter = limiter.clone();
         let mut random = StdRng::seed_from_u64(number as u64);
@@ -87,24 +87,24 @@ pub async fn told_to_come_back() -> Result<Line, RateLimited> {
     .await
 }
 
-async fn all<F>(caller: impl Fn(usize) -> F) -> Result<Line, RateLimited>
+async fn all<F>(caller: impl Fn(usize) -> F) -> Result<Waits, RateLimited>
 where
     F: Future<Output = Result<u64, RateLimited>> + Send + 'static,
 {
     let start = Instant::now();
-    let line = Arc::new(Mutex::new(Line { served: Vec::new(), asked: 0 }));
+    let waits = Arc::new(Mutex::new(Waits { served: Vec::new(), asked: 0 }));
     let mut callers = JoinSet::new();
     for number in 0..CALLERS {
-        let (caller, line) = (caller(number), Arc::clone(&line));
+        let (caller, waits) = (caller(number), Arc::clone(&waits));
         callers.spawn(async move {
             let asked = caller.await?;
-            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-            line.served.push(Served { number, waited: start.elapsed().as_secs_f64() });
-            line.asked += asked;
+            let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.served.push(Served { number, waited: start.elapsed().as_secs_f64() });
+            waits.asked += asked;
             Ok(())
         });
     }
     callers.join_all().await.into_iter().collect::<Result<(), RateLimited>>()?;
-    let line = line.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(line)
+    let waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(waits)
 }

@@ -1,4 +1,4 @@
-//! The tape on which a body is recorded, shared by the attempts that send it.
+//! The tape that records a body, shared by the attempts that send it.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -7,24 +7,21 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::recorded::bytes_of;
 use crate::BoxError;
 
-/// What polling a body for its next frame says.
+/// The result of polling a body for its next frame.
 pub(super) type PolledFrame<D, E> = Poll<Option<Result<Frame<D>, E>>>;
 
-/// More frames than this are not kept, however small: each costs memory of its own.
-const MOST_FRAMES: usize = 1_024;
+/// More frames than this are not kept, however small, since each takes memory of its own.
+const MAX_FRAMES: usize = 1_024;
 
-/// Why the body of an attempt ended early: the request is being sent again, and the body is read by
-/// that attempt.
+/// The body of an attempt ended early, because the next attempt reads it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Superseded;
+pub(super) struct Superseded;
 
 impl fmt::Display for Superseded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,35 +31,35 @@ impl fmt::Display for Superseded {
 
 impl Error for Superseded {}
 
-/// The body failed while an earlier attempt read it, and that attempt was told why.
+/// The body failed while an earlier attempt read it. That attempt got the error.
 #[derive(Debug)]
 struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body of the request failed in an earlier attempt")
+        f.write_str("the request body failed in an earlier attempt")
     }
 }
 
 impl Error for Broken {}
 
-/// What was read of a body, and the rest of it.
+/// The part of a body that was read, and the rest of it.
 ///
-/// The body rests here between polls. Who polls it takes it out and puts it back, so that no lock is
-/// held meanwhile; only the attempt of the current epoch may.
+/// The body stays here between polls. An attempt takes it out to poll it and puts it back, so that no lock is
+/// held meanwhile; only the attempt of the current epoch may do so.
 pub(super) struct Tape<B>(Mutex<State<B>>);
 
 struct State<B> {
     source: Source<B>,
-    /// What the source said when it was last put back.
+    /// Size and end of the source when it was last put back.
     rest: Rest,
-    frames: VecDeque<Recorded>,
-    /// How many of the frames the current attempt has been given.
+    frames: VecDeque<RecordedFrame>,
+    /// How many of the frames the current attempt has read.
     position: usize,
-    /// How many bytes may still be kept; `None` when nothing is kept any more.
+    /// How many more bytes may be kept; `None` when nothing is kept any more.
     room: Option<usize>,
     epoch: u64,
-    /// The task of the current attempt, where it waits for the source.
+    /// The task of the current attempt, if it waits for the source.
     waiting: Option<Waker>,
 }
 
@@ -75,7 +72,7 @@ enum Source<B> {
 }
 
 #[derive(Clone)]
-enum Recorded {
+enum RecordedFrame {
     Data(Bytes),
     Trailers(HeaderMap),
 }
@@ -141,7 +138,7 @@ impl<B: Body> Tape<B> {
 }
 
 impl<B> Tape<B> {
-    /// Begins the next attempt; `None` if what was read is not all there.
+    /// Begins the next attempt; `None` if the beginning of the body was not kept.
     pub(super) fn rewind(&self) -> Option<u64> {
         let (epoch, superseded) = {
             let mut state = self.lock();
@@ -156,7 +153,7 @@ impl<B> Tape<B> {
         Some(epoch)
     }
 
-    /// Lets go of what the current attempt has been given, and keeps nothing more.
+    /// Drops what the current attempt has read, and keeps nothing more.
     pub(super) fn stop_recording(&self) {
         self.lock().stop_recording();
     }
@@ -171,7 +168,7 @@ impl<B> Tape<B> {
         if state.epoch != epoch {
             return SizeHint::default();
         }
-        let recorded: u64 = state.frames.range(state.position..).map(Recorded::data_length).sum();
+        let recorded: u64 = state.frames.range(state.position..).map(RecordedFrame::data_length).sum();
         let mut hint = SizeHint::new();
         hint.set_lower(state.rest.hint.lower().saturating_add(recorded));
         if let Some(upper) = state.rest.hint.upper().and_then(|upper| upper.checked_add(recorded)) {
@@ -181,14 +178,14 @@ impl<B> Tape<B> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
-        // What others wrote, the source above all, is never run under the lock.
+        // Foreign code, above all the source, never runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<B> State<B> {
     /// The next frame for the current attempt.
-    fn play(&mut self) -> Option<Recorded> {
+    fn play(&mut self) -> Option<RecordedFrame> {
         if self.room.is_none() {
             return self.frames.pop_front();
         }
@@ -197,11 +194,11 @@ impl<B> State<B> {
         Some(frame)
     }
 
-    fn record(&mut self, frame: Recorded) {
+    fn record(&mut self, frame: RecordedFrame) {
         let length = frame.length();
         self.frames.push_back(frame);
         let room = self.room.and_then(|room| room.checked_sub(length));
-        if room.is_none() || self.frames.len() > MOST_FRAMES {
+        if room.is_none() || self.frames.len() > MAX_FRAMES {
             self.stop_recording();
         } else {
             self.room = room;
@@ -227,37 +224,37 @@ impl<B: Body> Lent<'_, B> {
         source.as_mut().poll_frame(cx)
     }
 
-    /// Puts the source back with what it said. `Ready(Ok)` means that there is something to play.
+    /// Puts the source back after a poll. `Ready(Ok)` means that there is something to play.
     fn give_back(
         mut self,
         epoch: u64,
         polled: PolledFrame<B::Data, B::Error>,
         waker: &Waker,
     ) -> Poll<Result<(), B::Error>> {
-        // The source's own code runs while it is still in `self`: should it panic, nobody waits for it.
-        let said = match polled {
-            Poll::Ready(Some(Ok(frame))) => Said::Frame(frame.map_data(bytes_of).into()),
-            Poll::Ready(Some(Err(error))) => Said::Failed(error),
-            Poll::Ready(None) => Said::Over,
-            Poll::Pending => Said::Waits(waker.clone()),
+        // The source's own code runs while it is still in `self`: if it panics, no attempt waits for it.
+        let polled = match polled {
+            Poll::Ready(Some(Ok(frame))) => Polled::Frame(frame.map_data(into_bytes).into()),
+            Poll::Ready(Some(Err(error))) => Polled::Failed(error),
+            Poll::Ready(None) => Polled::End,
+            Poll::Pending => Polled::Pending(waker.clone()),
         };
-        let goes_on = matches!(said, Said::Frame(_) | Said::Waits(_));
-        let rest = self.source.as_ref().filter(|_| goes_on);
+        let continues = matches!(polled, Polled::Frame(_) | Polled::Pending(_));
+        let rest = self.source.as_ref().filter(|_| continues);
         let rest = rest.map_or_else(Rest::nothing, |source| Rest::of(&**source));
-        let source = self.source.take().filter(|_| goes_on);
+        let source = self.source.take().filter(|_| continues);
 
         let mut state = self.tape.lock();
         state.rest = rest;
         state.source = source.map_or(Source::Ended, Source::Here);
         let (mut result, mut waits) = (Poll::Ready(Ok(())), None);
-        match said {
-            Said::Frame(frame) => state.record(frame),
-            Said::Over => {}
-            Said::Failed(error) => {
+        match polled {
+            Polled::Frame(frame) => state.record(frame),
+            Polled::End => {}
+            Polled::Failed(error) => {
                 state.source = Source::Failed;
                 result = Poll::Ready(Err(error));
             }
-            Said::Waits(waker) => {
+            Polled::Pending(waker) => {
                 waits = Some(waker);
                 result = Poll::Pending;
             }
@@ -266,7 +263,7 @@ impl<B: Body> Lent<'_, B> {
             state.waiting = waits;
             return result;
         }
-        // The next attempt has begun meanwhile and may wait for the source; this one is over.
+        // The next attempt has begun meanwhile and may be waiting for the source; this one is over.
         let next = state.waiting.take();
         drop(state);
         next.into_iter().for_each(Waker::wake);
@@ -278,17 +275,17 @@ impl<B: Body> Lent<'_, B> {
     }
 }
 
-/// What a source said when it was polled.
-enum Said<E> {
-    Frame(Recorded),
-    Over,
+/// The result of polling a source.
+enum Polled<E> {
+    Frame(RecordedFrame),
+    End,
     Failed(E),
-    Waits(Waker),
+    Pending(Waker),
 }
 
 impl<B> Drop for Lent<'_, B> {
     fn drop(&mut self) {
-        // Still there only when its poll panicked: nobody must wait for it.
+        // Still there only if its poll panicked: no attempt may wait for it.
         if self.source.is_some() {
             let mut state = self.tape.lock();
             state.source = Source::Failed;
@@ -299,7 +296,7 @@ impl<B> Drop for Lent<'_, B> {
     }
 }
 
-impl Recorded {
+impl RecordedFrame {
     fn data_length(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
@@ -307,7 +304,7 @@ impl Recorded {
         }
     }
 
-    /// What counts towards the limit.
+    /// The length that counts towards the limit.
     fn length(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
@@ -318,7 +315,7 @@ impl Recorded {
     }
 }
 
-impl From<Frame<Bytes>> for Recorded {
+impl From<Frame<Bytes>> for RecordedFrame {
     fn from(frame: Frame<Bytes>) -> Self {
         match frame.into_data() {
             Ok(data) => Self::Data(data),
@@ -327,11 +324,11 @@ impl From<Frame<Bytes>> for Recorded {
     }
 }
 
-impl From<Recorded> for Frame<Bytes> {
-    fn from(recorded: Recorded) -> Self {
+impl From<RecordedFrame> for Frame<Bytes> {
+    fn from(recorded: RecordedFrame) -> Self {
         match recorded {
-            Recorded::Data(data) => Self::data(data),
-            Recorded::Trailers(trailers) => Self::trailers(trailers),
+            RecordedFrame::Data(data) => Self::data(data),
+            RecordedFrame::Trailers(trailers) => Self::trailers(trailers),
         }
     }
 }
@@ -344,4 +341,9 @@ impl Rest {
     fn nothing() -> Self {
         Self { hint: SizeHint::with_exact(0), ended: true }
     }
+}
+
+/// The bytes of a frame, without a copy if they are `Bytes`.
+pub(super) fn into_bytes<D: Buf>(mut data: D) -> Bytes {
+    data.copy_to_bytes(data.remaining())
 }

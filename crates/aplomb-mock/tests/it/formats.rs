@@ -1,4 +1,4 @@
-//! What a good answer looks like.
+//! The format of successful answers.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ async fn latency_comes_first_and_then_a_gap_between_words() {
 }
 
 #[tokio::test]
-async fn stats_are_the_same_by_both_ways() {
+async fn stats_are_the_same_from_the_service_and_from_get_stats() {
     let mock = Mock::builder().build();
     ask(&mock, "hello").await.unwrap();
     let request = http::Request::get("/stats").body(String::new()).unwrap();

@@ -1,4 +1,4 @@
-//! Too much at once.
+//! Overload.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{ANTHROPIC, ask, post, question, send};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn beyond_its_capacity_it_gets_less_done() {
+async fn above_its_capacity_less_gets_done() {
     let mock = Mock::builder().latency(Latency::constant(SECOND)).capacity(10).build();
     for (n, seconds) in [(10, 1), (20, 4), (40, 16)] {
         let start = Instant::now();
@@ -30,7 +30,7 @@ async fn beyond_its_capacity_it_gets_less_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_its_bound_it_refuses() {
+async fn above_its_bound_it_refuses() {
     let mock = Mock::builder().latency(Latency::constant(SECOND)).max_in_flight(2).build();
     let (one, two) = (mock.clone(), mock.clone());
     let one = tokio::spawn(async move { ask(&one, "1").await });

@@ -1,4 +1,4 @@
-//! A hundred workers, each with a prompt, before a provider whose limit nobody configured.
+//! A hundred prompts at once, for a provider whose limit the client does not know.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,35 +11,35 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-/// How many prompts there are, and as many workers.
+/// The number of prompts, and of workers.
 pub const PROMPTS: u32 = 100;
-/// How many requests the provider takes at once, before it takes one a second.
+/// How many requests the provider accepts at once; after that it accepts one a second.
 pub const BURST: u32 = 10;
 
 const LATENCY: Duration = Duration::from_millis(200);
 
-/// What the provider saw.
+/// The requests that the provider saw.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// When each request was sent, in seconds.
+    /// The time of each request, in seconds.
     pub sent: Vec<f64>,
-    /// When each of those that were refused was.
+    /// The time of each refusal.
     pub refused: Vec<f64>,
-    /// When each of those that were answered was.
+    /// The time of each answer.
     pub answered: Vec<f64>,
 }
 
-/// When each request would be sent by whom knows the limit, in seconds.
+/// The times at which a client that knows the limit would send its requests, in seconds.
 pub fn ideal() -> impl Iterator<Item = f64> {
     (1..=PROMPTS).map(|number| f64::from(number.saturating_sub(BURST)))
 }
 
-/// Gets every prompt answered, behind a rate limit with no quotas that learns or does not. Who is refused
-/// asks again, through the limit.
+/// Gets every prompt answered, through a rate limit without quotas, with or without learning. A refused request is sent
+/// again, through the limit.
 ///
 /// # Errors
 ///
-/// What the limit refused. It refuses nothing here.
+/// Fails if the rate limit rejects a request, which does not happen here.
 pub async fn run(learning: bool) -> Result<Run, BoxError> {
     let mock = Mock::builder()
         .requests_per_minute(60)
@@ -69,7 +69,7 @@ fn request(number: u32) -> http::Result<http::Request<String>> {
     http::Request::post("/v1/chat/completions").body(body)
 }
 
-/// The provider, with a protocol of what it sees.
+/// The provider, with a record of the requests it sees.
 fn watched(
     mock: Mock,
     seen: Arc<Mutex<Run>>,

@@ -1,4 +1,4 @@
-//! A body that is looked at as it flows, and may be read ahead.
+//! A response body that is read as it passes, and may be read ahead.
 
 use std::fmt;
 use std::mem;
@@ -7,28 +7,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classification, Exchange, Outcome};
+use aplomb_core::{BoxError, Classification, Outcome};
 use aplomb_provider::StreamEnd;
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::answer_reader::AnswerReader;
 use super::body::BoxErrorOf;
-use super::calibration::{Calibration, Guessed};
+use super::calibration::{Calibration, PromptEstimate};
 use super::frame_buffer::FrameBuffer;
-use super::observer::Observer;
 use super::timeouts::{Awaited, Due, Stopwatch};
 use super::{BrokenAnswer, DeadlinePassed};
-use crate::Report;
+use crate::context::CallContext;
 
 pin_project! {
-    /// A client's body, who looks at it, and what limits its time.
-    pub(super) struct Watched<B>
+    /// A client's body, with its reader and its time limits.
+    pub(super) struct InspectedBody<B>
     where
         B: Body,
     {
-        // Gone when it has ended, or was given up: the connection is of no use any more.
+        // `None` when it has ended or was given up: the connection is of no more use then.
         #[pin]
         body: Option<B>,
         boxed: BoxErrorOf<B>,
@@ -36,44 +37,43 @@ pin_project! {
         bytes_ahead: usize,
         grace_until: Option<Option<Instant>>,
         tail: Tail,
-        observer: Observer,
+        reader: AnswerReader,
         watch: Stopwatch,
-        report: Report,
+        call: CallContext,
         lesson: Option<Lesson>,
     }
 }
 
-/// How long the end of a body is waited for behind the end marker of its answer.
+/// How long the end of a body is waited for after the end marker of its response.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What the prompt was taken for, and who wants to know what it came to.
-type Lesson = (Guessed, Arc<Calibration>);
+/// The estimate of the prompt, and the calibration that learns its actual size.
+pub(super) type Lesson = (PromptEstimate, Arc<Calibration>);
 
-/// What comes after the frames that were read ahead.
+/// What follows the frames that were read ahead.
 enum Tail {
     Rest,
     Error(BoxError),
     End,
 }
 
-/// What is read before the caller is handed a response.
+/// What is read before the caller gets the response.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    /// How far.
-    pub(super) to: To,
-    /// And no further than until there are more bytes than this,
+pub(super) struct LookAhead {
+    pub(super) to: ReadTo,
+    /// Reading stops when there are more bytes than this,
     pub(super) bytes: usize,
-    /// or than to this instant.
+    /// or at this instant.
     pub(super) until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum To {
-    /// The end of what an error's body says.
-    Explanation,
+pub(super) enum ReadTo {
+    /// The end of an error's body.
+    ErrorEnd,
     /// The first content.
     Content,
-    /// The end of the answer.
+    /// The end of the response.
     End,
 }
 
@@ -84,8 +84,14 @@ enum Next {
     Enough,
 }
 
-impl<B: Body> Watched<B> {
-    pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self
+impl<B: Body> InspectedBody<B> {
+    pub(super) fn new(
+        body: B,
+        reader: AnswerReader,
+        watch: Stopwatch,
+        call: CallContext,
+        lesson: Option<Lesson>,
+    ) -> Self
     where
         B::Error: Into<BoxError>,
     {
@@ -96,28 +102,19 @@ impl<B: Body> Watched<B> {
             bytes_ahead: 0,
             grace_until: None,
             tail: Tail::Rest,
-            observer,
+            reader,
             watch,
-            report,
-            lesson: None,
+            call,
+            lesson,
         }
     }
 
-    /// Has the end of the answer teach what its prompt came to.
-    pub(super) fn teaches(self, lesson: Option<Lesson>) -> Self {
-        Self { lesson, ..self }
-    }
-
-    pub(super) const fn exchange(&self) -> &Exchange {
-        self.observer.exchange()
-    }
-
-    /// The error inside the answer, if one was seen.
+    /// The error inside the response, if one was seen.
     pub(super) fn error(&self) -> Option<&Classification> {
-        self.observer.error()
+        self.reader.error()
     }
 
-    /// The error the body ended with, if it was read so far.
+    /// The error that the body ended with, if it was read so far.
     pub(super) fn take_failure(self: Pin<&mut Self>) -> Option<BoxError> {
         let tail = self.project().tail;
         match mem::replace(tail, Tail::End) {
@@ -129,17 +126,17 @@ impl<B: Body> Watched<B> {
         }
     }
 
-    /// Takes back the error that was seen in the answer: it was judged to be none.
+    /// Takes back the error that was seen in the response: it was judged not to be one.
     pub(super) fn forgive(self: Pin<&mut Self>) {
         let this = self.project();
-        if this.observer.forgive() && matches!(this.tail, Tail::Error(_)) {
+        if this.reader.forgive() && matches!(this.tail, Tail::Error(_)) {
             *this.tail = Tail::End;
         }
     }
 
-    /// Whether the bytes are those of an answer that a provider can read: JSON, or a stream.
+    /// Whether the body is one that a provider can read: JSON or a stream, not compressed.
     pub(super) const fn is_legible(&self) -> bool {
-        self.observer.is_legible()
+        self.reader.is_legible()
     }
 
     /// Whether there is more than was read ahead.
@@ -147,25 +144,25 @@ impl<B: Body> Watched<B> {
         matches!(self.tail, Tail::Rest)
     }
 
-    /// What was read ahead.
+    /// The data that was read ahead.
     pub(super) fn data(&self) -> Bytes {
         self.ahead.data()
     }
 }
 
-impl<B: Body<Data = Bytes>> Watched<B> {
-    /// Reads ahead. The frames are kept as they come, and so is the error, if there is one.
-    pub(super) fn poll_ahead(mut self: Pin<&mut Self>, ahead: Ahead, cx: &mut Context<'_>) -> Poll<()> {
+impl<B: Body<Data = Bytes>> InspectedBody<B> {
+    /// Reads ahead. The frames are kept, and so is the error, if there is one.
+    pub(super) fn poll_ahead(mut self: Pin<&mut Self>, ahead: LookAhead, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let has_content = self.observer.has_content();
-            let reached = ahead.to == To::Content && (has_content || self.error().is_some());
+            let has_content = self.reader.has_content();
+            let reached = ahead.to == ReadTo::Content && (has_content || self.error().is_some());
             if reached || !self.has_rest() || self.bytes_ahead > ahead.bytes {
                 return Poll::Ready(());
             }
             let awaited = match ahead.to {
-                To::Explanation => Awaited::Optional { until: ahead.until },
-                To::End if self.observer.exchange().is_whole() => self.as_mut().only_the_end(),
-                To::Content | To::End => Awaited::Ahead { has_content, until: ahead.until },
+                ReadTo::ErrorEnd => Awaited::Optional { until: ahead.until },
+                ReadTo::End if self.reader.is_done() => self.as_mut().only_the_end(),
+                ReadTo::Content | ReadTo::End => Awaited::Ahead { has_content, until: ahead.until },
             };
             let next = ready!(self.as_mut().poll_next(awaited, cx));
             let this = self.as_mut().project();
@@ -181,8 +178,8 @@ impl<B: Body<Data = Bytes>> Watched<B> {
         }
     }
 
-    /// After the end marker of an answer only the end of its body is to come. A connection that stays open is
-    /// not waited for.
+    /// After the end marker of a response only the end of its body is to come. A connection that stays open is not
+    /// waited for.
     fn only_the_end(self: Pin<&mut Self>) -> Awaited {
         let until = *self.project().grace_until.get_or_insert_with(|| Instant::now().checked_add(GRACE));
         Awaited::Optional { until }
@@ -202,10 +199,10 @@ impl<B: Body<Data = Bytes>> Watched<B> {
             Tail::Error(error) => return Poll::Ready(Some(Err(error))),
             Tail::Rest => *this.tail = Tail::Rest,
         }
-        let awaited = if this.observer.exchange().is_whole() {
+        let awaited = if this.reader.is_done() {
             self.as_mut().only_the_end()
         } else {
-            Awaited::Body { has_content: this.observer.has_content() }
+            Awaited::Body { has_content: this.reader.has_content() }
         };
         let next = ready!(self.as_mut().poll_next(awaited, cx));
         let tail = self.project().tail;
@@ -222,7 +219,7 @@ impl<B: Body<Data = Bytes>> Watched<B> {
         })
     }
 
-    /// Takes the next frame from the client and looks at it.
+    /// Takes the next frame from the client and reads it.
     fn poll_next(mut self: Pin<&mut Self>, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Next> {
         let mut this = self.as_mut().project();
         let Some(mut body) = this.body.as_mut().as_pin_mut() else {
@@ -237,38 +234,38 @@ impl<B: Body<Data = Bytes>> Watched<B> {
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                let content = frame.data_ref().is_some_and(|data| this.observer.see(data));
+                let content = frame.data_ref().is_some_and(|data| this.reader.see(data));
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {
-                    *this.tail = end(this.observer, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
+                    *this.tail = end(this.reader, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
                 } else if let Some(due) = this.watch.overdue(awaited) {
-                    // Where enough was read ahead, that is for its reader to see: no frame is lost.
-                    if due != Due::Enough || this.observer.exchange().is_whole() {
+                    // When enough was read ahead, this frame is still kept.
+                    if due != Due::Enough || this.reader.is_done() {
                         return Poll::Ready(self.stop(due));
                     }
                 }
                 Next::Frame(frame)
             }
             Some(Err(error)) => {
-                this.observer.exchange().set_outcome(Outcome::transient());
+                this.reader.exchange().set_outcome(Outcome::transient());
                 Next::Error((this.boxed)(error))
             }
-            None => end(this.observer, this.lesson).map_or_else(Next::Error, |()| Next::End),
+            None => end(this.reader, this.lesson).map_or_else(Next::Error, |()| Next::End),
         })
     }
 
-    /// Enough has been waited: the body is dropped, unless more of it may be read later.
+    /// The time is up: drops the body, unless the rest of it will be read later.
     fn stop(self: Pin<&mut Self>, due: Due) -> Next {
         let mut this = self.project();
-        let exchange = this.observer.exchange();
-        if due == Due::Enough && !exchange.is_whole() {
+        let exchange = this.reader.exchange();
+        if due == Due::Enough && !this.reader.is_done() {
             return Next::Enough;
         }
         this.body.set(None);
         match due {
             // Nothing is missing: the connection was left open after the end marker.
-            _ if exchange.is_whole() => Next::End,
+            _ if this.reader.is_done() => Next::End,
             Due::Enough => Next::Enough,
             Due::Timeout(timed_out) => {
                 exchange.set_outcome(Outcome::transient().mark_unanswered());
@@ -276,7 +273,7 @@ impl<B: Body<Data = Bytes>> Watched<B> {
             }
             Due::Deadline => {
                 exchange.set_outcome(Outcome::local());
-                Next::Error(DeadlinePassed::now(this.report).into())
+                Next::Error(DeadlinePassed::now(this.call).into())
             }
         }
     }
@@ -289,7 +286,7 @@ impl<B: Body<Data = Bytes>> Watched<B> {
         let ahead = self.ahead.bytes() as u64;
         match self.tail {
             Tail::End => SizeHint::with_exact(ahead),
-            // An error may stand for what was still to come.
+            // An error may take the place of the rest.
             Tail::Error(_) => SizeHint::default(),
             Tail::Rest => {
                 let mut hint = self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint);
@@ -303,9 +300,9 @@ impl<B: Body<Data = Bytes>> Watched<B> {
     }
 }
 
-/// What a frame counts for: something also where it is empty.
+/// What a frame counts against the limit of bytes. An empty frame counts too: a body may have any number of them.
 fn cost(frame: &Frame<Bytes>) -> usize {
-    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len();
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
     match (frame.data_ref(), frame.trailers_ref()) {
         (Some(data), _) => data.len().max(1),
         (None, Some(trailers)) => TRAILERS + trailers.iter().map(header).sum::<usize>(),
@@ -313,24 +310,28 @@ fn cost(frame: &Frame<Bytes>) -> usize {
     }
 }
 
-/// What the map of trailers counts for, without its headers.
+/// What a map of trailers counts without its headers.
 const TRAILERS: usize = 256;
 
-/// The end of the body: an error where it is not that of the answer.
-fn end(observer: &mut Observer, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
-    match observer.finish() {
+/// The body has ended: an error if the response has not.
+fn end(reader: &mut AnswerReader, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
+    match reader.finish() {
         StreamEnd::Complete => {}
         end => return Err(BrokenAnswer::ended(end).into()),
     }
-    if let Some(((guessed, calibration), usage)) = lesson.take().zip(observer.exchange().usage()) {
-        calibration.told(guessed, usage);
+    if let Some((estimate, calibration)) = lesson.take() {
+        if let Some(usage) = reader.exchange().usage() {
+            calibration.learn(estimate, usage);
+        }
     }
     Ok(())
 }
 
-/// Without the frames: they may repeat a prompt or hold a completion.
-impl<B: Body> fmt::Debug for Watched<B> {
+/// Without the frames: they may contain a prompt or a completion.
+impl<B: Body> fmt::Debug for InspectedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("frames_ahead", &self.ahead.len()).finish_non_exhaustive()
+        f.debug_struct("InspectedBody")
+            .field("frames_ahead", &self.ahead.len())
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What has to be known of a request before it is sent, and is changed in it.
+//! What a request costs, and asking for the usage in its response.
 
 use std::any::Any;
 
@@ -10,55 +10,55 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::Full;
 
-use super::calibration::{Calibration, Guessed};
+use super::calibration::{Calibration, PromptEstimate};
 use crate::Policy;
 
 /// The most tokens that one call may cost under a policy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct TokenLimits {
     tokens: u64,
     output: u64,
 }
 
-impl Room {
+impl TokenLimits {
     pub(super) fn of(policy: &Policy) -> Self {
-        let least = |dimension| {
+        let smallest = |dimension| {
             let quotas = policy.quotas.iter().filter(|quota| quota.dimension() == dimension);
             quotas.map(Quota::capacity).min().unwrap_or(u64::MAX)
         };
-        Self { tokens: least(Dimension::TOKENS), output: least(Dimension::OUTPUT_TOKENS) }
+        Self { tokens: smallest(Dimension::TOKENS), output: smallest(Dimension::OUTPUT_TOKENS) }
     }
 }
 
-/// What a request costs: what its caller says, or else what it is estimated to come to, as the provider reserves
-/// it. And what its prompt was taken for, where that is estimated.
+/// The cost of a request: what its caller says, or else an estimate of what the provider reserves for it. In the
+/// latter case also the estimate of its prompt.
 pub(super) fn charge<A: Body + Clone>(
     request: &http::Request<A>,
     provider: &dyn Provider,
     calibration: &Calibration,
-    room: Room,
-) -> (Charge, Option<Guessed>) {
+    limits: TokenLimits,
+) -> (Charge, Option<PromptEstimate>) {
     if let Some(charge) = request.extensions().get::<Charge>() {
         return (charge.clone(), None);
     }
-    // Nothing is asked: a list of models, a file to be deleted.
+    // Nothing is generated: a list of models, a file to be deleted.
     if request.body().is_end_stream() {
         return (Charge::request(), None);
     }
-    // What is no text in memory may be anything: the provider's usual answer is reserved.
+    // A body that is not in memory may be anything: the default estimate applies.
     let estimate = request
         .body_bytes()
         .map_or_else(Estimate::default, |body| provider.estimate(request.uri().path(), &body, None));
-    let guessed = Guessed(estimate.input());
-    let estimate = estimate.with_input(calibration.calibrated(guessed));
+    let prompt = PromptEstimate(estimate.input());
+    let estimate = estimate.with_input(calibration.calibrated(prompt));
     let reserved = provider.accounting().reserved(&estimate);
     let input = reserved.input();
     let output = match estimate.output() {
         Some(_) => reserved.output(),
-        // A guess is no reason to refuse a request for good.
-        None => reserved.output().min(room.output).min(room.tokens.saturating_sub(input)),
+        // A guess is no reason to reject a request for good.
+        None => reserved.output().min(limits.output).min(limits.tokens.saturating_sub(input)),
     };
-    (Charge::request().input_tokens(input).output_tokens(output), Some(guessed))
+    (Charge::request().input_tokens(input).output_tokens(output), Some(prompt))
 }
 
 /// Asks for usage in the stream where the provider reports it only on demand and the body can be changed.
