@@ -22,14 +22,15 @@ pub struct Exchange {
 /// Where the state of an exchange is stored: a record of its own, or that of a whole call.
 #[doc(hidden)]
 pub trait ExchangeRecord: Any + Send + Sync {
-    /// Runs `visit` on the state of an attempt, if it is still kept.
-    fn visit(&self, attempt: u32, visit: &mut dyn FnMut(&mut ExchangeState));
+    /// The state of the attempt that was sent last.
+    fn current(&self) -> &Mutex<ExchangeState>;
 }
 
 /// What is known of one attempt.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct ExchangeState {
+    attempt: u32,
     result: Classification,
     usage: Option<Usage>,
     counted: Option<Usage>,
@@ -37,10 +38,11 @@ pub struct ExchangeState {
 }
 
 impl ExchangeState {
-    /// An attempt with this outcome so far.
+    /// The attempt with this number, and its outcome so far.
     #[must_use]
-    pub const fn new(outcome: Outcome) -> Self {
+    pub const fn new(attempt: u32, outcome: Outcome) -> Self {
         Self {
+            attempt,
             result: Classification::new(outcome),
             usage: None,
             counted: None,
@@ -49,7 +51,6 @@ impl ExchangeState {
     }
 
     /// The result so far.
-    #[must_use]
     pub const fn result(&self) -> &Classification {
         &self.result
     }
@@ -62,8 +63,8 @@ impl ExchangeState {
 }
 
 impl ExchangeRecord for Mutex<ExchangeState> {
-    fn visit(&self, _: u32, visit: &mut dyn FnMut(&mut ExchangeState)) {
-        visit(&mut self.lock().unwrap_or_else(PoisonError::into_inner));
+    fn current(&self) -> &Self {
+        self
     }
 }
 
@@ -71,7 +72,7 @@ impl Exchange {
     /// A record with this outcome so far.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self { record: Arc::new(Mutex::new(ExchangeState::new(outcome))), attempt: 1 }
+        Self { record: Arc::new(Mutex::new(ExchangeState::new(1, outcome))), attempt: 1 }
     }
 
     /// An attempt within the record of a call.
@@ -102,12 +103,7 @@ impl Exchange {
     /// Sets the result, with all its details. The outcome of `result` is kept, not its exchange.
     pub fn set_result(&self, result: Classification) {
         let result = result.settled();
-        let mut result = Some(result);
-        self.read(|state| {
-            if let Some(result) = result.take() {
-                state.result = result;
-            }
-        });
+        self.read(|state| state.result = result);
     }
 
     /// The result with all its details. Its outcome stays that of this exchange.
@@ -149,10 +145,11 @@ impl Exchange {
         self.read(|state| state.counted.or(state.usage)).flatten()
     }
 
+    /// Accesses the state, unless another attempt has taken the place of this one: then nobody reads it any more.
+    #[inline]
     fn read<T>(&self, read: impl FnOnce(&mut ExchangeState) -> T) -> Option<T> {
-        let (mut read, mut found) = (Some(read), None);
-        self.record.visit(self.attempt, &mut |state| found = read.take().map(|read| read(state)));
-        found
+        let mut state = self.record.current().lock().unwrap_or_else(PoisonError::into_inner);
+        (state.attempt == self.attempt).then(|| read(&mut state))
     }
 }
 

@@ -78,20 +78,18 @@ impl Call {
 
     /// Examines the request: whether it may be sent again, which budget pays for it, which key it gets.
     fn examine(&mut self, request: &mut impl RequestHead, settings: &Settings) {
-        // The key comes first: a request with a key may be repeated. It is never drawn from the user's seed,
-        // since a key that is used twice is worse than none.
         let key = settings.idempotency_key.as_ref();
-        let added = key.filter(|name| headers::add_key(request, name, &mut rand::rng()));
-        match settings.repeatable.of(request, key) {
+        match settings.repeatable.of(request, key.is_some()) {
             Repeatable::Always => {}
             Repeatable::WhenUnprocessed => self.only_unprocessed = true,
             Repeatable::Never => {
-                if let Some(name) = added {
-                    headers::remove_key(request, name);
-                }
                 self.no_retry = Some(StopReason::NotRepeatable);
                 return;
             }
+        }
+        if let Some(name) = key {
+            // Never from the user's seed: a key that is used twice is worse than none.
+            headers::add_key(request, name, &mut rand::rng());
         }
         if let (Some(budget), Some(now)) = (&settings.budget, self.attempts.began()) {
             let mut lease = budget.lease(request, now);
@@ -120,7 +118,7 @@ impl Call {
     }
 }
 
-/// What is known of it.
+/// The state of a call, as its future reads it.
 impl Call {
     /// Whether the request may have to be sent again.
     #[inline]

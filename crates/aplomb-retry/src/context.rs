@@ -1,4 +1,4 @@
-//! What the layers inside find out about a call: its options, and that it will be retried.
+//! The context of a call, for the layers inside: its options, and the mark that it will be retried.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};

@@ -14,7 +14,7 @@ pub(crate) struct Rules {
     pub(crate) throttled: Throttled,
 }
 
-/// What a decision depends on apart from the failure.
+/// The conditions of a decision, apart from the failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Conditions {
     /// The time to the deadline.

@@ -125,7 +125,7 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
     }
 }
 
-/// What may be sent again, and until when.
+/// Which requests are sent again, and until when.
 impl<K: Clone, C: Clone> RetryLayer<K, C> {
     /// Sets a stop condition. It replaces the number of retries: call [`max_retries`](Self::max_retries)
     /// after it to have both. Hints and deadlines always apply.

@@ -1,6 +1,7 @@
 //! The record of one call, shared by everything the call passes.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct CallRecord {
     pub(crate) provider: &'static str,
     pub(crate) began: Instant,
     state: Mutex<CallState>,
+    /// The result of the attempt that was sent last.
+    current: Mutex<ExchangeState>,
 }
 
 /// At most this many attempts are kept.
@@ -38,11 +41,13 @@ pub(crate) struct CallState {
     pub(crate) queued: Duration,
     pub(crate) waited: Duration,
     /// The attempt that was sent last. Most calls have no other.
-    current: Option<SentAttempt>,
-    earlier: VecDeque<SentAttempt>,
+    last: Option<SentAttempt>,
+    /// Attempts before that, with their results.
+    earlier: VecDeque<(SentAttempt, ExchangeState)>,
 }
 
 /// An attempt that was sent.
+#[derive(Clone, Copy)]
 pub(crate) struct SentAttempt {
     pub(crate) number: u32,
     at: Instant,
@@ -50,14 +55,14 @@ pub(crate) struct SentAttempt {
     pub(crate) waited: Duration,
     /// From when it was sent until it was judged.
     pub(crate) took: Option<Duration>,
-    pub(crate) exchange: ExchangeState,
 }
 
 impl CallContext {
     /// A call that begins now, with the options that its request carries.
     pub(crate) fn new(provider: &'static str, now: Instant, options: Option<CallOptions>) -> Self {
         let state = Mutex::new(CallState { options, ..CallState::default() });
-        Self(Arc::new(CallRecord { provider, began: now, state }))
+        let current = Mutex::new(ExchangeState::new(0, Outcome::success()));
+        Self(Arc::new(CallRecord { provider, began: now, state, current }))
     }
 
     pub(crate) const fn of(record: Arc<CallRecord>) -> Self {
@@ -130,26 +135,15 @@ impl CallContext {
         let waited = state.ended.take().map(|ended| asked.saturating_duration_since(ended));
         state.sent = state.sent.saturating_add(1);
         let number = state.sent;
-        let attempt = SentAttempt {
-            number,
-            at: now,
-            queued,
-            waited: waited.unwrap_or_default(),
-            took: None,
-            exchange: ExchangeState::new(Outcome::success()),
-        };
-        if let Some(before) = state.current.replace(attempt) {
-            state.earlier.push_back(before);
+        let attempt = SentAttempt { number, at: now, queued, waited: waited.unwrap_or_default(), took: None };
+        let before = mem::replace(&mut *self.current(), ExchangeState::new(number, Outcome::success()));
+        if let Some(last) = state.last.replace(attempt) {
+            state.earlier.push_back((last, before));
             if state.earlier.len() == KEPT {
                 state.earlier.pop_front();
             }
         }
-        self.exchange(number)
-    }
-
-    /// The record of an attempt.
-    fn exchange(&self, attempt: u32) -> Exchange {
-        Exchange::within(Arc::clone(&self.0) as Arc<dyn ExchangeRecord>, attempt)
+        Exchange::within(Arc::clone(&self.0) as Arc<dyn ExchangeRecord>, number)
     }
 
     /// The attempt that was sent last is judged.
@@ -157,7 +151,7 @@ impl CallContext {
         let now = Instant::now();
         let mut state = self.lock();
         state.ended = Some(now);
-        if let Some(attempt) = &mut state.current {
+        if let Some(attempt) = &mut state.last {
             attempt.took = Some(now.saturating_duration_since(attempt.at));
         }
     }
@@ -181,42 +175,39 @@ impl CallContext {
         ended.unwrap_or_else(Instant::now).saturating_duration_since(self.0.began)
     }
 
+    /// The attempts that are kept with their results, oldest first. Those of an attempt that was not judged are
+    /// only assumptions.
+    pub(crate) fn attempts(&self) -> Vec<(SentAttempt, ExchangeState)> {
+        let state = self.lock();
+        let last = state.last.map(|last| (last, self.current().clone()));
+        state.earlier.iter().cloned().chain(last).collect()
+    }
+
+    /// The result of the attempt that was sent last, if it has been judged.
+    pub(crate) fn last_result<T>(&self, read: impl FnOnce(&ExchangeState) -> T) -> Option<T> {
+        self.lock().last?.took?;
+        Some(read(&self.current()))
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, CallState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl CallState {
-    /// The attempts that are kept, oldest first.
-    pub(crate) fn attempts(&self) -> impl DoubleEndedIterator<Item = &SentAttempt> {
-        self.earlier.iter().chain(&self.current)
-    }
-
-    /// The attempt that was sent last.
-    pub(crate) const fn last(&self) -> Option<&SentAttempt> {
-        self.current.as_ref()
+    /// Locked alone, or after the state.
+    fn current(&self) -> MutexGuard<'_, ExchangeState> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SentAttempt {
-    /// Whether it has been judged: until then its outcome is only an assumption.
+    /// Whether it has been judged.
     pub(crate) const fn is_judged(&self) -> bool {
         self.took.is_some()
-    }
-
-    /// Its outcome as far as it is known.
-    pub(crate) fn outcome(&self) -> Option<Outcome> {
-        self.is_judged().then(|| self.exchange.result().outcome())
     }
 }
 
 impl ExchangeRecord for CallRecord {
-    fn visit(&self, attempt: u32, visit: &mut dyn FnMut(&mut ExchangeState)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *state;
-        let mut newest_first = state.current.iter_mut().chain(state.earlier.iter_mut().rev());
-        if let Some(found) = newest_first.find(|sent| sent.number == attempt) {
-            visit(&mut found.exchange);
-        }
+    fn current(&self) -> &Mutex<ExchangeState> {
+        &self.current
     }
 }

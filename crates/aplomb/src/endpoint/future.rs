@@ -12,8 +12,8 @@ use tower_service::Service;
 
 use super::attempt_error::AttemptError;
 use super::attempt_request::AttemptRequest;
-use super::service::Stack;
-use super::shared::Running;
+use super::stack::CallStack;
+use super::state::InProgress;
 use super::{DeadlinePassed, EndpointBody};
 use crate::context::CallContext;
 use crate::{EndpointError, HttpClient, Report};
@@ -31,14 +31,14 @@ pin_project! {
         A: 'static,
     {
         #[pin]
-        attempts: Option<<Stack<S> as Service<AttemptRequest<A>>>::Future>,
+        attempts: Option<<CallStack<S> as Service<AttemptRequest<A>>>::Future>,
         // At the deadline. Set when the call has to wait for the first time.
         #[pin]
         alarm: Option<Sleep>,
         stage: Stage,
         call: CallContext,
         // Counts the call until it has ended, its body included.
-        running: Option<Running>,
+        in_progress: Option<InProgress>,
     }
 }
 
@@ -57,16 +57,16 @@ where
 {
     #[inline]
     pub(super) const fn new(
-        attempts: <Stack<S> as Service<AttemptRequest<A>>>::Future,
+        attempts: <CallStack<S> as Service<AttemptRequest<A>>>::Future,
         call: CallContext,
-        running: Running,
+        in_progress: InProgress,
     ) -> Self {
         Self {
             attempts: Some(attempts),
             alarm: None,
             stage: Stage::Fresh,
             call,
-            running: Some(running),
+            in_progress: Some(in_progress),
         }
     }
 }
@@ -101,10 +101,10 @@ where
             polled = Poll::Ready(Err(DeadlinePassed::now(this.call).into()));
         }
         this.call.ended();
-        let running = this.running.take();
+        let in_progress = this.in_progress.take();
         // In place: each move of a response costs.
         if let Poll::Ready(Ok(response)) = &mut polled {
-            response.body_mut().follow(running);
+            response.body_mut().follow(in_progress);
         }
         polled
             .map_err(|cause| EndpointError::new(AttemptError::unwrap(cause), Report::new(this.call.clone())))

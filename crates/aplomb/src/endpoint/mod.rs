@@ -7,10 +7,8 @@ mod body;
 mod broken_answer;
 mod calibration;
 mod classifier;
-mod config;
 mod deadline;
 mod door;
-mod entry;
 mod estimate;
 mod frame_buffer;
 mod future;
@@ -23,11 +21,11 @@ mod judge;
 mod keyed;
 mod layer;
 mod service;
-mod shared;
+mod stack;
+mod state;
 mod timeouts;
 
-pub(crate) use self::entry::Entry;
-pub(crate) use self::layer::Base;
+pub(crate) use self::state::EndpointState;
 pub(crate) use self::timeouts::Timeouts;
 
 pub use self::body::EndpointBody;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{Classification, Outcome, Reason, Usage};
+use aplomb_core::{Classification, ExchangeState, Outcome, Reason, Usage};
 use http::StatusCode;
 
 use crate::context::SentAttempt;
@@ -20,14 +20,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn of(sent: &SentAttempt) -> Self {
+    pub(crate) fn of((sent, exchange): (SentAttempt, ExchangeState)) -> Self {
         Self {
             number: sent.number,
             queued: sent.queued,
             waited: sent.waited,
             took: sent.took,
-            result: sent.is_judged().then(|| sent.exchange.result().clone()),
-            usage: sent.exchange.usage(),
+            result: sent.is_judged().then(|| exchange.result().clone()),
+            usage: exchange.usage(),
         }
     }
 

@@ -1,14 +1,16 @@
 //! What happened to a call.
 
 mod attempt;
+#[cfg(feature = "serde")]
+mod serialize;
 
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{Exchange, Kind, Outcome, ResponseHead, Usage};
+use aplomb_core::{Exchange, ExchangeState, Kind, Outcome, ResponseHead, Usage};
 
 pub use self::attempt::Attempt;
-use crate::context::{CallContext, SentAttempt};
+use crate::context::CallContext;
 
 /// What happened to a call: its attempts, their results, and where the time went.
 ///
@@ -61,26 +63,25 @@ impl Report {
     /// The attempts that were sent, oldest first: the last 16 of them.
     #[must_use]
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.0.lock().attempts().map(Attempt::of).collect()
+        self.0.attempts().into_iter().map(Attempt::of).collect()
     }
 
     /// The outcome of the last attempt, as far as it is known; `None` if none was sent, or it was not answered.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        self.0.lock().last().and_then(SentAttempt::outcome)
+        self.0.last_result(|result| result.result().outcome())
     }
 
     /// The outcome of the last attempt that failed and was not ended on this side.
     pub(crate) fn last_failure(&self) -> Option<Outcome> {
-        let state = self.0.lock();
-        let mut outcomes = state.attempts().rev().filter_map(SentAttempt::outcome);
+        let mut outcomes = self.attempts().into_iter().rev().filter_map(|attempt| attempt.outcome());
         outcomes.find(|outcome| !outcome.is_success() && outcome.kind() != Kind::Local)
     }
 
     /// The usage of the last attempt, as far as it was reported.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        self.0.lock().last()?.exchange.usage()
+        self.0.last_result(ExchangeState::usage).flatten()
     }
 
     /// How long the call waited to be admitted, all attempts together.

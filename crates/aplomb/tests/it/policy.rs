@@ -47,7 +47,7 @@ async fn what_is_changed_holds_from_the_next_call_on_for_services_that_are_there
     assert_eq!(service.oneshot(chat("hello", true)).await.unwrap().status(), 503);
     assert_eq!(server.seen(), 4);
     let refused = handle.set_policy(Policy::new().deadline(Duration::ZERO));
-    assert!(matches!(refused, Err(InvalidPolicy::NoTime { setting: "deadline", .. })));
+    assert!(matches!(refused, Err(InvalidPolicy::ZeroTime { setting: "deadline", .. })));
     assert!(format!("{:?}", handle.policy()).contains("max_retries: 2"), "nothing has changed");
 }
 
