@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope, retry_after};
+use http::header::WWW_AUTHENTICATE;
 use serde_json::Value;
 
 use super::body::{self, ErrorBody};
@@ -17,6 +18,16 @@ use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
 use crate::{Head, Settings};
 
+/// Any error in a success contains one of these.
+const MARKS: [&[u8]; 6] = [
+    b"error",
+    b"failed",
+    b"\"ERROR\"",
+    b"base_resp",
+    b"abort",
+    b"insufficient_system",
+];
+
 /// Judges a buffered response.
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
     let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
@@ -24,7 +35,7 @@ pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) 
         judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())
     } else {
         let error = ErrorBody::read(body, head.sent(), &judge.codes());
-        judge.failure(&error, Some(head.status().as_u16()), true)
+        judge.failure(&error, Some(head.status().as_u16()), head.sent(), true)
     }
 }
 
@@ -37,7 +48,7 @@ pub(crate) fn event(
     had_content: bool,
 ) -> Classification {
     let judge = Judge { dialect, settings, head: None };
-    judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, !had_content)
+    judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, sent, !had_content)
 }
 
 /// The context in which a body is judged.
@@ -68,13 +79,12 @@ impl<'a> Judge<'a> {
     /// Judges the body of a success: `None` if it is not an error.
     fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Classification> {
         // Nearly every body is an answer, which need not be parsed here.
-        let mentions = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-        if !mentions(b"error") && !mentions(b"failed") && !mentions(b"\"ERROR\"") {
+        if !MARKS.iter().any(|mark| memchr::memmem::find(body, mark).is_some()) {
             return None;
         }
         body::is_error_answer(Document::read(body, &mut Nodes::new())?.view()).then(|| {
             let error = ErrorBody::read(body, head.sent(), &self.codes());
-            self.failure(&error, None, true)
+            self.failure(&error, None, head.sent(), true)
         })
     }
 
@@ -102,7 +112,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn failure(&self, error: &ErrorBody, status: Option<u16>, is_unprocessed: bool) -> Classification {
+    fn failure(
+        &self,
+        error: &ErrorBody,
+        status: Option<u16>,
+        sent: SystemTime,
+        is_unprocessed: bool,
+    ) -> Classification {
         let codes = self.codes();
         let in_header = self.in_headers(|head| {
             let code = codes::bare(head.header("x-amzn-errortype")?);
@@ -116,7 +132,9 @@ impl<'a> Judge<'a> {
         let (reason, is_shared) = self.refine(coarse, status.is_some(), error, message);
         let mut outcome = self.outcome(reason, status, is_shared);
 
-        if let Some(hint) = self.hint(outcome, error, message) {
+        // The window of a limit on parallel requests is not a delay: a place is free when a call ends.
+        let is_window = reason == Reason::TooManyAtOnce && self.is_parallel_limit(message);
+        if let Some(hint) = self.hint(outcome, error, message, sent).filter(|_| !is_window) {
             outcome = outcome.with_retry_after(hint);
         }
         if let Some(dimension) = self.dimension(reason, error, message) {
@@ -153,7 +171,13 @@ impl<'a> Judge<'a> {
         error: &ErrorBody,
         message: Option<&Message>,
     ) -> (Reason, bool) {
+        if reason == Reason::Unauthorized && self.head.is_some_and(is_from_edge) {
+            return (Reason::Unknown, false);
+        }
         let is_limited = reason == Reason::RateLimited;
+        if is_limited && self.is_parallel_limit(message) {
+            return (Reason::TooManyAtOnce, false);
+        }
         if is_limited && self.in_headers(|head| is_exhausted(head).then_some(())).is_some() {
             return (Reason::QuotaExhausted, false);
         }
@@ -167,6 +191,13 @@ impl<'a> Judge<'a> {
             |text: &Message| phrases::refine(reason, has_status, text.as_str(), self.dialect.phrases);
         let refined = message.and_then(in_words);
         (refined.unwrap_or(reason), false)
+    }
+
+    /// Whether `LiteLLM` says that a limit is on parallel requests.
+    fn is_parallel_limit(&self, message: Option<&Message>) -> bool {
+        let in_header = |head: &Head<'_>| head.header("rate_limit_type") == Some("max_parallel_requests");
+        self.head.is_some_and(in_header)
+            || message.is_some_and(|message| message.as_str().contains(phrases::PARALLEL_LIMIT))
     }
 
     /// Determines what Google means by `RESOURCE_EXHAUSTED`.
@@ -196,7 +227,13 @@ impl<'a> Judge<'a> {
 
     /// When to retry: by the headers, those that a gateway forwards, the body, the message, or what is usual for the
     /// named quota.
-    fn hint(&self, outcome: Outcome, error: &ErrorBody, message: Option<&Message>) -> Option<Duration> {
+    fn hint(
+        &self,
+        outcome: Outcome,
+        error: &ErrorBody,
+        message: Option<&Message>,
+        sent: SystemTime,
+    ) -> Option<Duration> {
         let is_throttled = outcome.kind() == Kind::Throttled;
         let in_headers = |head: &Head<'_>| {
             let hints = || self.dialect.hints.iter().find_map(|hint| hint(head));
@@ -208,6 +245,7 @@ impl<'a> Judge<'a> {
         self.in_headers(in_headers)
             .or_else(|| error.delay())
             .or_else(|| message?.delay())
+            .or_else(|| message?.reset(sent))
             .or_else(|| error.details().filter(|_| is_throttled)?.default_delay())
     }
 
@@ -227,6 +265,13 @@ impl<'a> Judge<'a> {
             _ => outcome,
         }
     }
+}
+
+/// Whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
+fn is_from_edge(head: &Head<'_>) -> bool {
+    let is_page = head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
+    let is_challenge = head.headers().contains_key(WWW_AUTHENTICATE);
+    head.headers().contains_key("cf-mitigated") || (is_page && !is_challenge)
 }
 
 /// Whether the head says that a limit is exhausted for hours or for a month.

@@ -73,10 +73,12 @@ pub(crate) fn quotas(error: &Map<String, Value>) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The codes in the details.
+/// The codes in the details. `QUOTA_EXCEEDED` is not one: it is said of any quota.
 pub(crate) fn reasons(error: &Map<String, Value>) -> impl Iterator<Item = &str> {
     let details = list(error, "details").chain(list(error, "errors"));
-    details.filter_map(|detail| detail["reason"].as_str())
+    details
+        .filter_map(|detail| detail["reason"].as_str())
+        .filter(|reason| *reason != "QUOTA_EXCEEDED")
 }
 
 /// The delay in `RetryInfo`, which others use too, or in `ErrorInfo`.

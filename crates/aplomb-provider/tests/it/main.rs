@@ -5,6 +5,7 @@ mod agreement;
 mod answers;
 mod conformance;
 mod dimensions;
+mod field_cases;
 mod forwarding;
 mod limits;
 mod properties;

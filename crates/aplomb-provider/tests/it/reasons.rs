@@ -182,3 +182,49 @@ fn a_status_in_capitals_alone_is_not_googles_form() {
         "message": "Limit 7000, Used 0, Requested 12903."}}"#;
     assert_eq!(judged(GENERIC, 429, &[], above).0, Reason::RequestTooLarge);
 }
+
+/// A proxy in front of the provider says nothing about the credential.
+#[test]
+fn a_401_or_403_of_an_edge_is_not_about_the_key() {
+    for url in ["https://api.openai.com/v1", GENERIC] {
+        for status in [401, 403] {
+            let page = [("content-type", "text/html; charset=UTF-8")];
+            assert_eq!(judged(url, status, &page, "<html>").1, Kind::Transient, "{url} {status}");
+            let challenge = [page[0], ("www-authenticate", "Basic")];
+            assert_eq!(judged(url, status, &challenge, "<html>").1, Kind::Unauthorized, "{url} {status}");
+            assert_eq!(judged(url, status, &[], "").1, Kind::Unauthorized, "{url} {status}");
+        }
+    }
+}
+
+#[test]
+fn an_envelope_of_a_vendor_is_an_error_unless_it_says_otherwise() {
+    for (code, kind) in [
+        (0, Kind::Success),
+        (1002, Kind::Throttled),
+        (1004, Kind::Unauthorized),
+        (1008, Kind::Exhausted),
+        (1026, Kind::Permanent),
+        (2013, Kind::Permanent),
+        (1000, Kind::Transient),
+    ] {
+        let body =
+            format!(r#"{{"choices": null, "base_resp": {{"status_code": {code}, "status_msg": "m"}}}}"#);
+        assert_eq!(judged(GENERIC, 200, &[], &body).1, kind, "{code}");
+    }
+}
+
+#[test]
+fn a_limit_on_parallel_requests_names_no_delay() {
+    let body =
+        r#"{"error": {"message": "Rate limit exceeded. Limit type: max_parallel_requests.", "code": "429"}}"#;
+    let at_once = (Reason::TooManyAtOnce, Kind::Throttled, Scope::Account, None);
+    assert_eq!(judged(GENERIC, 429, &[("retry-after", "60")], body), at_once);
+    let headers = [
+        ("retry-after", "60"),
+        ("rate_limit_type", "max_parallel_requests"),
+    ];
+    assert_eq!(judged("https://api.openai.com/v1", 429, &headers, "{}"), at_once);
+    let rate = [("retry-after", "60"), ("rate_limit_type", "requests")];
+    assert_eq!(judged(GENERIC, 429, &rate, "{}").3, Some(60));
+}

@@ -1,6 +1,6 @@
 //! Streams of unknown shapes, and streams of other content than text.
 
-use aplomb_core::{Kind, Usage};
+use aplomb_core::{Kind, Reason, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Other, Usage as Used};
 use aplomb_provider::{StreamEnd, StreamEvent, detect};
 
@@ -198,4 +198,78 @@ fn an_error_in_json_amid_events_is_that_error() {
     assert_eq!(stream(OPENAI, &done), (vec![text("Hi"), Done], StreamEnd::Complete));
     let failed = stream(OPENAI, &format!("{open}{chat}{error}")).1;
     assert_eq!(failed.classification().outcome().kind(), Kind::Permanent);
+}
+
+#[test]
+fn a_damaged_event_breaks_a_stream_of_json_and_no_other() {
+    let word =
+        |word: &str| format!("data: {{\"choices\": [{{\"delta\": {{\"content\": \"{word}\"}}}}]}}\n\n");
+    let damaged = "data: {\"choices\": [{\"delta\": {\"content\": \"tw\n\n";
+    for url in [OPENAI, GENERIC] {
+        let (events, end) =
+            stream(url, &format!("{}{damaged}{}data: [DONE]\n\n", word("one"), word("three")));
+        assert_eq!(events[0], text("one"), "{url}");
+        assert_eq!((events.len(), end.classification().reason()), (2, Some(Reason::Truncated)), "{url}");
+        // The end of the body cuts an event off: that is no damage.
+        let cut = format!("{}{}", word("one"), damaged.trim_end());
+        assert_eq!(stream(url, &cut).1, StreamEnd::Truncated, "{url}");
+    }
+    // An unknown server may stream source code.
+    let code = "data: fn main()\n\ndata: {\n\ndata: }\n\n";
+    assert_eq!(stream(GENERIC, code).1, StreamEnd::Complete);
+}
+
+#[test]
+fn events_without_blank_lines_between_them_are_read_one_by_one() {
+    let word = |word: &str| format!("data: {{\"choices\": [{{\"delta\": {{\"content\": \"{word}\"}}}}]}}\n");
+    for url in [OPENAI, GENERIC] {
+        let body = format!("{}{}data: [DONE]\n\n", word("He"), word("llo"));
+        assert_eq!(stream(url, &body), (vec![text("He"), text("llo"), Done], StreamEnd::Complete), "{url}");
+        // A value may span lines.
+        let lines = "data: {\"choices\": [\ndata: {\"delta\": {\"content\": \"Hi\"}}]}\n\ndata: [DONE]\n\n";
+        assert_eq!(stream(url, lines), (vec![text("Hi"), Done], StreamEnd::Complete), "{url}");
+    }
+}
+
+#[test]
+fn the_first_bytes_outrank_a_media_type_of_json_or_text() {
+    let events = "data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\ndata: [DONE]\n\n";
+    let read = |media_type: &str, body: &str| {
+        let response = Response::new(200, &[("content-type", media_type)]);
+        let whole = support::read(detect(OPENAI).stream(&response.head()), [body.as_bytes()]);
+        let split = support::read(detect(OPENAI).stream(&response.head()), body.as_bytes().chunks(1));
+        assert_eq!(whole, split, "{media_type} {body}");
+        assert_eq!(detect(OPENAI).ending(&response.head(), body.as_bytes()), whole.1, "{media_type} {body}");
+        whole
+    };
+    for media_type in ["application/json", "text/plain"] {
+        assert_eq!(read(media_type, events), (vec![text("Hi"), Done], StreamEnd::Complete), "{media_type}");
+    }
+    let ping = format!(": ping\n\n{events}");
+    assert_eq!(read("application/json", &ping).1, StreamEnd::Complete);
+    // Text may start with a colon, and other formats with anything.
+    assert_eq!(read("text/plain", ":) Hi"), (vec![Content(None)], StreamEnd::Complete));
+    assert_eq!(read("text/plain", "dat"), (vec![Content(None)], StreamEnd::Complete));
+    assert_eq!(read("audio/mpeg", "data: x"), (vec![Content(None)], StreamEnd::Complete));
+    assert_eq!(read("application/json", "\"data:\""), (vec![Content(None)], StreamEnd::Complete));
+    assert_eq!(read("application/json", "").1, StreamEnd::Truncated);
+}
+
+#[test]
+fn finish_reasons_of_broken_answers_are_errors() {
+    let last = |reasons: &str, content: &str| {
+        let choice = format!("{{\"delta\": {{\"content\": \"{content}\"}}, {reasons}}}");
+        stream(OPENAI, &format!("data: {{\"choices\": [{choice}]}}\n\ndata: [DONE]\n\n")).1
+    };
+    for reason in ["stop", "length", "tool_calls", "content_filter", "eos"] {
+        assert_eq!(last(&format!("\"finish_reason\": \"{reason}\""), "Hi"), StreamEnd::Complete, "{reason}");
+    }
+    let reason = |end: StreamEnd| end.classification().reason();
+    assert_eq!(reason(last("\"finish_reason\": \"abort\"", "Hi")), Some(Reason::ServerError));
+    let overloaded = last("\"finish_reason\": \"insufficient_system_resource\"", "");
+    assert_eq!(reason(overloaded), Some(Reason::Overloaded));
+    // The reason behind a gateway counts if there is no content.
+    let native = "\"finish_reason\": \"stop\", \"native_finish_reason\": \"network_error\"";
+    assert_eq!(reason(last(native, "")), Some(Reason::ServerError));
+    assert_eq!(last(native, "Hi"), StreamEnd::Complete);
 }
