@@ -10,9 +10,7 @@ mod layer_state;
 mod queue;
 mod worth;
 
-pub use admission::{
-    Admission, AdmissionConfig, AdmissionFuture, PermitGuard, Prepare, Preparing, RequestPolicy,
-};
+pub use admission::{Admission, AdmissionConfig, AdmissionFuture, PermitGuard, RequestPolicy};
 pub use completion::{BodyEnd, Completion, GuardedBody, OnBodyEnd, OnHead, ResponseGuard};
 pub use entries::Entries;
 pub use gate::{Decision, End, Gate, Hints, PooledGate, Progress};

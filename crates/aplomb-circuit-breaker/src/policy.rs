@@ -1,11 +1,10 @@
 //! What the circuit says about requests.
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::time::Duration;
 
-use aplomb_admission::{
-    Admission, AdmissionFuture, Entries, OnHead, Prepare, RejectReason, Rejected, RequestPolicy,
-};
+use aplomb_admission::{Admission, AdmissionFuture, Entries, OnHead, RejectReason, Rejected, RequestPolicy};
 use aplomb_core::{
     BoxError, CallOptions, Event, HttpClassifier, KeyLabel, LayerName, Rejection, RequestHead, RequestView,
     notify,
@@ -38,6 +37,7 @@ impl CircuitPolicy {
 
 impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
     type Gate = Circuit;
+    type Preparing = Ready<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<Circuit> {
@@ -75,8 +75,12 @@ impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
     }
 
     #[inline]
-    fn prepare(&self) -> Option<&dyn Prepare<Req>> {
-        None
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the limit says about requests.
 
-use aplomb_admission::{Entries, Prepare, Rejected, RequestPolicy};
+use aplomb_admission::{Entries, Rejected, RequestPolicy};
 use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, RequestHead, RequestView, notify};
+use std::future::{Ready, ready};
 
 use crate::layer::Observer;
 use crate::{AtCapacity, Limiter, Occupancy, Slots};
@@ -21,6 +22,7 @@ impl ConcurrencyPolicy {
 
 impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
     type Gate = Slots;
+    type Preparing = Ready<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<Slots> {
@@ -47,8 +49,12 @@ impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
     }
 
     #[inline]
-    fn prepare(&self) -> Option<&dyn Prepare<Req>> {
-        None
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
     }
 }
 

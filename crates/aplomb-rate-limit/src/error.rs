@@ -78,7 +78,9 @@ impl RateLimited {
     }
 
     /// The event of the rejection.
-    pub(crate) fn event(&self) -> Event {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn event(&self) -> Event {
         let reason = match (self.reject_reason, self.reason) {
             (RejectReason::QueueFull, _) => "queue full",
             (RejectReason::TooManyKeys, _) => "key limit reached",

@@ -1,13 +1,13 @@
 //! The layer: configuration, and the policy by which its services ask for admission.
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, OnBodyEnd, OnHead, Prepare, Rejected,
-    RequestPolicy,
+    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, OnBodyEnd, OnHead, Rejected, RequestPolicy,
 };
 use aplomb_core::{
     Account, BoxError, CallOptions, HttpClassifier, KeyLabel, Observe, RequestHead, RequestView,
@@ -276,6 +276,7 @@ impl<K> fmt::Debug for RateLimitPolicy<K> {
 
 impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     type Gate = LimiterGate;
+    type Preparing = Ready<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<LimiterGate> {
@@ -303,7 +304,11 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     }
 
     #[inline]
-    fn prepare(&self) -> Option<&dyn Prepare<Req>> {
-        None
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
     }
 }

@@ -9,7 +9,7 @@ use aplomb_core::{BoxError, CallOptions, Classify, RequestHead, RetryMark};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{AdmissionConfig, PermitGuard, Preparing, RequestPolicy};
+use super::{AdmissionConfig, PermitGuard, RequestPolicy};
 use crate::{Completion, Permit, Queued, Stopped, Wait};
 
 pin_project! {
@@ -22,7 +22,8 @@ pin_project! {
         // Before the permit: a call that is dropped is gone when its gate learns of it.
         #[pin]
         response: Option<S::Future>,
-        preparing: Option<Preparing<Req>>,
+        #[pin]
+        preparing: Option<P::Preparing>,
         // Stays where it is until it is called: requests are large, and moving them costs more than asking a gate.
         call: Option<(S, Option<Req>)>,
         permit: Option<Permit<P::Gate>>,
@@ -133,7 +134,7 @@ where
         // Preparing → Readying when the request is prepared, → Done if that fails: nothing was sent.
         if *this.stage == Stage::Preparing {
             *this.late = true;
-            let prepared = ready!(poll_prepared(policy, this.call, this.preparing, cx));
+            let prepared = ready!(poll_prepared(policy, this.call, this.preparing.as_mut(), cx));
             if let Err(error) = prepared {
                 *this.stage = Stage::Done;
                 *this.call = None;
@@ -204,7 +205,7 @@ where
 
 #[inline]
 fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
-    if policy.prepare().is_some() {
+    if policy.prepares() {
         Stage::Preparing
     } else {
         Stage::Readying
@@ -216,16 +217,16 @@ fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
 fn poll_prepared<S, Req, P: RequestPolicy<Req>>(
     policy: &P,
     call: &mut Option<(S, Option<Req>)>,
-    preparing: &mut Option<Preparing<Req>>,
+    mut preparing: Pin<&mut Option<P::Preparing>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BoxError>> {
     if let Some((_, request)) = call {
-        if let (Some(prepare), Some(unprepared)) = (policy.prepare(), request.take()) {
-            *preparing = Some(prepare.prepare(unprepared));
+        if let Some(unprepared) = request.take() {
+            preparing.set(Some(policy.prepare(unprepared)));
         }
-        if let Some(running) = preparing {
-            *request = Some(ready!(running.as_mut().poll(cx))?);
-            *preparing = None;
+        if let Some(running) = preparing.as_mut().as_pin_mut() {
+            *request = Some(ready!(running.poll(cx))?);
+            preparing.set(None);
         }
     }
     Poll::Ready(Ok(()))

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 pub use self::future::AdmissionFuture;
 pub use self::guard::PermitGuard;
-pub use self::policy::{Prepare, Preparing, RequestPolicy};
+pub use self::policy::RequestPolicy;
 use crate::{Completion, End, Gate, OnHead, Permit, Rejected};
 
 /// A service behind a gate, or behind one for each key.

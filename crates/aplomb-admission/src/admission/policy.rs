@@ -1,7 +1,5 @@
 //! What a layer says about requests.
 
-use std::pin::Pin;
-
 use aplomb_core::{BoxError, CallOptions, KeyLabel, RequestView};
 
 use crate::{Entries, Evictable, Gate, Rejected};
@@ -10,6 +8,9 @@ use crate::{Entries, Evictable, Gate, Rejected};
 pub trait RequestPolicy<Req> {
     /// The gate of the layer.
     type Gate: Gate + Evictable;
+
+    /// A request that is being prepared: [`Ready`](std::future::Ready) if none is.
+    type Preparing: Future<Output = Result<Req, BoxError>>;
 
     /// The queues of the layer.
     fn entries(&self) -> &Entries<Self::Gate>;
@@ -28,16 +29,10 @@ pub trait RequestPolicy<Req> {
         options: &CallOptions,
     ) -> BoxError;
 
-    /// How a request is prepared that has been admitted; `None` if it is sent as it is.
-    fn prepare(&self) -> Option<&dyn Prepare<Req>>;
-}
+    /// Whether requests are prepared after their admission.
+    fn prepares(&self) -> bool;
 
-/// Prepares a request that has been admitted, before the service is readied for it. Until it is done nothing counts as
-/// sent, and its failure is that of a call that was not sent.
-pub trait Prepare<Req>: Send + Sync {
-    /// Makes the request that is sent.
-    fn prepare(&self, request: Req) -> Preparing<Req>;
+    /// Prepares a request that has been admitted, before the service is readied for it. Until it is done nothing counts as
+    /// sent, and its failure is that of a call that was not sent.
+    fn prepare(&self, request: Req) -> Self::Preparing;
 }
-
-/// A request that is being prepared.
-pub type Preparing<Req> = Pin<Box<dyn Future<Output = Result<Req, BoxError>> + Send>>;

@@ -1,10 +1,11 @@
+use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, End, Entries, Evictable, Gate, OnBodyEnd, OnHead, Prepare, Queue,
-    QueueLimits, Rejected, RequestPolicy,
+    Admission, AdmissionConfig, End, Entries, Evictable, Gate, OnBodyEnd, OnHead, Queue, QueueLimits,
+    Rejected, RequestPolicy,
 };
 use aplomb_core::{
     BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, KeyLabel, Kind, LayerName,
@@ -22,6 +23,7 @@ pub(crate) struct Turnstile<G: Gate + Evictable>(pub(crate) Entries<G>);
 
 impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Turnstile<G> {
     type Gate = G;
+    type Preparing = Ready<Result<Req, BoxError>>;
 
     fn entries(&self) -> &Entries<G> {
         &self.0
@@ -41,8 +43,13 @@ impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Tu
         }
     }
 
-    fn prepare(&self) -> Option<&dyn Prepare<Req>> {
-        None
+    #[inline]
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::task::Waker;
 
-use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use aplomb_circuit_breaker::{Circuit, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
-use aplomb_core::Event;
+use aplomb_core::{Classification, Event};
 use aplomb_rate_limit::{Charge, Pool, PoolMember, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
@@ -39,6 +39,26 @@ pub(crate) enum GateEvent {
     Circuit(Transition),
     RateLimit(Event),
     Concurrency(LimitChange),
+}
+
+impl GateEvent {
+    /// The event for observers.
+    pub(super) fn to_event(&self) -> Event {
+        match self {
+            Self::RateLimit(event) => event.clone(),
+            Self::Concurrency(change) => {
+                Event::concurrency_changed(change.from(), change.to(), change.cause())
+            }
+            Self::Circuit(transition) => Event::circuit_changed(
+                transition.from(),
+                transition.to(),
+                transition.cause(),
+                transition.cooldown(),
+                transition.last().map(Classification::new),
+                transition.epoch(),
+            ),
+        }
+    }
 }
 
 type TokenOf<G> = <G as Gate>::Token;
@@ -246,23 +266,10 @@ fn optional<G, R>(gate: &mut Option<G>, check: impl FnOnce(&mut G) -> Decision<R
     gate.as_mut().map_or(Decision::Admit, check)
 }
 
-impl Rests for EndpointGates {
-    type Rest = (
-        (<Circuit as Rests>::Rest, <Quotas as Rests>::Rest),
-        (Option<()>, Option<<Slots as Rests>::Rest>),
-    );
-
-    fn rest(&self, now: Instant) -> Option<Self::Rest> {
-        let pool = self.pool.as_ref().map_or(Some(None), |pool| pool.rest(now).map(Some))?;
-        let slots = self.concurrency.as_ref().map_or(Some(None), |slots| slots.rest(now).map(Some))?;
-        Some(((self.circuit.rest(now)?, self.quotas.rest(now)?), (pool, slots)))
-    }
-
-    fn resume(&mut self, ((circuit, quotas), (_, slots)): Self::Rest) {
-        self.circuit.resume(circuit);
-        self.quotas.resume(quotas);
-        if let (Some(gate), Some(slots)) = (&mut self.concurrency, slots) {
-            gate.resume(slots);
-        }
+impl Evictable for EndpointGates {
+    fn worth(&mut self, now: Instant) -> Worth {
+        let pool = self.pool.as_mut().map_or(Worth::FRESH, |pool| pool.worth(now));
+        let slots = self.concurrency.as_mut().map_or(Worth::FRESH, |slots| slots.worth(now));
+        self.circuit.worth(now).max(self.quotas.worth(now)).max(pool).max(slots)
     }
 }
