@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::route::{self, RequestView};
-use aplomb::{
-    BoxError, EndpointError, EndpointLayer, NoPolicy, Policies, PoliciesLayer, PoliciesService, Policy,
-    Report, find,
-};
+use aplomb::route::{self, NoRoute, RequestView, Routes};
+use aplomb::{BoxError, EndpointError, EndpointLayer, Policy, Report, Router, RouterLayer, find};
 use aplomb_mock::{Fault, Latency, Mock, Plan};
 use axum::body::Body;
 use axum::extract::State;
@@ -42,8 +39,8 @@ fn tenant(request: &RequestView<'_>) -> String {
     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("nobody").to_owned()
 }
 
-/// A policy for each service.
-fn policies() -> Result<Policies, BoxError> {
+/// An endpoint for each service.
+fn routes() -> Result<Routes, BoxError> {
     // Somebody waits for every answer: what can not go soon is refused, and says when to come back.
     let chat = Policy::interactive().max_wait(Duration::from_secs(2)).include_usage();
     // Both models are billed to one account with the provider.
@@ -51,16 +48,16 @@ fn policies() -> Result<Policies, BoxError> {
     let large = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
     let small = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
     let claude = EndpointLayer::with_policy(Anthropic, chat)?;
-    Ok(Policies::new()
+    Ok(Routes::new()
         .route(route::model("gpt-large"), large.by_key(tenant).quotas(|tenant: &String| bought(tenant)))
         .route(route::model("gpt-*"), small.by_key(tenant).quotas(|tenant: &String| bought(tenant)))
         .route(route::model("claude-*"), claude)
-        .refuse_unknown())
+        .reject_unmatched())
 }
 
 #[derive(Clone)]
 struct Gateway {
-    models: PoliciesService<Http>,
+    models: Router<Http>,
     openai: String,
     anthropic: String,
 }
@@ -98,7 +95,7 @@ async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, b
 /// before.
 fn refused(error: &EndpointError) -> Response {
     let status = match error.refused() {
-        _ if find::<NoPolicy>(error).is_some() => StatusCode::NOT_FOUND,
+        _ if find::<NoRoute>(error).is_some() => StatusCode::NOT_FOUND,
         Some(_) => StatusCode::TOO_MANY_REQUESTS,
         None => StatusCode::BAD_GATEWAY,
     };
@@ -121,7 +118,7 @@ async fn main() -> Result<(), BoxError> {
     let (openai, anthropic) = (mock().start().await?, mock().start().await?);
 
     let gateway = Gateway {
-        models: PoliciesLayer::new(policies()?)?.layer(Client::builder(TokioExecutor::new()).build_http()),
+        models: RouterLayer::new(routes()?)?.layer(Client::builder(TokioExecutor::new()).build_http()),
         openai: openai.base_url(),
         anthropic: anthropic.base_url(),
     };

@@ -1,4 +1,8 @@
 //! What the larger examples are made of. The small ones stand for themselves, one file each.
+#![allow(
+    clippy::collapsible_if,
+    reason = "the workspace is written without let chains, for its minimum Rust version"
+)]
 #![allow(clippy::doc_markdown, reason = "OpenAI is a name, not an item")]
 
 pub mod batch;
@@ -6,3 +10,4 @@ pub mod concurrency;
 pub mod jitter;
 pub mod plot;
 pub mod rate_limit;
+pub mod simulate;

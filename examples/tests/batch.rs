@@ -223,11 +223,20 @@ async fn bad_lines_are_named_and_ids_keep_their_type() {
         ]
     );
     let errors = left.errors.text();
-    assert!(["line 2:", "line 5:", "line 6:"].iter().all(|line| errors.contains(line)), "{errors}");
+    assert!(
+        [
+            "line 2 is not JSON",
+            "line 5 repeats the id 7",
+            "line 6 is not a prompt"
+        ]
+        .iter()
+        .all(|line| errors.contains(line)),
+        "{errors}"
+    );
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+async fn invalid_arguments_are_refused_before_anything_is_sent() {
     let server = Mock::builder().start().await.unwrap();
     let path = file("both.jsonl");
     std::fs::write(&path, prompts(1)).unwrap();
@@ -238,6 +247,10 @@ async fn what_makes_no_sense_is_refused_before_anything_is_sent() {
             "APLOMB_NO_SUCH_VARIABLE is not set",
         ),
         ("--base-url localhost:1/v1 --model m --input -".to_owned(), "http://"),
+        (
+            "--base-url http://127.0.0.1:99999/v1 --model m --input -".to_owned(),
+            "the port must be a number from 1 to 65535, not 99999",
+        ),
         (openai(&server) + " --output /no/such/directory/results", "/no/such/directory/results"),
         (
             format!("--base-url {} --model m --input {both} --output {both}", server.base_url()),
@@ -311,5 +324,5 @@ async fn a_pipe_that_closes_ends_the_batch() {
     let stdio = Stdio::new(io::Cursor::new(prompts(10_000)), Closed, errors.clone());
     assert_eq!(run(args, stdio, pending()).await, Exit::Unanswered);
     assert!(server.stats().seen < 1_000, "{}", server.stats().seen);
-    assert!(errors.text().starts_with("nobody reads the results"), "{}", errors.text());
+    assert!(errors.text().starts_with("the reader of the results has gone"), "{}", errors.text());
 }

@@ -2,19 +2,23 @@
 //! borrowed ones.
 
 use std::cell::Cell;
+use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use aplomb::BoxError;
 use aplomb::circuit_breaker::{Circuit, CircuitBreakerLayer, KeyedCircuits};
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
 use aplomb::core::{Account, Once};
 use aplomb::rate_limit::{KeyedLimiter, Quota, RateLimitLayer};
+use aplomb::route::Routes;
+use aplomb::{BoxError, RouterLayer};
 use bytes::Bytes;
-use http_body_util::{Empty, Full};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use tower::{Layer, Service, ServiceExt};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use crate::peer::{Request, Response};
 use crate::{
@@ -23,6 +27,10 @@ use crate::{
 };
 
 fn serves<Req, S: Service<Req>>(_: S) {}
+
+fn is_shared<T: Send + Sync>(value: T) -> T {
+    value
+}
 
 #[tokio::test(start_paused = true)]
 async fn over_reqwest() {
@@ -107,4 +115,86 @@ async fn over_a_borrowed_service_that_is_not_send() {
     assert!(keyed_circuit_breaker().layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert!(endpoint(policy()).layer(Borrows(&calls)).oneshot(request()).await.is_ok());
     assert_eq!(calls.get(), 7);
+}
+
+/// Answers with a body whose type is erased, as many clients do.
+#[derive(Clone, Copy, Debug)]
+struct Erased;
+
+type ErasedBody = BoxBody<Bytes, BoxError>;
+
+impl Service<Request> for Erased {
+    type Response = http::Response<ErasedBody>;
+    type Error = BoxError;
+    type Future = Ready<Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        ready(Ok(http::Response::new(Full::from("{}").map_err(BoxError::from).boxed())))
+    }
+}
+
+// Programs that spawn a call and its body: the compiler has to see that all of it is `Send`.
+#[tokio::test(start_paused = true)]
+async fn a_call_and_its_erased_body_are_spawned_as_one() {
+    let request = || http::Request::new(Full::<Bytes>::default());
+    let mut svc = endpoint(policy().quotas([])).layer(Erased);
+    let call = tokio::spawn(async move { svc.call(request()).await?.into_body().collect().await });
+    assert_eq!(call.await.unwrap().unwrap().to_bytes(), "{}");
+
+    let mut boxed = BoxCloneSyncService::new(endpoint(policy().quotas([])).layer(Erased));
+    let call = tokio::spawn(async move {
+        let mut body = boxed.ready().await?.call(request()).await?.into_body();
+        let frame = body.frame().await.transpose()?;
+        Ok::<_, BoxError>(frame.and_then(|frame| frame.into_data().ok()))
+    });
+    assert_eq!(call.await.unwrap().unwrap().unwrap(), "{}");
+
+    let mut routed = RouterLayer::new(Routes::new()).unwrap().layer(Erased);
+    let call = tokio::spawn(async move { routed.call(request()).await?.into_body().collect().await });
+    assert_eq!(call.await.unwrap().unwrap().to_bytes(), "{}");
+
+    let call = tokio::spawn(async move {
+        let stack = ServiceBuilder::new()
+            .layer(retry())
+            .layer(rate_limit())
+            .layer(concurrency())
+            .layer(circuit_breaker().until_body_end())
+            .service(Erased);
+        stack.oneshot(request()).await?.into_body().collect().await
+    });
+    assert_eq!(call.await.unwrap().unwrap().to_bytes(), "{}");
+}
+
+// Services, their bodies and the endpoint are `Send` and `Sync` where the client's are.
+#[tokio::test(start_paused = true)]
+async fn services_and_bodies_are_send_and_sync_where_the_clients_are() {
+    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    is_shared(retry().layer(client.clone()));
+    is_shared(rate_limit().layer(client.clone()));
+    is_shared(concurrency().layer(client.clone()));
+    is_shared(keyed_concurrency().layer(client.clone()));
+    is_shared(circuit_breaker().layer(client.clone()));
+    is_shared(keyed_circuit_breaker().until_body_end().layer(client.clone()));
+    is_shared(endpoint(policy()).layer(client.clone()));
+    is_shared(RouterLayer::new(Routes::new()).unwrap().layer(client));
+    let peer = crate::peer::Peer::new(&[200]);
+    let mut endpoint = is_shared(endpoint(policy()).layer(peer));
+    let response = endpoint.call(http::Request::new(Full::<Bytes>::default())).await.unwrap();
+    is_shared(response.into_body());
+}
+
+/// Calls a client that is borrowed for this call, as reqwest-middleware's `Next<'_>` is.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_lent_to_a_client_that_lives_for_one_call() {
+    let calls = Rc::new(Cell::new(0));
+    let shared = endpoint(policy()).layer(());
+    for _ in 0..2 {
+        let request = http::Request::new(Full::<Bytes>::default());
+        assert!(shared.with_client(Borrows(&calls)).oneshot(request).await.is_ok());
+    }
+    assert_eq!(calls.get(), 2);
 }

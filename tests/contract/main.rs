@@ -9,7 +9,7 @@ mod promises;
 
 use std::time::Duration;
 
-use aplomb::admission::AtHead;
+use aplomb::admission::OnHead;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
@@ -25,8 +25,8 @@ use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn retry() -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, aplomb::core::Constant> {
-    RetryLayer::new().backoff(aplomb::core::Constant(SECOND))
+fn retry() -> RetryLayer {
+    RetryLayer::new().backoff(SECOND)
 }
 
 fn rate_limit() -> RateLimitLayer {
@@ -34,7 +34,7 @@ fn rate_limit() -> RateLimitLayer {
 }
 
 /// One of the lines on a quota.
-fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
+fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
     RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 

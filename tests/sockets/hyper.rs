@@ -244,3 +244,25 @@ async fn a_stream_that_begins_with_an_error_is_retried_and_one_that_breaks_later
         }
     }
 }
+
+// What waiting cannot mend is sent once, counts as nobody's failure, and says what it is.
+#[tokio::test]
+async fn a_request_that_the_client_cannot_send_is_not_retried() {
+    let server = Mock::builder().start().await.unwrap();
+    let https = server.base_url().to_string().replace("http://", "https://");
+    for (uri, says) in [
+        ("/v1/chat/completions".to_owned(), "UserAbsoluteUriRequired"),
+        (https, "invalid URL, scheme is not http"),
+        ("ftp://localhost/".to_owned(), "invalid URL, scheme is not http"),
+    ] {
+        let layer = EndpointLayer::new(OpenAi);
+        let handle = layer.handle();
+        let request = http::Request::post(&uri).body(Full::<Bytes>::from(chat("hello", false))).unwrap();
+        let error = layer.layer(client()).oneshot(request).await.unwrap_err();
+        let report = error.report();
+        assert_eq!(report.sent(), 1, "{error}");
+        assert_eq!(report.outcome().unwrap().kind(), aplomb::Kind::Permanent, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        assert_eq!(handle.circuit().window().failures(), 0);
+    }
+}

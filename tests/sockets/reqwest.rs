@@ -5,7 +5,7 @@ use std::time::Duration;
 use aplomb::circuit_breaker::CircuitBreakerLayer;
 use aplomb::rate_limit::{Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
-use aplomb::{CallOptions, Refused, find};
+use aplomb::{CallOptions, LayerName, Rejection, find};
 use aplomb_mock::{Fault, Mock, Outage, Plan};
 use tokio::time::Instant;
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -58,7 +58,7 @@ async fn options_reach_the_layers_through_the_task_where_the_request_hides_its_e
     // The quota of this second is used up: a wait for the next can not end in time.
     let soon = CallOptions::new().with_deadline(Instant::now() + Duration::from_millis(1));
     let error = soon.scope(async { service.call(request()).await }).await.unwrap_err();
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), "rate limit");
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::RateLimit);
     assert_eq!(server.stats().seen, 1);
 }
 

@@ -3,6 +3,8 @@
 #![cfg(aplomb_loom)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "support/mod.rs"]
+mod gate_support;
 #[path = "it/gates.rs"]
 #[allow(dead_code, reason = "not all of the gates are needed here")]
 mod gates;

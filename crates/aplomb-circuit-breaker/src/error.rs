@@ -1,38 +1,37 @@
-//! The refusal of an open circuit.
+//! The rejection by a circuit.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Outcome, Refused};
+use aplomb_core::{Outcome, Rejection};
 
-use crate::{State, TransitionCause};
+use crate::{CircuitCause, CircuitState};
 
-/// OpenReason a circuit lets a call wait or refuses it.
+/// Why a circuit rejects a call, or makes it wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenReason {
-    pub(crate) state: State,
-    pub(crate) cause: TransitionCause,
+    pub(crate) state: CircuitState,
+    pub(crate) cause: CircuitCause,
     pub(crate) since: Duration,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) last: Option<Outcome>,
 }
 
 impl OpenReason {
-    /// How long until a call may pass, where that is known: the rest of the cooldown. Where all probes are
-    /// out, or the circuit recovers and lets in no more, it is twice the usual time to an answer, which
-    /// makes room for the next; at most, and where nothing was answered yet, until the first probe will be
-    /// given up or everybody may pass.
+    /// How long until a call may pass, if known. While the circuit is open: the rest of the cooldown. While all probes
+    /// are in flight, or the ramp is full: twice the usual time to an answer, at most until the lease of the first
+    /// probe or the ramp ends.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 }
 
-/// A call was refused because the circuit was open, and was not sent.
+/// A call was rejected because the circuit was open. It was not sent.
 ///
-/// Its `source()` is the [`Refused`] that all refusals share: when to come back, how long it waited,
-/// what was tried before.
+/// Its `source()` is the [`Rejection`] that all rejections share: when to come back, how long the call waited, what was
+/// tried before.
 ///
 /// # Examples
 ///
@@ -50,64 +49,64 @@ impl OpenReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
     why: OpenReason,
-    refused: Refused,
+    refused: Rejection,
     key: Option<Arc<str>>,
 }
 
 impl CircuitOpen {
-    /// The refusal of a call, with the account of it.
+    /// A rejection for this reason.
     #[must_use]
     #[inline]
-    pub const fn new(why: OpenReason, refused: Refused) -> Self {
+    pub const fn new(why: OpenReason, refused: Rejection) -> Self {
         Self { why, refused, key: None }
     }
 
-    /// How long until a call may pass, where that is known.
+    /// How long until a call may pass, if known.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.refused.retry_after()
     }
 
-    /// Says which of several circuits it was. The key is printed: it should hold no secret.
+    /// Names the key of the circuit, if there are several. It is printed, so it must not hold a secret.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Which of several circuits it was, where it is one of several.
+    /// The key of the circuit, if there are several.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// How long the circuit had not been closed for everybody.
+    /// How long ago the outage began: since then the circuit has not admitted everyone.
     pub const fn since(&self) -> Duration {
         self.why.since
     }
 
-    /// OpenReason it opened, the last time that it did.
-    pub const fn cause(&self) -> TransitionCause {
+    /// Why it last opened.
+    pub const fn cause(&self) -> CircuitCause {
         self.why.cause
     }
 
-    /// What the call came to that opened it, where one did.
+    /// The outcome of the call that opened it, if one did.
     pub const fn last(&self) -> Option<Outcome> {
         self.why.last
     }
 
-    /// The state that refused: open, isolated, half-open with all probes out, or closed so short a time ago
-    /// that only a few may pass at once.
-    pub const fn state(&self) -> State {
+    /// The state that rejected the call: open, isolated, half-open with all probes in flight, or closed so recently
+    /// that only a few calls may pass.
+    pub const fn state(&self) -> CircuitState {
         self.why.state
     }
 
-    /// The account of the call.
-    pub const fn refused(&self) -> &Refused {
+    /// Details common to all rejections.
+    pub const fn refused(&self) -> &Rejection {
         &self.refused
     }
 }
 
-impl From<(OpenReason, Refused)> for CircuitOpen {
-    fn from((why, refused): (OpenReason, Refused)) -> Self {
+impl From<(OpenReason, Rejection)> for CircuitOpen {
+    fn from((why, refused): (OpenReason, Rejection)) -> Self {
         Self::new(why, refused)
     }
 }
@@ -120,10 +119,10 @@ impl fmt::Display for CircuitOpen {
             write!(f, "{key} ")?;
         }
         match state {
-            State::Closed => f.write_str("recovering")?,
+            CircuitState::Closed => f.write_str("recovering")?,
             state => state.fmt(f)?,
         }
-        write!(f, " since {since:.1?}: {cause}")?;
+        write!(f, " for {since:.1?}: {cause}")?;
         match last {
             Some(last) => write!(f, " ({last})"),
             None => Ok(()),

@@ -60,7 +60,7 @@ impl CircuitHandle {
 
 impl<Req: RequestHead> Lookout<Req> for OneCircuit {
     fn refusal(&self, request: &Req) -> Option<BoxError> {
-        let why = self.queue.with(Circuit::refusal)?;
+        let why = self.queue.with(Circuit::rejection)?;
         Some(Box::new(CircuitOpen::at_once(why, &CallOptions::of(request))))
     }
 }
@@ -96,7 +96,7 @@ where
 
     fn call(&mut self, request: Req) -> FailFastFuture<S, Req, L> {
         let call = Some((self.inner.clone(), request));
-        FailFastFuture { state: State::Arriving, call, lookout: self.lookout.clone() }
+        FailFastFuture { state: Stage::Arriving, call, lookout: self.lookout.clone() }
     }
 }
 
@@ -107,15 +107,15 @@ pin_project! {
         S: Service<Req>,
     {
         #[pin]
-        state: State<S::Future>,
+        state: Stage<S::Future>,
         call: Option<(S, Req)>,
         lookout: L,
     }
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<F> {
+    #[project = StageProj]
+    enum Stage<F> {
         // Looks when it is first polled: `options.scope(service.call(request))` says only then what has been
         // tried before.
         Arriving,
@@ -136,33 +136,33 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         // Arriving → Readying, or → Done where the circuit is open.
-        if let (StateProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
+        if let (StageProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
         {
             if let Some(refusal) = this.lookout.refusal(request) {
-                this.state.set(State::Done);
+                this.state.set(Stage::Done);
                 *this.call = None;
                 return Poll::Ready(Err(refusal));
             }
-            this.state.set(State::Readying);
+            this.state.set(Stage::Readying);
         }
         // Readying → Called when the service is ready, → Done if it is finished.
-        if let (StateProj::Readying, Some((service, _))) = (this.state.as_mut().project(), this.call.as_mut())
+        if let (StageProj::Readying, Some((service, _))) = (this.state.as_mut().project(), this.call.as_mut())
         {
             let readied = ready!(service.poll_ready(cx));
             let call = this.call.take();
-            this.state.set(State::Done);
+            this.state.set(Stage::Done);
             readied.map_err(Into::into)?;
             if let Some((mut service, request)) = call {
                 let answer = service.call(request);
-                this.state.set(State::Called { answer });
+                this.state.set(Stage::Called { answer });
             }
         }
         // Called → Done.
-        let StateProj::Called { answer } = this.state.as_mut().project() else {
+        let StageProj::Called { answer } = this.state.as_mut().project() else {
             panic!("polled after it was ready");
         };
         let answer = ready!(answer.poll(cx));
-        this.state.set(State::Done);
+        this.state.set(Stage::Done);
         Poll::Ready(answer.map_err(Into::into))
     }
 }
@@ -176,10 +176,10 @@ impl<S: fmt::Debug, L> fmt::Debug for FailFast<S, L> {
 impl<S: Service<Req>, Req, L> fmt::Debug for FailFastFuture<S, Req, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Arriving => "FailFastFuture(arriving)",
-            State::Readying => "FailFastFuture(readying)",
-            State::Called { .. } => "FailFastFuture(called)",
-            State::Done => "FailFastFuture(done)",
+            Stage::Arriving => "FailFastFuture(arriving)",
+            Stage::Readying => "FailFastFuture(readying)",
+            Stage::Called { .. } => "FailFastFuture(called)",
+            Stage::Done => "FailFastFuture(done)",
         })
     }
 }

@@ -3,7 +3,7 @@
 use aplomb_admission::{Closing, Queue};
 use tokio::sync::watch;
 
-use crate::{Circuit, CircuitSnapshot, State, StateWatch};
+use crate::{Circuit, CircuitSnapshot, CircuitState, StateWatch};
 
 /// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -24,7 +24,7 @@ impl CircuitHandle {
     }
 
     /// The state.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> CircuitState {
         self.queue.with(Circuit::state)
     }
 
@@ -37,7 +37,7 @@ impl CircuitHandle {
     /// # Examples
     ///
     /// ```
-    /// use aplomb_circuit_breaker::{CircuitBreakerLayer, State};
+    /// use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// let layer = CircuitBreakerLayer::new();
@@ -45,10 +45,10 @@ impl CircuitHandle {
     /// let mut watch = circuit.watch();
     /// circuit.isolate();
     /// watch.changed().await.unwrap();
-    /// assert_eq!(*watch.borrow_and_update(), State::Isolated);
+    /// assert_eq!(*watch.borrow_and_update(), CircuitState::Isolated);
     /// # }
     /// ```
-    pub fn watch(&self) -> watch::Receiver<State> {
+    pub fn watch(&self) -> watch::Receiver<CircuitState> {
         self.watch.watch()
     }
 

@@ -1,130 +1,169 @@
-//! What a closed circuit remembers of its calls.
+//! The peer's health, as counted while the circuit is closed.
 
 use std::time::Duration;
 
+use aplomb_core::{Kind, Outcome};
 use tokio::time::Instant;
 
-use crate::monitor::{Jury, Monitor};
-use crate::sign::Sign;
-use crate::window::WindowCounts;
-use crate::{CompletedCall, TransitionCause, Trip};
+use crate::detector::{Detector, Recorded};
+use crate::{CircuitCause, CompletedCall, Trip, WindowCounts};
 
-/// How many refused credentials in a row open a circuit, unless told otherwise.
-const UNAUTHORIZED: u32 = 3;
-
-/// How long what is counted by calls matters: a row or a window of calls never forgets by itself.
+/// How long counts by calls matter: neither a run of failures nor a window of calls expires by itself.
 pub(crate) const MEMORY: Duration = Duration::from_secs(600);
 
-/// The calls of a closed circuit, counted as its [`Trip`] asks.
+/// What an answer says about the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HealthSignal {
+    /// It works.
+    Healthy,
+    /// It fails.
+    Failing,
+    /// It answers, but rejected this request for a reason that lies in the request.
+    Alive,
+    /// It asks for fewer requests.
+    Throttling,
+    /// It will not serve this account for a long time.
+    Exhausted,
+    /// It does not accept this credential.
+    Unauthorized,
+    /// Nothing: the call ended on our side.
+    None,
+}
+
+impl From<Outcome> for HealthSignal {
+    fn from(outcome: Outcome) -> Self {
+        match outcome.kind() {
+            Kind::Success => Self::Healthy,
+            Kind::Transient => Self::Failing,
+            Kind::Busy | Kind::Permanent => Self::Alive,
+            Kind::Throttled => Self::Throttling,
+            Kind::Exhausted => Self::Exhausted,
+            Kind::Unauthorized => Self::Unauthorized,
+            // Local outcomes, and kinds added later.
+            _ => Self::None,
+        }
+    }
+}
+
+/// The calls of a closed circuit, counted for its [`Trip`].
 #[derive(Debug)]
 pub(crate) struct Health {
-    failures: u32,
-    refusals: u32,
-    most_refusals: u32,
-    monitor: Monitor,
-    /// When something was last counted whose loss would change when the circuit opens.
-    noted: Option<Instant>,
+    failures_in_a_row: u32,
+    /// Refused credentials in a row.
+    refusals_in_a_row: u32,
+    /// So many of them open the circuit; never, if zero.
+    max_refusals: u32,
+    detector: Detector,
+    /// When something was last counted that would be missed if it were forgotten.
+    last_noted: Option<Instant>,
 }
 
 impl Health {
     pub(crate) fn new(trip: &Trip) -> Self {
         Self {
-            failures: 0,
-            refusals: 0,
-            most_refusals: trip.unauthorized.unwrap_or(UNAUTHORIZED),
-            monitor: Monitor::new(&trip.when),
-            noted: None,
+            failures_in_a_row: 0,
+            refusals_in_a_row: 0,
+            max_refusals: trip.max_refusals(),
+            detector: Detector::new(&trip.rule),
+            last_noted: None,
         }
     }
 
-    /// Counts how long the first content of a call took, which has not ended.
-    pub(crate) fn content(&mut self, took: Duration, now: Instant) -> Option<TransitionCause> {
-        let jury = self.monitor.content(took, now);
-        self.conclude(jury, now)
+    /// Counts for another trip from now on. Runs go on, and so does every rule that counts the same as before.
+    pub(crate) fn adopt(&mut self, trip: &Trip) {
+        self.max_refusals = trip.max_refusals();
+        self.detector.adopt(&trip.rule);
     }
 
-    /// Counts a success, where nothing but its being one is of interest. Returns whether that is so.
+    /// Counts the time to the first content of a call that has not ended.
+    pub(crate) fn first_content(&mut self, took: Duration, now: Instant) -> Option<CircuitCause> {
+        let recorded = self.detector.first_content(took, now);
+        self.conclude(recorded, now)
+    }
+
+    /// Counts a success if no rule needs to know more about it. Returns whether that is so.
     #[inline]
     pub(crate) fn plain_success(&mut self, now: Instant) -> bool {
-        let plain = self.monitor.plain_success(now);
+        let plain = self.detector.plain_success(now);
         if plain {
-            self.refusals = 0;
-            self.failures = 0;
+            self.refusals_in_a_row = 0;
+            self.failures_in_a_row = 0;
         }
         plain
     }
 
-    /// Counts an answer. Returns why the circuit has to open, if it has to.
-    pub(crate) fn record(&mut self, sign: Sign, call: &CompletedCall) -> Option<TransitionCause> {
+    /// Counts an answer. Returns why the circuit must open, if it must.
+    pub(crate) fn record(&mut self, signal: HealthSignal, call: &CompletedCall) -> Option<CircuitCause> {
         let mut failed = None;
-        match sign {
-            Sign::Healthy => {
-                self.refusals = 0;
-                self.failures = 0;
+        match signal {
+            HealthSignal::Healthy => {
+                self.refusals_in_a_row = 0;
+                self.failures_in_a_row = 0;
                 failed = Some(false);
             }
-            Sign::Failing => {
-                self.failures = self.failures.saturating_add(1);
+            HealthSignal::Failing => {
+                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
                 failed = Some(true);
             }
-            // The credential was accepted, whatever became of the request.
-            Sign::Alive | Sign::Throttling => self.refusals = 0,
-            Sign::Exhausted => return Some(TransitionCause::Exhausted),
-            Sign::Unauthorized => {
-                self.refusals = self.refusals.saturating_add(1);
-                self.noted = Some(call.at);
-                if self.refusals == self.most_refusals {
-                    return Some(TransitionCause::Unauthorized);
+            // The credential was accepted, whatever happened to the request.
+            HealthSignal::Alive | HealthSignal::Throttling => self.refusals_in_a_row = 0,
+            HealthSignal::Exhausted => return Some(CircuitCause::Exhausted),
+            HealthSignal::Unauthorized => {
+                self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
+                self.last_noted = Some(call.at);
+                if self.max_refusals > 0 && self.refusals_in_a_row >= self.max_refusals {
+                    return Some(CircuitCause::Unauthorized);
                 }
             }
-            Sign::Nothing => return None,
+            HealthSignal::None => return None,
         }
-        let jury = self.monitor.record(failed, call);
-        self.conclude(jury, call.at)
+        let recorded = self.detector.record(failed, call);
+        self.conclude(recorded, call.at)
     }
 
-    fn conclude(&mut self, jury: Jury, now: Instant) -> Option<TransitionCause> {
-        if jury == Jury::Nobody {
+    fn conclude(&mut self, recorded: Recorded, now: Instant) -> Option<CircuitCause> {
+        if recorded.is_irrelevant() {
             return None;
         }
-        self.noted = Some(now);
-        self.monitor.holds(jury, self.failures, now)
+        self.last_noted = Some(now);
+        self.detector.verdict(recorded, self.failures_in_a_row, now)
     }
 
     /// Whether the first content of a call took longer than a rule allows.
-    pub(crate) fn content_is_slow(&self, took: Duration) -> bool {
-        self.monitor.any_slow(|slow| slow.first_content_is_slow(took))
+    pub(crate) fn first_content_is_slow(&self, took: Duration) -> bool {
+        self.detector.any_slow(|slow| slow.first_content_is_slow(took))
     }
 
     /// Whether a call took longer than a rule allows.
     pub(crate) fn was_slow(&self, call: &CompletedCall) -> bool {
-        self.monitor.any_slow(|slow| slow.was_slow(call))
+        self.detector.any_slow(|slow| slow.was_slow(call))
     }
 
-    /// What the first window of failures holds; nothing where no rule asks for one.
-    pub(crate) fn tally(&mut self, now: Instant) -> WindowCounts {
-        self.monitor.tally(now).unwrap_or_default()
+    /// The counts of the first failure-ratio rule; empty if there is none.
+    pub(crate) fn failure_counts(&mut self, now: Instant) -> WindowCounts {
+        self.detector.failure_counts(now).unwrap_or_default()
     }
 
-    /// What the first window of slow calls holds; nothing where no rule asks for one.
-    pub(crate) fn slow(&mut self, now: Instant) -> WindowCounts {
-        self.monitor.slow(now).unwrap_or_default()
+    /// The counts of the first slow-call rule; empty if there is none.
+    pub(crate) fn slow_counts(&mut self, now: Instant) -> WindowCounts {
+        self.detector.slow_counts(now).unwrap_or_default()
     }
 
     pub(crate) const fn failures_in_a_row(&self) -> u32 {
-        self.failures
+        self.failures_in_a_row
     }
 
-    /// Whether nothing that speaks against the peer would be lost with what was counted.
+    /// Whether the counts hold nothing that speaks against the peer.
     pub(crate) fn is_clean(&self, now: Instant) -> bool {
-        let old = self.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= MEMORY);
-        (old || self.failures == 0 && self.refusals == 0) && self.monitor.is_clean(old, now)
+        let old = self.last_noted.is_none_or(|noted| now.saturating_duration_since(noted) >= MEMORY);
+        (old || self.failures_in_a_row == 0 && self.refusals_in_a_row == 0)
+            && self.detector.is_clean(old, now)
     }
 
     pub(crate) fn clear(&mut self) {
-        self.failures = 0;
-        self.refusals = 0;
-        self.noted = None;
-        self.monitor.clear();
+        self.failures_in_a_row = 0;
+        self.refusals_in_a_row = 0;
+        self.last_noted = None;
+        self.detector.clear();
     }
 }

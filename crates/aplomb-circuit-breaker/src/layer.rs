@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::{AtBodyEnd, AtHead, Gated, Plan, Queue, QueueLimits};
+use aplomb_admission::{Admission, AdmissionConfig, OnBodyEnd, OnHead, Queue, QueueLimits};
 use aplomb_core::{HttpClassifier, Observe};
 use tower_layer::Layer;
 
@@ -21,7 +21,7 @@ use crate::{
 /// first, then take [handles](Self::handle) and clones.
 #[derive(Clone)]
 #[must_use]
-pub struct CircuitBreakerLayer<C = HttpClassifier, U = AtHead> {
+pub struct CircuitBreakerLayer<C = HttpClassifier, U = OnHead> {
     queue: Queue<Circuit>,
     limits: QueueLimits,
     observer: Arc<dyn Observe<Transition> + Send + Sync>,
@@ -41,7 +41,7 @@ impl CircuitBreakerLayer {
             observer: Arc::new(()),
             watch,
             classifier: HttpClassifier::new(),
-            until: AtHead,
+            until: OnHead,
         }
     }
 }
@@ -104,9 +104,9 @@ impl<C, U> CircuitBreakerLayer<C, U> {
 
     /// Lets a call last until its response's body has ended, instead of until its head: a body that
     /// breaks off is a failure. A probe is judged at its first content.
-    pub fn until_body_end(self) -> CircuitBreakerLayer<C, AtBodyEnd> {
+    pub fn until_body_end(self) -> CircuitBreakerLayer<C, OnBodyEnd> {
         let Self { queue, limits, observer, watch, classifier, .. } = self;
-        CircuitBreakerLayer { queue, limits, observer, watch, classifier, until: AtBodyEnd }
+        CircuitBreakerLayer { queue, limits, observer, watch, classifier, until: OnBodyEnd }
     }
 
     /// A handle on the circuit.
@@ -129,7 +129,10 @@ impl<S, C: Clone, U: Clone> Layer<S> for CircuitBreakerLayer<C, U> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let door = CircuitDoor::new(self.queue.clone());
-        Gated::new(inner, Arc::new(Plan::new(door, self.classifier.clone(), self.until.clone())))
+        Admission::new(
+            inner,
+            Arc::new(AdmissionConfig::new(door, self.classifier.clone(), self.until.clone())),
+        )
     }
 }
 

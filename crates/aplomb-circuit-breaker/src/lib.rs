@@ -2,6 +2,7 @@
 
 mod circuit;
 mod cooldown;
+mod detector;
 mod error;
 mod event;
 mod fail_fast;
@@ -9,15 +10,11 @@ mod handle;
 mod health;
 mod keyed;
 mod layer;
-mod monitor;
-mod on_abandoned;
 mod on_open;
 mod probes;
 mod ramp;
 mod rule;
 mod service;
-mod sign;
-mod slow;
 mod trip;
 mod watch;
 mod window;
@@ -26,28 +23,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use aplomb_core::{CircuitCause, CircuitState};
 pub use circuit::{Circuit, CircuitAtRest, CircuitToken};
 pub use cooldown::Cooldown;
 pub use error::{CircuitOpen, OpenReason};
-pub use event::{CircuitSnapshot, State, TracingObserver, Transition, TransitionCause};
+pub use event::{CircuitSnapshot, TracingObserver, Transition};
 pub use fail_fast::{FailFast, FailFastFuture, FailFastLayer, Lookout, OneCircuit};
 pub use handle::CircuitHandle;
 pub use keyed::{
     CircuitOfKey, CircuitTerms, KeyedCircuitBreaker, KeyedCircuitBreakerLayer, KeyedCircuits, TooManyKeys,
 };
 pub use layer::CircuitBreakerLayer;
-pub use on_abandoned::OnAbandoned;
-pub use on_open::OnOpen;
+pub use on_open::{OnAbandoned, OnOpen};
 pub use probes::Probes;
 pub use ramp::Ramp;
 pub use rule::{CompletedCall, Rule};
 pub use service::{CircuitBreaker, CircuitBreakerFuture, CircuitDoor};
-pub use slow::Slow;
-pub use trip::Trip;
+pub use trip::{Slow, Trip};
 pub use watch::StateWatch;
 pub use window::{Window, WindowCounts};
 
-/// `now + wait`, or about thirty years from now where that can not be told.
+/// `now + wait`, or about thirty years from now if that overflows.
 fn later(now: Instant, wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     now.checked_add(wait).unwrap_or_else(|| now + FAR)

@@ -7,19 +7,18 @@ use tokio::time::Instant;
 
 use crate::later;
 
-/// How many calls a half-open circuit lets through as probes, and how it decides.
+/// How many calls a half-open circuit lets through as probes, and how they decide.
 ///
-/// By default one probe at a time, and the first that is answered decides. A probe that is dropped,
-/// or that ends on this side, decides nothing: its place is taken by the next. So is that of a probe
-/// that has not reported when its lease runs out; should it report after all while the circuit is
-/// still half-open, what it says counts.
+/// By default there is one probe at a time, and the first that is answered decides. A probe that is dropped, or
+/// that ends on our side, decides nothing, and its place is free for the next. The same goes for a probe that has
+/// not reported when its lease expires; if it reports while the circuit is still half-open, its result counts.
 ///
 /// # Examples
 ///
 /// ```
 /// use aplomb_circuit_breaker::Probes;
 ///
-/// // Two at a time; at least four of five have to succeed.
+/// // Two at a time; at least four of five must succeed.
 /// let probes = Probes::new(2).to_close(5).success_ratio(0.8);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,9 +32,9 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// At most `at_once` probes in flight; 0 counts as 1. The first to be answered decides; a probe is
-    /// given up after 30 s, and all of them after 10 minutes, for which the official SDKs of OpenAI
-    /// and Anthropic wait for an answer.
+    /// At most `at_once` probes in flight; 0 counts as 1. The first to be answered decides. A probe is given up
+    /// after 30 s, and probing after 10 minutes, the time the official SDKs of OpenAI and Anthropic wait for an
+    /// answer.
     pub const fn new(at_once: u32) -> Self {
         let at_once = if at_once == 0 { 1 } else { at_once };
         Self {
@@ -47,15 +46,15 @@ impl Probes {
         }
     }
 
-    /// Sets how many probes decide, 1 by default; 0 counts as 1. The decision is made as soon as the
-    /// probes that are missing can not change it.
+    /// Sets the number of probes that decide; 0 counts as 1. Default: 1. The decision is made as soon as the
+    /// missing probes cannot change it.
     pub const fn to_close(mut self, probes: u32) -> Self {
         self.to_close = if probes == 0 { 1 } else { probes };
         self
     }
 
-    /// Sets which share of the deciding probes has to succeed, all of them by default. Above 1, or not
-    /// a number, counts as 1; of at least one probe a success is needed.
+    /// Sets the share of the deciding probes that must succeed. Default: all of them. Above 1, or NaN, counts as
+    /// 1; at least one success is always needed.
     pub const fn success_ratio(mut self, ratio: f64) -> Self {
         self.success_ratio = if ratio.is_nan() {
             1.0
@@ -65,16 +64,16 @@ impl Probes {
         self
     }
 
-    /// Sets after which time a probe that has not reported is given up, so that another may go. It is
-    /// not cancelled. Shorter than the answers usually take, it lets that many more through.
+    /// Sets how long a probe keeps its place without reporting. Default: 30 s. It is not cancelled. A lease shorter
+    /// than the usual answer lets more probes through.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Sets after which time of probing without a decision the circuit opens again. It counts from the
-    /// first probe; a pause in the probing longer than a lease begins it anew, since nobody asked
-    /// meanwhile. What takes longer to its first answer is never found to be back.
+    /// Sets how long to probe without a decision before the circuit opens again. Default: 10 minutes. Time counts
+    /// from the first probe, and starts afresh if no probe was sent for longer than a lease. A peer that takes
+    /// longer than this to answer is never found to be back.
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -97,56 +96,60 @@ impl From<u32> for Probes {
     }
 }
 
-/// The probes of one half-open stretch.
+/// A half-open circuit: its probes in flight, and their results so far.
 #[derive(Debug)]
-pub(crate) struct Trial {
+pub(crate) struct HalfOpen {
     rules: Probes,
-    /// Number and end of lease of each probe in flight, the oldest first.
+    /// Number and end of lease of each probe in flight, oldest first.
     in_flight: VecDeque<(u64, Instant)>,
-    /// When the probing began, and when the last probe was sent or let go.
+    /// When probing began.
     began: Option<Instant>,
-    stirred: Instant,
+    /// When a probe was last sent, or gave up its place.
+    last_active: Instant,
     sent: u64,
     passed: u32,
     failed: u32,
 }
 
-/// What the probes have shown.
+/// What the results so far mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub(crate) enum Conclusion {
     Undecided,
     Recovered,
     StillFailing,
 }
 
-impl Trial {
+impl HalfOpen {
     pub(crate) const fn new(rules: Probes, now: Instant) -> Self {
         Self {
             rules,
             in_flight: VecDeque::new(),
             began: None,
-            stirred: now,
+            last_active: now,
             sent: 0,
             passed: 0,
             failed: 0,
         }
     }
 
-    /// Gives up the probes whose lease has run out; says whether it is time to give up probing.
-    pub(crate) fn pass(&mut self, now: Instant) -> bool {
-        while let Some(&(_, ends)) = self.in_flight.front().filter(|(_, ends)| *ends <= now) {
+    /// Gives up probes whose lease has expired. Returns whether to give up probing.
+    pub(crate) fn advance(&mut self, now: Instant) -> bool {
+        while let Some(&(_, ends)) = self.in_flight.front() {
+            if ends > now {
+                break;
+            }
             self.in_flight.pop_front();
-            self.stirred = ends;
+            self.last_active = ends;
         }
-        let is_quiet = self.in_flight.is_empty() && now >= later(self.stirred, self.rules.lease);
+        let is_quiet = self.in_flight.is_empty() && now >= later(self.last_active, self.rules.lease);
         if is_quiet {
             self.began = None;
         }
-        self.gives_up().is_some_and(|at| at <= now)
+        self.gives_up_at().is_some_and(|at| at <= now)
     }
 
-    /// When all probing will be given up.
-    fn gives_up(&self) -> Option<Instant> {
+    /// When probing ends without a decision.
+    fn gives_up_at(&self) -> Option<Instant> {
         self.began.map(|began| later(began, self.rules.patience))
     }
 
@@ -158,57 +161,58 @@ impl Trial {
         self.in_flight.len()
     }
 
-    /// For how long nothing has happened; nothing while a probe is out.
-    pub(crate) fn quiet(&self, now: Instant) -> Option<Duration> {
+    /// For how long no probe has been in flight; `None` while one is.
+    pub(crate) fn quiet_for(&self, now: Instant) -> Option<Duration> {
         let is_out = self.in_flight.iter().any(|(_, ends)| *ends > now);
-        (!is_out).then(|| now.saturating_duration_since(self.stirred))
+        (!is_out).then(|| now.saturating_duration_since(self.last_active))
     }
 
-    /// When the oldest probe will be given up, or all of them.
-    pub(crate) fn lapses(&self) -> Option<Instant> {
-        self.in_flight.front().map(|(_, ends)| self.gives_up().map_or(*ends, |at| at.min(*ends)))
+    /// When the oldest probe loses its place, or probing ends.
+    pub(crate) fn next_change(&self) -> Option<Instant> {
+        let (_, ends) = self.in_flight.front()?;
+        Some(self.gives_up_at().map_or(*ends, |at| at.min(*ends)))
     }
 
     /// Sends a probe and returns its number.
     pub(crate) fn send(&mut self, now: Instant) -> u64 {
         self.sent += 1;
         self.began.get_or_insert(now);
-        self.stirred = now;
+        self.last_active = now;
         self.in_flight.push_back((self.sent, later(now, self.rules.lease)));
         self.sent
     }
 
-    /// Frees the place of a probe, unless it was given up before.
+    /// Frees the place of a probe, unless its lease has expired.
     pub(crate) fn release(&mut self, probe: u64, now: Instant) {
         if let Some(place) = self.in_flight.iter().position(|(number, _)| *number == probe) {
             self.in_flight.remove(place);
-            self.stirred = now;
+            self.last_active = now;
         }
     }
 
-    pub(crate) fn passed(&mut self) -> Finding {
+    pub(crate) fn passed(&mut self) -> Conclusion {
         self.passed += 1;
-        self.finding()
+        self.conclusion()
     }
 
-    pub(crate) fn failed(&mut self) -> Finding {
+    pub(crate) fn failed(&mut self) -> Conclusion {
         self.failed += 1;
-        self.finding()
+        self.conclusion()
     }
 
-    /// A probe whose first content had passed for a success failed in the end.
-    pub(crate) fn failed_after_all(&mut self) -> Finding {
+    /// A probe that passed at its first content has failed in the end.
+    pub(crate) fn failed_after_passing(&mut self) -> Conclusion {
         self.passed -= 1;
         self.failed()
     }
 
-    fn finding(&self) -> Finding {
+    fn conclusion(&self) -> Conclusion {
         if self.rules.enough(self.passed) {
-            Finding::Recovered
+            Conclusion::Recovered
         } else if !self.rules.enough(self.rules.to_close.saturating_sub(self.failed)) {
-            Finding::StillFailing
+            Conclusion::StillFailing
         } else {
-            Finding::Undecided
+            Conclusion::Undecided
         }
     }
 }
@@ -218,8 +222,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decides_as_soon_as_the_rest_can_not_change_it() {
-        use Finding::{Recovered, StillFailing, Undecided};
+    fn decides_as_soon_as_the_rest_cannot_change_it() {
+        use Conclusion::{Recovered, StillFailing, Undecided};
         let rules = Probes::new(3).to_close(5).success_ratio(0.6);
         for (results, expected) in [
             (&[true, true, true][..], Recovered),
@@ -228,9 +232,17 @@ mod tests {
             (&[false, false, true], Undecided),
             (&[false, true, false, false], StillFailing),
         ] {
-            let mut trial = Trial::new(rules, Instant::now());
-            let found =
-                results.iter().map(|passed| if *passed { trial.passed() } else { trial.failed() }).last();
+            let mut half_open = HalfOpen::new(rules, Instant::now());
+            let found = results
+                .iter()
+                .map(|passed| {
+                    if *passed {
+                        half_open.passed()
+                    } else {
+                        half_open.failed()
+                    }
+                })
+                .last();
             assert_eq!(found, Some(expected), "{results:?}");
         }
     }
@@ -238,29 +250,29 @@ mod tests {
     #[test]
     fn a_ratio_of_nothing_still_needs_a_success() {
         let now = Instant::now();
-        let mut trial = Trial::new(Probes::new(1).success_ratio(0.0), now);
-        assert_eq!(trial.failed(), Finding::StillFailing);
-        let mut trial = Trial::new(Probes::new(1).success_ratio(f64::NAN).to_close(2), now);
-        assert_eq!(trial.passed(), Finding::Undecided);
-        assert_eq!(trial.failed_after_all(), Finding::StillFailing);
+        let mut half_open = HalfOpen::new(Probes::new(1).success_ratio(0.0), now);
+        assert_eq!(half_open.failed(), Conclusion::StillFailing);
+        let mut half_open = HalfOpen::new(Probes::new(1).success_ratio(f64::NAN).to_close(2), now);
+        assert_eq!(half_open.passed(), Conclusion::Undecided);
+        assert_eq!(half_open.failed_after_passing(), Conclusion::StillFailing);
     }
 
     #[test]
     fn a_probe_given_up_frees_its_place_once() {
         let now = Instant::now();
-        let mut trial = Trial::new(Probes::new(1).lease(Duration::from_secs(1)), now);
-        let lost = trial.send(now);
-        assert!(!trial.has_place());
-        trial.pass(now + Duration::from_millis(999));
-        assert!(!trial.has_place());
+        let mut half_open = HalfOpen::new(Probes::new(1).lease(Duration::from_secs(1)), now);
+        let lost = half_open.send(now);
+        assert!(!half_open.has_place());
+        half_open.advance(now + Duration::from_millis(999));
+        assert!(!half_open.has_place());
         let now = now + Duration::from_secs(1);
-        trial.pass(now);
-        let next = trial.send(now);
-        trial.release(lost, now);
-        assert!(!trial.has_place());
-        trial.release(next, now);
-        trial.release(next, now);
-        assert_eq!(trial.in_flight(), 0);
+        half_open.advance(now);
+        let next = half_open.send(now);
+        half_open.release(lost, now);
+        assert!(!half_open.has_place());
+        half_open.release(next, now);
+        half_open.release(next, now);
+        assert_eq!(half_open.in_flight(), 0);
     }
 
     #[test]
@@ -268,25 +280,25 @@ mod tests {
         const SECOND: Duration = Duration::from_secs(1);
         let start = Instant::now();
         let rules = Probes::new(1).lease(SECOND).patience(5 * SECOND);
-        let mut trial = Trial::new(rules, start);
+        let mut half_open = HalfOpen::new(rules, start);
         // One unanswered probe after the other.
         for second in 0..4 {
             let now = start + second * SECOND;
-            assert!(!trial.pass(now));
-            trial.send(now);
+            assert!(!half_open.advance(now));
+            half_open.send(now);
         }
         let now = start + 4 * SECOND + SECOND / 2;
-        assert!(!trial.pass(now));
-        trial.send(now);
-        assert_eq!(trial.lapses(), Some(start + 5 * SECOND));
-        assert!(trial.pass(start + 5 * SECOND));
+        assert!(!half_open.advance(now));
+        half_open.send(now);
+        assert_eq!(half_open.next_change(), Some(start + 5 * SECOND));
+        assert!(half_open.advance(start + 5 * SECOND));
 
         // Dropped at once, and nobody asked for a long time.
-        let mut trial = Trial::new(rules, start);
-        let dropped = trial.send(start);
-        trial.release(dropped, start);
-        assert!(!trial.pass(start + 100 * SECOND));
-        trial.send(start + 100 * SECOND);
-        assert!(!trial.pass(start + 101 * SECOND));
+        let mut half_open = HalfOpen::new(rules, start);
+        let dropped = half_open.send(start);
+        half_open.release(dropped, start);
+        assert!(!half_open.advance(start + 100 * SECOND));
+        half_open.send(start + 100 * SECOND);
+        assert!(!half_open.advance(start + 101 * SECOND));
     }
 }

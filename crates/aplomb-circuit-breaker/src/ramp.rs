@@ -1,4 +1,4 @@
-//! How a circuit that has just closed lets its callers in.
+//! How a circuit that has just closed admits its callers.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use tokio::time::Instant;
 
 use crate::later;
 
-/// How a circuit that has just closed lets in a growing share of its callers, instead of everybody at
-/// once: a peer that has just come back is the easiest to knock over again.
+/// How a circuit that has just closed admits a growing share of its callers, instead of everyone at once: a peer
+/// that has just come back is easily overwhelmed again.
 ///
-/// At first, few calls may be unanswered at once. Each answer makes room for one more, so that their
-/// number doubles with every round trip, as in TCP's slow start (RFC 5681); each failure or throttle
-/// halves it. Where bodies are watched, a call is answered at its first content. The others are refused
-/// meanwhile, or parked. Where fewer ask than may be let in, nobody notices.
+/// At first, few calls may be unanswered at a time. Each answer admits one more, so that their number doubles with
+/// every round trip, as in TCP's slow start (RFC 5681); each failure or throttle halves it. If bodies are watched, a
+/// call is answered at its first content. Other calls are rejected meanwhile, or parked. If fewer calls arrive than
+/// may be admitted, the ramp has no effect.
 ///
-/// However slow the answers are, the ramp ends in bounded time.
+/// However slow the answers, the ramp ends in bounded time.
 ///
 /// | | default | as in |
 /// | --- | --- | --- |
-/// | calls unanswered at first | 2 | |
+/// | unanswered calls at first | 2 | |
 /// | growth | one with each answer | TCP |
 /// | ends after | 60 s | |
 ///
@@ -39,18 +39,19 @@ pub struct Ramp {
 }
 
 impl Ramp {
-    /// At first `calls` may be unanswered at once; 0 counts as 1. It ends after 60 s.
+    /// Admits `calls` unanswered calls at first; 0 counts as 1. Ends after 60 s.
     pub const fn new(calls: u32) -> Self {
         let first = if calls == 0 { 1 } else { calls };
         Self { first, over: Duration::from_secs(60) }
     }
 
-    /// No ramp: everybody at once.
+    /// No ramp: admits everyone at once.
     pub const fn none() -> Self {
         Self { first: u32::MAX, over: Duration::ZERO }
     }
 
-    /// Sets after which time everybody is let in, whatever has been answered by then. Zero means at once.
+    /// Sets when everyone is admitted, whatever has been answered by then. Default: after 60 s. Zero disables the
+    /// ramp.
     pub const fn over(mut self, time: Duration) -> Self {
         self.over = time;
         self
@@ -63,17 +64,17 @@ impl Default for Ramp {
     }
 }
 
-/// A ramp that is being climbed.
+/// A ramp in progress.
 #[derive(Debug)]
-pub(crate) struct Climb {
+pub(crate) struct SlowStart {
     first: u32,
     limit: u32,
     unanswered: u32,
     ends: Instant,
 }
 
-impl Climb {
-    /// Begins to climb, unless there is no ramp.
+impl SlowStart {
+    /// Starts at the foot of the ramp, if there is one.
     pub(crate) fn begin(ramp: Ramp, now: Instant) -> Option<Self> {
         (!ramp.over.is_zero()).then(|| Self {
             first: ramp.first,
@@ -87,7 +88,7 @@ impl Climb {
         self.ends
     }
 
-    /// How many calls may be unanswered at once.
+    /// The number of calls that may be unanswered at a time.
     pub(crate) const fn limit(&self) -> u32 {
         self.limit
     }
@@ -100,7 +101,7 @@ impl Climb {
         self.unanswered += 1;
     }
 
-    /// A call has been answered, or dropped.
+    /// A call was answered, or dropped.
     pub(crate) const fn release(&mut self) {
         self.unanswered = self.unanswered.saturating_sub(1);
     }
@@ -120,31 +121,31 @@ mod tests {
 
     #[test]
     fn doubles_with_each_round_trip_and_halves_with_each_failure() {
-        let mut climb = Climb::begin(Ramp::new(0), Instant::now()).unwrap();
+        let mut slow_start = SlowStart::begin(Ramp::new(0), Instant::now()).unwrap();
         let mut let_in = Vec::new();
         for _ in 0..5 {
             let mut sent = 0;
-            while climb.has_place() {
-                climb.send();
+            while slow_start.has_place() {
+                slow_start.send();
                 sent += 1;
             }
             let_in.push(sent);
             for _ in 0..sent {
-                climb.release();
-                climb.grow();
+                slow_start.release();
+                slow_start.grow();
             }
         }
         assert_eq!(let_in, [1, 2, 4, 8, 16]);
-        climb.shrink();
-        assert_eq!(climb.limit(), 16);
-        (0..9).for_each(|_| climb.shrink());
-        assert_eq!(climb.limit(), 1);
+        slow_start.shrink();
+        assert_eq!(slow_start.limit(), 16);
+        (0..9).for_each(|_| slow_start.shrink());
+        assert_eq!(slow_start.limit(), 1);
     }
 
     #[test]
-    fn no_ramp_is_no_climb() {
-        assert!(Climb::begin(Ramp::none(), Instant::now()).is_none());
-        assert!(Climb::begin(Ramp::new(3).over(Duration::ZERO), Instant::now()).is_none());
-        assert!(Climb::begin(Ramp::new(3).over(Duration::MAX), Instant::now()).is_some());
+    fn without_a_ramp_there_is_no_slow_start() {
+        assert!(SlowStart::begin(Ramp::none(), Instant::now()).is_none());
+        assert!(SlowStart::begin(Ramp::new(3).over(Duration::ZERO), Instant::now()).is_none());
+        assert!(SlowStart::begin(Ramp::new(3).over(Duration::MAX), Instant::now()).is_some());
     }
 }

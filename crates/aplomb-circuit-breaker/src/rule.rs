@@ -1,15 +1,15 @@
-//! A rule of the user's own.
+//! Rules of your own.
 
 use std::time::Duration;
 
 use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
-/// A rule of the user's own that opens a closed circuit. See [`Trip::rule`](crate::Trip::rule).
+/// A rule of your own that opens a closed circuit. See [`Trip::rule`](crate::Trip::rule).
 ///
-/// It is told of every call that was judged while the circuit was closed, under the lock of the circuit:
-/// it has to be quick, and must neither panic nor use a [`CircuitHandle`](crate::CircuitHandle) on the same circuit,
-/// which would wait for itself. A closure `FnMut(&CompletedCall) -> bool` is one.
+/// It sees every call that was judged while the circuit was closed, under the lock of the circuit. It must be
+/// quick, must not panic, and must not use a [`CircuitHandle`](crate::CircuitHandle) on the same circuit, which
+/// would deadlock. Closures `FnMut(&CompletedCall) -> bool` implement it.
 ///
 /// # Examples
 ///
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 /// use aplomb_circuit_breaker::{CompletedCall, Trip};
 /// use aplomb_core::Kind;
 ///
-/// // Three throttles in a row.
-/// let throttled = Trip::rule("throttled again and again", || {
+/// // Three throttled calls in a row.
+/// let throttled = Trip::rule("throttled repeatedly", || {
 ///     let mut row = 0;
 ///     move |call: &CompletedCall| {
 ///         row = if call.outcome().kind() == Kind::Throttled { row + 1 } else { 0 };
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 /// let trip = Trip::default().or(throttled);
 /// ```
 pub trait Rule: Send + 'static {
-    /// Counts a call, and says whether the circuit should be open. What it says holds until the next.
+    /// Counts a call. Returns whether the circuit should be open, which holds until the next call.
     fn record(&mut self, call: &CompletedCall) -> bool;
 }
 
@@ -49,12 +49,12 @@ pub struct CompletedCall {
 }
 
 impl CompletedCall {
-    /// What it came to.
+    /// How the call was judged.
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// What it consumed, where that is known.
+    /// The tokens it used, if known.
     pub const fn usage(&self) -> Option<Usage> {
         self.usage
     }
@@ -64,13 +64,12 @@ impl CompletedCall {
         self.at
     }
 
-    /// How long it took since the circuit let it through: to the end of its body where bodies are
-    /// watched, to its head otherwise.
+    /// The time from admission to the end of the body if bodies are watched, else to the head.
     pub fn took(&self) -> Duration {
         self.at.saturating_duration_since(self.admitted)
     }
 
-    /// How long it took to its first content, where bodies are watched and there was any.
+    /// The time from admission to the first content, if bodies are watched and there was any.
     pub fn first_content(&self) -> Option<Duration> {
         self.content.map(|content| content.saturating_duration_since(self.admitted))
     }

@@ -2,27 +2,28 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{Rule, Slow, Window};
+use crate::{CompletedCall, Rule, Window};
 
-/// What opens a closed circuit: failures in a row, a share of failures, a share of slow calls, a rule of
-/// the user's own; any of several, or all of several.
+/// What opens a closed circuit: failures in a row, a ratio of failures, a ratio of slow calls, a rule of your
+/// own; any of several, or all of several.
 ///
 /// | rule | default | as in |
 /// | --- | --- | --- |
 /// | failures in a row | 5 | pybreaker, Envoy's outlier detection |
-/// | share of failures | 50 % of the last 100 calls | resilience4j, Hystrix |
-/// | calls before a share counts | 20 | Hystrix |
+/// | ratio of failures | 50 % of the last 100 calls | resilience4j, Hystrix |
+/// | calls before a ratio counts | 20 | Hystrix |
 /// | slow calls | no rule | resilience4j in effect: all calls slower than 60 s |
-/// | refused credentials in a row | 3 | |
+/// | refused credentials in a row | 3 if the circuit serves one credential, else no rule | |
 ///
-/// Failures in a row notice an outage at once and where there is little traffic; the share notices a
-/// peer that fails half of the time. Where the peer fails often by nature, the first rule is the one
-/// to relax: at a failure rate of *p*, a run of *n* comes once in about 1 / ((1 − *p*) *pⁿ*) calls.
+/// Failures in a row detect an outage quickly, and with little traffic; the ratio detects a peer that fails half
+/// of the time. If the peer fails often by nature, relax the first rule: at a failure rate of *p*, a run of *n*
+/// occurs once in about 1 / ((1 − *p*) *pⁿ*) calls.
 ///
-/// A circuit opens on a call that went badly, never on one that went well; only a
-/// [rule of the user's own](Self::rule) may open it after any call, and is then the only one that is
-/// asked. Whatever the rule, an exhausted account opens it at once.
+/// A circuit opens on a call that went badly, never on one that went well. Only a [rule of your own](Self::rule)
+/// may open it after any call, and only that rule is then asked. Whatever the rules, an exhausted account opens
+/// the circuit at once.
 ///
 /// # Examples
 ///
@@ -35,125 +36,143 @@ use crate::{Rule, Slow, Window};
 /// let failing = Trip::ratio(0.25, Window::time(minute)).min_calls(50);
 /// let slow = Trip::slow(0.8, Slow::first_content(Duration::from_secs(20)), Window::time(minute));
 ///
-/// // An outage; or a peer that is slow and fails as well.
+/// // An outage; or a peer that is slow and also fails.
 /// let trip = outage.or(failing.and(slow));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Trip {
-    pub(crate) when: When,
-    pub(crate) unauthorized: Option<u32>,
+    pub(crate) rule: TripRule,
+    unauthorized: Option<u32>,
 }
 
 /// A rule, or several.
-#[derive(Clone, Debug)]
-pub(crate) enum When {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TripRule {
     Consecutive(u32),
-    Failing(Share),
-    Slow(Slow, Share),
-    Custom(Custom),
+    Failures(RatioRule),
+    SlowCalls(Slow, RatioRule),
+    Custom(CustomRule),
     Any(Vec<Self>),
     All(Vec<Self>),
 }
 
-/// A share of bad calls over a window.
+/// A ratio of bad calls over a window.
 #[derive(Clone, Debug)]
-pub(crate) struct Share {
-    pub(crate) ratio: f64,
+pub(crate) struct RatioRule {
+    ratio: f64,
     pub(crate) window: Window,
-    pub(crate) min_calls: u64,
+    min_calls: u64,
 }
 
-/// Makes a user's rule anew each time that a circuit begins to count anew.
+/// Makes a new instance of a user's rule whenever a circuit starts counting afresh.
 #[derive(Clone)]
-pub(crate) struct Custom {
+pub(crate) struct CustomRule {
     pub(crate) name: &'static str,
     pub(crate) make: Arc<dyn Fn() -> Box<dyn Rule> + Send + Sync>,
 }
 
+/// Ratios count from so many calls on, by default.
 const MIN_CALLS: u64 = 20;
 
+/// So many refusals of its only credential open a circuit, by default.
+const UNAUTHORIZED: u32 = 3;
+
 impl Trip {
-    const fn on(when: When) -> Self {
-        Self { when, unauthorized: None }
+    const fn on(rule: TripRule) -> Self {
+        Self { rule, unauthorized: None }
     }
 
-    /// Opens after so many failures in a row; 0 counts as 1. Calls that are neither failures nor
-    /// successes (a bad request, a throttle) do not interrupt a row.
+    /// Opens after `failures` failures in a row; 0 counts as 1. Calls that are neither failures nor successes (a
+    /// bad request, a throttle) do not end a run.
     pub const fn consecutive(failures: u32) -> Self {
-        Self::on(When::Consecutive(if failures == 0 { 1 } else { failures }))
+        Self::on(TripRule::Consecutive(if failures == 0 { 1 } else { failures }))
     }
 
-    /// Opens when `ratio` of the calls in `window`, or more, have failed; from 20 calls on.
+    /// Opens when at least `ratio` of the calls in `window` have failed; from 20 calls on.
     ///
-    /// A ratio above 1, or that is not a number, counts as 1; at 0 or below any failure opens.
+    /// A ratio above 1, or NaN, counts as 1; at 0 or below, any failure opens.
     pub fn ratio(ratio: f64, window: Window) -> Self {
-        Self::on(When::Failing(Share::new(ratio, window)))
+        Self::on(TripRule::Failures(RatioRule::new(ratio, window)))
     }
 
-    /// Opens when `ratio` of the calls in `window`, or more, were slow; from 20 calls on. Successes and
-    /// failures both count; a call counts as soon as it is known to be slow.
+    /// Opens when at least `ratio` of the calls in `window` were slow; from 20 calls on. Successes and failures
+    /// both count; a call counts as soon as it is known to be slow.
     ///
-    /// The ratio is bounded as that of [`ratio`](Self::ratio) is. A probe that is slow has failed.
+    /// The ratio is bounded like that of [`ratio`](Self::ratio). A slow probe has failed.
     pub fn slow(ratio: f64, slow: Slow, window: Window) -> Self {
-        Self::on(When::Slow(slow, Share::new(ratio, window)))
+        Self::on(TripRule::SlowCalls(slow, RatioRule::new(ratio, window)))
     }
 
-    /// Opens when a rule of the user's own says so. `name` tells of it in [`TransitionCause::Rule`]; `make`
-    /// makes the rule, which each circuit has to itself, and makes it anew whenever the circuit
-    /// begins to count anew.
+    /// Opens when a rule of your own says so. `name` identifies it in [`CircuitCause::Rule`]; `make` makes the
+    /// rule. Each circuit has an instance of its own, and a new one whenever it starts counting afresh.
     ///
-    /// [`TransitionCause::Rule`]: crate::TransitionCause::Rule
+    /// [`CircuitCause::Rule`]: crate::CircuitCause::Rule
     pub fn rule<R: Rule>(name: &'static str, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
         let make = Arc::new(move || -> Box<dyn Rule> { Box::new(make()) });
-        Self::on(When::Custom(Custom { name, make }))
+        Self::on(TripRule::Custom(CustomRule { name, make }))
     }
 
-    /// Opens when any of the two says so.
+    /// Opens when either of the two would.
     pub fn or(self, other: Self) -> Self {
         let unauthorized = other.unauthorized.or(self.unauthorized);
-        let when = When::Any(match (self.when, other.when) {
-            (When::Any(mut some), When::Any(more)) => {
+        let rule = TripRule::Any(match (self.rule, other.rule) {
+            (TripRule::Any(mut some), TripRule::Any(more)) => {
                 some.extend(more);
                 some
             }
-            (When::Any(mut some), one) => {
+            (TripRule::Any(mut some), one) => {
                 some.push(one);
                 some
             }
             (one, other) => vec![one, other],
         });
-        Self { when, unauthorized }
+        Self { rule, unauthorized }
     }
 
-    /// Opens when both say so at the same time; after a call that went badly, unless both are rules of
-    /// the user's own.
+    /// Opens when both would at the same time; after a call that went badly, unless both are rules of your own.
     pub fn and(self, other: Self) -> Self {
         let unauthorized = other.unauthorized.or(self.unauthorized);
-        Self { when: When::All(vec![self.when, other.when]), unauthorized }
+        Self { rule: TripRule::All(vec![self.rule, other.rule]), unauthorized }
     }
 
-    /// Sets from how many calls in the window on a ratio counts; of all ratios, where there are
-    /// several. More than a window can hold counts as a full window. Changes nothing where there is no
-    /// ratio.
+    /// Sets the number of calls in the window from which a ratio counts; for all ratios, if there are several.
+    /// More than a window can hold counts as a full window. No effect without a ratio.
     pub fn min_calls(mut self, calls: u32) -> Self {
-        self.when.min_calls(calls);
+        self.rule.min_calls(calls);
         self
     }
 
-    /// Sets how many refused credentials in a row open the circuit; 0 means that none do. Of two that
-    /// are joined, the second's holds.
+    /// Sets the number of refused credentials in a row (401, 403) that opens the circuit; 0 disables the rule. Of
+    /// two trips that are joined, the second takes precedence.
+    ///
+    /// Default: disabled, since one caller with a bad key must not stop everyone else;
+    /// [3](Self::one_credential) where every credential has a circuit of its own.
     pub const fn unauthorized(mut self, refusals: u32) -> Self {
         self.unauthorized = Some(refusals);
         self
     }
+
+    /// For a circuit whose calls all carry the same credential: three refusals in a row open it, unless
+    /// [`unauthorized`](Self::unauthorized) says otherwise. A circuit for each account has this by default.
+    pub const fn one_credential(self) -> Self {
+        match self.unauthorized {
+            Some(_) => self,
+            None => self.unauthorized(UNAUTHORIZED),
+        }
+    }
+
+    /// The number of refused credentials in a row that opens the circuit; 0 if none do.
+    pub(crate) fn max_refusals(&self) -> u32 {
+        self.unauthorized.unwrap_or(0)
+    }
 }
 
-impl When {
+impl TripRule {
     fn min_calls(&mut self, calls: u32) {
         match self {
-            Self::Failing(share) | Self::Slow(_, share) => {
-                share.min_calls = share.window.most().unwrap_or(u64::MAX).min(calls.into());
+            Self::Failures(ratio) | Self::SlowCalls(_, ratio) => {
+                ratio.min_calls = ratio.window.max_calls().unwrap_or(u64::MAX).min(calls.into());
             }
             Self::Any(rules) | Self::All(rules) => rules.iter_mut().for_each(|rule| rule.min_calls(calls)),
             Self::Consecutive(_) | Self::Custom(_) => {}
@@ -161,14 +180,37 @@ impl When {
     }
 }
 
-impl Share {
+impl RatioRule {
     fn new(ratio: f64, window: Window) -> Self {
         let ratio = if ratio.is_nan() {
             1.0
         } else {
             ratio.clamp(0.0, 1.0)
         };
-        Self { ratio, min_calls: window.most().unwrap_or(MIN_CALLS).min(MIN_CALLS), window }
+        let min_calls = window.max_calls().unwrap_or(MIN_CALLS).min(MIN_CALLS);
+        Self { ratio, window, min_calls }
+    }
+
+    /// Whether the latest counts reach the ratio.
+    pub(crate) fn is_reached(&self) -> bool {
+        let counts = self.window.latest();
+        counts.calls() >= self.min_calls && counts.ratio() >= self.ratio
+    }
+}
+
+/// By the setting: whatever a window has counted, it is the same setting if it has the same size.
+impl PartialEq for RatioRule {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { ratio, window, min_calls } = self;
+        ratio.total_cmp(&other.ratio).is_eq()
+            && *min_calls == other.min_calls
+            && window.has_size_of(&other.window)
+    }
+}
+
+impl PartialEq for CustomRule {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.make, &other.make)
     }
 }
 
@@ -178,8 +220,77 @@ impl Default for Trip {
     }
 }
 
-impl fmt::Debug for Custom {
+impl fmt::Debug for CustomRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name.fmt(f)
+    }
+}
+
+/// How long a call may take before it counts as slow.
+///
+/// Time is measured from when the circuit admitted the call. Waiting in queues further out is therefore not
+/// mistaken for slowness of the peer; waiting for the inner service to become ready is included.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use aplomb_circuit_breaker::Slow;
+///
+/// // Streams: twenty seconds to the first content.
+/// let streams = Slow::first_content(Duration::from_secs(20));
+/// // Complete answers: ten seconds, plus fifty milliseconds for every token.
+/// let answers = Slow::whole(Duration::from_secs(10)).per_output_token(Duration::from_millis(50));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Slow {
+    measure: Measure,
+    limit: Duration,
+    per_output_token: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measure {
+    FirstContent,
+    Whole,
+}
+
+impl Slow {
+    /// Slower than `limit` to the first content, or to the head if bodies are not watched. For streams, whose
+    /// length says nothing about the peer.
+    pub const fn first_content(limit: Duration) -> Self {
+        Self { measure: Measure::FirstContent, limit, per_output_token: Duration::ZERO }
+    }
+
+    /// Slower than `limit` to the end, or to the head if bodies are not watched. For answers that are not
+    /// streamed.
+    pub const fn whole(limit: Duration) -> Self {
+        Self { measure: Measure::Whole, limit, per_output_token: Duration::ZERO }
+    }
+
+    /// Allows `each` more for every output token, if the usage of the call is known: a long answer is not a slow
+    /// one. No effect on [`first_content`](Self::first_content), which comes before the tokens are counted.
+    pub const fn per_output_token(mut self, each: Duration) -> Self {
+        self.per_output_token = each;
+        self
+    }
+
+    pub(crate) const fn is_measured_at_first_content(&self) -> bool {
+        matches!(self.measure, Measure::FirstContent)
+    }
+
+    pub(crate) fn first_content_is_slow(&self, took: Duration) -> bool {
+        self.is_measured_at_first_content() && took > self.limit
+    }
+
+    /// Whether a completed call was slow, apart from what its first content has shown.
+    pub(crate) fn was_slow(&self, call: &CompletedCall) -> bool {
+        let tokens = match self.measure {
+            Measure::FirstContent => None,
+            Measure::Whole => call.usage().and_then(|usage| usage.output()),
+        };
+        let tokens = u32::try_from(tokens.unwrap_or(0)).unwrap_or(u32::MAX);
+        call.took() > self.limit.saturating_add(self.per_output_token.saturating_mul(tokens))
     }
 }

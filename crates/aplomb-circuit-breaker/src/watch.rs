@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aplomb_core::Observe;
 use tokio::sync::watch;
 
-use crate::{State, Transition};
+use crate::{CircuitState, Transition};
 
 /// An observer that shows the state of a circuit to those who [watch](Self::watch) it.
 ///
@@ -18,7 +18,7 @@ pub struct StateWatch(Arc<Shown>);
 
 #[derive(Debug)]
 struct Shown {
-    state: watch::Sender<State>,
+    state: watch::Sender<CircuitState>,
     epoch: AtomicU64,
 }
 
@@ -26,11 +26,14 @@ impl StateWatch {
     /// Shows the state of a circuit that has not changed yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shown { state: watch::Sender::new(State::Closed), epoch: AtomicU64::new(0) }))
+        Self(Arc::new(Shown {
+            state: watch::Sender::new(CircuitState::Closed),
+            epoch: AtomicU64::new(0),
+        }))
     }
 
     /// The state, to be watched. What is seen is the latest state, not each on the way.
-    pub fn watch(&self) -> watch::Receiver<State> {
+    pub fn watch(&self) -> watch::Receiver<CircuitState> {
         self.0.state.subscribe()
     }
 }
@@ -60,7 +63,7 @@ impl Observe<Transition> for StateWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TransitionCause;
+    use crate::CircuitCause;
     use tokio::time::Instant;
 
     #[test]
@@ -71,13 +74,13 @@ mod tests {
             from,
             to,
             epoch,
-            cause: TransitionCause::Forced,
+            cause: CircuitCause::Forced,
             at: Instant::now(),
             cooldown: None,
             last: None,
         };
-        shown.on_event(&change(2, State::Open, State::HalfOpen));
-        shown.on_event(&change(1, State::Closed, State::Open));
-        assert_eq!(*watch.borrow(), State::HalfOpen);
+        shown.on_event(&change(2, CircuitState::Open, CircuitState::HalfOpen));
+        shown.on_event(&change(1, CircuitState::Closed, CircuitState::Open));
+        assert_eq!(*watch.borrow(), CircuitState::HalfOpen);
     }
 }

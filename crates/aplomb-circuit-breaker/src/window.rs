@@ -1,14 +1,13 @@
-//! What the last calls came to, in fixed memory.
+//! Failures among the last calls, counted in fixed memory.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The last calls, of which a ratio of failures is taken: so many of them, or those of a span of time.
+/// A sliding window over the last calls: a number of calls, or a span of time.
 ///
-/// The window slides: every call recorded pushes the oldest out, every tenth of the span the oldest
-/// tenth. Recording takes the same time whatever the traffic, and the memory is taken once: a bit for
-/// each call, or ten pairs of counters.
+/// Every call recorded pushes out the oldest one, or every tenth of the span the oldest tenth. Recording takes
+/// constant time, and memory is allocated once: a bit for each call, or ten pairs of counters.
 ///
 /// # Examples
 ///
@@ -21,20 +20,20 @@ use tokio::time::Instant;
 /// for failed in [true, false, false, false, true] {
 ///     window.record(failed, now);
 /// }
-/// // The first failure has slid out.
-/// assert_eq!(window.tally(now).calls(), 4);
-/// assert_eq!(window.tally(now).failures(), 1);
+/// // The first failure has left the window.
+/// assert_eq!(window.counts(now).calls(), 4);
+/// assert_eq!(window.counts(now).failures(), 1);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Window(Kind);
+pub struct Window(Ring);
 
 #[derive(Clone, Debug)]
-enum Kind {
-    Calls(Bits),
-    Time(Tenths),
+enum Ring {
+    Calls(CallRing),
+    Time(TimeRing),
 }
 
-/// How many calls there were, and how many of them failed.
+/// The number of calls in a [`Window`], and how many of them failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowCounts {
     calls: u64,
@@ -42,119 +41,138 @@ pub struct WindowCounts {
 }
 
 impl Window {
-    /// The last `calls` calls, whenever they were. Takes a bit for each; 0 counts as 1.
+    /// The last `calls` calls, however old. Takes a bit for each; 0 counts as 1.
     #[must_use]
     pub fn calls(calls: u32) -> Self {
-        Self(Kind::Calls(Bits::new(calls.max(1))))
+        Self(Ring::Calls(CallRing::new(calls.max(1))))
     }
 
-    /// The calls of the last `span`, to a tenth of it. Less than 10 ns counts as 10 ns.
+    /// The calls of the last `span`, accurate to a tenth of it. Less than 10 ns counts as 10 ns.
     #[must_use]
     pub fn time(span: Duration) -> Self {
-        Self(Kind::Time(Tenths::new(span)))
+        Self(Ring::Time(TimeRing::new(span)))
     }
 
-    /// Records how a call went.
+    /// Records whether a call failed.
     #[inline]
     pub fn record(&mut self, failed: bool, now: Instant) {
         match &mut self.0 {
-            Kind::Calls(bits) => bits.record(failed),
-            Kind::Time(tenths) => tenths.record(failed, now),
+            Ring::Calls(ring) => ring.record(failed),
+            Ring::Time(ring) => ring.record(failed, now),
         }
     }
 
-    /// What the window holds at `now`.
-    pub fn tally(&mut self, now: Instant) -> WindowCounts {
-        match &mut self.0 {
-            Kind::Calls(bits) => bits.tally,
-            Kind::Time(tenths) => {
-                tenths.slide(now);
-                tenths.tally
-            }
-        }
+    /// The counts at `now`.
+    pub fn counts(&mut self, now: Instant) -> WindowCounts {
+        self.slide(now);
+        self.latest()
     }
 
-    /// Forgets everything, and keeps the memory.
+    /// Removes everything, and keeps the memory.
     pub fn clear(&mut self) {
         match &mut self.0 {
-            Kind::Calls(bits) => bits.clear(),
-            Kind::Time(tenths) => tenths.clear(),
+            Ring::Calls(ring) => ring.clear(),
+            Ring::Time(ring) => ring.clear(),
         }
     }
 
-    /// Whether it surely holds no failure at `now`.
+    /// Lets go of calls that are too old at `now`.
+    pub(crate) fn slide(&mut self, now: Instant) {
+        if let Ring::Time(ring) = &mut self.0 {
+            ring.slide(now);
+        }
+    }
+
+    /// The counts when something was last recorded, or when the window was last slid.
+    pub(crate) const fn latest(&self) -> WindowCounts {
+        match &self.0 {
+            Ring::Calls(ring) => ring.counts,
+            Ring::Time(ring) => ring.counts,
+        }
+    }
+
+    /// Whether it holds no failure at `now`.
     pub(crate) fn is_clean(&self, now: Instant) -> bool {
         match &self.0 {
-            Kind::Calls(bits) => bits.tally.failures == 0,
-            Kind::Time(tenths) => tenths.tally.failures == 0 || tenths.has_run_empty(now),
+            Ring::Calls(ring) => ring.counts.failures == 0,
+            Ring::Time(ring) => ring.counts.failures == 0 || ring.is_empty(now),
         }
     }
 
-    /// The most calls it can hold, where that is bounded.
-    pub(crate) fn most(&self) -> Option<u64> {
+    /// The number of calls it can hold, if that is limited.
+    pub(crate) fn max_calls(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Calls(bits) => Some(bits.most.into()),
-            Kind::Time(_) => None,
+            Ring::Calls(ring) => Some(ring.capacity.into()),
+            Ring::Time(_) => None,
+        }
+    }
+
+    /// Whether both hold the same number of calls, or the same span of time.
+    pub(crate) fn has_size_of(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Ring::Calls(ring), Ring::Calls(other)) => ring.capacity == other.capacity,
+            (Ring::Time(ring), Ring::Time(other)) => ring.width == other.width,
+            _ => false,
         }
     }
 }
 
 impl WindowCounts {
-    /// How many calls were recorded.
+    /// The number of calls recorded.
     pub const fn calls(self) -> u64 {
         self.calls
     }
 
-    /// How many of them failed.
+    /// The number of calls that failed.
     pub const fn failures(self) -> u64 {
         self.failures
     }
 
-    /// The share of failures, from 0 to 1; 0 where there was no call.
+    /// The share of calls that failed, from 0 to 1; 0 if there was no call.
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a share of so many calls is a rounded number anyway"
+        reason = "the ratio of such large counts is rounded anyway"
     )]
     pub fn ratio(self) -> f64 {
         if self.calls == 0 {
             return 0.0;
         }
-        // Divided, rather than compared by multiplying: 3 of 30 is exactly the number written 0.1.
+        // Divided rather than multiplied out: 3 of 30 is exactly the number written 0.1.
         self.failures as f64 / self.calls as f64
     }
 
-    fn add(&mut self, failed: bool) {
+    const fn add(&mut self, failed: bool) {
         self.calls += 1;
-        self.failures += u64::from(failed);
+        self.failures += failed as u64;
     }
 }
 
-/// A ring of bits: set where the call failed.
+/// A ring of bits: set for a call that failed.
 #[derive(Clone, Debug)]
-struct Bits {
+struct CallRing {
     words: Box<[u64]>,
-    most: u32,
+    capacity: u32,
     next: u32,
-    tally: WindowCounts,
+    counts: WindowCounts,
 }
 
-impl Bits {
-    fn new(most: u32) -> Self {
-        let words = vec![0; most.div_ceil(64) as usize].into_boxed_slice();
-        Self { words, most, next: 0, tally: WindowCounts::default() }
+impl CallRing {
+    fn new(capacity: u32) -> Self {
+        let words = vec![0; capacity.div_ceil(64) as usize].into_boxed_slice();
+        Self { words, capacity, next: 0, counts: WindowCounts::default() }
     }
 
     #[inline]
     fn record(&mut self, failed: bool) {
         let word = &mut self.words[(self.next / 64) as usize];
         let place = self.next % 64;
-        if self.tally.calls == u64::from(self.most) {
-            self.tally.calls -= 1;
-            self.tally.failures -= *word >> place & 1;
+        if self.counts.calls == u64::from(self.capacity) {
+            self.counts.calls -= 1;
+            self.counts.failures -= *word >> place & 1;
         }
         *word = *word & !(1 << place) | u64::from(failed) << place;
-        self.tally.add(failed);
-        self.next = if self.next + 1 == self.most {
+        self.counts.add(failed);
+        self.next = if self.next + 1 == self.capacity {
             0
         } else {
             self.next + 1
@@ -162,75 +180,77 @@ impl Bits {
     }
 
     fn clear(&mut self) {
-        // What the bits say is read only where the window is full.
+        // The bits are read only once the window is full.
         self.next = 0;
-        self.tally = WindowCounts::default();
+        self.counts = WindowCounts::default();
     }
 }
 
-/// As many as Hystrix and Polly divide their windows into.
-const TENTHS: usize = 10;
+/// As Hystrix and Polly divide their windows.
+const SLICES: usize = 10;
 
 /// A ring of counters, each for a tenth of the span.
 #[derive(Clone, Debug)]
-struct Tenths {
-    ring: Box<[WindowCounts; TENTHS]>,
+struct TimeRing {
+    slices: Box<[WindowCounts; SLICES]>,
     width: Duration,
     current: usize,
-    /// When the current tenth began; the first begins with the first call.
+    /// When the current slice began; the first begins with the first call.
     began: Option<Instant>,
-    tally: WindowCounts,
+    counts: WindowCounts,
 }
 
-impl Tenths {
+impl TimeRing {
     fn new(span: Duration) -> Self {
         Self {
-            ring: Box::default(),
+            slices: Box::default(),
             width: (span / 10).max(Duration::from_nanos(1)),
             current: 0,
             began: None,
-            tally: WindowCounts::default(),
+            counts: WindowCounts::default(),
         }
     }
 
     fn record(&mut self, failed: bool, now: Instant) {
         self.slide(now);
-        self.ring[self.current].add(failed);
-        self.tally.add(failed);
+        self.began.get_or_insert(now);
+        self.slices[self.current].add(failed);
+        self.counts.add(failed);
     }
 
-    fn has_run_empty(&self, now: Instant) -> bool {
+    fn is_empty(&self, now: Instant) -> bool {
         self.began.is_none_or(|began| now.saturating_duration_since(began) / 10 >= self.width)
     }
 
     fn slide(&mut self, now: Instant) {
-        let began = *self.began.get_or_insert(now);
+        let Some(mut began) = self.began else {
+            return;
+        };
         let past = now.saturating_duration_since(began);
         if past < self.width {
             return;
         }
         let steps = past.as_nanos() / self.width.as_nanos();
-        if steps >= TENTHS as u128 {
+        if steps >= SLICES as u128 {
             self.clear();
             self.began = Some(now);
             return;
         }
-        let mut began = began;
         for _ in 0..steps {
-            self.current = (self.current + 1) % TENTHS;
-            let gone = std::mem::take(&mut self.ring[self.current]);
-            self.tally.calls -= gone.calls;
-            self.tally.failures -= gone.failures;
+            self.current = (self.current + 1) % SLICES;
+            let gone = std::mem::take(&mut self.slices[self.current]);
+            self.counts.calls -= gone.calls;
+            self.counts.failures -= gone.failures;
             began += self.width;
         }
         self.began = Some(began);
     }
 
     fn clear(&mut self) {
-        *self.ring = [WindowCounts::default(); TENTHS];
+        *self.slices = [WindowCounts::default(); SLICES];
         self.current = 0;
         self.began = None;
-        self.tally = WindowCounts::default();
+        self.counts = WindowCounts::default();
     }
 }
 
@@ -264,7 +284,7 @@ mod tests {
                 if model.len() > most as usize {
                     model.pop_front();
                 }
-                prop_assert_eq!(window.tally(now), count(&model));
+                prop_assert_eq!(window.counts(now), count(&model));
             }
         }
 
@@ -281,14 +301,14 @@ mod tests {
                 at += Duration::from_millis(later);
                 window.record(failed, start + at);
                 model.push_back((failed, at));
-                let tally = window.tally(start + at);
+                let counts = window.counts(start + at);
                 // Everything of the last nine tenths is in it, nothing older than the span.
                 model.retain(|(_, then)| at < *then + span);
-                prop_assert!(tally.calls <= count(&model).calls);
+                prop_assert!(counts.calls <= count(&model).calls);
                 let surely = model.iter().filter(|(_, then)| at < *then + span / 10 * 9);
                 let surely = count(&surely.copied().collect());
-                prop_assert!(tally.calls >= surely.calls && tally.failures >= surely.failures);
-                prop_assert!(tally.failures <= count(&model).failures);
+                prop_assert!(counts.calls >= surely.calls && counts.failures >= surely.failures);
+                prop_assert!(counts.failures <= count(&model).failures);
             }
         }
     }
@@ -300,8 +320,8 @@ mod tests {
         window.record(true, start);
         assert!(!window.is_clean(start + Duration::from_millis(9_999)));
         assert!(window.is_clean(start + Duration::from_secs(10)));
-        assert_eq!(window.tally(start + Duration::from_millis(9_999)).failures(), 1);
-        assert_eq!(window.tally(start + Duration::from_secs(10)), WindowCounts::default());
+        assert_eq!(window.counts(start + Duration::from_millis(9_999)).failures(), 1);
+        assert_eq!(window.counts(start + Duration::from_secs(10)), WindowCounts::default());
     }
 
     #[test]
@@ -310,6 +330,6 @@ mod tests {
         let mut window = Window::calls(100);
         (0..1_000_000).for_each(|_| window.record(false, now));
         (0..50).for_each(|_| window.record(true, now));
-        assert!((window.tally(now).ratio() - 0.5).abs() < f64::EPSILON);
+        assert!((window.counts(now).ratio() - 0.5).abs() < f64::EPSILON);
     }
 }

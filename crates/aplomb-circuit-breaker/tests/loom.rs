@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use aplomb_admission::{End, Gate, Permit, Queue, QueueLimits, Wait};
-use aplomb_circuit_breaker::{Circuit, Cooldown, Probes, Ramp, State, Transition, Trip};
+use aplomb_circuit_breaker::{Circuit, CircuitState, Cooldown, Probes, Ramp, Transition, Trip};
 use aplomb_core::{Exponential, Jitter, Outcome};
 use loom::future::block_on;
 use loom::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ fn half_open() -> Circuit {
         let slip = circuit.admit(&(), past);
         circuit.end(slip, judged(Outcome::transient()), past);
     }
-    while circuit.notice().is_some() {}
+    while circuit.next_event().is_some() {}
     circuit
 }
 
@@ -60,7 +60,7 @@ fn two_callers_of_a_half_open_circuit_are_one_probe() {
         let probes = [ask(&queue), other.join().unwrap()];
         assert_eq!(probes.iter().flatten().count(), 1);
         let found = queue.with(Circuit::snapshot);
-        assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 1));
+        assert_eq!((found.state(), found.probes_in_flight()), (CircuitState::HalfOpen, 1));
         drop(probes);
         assert_eq!(queue.with(Circuit::snapshot).probes_in_flight(), 0);
     });
@@ -77,8 +77,8 @@ fn a_probe_that_is_dropped_gives_its_place_to_who_comes_next() {
         };
         drop(held);
         let state = match other.join().unwrap() {
-            Some(()) => State::Closed,
-            None => State::HalfOpen,
+            Some(()) => CircuitState::Closed,
+            None => CircuitState::HalfOpen,
         };
         let found = queue.with(Circuit::snapshot);
         assert_eq!((found.state(), found.probes_in_flight()), (state, 0));
@@ -97,8 +97,8 @@ fn two_failures_at_once_open_it_once() {
         let other = thread::spawn(move || there.end(judged(Outcome::transient())));
         here.end(judged(Outcome::transient()));
         other.join().unwrap();
-        assert_eq!(queue.with(Circuit::snapshot).state(), State::Open);
-        assert_eq!(*told.lock().unwrap(), [(State::Open, 1)]);
+        assert_eq!(queue.with(Circuit::snapshot).state(), CircuitState::Open);
+        assert_eq!(*told.lock().unwrap(), [(CircuitState::Open, 1)]);
     });
 }
 
@@ -115,7 +115,7 @@ fn a_late_result_and_a_reset_come_in_either_order() {
         other.join().unwrap();
         // Counted before and forgotten, or of another epoch and not counted.
         let found = queue.with(Circuit::snapshot);
-        assert_eq!((found.state(), found.failures_in_a_row()), (State::Closed, 0));
+        assert_eq!((found.state(), found.failures_in_a_row()), (CircuitState::Closed, 0));
     });
 }
 

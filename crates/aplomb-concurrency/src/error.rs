@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::{Turned, TurnedBecause};
-use aplomb_core::{CallOptions, Refused};
+use aplomb_admission::{RejectReason, Rejected};
+use aplomb_core::{CallOptions, LayerName, Rejection};
 
 /// What a call waits for: the places were all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,34 +38,31 @@ impl Occupancy {
 
 /// A call was refused by the concurrency limit, and never sent.
 ///
-/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AtCapacity {
-    because: TurnedBecause,
+    because: RejectReason,
     why: Option<Occupancy>,
     place: Option<usize>,
     key: Option<Arc<str>>,
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl AtCapacity {
-    /// The name under which [`Refused::who`] tells of a concurrency limit.
-    pub const WHO: &'static str = "concurrency limit";
-
     /// Words what the queue said about a call.
     #[must_use]
-    pub fn new(turned: &Turned<Occupancy>, options: &CallOptions) -> Self {
-        let why = turned.why().copied();
-        let refused = Refused::by(Self::WHO)
-            .with_retry_after(estimate(turned, why))
-            .with_waited(turned.waited())
+    pub fn new(rejected: &Rejected<Occupancy>, options: &CallOptions) -> Self {
+        let why = rejected.gate_reason().copied();
+        let refused = Rejection::by(LayerName::ConcurrencyLimit)
+            .with_retry_after(estimate(rejected, why))
+            .with_waited(rejected.waited())
             .with_attempts(options.attempts(), options.last());
-        Self { because: turned.because(), why, place: turned.place(), key: None, refused }
+        Self { because: rejected.reason(), why, place: rejected.place(), key: None, refused }
     }
 
-    /// What turned the call away: a bound on waiting, that there is no room for its key, or that the limit is
+    /// What rejected the call away: a bound on waiting, that there is no room for its key, or that the limit is
     /// closed.
-    pub const fn because(&self) -> TurnedBecause {
+    pub const fn because(&self) -> RejectReason {
         self.because
     }
 
@@ -99,18 +96,18 @@ impl AtCapacity {
 
 /// Until the places before it in the line and its own have been served. Of a call that had waited, the
 /// place is not known: until the next call ends.
-fn estimate(turned: &Turned<Occupancy>, why: Option<Occupancy>) -> Option<Duration> {
-    let ends = turned.place().unwrap_or(0).saturating_add(1);
+fn estimate(rejected: &Rejected<Occupancy>, why: Option<Occupancy>) -> Option<Duration> {
+    let ends = rejected.place().unwrap_or(0).saturating_add(1);
     let wait = why?.pace?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
-    Some(turned.retry_after().map_or(wait, |least| least.max(wait)))
+    Some(rejected.retry_after().map_or(wait, |least| least.max(wait)))
 }
 
 impl fmt::Display for AtCapacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.because {
-            TurnedBecause::Full => "too many calls are waiting for the concurrency limit",
-            TurnedBecause::Closed => "the concurrency limit is closed",
-            TurnedBecause::TooManyKeys => "as many keys as may have a concurrency limit are in use",
+            RejectReason::QueueFull => "too many calls are waiting for the concurrency limit",
+            RejectReason::Closed => "the concurrency limit is closed",
+            RejectReason::TooManyKeys => "as many keys as may have a concurrency limit are in use",
             _ => "the wait for the concurrency limit would be too long",
         })?;
         if let Some(key) = &self.key {

@@ -6,7 +6,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_admission::{
-    AtBodyEnd, AtHead, Door, Gated, Permit, Plan, QueueLimits, Stopped, Turned, Unprepared, Wait,
+    Admission, AdmissionConfig, Door, OnBodyEnd, OnHead, Permit, QueueLimits, Rejected, Stopped, Unprepared,
+    Wait,
 };
 use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
@@ -19,14 +20,14 @@ use crate::{AtCapacity, Limit, Limiter, Occupancy, Slots};
 /// stack.
 #[derive(Clone)]
 #[must_use]
-pub struct ConcurrencyLimitLayer<C = HttpClassifier, U = AtBodyEnd> {
+pub struct ConcurrencyLimitLayer<C = HttpClassifier, U = OnBodyEnd> {
     limiter: Limiter,
     classifier: C,
     until: U,
 }
 
 /// A service behind a concurrency limit. Made by [`ConcurrencyLimitLayer`].
-pub type ConcurrencyLimit<S, C = HttpClassifier, U = AtBodyEnd> = Gated<S, SlotsDoor, C, U>;
+pub type ConcurrencyLimit<S, C = HttpClassifier, U = OnBodyEnd> = Admission<S, SlotsDoor, C, U>;
 
 impl ConcurrencyLimitLayer {
     /// Lets so many calls be in flight: a number, or an [`Adaptive`](crate::Adaptive) limit.
@@ -36,7 +37,7 @@ impl ConcurrencyLimitLayer {
 
     /// Limits calls by a limiter that is shared with others.
     pub fn with_limiter(limiter: Limiter) -> Self {
-        Self { limiter, classifier: HttpClassifier::new(), until: AtBodyEnd }
+        Self { limiter, classifier: HttpClassifier::new(), until: OnBodyEnd }
     }
 }
 
@@ -49,9 +50,9 @@ impl<C, U> ConcurrencyLimitLayer<C, U> {
 
     /// Lets a call last only to the head of its response, instead of to the end of its body: for responses
     /// that have none.
-    pub fn until_head(self) -> ConcurrencyLimitLayer<C, AtHead> {
+    pub fn until_head(self) -> ConcurrencyLimitLayer<C, OnHead> {
         let Self { limiter, classifier, .. } = self;
-        ConcurrencyLimitLayer { limiter, classifier, until: AtHead }
+        ConcurrencyLimitLayer { limiter, classifier, until: OnHead }
     }
 
     /// Sets how long a call that was abandoned before it was answered counts as in flight, at most. Unless
@@ -91,7 +92,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for ConcurrencyLimitLayer<C, U> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let Self { limiter, classifier, until } = self.clone();
-        Gated::new(inner, Arc::new(Plan::new(SlotsDoor { limiter }, classifier, until)))
+        Admission::new(inner, Arc::new(AdmissionConfig::new(SlotsDoor { limiter }, classifier, until)))
     }
 }
 
@@ -128,7 +129,7 @@ impl<Req> Door<Req> for SlotsDoor {
         self.limiter.queue().ask((), Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
-        Box::new(AtCapacity::new(&turned, options))
+    fn refuse(&self, rejected: Rejected<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&rejected, options))
     }
 }

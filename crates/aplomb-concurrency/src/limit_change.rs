@@ -15,7 +15,7 @@ pub struct LimitChange {
     pub(crate) at: Instant,
 }
 
-/// Occupancy a limit moved.
+/// Why a limit changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitChangeCause {
@@ -44,7 +44,7 @@ impl LimitChange {
         self.to
     }
 
-    /// Occupancy.
+    /// Why.
     pub const fn cause(&self) -> LimitChangeCause {
         self.cause
     }

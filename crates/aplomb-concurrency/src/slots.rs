@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 use aplomb_core::{Kind, Outcome, Scope, Usage};
 use tokio::time::Instant;
 
@@ -13,14 +13,14 @@ use crate::{Adaptive, ConcurrencySnapshot, Limit, LimitChange, LimitChangeCause,
 
 /// How many calls are in flight, and how many may be.
 ///
-/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or joined with other
-/// gates by [`Both`](aplomb_admission::Both).
+/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or as
+/// one of several gates.
 ///
 /// # Examples
 ///
 /// ```
 /// use aplomb_concurrency::Slots;
-/// use aplomb_admission::{Decision, End, Gate};
+/// use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 /// use aplomb_core::Outcome;
 /// use tokio::time::Instant;
 ///
@@ -217,6 +217,21 @@ impl Slots {
             self.untold = Some(moved);
         }
     }
+
+    fn first_byte(&mut self, slot: &mut SlotToken, now: Instant) {
+        slot.begun = true;
+        let (from, used) = (self.limit(), slot.taken.max(self.taken()));
+        let Level::Adaptive(control) = &mut self.level else {
+            return;
+        };
+        let age = now.saturating_duration_since(slot.at);
+        if let Some(seconds) = control.slowness().and_then(|slow| slow.latency().at_first_byte(age)) {
+            slot.timed = true;
+            if let Some(cause) = control.timed(slot.number, seconds, used, now) {
+                self.note(from, cause, now);
+            }
+        }
+    }
 }
 
 impl From<Limit> for Slots {
@@ -267,10 +282,10 @@ const fn burden(outcome: Outcome) -> Burden {
 }
 
 impl Gate for Slots {
-    type Ask = ();
-    type Slip = SlotToken;
-    type Why = Occupancy;
-    type Notice = LimitChange;
+    type Cost = ();
+    type Token = SlotToken;
+    type Reason = Occupancy;
+    type Event = LimitChange;
 
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<Occupancy> {
@@ -293,22 +308,11 @@ impl Gate for Slots {
         SlotToken { number, at: now, taken: self.taken(), begun: false, timed: false }
     }
 
-    fn sent(&mut self, slot: &mut SlotToken, now: Instant) {
-        slot.at = now;
-    }
-
-    fn content(&mut self, slot: &mut SlotToken, now: Instant) {
-        slot.begun = true;
-        let (from, used) = (self.limit(), slot.taken.max(self.taken()));
-        let Level::Adaptive(control) = &mut self.level else {
-            return;
-        };
-        let age = now.saturating_duration_since(slot.at);
-        if let Some(seconds) = control.slowness().and_then(|slow| slow.latency().at_first_byte(age)) {
-            slot.timed = true;
-            if let Some(cause) = control.timed(slot.number, seconds, used, now) {
-                self.note(from, cause, now);
-            }
+    fn on(&mut self, slot: &mut SlotToken, progress: Progress<'_>, now: Instant) {
+        match progress {
+            Progress::Sent => slot.at = now,
+            Progress::FirstByte => self.first_byte(slot, now),
+            Progress::Limits(_) | Progress::Usage(_) => {}
         }
     }
 
@@ -358,12 +362,17 @@ impl Gate for Slots {
         now.checked_add(self.pace.between_ends(limit)?.saturating_mul(ends) / 2)
     }
 
-    fn lapses(&self) -> Option<Instant> {
-        self.abandoned.next()
+    fn hints(&self) -> Hints {
+        Hints { next_wakeup: self.abandoned.next(), ..Hints::default() }
     }
 
     #[inline]
-    fn notice(&mut self) -> Option<LimitChange> {
+    fn next_event(&mut self) -> Option<LimitChange> {
         self.untold.take()
+    }
+
+    #[inline]
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<(), Occupancy>> {
+        None
     }
 }

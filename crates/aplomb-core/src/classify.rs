@@ -1,26 +1,46 @@
-//! Each attempt is judged once.
+//! Classifiers: they decide how an attempt ended.
 
 use std::sync::Arc;
 
 use crate::{Classification, ReadLimits, Reading};
 
-/// Judges the result of an attempt, once, for all layers.
+/// Decides how an attempt ended: success, worth a retry, or not. It has no side effects.
 ///
 /// A closure is a classifier: it takes a `Result<&Response, &Error>` and returns an
 /// [`Outcome`](crate::Outcome) or a [`Classification`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use aplomb_core::{Classify, Outcome};
+///
+/// let classifier = |result: Result<&String, &io::Error>| match result {
+///     Ok(answer) if answer.is_empty() => Outcome::transient(),
+///     Ok(_) => Outcome::success(),
+///     Err(error) if error.kind() == io::ErrorKind::InvalidInput => Outcome::permanent(),
+///     Err(_) => Outcome::transient(),
+/// };
+/// assert!(classifier.classify(Ok(&String::new())).outcome().is_retryable());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot classify a result of `{Res}` or `{Err}`",
+    label = "not a classifier for this response and error",
+    note = "pass a closure `|result: Result<&Response, &Error>| -> Outcome`, or a type that implements `Classify`"
+)]
 pub trait Classify<Res, Err> {
-    /// Judges the head of a response, or an error.
+    /// Classifies the head of a response, or an error.
     fn classify(&self, result: Result<&Res, &Err>) -> Classification;
 
-    /// What the head of a response says about the server's limits, for the gates that keep them.
-    /// Nothing unless told otherwise, see [`WithReadings`].
+    /// Reads the server's limits from the head of a response, for a rate limit that follows them. The default
+    /// reads none; see [`WithReadings`].
     fn readings(&self, response: &Res) -> Vec<Reading> {
         let _ = response;
         Vec::new()
     }
 }
 
-/// A classifier that also reads what responses say about the server's limits.
+/// A classifier that also reads the server's limits from responses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WithReadings<C, R> {
     classifier: C,
@@ -28,7 +48,7 @@ pub struct WithReadings<C, R> {
 }
 
 impl<C, R> WithReadings<C, R> {
-    /// Judges as `classifier` does, and reads limits as `reader` does.
+    /// Classifies with `classifier` and reads limits with `reader`.
     pub const fn new(classifier: C, reader: R) -> Self {
         Self { classifier, reader }
     }

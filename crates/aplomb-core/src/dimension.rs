@@ -1,8 +1,8 @@
-//! What a limit counts.
+//! The units that limits count in.
 
 use std::fmt;
 
-/// What a quota, a charge or a server's reading counts.
+/// The unit in which a quota, a charge or a server's limit is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dimension(&'static str);
 
@@ -16,7 +16,7 @@ impl Dimension {
     /// Output tokens.
     pub const OUTPUT_TOKENS: Self = Self("output tokens");
 
-    /// A dimension of the caller's own: images, characters, anything that is counted.
+    /// A custom dimension: images, characters, anything that is counted.
     #[must_use]
     pub const fn named(name: &'static str) -> Self {
         Self(name)

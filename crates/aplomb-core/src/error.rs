@@ -19,61 +19,95 @@ const DEEPEST: usize = 32;
 ///
 /// ```
 /// use std::io;
-/// use aplomb_core::{Refused, find};
+/// use aplomb_core::{LayerName, Rejection, find};
 ///
-/// let refused = Refused::by("rate limit");
-/// let nested = io::Error::other(io::Error::other(refused));
-/// assert_eq!(find::<Refused>(&nested).unwrap().who(), "rate limit");
+/// let rejection = Rejection::by(LayerName::RateLimit);
+/// let nested = io::Error::other(io::Error::other(rejection));
+/// assert_eq!(find::<Rejection>(&nested).unwrap().layer(), LayerName::RateLimit);
 /// ```
 pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    for _ in 0..DEEPEST {
-        let error = next?;
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
+    causes(error).find_map(<dyn Error>::downcast_ref)
 }
 
 /// [`find`] for generic code, where the error may be a [`BoxError`] (which is not an `Error` itself).
 ///
 /// Of other types only `T` itself and `io::Error` are looked into: nothing says that they are errors.
 pub fn find_in<T: Error + 'static, E: 'static>(error: &E) -> Option<&T> {
+    match known(error) {
+        Some(error) => find(error),
+        None => (error as &dyn Any).downcast_ref::<T>(),
+    }
+}
+
+/// The text of the innermost error, without the URL that reqwest adds: it may contain a key.
+pub(crate) fn innermost_text<E: 'static>(error: &E) -> Option<String> {
+    let mut text = chain(error).last()?.to_string();
+    if let Some(url) = text.find(" for url (") {
+        text.truncate(url);
+    }
+    Some(text)
+}
+
+/// `error` and what caused it, outermost first; empty where nothing says that it is an error.
+pub(crate) fn chain<E: 'static>(error: &E) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    known(error).into_iter().flat_map(causes)
+}
+
+/// `error` and what caused it, outermost first.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let inner = |error: &&'a (dyn Error + 'static)| {
+        let error: &'a (dyn Error + 'static) = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    };
+    std::iter::successors(Some(error), inner).take(DEEPEST)
+}
+
+/// `error` as an error, where its type is known to be one.
+fn known<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)> {
     let error: &dyn Any = error;
     if let Some(boxed) = error.downcast_ref::<BoxError>() {
-        find(&**boxed)
-    } else if let Some(io) = error.downcast_ref::<io::Error>() {
-        find(io)
-    } else {
-        error.downcast_ref::<T>()
+        return Some(&**boxed);
     }
+    #[cfg(feature = "hyper-util-0-1")]
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return Some(error);
+    }
+    #[cfg(feature = "reqwest-0-13")]
+    if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+        return Some(error);
+    }
+    error.downcast_ref::<io::Error>().map(|error| error as _)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Refused;
+    use crate::{LayerName, Rejection};
 
     #[test]
     fn finds_through_boxes_and_io_errors() {
-        let boxed: BoxError = Box::new(io::Error::other(Refused::by("x")));
-        assert!(find_in::<Refused, _>(&boxed).is_some());
-        assert!(find_in::<Refused, _>(&Refused::by("x")).is_some());
-        assert!(find_in::<Refused, _>(&io::Error::other(Refused::by("x"))).is_some());
-        assert!(find_in::<Refused, _>(&io::Error::other("no")).is_none());
+        let boxed: BoxError = Box::new(io::Error::other(Rejection::by(LayerName::Other("x"))));
+        assert!(find_in::<Rejection, _>(&boxed).is_some());
+        assert!(find_in::<Rejection, _>(&Rejection::by(LayerName::Other("x"))).is_some());
+        assert!(find_in::<Rejection, _>(&io::Error::other(Rejection::by(LayerName::Other("x")))).is_some());
+        assert!(find_in::<Rejection, _>(&io::Error::other("no")).is_none());
+    }
+
+    #[test]
+    fn the_innermost_text_has_no_url() {
+        let sent: BoxError = io::Error::other("builder error for url (https://a/?key=secret)").into();
+        assert_eq!(innermost_text(&io::Error::other(sent)).unwrap(), "builder error");
     }
 
     #[test]
     fn a_very_deep_chain_ends() {
-        let mut error: BoxError = Box::new(Refused::by("x"));
+        let mut error: BoxError = Box::new(Rejection::by(LayerName::Other("x")));
         for _ in 0..1_000 {
             error = Box::new(io::Error::other(error));
         }
-        assert!(find_in::<Refused, _>(&error).is_none());
+        assert!(find_in::<Rejection, _>(&error).is_none());
     }
 }

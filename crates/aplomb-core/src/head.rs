@@ -6,6 +6,12 @@ use http::{Extensions, HeaderMap, Method, StatusCode};
 ///
 /// Every method has a default that says "not known", so that any type can be a request:
 /// `impl RequestHead for MyRequest {}`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request that layers can read",
+    label = "not a `RequestHead`",
+    note = "`http::Request` is one, and `reqwest::Request` with the feature `reqwest-0-13`; for a type of your own write \
+            `impl RequestHead for {Self} {{}}`"
+)]
 pub trait RequestHead {
     /// The method.
     fn method(&self) -> Option<&Method> {
@@ -51,6 +57,12 @@ pub trait RequestHead {
 /// What a layer can read of a response without its body.
 ///
 /// Every method has a default that says "not known": `impl ResponseHead for MyResponse {}`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a response that layers can read",
+    label = "not a `ResponseHead`",
+    note = "`http::Response` is one, and `reqwest::Response` with the feature `reqwest-0-13`; for a type of your own \
+            write `impl ResponseHead for {Self} {{}}`"
+)]
 pub trait ResponseHead {
     /// The status.
     fn status(&self) -> Option<StatusCode> {

@@ -5,7 +5,8 @@ use std::io;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    Classification, Classify, Exchange, Outcome, Refused, ResponseHead, WallClock, find_in, retry_after,
+    Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, error, find_in,
+    retry_after, unsendable,
 };
 
 /// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
@@ -23,8 +24,9 @@ use crate::{
 /// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false`
 /// forbids a retry whatever the status; `true` lets a permanent failure be retried.
 ///
-/// An error is transient and [unanswered](Outcome::is_unanswered), unless no connection could be made; a
-/// refusal by one of our own gates is local, and a request that could not be built is permanent.
+/// An error is transient and [unanswered](Outcome::is_unanswered), unless no connection could be made. A
+/// rejection by an aplomb layer is local. What cannot succeed by waiting is permanent: a request that the client
+/// cannot send (an invalid URL, a scheme it does not speak), and a refused TLS handshake.
 ///
 /// A server that answers 429, 503 or 529 has not begun to act on the request, and neither has one to
 /// which no connection could be made: those outcomes are
@@ -90,7 +92,13 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
                 Some(exchange) => Classification::live(exchange.clone()),
                 None => self.by_head(response),
             },
-            Err(error) => by_error(error).into(),
+            Err(error) => {
+                let classification = Classification::new(by_error(error));
+                match error::innermost_text(error) {
+                    Some(cause) => classification.with_cause(&cause),
+                    None => classification,
+                }
+            }
         }
     }
 }
@@ -119,13 +127,12 @@ fn by_status(status: StatusCode) -> Outcome {
 /// A connection that could not be made or was lost, and an attempt that took too long, may go better
 /// next time.
 fn by_error<E: 'static>(error: &E) -> Outcome {
-    if let Some(refused) = find_in::<Refused, E>(error) {
+    if let Some(refused) = find_in::<Rejection, E>(error) {
         let outcome = Outcome::local();
         return refused.retry_after().map_or(outcome, |hint| outcome.with_retry_after(hint));
     }
-    #[cfg(feature = "reqwest-0-13")]
-    if find_in::<reqwest::Error, E>(error).is_some_and(|error| error.is_builder() || error.is_redirect()) {
-        return Outcome::permanent();
+    if unsendable::is_in(error) {
+        return Outcome::permanent().mark_unprocessed();
     }
     if is_connect(error) {
         return Outcome::transient().mark_unprocessed();
@@ -152,7 +159,7 @@ fn is_connect<E: 'static>(error: &E) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BoxError, Kind, Scope};
+    use crate::{BoxError, Kind, LayerName, Scope};
     use std::time::Duration;
 
     fn judged(status: u16, headers: &[(&'static str, &'static str)]) -> Outcome {
@@ -231,7 +238,7 @@ mod tests {
             classifier.classify(result).outcome()
         };
         let hint = Some(Duration::from_secs(3));
-        let refused = io::Error::other(Refused::by("gate").with_retry_after(hint));
+        let refused = io::Error::other(Rejection::by(LayerName::Other("gate")).with_retry_after(hint));
         let outcome = classify(Box::new(refused));
         assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
         let reset = classify("connection reset".into());

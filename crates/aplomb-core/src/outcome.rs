@@ -1,12 +1,15 @@
-//! What an attempt came to.
+//! The outcome of an attempt.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What one attempt came to: the judgement that all layers share.
+use crate::Dimension;
+
+/// How one attempt ended, as far as the layers act on it.
 ///
-/// An attempt is judged once, by a [`Classify`](crate::Classify), and every layer reads the same
-/// verdict: whether to send the request again, whether to pause, whether the peer is failing.
+/// An attempt is classified once, by a [`Classify`](crate::Classify), and all layers read the same outcome:
+/// the retry decides whether to send the request again, the rate limit whether to pause, the circuit breaker
+/// whether the server is failing.
 ///
 /// # Examples
 ///
@@ -27,17 +30,18 @@ pub struct Outcome {
     retry_after: Option<Duration>,
     retry_forbidden: bool,
     of_concurrency: bool,
+    dimension: Option<Dimension>,
     progress: Progress,
 }
 
-/// How far the peer got with a request.
+/// How far the server got with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// It answered, or nothing is known.
+    /// It answered, or it is not known.
     Answered,
-    /// It has certainly not begun.
+    /// It has certainly not begun to act on it.
     NotBegun,
-    /// It did not answer, and may still be at it.
+    /// It has not answered and may still be working on it.
     Unanswered,
 }
 
@@ -45,33 +49,33 @@ enum Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Answered, and the answer is whole as far as it is known.
+    /// Answered, and the response is complete as far as it is known.
     Success,
-    /// Failed for a reason that passes: a lost connection, an attempt timeout, 5xx.
+    /// A failure that may pass: a lost connection, an attempt timeout, 5xx.
     Transient,
-    /// Refused because something is being worked on (409, 425); says nothing about the peer's health.
+    /// Another request is being processed (409, 425). Says nothing about the server's health.
     Busy,
-    /// Refused for coming too fast: 429 about a rate.
+    /// Requests come too fast: a 429 about a rate.
     Throttled,
-    /// The account can not be served for long: quota used up, spend limit reached.
+    /// The account's quota is used up or its spending limit is reached. Waiting a minute does not help.
     Exhausted,
     /// The credential was refused: 401, or 403 about the key.
     Unauthorized,
-    /// Would fail again just the same: a bad request, a context too long.
+    /// The same request would fail again: an invalid request, a context too long.
     Permanent,
-    /// Ended on this side: a refusal by one of our own gates, the deadline.
+    /// Ended on this side: rejected by an aplomb layer, or the deadline passed.
     Local,
 }
 
-/// What a failure is about, and so whom it concerns.
+/// Which requests a failure concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {
-    /// This request alone.
+    /// This request only.
     Request,
-    /// Every request of the same account (or key, or project).
+    /// All requests of the same account, key or project.
     Account,
-    /// Every request to the same server.
+    /// All requests to the same server.
     Server,
 }
 
@@ -83,93 +87,101 @@ impl Outcome {
             retry_after: None,
             retry_forbidden: false,
             of_concurrency: false,
+            dimension: None,
             progress: Progress::Answered,
         }
     }
 
-    /// Answered.
+    /// A success.
     pub const fn success() -> Self {
         Self::new(Kind::Success, Scope::Request)
     }
 
-    /// Failed for a reason that passes. About the server unless told otherwise.
+    /// A failure that may pass. Scope: the server.
     pub const fn transient() -> Self {
         Self::new(Kind::Transient, Scope::Server)
     }
 
-    /// Refused because something is being worked on. About the request unless told otherwise.
+    /// A conflict with another request. Scope: the request.
     pub const fn busy() -> Self {
         Self::new(Kind::Busy, Scope::Request)
     }
 
-    /// Refused for coming too fast. About the account unless told otherwise.
+    /// Requests come too fast. Scope: the account.
     pub const fn throttled() -> Self {
         Self::new(Kind::Throttled, Scope::Account)
     }
 
-    /// The account can not be served for long.
+    /// The account's quota is used up. Scope: the account.
     pub const fn exhausted() -> Self {
         Self::new(Kind::Exhausted, Scope::Account)
     }
 
-    /// The credential was refused.
+    /// The credential was refused. Scope: the account.
     pub const fn unauthorized() -> Self {
         Self::new(Kind::Unauthorized, Scope::Account)
     }
 
-    /// Would fail again just the same.
+    /// The same request would fail again. Scope: the request.
     pub const fn permanent() -> Self {
         Self::new(Kind::Permanent, Scope::Request)
     }
 
-    /// Ended on this side.
+    /// Ended on this side. Scope: the request.
     pub const fn local() -> Self {
         Self::new(Kind::Local, Scope::Request)
     }
 
-    /// Says whom the failure concerns.
+    /// Sets which requests the failure concerns.
     pub const fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Adds the server's hint: how long after this answer a request may be sent again.
+    /// Adds the server's hint: how long after this response a request may be sent again.
     pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
         self
     }
 
-    /// Takes the server's hint away, for one that is not to be believed.
+    /// Removes the server's hint, for example because it is implausible.
     pub const fn without_retry_after(mut self) -> Self {
         self.retry_after = None;
         self
     }
 
-    /// Marks the outcome as not to be retried, whatever its kind (`x-should-retry: false`).
+    /// Forbids a retry, whatever the kind (`x-should-retry: false`).
     ///
-    /// The kind stays: a 500 that must not be sent again is a failure of the peer all the same.
+    /// The kind stays: a 500 that must not be sent again still is a failure of the server.
     pub const fn forbid_retry(mut self) -> Self {
         self.retry_forbidden = true;
         self
     }
 
-    /// Marks a failure of which it is certain that the server has not begun to act on the request: a
-    /// connection that could not be made, a refusal before any work.
+    /// Marks a failure before the server began to act on the request: no connection could be made, or the
+    /// server rejected it before any work.
     pub const fn mark_unprocessed(mut self) -> Self {
         self.progress = Progress::NotBegun;
         self
     }
 
-    /// Notes that no answer came: the peer may still be at work on the request (an attempt timeout, a lost
-    /// connection).
+    /// Marks a failure without a response, after which the server may still be working on the request: an
+    /// attempt timeout, a lost connection.
     pub const fn mark_unanswered(mut self) -> Self {
         self.progress = Progress::Unanswered;
         self
     }
 
-    /// Notes that a throttled request was one too many at the same time, not too early.
+    /// Marks a throttle as being about the number of requests in flight, not about their rate.
     pub const fn of_concurrency(mut self) -> Self {
         self.of_concurrency = true;
+        self
+    }
+
+    /// Adds the limit that a throttle is about, if the server names it: a 429 whose body says `"type":
+    /// "requests"`.
+    pub const fn with_dimension(mut self, dimension: Dimension) -> Self {
+        self.dimension = Some(dimension);
         self
     }
 
@@ -178,46 +190,49 @@ impl Outcome {
         self.kind
     }
 
-    /// What the failure is about.
+    /// Which requests the failure concerns.
     pub const fn scope(&self) -> Scope {
         self.scope
     }
 
-    /// How long the server asked to wait, counted from the answer.
-    ///
-    /// As the server said it: no cap has been applied.
+    /// How long the server asked to wait, counted from the response. No cap has been applied.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether no answer came, so that the peer may still be at work on the request.
+    /// Whether there was no response, so that the server may still be working on the request.
     pub const fn is_unanswered(&self) -> bool {
         matches!(self.progress, Progress::Unanswered)
     }
 
-    /// Whether a throttled request was one too many at the same time, as far as the server said so.
+    /// Whether a throttle is about the number of requests in flight, as far as the server says so.
     pub const fn is_of_concurrency(&self) -> bool {
         self.of_concurrency
     }
 
-    /// Whether the request was answered well.
+    /// The limit that a throttle is about, if the server named it.
+    pub const fn dimension(&self) -> Option<Dimension> {
+        self.dimension
+    }
+
+    /// Whether the request succeeded.
     pub const fn is_success(&self) -> bool {
         matches!(self.kind, Kind::Success)
     }
 
-    /// Whether sending the same request again may help: transient, busy and throttled outcomes,
-    /// unless the server forbade it.
+    /// Whether sending the same request again may help: transient, busy and throttled outcomes, unless the
+    /// server forbade a retry.
     pub const fn is_retryable(&self) -> bool {
         !self.retry_forbidden && matches!(self.kind, Kind::Transient | Kind::Busy | Kind::Throttled)
     }
 
-    /// Whether the server has certainly not begun to act on the request, so that sending it again
-    /// repeats nothing: a throttle, or what was marked so.
+    /// Whether the server has certainly not begun to act on the request, so that sending it again repeats
+    /// nothing: a throttle, or marked with [`mark_unprocessed`](Self::mark_unprocessed).
     pub const fn is_unprocessed(&self) -> bool {
         matches!(self.progress, Progress::NotBegun) || matches!(self.kind, Kind::Throttled)
     }
 
-    /// Whether this is a server or an account asking everyone who shares it to slow down.
+    /// Whether this is a throttle that concerns all callers of the account or server.
     pub const fn is_shared_throttle(&self) -> bool {
         matches!(self.kind, Kind::Throttled) && !matches!(self.scope, Scope::Request)
     }
@@ -280,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_of_one_request_is_nobody_elses_business() {
+    fn a_throttle_of_one_request_concerns_no_other() {
         assert!(Outcome::throttled().is_shared_throttle());
         assert!(!Outcome::throttled().with_scope(Scope::Request).is_shared_throttle());
         assert!(!Outcome::transient().is_shared_throttle());

@@ -1,14 +1,14 @@
-//! What a server says about its own limits.
+//! The limits that a server reports in its response headers.
 
 use std::time::Duration;
 
 use crate::Dimension;
 
-/// What the head of a response says about one limit: how much there is per window, how much is left,
-/// and when all of it is there again.
+/// One limit as a response's headers report it: how much is allowed per window, how much is left, and when
+/// the limit is full again.
 ///
-/// A reader leaves unset what the head does not say or says in a way that makes no sense (negative
-/// numbers, times in the past). Who uses a reading ignores what contradicts itself.
+/// Values that the headers do not contain, or that make no sense (negative numbers, times in the past), are
+/// `None`.
 ///
 /// # Examples
 ///
@@ -33,41 +33,41 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Nothing said about `dimension` so far.
+    /// A reading of `dimension` without any values.
     pub const fn of(dimension: Dimension) -> Self {
         Self { dimension, limit: None, remaining: None, reset: None, window: None }
     }
 
-    /// Sets how much there is per window.
+    /// Sets how much is allowed per window.
     pub const fn with_limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Sets how much was left when the response was made.
+    /// Sets how much was left when the response was sent.
     pub const fn with_remaining(mut self, remaining: u64) -> Self {
         self.remaining = Some(remaining);
         self
     }
 
-    /// Sets how long after the response all of the limit is there again.
+    /// Sets how long after the response the limit is full again.
     pub const fn with_reset(mut self, reset: Duration) -> Self {
         self.reset = Some(reset);
         self
     }
 
-    /// Sets the window, where it is known: many servers leave it out.
+    /// Sets the window. Many servers do not report it.
     pub const fn with_window(mut self, window: Duration) -> Self {
         self.window = Some(window);
         self
     }
 
-    /// What the limit counts.
+    /// The unit of the limit.
     pub const fn dimension(&self) -> Dimension {
         self.dimension
     }
 
-    /// How much there is per window.
+    /// How much is allowed per window.
     pub const fn limit(&self) -> Option<u64> {
         self.limit
     }
@@ -77,7 +77,7 @@ impl Reading {
         self.remaining
     }
 
-    /// How long after the response all of the limit is there again.
+    /// How long after the response the limit is full again.
     pub const fn reset(&self) -> Option<Duration> {
         self.reset
     }
@@ -88,11 +88,11 @@ impl Reading {
     }
 }
 
-/// Reads what the head of a response says about the server's limits.
+/// Reads the server's limits from the head of a response.
 ///
-/// A closure `Fn(&Res) -> Vec<Reading>` is one. One that says nothing allocates nothing.
+/// A closure `Fn(&Res) -> Vec<Reading>` is a reader. An empty `Vec` does not allocate.
 pub trait ReadLimits<Res> {
-    /// One reading for each limit that `response` tells of; empty where it tells of none.
+    /// Returns one reading for each limit that `response` reports.
     fn read_limits(&self, response: &Res) -> Vec<Reading>;
 }
 

@@ -1,4 +1,4 @@
-//! The server's hint in the headers: when to come back.
+//! The server's hint about when to retry, in its response headers.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,15 +6,14 @@ use http::HeaderMap;
 
 use crate::WallClock;
 
-/// Reads how long the server asked to wait, counted from the response.
+/// Reads how long the server asks to wait, counted from the response.
 ///
-/// `retry-after-ms` comes first, then Azure's `x-ms-retry-after-ms`, then `Retry-After`: seconds (integer, or decimal as some servers
-/// send it), or an HTTP date, which is counted against the response's own `Date` where it has one
-/// and against `clock` where it has not: so a wrong clock on either side changes nothing.
+/// The headers are, in this order: `retry-after-ms`, Azure's `x-ms-retry-after-ms`, and `Retry-After` in
+/// seconds (integer or decimal) or as an HTTP date. A date is compared with the response's own `Date`, so
+/// that a wrong clock on either side does not matter; without one, with `clock`.
 ///
-/// A value that makes no sense (empty, negative, not a number, infinite, a date that does not
-/// exist) is ignored, and the next source is asked. A date in the past, and zero, say "now":
-/// they are no hint. The result is as the server said it, however long: capping is the caller's.
+/// A value that makes no sense (empty, negative, not a number, infinite, an impossible date) is ignored and
+/// the next header is read. Zero and dates in the past are no hint. The result is not capped.
 ///
 /// # Examples
 ///
@@ -45,10 +44,9 @@ pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
         .filter(|hint| !hint.is_zero())
 }
 
-/// When a response was sent: its `Date`, or else what `clock` shows, in whole seconds.
+/// When a response was sent: its `Date`, otherwise the time of `clock` in whole seconds.
 ///
-/// HTTP dates count whole seconds, so the clock they are compared with does too: otherwise "in one
-/// minute" would be a fraction short.
+/// HTTP dates have whole seconds. With a fraction in the clock, "in one minute" would be a fraction short.
 #[must_use]
 pub fn sent_at(headers: &HeaderMap, clock: &WallClock) -> SystemTime {
     let date = headers.get("date").and_then(|date| date.to_str().ok());
@@ -62,8 +60,8 @@ pub fn sent_at(headers: &HeaderMap, clock: &WallClock) -> SystemTime {
     })
 }
 
-/// A decimal number of `unit` seconds. Rust's parser also takes `inf`, `nan` and exponents: what
-/// does not fit a `Duration` is refused with them.
+/// Parses a decimal number of `unit` seconds. `inf`, `nan` and exponents, which Rust's parser accepts, are
+/// refused, as is anything that does not fit into a `Duration`.
 fn duration(text: &str, unit: f64) -> Option<Duration> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let number: f64 = plain.then(|| text.parse().ok())??;

@@ -1,8 +1,8 @@
-//! What an answer consumed.
+//! The tokens that a response consumed.
 
-/// The tokens a call consumed, as the provider counted them.
+/// The tokens that a call consumed, as the provider counted them.
 ///
-/// A dimension the provider did not report is `None`, which is not the same as zero.
+/// A count that the provider did not report is `None`, which is not the same as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     input: Option<u64>,
@@ -18,42 +18,42 @@ impl Usage {
         Self { input: None, cached_input: None, output: None, reasoning: None, total: None }
     }
 
-    /// Sets all input tokens, those read from a cache included.
+    /// Sets all input tokens, including those read from a cache.
     #[must_use]
     pub const fn with_input(mut self, tokens: u64) -> Self {
         self.input = Some(tokens);
         self
     }
 
-    /// Sets the input tokens that were read from a cache, a part of the input.
+    /// Sets the part of the input tokens that was read from a cache.
     #[must_use]
     pub const fn with_cached_input(mut self, tokens: u64) -> Self {
         self.cached_input = Some(tokens);
         self
     }
 
-    /// Sets the output tokens, reasoning included.
+    /// Sets the output tokens, including reasoning.
     #[must_use]
     pub const fn with_output(mut self, tokens: u64) -> Self {
         self.output = Some(tokens);
         self
     }
 
-    /// Sets the output tokens that nobody sees, spent on reasoning: a part of the output.
+    /// Sets the part of the output tokens that was spent on reasoning.
     #[must_use]
     pub const fn with_reasoning(mut self, tokens: u64) -> Self {
         self.reasoning = Some(tokens);
         self
     }
 
-    /// Sets the sum, where a provider reports one of its own.
+    /// Sets the total that the provider reports.
     #[must_use]
     pub const fn with_total(mut self, tokens: u64) -> Self {
         self.total = Some(tokens);
         self
     }
 
-    /// All input tokens, those read from a cache included.
+    /// All input tokens, including those read from a cache.
     pub const fn input(&self) -> Option<u64> {
         self.input
     }
@@ -63,7 +63,7 @@ impl Usage {
         self.cached_input
     }
 
-    /// The output tokens, reasoning included.
+    /// The output tokens, including reasoning.
     pub const fn output(&self) -> Option<u64> {
         self.output
     }
@@ -73,13 +73,14 @@ impl Usage {
         self.reasoning
     }
 
-    /// Input and output together, where both are known; or else the sum that was reported.
+    /// The sum of input and output if both are known, otherwise the reported total.
     pub fn total(&self) -> Option<u64> {
         let sum = self.input.zip(self.output).map(|(input, output)| input.saturating_add(output));
         sum.or(self.total)
     }
 
-    /// Takes over what `later` reports and keeps the rest, as a stream reports in pieces.
+    /// Merges a later report into this one: its counts replace those reported before. Streams report usage
+    /// in pieces.
     #[must_use]
     pub fn updated_by(self, later: Self) -> Self {
         Self {
@@ -97,13 +98,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_report_wins_where_it_says_something() {
+    fn a_later_report_replaces_the_counts_it_contains() {
         let first = Usage::unknown().with_input(10).with_output(1);
         let last = Usage::unknown().with_output(40);
         let both = first.updated_by(last);
         assert_eq!(both.total(), Some(50));
         assert_eq!(Usage::unknown().with_input(3).total(), None);
-        assert_eq!(both.with_total(7).total(), Some(50), "a sum goes stale while a stream goes by");
+        assert_eq!(
+            both.with_total(7).total(),
+            Some(50),
+            "a reported total is stale when later counts arrive"
+        );
         assert_eq!(Usage::unknown().with_input(3).with_total(7).total(), Some(7));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 /// Less work than this is done: the total is a sum of floats.
 const NEGLIGIBLE: f64 = 1e-9;
 /// How far ahead a timer is set at most.
-const FAR: Duration = Duration::from_hours(24);
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The requests in service.
 #[derive(Debug)]

@@ -125,7 +125,7 @@ impl Plan {
         let drawn = self.drawn(key, attempt)?;
         // In a run of drawn faults every (max + 1)-th is spared, and the run begins anew after it.
         let run = self.run(key, attempt);
-        let spared = run.is_multiple_of(self.max_consecutive.saturating_add(1));
+        let spared = self.max_consecutive.checked_add(1).is_some_and(|every| run % every == 0);
         (!spared).then_some(drawn)
     }
 

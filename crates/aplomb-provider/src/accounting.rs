@@ -1,20 +1,20 @@
-//! What counts against which quota.
+//! How tokens count against quotas.
 
 use aplomb_core::Usage;
 
 use crate::Estimate;
 
-/// How a provider counts tokens against its quotas: what it reserves when a request arrives, what an
-/// answer comes to, and what becomes of the difference.
+/// How a provider counts tokens against its quotas: what it charges when a request arrives, how it counts the
+/// usage, and whether it corrects the charge.
 ///
-/// | | reserved on arrival | afterwards |
+/// | | charged on arrival | afterwards |
 /// | --- | --- | --- |
-/// | OpenAI | the larger of prompt and `max_tokens` | stays |
-/// | Azure, Groq, Cerebras | prompt and `max_tokens` | stays |
-/// | Bedrock | prompt and `max_tokens` | corrected to what was used |
-/// | Anthropic | prompt | corrected; output counts as it is produced, input from a cache does not |
+/// | OpenAI | the larger of prompt and `max_tokens` | unchanged |
+/// | Azure, Groq, Cerebras | prompt and `max_tokens` | unchanged |
+/// | Bedrock | prompt and `max_tokens` | corrected to the usage |
+/// | Anthropic | prompt | corrected; output counts as it is produced, cached input does not |
 /// | Gemini | prompt | output does not count |
-/// | everybody else | prompt and `max_tokens` | what was used beyond is added |
+/// | all others | prompt and `max_tokens` | usage beyond that is added |
 ///
 /// # Examples
 ///
@@ -29,81 +29,80 @@ use crate::Estimate;
 pub struct Accounting {
     output: Output,
     expected_output: u64,
-    most_output: u64,
+    max_output: u64,
     output_weight: u64,
     cached_counts: bool,
     correction: Correction,
 }
 
-/// How output counts when a request arrives.
+/// How the output is charged on arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
-    /// The larger of the prompt and the most output is charged.
+    /// The larger of the prompt and the maximum output is charged.
     Larger,
-    /// The most output is charged besides the prompt.
-    Reserved,
+    /// The maximum output is charged besides the prompt.
+    Maximum,
     /// Output counts as it is produced.
     Produced,
     /// Output does not count.
     Free,
 }
 
-/// What becomes of the difference between what was reserved and what was used.
+/// How a charge is corrected once the usage is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Correction {
-    /// Nothing: the provider keeps what it has reserved.
+    /// Not at all: the provider keeps what it charged.
     None,
-    /// Both ways: a surplus comes back, a debt is added.
+    /// In both directions: a surplus is refunded, a debt is added.
     Both,
-    /// A debt is added, and nothing comes back: right with everybody whose ways are not known.
+    /// A debt is added and nothing is refunded: safe for unknown providers.
     DebtOnly,
 }
 
-/// Tokens as a quota counts them.
+/// Tokens as they count against quotas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     input: u64,
     output: u64,
 }
 
-/// What an answer is expected to come to where the request does not bound it, or where the bound does
-/// not count: a page and a half of text.
-const EXPECTED: u64 = 1_000;
+/// The expected output of a request without a maximum, or whose maximum does not count: a page and a half of text.
+const EXPECTED_OUTPUT: u64 = 1_000;
 
 impl Accounting {
     const fn new(output: Output, correction: Correction) -> Self {
         Self {
             output,
-            expected_output: EXPECTED,
-            most_output: u64::MAX,
+            expected_output: EXPECTED_OUTPUT,
+            max_output: u64::MAX,
             output_weight: 1,
             cached_counts: true,
             correction,
         }
     }
 
-    /// For who is not known: prompt and most output are reserved, debts are added.
+    /// For unknown providers: prompt and maximum output are charged on arrival, debts are added.
     pub const fn unknown() -> Self {
-        Self::new(Output::Reserved, Correction::DebtOnly)
+        Self::new(Output::Maximum, Correction::DebtOnly)
     }
 
-    /// Prompt and most output are charged when the request arrives, and that is that.
+    /// Prompt and maximum output are charged on arrival, without a correction.
     pub const fn upfront() -> Self {
-        Self::new(Output::Reserved, Correction::None)
+        Self::new(Output::Maximum, Correction::None)
     }
 
-    /// The larger of prompt and most output is charged when the request arrives, and that is that.
+    /// The larger of prompt and maximum output is charged on arrival, without a correction.
     pub const fn larger_upfront() -> Self {
         Self::new(Output::Larger, Correction::None)
     }
 
-    /// Prompt and most output are reserved, and corrected to what was used.
+    /// Prompt and maximum output are charged on arrival, and corrected to the usage.
     pub const fn reserved_then_corrected() -> Self {
-        Self::new(Output::Reserved, Correction::Both)
+        Self::new(Output::Maximum, Correction::Both)
     }
 
-    /// Output counts as it is produced, whatever the request allows.
+    /// Output counts as it is produced, whatever the maximum.
     pub const fn as_produced() -> Self {
         Self::new(Output::Produced, Correction::Both)
     }
@@ -113,53 +112,53 @@ impl Accounting {
         Self::new(Output::Free, Correction::DebtOnly)
     }
 
-    /// Sets whether input that was read from a cache counts. It does unless set.
+    /// Sets whether input that was read from a cache counts. Default: `true`.
     pub const fn cached_counts(mut self, counts: bool) -> Self {
         self.cached_counts = counts;
         self
     }
 
-    /// Sets what an answer is expected to come to, in tokens, where the request does not bound it or
-    /// the bound does not count. 1,000 unless set.
+    /// Sets the expected output, in tokens, of a request without a maximum or whose maximum does not count. Default:
+    /// 1,000.
     pub const fn expected_output(mut self, tokens: u64) -> Self {
         self.expected_output = tokens;
         self
     }
 
-    /// Sets the most that is reserved for the output of one request, in tokens. Not bounded unless set.
-    pub const fn most_output(mut self, tokens: u64) -> Self {
-        self.most_output = tokens;
+    /// Sets the maximum that is charged on arrival for the output of a request, in tokens. Default: unbounded.
+    pub const fn max_output(mut self, tokens: u64) -> Self {
+        self.max_output = tokens;
         self
     }
 
-    /// Sets how many tokens of quota one token of output comes to. 1 unless set; Bedrock counts those
-    /// of some Claude models five times.
+    /// Sets how many tokens of quota one output token costs. Default: 1. Bedrock counts output of some Claude models
+    /// five times.
     pub const fn output_weight(mut self, weight: u64) -> Self {
         self.output_weight = weight;
         self
     }
 
-    /// What becomes of the difference between [`reserved`](Self::reserved) and [`used`](Self::used).
+    /// How the charge is corrected once the usage is known.
     pub const fn correction(&self) -> Correction {
         self.correction
     }
 
-    /// What a request is charged before it is answered.
+    /// The charge of a request on arrival.
     #[must_use]
     pub fn reserved(&self, estimate: &Estimate) -> Tokens {
         let input = estimate.input();
         let bound = estimate.output();
         let output = match self.output {
             Output::Larger => bound.unwrap_or(0).saturating_sub(input),
-            Output::Reserved => bound.unwrap_or(self.expected_output),
+            Output::Maximum => bound.unwrap_or(self.expected_output),
             Output::Produced => bound.unwrap_or(u64::MAX).min(self.expected_output),
             Output::Free => 0,
         };
-        Tokens { input, output: output.min(self.most_output) }
+        Tokens { input, output: output.min(self.max_output) }
     }
 
-    /// What of a usage counts against quotas, as a usage: what was not reported stays unknown, so that
-    /// nothing is given back for it.
+    /// The part of a usage that counts against quotas. What was not reported stays unknown, so that nothing is
+    /// refunded for it.
     #[must_use]
     pub fn counted(&self, usage: &Usage) -> Usage {
         let used = self.used(usage);
@@ -173,7 +172,7 @@ impl Accounting {
         }
     }
 
-    /// What an answer has come to. What it did not report counts nothing.
+    /// The tokens of a usage that count against quotas. What was not reported counts as zero.
     #[must_use]
     pub fn used(&self, usage: &Usage) -> Tokens {
         let cached = if self.cached_counts {
@@ -189,17 +188,17 @@ impl Accounting {
 }
 
 impl Tokens {
-    /// Those of the input.
+    /// Input tokens.
     pub const fn input(&self) -> u64 {
         self.input
     }
 
-    /// Those of the output.
+    /// Output tokens.
     pub const fn output(&self) -> u64 {
         self.output
     }
 
-    /// All of them, as a quota counts that does not tell them apart.
+    /// Input and output tokens together.
     pub const fn total(&self) -> u64 {
         self.input.saturating_add(self.output)
     }
@@ -210,12 +209,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reserves_in_its_own_way() {
+    fn charges_on_arrival() {
         let (bounded, open) = (Estimate::new(200, Some(5_000)), Estimate::new(200, None));
         for (accounting, of_bounded, of_open) in [
             (Accounting::larger_upfront(), 5_000, 200),
             (Accounting::upfront(), 5_200, 1_200),
-            (Accounting::upfront().most_output(3_000), 3_200, 1_200),
+            (Accounting::upfront().max_output(3_000), 3_200, 1_200),
             (Accounting::reserved_then_corrected(), 5_200, 1_200),
             (Accounting::as_produced(), 1_200, 1_200),
             (Accounting::as_produced().expected_output(50), 250, 250),
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_of_an_answer() {
+    fn usage_that_counts() {
         let usage = Usage::unknown().with_input(1_000).with_cached_input(900).with_output(50);
         let used = |accounting: Accounting| {
             let tokens = accounting.used(&usage);
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_reported_stays_unknown() {
+    fn unreported_usage_stays_unknown() {
         let produced = Accounting::as_produced().cached_counts(false);
         let begun = Usage::unknown().with_input(1_000).with_cached_input(900);
         assert_eq!(produced.counted(&begun), Usage::unknown().with_input(100));

@@ -1,74 +1,74 @@
-//! Where providers differ, as data.
+//! How providers differ, as data.
 
 use aplomb_core::Scope;
 
-use crate::error::code::Table;
-use crate::error::hint::{self, Hint};
+use crate::error::codes::Table;
+use crate::error::header_hints::{self as hints, HeaderHint};
 use crate::error::phrases::{self, Phrase};
-use crate::estimate::Rates;
-use crate::limits::rows::{self, Row};
+use crate::estimate::ImageTokens;
+use crate::limits::table::{self as limits, Row};
 use crate::{Accounting, Reason};
 
-/// Where a provider differs from the others. What is not set is as at [`Dialect::COMMON`].
+/// How a provider differs from the others. Everything else is as in [`Dialect::COMMON`].
 #[derive(Debug)]
 pub(crate) struct Dialect {
     pub(crate) name: &'static str,
-    /// Codes that mean something else here than elsewhere.
+    /// Codes with a meaning of their own at this provider.
     pub(crate) codes: Table,
-    /// Statuses that mean something else here than elsewhere.
+    /// Statuses with a meaning of their own at this provider.
     pub(crate) statuses: &'static [(u16, Reason)],
-    /// What is told in words alone.
+    /// What the provider says in words only.
     pub(crate) phrases: &'static [&'static [Phrase]],
-    /// Whom a 409 concerns.
-    pub(crate) conflict: Scope,
-    /// A quota that is used up without being named is the capacity that everybody shares.
+    /// The scope of a 409.
+    pub(crate) conflict_scope: Scope,
+    /// An exhausted quota without a name is the capacity shared by all customers.
     pub(crate) shares_capacity: bool,
-    /// When what a throttled request was refused for is there again, by headers; the first that says it.
-    pub(crate) resets: &'static [Hint],
-    /// Which headers tell of limits.
+    /// Headers that say when a throttled request may be sent again. The first one that is present counts.
+    pub(crate) hints: &'static [HeaderHint],
+    /// Headers that report limits.
     pub(crate) limits: &'static [&'static [Row]],
-    /// Its streams may end without their marker once they have said why.
+    /// Streams may end without their marker once they have said why they end.
     pub(crate) is_lenient: bool,
     pub(crate) accounting: Accounting,
-    pub(crate) rates: Rates,
+    pub(crate) image_tokens: ImageTokens,
 }
 
 impl Dialect {
-    /// OpenAI's shapes and headers, strictly read: what most providers have taken over.
+    /// OpenAI's shapes and headers, read strictly: what most providers have adopted.
     pub(crate) const COMMON: Self = Self {
         name: "",
         codes: &[],
         statuses: &[],
         phrases: &[],
-        conflict: Scope::Request,
+        conflict_scope: Scope::Request,
         shares_capacity: false,
-        resets: &[hint::drafts],
-        limits: &[rows::OPENAI],
+        hints: &[hints::ietf],
+        limits: &[limits::OPENAI],
         is_lenient: false,
         accounting: Accounting::unknown(),
-        rates: Rates::UNKNOWN,
+        image_tokens: ImageTokens::UNKNOWN,
     };
 
-    /// Whatever any provider says, since any may be behind it.
+    /// Everything that any provider says, for gateways and unknown servers.
     pub(crate) const ANY: Self = Self {
         phrases: phrases::ALL,
         shares_capacity: true,
-        resets: &[
-            hint::anthropic,
-            hint::drafts,
-            hint::windowed,
-            hint::window,
-            hint::azure,
+        hints: &[
+            hints::anthropic,
+            hints::ietf,
+            hints::named_window,
+            hints::window,
+            hints::azure,
         ],
         limits: &[
-            rows::OPENAI,
-            rows::AZURE,
-            rows::ANTHROPIC,
-            rows::WINDOWED,
-            rows::MISTRAL,
-            rows::COHERE,
-            rows::FIREWORKS,
-            rows::BARE,
+            limits::OPENAI,
+            limits::AZURE,
+            limits::ANTHROPIC,
+            limits::WINDOWED,
+            limits::MISTRAL,
+            limits::COHERE,
+            limits::FIREWORKS,
+            limits::BARE,
         ],
         is_lenient: true,
         ..Self::COMMON

@@ -1,20 +1,20 @@
-//! What is known of an answer before its body.
+//! A response before its body.
 
 use std::fmt;
 use std::time::SystemTime;
 
 use aplomb_core::{WallClock, sent_at};
-use http::header::{CONTENT_TYPE, DATE};
+use http::header::{CONTENT_TYPE, DATE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::Settings;
 
-/// What a gateway puts before the names of headers that it passes on from the provider behind it.
-const PASSED_ON: &str = "llm_provider-";
+/// The prefix that a gateway gives to headers of the provider behind it.
+const FORWARDED: &str = "llm_provider-";
 
 static DEFAULTS: Settings = Settings::new();
 
-/// The head of a response: status and headers, and the clock and the settings they are read with.
+/// The head of a response: its status and headers, and the clock and settings to read them with.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
     status: StatusCode,
@@ -24,15 +24,15 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Brings together what is known before the body.
+    /// Combines what is known before the body.
     ///
-    /// The clock is read only where a header names a point in time and the response has no `Date`.
+    /// The clock is read only if a header names a point in time and the response has no `Date`.
     #[must_use]
     pub fn new(status: StatusCode, headers: &'a HeaderMap, clock: &'a WallClock) -> Self {
         Self { status, headers, clock, settings: &DEFAULTS }
     }
 
-    /// Has the response read with other settings than the defaults.
+    /// Sets how the response is read. Default: [`Settings::new`].
     #[must_use]
     pub const fn with_settings(mut self, settings: &'a Settings) -> Self {
         self.settings = settings;
@@ -59,31 +59,30 @@ impl<'a> Head<'a> {
         self.settings
     }
 
-    /// What a gateway passes on of the headers of the provider behind it, under their own names:
-    /// `llm_provider-retry-after` as `retry-after`. `None` where it passes on nothing.
-    pub(crate) fn passed_on(&self) -> Option<HeaderMap> {
-        let passed_on = self.headers.iter().filter_map(|(name, value)| {
-            let name = name.as_str().strip_prefix(PASSED_ON)?;
+    /// The headers of the provider behind a gateway under their own names: `llm_provider-retry-after` as
+    /// `retry-after`. `None` if the gateway forwards none.
+    pub(crate) fn forwarded(&self) -> Option<HeaderMap> {
+        let forwarded = self.headers.iter().filter_map(|(name, value)| {
+            let name = name.as_str().strip_prefix(FORWARDED)?;
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.clone()))
         });
-        let mut passed_on = passed_on.collect::<HeaderMap>();
-        if passed_on.is_empty() {
+        let mut forwarded = forwarded.collect::<HeaderMap>();
+        if forwarded.is_empty() {
             return None;
         }
-        // Points in time are counted from when the answer was sent on, unless it says when it was made.
-        if let (Some(date), false) = (self.headers.get(DATE), passed_on.contains_key(DATE)) {
-            passed_on.insert(DATE, date.clone());
+        // Without a date of its own, it was sent when the gateway sent its response.
+        if let (Some(date), false) = (self.headers.get(DATE), forwarded.contains_key(DATE)) {
+            forwarded.insert(DATE, date.clone());
         }
-        Some(passed_on)
+        Some(forwarded)
     }
 
-    /// A header's value, trimmed, where it is text.
+    /// A header's value without surrounding white space, if it is ASCII.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.get(name).and_then(text)
     }
 
-    /// When the response was sent: its `Date`, or else the clock's time in whole seconds, as dates
-    /// in headers are.
+    /// When the response was sent: its `Date`, or the clock's time in whole seconds, like dates in headers.
     pub fn sent(&self) -> SystemTime {
         sent_at(self.headers, self.clock)
     }
@@ -93,22 +92,28 @@ impl<'a> Head<'a> {
         let value = text(self.headers.get(CONTENT_TYPE)?)?;
         Some(value.split(';').next().unwrap_or(value).trim())
     }
+
+    /// Where a redirect leads, without what may hold credentials.
+    pub(crate) fn redirect(&self) -> Option<&'a str> {
+        let location = text(self.headers.get(LOCATION)?).filter(|_| self.status.is_redirection())?;
+        location.split(['?', '#']).next().filter(|location| !location.contains('@'))
+    }
 }
 
-/// The value of a header, trimmed, where it is text: that is ASCII.
+/// A header's value without surrounding white space, if it is ASCII.
 pub(crate) fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(str::trim_ascii)
 }
 
-/// When a response was sent, found out when it is asked for: its `Date` is kept as it came. Without one an
-/// error counts as sent when it is read, in a stream that is later than its head.
+/// When a response was sent, determined when it is needed. Without a `Date`, an error in a stream counts as sent
+/// when it is read, which is later than the head.
 #[derive(Clone, Debug)]
-pub(crate) struct Sent {
+pub(crate) struct SentAt {
     date: Option<HeaderValue>,
     clock: WallClock,
 }
 
-impl Sent {
+impl SentAt {
     pub(crate) fn of(head: &Head<'_>) -> Self {
         Self { date: head.headers.get(DATE).cloned(), clock: head.clock.clone() }
     }

@@ -1,26 +1,29 @@
 #![doc = include_str!("../README.md")]
 
 mod accounting;
-mod ask_usage;
+mod body_format;
+mod buffered;
 mod dialect;
+#[doc(hidden)]
+pub mod endpoint;
 mod error;
 mod estimate;
 mod head;
+mod include_usage;
 mod json;
 mod limits;
-mod media;
 mod model;
 mod provider;
 mod providers;
 mod settings;
 mod stream;
 mod time;
+mod tuned;
 mod usage;
-mod whole;
 
 pub use accounting::{Accounting, Correction, Tokens};
 pub use error::{Judgement, Reason};
-pub use estimate::{CharactersPerToken, Estimate, Tokenizer, TokenizerFn, tokenizer};
+pub use estimate::{CharactersPerToken, Estimate, Tokenizer};
 pub use head::Head;
 pub use json::Text;
 pub use model::model;
@@ -30,5 +33,6 @@ pub use providers::{
     HuggingFace, LiteLlm, LlamaCpp, LlmEngine, Mistral, Ollama, OpenAi, OpenRouter, TextGenerationInference,
     Together, VertexAi, Vllm, XAi, detect,
 };
-pub use settings::{DailyQuota, Settings, Tuned};
+pub use settings::{DailyQuota, Settings};
 pub use stream::{StreamEnd, StreamEvent, StreamReader};
+pub use tuned::Tuned;

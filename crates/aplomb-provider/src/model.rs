@@ -1,4 +1,4 @@
-//! Which model a request is for.
+//! The model that a request asks for.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,17 +6,16 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-/// Which model a request asks for: what its path names, or else the `model` of its JSON body.
+/// Returns the model that a request asks for: the one in its path, otherwise the `model` of its JSON body.
 ///
-/// In the path it is, percent-decoded,
+/// Paths with a model, which is percent-decoded:
 ///
-/// - Gemini's and Vertex AI's `…/models/{model}:generateContent` and its like, and `…/tunedModels/{model}:…`,
-/// - Azure's `…/deployments/{deployment}/…`, where the deployment stands for a model,
-/// - Bedrock's `…/model/{modelId}/invoke`, `converse`, their streams and `count-tokens`.
+/// - Gemini and Vertex AI: `…/models/{model}:generateContent` and the like, and `…/tunedModels/{model}:…`
+/// - Azure: `…/deployments/{deployment}/…`, where the deployment stands for a model
+/// - Bedrock: `…/model/{modelId}/invoke`, `converse`, their streams and `count-tokens`
 ///
-/// Of the body only what stands before the model is read, and nothing is built up in memory; where it is named twice,
-/// the first counts. A body that is not a JSON object has no model: a form, garbage, none at all. Neither has one whose
-/// `model` is no text, or an empty one.
+/// The body is read only up to the model, and nothing is built up in memory. If it names several models, the first one
+/// counts. A body that is not a JSON object has no model, nor has one whose `model` is empty or not a string.
 ///
 /// # Examples
 ///
@@ -32,8 +31,8 @@ pub fn model<'a>(path: &'a str, body: &'a [u8]) -> Option<Cow<'a, str>> {
     in_path(path).or_else(|| in_body(body))
 }
 
-/// What Bedrock's runtime does with a model.
-const BEDROCK: [&str; 5] = [
+/// The operations of Bedrock's runtime.
+const BEDROCK_OPERATIONS: [&str; 5] = [
     "invoke",
     "invoke-with-response-stream",
     "converse",
@@ -48,10 +47,10 @@ fn in_path(path: &str) -> Option<Cow<'_, str>> {
         let next = rest.next()?;
         let then = rest.next().unwrap_or_default();
         let named = match segment {
-            // The method is set off by the last colon: others belong to the model.
+            // The last colon separates the method; other colons belong to the model.
             "models" | "tunedModels" => next.rsplit_once(':').map(|(model, _)| model),
             "deployments" => (!then.is_empty()).then_some(next),
-            "model" => BEDROCK.contains(&then).then_some(next),
+            "model" => BEDROCK_OPERATIONS.contains(&then).then_some(next),
             _ => None,
         };
         let named = named.and_then(|model| percent_decode_str(model).decode_utf8().ok());
@@ -64,7 +63,7 @@ fn in_path(path: &str) -> Option<Cow<'_, str>> {
 
 fn in_body(body: &[u8]) -> Option<Cow<'_, str>> {
     let mut found = None;
-    // Having found it, the reader leaves the object unread, of which the parser complains.
+    // The visitor stops at the model, which the parser reports as an error.
     let _ = serde_json::Deserializer::from_slice(body).deserialize_map(Request(&mut found));
     found.filter(|model| !model.is_empty())
 }
@@ -81,7 +80,7 @@ impl<'de> Visitor<'de> for Request<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         while let Some(is_model) = fields.next_key_seed(IsModel)? {
             if is_model {
-                *self.0 = Some(fields.next_value_seed(Text)?);
+                *self.0 = Some(fields.next_value_seed(Name)?);
                 return Ok(());
             }
             fields.next_value::<IgnoredAny>()?;
@@ -90,7 +89,7 @@ impl<'de> Visitor<'de> for Request<'_, 'de> {
     }
 }
 
-/// Reads a key.
+/// Reads a key: whether it is `model`.
 struct IsModel;
 
 impl<'de> DeserializeSeed<'de> for IsModel {
@@ -113,10 +112,10 @@ impl Visitor<'_> for IsModel {
     }
 }
 
-/// Reads a text, borrowed where nothing in it is escaped.
-struct Text;
+/// Reads a name, borrowed if it has no escapes.
+struct Name;
 
-impl<'de> DeserializeSeed<'de> for Text {
+impl<'de> DeserializeSeed<'de> for Name {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, text: D) -> Result<Cow<'de, str>, D::Error> {
@@ -124,7 +123,7 @@ impl<'de> DeserializeSeed<'de> for Text {
     }
 }
 
-impl<'de> Visitor<'de> for Text {
+impl<'de> Visitor<'de> for Name {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,7 +173,7 @@ mod tests {
                 "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x/converse",
                 Some("arn:aws:bedrock:us-east-1:1:inference-profile/us.x"),
             ),
-            // A list of models, one of them, deployments: nothing is asked of a model there.
+            // Descriptions of models and deployments: no model is asked for anything.
             ("/v1/models", None),
             ("/v1/models/gpt-4o", None),
             ("/v1/models/", None),
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_body_of_all_others() {
+    fn in_the_body_otherwise() {
         for (body, expected) in [
             (r#"{"model": "gpt-4o"}"#, Some("gpt-4o")),
             (
@@ -201,7 +200,7 @@ mod tests {
             ),
             (r#"  {"options": {"model": "no"}, "mod\u0065l": "m\u0069stral"}"#, Some("mistral")),
             (r#"{"model": "first", "model": "second"}"#, Some("first")),
-            // Nobody looks at what comes after it.
+            // The rest is not read.
             (r#"{"model": "gpt-4o", "messages": ["#, Some("gpt-4o")),
             (r#"{"messages": [}, "model": "gpt-4o"}"#, None),
             (r#"{"model": ""}"#, None),
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_counts_before_the_body_and_neither_is_copied() {
+    fn the_path_takes_precedence_and_nothing_is_copied() {
         let body = br#"{"model": "other"}"#;
         assert_eq!(model("/openai/deployments/mine/embeddings", body).unwrap(), "mine");
         assert!(matches!(model("/v1/embeddings", body), Some(Cow::Borrowed("other"))));
@@ -230,12 +229,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_path_and_the_body(path in "\\PC*", body: Vec<u8>) {
+        fn any_path_and_body_never_panic(path in "\\PC*", body: Vec<u8>) {
             let _ = model(&path, &body);
         }
 
         #[test]
-        fn whatever_looks_like_one(
+        fn anything_that_looks_like_a_model_never_panics(
             path in "(/|models|model|deployments|:|%|%2F|%ff|invoke|a){0,12}",
             body in "([{}\\[\\]\",:\\\\ ]|\"model\"|\"model\":|null|1|\\\\u00|é){0,20}",
         ) {

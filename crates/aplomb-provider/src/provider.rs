@@ -1,21 +1,18 @@
-//! What a dialect has to answer.
+//! The trait that every provider implements.
 
 use std::fmt;
 use std::sync::Arc;
 
 use aplomb_core::{Reading, Usage};
 
-use crate::{
-    Accounting, CharactersPerToken, Estimate, Generic, Head, Judgement, StreamEnd, StreamReader, Tokenizer,
-};
-use crate::{ask_usage, estimate, whole};
+use crate::{Accounting, Estimate, Generic, Head, Judgement, StreamEnd, StreamReader, Tokenizer};
+use crate::{buffered, include_usage};
 
-/// The dialect an AI provider speaks: how it says that a request failed and why, when to come back,
-/// what its limits are, what an answer consumed and where it ends.
+/// How an AI provider speaks: how it reports failures, limits and usage, and how its answers end.
 ///
-/// Every method is a pure function of bytes and headers; none waits, and none panics, whatever the
-/// bytes are. The trait is object-safe. Each method but the name has a default that asks
-/// [`Generic`], so a dialect of one's own says only what differs.
+/// Every method is a pure function of bytes and headers: it neither waits nor panics, whatever the bytes are.
+/// The trait is object-safe. Every method except [`name`](Self::name) has a default that asks [`Generic`], so
+/// an implementation states only what differs.
 ///
 /// # Examples
 ///
@@ -51,78 +48,74 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The provider's name, as a label.
     fn name(&self) -> &'static str;
 
-    /// Judges a response whose body is there, as far as it was read: an error, or an answer.
+    /// Judges a response by its head and as much of its body as was read.
     ///
-    /// A JSON answer that is an error although its status says otherwise is judged as that error.
-    /// Whether an answer is whole is for [`whole`](Self::whole) to say.
+    /// The status may be any: a 2xx whose body is an error is that error, and a redirect or an upgrade that
+    /// nobody asked for is a permanent failure. Whether a 2xx is complete is up to [`ending`](Self::ending).
     fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
         Generic.judge(head, body)
     }
 
-    /// Reads what the head of a response says about the provider's limits: one reading for each, none
-    /// where it says nothing.
+    /// Whether [`judge`](Self::judge) should see the body of a 2xx as well, once all of it has been received.
     ///
-    /// The reset of a reading says when all of the limit is there again, which is later than when the
-    /// next request is admitted.
+    /// The default is `true`. The built-in providers say `false`, because their stream readers find the same
+    /// errors and nothing needs to be read twice.
+    fn judges_success(&self) -> bool {
+        true
+    }
+
+    /// Reads the limits that a response's headers report: one reading per limit, none if there are none.
+    ///
+    /// The reset of a reading is when the whole limit is available again, which is later than when the next
+    /// request is admitted.
     fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
         Generic.limits(head)
     }
 
-    /// Reads what a whole answer consumed, from JSON, an event stream, or its headers.
+    /// Reads the usage of a buffered answer, from JSON, an event stream or its headers.
     fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
         Generic.usage(head, body)
     }
 
-    /// Begins to read an answer that streams by: server-sent events, a list of JSON values, one to a
-    /// line, or a single one.
+    /// Creates a reader for an answer that is received piece by piece: server-sent events, a JSON list, JSON
+    /// lines or a single JSON value.
     ///
-    /// A body of another media type is believed: its reader tells of content once, and that it is
-    /// complete at its end. Without a media type the first bytes decide.
+    /// A body of another media type is trusted: its reader reports content once and completes at its end.
+    /// Without a media type, the first bytes decide.
     ///
-    /// Of a single JSON answer the reader says what [`usage`](Self::usage) and [`whole`](Self::whole) say of
-    /// it when all of it is there, an error inside it included, which it judges by its body and the
-    /// head's date alone.
+    /// For a single JSON answer the reader reports what [`usage`](Self::usage) and [`ending`](Self::ending)
+    /// report for the buffered body. An error inside it is judged by its body and the head's date alone.
     fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
         Generic.stream(head)
     }
 
-    /// Says how a buffered response ended: an event stream by its end marker, JSON by being whole, a list
-    /// and lines by their last chunk; anything else is believed.
-    fn whole(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
-        whole::end(self, head, body)
+    /// Says how a buffered response ended: an event stream needs its end marker, JSON must be complete, a
+    /// list and lines need their last chunk; anything else is trusted.
+    fn ending(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
+        buffered::ending(self, head, body)
     }
 
-    /// The text of a whole answer, joined: that of its first choice, where there are several.
-    /// `None` where it has no text.
+    /// Joins the text of a buffered answer: that of its first choice if there are several, `None` if it has
+    /// no text.
     fn text(&self, head: &Head<'_>, body: &[u8]) -> Option<String> {
-        whole::text(self, head, body)
+        buffered::text(self, head, body)
     }
 
-    /// Estimates what a request with this body will consume, with a token for four characters.
-    fn estimate(&self, body: &[u8]) -> Estimate {
-        self.estimate_with(body, &CharactersPerToken::default())
+    /// Estimates how many tokens a request with this path and body will consume. Embeddings, rankings and
+    /// token counts have no output.
+    ///
+    /// Without a tokenizer, four characters count as one token; see also [`Settings::tokenizer`].
+    ///
+    /// [`Settings::tokenizer`]: crate::Settings::tokenizer
+    fn estimate(&self, path: &str, body: &[u8], tokenizer: Option<&dyn Tokenizer>) -> Estimate {
+        Generic.estimate(path, body, tokenizer)
     }
 
-    /// Estimates what a request with this body will consume.
-    fn estimate_with(&self, body: &[u8], tokenizer: &dyn Tokenizer) -> Estimate {
-        Generic.estimate_with(body, tokenizer)
-    }
-
-    /// Estimates what a request to this path will consume: an embedding, a ranking, a count has no output.
-    fn estimate_request(&self, path: &str, body: &[u8]) -> Estimate {
-        let estimate = self.estimate(body);
-        if estimate::has_no_output(path) {
-            Estimate::new(estimate.input(), Some(0))
-        } else {
-            estimate
-        }
-    }
-
-    /// A request that asks for a stream and does not say whether it wants to be told the usage, changed so
-    /// that it does, where this has to be asked for: in OpenAI's chat and completion shapes. `None` where
-    /// there is nothing to change.
-    fn ask_for_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
-        ask_usage::ask(path, body)
+    /// Adds `include_usage` to the body of a streaming request that does not say whether its stream should
+    /// report usage, if the provider reports it only on demand, as OpenAI's chat and completions endpoints
+    /// do. Returns `None` if there is nothing to change.
+    fn include_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+        include_usage::added(path, body)
     }
 
     /// How the provider counts tokens against its quotas.
@@ -131,16 +124,21 @@ pub trait Provider: fmt::Debug + Send + Sync {
     }
 }
 
-/// What holds a provider speaks as it does.
+/// Forwards every method to the provider inside a pointer.
 macro_rules! forward {
-    ($($holder:ty),+) => {$(
-        impl<P: Provider + ?Sized> Provider for $holder {
+    ($($pointer:ty),+) => {$(
+        #[warn(clippy::missing_trait_methods, reason = "a default would hide the inner provider's own method")]
+        impl<P: Provider + ?Sized> Provider for $pointer {
             fn name(&self) -> &'static str {
                 (**self).name()
             }
 
             fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
                 (**self).judge(head, body)
+            }
+
+            fn judges_success(&self) -> bool {
+                (**self).judges_success()
             }
 
             fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
@@ -155,28 +153,20 @@ macro_rules! forward {
                 (**self).stream(head)
             }
 
-            fn whole(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
-                (**self).whole(head, body)
+            fn ending(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
+                (**self).ending(head, body)
             }
 
             fn text(&self, head: &Head<'_>, body: &[u8]) -> Option<String> {
                 (**self).text(head, body)
             }
 
-            fn estimate(&self, body: &[u8]) -> Estimate {
-                (**self).estimate(body)
+            fn estimate(&self, path: &str, body: &[u8], tokenizer: Option<&dyn Tokenizer>) -> Estimate {
+                (**self).estimate(path, body, tokenizer)
             }
 
-            fn estimate_with(&self, body: &[u8], tokenizer: &dyn Tokenizer) -> Estimate {
-                (**self).estimate_with(body, tokenizer)
-            }
-
-            fn estimate_request(&self, path: &str, body: &[u8]) -> Estimate {
-                (**self).estimate_request(path, body)
-            }
-
-            fn ask_for_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
-                (**self).ask_for_usage(path, body)
+            fn include_usage(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+                (**self).include_usage(path, body)
             }
 
             fn accounting(&self) -> Accounting {

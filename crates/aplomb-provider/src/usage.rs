@@ -1,4 +1,4 @@
-//! What an answer says it consumed.
+//! The usage that an answer reports.
 
 use aplomb_core::Usage;
 use http::HeaderName;
@@ -7,7 +7,7 @@ use crate::Head;
 use crate::head::text;
 use crate::json::{Document, Key, View};
 
-/// All input, what went through a cache included.
+/// All input, including what went through a cache.
 const INPUT: &[Key] = &[
     Key::PromptTokens,
     Key::InputTokens,
@@ -18,14 +18,14 @@ const INPUT: &[Key] = &[
     Key::NumPromptTokens,
 ];
 
-/// Input that is not in the one above, where a cache counts apart.
-const BESIDES: &[&[Key]] = &[
+/// Input that is counted separately from the above, mostly that of a cache.
+const ADDITIONAL_INPUT: &[&[Key]] = &[
     &[Key::CacheCreationInputTokens, Key::CacheWriteInputTokens],
     &[Key::CacheReadInputTokens, Key::CacheReadInputTokensOfConverse],
     &[Key::ToolUsePromptTokenCount],
 ];
 
-/// The part of the input that was read from a cache.
+/// Input that was read from a cache.
 const CACHED: &[&[Key]] = &[
     &[Key::PromptTokensDetails, Key::CachedTokens],
     &[Key::InputTokensDetails, Key::CachedTokens],
@@ -56,7 +56,7 @@ const REASONING: &[&[Key]] = &[
 
 const TOTAL: &[Key] = &[Key::TotalTokens, Key::TotalTokensOfConverse, Key::TotalTokenCount];
 
-/// Where a usage stands in an answer or in an event of a stream; at last in the open, as Ollama has it.
+/// Where an answer or an event holds its usage. Ollama has it at the top level.
 const PLACES: &[&[Key]] = &[
     &[Key::Usage],
     &[Key::UsageMetadata],
@@ -73,87 +73,88 @@ const PLACES: &[&[Key]] = &[
     &[],
 ];
 
-const OF_BEDROCK: &str = "x-amzn-bedrock-";
+const BEDROCK: &str = "x-amzn-bedrock-";
 
-// Names that need not be looked at before they are looked for.
-static INPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
-static OUTPUT_OF_BEDROCK: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
+// Static names need not be parsed for each lookup.
+static BEDROCK_INPUT: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
+static BEDROCK_OUTPUT: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
 
-/// What is told in pieces, and only grows while a stream goes by.
+/// Counts that arrive in pieces, and only grow in the course of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     input: Option<u64>,
-    besides: [Option<u64>; BESIDES.len()],
+    additional: [Option<u64>; ADDITIONAL_INPUT.len()],
     cached: Option<u64>,
     output: Option<u64>,
     reasoning: Option<u64>,
     total: Option<u64>,
 }
 
-/// What a whole answer says it consumed.
+/// The usage that a complete answer reports.
 pub(crate) fn of(answer: Document<'_>) -> Option<Usage> {
     let mut counts = Counts::default();
     counts.update(answer).then(|| counts.usage()).flatten()
 }
 
-/// What a head says was consumed: Bedrock tells it of models that say nothing of it themselves.
+/// The usage in headers. Bedrock reports it for models that do not do so themselves.
 pub(crate) fn in_headers(head: &Head<'_>) -> Option<Usage> {
-    // Few heads are Bedrock's, and to go through the names costs less than to look up two of them.
-    if !head.headers().keys().any(|name| name.as_str().starts_with(OF_BEDROCK)) {
+    // Few responses are Bedrock's, and comparing prefixes is cheaper than two lookups.
+    if !head.headers().keys().any(|name| name.as_str().starts_with(BEDROCK)) {
         return None;
     }
     let count = |name: &HeaderName| text(head.headers().get(name)?)?.parse::<u64>().ok();
-    let (input, output) = (count(&INPUT_OF_BEDROCK), count(&OUTPUT_OF_BEDROCK));
+    let (input, output) = (count(&BEDROCK_INPUT), count(&BEDROCK_OUTPUT));
     let usage = input.map_or(Usage::unknown(), |tokens| Usage::unknown().with_input(tokens));
     let usage = output.map_or(usage, |tokens| usage.with_output(tokens));
     (usage != Usage::unknown()).then_some(usage)
 }
 
 impl Counts {
-    /// Takes over what an answer or an event says. Returns whether it says anything.
+    /// Adds what an answer or an event reports. Returns whether it reports anything.
     pub(crate) fn update(&mut self, document: Document<'_>) -> bool {
-        document.counts() && PLACES.iter().any(|place| self.take(document.view().at(place)))
+        document.has_counts() && PLACES.iter().any(|place| self.add(document.view().at(place)))
     }
 
-    fn take(&mut self, usage: View<'_>) -> bool {
-        // Cohere tells what it bills beside what it has counted.
+    fn add(&mut self, usage: View<'_>) -> bool {
+        // Cohere reports billed units besides tokens.
         let tokens = usage.get(Key::Tokens);
         let usage = if tokens.is_object() { tokens } else { usage };
         let billed = usage.get(Key::BilledUnits);
-        let is_billed = billed.is_there() && named(usage, INPUT).is_none();
+        let is_billed = billed.is_there() && any_of(usage, INPUT).is_none();
         let usage = if is_billed { billed } else { usage };
-        let (input, output, total) = (named(usage, INPUT), named(usage, OUTPUT), named(usage, TOTAL));
+        let (input, output, total) = (any_of(usage, INPUT), any_of(usage, OUTPUT), any_of(usage, TOTAL));
         if input.is_none() && output.is_none() && total.is_none() {
             return false;
         }
         grow(&mut self.input, input);
-        for (count, names) in self.besides.iter_mut().zip(BESIDES) {
-            grow(count, named(usage, names));
+        for (count, names) in self.additional.iter_mut().zip(ADDITIONAL_INPUT) {
+            grow(count, any_of(usage, names));
         }
-        grow(&mut self.cached, pointed(usage, CACHED));
+        grow(&mut self.cached, at_any(usage, CACHED));
         grow(&mut self.output, output);
-        grow(&mut self.reasoning, pointed(usage, REASONING));
+        grow(&mut self.reasoning, at_any(usage, REASONING));
         grow(&mut self.total, total);
         true
     }
 
-    /// All that was counted so far.
+    /// The usage so far.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        let besides = self.besides.iter().flatten().fold(0_u64, |sum, count| sum.saturating_add(*count));
-        let input = self.input.map(|input| input.saturating_add(besides));
+        let additional =
+            self.additional.iter().flatten().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let input = self.input.map(|input| input.saturating_add(additional));
         let set = |usage: Usage, count: Option<u64>, with: fn(Usage, u64) -> Usage| {
             count.map_or(usage, |count| with(usage, count))
         };
         let usage = set(Usage::unknown(), input, Usage::with_input);
         let usage = set(usage, self.cached, Usage::with_cached_input);
-        let usage = set(usage, self.whole_output(input), Usage::with_output);
+        let usage = set(usage, self.total_output(input), Usage::with_output);
         let usage = set(usage, self.reasoning, Usage::with_reasoning);
         let usage = set(usage, self.total, Usage::with_total);
         (usage != Usage::unknown()).then_some(usage)
     }
 
-    /// The output with its reasoning. Google and xAI count it apart, which shows in the sum.
-    fn whole_output(&self, input: Option<u64>) -> Option<u64> {
+    /// The output including reasoning. Google and xAI count it separately, which shows in the total.
+    fn total_output(&self, input: Option<u64>) -> Option<u64> {
         let Some(reasoning) = self.reasoning else {
             return self.output;
         };
@@ -166,11 +167,11 @@ impl Counts {
     }
 }
 
-fn named(usage: View<'_>, names: &[Key]) -> Option<u64> {
+fn any_of(usage: View<'_>, names: &[Key]) -> Option<u64> {
     names.iter().find_map(|&name| usage.get(name).count())
 }
 
-fn pointed(usage: View<'_>, places: &[&[Key]]) -> Option<u64> {
+fn at_any(usage: View<'_>, places: &[&[Key]]) -> Option<u64> {
     places.iter().find_map(|place| usage.at(place).count())
 }
 
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape() {
+    fn usage_in_every_shape() {
         for (answer, expected) in [
             (
                 json!({"usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13,

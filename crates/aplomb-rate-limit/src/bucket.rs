@@ -1,41 +1,85 @@
 //! One quota's bucket: governor decides, the state is ours.
 //!
 //! governor's GCRA keeps one number per bucket, the theoretical arrival time: how far ahead of the
-//! clock the bucket has been drawn. The number lies here, in nanoseconds since an epoch, and a
-//! `RateLimiter` is built around it for each decision. So governor still decides every time, while a
-//! refund is a subtraction and a debt an addition, several buckets can propose before they commit
-//! together, and one reading of tokio's clock serves them all.
+//! clock the bucket has been drawn. The number is kept here, in nanoseconds since an epoch, and a
+//! `RateLimiter` is built around it for each decision, in which now is zero. So governor decides every
+//! time, and how often it reads the clock does not matter; a refund is a subtraction and a debt an addition,
+//! several buckets can propose before they commit together, and one reading of tokio's clock serves them all.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
+use governor::{Quota as GovernorQuota, RateLimiter};
 
-use crate::meter::Meter;
+use crate::Quota;
+
+/// How a bucket fills and how much it holds: a quota in the units of the bucket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    governor: GovernorQuota,
+    /// How long one unit takes to flow back, in nanoseconds.
+    interval: u64,
+    burst: u32,
+    /// The largest debt that one call can leave, in nanoseconds.
+    max_debt: u64,
+}
+
+/// One call leaves a debt of at most an hour, or of a whole window: the usage that a server reports may be
+/// nonsense.
+const MIN_MAX_DEBT: u64 = 60 * 60 * 1_000_000_000;
+
+impl Flow {
+    pub(crate) fn of(quota: &Quota) -> Self {
+        let (interval, burst) = (quota.interval(), quota.max_burst());
+        let governor = GovernorQuota::with_period(Duration::from_nanos(interval))
+            .expect("a quota's interval is at least a nanosecond")
+            .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
+        let window = u64::try_from(quota.window().as_nanos()).unwrap_or(u64::MAX);
+        let max_debt = MIN_MAX_DEBT.max(window).max(interval.saturating_mul(burst.into()));
+        Self { governor, interval, burst, max_debt }
+    }
+
+    #[inline]
+    pub(crate) const fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    #[inline]
+    pub(crate) const fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// How long so many units take to flow back, in nanoseconds, up to the largest debt.
+    #[inline]
+    pub(crate) fn debt(&self, units: u64) -> u64 {
+        self.interval.saturating_mul(units).min(self.max_debt)
+    }
+}
 
 /// The state of one quota: three words, of which only the first counts when nothing is in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// The theoretical arrival time, in nanoseconds since the epoch.
     drawn_until: u64,
-    /// What calls have drawn that the server has not answered yet.
+    /// The units drawn by calls that the server has not answered yet.
     pub(crate) unanswered: u64,
-    /// Until when the last cost that was found to be there would draw it.
+    /// Where `drawn_until` moves when the last cost that was checked is taken.
     proposed: u64,
 }
 
-/// What a bucket says to a cost.
+/// The answer of a bucket to a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// It is there; taking it would draw the bucket until this time.
+    /// There is enough; taking it draws the bucket until this time.
     Enough { drawn_until: u64 },
-    /// It will be there at this time.
+    /// There will be enough at this time.
     NotBefore(u64),
-    /// It will never be there: one call may cost at most this much.
+    /// There will never be enough: one call may cost at most this much.
     Above(u64),
 }
 
@@ -48,38 +92,39 @@ impl Bucket {
         Self { drawn_until: 0, unanswered: 0, proposed: 0 }
     }
 
-    /// What the bucket says to `cost` at `now`. Takes nothing.
+    /// Whether there is enough for `cost` at `now`. Takes nothing.
     ///
-    /// A cost between burst and capacity waits until the bucket is full, and leaves a debt.
+    /// A cost above the burst waits until the bucket is full, and leaves a debt.
     #[inline]
-    pub(crate) fn level(&self, meter: &Meter, cost: u64, now: u64) -> Level {
-        let at_once = u32::try_from(cost).unwrap_or(u32::MAX).min(meter.burst());
+    pub(crate) fn level(&self, flow: &Flow, cost: u64, now: u64) -> Level {
+        let at_once = u32::try_from(cost).unwrap_or(u32::MAX).min(flow.burst);
         let Some(at_once) = NonZeroU32::new(at_once) else {
             return Level::Enough { drawn_until: self.drawn_until };
         };
-        let beyond = cost - u64::from(at_once.get());
-        if beyond > 0 && cost > meter.capacity() {
-            return Level::Above(meter.capacity());
-        }
-        let debt = meter.debt(beyond);
-        let proposed = Cell::new(self.drawn_until);
-        let store = Staged { drawn_until: self.drawn_until, proposed: &proposed };
-        let clock = Stamped { read: Cell::new(false), now };
-        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(meter.governor(), store, clock);
+        let debt = flow.debt(cost - u64::from(at_once.get()));
+        let proposed = Cell::new(0);
+        let store = Staged { drawn_for: self.drawn_until.saturating_sub(now), proposed: &proposed };
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(flow.governor, store, Now);
         match limiter.check_n(at_once) {
-            Ok(Ok(())) => Level::Enough { drawn_until: proposed.get().saturating_add(debt).min(FURTHEST) },
-            Ok(Err(not_until)) => Level::NotBefore(not_until.earliest_possible().into()),
+            Ok(Ok(())) => {
+                let drawn_until = now.saturating_add(proposed.get()).saturating_add(debt);
+                Level::Enough { drawn_until: drawn_until.min(FURTHEST) }
+            }
+            Ok(Err(not_until)) => {
+                let wait = u64::from(not_until.earliest_possible());
+                Level::NotBefore(now.saturating_add(wait))
+            }
             Err(governor::InsufficientCapacity(most)) => Level::Above(most.into()),
         }
     }
 
-    /// Notes what [`level`](Bucket::level) found to be there.
+    /// Notes what [`level`](Bucket::level) would take.
     #[inline]
     pub(crate) const fn propose(&mut self, drawn_until: u64) {
         self.proposed = drawn_until;
     }
 
-    /// Takes what was noted last.
+    /// Takes what was proposed last.
     #[inline]
     pub(crate) const fn commit(&mut self) {
         self.drawn_until = self.proposed;
@@ -91,58 +136,57 @@ impl Bucket {
         self.drawn_until
     }
 
-    /// Gives back a cost that was taken, and had drawn the bucket until `drawn_until`.
+    /// Gives back a cost that drew the bucket until `drawn_until` when it was taken.
     ///
-    /// What has flowed back since is not given back again: the cost is the last part of what was drawn
-    /// then, and only as much of it as is still to come is taken off.
-    pub(crate) fn refund(&mut self, meter: &Meter, cost: u64, drawn_until: u64, now: u64) {
-        let cost = meter.interval().saturating_mul(cost);
+    /// The part of it that has flowed back since is not given back again: the cost is the last part of what
+    /// was drawn then, and only what is still to come of it is given back.
+    pub(crate) fn refund(&mut self, flow: &Flow, cost: u64, drawn_until: u64, now: u64) {
+        let cost = flow.interval.saturating_mul(cost);
         let to_come = drawn_until.saturating_sub(now);
-        self.drawn_until = self.drawn_until.saturating_sub(cost.min(to_come));
+        self.give_back(cost.min(to_come));
     }
 
-    /// Adds a debt: something was used that had not been taken. It is bounded, see [`Meter::debt`].
-    pub(crate) fn owe(&mut self, meter: &Meter, cost: u64, now: u64) {
-        let debt = meter.debt(cost);
+    /// Adds a debt for units that were used but not taken. It is bounded, see [`Flow::debt`].
+    pub(crate) fn owe(&mut self, flow: &Flow, units: u64, now: u64) {
+        let debt = flow.debt(units);
         if debt > 0 {
             self.drawn_until = self.drawn_until.max(now).saturating_add(debt).min(FURTHEST);
         }
     }
 
-    /// Takes off what would have flowed back in so many nanoseconds.
+    /// Adds what flows back in so many nanoseconds.
     pub(crate) const fn give_back(&mut self, nanos: u64) {
         self.drawn_until = self.drawn_until.saturating_sub(nanos);
     }
 
-    /// Goes on under another interval: what is owed stays the same in units.
-    pub(crate) fn convert(&mut self, meter: &Meter) {
-        self.drawn_until = meter.converted(self.drawn_until).min(FURTHEST);
+    /// Goes on under another interval: `converted` says when what is drawn until a time flows back now.
+    pub(crate) fn convert(&mut self, converted: impl FnOnce(u64) -> u64) {
+        self.drawn_until = converted(self.drawn_until).min(FURTHEST);
     }
 
-    /// The earliest time at which the last of several costs could be taken one after the other, all
-    /// of them `ahead` before the one of `cost`.
-    pub(crate) fn forecast(&self, meter: &Meter, ahead: u64, cost: u64, now: u64) -> u64 {
-        let at_once = cost.min(u64::from(meter.burst()));
-        let drawn = meter.interval().saturating_mul(ahead.saturating_add(at_once));
-        let tolerated = meter.interval() * u64::from(meter.burst());
+    /// The earliest time at which `cost` can be taken once `ahead` has been taken before it.
+    pub(crate) fn forecast(&self, flow: &Flow, ahead: u64, cost: u64, now: u64) -> u64 {
+        let at_once = cost.min(u64::from(flow.burst));
+        let drawn = flow.interval.saturating_mul(ahead.saturating_add(at_once));
+        let tolerated = flow.interval * u64::from(flow.burst);
         self.drawn_until.max(now).saturating_add(drawn).saturating_sub(tolerated).max(now)
     }
 
-    /// How much has been drawn and has not flowed back at `now`.
-    pub(crate) fn owed(&self, meter: &Meter, now: u64) -> u64 {
-        self.drawn_until.saturating_sub(now).div_ceil(meter.interval())
+    /// The units that have been drawn and have not flowed back at `now`.
+    pub(crate) fn owed(&self, flow: &Flow, now: u64) -> u64 {
+        self.drawn_until.saturating_sub(now).div_ceil(flow.interval)
     }
 
-    /// How much may be taken at `now`; negative where there is a debt.
-    pub(crate) fn available(&self, meter: &Meter, now: u64) -> i64 {
-        let owed = i64::try_from(self.owed(meter, now)).unwrap_or(i64::MAX);
-        i64::from(meter.burst()) - owed
+    /// The units that can be taken at `now`; negative where there is a debt.
+    pub(crate) fn available(&self, flow: &Flow, now: u64) -> i64 {
+        let owed = i64::try_from(self.owed(flow, now)).unwrap_or(i64::MAX);
+        i64::from(flow.burst) - owed
     }
 }
 
-/// Hands governor the state and keeps what it makes of it until it is committed.
+/// Hands governor the state, counted from now, and keeps its new state until that is committed.
 struct Staged<'a> {
-    drawn_until: u64,
+    drawn_for: u64,
     proposed: &'a Cell<u64>,
 }
 
@@ -154,28 +198,21 @@ impl StateStore for Staged<'_> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let (decision, proposed) = decide(Some(Nanos::from(self.drawn_until)))?;
+        let (decision, proposed) = decide(Some(Nanos::from(self.drawn_for)))?;
         self.proposed.set(proposed.into());
         Ok(decision)
     }
 }
 
-/// Reads the epoch when a limiter is built, and from then on the time it was given.
-struct Stamped {
-    read: Cell<bool>,
-    now: u64,
-}
+/// A clock that stands still.
+struct Now;
 
-impl Clock for Stamped {
+impl Clock for Now {
     type Instant = Nanos;
 
     #[inline]
     fn now(&self) -> Nanos {
-        if self.read.replace(true) {
-            Nanos::from(self.now)
-        } else {
-            Nanos::from(0)
-        }
+        Nanos::from(0)
     }
 }
 
@@ -188,35 +225,31 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// A bucket and its meter.
-    struct Metered {
-        meter: Meter,
+    /// A bucket and its flow.
+    struct Flowing {
+        flow: Flow,
         bucket: Bucket,
     }
 
-    impl Metered {
+    impl Flowing {
         fn new(quota: Quota) -> Self {
-            Self { meter: Meter::configured(0, quota), bucket: Bucket::full() }
+            Self { flow: Flow::of(&quota), bucket: Bucket::full() }
         }
 
         fn level(&self, cost: u64, now: u64) -> Level {
-            self.bucket.level(&self.meter, cost, now)
+            self.bucket.level(&self.flow, cost, now)
         }
 
         fn available(&self, now: u64) -> i64 {
-            self.bucket.available(&self.meter, now)
+            self.bucket.available(&self.flow, now)
         }
 
         fn refund(&mut self, cost: u64, drawn_until: u64, now: u64) {
-            self.bucket.refund(&self.meter, cost, drawn_until, now);
-        }
-
-        fn change(&mut self, quota: Quota, now: u64) {
-            self.meter.configure(quota, &mut self.bucket, now);
+            self.bucket.refund(&self.flow, cost, drawn_until, now);
         }
     }
 
-    fn take(bucket: &mut Metered, cost: u64, now: u64) -> Result<(), u64> {
+    fn take(bucket: &mut Flowing, cost: u64, now: u64) -> Result<(), u64> {
         match bucket.level(cost, now) {
             Level::Enough { drawn_until } => {
                 bucket.bucket.propose(drawn_until);
@@ -230,7 +263,7 @@ mod tests {
 
     #[test]
     fn promise_17_exact_to_the_nanosecond() {
-        let mut bucket = Metered::new(Quota::requests_per_minute(600).burst(2));
+        let mut bucket = Flowing::new(Quota::requests_per_minute(600).burst(2));
         assert_eq!(take(&mut bucket, 1, 0), Ok(()));
         assert_eq!(take(&mut bucket, 1, 0), Ok(()));
         let hint = take(&mut bucket, 1, 0).unwrap_err();
@@ -242,20 +275,18 @@ mod tests {
     #[test]
     fn a_cost_above_the_burst_waits_for_a_full_bucket_and_leaves_a_debt() {
         let quota = Quota::new(Dimension::TOKENS, 100, Duration::from_secs(1)).burst(10);
-        let mut bucket = Metered::new(quota);
+        let mut bucket = Flowing::new(quota);
         assert_eq!(take(&mut bucket, 1, 0), Ok(()));
         // Full again after one interval of 10 ms; 50 cost 500 ms of flow, 100 of which were saved up.
         assert_eq!(take(&mut bucket, 50, 0), Err(SECOND / 100));
         assert_eq!(take(&mut bucket, 50, SECOND / 100), Ok(()));
         assert_eq!(bucket.available(SECOND / 100), -40);
         assert_eq!(take(&mut bucket, 1, SECOND / 100), Err(SECOND / 100 * 42));
-        assert_eq!(bucket.level(101, 0), Level::Above(100));
-        assert_eq!(bucket.level(u64::MAX, 0), Level::Above(100));
     }
 
     #[test]
     fn a_refund_is_as_if_it_had_never_been_taken() {
-        let mut bucket = Metered::new(Quota::requests_per_second(10));
+        let mut bucket = Flowing::new(Quota::requests_per_second(10));
         let before = bucket.bucket.drawn_until.max(5 * SECOND);
         take(&mut bucket, 7, 5 * SECOND).unwrap();
         bucket.refund(7, bucket.bucket.drawn_until(), 5 * SECOND);
@@ -264,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_late_refund_does_not_give_back_what_has_flowed_back() {
-        let mut bucket = Metered::new(Quota::requests_per_second(10));
+        let mut bucket = Flowing::new(Quota::requests_per_second(10));
         take(&mut bucket, 10, 0).unwrap();
         let first = bucket.bucket.drawn_until();
         // A second later all ten have flowed back; they are taken by others, and then given back.
@@ -279,45 +310,16 @@ mod tests {
 
     #[test]
     fn a_debt_is_paid_from_what_flows() {
-        let mut bucket = Metered::new(Quota::requests_per_second(10));
-        bucket.bucket.owe(&bucket.meter, 25, SECOND);
+        let mut bucket = Flowing::new(Quota::requests_per_second(10));
+        bucket.bucket.owe(&bucket.flow, 25, SECOND);
         assert_eq!(bucket.available(SECOND), -15);
         assert_eq!(take(&mut bucket, 1, SECOND), Err(SECOND * 26 / 10));
     }
 
     #[test]
-    fn promise_25_a_change_of_quota_keeps_what_is_owed_in_units() {
-        let mut bucket = Metered::new(Quota::requests_per_second(10));
-        take(&mut bucket, 9, 0).unwrap();
-        let drawn_until = bucket.bucket.drawn_until();
-        // Counted in time, 900 ms would be less than one of the new units, and nine more would go.
-        bucket.change(Quota::requests_per_minute(60).burst(10), 0);
-        assert_eq!(bucket.available(0), 1);
-        take(&mut bucket, 1, 0).unwrap();
-        assert_eq!(take(&mut bucket, 1, 0), Err(SECOND));
-        // What is given back is counted as it is since.
-        let holds_until = bucket.meter.holds_until(drawn_until, 0).unwrap();
-        bucket.refund(9, holds_until, 0);
-        assert_eq!(bucket.available(0), 9);
-        bucket.change(Quota::requests_per_second(1), SECOND);
-        assert_eq!(
-            bucket.meter.holds_until(drawn_until, 0),
-            Some(drawn_until * 10),
-            "the interval is the same"
-        );
-        bucket.change(Quota::requests_per_second(2), SECOND);
-        assert_eq!(bucket.meter.holds_until(drawn_until, 0), Some(SECOND + (drawn_until * 10 - SECOND) / 2));
-        for per_second in 3..6 {
-            assert!(bucket.meter.holds_until(drawn_until, 0).is_some());
-            bucket.change(Quota::requests_per_second(per_second), SECOND);
-        }
-        assert_eq!(bucket.meter.holds_until(drawn_until, 0), None, "nobody remembers");
-    }
-
-    #[test]
     fn one_a_day_with_the_largest_burst_does_not_overflow() {
-        let mut bucket = Metered::new(Quota::requests_per_day(1).burst(u32::MAX));
-        let burst = u64::from(bucket.meter.burst());
+        let mut bucket = Flowing::new(Quota::requests_per_day(1).burst(u32::MAX));
+        let burst = u64::from(bucket.flow.burst());
         for now in [0, 1, SECOND, u64::MAX / 2] {
             let _ = take(&mut bucket, burst, now);
             let _ = bucket.level(burst, now);
@@ -332,7 +334,7 @@ mod tests {
             steps in prop::collection::vec((1_u64..400, 0_u64..200_000_000), 1..120),
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_millis(window_ms)).burst(burst);
-            let mut bucket = Metered::new(quota);
+            let mut bucket = Flowing::new(quota);
             let (mut now, mut admitted) = (0_u64, Vec::new());
             for (cost, pause) in steps {
                 now += pause;
@@ -358,14 +360,14 @@ mod tests {
             amount in 1_u64..100_000, burst in 1_u32..1_000, drawn in 0_u64..10_000, cost in 1_u64..100,
         ) {
             let quota = Quota::new(Dimension::TOKENS, amount, Duration::from_secs(60)).burst(burst);
-            let mut bucket = Metered::new(quota);
+            let mut bucket = Flowing::new(quota);
             bucket.bucket.propose(drawn * quota.interval());
             bucket.bucket.commit();
             if let Level::NotBefore(hint) = bucket.level(cost, 0) {
                 prop_assert_eq!(bucket.level(cost, hint - 1), Level::NotBefore(hint));
                 let enough = matches!(bucket.level(cost, hint), Level::Enough { .. });
                 prop_assert!(enough);
-                prop_assert_eq!(bucket.bucket.forecast(&bucket.meter, 0, cost, 0), hint);
+                prop_assert_eq!(bucket.bucket.forecast(&bucket.flow, 0, cost, 0), hint);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a call costs.
 
-use aplomb_core::{Dimension, InMemory};
+use aplomb_core::{Dimension, InMemory, RequestHead};
 use bytes::Bytes;
 
 /// What a call draws from each quota: one request and no tokens unless told otherwise.
@@ -24,12 +24,27 @@ pub struct Charge {
     output_tokens: u64,
     // Empty, and then without an allocation, for nearly everybody.
     others: Vec<(Dimension, u64)>,
+    /// Whether anybody has said what the call costs beside requests.
+    is_known: bool,
 }
 
 impl Charge {
     /// One request, no tokens.
     pub const fn request() -> Self {
-        Self { requests: 1, input_tokens: 0, output_tokens: 0, others: Vec::new() }
+        Self {
+            requests: 1,
+            input_tokens: 0,
+            output_tokens: 0,
+            others: Vec::new(),
+            is_known: true,
+        }
+    }
+
+    /// One request, of which nobody knows what else it costs.
+    const fn of_unknown_cost() -> Self {
+        let mut charge = Self::request();
+        charge.is_known = false;
+        charge
     }
 
     /// Sets how many requests the call counts as; 0 where it does not count.
@@ -71,6 +86,12 @@ impl Charge {
         self.counted(Counted::from(dimension))
     }
 
+    /// Whether nobody has said what the call draws from a quota that counts this.
+    #[inline]
+    pub(crate) fn is_unknown(&self, counted: Counted) -> bool {
+        !self.is_known && counted != Counted::Requests
+    }
+
     #[inline]
     pub(crate) fn counted(&self, counted: Counted) -> u64 {
         let (known, dimension) = match counted {
@@ -96,6 +117,14 @@ pub(crate) enum Counted {
     Input,
     Output,
     Other(Dimension),
+}
+
+impl Counted {
+    /// Whether it is what `whole` counts, or a part of it.
+    pub(crate) fn is_part_of(self, whole: Dimension) -> bool {
+        let whole = Self::from(whole);
+        self == whole || (whole == Self::Tokens && matches!(self, Self::Input | Self::Output))
+    }
 }
 
 impl From<Dimension> for Counted {
@@ -124,13 +153,17 @@ pub trait Cost<Req> {
     fn charge(&self, request: &Req) -> Charge;
 }
 
-/// Every call costs one request and no tokens. The default.
+/// A call costs the [`Charge`] in its request's extensions, or else one request. The default.
+///
+/// A call without a charge is refused where a quota of anything but requests is set: it would never draw from
+/// it. Use `|_: &_| Charge::request()` if calls cost no tokens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerRequest;
 
-impl<Req> Cost<Req> for PerRequest {
-    fn charge(&self, _: &Req) -> Charge {
-        Charge::request()
+impl<Req: RequestHead> Cost<Req> for PerRequest {
+    fn charge(&self, request: &Req) -> Charge {
+        let own = request.extensions().and_then(|extensions| extensions.get::<Charge>());
+        own.cloned().unwrap_or(Charge::of_unknown_cost())
     }
 }
 

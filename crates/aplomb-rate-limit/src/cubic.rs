@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What is left of a rate that was too high, and how steeply it grows: the constants of CUBIC
+/// The share that is kept of a rate that was too high, and how steeply it grows: the constants of CUBIC
 /// (RFC 9438: 0.7 and 0.4) as AWS's SDKs use them for the rate of calls in their adaptive mode.
 const BETA: f64 = 0.7;
 const SCALE: f64 = 0.4;
@@ -10,26 +10,26 @@ const SCALE: f64 = 0.4;
 /// The growth back to the old rate takes at least as long as this many calls do.
 ///
 /// The scale of 0.4 is made for tens of calls a second: at one a second it would be back, and refused
-/// again, within a second. As the curve is as long above the old rate as below, one call of about twice
+/// again, within a second. The curve is as long above the old rate as below, so one call in about twice
 /// this number is refused.
 const MOST_CALLS_BACK: f64 = 30.0;
 
-/// … and as this many at least, when it is not known well yet.
+/// The same while the rate is not known well yet.
 const LEAST_CALLS_BACK: f64 = 4.0;
 
 /// A rate over time: steep at first, flat around the rate at which calls were refused last, and steep
 /// again beyond.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cubic {
-    /// The rate that was the highest the server took, in calls per second.
+    /// The highest rate that the server accepted, in calls per second.
     most: f64,
     /// How long it takes to be there again, in seconds.
     back: f64,
 }
 
 impl Cubic {
-    /// Below `most`, which so many calls have shown to be too much: the fewer they were, the sooner it
-    /// looks again.
+    /// Starts below `most`, which so many calls have shown to be too much: the fewer they were, the sooner it
+    /// tries again.
     pub(crate) fn below(most: f64, calls: f64) -> Self {
         let back = (most * (1.0 - BETA) / SCALE).cbrt();
         Self {
@@ -43,13 +43,13 @@ impl Cubic {
         self.most
     }
 
-    /// The rate when calls have come at it for so long.
+    /// The rate after calls have used it for so long.
     pub(crate) fn rate(&self, after: Duration) -> f64 {
         let way = after.as_secs_f64() / self.back - 1.0;
         self.most * (1.0 + (1.0 - BETA) * way.powi(3))
     }
 
-    /// When it is back at the rate at which calls were refused.
+    /// How long it takes to return to the rate at which calls were refused.
     pub(crate) fn plateau(&self) -> Duration {
         Duration::from_secs_f64(self.back)
     }

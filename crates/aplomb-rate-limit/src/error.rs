@@ -4,47 +4,44 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_admission::{Turned, TurnedBecause};
-use aplomb_core::{CallOptions, Refused};
+use aplomb_admission::{RejectReason, Rejected};
+use aplomb_core::{CallOptions, LayerName, Rejection};
 
 use crate::Limit;
 
 /// A call was refused by the rate limit, and never sent.
 ///
-/// Its `source()` is [`Refused`], which says how long it waited and what had been tried before.
+/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
 #[derive(Clone, Debug)]
 pub struct Exceeded {
-    because: TurnedBecause,
+    because: RejectReason,
     limit: Option<Limit>,
     place: Option<usize>,
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl Exceeded {
-    /// The name under which [`Refused::who`] tells of a rate limit.
-    pub const WHO: &'static str = "rate limit";
-
     /// Words what the queue said about a call.
     #[must_use]
-    pub fn new(turned: &Turned<Limit>, options: &CallOptions) -> Self {
-        let retry_after = match turned.why() {
+    pub fn new(rejected: &Rejected<Limit>, options: &CallOptions) -> Self {
+        let retry_after = match rejected.gate_reason() {
             Some(Limit::Exhausted { retry_after }) => Some(*retry_after),
-            _ => turned.retry_after(),
+            _ => rejected.retry_after(),
         };
-        let refused = Refused::by(Self::WHO)
+        let refused = Rejection::by(LayerName::RateLimit)
             .with_retry_after(retry_after)
-            .with_waited(turned.waited())
+            .with_waited(rejected.waited())
             .with_attempts(options.attempts(), options.last());
         Self {
-            because: turned.because(),
-            limit: turned.why().copied(),
-            place: turned.place(),
+            because: rejected.reason(),
+            limit: rejected.gate_reason().copied(),
+            place: rejected.place(),
             refused,
         }
     }
 
-    /// What turned the call away: a bound on waiting, or the limit itself.
-    pub const fn because(&self) -> TurnedBecause {
+    /// What rejected the call away: a bound on waiting, or the limit itself.
+    pub const fn because(&self) -> RejectReason {
         self.because
     }
 
@@ -73,15 +70,22 @@ impl fmt::Display for Exceeded {
                     "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
                 );
             }
+            Some(Limit::CostUnknown(dimension)) => {
+                return write!(
+                    f,
+                    "there is a quota of {dimension}, but nothing says how many a call costs: set the layer's \
+                     `cost`, or put a `Charge` into the request's extensions"
+                );
+            }
             Some(Limit::Exhausted { retry_after }) => {
                 return write!(f, "the server asked to pause for {retry_after:.0?}, longer than calls wait");
             }
             _ => {}
         }
         f.write_str(match self.because {
-            TurnedBecause::Full => "too many calls are waiting for the rate limit",
-            TurnedBecause::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
-            TurnedBecause::Closed => "the rate limit is closed",
+            RejectReason::QueueFull => "too many calls are waiting for the rate limit",
+            RejectReason::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
+            RejectReason::Closed => "the rate limit is closed",
             _ => "the wait for the rate limit would be too long",
         })?;
         if let Some(limit) = self.limit {

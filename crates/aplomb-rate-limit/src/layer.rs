@@ -6,7 +6,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use aplomb_admission::{
-    AtBodyEnd, AtHead, Door, Gated, Permit, Plan, QueueLimits, Stopped, Turned, Unprepared, Wait,
+    Admission, AdmissionConfig, Door, OnBodyEnd, OnHead, Permit, QueueLimits, Rejected, Stopped, Unprepared,
+    Wait,
 };
 use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
@@ -21,7 +22,7 @@ use crate::{
 /// See the [crate's documentation](crate) for what clones share, what dropping does and where it goes
 /// in a stack.
 #[must_use]
-pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = AtHead, G: Source = Quotas> {
+pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = OnHead, G: Source = Quotas> {
     limiter: Limiter<G>,
     cost: K,
     classifier: C,
@@ -29,8 +30,8 @@ pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = AtHead, G: Sou
 }
 
 /// A service behind a rate limit. Made by [`RateLimitLayer`].
-pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = AtHead, G = Quotas> =
-    Gated<S, LimitDoor<K, G>, C, U>;
+pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = OnHead, G = Quotas> =
+    Admission<S, LimitDoor<K, G>, C, U>;
 
 impl RateLimitLayer {
     /// Limits calls to `quotas`, all of which have to admit a call. With no quota at all the server's
@@ -40,7 +41,7 @@ impl RateLimitLayer {
     }
 }
 
-impl RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
+impl RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
     /// Limits calls to the quotas of a pool, which those of other layers draw on too. The line before it
     /// is this layer's own.
     pub fn with_pool(pool: &Pool) -> Self {
@@ -48,16 +49,18 @@ impl RateLimitLayer<PerRequest, HttpClassifier, AtHead, Member> {
     }
 }
 
-impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, AtHead, G> {
+impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, OnHead, G> {
     /// Limits calls by a limiter that is shared with others.
     pub fn with_limiter(limiter: Limiter<G>) -> Self {
-        Self { limiter, cost: PerRequest, classifier: HttpClassifier::new(), until: AtHead }
+        Self { limiter, cost: PerRequest, classifier: HttpClassifier::new(), until: OnHead }
     }
 }
 
 impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
-    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`]. Unless set,
-    /// every call costs one request and no tokens.
+    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`].
+    ///
+    /// Default: the [`Charge`] in the request's extensions, or else one request. With a quota of tokens a call
+    /// for which neither is set is refused.
     pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U, G> {
         let Self { limiter, classifier, until, .. } = self;
         RateLimitLayer { limiter, cost, classifier, until }
@@ -78,9 +81,9 @@ impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
     }
 
     /// Lets a call last until its response's body has ended, instead of until its head.
-    pub fn until_body_end(self) -> RateLimitLayer<K, C, AtBodyEnd, G> {
+    pub fn until_body_end(self) -> RateLimitLayer<K, C, OnBodyEnd, G> {
         let Self { limiter, cost, classifier, .. } = self;
-        RateLimitLayer { limiter, cost, classifier, until: AtBodyEnd }
+        RateLimitLayer { limiter, cost, classifier, until: OnBodyEnd }
     }
 
     /// Sets what a call does that can not go at once: it waits in line unless set.
@@ -151,7 +154,7 @@ impl<S, K: Clone, C: Clone, U: Clone, G: Source> Layer<S> for RateLimitLayer<K, 
 
     fn layer(&self, inner: S) -> Self::Service {
         let Self { limiter, cost, classifier, until } = self.clone();
-        Gated::new(inner, Arc::new(Plan::new(LimitDoor { limiter, cost }, classifier, until)))
+        Admission::new(inner, Arc::new(AdmissionConfig::new(LimitDoor { limiter, cost }, classifier, until)))
     }
 }
 
@@ -199,7 +202,7 @@ impl<Req, K: Cost<Req>, G: Source> Door<Req> for LimitDoor<K, G> {
         self.limiter.queue().ask(charge, Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<Limit>, options: &CallOptions) -> BoxError {
-        Box::new(Exceeded::new(&turned, options))
+    fn refuse(&self, rejected: Rejected<Limit>, options: &CallOptions) -> BoxError {
+        Box::new(Exceeded::new(&rejected, options))
     }
 }

@@ -1,21 +1,21 @@
 #![doc = include_str!("../README.md")]
 
+mod active_quota;
 mod bucket;
 mod charge;
 mod cubic;
 mod error;
-mod finder;
 mod keyed;
 mod layer;
 mod learned;
 mod limiter;
-mod meter;
 mod pause;
 mod permit;
 mod pool;
 mod quota;
 mod quotas;
-mod reading;
+mod rate_estimator;
+mod reported_limit;
 mod settle;
 mod snapshot;
 mod source;
@@ -31,7 +31,7 @@ pub use limiter::Limiter;
 pub use permit::{Acquiring, Permit};
 pub use pool::{Member, Pool};
 pub use quota::Quota;
-pub use quotas::{Drawn, Limit, Quotas, QuotasAtRest};
+pub use quotas::{Quotas, QuotasAtRest, RateLimitReason as Limit, Reservation as Drawn};
 pub use settle::Settle;
 pub use snapshot::Snapshot;
 pub use source::Source;

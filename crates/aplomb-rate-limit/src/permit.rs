@@ -59,20 +59,20 @@ impl<G: Source> Permit<G> {
     }
 
     /// Notes that the call is on its way: from here on it counts with the peer.
-    pub const fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.permit.sent();
     }
 
     /// Takes in what the answer says about the peer's own limits.
     pub fn heard(&mut self, readings: &[Reading]) {
-        self.permit.heard(readings);
+        self.permit.limits(readings);
     }
 
     /// The call went well, and was `actual` in the end: every quota settles the difference to what was
     /// reserved in its own way, see [`Settle`](crate::Settle).
     pub fn settle(self, actual: &Charge) {
         self.permit.end_with(|gate, drawn, now| {
-            gate.quotas(now, |quotas, now| quotas.settled(drawn, actual, now));
+            gate.quotas(now, |quotas, now| quotas.settle(drawn, actual, now));
         });
     }
 

@@ -26,7 +26,7 @@ impl Snapshot {
             waiting,
             oldest_wait,
             paused_until: quotas.paused_until(now),
-            found_rate: quotas.found_rate(),
+            found_rate: quotas.estimated_rate(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{Charge, Drawn, Limit, Member, Quotas};
 /// The gate of a [`Limiter`](crate::Limiter): [`Quotas`] of its own, or a [`Member`] of a pool.
 ///
 /// Nothing else is one.
-pub trait Source: Gate<Ask = Charge, Slip = Drawn, Why = Limit> + sealed::HasQuotas {}
+pub trait Source: Gate<Cost = Charge, Token = Drawn, Reason = Limit> + sealed::HasQuotas {}
 
 impl Source for Quotas {}
 impl Source for Member {}

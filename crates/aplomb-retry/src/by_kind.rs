@@ -5,11 +5,11 @@ use std::time::Duration;
 use aplomb_core::{Backoff, Exponential, Failed, Kind};
 use rand::Rng;
 
-/// Exponential waits that begin longer after a throttle than after other failures. The default.
+/// The default backoff: exponential delays, longer after a throttle than after other failures.
 ///
-/// Both double up to 60 s with full jitter. The base is 0.5 s, as in the official SDKs of `OpenAI` and
-/// Anthropic (`INITIAL_RETRY_DELAY`); after a throttle without a hint it is 1 s, since a quota that is
-/// used up comes back with time and not with luck.
+/// The delays double up to 60 s, with full jitter. They begin at 0.5 s, as in the official SDKs of `OpenAI`
+/// and Anthropic (`INITIAL_RETRY_DELAY`); after a throttle without a hint they begin at 1 s, since a quota
+/// recovers with time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct ByKind {

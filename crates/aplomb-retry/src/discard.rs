@@ -1,66 +1,89 @@
-//! What becomes of a failed response that is not handed to the caller.
+//! Failed responses are drained before the retry, so that their connection can be reused.
 
 use std::fmt;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready as ready_or_pending};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-/// A body longer than this costs more to read than a new connection.
-const MOST_DRAINED: u64 = 64 * 1024;
+/// Reading more than this costs more than a new connection.
+const MAX_DRAINED: u64 = 64 * 1024;
 
-/// Gets rid of a failed response before the request is sent again.
+/// A response type that [`Retry`](crate::Retry) can get rid of before it sends the request again.
 ///
-/// The layer polls the future for at most one second, and not past the deadline; then it drops it.
-pub trait Discard<Res> {
-    /// Ends when the response has been dropped.
+/// HTTP responses, those of reqwest included, are drained so that their connection can be reused: at most
+/// 64 KiB are read, for at most one second; a body that announces more is dropped at once.
+///
+/// # Examples
+///
+/// A response of your own that is just dropped:
+///
+/// ```
+/// use std::future::{Ready, ready};
+/// use aplomb_retry::Discard;
+///
+/// struct MyResponse;
+///
+/// impl Discard for MyResponse {
+///     type Discarding = Ready<()>;
+///
+///     fn discard(self) -> Ready<()> {
+///         ready(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be discarded before a retry",
+    label = "a response of this type may have to be dropped before the request is sent again",
+    note = "an `http::Response<B>` needs a body: `B: http_body::Body`",
+    note = "implement `aplomb_retry::Discard` for a response type of your own: five lines, see its documentation"
+)]
+pub trait Discard {
+    /// Completes when the response has been discarded. It is polled for at most one second and not past the
+    /// deadline, then dropped.
     type Discarding: Future<Output = ()>;
 
-    /// Takes the response.
-    fn discard(&self, response: Res) -> Self::Discarding;
+    /// Begins to discard the response.
+    fn discard(self) -> Self::Discarding;
 }
 
-/// Reads the body of a failed HTTP response to its end, if it is short, so that the connection can
-/// be used again. The default.
-///
-/// At most 64 KiB are read, for at most one second; a body that announces more is dropped at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Drain;
-
-/// Drops the failed response, of whatever type.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Dropped;
-
-impl<Res> Discard<Res> for Dropped {
-    type Discarding = Ready<()>;
-
-    fn discard(&self, _: Res) -> Ready<()> {
-        ready(())
-    }
-}
-
-impl<B: Body> Discard<http::Response<B>> for Drain {
+impl<B: Body> Discard for http::Response<B> {
     type Discarding = Draining<B>;
 
-    fn discard(&self, response: http::Response<B>) -> Draining<B> {
-        Draining::new(response.into_body())
+    fn discard(self) -> Draining<B> {
+        Draining::new(self.into_body())
     }
 }
 
 #[cfg(feature = "reqwest-0-13")]
-impl Discard<reqwest::Response> for Drain {
+impl Discard for reqwest::Response {
     type Discarding = Draining<reqwest::Body>;
 
-    fn discard(&self, response: reqwest::Response) -> Draining<reqwest::Body> {
-        Draining::new(response.into())
+    fn discard(self) -> Draining<reqwest::Body> {
+        Draining::new(self.into())
     }
 }
 
+/// Types for services that are not HTTP.
+macro_rules! dropped {
+    ($($type:ty),*) => {$(
+        impl Discard for $type {
+            type Discarding = Ready<()>;
+
+            fn discard(self) -> Ready<()> {
+                ready(())
+            }
+        }
+    )*};
+}
+
+dropped!((), &str, String, Bytes, Vec<u8>, u8, u16, u32, u64, usize, i32, i64);
+
 pin_project! {
-    /// Reads a short body to its end.
+    /// Reads a short body to its end, to discard it.
     pub struct Draining<B> {
         #[pin]
         body: B,
@@ -71,7 +94,7 @@ pin_project! {
 impl<B: Body> Draining<B> {
     fn new(body: B) -> Self {
         let announced = body.size_hint().lower();
-        let left = if announced > MOST_DRAINED { 0 } else { MOST_DRAINED };
+        let left = if announced > MAX_DRAINED { 0 } else { MAX_DRAINED };
         Self { body, left }
     }
 }
@@ -86,7 +109,7 @@ impl<B: Body> Future for Draining<B> {
                 break;
             };
             let length = frame.data_ref().map_or(0, Buf::remaining);
-            // A frame counts as a byte at least: frames without any could go on for ever.
+            // A frame counts as at least one byte: there could be empty frames without end.
             *this.left = this.left.saturating_sub((length as u64).max(1));
         }
         Poll::Ready(())
@@ -105,7 +128,7 @@ mod tests {
     use http_body_util::Full;
     use std::convert::Infallible;
 
-    /// Frames without end, of `length` bytes each, and how many were asked for.
+    /// An endless body of frames of `length` bytes, and how many were requested.
     struct Endless {
         length: usize,
         asked: usize,
@@ -131,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_body_is_not_read_for_ever() {
+    async fn an_endless_body_is_not_read_forever() {
         assert_eq!(asked(1_024).await, 64);
         assert_eq!(asked(1 << 20).await, 1);
         assert_eq!(asked(0).await, 65_536);

@@ -1,15 +1,14 @@
-//! What this layer writes into requests and final responses, and reads from them.
+//! The headers that this layer reads and writes.
 
 use aplomb_core::{RequestHead, ResponseHead};
 use http::{HeaderName, HeaderValue};
 use rand::Rng;
 use uuid::Uuid;
 
-/// The header in which SDKs made by Stainless (those of OpenAI, Anthropic and others) say how often
-/// they have sent this request again.
+/// The header in which SDKs made by Stainless (those of OpenAI, Anthropic and others) count retries.
 const OUTER_RETRIES: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
-/// The header with which a server tells the same SDKs whether to retry; they obey it before anything else.
+/// The header with which a server tells the same SDKs whether to retry. It overrides their own rules.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Whether the client in front of us is already retrying this request.
@@ -21,8 +20,7 @@ fn retries(request: &(impl RequestHead + ?Sized), name: &HeaderName) -> Option<u
     request.headers()?.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Gives the request a key that is the same for all its attempts, unless it has one; says whether it
-/// had none.
+/// Adds a key to the request, the same for all its attempts, unless it has one. Returns whether it was added.
 pub(crate) fn add_key(
     request: &mut (impl RequestHead + ?Sized),
     name: &HeaderName,
@@ -38,21 +36,21 @@ pub(crate) fn add_key(
     false
 }
 
-/// Takes a key away that was added in vain.
+/// Removes a key that was added.
 pub(crate) fn remove_key(request: &mut (impl RequestHead + ?Sized), name: &HeaderName) {
     if let Some(headers) = request.headers_mut() {
         headers.remove(name);
     }
 }
 
-/// A random UUID, version 4, as servers recommend for such keys.
+/// A random UUID (version 4), as servers recommend for such keys.
 fn uuid(random: &mut dyn Rng) -> Uuid {
     let mut bytes = [0; 16];
     random.fill_bytes(&mut bytes);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-/// Says how often the request has been sent before: from here, and by who counted in the same header.
+/// Writes the number of retries so far, added to what an outer client counted in the same header.
 pub(crate) fn count(request: &mut (impl RequestHead + ?Sized), name: &HeaderName, times: u32) {
     let before = retries(request, name).unwrap_or_default();
     if let Some(headers) = request.headers_mut() {
@@ -60,7 +58,7 @@ pub(crate) fn count(request: &mut (impl RequestHead + ?Sized), name: &HeaderName
     }
 }
 
-/// Asks the client in front of us not to start over.
+/// Asks the client in front not to retry.
 pub(crate) fn forbid_retry(response: &mut (impl ResponseHead + ?Sized)) {
     if let Some(headers) = response.headers_mut() {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -75,7 +73,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     #[test]
-    fn a_retry_outside_is_told_by_a_count_of_one_or_more() {
+    fn a_count_of_one_or_more_is_a_retry_outside() {
         for (value, retried) in [
             ("0", false),
             ("1", true),
@@ -92,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_uuid_and_an_own_one_is_kept() {
+    fn a_key_is_a_uuid_and_an_existing_one_is_kept() {
         let mut random = StdRng::seed_from_u64(1);
         let name = HeaderName::from_static("idempotency-key");
         let mut request = Request::new(());

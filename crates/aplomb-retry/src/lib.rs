@@ -1,33 +1,34 @@
 #![doc = include_str!("../README.md")]
-mod between;
+
+mod attempts;
+mod backoff_wait;
 mod budget;
 mod by_kind;
-mod config;
-mod delay;
+mod call;
+mod context;
+mod decision;
 mod discard;
-mod event;
 mod future;
 mod headers;
 mod layer;
-mod progress;
 mod repeatable;
+mod retried;
 mod run;
 mod service;
-mod steps;
+mod settings;
 mod stop;
-mod trace;
 
-/// The words all layers share: outcomes, backoffs, classifiers, options of a call.
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
 pub use aplomb_core as core;
+pub use aplomb_core::StopReason;
 pub use budget::{Budget, BudgetSnapshot};
 pub use by_kind::ByKind;
-pub use delay::Throttled;
-pub use discard::{Discard, Drain, Draining, Dropped};
-pub use event::{Event, Retried, Stopped};
-pub use future::ResponseFuture;
+pub use decision::Throttled;
+pub use discard::{Discard, Draining};
+pub use future::RetryFuture;
 pub use layer::RetryLayer;
 pub use repeatable::Repeatable;
+pub use retried::Retried;
 pub use run::EveryError;
 pub use service::Retry;
-pub use stop::{AfterDelay, AfterRetries, And, Or, Stop, Upcoming};
-pub use trace::TracingObserver;
+pub use stop::{AfterDelay, AfterRetries, Stop, Upcoming};

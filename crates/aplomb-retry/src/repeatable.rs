@@ -12,13 +12,13 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Repeatable {
-    /// After any failure that may pass. The default: a completion may be made twice.
+    /// After any failure that may pass. The default: making a completion twice does no harm.
     #[default]
     Always,
-    /// Only where the server has certainly not begun to act on it: no connection could be made, or
-    /// it answered 429, 503 or 529.
+    /// Only if the server has certainly not begun to act on it: no connection could be made, or it answered
+    /// 429, 503 or 529.
     WhenUnprocessed,
-    /// Never: it passes through once, and is not copied.
+    /// Never. The request is sent once and not copied.
     Never,
 }
 
@@ -29,33 +29,31 @@ impl From<bool> for Repeatable {
     }
 }
 
-/// Who says which requests may be repeated.
+/// The rule for which requests may be repeated.
 #[derive(Clone, Default)]
 pub(crate) enum Rule {
-    /// Nobody: all of them.
     #[default]
     All,
-    /// HTTP, see [`by_idempotency`].
+    /// See [`by_idempotency`].
     Idempotent,
-    /// The user.
-    By(Arc<Asked>),
+    Custom(Arc<CustomRule>),
 }
 
-type Asked = dyn Fn(&dyn RequestHead) -> Repeatable + Send + Sync;
+type CustomRule = dyn Fn(&dyn RequestHead) -> Repeatable + Send + Sync;
 
 impl Rule {
-    /// What holds for `request`; `key` is the header in which this layer's own keys are.
+    /// Applies the rule to `request`. `key` is the header of this layer's idempotency keys.
     pub(crate) fn of(&self, request: &dyn RequestHead, key: Option<&HeaderName>) -> Repeatable {
         match self {
             Self::All => Repeatable::Always,
             Self::Idempotent => by_idempotency(request, key),
-            Self::By(rule) => rule(request),
+            Self::Custom(rule) => rule(request),
         }
     }
 }
 
-/// What HTTP says: a request whose method is idempotent (RFC 9110, section 9.2.2), or which has a key,
-/// may be repeated; any other only where it was not processed.
+/// A request with an idempotent method (RFC 9110, section 9.2.2) or with a key may be repeated; any other only
+/// if it was not processed.
 fn by_idempotency(request: &dyn RequestHead, key: Option<&HeaderName>) -> Repeatable {
     let has = |name: &HeaderName| request.headers().is_some_and(|headers| headers.contains_key(name));
     let idempotent =

@@ -1,36 +1,53 @@
-//! The same policy around a closure: for calls that are not a service.
+//! Retries around a closure: for calls that are not a service.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Classification, Classify, Observe, Outcome};
+use aplomb_core::{Classification, Classify, Outcome, StopReason};
 use tokio::task::coop;
 use tokio::time::{Instant, sleep};
 
-use crate::progress::Progress;
-use crate::{Event, RetryLayer, Stopped};
+use crate::RetryLayer;
+use crate::call::Call;
 
-impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
-    /// Runs `operation`, and again if it fails, as this layer would send a request again: with its
-    /// waits, hints, stops, budget, cancellation and observers.
+impl<K, C> RetryLayer<K, C> {
+    /// Runs `operation`, and again if it fails, with the delays, hints, stop conditions, budget and observer
+    /// of this layer.
     ///
-    /// The classifier judges what the operation returned: an [`HttpClassifier`](aplomb_core::HttpClassifier)
-    /// does where that is a response; [`EveryError`] retries every error; a closure of one's own says what is worth
-    /// a retry, and with which hint.
+    /// The classifier decides about what the operation returns. The default,
+    /// [`HttpClassifier`](aplomb_core::HttpClassifier), takes responses of `http` and reqwest;
+    /// [`EveryError`] retries every error; a closure decides by itself.
     ///
-    /// While it runs, the operation finds the deadline and the number of attempts in
-    /// [`CallOptions::current`](aplomb_core::CallOptions::current), and options that were set around
-    /// this call hold for it. Dropping the future drops the attempt that runs, or ends the wait.
+    /// The operation finds the deadline and the number of attempts in
+    /// [`CallOptions::current`](aplomb_core::CallOptions::current). Options that are set around this call
+    /// apply to it. Dropping the future drops the attempt that is running, or ends the wait.
     ///
     /// # Errors
     ///
-    /// The last error of the operation, untouched.
+    /// The last error of the operation, unchanged.
     ///
     /// # Examples
     ///
+    /// Around reqwest's request builder:
+    ///
     /// ```
-    /// use std::time::Duration;
+    /// # #[cfg(feature = "reqwest-0-13")]
+    /// # async fn ask(client: reqwest::Client) -> reqwest::Result<()> {
+    /// use aplomb_retry::RetryLayer;
+    ///
+    /// let retry = RetryLayer::new();
+    /// let response = retry
+    ///     .run(|| client.post("https://api.example.com/v1/chat/completions").body("{}").send())
+    ///     .await?;
+    /// # drop(response);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Around any function that may fail:
+    ///
+    /// ```
     /// use aplomb_retry::{EveryError, RetryLayer};
     /// # use std::io;
     /// # use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,8 +61,8 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() -> io::Result<()> {
-    /// let policy = RetryLayer::new().classifier(EveryError).max_retries(5);
-    /// let answer = policy.run(|| ask("The answer?")).await?;
+    /// let retry = RetryLayer::new().classifier(EveryError).max_retries(5);
+    /// let answer = retry.run(|| ask("The answer?")).await?;
     /// assert_eq!(answer, "The answer? 42");
     /// # Ok(())
     /// # }
@@ -55,50 +72,49 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
-        B: Backoff,
-        O: Observe<Event>,
     {
         let (config, settings) = (&*self.config, &self.config.settings);
-        let mut progress = Progress::begin(&mut (), settings);
-        progress.arrive(settings);
+        let mut call = Call::begin(&mut (), settings);
+        call.arrive(settings);
         loop {
-            progress.begin_attempt(&mut (), settings);
-            let (attempt, waited) = (progress.attempts(), progress.waited());
-            config.observer.on_event(&Event::Started { attempt, waited });
+            let mark = call.begin_attempt(&mut (), settings);
+            let attempt = call.make(&mut operation);
+            call.end_step(mark);
             let result = {
-                // Gone before the wait begins.
-                let mut running = pin!(step(&mut progress, &mut operation));
-                poll_fn(|cx| step(&mut progress, || running.as_mut().poll(cx))).await
+                // Dropped before the wait begins.
+                let mut attempt = pin!(attempt);
+                poll_fn(|cx| call.poll(attempt.as_mut(), cx)).await
             };
-            let outcome = config.classifier.classify(result.as_ref()).outcome();
-            config.observer.on_event(&Event::Ended { attempt, outcome });
+            let classification = config.classifier.classify(result.as_ref());
+            let classification = call.end_attempt(classification, settings);
+            let outcome = classification.outcome();
             if outcome.is_success() {
-                config.succeeded(&mut progress, None);
+                call.succeeded(None, settings);
                 return result;
             }
             let now = Instant::now();
-            let again = config.decide(&mut progress, outcome, None, now).and_then(|wait| {
-                progress.pay(outcome, &settings.rules, now)?;
-                Ok(wait)
+            let next = call.decide(outcome, None, settings, now).and_then(|delay| {
+                call.pay(outcome, settings, now)?;
+                Ok(delay)
             });
-            let wait = match again {
-                Ok(wait) => wait,
-                Err(stopped) => {
-                    config.gave_up(&progress, outcome, stopped, None);
+            let delay = match next {
+                Ok(delay) => delay,
+                Err(why) => {
+                    call.gave_up(classification, why, None, settings);
                     return result;
                 }
             };
-            progress.wait(outcome, wait, now);
-            config.observer.on_event(&Event::Waiting { attempt, outcome, wait });
             match &settings.cancellation {
                 None => {
                     drop(result);
-                    pause(wait).await;
+                    call.wait(classification, delay, settings, now);
+                    pause(delay).await;
                 }
                 Some(token) => {
-                    if token.run_until_cancelled(pause(wait)).await.is_none() {
-                        progress.resume();
-                        config.gave_up(&progress, outcome, Stopped::Cancelled, None);
+                    call.wait(classification.clone(), delay, settings, now);
+                    if token.run_until_cancelled(pause(delay)).await.is_none() {
+                        call.cancel_wait();
+                        call.gave_up(classification, StopReason::Cancelled, None, settings);
                         return result;
                     }
                 }
@@ -107,38 +123,26 @@ impl<K, C, B, D, O> RetryLayer<K, C, B, D, O> {
     }
 }
 
-/// Runs a step of an attempt where the layers inside find what they are to know.
-fn step<T>(progress: &mut Progress, step: impl FnOnce() -> T) -> T {
-    let mark = progress.begin_step();
-    let done = match progress.scoped() {
-        None => step(),
-        Some(options) => options.sync_scope(step),
-    };
-    progress.end_step(mark);
-    done
-}
-
-async fn pause(wait: Duration) {
-    if !wait.is_zero() {
-        sleep(wait).await;
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        sleep(delay).await;
     }
-    // Retries that never wait must not keep a thread to themselves.
+    // Retries that never wait must not monopolize a thread.
     coop::consume_budget().await;
 }
 
-/// A classifier for [`RetryLayer::run`]: every error may pass, and is retried.
+/// A classifier for [`RetryLayer::run`] that retries every error.
 ///
-/// What is not an error is a success, also a response that says 503: for those there is
+/// Everything else is a success, also a response with status 503: for responses use
 /// [`HttpClassifier`](aplomb_core::HttpClassifier).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EveryError;
 
-impl<T, E> Classify<T, E> for EveryError {
+impl<T, E: 'static> Classify<T, E> for EveryError {
     fn classify(&self, result: Result<&T, &E>) -> Classification {
-        if result.is_ok() {
-            Outcome::success().into()
-        } else {
-            Outcome::transient().into()
+        match result {
+            Ok(_) => Outcome::success().into(),
+            Err(_) => Outcome::transient().into(),
         }
     }
 }

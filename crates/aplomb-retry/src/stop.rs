@@ -1,17 +1,14 @@
-//! When to stop sending a request again, in the caller's own words.
+//! Stop conditions.
 
 use std::time::Duration;
 
-use aplomb_core::Failed;
+use aplomb_core::{Failed, StopReason};
 use tokio_util::sync::CancellationToken;
 
-use crate::Stopped;
-
-/// Says when a request is not sent again, although it could be.
+/// A condition under which a request is not sent again.
 ///
-/// A closure that takes an [`Upcoming`] is one, and so is a `CancellationToken`, once it is cancelled.
-/// Conditions are joined by [`or`](Stop::or) (any of them stops) and [`and`](Stop::and) (all of them
-/// must say so).
+/// A closure `Fn(&Upcoming) -> bool` is a condition, and so is a `CancellationToken`. Conditions are combined
+/// with [`or`](Stop::or) and [`and`](Stop::and).
 ///
 /// # Examples
 ///
@@ -19,7 +16,7 @@ use crate::Stopped;
 /// use std::time::Duration;
 /// use aplomb_retry::{AfterDelay, AfterRetries, RetryLayer, Stop, Upcoming};
 ///
-/// // After ten retries or a minute, and at once when the server says that it is closed for the day.
+/// // After ten retries or a minute, or as soon as the server says that it is closed.
 /// let closed = |upcoming: &Upcoming<'_>| {
 ///     let headers = upcoming.failed().response().and_then(|response| response.headers());
 ///     headers.is_some_and(|headers| headers.contains_key("x-closed"))
@@ -27,20 +24,20 @@ use crate::Stopped;
 /// let layer = RetryLayer::new().stop(AfterRetries(10).or(AfterDelay(Duration::from_secs(60))).or(closed));
 /// # drop(layer);
 /// ```
-pub trait Stop {
-    /// Why the attempt that `upcoming` describes is not made; `None` where it is.
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped>;
+pub trait Stop: Send + Sync {
+    /// Returns why the attempt that `upcoming` describes is not made, or `None` if it is made.
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason>;
 
-    /// Stops where this or `other` does. The first reason is reported.
-    fn or<S: Stop>(self, other: S) -> Or<Self, S>
+    /// Stops if this or `other` does. The first reason is reported.
+    fn or<S: Stop>(self, other: S) -> impl Stop
     where
         Self: Sized,
     {
         Or(self, other)
     }
 
-    /// Stops where both this and `other` do. The second reason is reported.
-    fn and<S: Stop>(self, other: S) -> And<Self, S>
+    /// Stops if both this and `other` do. The second reason is reported.
+    fn and<S: Stop>(self, other: S) -> impl Stop
     where
         Self: Sized,
     {
@@ -48,87 +45,86 @@ pub trait Stop {
     }
 }
 
-/// An attempt that may be made: what a [`Stop`] sees.
+/// The attempt that a [`Stop`] decides about.
 #[derive(Clone, Copy, Debug)]
 pub struct Upcoming<'a> {
     pub(crate) failed: &'a Failed<'a>,
-    pub(crate) wait: Duration,
+    pub(crate) delay: Duration,
     pub(crate) elapsed: Duration,
 }
 
 impl<'a> Upcoming<'a> {
-    /// The attempt that failed, and the number of the retry to come.
+    /// The attempt that failed, and the number of the next retry.
     pub const fn failed(&self) -> &'a Failed<'a> {
         self.failed
     }
 
-    /// How long the call would wait before the retry.
-    pub const fn wait(&self) -> Duration {
-        self.wait
+    /// The delay before the retry.
+    pub const fn delay(&self) -> Duration {
+        self.delay
     }
 
-    /// How long ago the call began, when the attempt failed.
+    /// The time from the beginning of the call to the failure.
     pub const fn elapsed(&self) -> Duration {
         self.elapsed
     }
 }
 
-/// Stops after so many retries.
+/// Stops after this number of retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AfterRetries(pub u32);
 
 impl Stop for AfterRetries {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
-        (upcoming.failed.retry() >= self.0).then_some(Stopped::MaxRetries)
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
+        (upcoming.failed.retry() >= self.0).then_some(StopReason::MaxRetries)
     }
 }
 
-/// Stops where the retry would begin so long after the call, or later.
+/// Stops if the retry would begin this long after the call began, or later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AfterDelay(pub Duration);
 
 impl Stop for AfterDelay {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
-        (upcoming.elapsed.saturating_add(upcoming.wait) >= self.0).then_some(Stopped::Deadline)
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
+        (upcoming.elapsed.saturating_add(upcoming.delay) >= self.0).then_some(StopReason::Deadline)
     }
 }
 
-impl<F: Fn(&Upcoming<'_>) -> bool> Stop for F {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
-        self(upcoming).then_some(Stopped::Condition)
+impl<F: Fn(&Upcoming<'_>) -> bool + Send + Sync> Stop for F {
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
+        self(upcoming).then_some(StopReason::Condition)
     }
 }
 
-/// A condition may be chosen at run time.
-impl Stop for Box<dyn Stop + Send + Sync> {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
+/// For a condition that is chosen at run time.
+impl Stop for Box<dyn Stop> {
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
         (**self).stop(upcoming)
     }
 }
 
-/// Between two attempts only. [`RetryLayer::cancellation`](crate::RetryLayer::cancellation) ends a wait as well.
+/// Checked after each attempt. [`RetryLayer::cancellation`](crate::RetryLayer::cancellation) also ends a
+/// delay.
 impl Stop for CancellationToken {
-    fn stop(&self, _: &Upcoming<'_>) -> Option<Stopped> {
-        self.is_cancelled().then_some(Stopped::Cancelled)
+    fn stop(&self, _: &Upcoming<'_>) -> Option<StopReason> {
+        self.is_cancelled().then_some(StopReason::Cancelled)
     }
 }
 
-/// Either of two conditions: see [`Stop::or`].
 #[derive(Clone, Copy, Debug)]
-pub struct Or<A, B>(A, B);
+struct Or<A, B>(A, B);
 
 impl<A: Stop, B: Stop> Stop for Or<A, B> {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
         self.0.stop(upcoming).or_else(|| self.1.stop(upcoming))
     }
 }
 
-/// Both of two conditions: see [`Stop::and`].
 #[derive(Clone, Copy, Debug)]
-pub struct And<A, B>(A, B);
+struct And<A, B>(A, B);
 
 impl<A: Stop, B: Stop> Stop for And<A, B> {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<Stopped> {
+    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
         self.0.stop(upcoming).and_then(|_| self.1.stop(upcoming))
     }
 }
@@ -142,9 +138,9 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn stopped(stop: &impl Stop, retry: u32, elapsed: u64, wait: u64) -> Option<Stopped> {
+    fn stopped(stop: &impl Stop, retry: u32, elapsed: u64, wait: u64) -> Option<StopReason> {
         let failed = Failed::new(retry, Outcome::transient());
-        stop.stop(&Upcoming { failed: &failed, wait: secs(wait), elapsed: secs(elapsed) })
+        stop.stop(&Upcoming { failed: &failed, delay: secs(wait), elapsed: secs(elapsed) })
     }
 
     #[test]
@@ -153,23 +149,23 @@ mod tests {
         let all = AfterRetries(3).and(AfterDelay(secs(10)));
         for (retry, elapsed, wait, any_stops, all_stops) in [
             (2, 5, 4, None, None),
-            (3, 5, 4, Some(Stopped::MaxRetries), None),
-            (2, 5, 5, Some(Stopped::Deadline), None),
-            (3, 5, 5, Some(Stopped::MaxRetries), Some(Stopped::Deadline)),
+            (3, 5, 4, Some(StopReason::MaxRetries), None),
+            (2, 5, 5, Some(StopReason::Deadline), None),
+            (3, 5, 5, Some(StopReason::MaxRetries), Some(StopReason::Deadline)),
         ] {
             assert_eq!(stopped(&any, retry, elapsed, wait), any_stops);
             assert_eq!(stopped(&all, retry, elapsed, wait), all_stops);
         }
-        assert_eq!(stopped(&AfterDelay(secs(1)), 0, u64::MAX, u64::MAX), Some(Stopped::Deadline));
+        assert_eq!(stopped(&AfterDelay(secs(1)), 0, u64::MAX, u64::MAX), Some(StopReason::Deadline));
     }
 
     #[test]
     fn a_closure_and_a_token() {
         let token = CancellationToken::new();
-        let stop = token.clone().or(|upcoming: &Upcoming<'_>| upcoming.wait() > secs(7));
+        let stop = token.clone().or(|upcoming: &Upcoming<'_>| upcoming.delay() > secs(7));
         assert_eq!(stopped(&stop, 0, 0, 7), None);
-        assert_eq!(stopped(&stop, 0, 0, 8), Some(Stopped::Condition));
+        assert_eq!(stopped(&stop, 0, 0, 8), Some(StopReason::Condition));
         token.cancel();
-        assert_eq!(stopped(&stop, 0, 0, 0), Some(Stopped::Cancelled));
+        assert_eq!(stopped(&stop, 0, 0, 0), Some(StopReason::Cancelled));
     }
 }

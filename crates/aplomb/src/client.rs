@@ -29,6 +29,13 @@ use tower_service::Service;
 /// # assert_eq!(attempts(client, r#"{"messages": [{"role": "user", "content": "Hi!"}]}"#).await.unwrap(), 1);
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP client for requests with the body `{A}`",
+    label = "not a client for these requests",
+    note = "a client is `Clone` and a `tower::Service<http::Request<{A}>>`; its response is an `http::Response` whose \
+            body has `Data = Bytes`, and both errors are `Into<BoxError>`",
+    note = "for a `reqwest::Client` use the layers one by one, or a service that converts `http::Request`s"
+)]
 pub trait HttpClient<A>:
     Service<http::Request<A>, Response = http::Response<Self::Body>, Error: Into<BoxError>> + Clone
 {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Outcome, Refused, find};
+use aplomb_core::{BoxError, Outcome, Rejection, find};
 
 use crate::Report;
 
@@ -50,8 +50,8 @@ impl EndpointError {
 
     /// The refusal, where the call was ended on this side: who refused it, and when to come back.
     #[must_use]
-    pub fn refused(&self) -> Option<&Refused> {
-        find::<Refused>(self)
+    pub fn refused(&self) -> Option<&Rejection> {
+        find::<Rejection>(self)
     }
 
     /// What the last attempt that was sent came to, if there was one that was answered.
@@ -71,11 +71,14 @@ impl EndpointError {
     }
 }
 
-/// What ended the call, and the account in brackets: one line that says it all. The cause is the `source()` as
-/// well, so that who prints the whole chain reads it twice.
+/// One line with the report. The error that ended the call is the `source()`, and not repeated.
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.0.cause, self.0.report)
+        match self.refused() {
+            Some(refused) => write!(f, "call ended by the {}", refused.layer())?,
+            None => f.write_str("call failed")?,
+        }
+        write!(f, " ({})", self.0.report)
     }
 }
 

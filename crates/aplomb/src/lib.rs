@@ -3,9 +3,10 @@
 mod client;
 mod endpoint;
 mod error;
-mod policies;
 mod policy;
 mod report;
+pub mod route;
+mod router;
 
 #[doc(hidden)]
 pub use aplomb_admission as admission;
@@ -24,8 +25,8 @@ pub use aplomb_retry as retry;
 
 pub use aplomb_admission::Closing;
 pub use aplomb_core::{
-    BoxError, CallOptions, Exchange, Kind, Observe, Outcome, Priority, Refused, Scope, Usage, WallClock,
-    find, find_in,
+    BoxError, CallOptions, Classification, Event, EventKind, Exchange, Kind, LayerName, LogEvents, Observe,
+    Outcome, Priority, Reason, Rejection, Scope, Usage, WallClock, find, find_in,
 };
 pub use client::HttpClient;
 pub use endpoint::{
@@ -34,8 +35,6 @@ pub use endpoint::{
     TimedOut, Timeout,
 };
 pub use error::EndpointError;
-pub use policies::{
-    NoPolicy, Policies, PoliciesEntry, PoliciesFuture, PoliciesHandle, PoliciesLayer, PoliciesService, route,
-};
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};
+pub use router::{Router, RouterFuture, RouterHandle, RouterLayer};

@@ -4,22 +4,24 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{CircuitOpen, TransitionCause};
+use aplomb::circuit_breaker::{CircuitCause, CircuitOpen};
 use aplomb::provider::{Head, Judgement};
-use aplomb::retry::{Retried, Stopped};
-use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, Refused, WallClock, find};
+use aplomb::retry::{Retried, StopReason};
+use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-use super::api::{Key, PromptRequest, Target};
-use super::counted::Attempts;
+use super::attempts::{Attempts, MAX_CUT_OFF};
+use super::cause;
+use super::health::Health;
+use super::key::Key;
 use super::prompt::Prompt;
-use super::signs::Signs;
+use super::target::{PromptRequest, Target};
 
-/// An endpoint of which nothing but answers is left to see: heads, and bodies that have been read.
+/// An endpoint whose answers are heads, and bodies that have been read.
 pub(crate) type Endpoint = BoxCloneSyncService<PromptRequest, (Parts, Bytes), BoxError>;
 
 /// Asks prompts of one endpoint.
@@ -29,40 +31,63 @@ pub(crate) struct Asker {
     pub(crate) target: Arc<Target>,
     pub(crate) key: Option<Key>,
     pub(crate) deadline: Option<Duration>,
-    pub(crate) signs: Arc<Signs>,
+    pub(crate) health: Arc<Health>,
+    /// A description of an attempt that our own time-out ended.
+    pub(crate) timed_out: String,
 }
 
 /// Why a prompt has no answer.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) why: String,
-    /// The other prompts will fare no better.
+    /// Whether all other prompts would fail too.
     pub(crate) for_all: bool,
 }
 
 impl Asker {
-    /// Asks for the answer to `prompt`; all waiting and retrying is the endpoint's.
+    /// Asks for the answer to `prompt`. The endpoint does all waiting and retrying.
     pub(crate) async fn ask(&self, prompt: &Prompt, attempts: &Attempts) -> Result<String, Failure> {
         let mut request = self.target.request(prompt);
         request.extensions_mut().insert(attempts.clone());
         if let Some(deadline) = self.deadline.and_then(|time| Instant::now().checked_add(time)) {
             request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
         }
-        let answer = match self.endpoint.clone().oneshot(request).await {
-            Ok((head, body)) => self.read(&head, &body),
-            Err(error) => Err(self.explain(&*error)),
+        let answer = tokio::select! {
+            answer = self.endpoint.clone().oneshot(request) => match answer {
+                Ok((head, body)) => self.read(&head, &body),
+                Err(error) => Err(self.explain(&*error)),
+            },
+            () = attempts.cut_off_too_often() => Err(Failure {
+                why: format!("cut off {MAX_CUT_OFF} times: {}", self.timed_out),
+                for_all: false,
+            }),
         };
-        answer.map_err(|failure| match &self.key {
-            Some(key) => Failure { why: key.conceal(&failure.why), ..failure },
-            None => failure,
-        })
+        answer.map_err(|failure| Failure { why: self.hide_key(failure.why), ..failure })
     }
 
+    /// The last failure, if there has been no answer since.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.health.trouble().map(|trouble| self.hide_key(trouble))
+    }
+
+    /// Why the run should end, if it should.
+    pub(crate) fn hopeless(&self) -> Option<String> {
+        self.health.hopeless().map(|hopeless| self.hide_key(hopeless.to_string()))
+    }
+
+    fn hide_key(&self, text: String) -> String {
+        match &self.key {
+            Some(key) => key.hide_in(&text),
+            None => text,
+        }
+    }
+
+    /// The text of an answer, or why there is none.
     fn read(&self, parts: &Parts, body: &[u8]) -> Result<String, Failure> {
         let (clock, provider) = (WallClock::system(), self.target.provider());
         let head = Head::new(parts.status, &parts.headers, &clock);
         let judgement = provider.judge(&head, body);
-        self.signs.judged(judgement.outcome());
+        self.health.judged(judgement.outcome());
         if judgement.outcome().is_success() {
             let text = provider.text(&head, body);
             return text
@@ -73,17 +98,18 @@ impl Asker {
             why = format!("{why}: {message}");
         }
         let retried = parts.extensions.get::<Retried>().and_then(Retried::stopped);
-        let too_late = retried == Some(Stopped::HintTooLong);
+        let too_late = retried == Some(StopReason::RetryAfterTooLong);
         if let Some(hint) = judgement.outcome().retry_after().filter(|_| too_late) {
-            why = format!("{why} (come back in {} s)", hint.as_secs());
+            why = format!("{why} (it asks to come back in {} s)", hint.as_secs());
         }
         Err(self.failure(why, judgement.outcome(), too_late))
     }
 
+    /// Why a call failed without a response.
     fn explain(&self, error: &(dyn Error + 'static)) -> Failure {
-        let why = story(error);
+        let why = cause::chain(error);
         if let Some(broken) = find::<BrokenAnswer>(error) {
-            self.signs.judged(broken.outcome());
+            self.health.judged(broken.outcome());
             let judgement = broken.judgement();
             let why = match judgement.as_ref().and_then(Judgement::message) {
                 Some(message) => format!("{why}: {message}"),
@@ -91,62 +117,21 @@ impl Asker {
             };
             return self.failure(why, broken.outcome(), false);
         }
-        if let Some(TransitionCause::Exhausted | TransitionCause::Unauthorized) =
+        if let Some(CircuitCause::Exhausted | CircuitCause::Unauthorized) =
             find::<CircuitOpen>(error).map(CircuitOpen::cause)
         {
-            // Not sent, because of what was said to others.
-            return Failure { why: self.signs.refusal().unwrap_or(why), for_all: true };
+            // It was not sent, since others were refused.
+            return Failure { why: self.health.refusal().unwrap_or(why), for_all: true };
         }
         Failure { why, for_all: false }
     }
 
-    /// Money is missing for all prompts alike. A key may be refused for one alone; when it is refused again and again,
-    /// the circuit opens.
+    /// An exhausted account is exhausted for all prompts. A key may be refused for one of them; if it is refused again
+    /// and again, the circuit opens.
     fn failure(&self, why: String, outcome: Outcome, for_all: bool) -> Failure {
         if matches!(outcome.kind(), Kind::Exhausted | Kind::Unauthorized) {
-            self.signs.refused(&why);
+            self.health.refused(&why);
         }
         Failure { why, for_all: for_all || outcome.kind() == Kind::Exhausted }
-    }
-}
-
-/// An error and what caused it, in a line.
-pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
-    let mut told = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        // Some errors repeat their cause, and what refused a call has said so already.
-        if !cause.is::<Refused>() && !told.contains(&words) {
-            told = format!("{told}: {words}");
-        }
-        next = cause.source();
-    }
-    told
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io;
-
-    #[test]
-    fn a_story_tells_each_cause_once() {
-        #[derive(Debug)]
-        struct Failed(io::Error);
-        impl std::fmt::Display for Failed {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("it failed")
-            }
-        }
-        impl Error for Failed {
-            fn source(&self) -> Option<&(dyn Error + 'static)> {
-                Some(&self.0)
-            }
-        }
-        assert_eq!(story(&Failed(io::Error::other("no route"))), "it failed: no route");
-        assert_eq!(story(&Failed(io::Error::other("failed"))), "it failed");
-        let refused = io::Error::other(Refused::by("x"));
-        assert_eq!(story(&Failed(refused)), "it failed: refused by the x");
     }
 }

@@ -1,4 +1,4 @@
-//! The demonstration: the same prompts, the same limits, the same faults, answered in two ways.
+//! The demonstration: the same prompts, limit and faults, for a plain retry loop and for aplomb.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -9,22 +9,23 @@ use aplomb_mock::{Fault, Latency, Mock, Plan, Server, answer};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::api::Target;
 use super::args::{ApiName, Args};
 use super::ask::Asker;
 use super::client::http;
 use super::endpoint::{Settings, endpoint, known};
-use super::ideal::{Allowed, Order, Step, least};
+use super::health::Health;
+use super::ideal::{Allowed, least};
 use super::input::Item;
-use super::naive::Naive;
+use super::naive::{ATTEMPTS, Naive};
+use super::output::Outbox;
 use super::progress::Progress;
 use super::prompt::{Id, Prompt};
 use super::run::Run;
-use super::signs::Signs;
 use super::table::{self, Column};
+use super::target::Target;
 
-/// The seed of the faults, unless told otherwise: one that deals some of each kind, and none to the very last prompts,
-/// where the luck of one prompt would decide the time of all.
+/// The default seed of the faults. It deals some of each kind, and none to the very last prompts, where the luck of one
+/// prompt would decide the time of all.
 pub(crate) const SEED: u64 = 6;
 
 const PROMPTS: usize = 100;
@@ -33,7 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LATENCY: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(200);
 const ANSWER_WORDS: usize = 32;
 
-/// What the demonstration asks, and what will happen to it.
+/// The prompts, and what will happen to them.
 struct Demo {
     plan: Plan,
     latency: Latency,
@@ -42,28 +43,27 @@ struct Demo {
     workers: usize,
 }
 
-/// Runs it; says whether aplomb got every answer.
+/// Runs the demonstration. Returns whether aplomb got every answer.
 pub(crate) async fn run(args: &Args, out: &mut dyn Write, progress: &Progress) -> io::Result<bool> {
     let demo = Demo::new(args);
     writeln!(
         out,
-        "{PROMPTS} prompts for a mock provider on this machine: {} requests a minute, {} at once;\n\
-         5 % of them fail with 503, 2 % are reset, 1 % hang. {} workers, {:?} for an attempt.\n",
-        LIMIT.per_minute, LIMIT.burst, demo.workers, demo.timeout
+        "{PROMPTS} prompts, {} workers, and a mock provider on this machine that\n         allows {} requests a minute, {} of them at once, and refuses more with 429;\n         of the others it answers 5 % with 503, resets 2 %, and leaves 1 % hanging.\n",
+        demo.workers, LIMIT.per_minute, LIMIT.burst
     )?;
+    out.flush()?;
     let naive = demo.naive(progress).await?;
-    let aplomb = demo.aplomb(progress).await?;
-    let complete = aplomb.answered == aplomb.prompts;
-    let [ideal, in_order] = [Order::Free, Order::Kept].map(|order| demo.ideal(order));
-    let in_order = (in_order > ideal.mul_f64(1.01)).then_some(in_order);
-    table::write(&mut &mut *out, &[naive, aplomb], ideal, in_order)?;
+    let not_told = demo.aplomb(false, progress).await?;
+    let told = demo.aplomb(true, progress).await?;
+    let complete = [&not_told, &told].iter().all(|column| column.answered == column.prompts);
+    table::write(out, &[naive, not_told, told])?;
     writeln!(
         out,
-        "\nThe ideal knows every fault beforehand, asks first for what will take longest, and never waits in vain."
+        "\nThe retry loop gives up after {ATTEMPTS} attempts, and waits 1, 2, 4 and 8 s between them.\n\
+         Not told the limit, aplomb learns it from the provider's answers.\n\
+         No client could take less than {:.1} s: the limit does not allow more.",
+        demo.ideal().as_secs_f64()
     )?;
-    if in_order.is_some() {
-        writeln!(out, "Where the last prompts meet faults, nobody else can keep up with it.")?;
-    }
     out.flush()?;
     Ok(complete)
 }
@@ -97,41 +97,48 @@ impl Demo {
         let took = began.elapsed();
         progress.end(true);
         let right = answers.iter().filter(|(prompt, text)| is_right(prompt, text.as_deref()));
-        Ok(column("a retry loop", right.count(), &server, took))
+        Ok(column(["a plain", "retry loop"], right.count(), &server, took))
     }
 
-    async fn aplomb(&self, progress: &Progress) -> io::Result<Column> {
+    async fn aplomb(&self, told: bool, progress: &Progress) -> io::Result<Column> {
         let (server, target) = self.start().await?;
-        let signs = Arc::new(Signs::default());
+        let health = Arc::new(Health::default());
+        let limit = known(Quota::requests_per_minute(LIMIT.per_minute.into()), Some(LIMIT.burst));
         let settings = Settings {
-            quotas: vec![known(
-                Quota::requests_per_minute(LIMIT.per_minute.into()),
-                Some(LIMIT.burst),
-            )],
-            timeout: self.timeout,
+            quotas: told.then_some(limit).into_iter().collect(),
+            silence: self.timeout,
+            whole_answer: None,
             max_retries: None,
         };
         let (endpoint, handle) =
-            endpoint(http(false)?, target.provider(), &settings, &signs).map_err(io::Error::other)?;
-        let asker = Asker { endpoint, target, key: None, deadline: None, signs };
-        // Room for all of them, so that neither end has to be attended to.
+            endpoint(http(false)?, target.provider(), &settings, &health).map_err(io::Error::other)?;
+        let timed_out = settings.timed_out();
+        let asker = Asker { endpoint, target, key: None, deadline: None, health, timed_out };
+        // Both channels have room for all prompts, so neither end has to be served.
         let (items, prompts) = mpsc::channel(PROMPTS);
         let (records, mut results) = mpsc::channel(PROMPTS);
         for prompt in self.prompts.clone() {
-            // The other end is right here.
+            // The receiver is right here.
             let _ = items.send(Item::Prompt(prompt)).await;
         }
         drop(items);
-        progress.begin("aplomb", Some(PROMPTS as u64));
-        let run = Run::new((asker, handle), self.workers, prompts, records, progress);
-        let summary = run.until(std::future::pending()).await;
+        let title = if told { "aplomb, told" } else { "aplomb" };
+        progress.begin(title, Some(PROMPTS as u64));
+        let run = Run::new((asker, handle), self.workers, prompts, Outbox::new(records), progress);
+        let (summary, outbox) = run.until(std::future::pending()).await;
+        drop(outbox);
         progress.end(true);
         let mut right = 0;
         while let Some(record) = results.recv().await {
             let prompt = self.prompts.iter().find(|prompt| prompt.id == record.id);
             right += usize::from(prompt.is_some_and(|prompt| is_right(prompt, record.text.as_deref())));
         }
-        Ok(column("aplomb", right, &server, summary.took))
+        let title = if told {
+            ["aplomb,", "told the limit"]
+        } else {
+            ["aplomb,", "not told the limit"]
+        };
+        Ok(column(title, right, &server, summary.took))
     }
 
     async fn start(&self) -> io::Result<(Server, Arc<Target>)> {
@@ -146,43 +153,42 @@ impl Demo {
         Ok((server, Arc::new(target.map_err(io::Error::other)?)))
     }
 
-    fn ideal(&self, order: Order) -> Duration {
-        let ways: Vec<_> = self.prompts.iter().map(|prompt| self.way(&prompt.text)).collect();
-        least(&ways, self.workers, LIMIT, order)
+    /// The least time that any client needs.
+    fn ideal(&self) -> Duration {
+        let prompts: Vec<_> = self.prompts.iter().map(|prompt| self.attempts(&prompt.text)).collect();
+        least(&prompts, self.workers, LIMIT)
     }
 
-    /// What the plan has in store for a prompt, up to its answer.
-    fn way(&self, prompt: &str) -> Vec<Step> {
-        let mut steps = Vec::new();
+    /// The attempts that a prompt needs, up to its answer.
+    fn attempts(&self, prompt: &str) -> Vec<Duration> {
+        let mut attempts = Vec::new();
         for attempt in 1.. {
             let fault = self.plan.fault(prompt, attempt);
-            let takes = match fault {
+            attempts.push(match fault {
                 Some(Fault::Hang) => self.timeout,
                 _ => self.latency.draw(self.plan.seed(), prompt, attempt),
-            };
-            steps.push(Step { takes, then_wait: Duration::ZERO });
+            });
             if fault.is_none() {
                 break;
             }
         }
-        steps
+        attempts
     }
 }
 
-/// The mock's answers are known, so that nobody is credited with half of one.
+/// Whether a prompt got its whole answer: the mock's answers are known beforehand.
 fn is_right(prompt: &Prompt, text: Option<&str>) -> bool {
     text == Some(&answer(&prompt.text, ANSWER_WORDS))
 }
 
-fn column(name: &'static str, answered: usize, server: &Server, took: Duration) -> Column {
+fn column(title: [&'static str; 2], answered: usize, server: &Server, took: Duration) -> Column {
     let stats = server.stats();
     Column {
-        name,
+        title,
         answered: answered as u64,
         prompts: PROMPTS as u64,
         requests: stats.seen,
         throttled: stats.by_status.get(&429).copied().unwrap_or(0),
-        early: stats.early_retries,
         took,
     }
 }

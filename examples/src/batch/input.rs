@@ -9,49 +9,49 @@ use tokio::sync::mpsc;
 use super::lines::{self, LONGEST};
 use super::prompt::{Id, Prompt};
 
-/// Prompts read ahead of the workers: enough that none waits for the disk, few enough that the longest fit in memory.
+/// How many prompts are read ahead of the workers: enough that none waits for the disk, and few enough for memory.
 const READ_AHEAD: usize = 8;
 
-/// What a line of the input came to. Blank lines come to nothing.
+/// A line of the input. Blank lines are skipped.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A prompt to answer.
     Prompt(Prompt),
     /// A prompt that an earlier run has answered.
     Answered,
-    /// A line that is no prompt, by number.
+    /// An invalid line, by number.
     Bad(u64, Problem),
     /// The input cannot be read any further.
     Unreadable(io::Error),
 }
 
-/// Why a line is no prompt.
+/// Why a line is invalid: the text after `line 81`.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// It is not the JSON that was expected.
+    /// It is not JSON, or not that of a prompt.
     Invalid(serde_json::Error),
-    /// Its id was that of an earlier line.
+    /// An earlier line has the same id.
     Duplicate(Id),
-    /// It is longer than any prompt.
     TooLong,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Invalid(error) if !error.is_data() => f.write_str("is not JSON"),
             Self::Invalid(error) => {
                 // The parser counts lines too, and has only ever seen this one.
                 let error = error.to_string();
                 let (what, _) = error.rsplit_once(" at line ").unwrap_or((&error, ""));
-                f.write_str(what)
+                write!(f, "is not a prompt: {what}")
             }
-            Self::Duplicate(id) => write!(f, "the id {id} was used before"),
-            Self::TooLong => write!(f, "longer than {LONGEST} bytes"),
+            Self::Duplicate(id) => write!(f, "repeats the id {id}"),
+            Self::TooLong => write!(f, "is longer than {LONGEST} bytes"),
         }
     }
 }
 
-/// Reads prompts line by line. Of those it has read it remembers the ids.
+/// Reads prompts line by line, and remembers their ids.
 pub(crate) struct Prompts<R> {
     reader: R,
     answered: HashSet<Id>,
@@ -61,7 +61,7 @@ pub(crate) struct Prompts<R> {
 }
 
 impl<R: BufRead> Prompts<R> {
-    /// Reads from `reader`, and passes over those in `answered`.
+    /// Reads from `reader`, and skips the prompts in `answered`.
     pub(crate) fn new(reader: R, answered: HashSet<Id>) -> Self {
         Self { reader, answered, seen: HashSet::new(), line: 0, buffer: Vec::new() }
     }
@@ -108,7 +108,7 @@ impl<R: BufRead> Iterator for Prompts<R> {
     }
 }
 
-/// Reads in a thread of its own: standard input may keep its reader waiting for ever, and then nobody else.
+/// Reads in a thread of its own: standard input may block its reader for ever, which must not block the run.
 pub(crate) fn read_ahead(
     input: Box<dyn Read + Send>,
     answered: HashSet<Id>,
@@ -128,7 +128,7 @@ pub(crate) fn read_ahead(
 /// Counts the lines of a file that are not blank, for the progress bar.
 pub(crate) fn count(input: impl Read) -> io::Result<u64> {
     let (mut reader, mut buffer, mut count) = (BufReader::new(input), Vec::new(), 0);
-    // A long line is not blank, whatever is at its end.
+    // 64 bytes are enough to see that a line is not blank.
     while lines::next(&mut reader, &mut buffer, 64)?.is_some() {
         count += u64::from(!buffer.trim_ascii().is_empty());
     }
@@ -139,21 +139,21 @@ pub(crate) fn count(input: impl Read) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    /// The ids of the prompts in `text`, and what the other lines came to.
+    /// The ids of the prompts in `text`, and the problems of its other lines.
     fn read(text: &[u8], answered: &[&str]) -> Vec<String> {
         let answered = answered.iter().map(|id| serde_json::from_str(id).unwrap()).collect();
         let prompts = Prompts::new(text, answered);
         let words = prompts.map(|item| match item {
             Item::Prompt(prompt) => format!("{} {}", prompt.id, prompt.text),
             Item::Answered => "answered".to_owned(),
-            Item::Bad(line, problem) => format!("line {line}: {problem}"),
+            Item::Bad(line, problem) => format!("line {line} {problem}"),
             Item::Unreadable(error) => error.to_string(),
         });
         words.collect()
     }
 
     #[test]
-    fn lines_end_as_they_like_and_blank_ones_are_nothing() {
+    fn any_line_end_is_taken_and_blank_lines_are_skipped() {
         let text = "\u{FEFF}{\"id\":1,\"prompt\":\"a\"}\r\n\r\n   \n{\"id\":2,\"prompt\":\"b\"}";
         assert_eq!(read(text.as_bytes(), &[]), ["1 a", "2 b"]);
         assert_eq!(count(text.as_bytes()).unwrap(), 2);
@@ -166,24 +166,21 @@ mod tests {
             {\"id\":3,\"prompt\":7}\n{\"id\":1,\"prompt\":\"c\"}\n\xff\xfe\n[]\n{\"id\":4,\"prompt\":\"d\"";
         let read = read(text, &[]);
         assert_eq!(read[0], "1 a");
-        assert_eq!(read[1], "line 2: expected ident");
-        assert_eq!(read[2], "line 3: missing field `prompt`");
-        assert_eq!(read[3], "line 4: missing field `id`");
-        assert_eq!(read[4], "line 5: the id must be a string or a number");
-        assert!(read[5].starts_with("line 6: invalid type: integer `7`"), "{}", read[5]);
-        assert_eq!(read[6], "line 7: the id 1 was used before");
-        assert!(read[7].starts_with("line 8: "), "{}", read[7]);
-        assert!(read[8].starts_with("line 9: "), "{}", read[8]);
-        assert!(read[9].starts_with("line 10: EOF"), "{}", read[9]);
+        assert_eq!(read[1], "line 2 is not JSON");
+        assert_eq!(read[2], "line 3 is not a prompt: missing field `prompt`");
+        assert_eq!(read[3], "line 4 is not a prompt: missing field `id`");
+        assert_eq!(read[4], "line 5 is not a prompt: the id must be a string or a number");
+        assert!(read[5].starts_with("line 6 is not a prompt: invalid type: integer `7`"), "{}", read[5]);
+        assert_eq!(read[6], "line 7 repeats the id 1");
+        assert_eq!(read[7], "line 8 is not JSON");
+        assert!(read[8].starts_with("line 9 is not a prompt: "), "{}", read[8]);
+        assert_eq!(read[9], "line 10 is not JSON");
         assert_eq!(read.len(), 10);
     }
 
     #[test]
-    fn what_is_answered_is_passed_over_once() {
+    fn an_answered_prompt_is_skipped_once() {
         let text = b"{\"id\":\"a\",\"prompt\":\"a\"}\n{\"id\":\"a\",\"prompt\":\"a\"}\n{\"id\":1,\"prompt\":\"b\"}\n";
-        assert_eq!(
-            read(text, &["\"a\"", "\"1\""]),
-            ["answered", "line 2: the id \"a\" was used before", "1 b"]
-        );
+        assert_eq!(read(text, &["\"a\"", "\"1\""]), ["answered", "line 2 repeats the id \"a\"", "1 b"]);
     }
 }

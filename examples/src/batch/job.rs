@@ -5,37 +5,40 @@ use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{Key, Target};
 use super::args::Args;
 use super::ask::Asker;
+use super::cause;
 use super::client::http;
-use super::closing::Closing;
 use super::demo;
 use super::endpoint::{Settings, endpoint};
+use super::health::Health;
 use super::input;
+use super::key::Key;
 use super::output::Output;
 use super::progress::Progress;
 use super::prompt::Id;
 use super::resume;
 use super::run::Run;
-use super::signs::Signs;
 use super::stdio::Stdio;
+use super::summary::Ended;
+use super::target::Target;
 
-/// How long a completion may take, unless told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the reader of the results may take for what is left, once the run is stopped.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How a run of the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Every prompt has its answer.
+    /// Every prompt is answered.
     Answered,
-    /// Some have not: the program was stopped, or they failed, or a line was no prompt.
+    /// Some are not: the program was stopped, or they failed, or a line was invalid.
     Unanswered,
-    /// The arguments make no sense, and nothing was sent.
+    /// The arguments are invalid. Nothing was sent.
     Misused,
 }
 
@@ -49,7 +52,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Does what the command line asks for, until `stop`.
+/// Does what the command line asks for, until `stop` resolves.
 pub async fn run(args: Args, stdio: Stdio, stop: impl Future<Output = ()>) -> Exit {
     let Stdio { input, mut output, errors, terminal } = stdio;
     let progress = Progress::new(errors, terminal);
@@ -80,7 +83,7 @@ fn told(progress: &Progress, complete: io::Result<bool>) -> Exit {
     }
 }
 
-/// A batch of which everything that can be checked beforehand has been.
+/// A batch, after all checks that are possible before anything is sent.
 struct Job {
     target: Target,
     key: Option<Key>,
@@ -123,43 +126,62 @@ impl Job {
     async fn run(self, args: &Args, progress: &Progress, stop: impl Future<Output = ()>) -> io::Result<bool> {
         if self.strange > 0 {
             progress.say(format_args!(
-                "lines of the output that are no results, and are left alone: {}",
+                "{} lines of the output are not results; they are left as they are",
                 self.strange
             ));
         }
         let target = Arc::new(self.target);
         let encrypted = target.url().scheme() == Some(&http::uri::Scheme::HTTPS);
-        let signs = Arc::new(Signs::default());
-        let settings = Settings::of(args, args.timeout.unwrap_or(TIMEOUT));
+        let health = Arc::new(Health::default());
+        let settings = Settings::of(args);
         let (endpoint, handle) =
-            endpoint(http(encrypted)?, target.provider(), &settings, &signs).map_err(io::Error::other)?;
+            endpoint(http(encrypted)?, target.provider(), &settings, &health).map_err(io::Error::other)?;
         let asker = Asker {
             endpoint,
             target,
             key: self.key,
             deadline: args.deadline,
-            signs: Arc::clone(&signs),
+            health,
+            timed_out: settings.timed_out(),
         };
 
         let items = input::read_ahead(self.input, self.answered)?;
-        let output = Output::to(self.output)?;
+        let (outbox, mut output) = Output::to(self.output)?;
         progress.begin("batch", self.total);
-        let run = Run::new((asker, handle), args.concurrency.into(), items, output.records.clone(), progress);
-        let summary = run.until(stop).await;
-        let written = output.finish().await;
-        progress.end(false);
-        // Whoever closes a pipe has read enough.
-        let read_enough = written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        if read_enough {
-            progress.say("nobody reads the results any more");
-        }
-        progress.say(Closing::of(&summary, &signs));
-        match written {
-            Err(error) if !read_enough => {
-                Err(io::Error::new(error.kind(), format!("the results can not be written: {error}")))
+        let mut stop = pin!(stop);
+        let run = Run::new((asker, handle), args.concurrency.into(), items, outbox, progress);
+        let (mut summary, mut outbox) = run.until(stop.as_mut()).await;
+        let finished = if matches!(summary.ended, Ended::Stopped) {
+            None
+        } else {
+            tokio::select! {
+                written = output.finish(&mut outbox) => Some(written),
+                () = stop => {
+                    summary.ended = Ended::Stopped;
+                    None
+                }
             }
-            written => Ok(written.is_ok() && summary.is_complete()),
-        }
+        };
+        let written = match finished {
+            Some(written) => written,
+            None => output.finish_within(GRACE, &mut outbox).await,
+        };
+        // Only what is in the output counts.
+        (summary.answered, summary.failed) = (written.answered, written.failed);
+        progress.end(false);
+        let error = match written.result {
+            Err(error) if cause::is_broken_pipe(&error) => {
+                progress.say("the reader of the results has gone");
+                None
+            }
+            Err(error) => Some(io::Error::new(error.kind(), format!("cannot write the results: {error}"))),
+            Ok(()) => {
+                progress.say(&summary);
+                return Ok(summary.is_complete());
+            }
+        };
+        progress.say(&summary);
+        error.map_or(Ok(false), Err)
     }
 }
 
@@ -174,7 +196,7 @@ fn open(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Misuse> {
     if metadata.is_dir() {
         return Err(Misuse::at(path, &io::ErrorKind::IsADirectory.into()));
     }
-    // What is no file can be read only once.
+    // A pipe can be read only once.
     let count = || File::open(path).and_then(input::count);
     let total = if metadata.is_file() {
         Some(count().map_err(at)?)
@@ -192,10 +214,10 @@ fn key(name: &str) -> Result<Key, Misuse> {
     let Ok(key) = std::env::var(name) else {
         return Err(Misuse(format!("the environment variable {name} is not set")));
     };
-    Key::new(&key).ok_or_else(|| Misuse(format!("the environment variable {name} holds no usable key")))
+    Key::new(&key).ok_or_else(|| Misuse(format!("the environment variable {name} is not a usable key")))
 }
 
-/// Why nothing was even tried.
+/// Why the arguments are invalid.
 #[derive(Debug)]
 struct Misuse(String);
 

@@ -1,21 +1,22 @@
 //! A batch of prompts, answered: the example `batch`.
 //!
 //! ```text
-//! input ─► run: workers ─► ask ─► endpoint (aplomb's layers) ─► counted ─► client
+//! input ─► run: workers ─► ask ─► endpoint (aplomb's layers) ─► attempts ─► client
 //!            └─► output
 //! ```
 
-mod api;
 mod args;
 mod ask;
+mod attempts;
+mod cause;
 mod client;
-mod closing;
-mod counted;
 mod demo;
 mod endpoint;
+mod health;
 mod ideal;
 mod input;
 mod job;
+mod key;
 mod lines;
 mod naive;
 mod output;
@@ -23,9 +24,10 @@ mod progress;
 mod prompt;
 mod resume;
 mod run;
-mod signs;
 mod stdio;
+mod summary;
 mod table;
+mod target;
 
 pub use args::{ApiName, Args};
 pub use job::{Exit, run};

@@ -1,4 +1,4 @@
-//! The loop that everybody writes, and should not.
+//! The retry loop that everybody writes, for comparison.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::api::Target;
 use super::client::Http;
 use super::progress::Progress;
 use super::prompt::Prompt;
+use super::target::Target;
 
 /// Most such loops give up sooner.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 
-/// The wait doubles from a second up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// Asks one model with a client and nothing else.
+/// Asks a model with a client and nothing else.
 #[derive(Clone)]
 pub(crate) struct Naive {
     pub(crate) client: Http,
@@ -30,14 +27,14 @@ pub(crate) struct Naive {
 }
 
 impl Naive {
-    /// Tries again, later and later, a few times.
+    /// Retries a few times, and waits twice as long each time.
     async fn ask(&self, prompt: &Prompt) -> Option<String> {
         for attempt in 0..ATTEMPTS {
             if let Ok(Some(text)) = timeout(self.timeout, self.attempt(prompt)).await {
                 return Some(text);
             }
             if attempt + 1 < ATTEMPTS {
-                sleep(Duration::from_secs(1 << attempt).min(LONGEST_WAIT)).await;
+                sleep(Duration::from_secs(1 << attempt)).await;
             }
         }
         None
@@ -54,7 +51,7 @@ impl Naive {
         self.target.provider().text(&Head::new(head.status, &head.headers, &clock), &body)
     }
 
-    /// Asks all prompts, so many at a time; returns each with its answer, if it got one.
+    /// Asks all prompts, `workers` at a time. Returns each with its answer, if it got one.
     pub(crate) async fn run(
         &self,
         prompts: Vec<Prompt>,

@@ -1,4 +1,4 @@
-//! How far a run has come, on standard error: a bar where somebody watches, a plain line now and then elsewhere.
+//! The progress of a run, on standard error: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-/// A log file needs no more.
+/// How often a plain line is written.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
-/// Tells how far a run has come. What is said is said above the bar.
+/// Reports the progress of a run. Messages appear above the bar.
 pub(crate) struct Progress {
     terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
@@ -26,22 +26,33 @@ struct Plain {
     failed: u64,
     began: Instant,
     told: Instant,
+    /// How many had been answered by then.
+    answered_then: u64,
 }
 
 impl Progress {
     /// Writes to `errors`, and draws a bar if that is a terminal.
     pub(crate) fn new(errors: Box<dyn Write + Send>, terminal: bool) -> Self {
         let began = Instant::now();
-        let plain = Plain { label: "", errors, total: None, answered: 0, failed: 0, began, told: began };
+        let plain = Plain {
+            label: "",
+            errors,
+            total: None,
+            answered: 0,
+            failed: 0,
+            began,
+            told: began,
+            answered_then: 0,
+        };
         Self { terminal, bar: Mutex::new(None), plain: Mutex::new(plain) }
     }
 
-    /// Begins anew, with this many prompts where their number is known.
+    /// Starts again at zero, with this many prompts if their number is known.
     pub(crate) fn begin(&self, label: &'static str, total: Option<u64>) {
         let now = Instant::now();
         self.with(|plain| {
             (plain.label, plain.total, plain.began, plain.told) = (label, total, now, now);
-            (plain.answered, plain.failed) = (0, 0);
+            (plain.answered, plain.failed, plain.answered_then) = (0, 0, 0);
         });
         if self.terminal {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
@@ -49,7 +60,7 @@ impl Progress {
                 Some(_) => "{prefix:<14} {bar:40} {pos}/{len} {elapsed} {msg}",
                 None => "{prefix:<14} {spinner} {pos} {elapsed} {msg}",
             };
-            // A template that does not parse would fall back to indicatif's own.
+            // If the template did not parse, indicatif's own would do.
             bar.set_style(
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
@@ -59,32 +70,30 @@ impl Progress {
         }
     }
 
-    /// A prompt has ended.
+    /// Counts a prompt that has ended.
     pub(crate) fn ended(&self, ok: bool) {
-        let failed = self.with(|plain| {
+        self.with(|plain| {
             if ok {
                 plain.answered += 1;
             } else {
                 plain.failed += 1;
             }
-            plain.failed
         });
         if let Some(bar) = self.bar() {
             bar.inc(1);
-            if failed > 0 {
-                bar.set_message(format!("{failed} failed"));
-            }
         }
     }
 
-    /// Time goes by.
-    pub(crate) fn tick(&self) {
-        if !self.terminal {
-            self.with(Plain::tell_now_and_then);
+    /// Brings the report up to date. `trouble` is the last failure, if there has been no answer since.
+    pub(crate) fn tick(&self, trouble: Option<&str>) {
+        match self.bar() {
+            Some(bar) => bar.set_message(self.with(|plain| plain.remarks(trouble))),
+            None if self.terminal => {}
+            None => self.with(|plain| plain.report(trouble)),
         }
     }
 
-    /// Says something that stays.
+    /// Writes a message that stays.
     pub(crate) fn say(&self, words: impl Display) {
         let say = || self.with(|plain| plain.say(&words));
         match self.bar() {
@@ -93,7 +102,7 @@ impl Progress {
         }
     }
 
-    /// The run is over: the bar stays as it is, or goes away.
+    /// Ends the report: the bar stays as it is, or is removed.
     pub(crate) fn end(&self, keep: bool) {
         if let Some(bar) = self.bar() {
             bar.disable_steady_tick();
@@ -105,7 +114,7 @@ impl Progress {
         }
     }
 
-    /// The bar that is drawn; clones are the same bar.
+    /// The bar, if one is drawn. Clones are the same bar.
     fn bar(&self) -> Option<ProgressBar> {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -116,25 +125,30 @@ impl Progress {
 }
 
 impl Plain {
-    fn tell_now_and_then(&mut self) {
+    fn report(&mut self, trouble: Option<&str>) {
         let now = Instant::now();
         if now.duration_since(self.told) < PLAIN_EVERY {
             return;
         }
-        self.told = now;
-        let Self { label, total, answered, failed, .. } = *self;
-        let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-        let and = if failed > 0 {
-            format!(", {failed} failed")
-        } else {
-            String::new()
-        };
+        // While answers come, a failure in between is nothing to worry about.
+        let trouble = trouble.filter(|_| self.answered == self.answered_then);
+        (self.told, self.answered_then) = (now, self.answered);
+        let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+        let (label, answered, remarks) = (self.label, self.answered, self.remarks(trouble));
+        let separator = if remarks.is_empty() { "" } else { "; " };
         let seconds = now.duration_since(self.began).as_secs();
-        self.say(&format_args!("{label}: {answered}{of} answered{and}, {seconds} s"));
+        self.say(&format_args!("{label}: {answered}{of} answered after {seconds} s{separator}{remarks}"));
+    }
+
+    /// How many failed, and why nothing comes.
+    fn remarks(&self, trouble: Option<&str>) -> String {
+        let failed = (self.failed > 0).then(|| format!("{} failed", self.failed));
+        let trouble = trouble.map(|trouble| format!("last failure: {trouble}"));
+        failed.into_iter().chain(trouble).collect::<Vec<_>>().join("; ")
     }
 
     fn say(&mut self, words: &dyn Display) {
-        // Where standard error is closed, there is nobody to tell so.
+        // If standard error is closed, there is nobody to tell.
         let _ = writeln!(self.errors, "{words}");
         let _ = self.errors.flush();
     }
@@ -159,25 +173,46 @@ mod tests {
         }
     }
 
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_log_gets_a_plain_line_now_and_then() {
+    async fn a_log_gets_a_plain_line_every_few_seconds() {
         let log = Log::default();
         let progress = Progress::new(Box::new(log.clone()), false);
         progress.begin("aplomb", Some(9));
         progress.ended(true);
-        progress.tick();
+        progress.tick(None);
         advance(PLAIN_EVERY).await;
-        progress.tick();
-        progress.tick();
+        progress.tick(None);
+        progress.tick(None);
         progress.ended(false);
-        progress.say("line 3: no JSON");
+        progress.say("line 3 is not JSON");
         advance(PLAIN_EVERY).await;
-        progress.tick();
+        progress.tick(None);
         progress.end(false);
-        let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(
-            told,
-            "aplomb: 1 of 9 answered, 5 s\nline 3: no JSON\naplomb: 1 of 9 answered, 1 failed, 10 s\n"
+            log.text(),
+            "aplomb: 1 of 9 answered after 5 s\nline 3 is not JSON\naplomb: 1 of 9 answered after 10 s; 1 failed\n"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_says_why_nothing_comes_but_not_while_answers_come() {
+        let log = Log::default();
+        let progress = Progress::new(Box::new(log.clone()), false);
+        progress.begin("batch", None);
+        advance(PLAIN_EVERY).await;
+        progress.tick(Some("Connection refused"));
+        progress.ended(true);
+        advance(PLAIN_EVERY).await;
+        progress.tick(Some("503 Service Unavailable"));
+        assert_eq!(
+            log.text(),
+            "batch: 0 answered after 5 s; last failure: Connection refused\nbatch: 1 answered after 10 s\n"
         );
     }
 }

@@ -1,6 +1,5 @@
 //! A run: workers that take prompts as they come, until there are none, or no hope.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,71 +9,43 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval};
 
 use super::ask::{Asker, Failure};
-use super::counted::Attempts;
+use super::attempts::Attempts;
 use super::input::Item;
-use super::output::Record;
+use super::output::{Outbox, Record};
 use super::progress::Progress;
 use super::prompt::{Id, Prompt};
+use super::summary::{Ended, Summary};
 
-/// How often a run looks after itself.
+/// How often a run reports its progress, and looks whether there is still hope.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What became of all prompts.
-#[derive(Debug, Default)]
-pub(crate) struct Summary {
-    pub(crate) answered: u64,
-    /// Answered by an earlier run.
-    pub(crate) before: u64,
-    pub(crate) failed: u64,
-    /// Lines of the input that are no prompts.
-    pub(crate) bad: u64,
-    pub(crate) took: Duration,
-    pub(crate) ended: Ended,
-}
-
-/// How a run ended.
-#[derive(Debug, Default)]
-pub(crate) enum Ended {
-    /// With the last prompt.
-    #[default]
-    Through,
-    /// Somebody stopped it. What was under way has no result.
-    Stopped,
-    /// There was no reason to send anything more: what was left has failed for this reason.
-    Hopeless(Arc<str>),
-    /// The input could not be read to its end.
-    Unreadable(io::Error),
-    /// The results could not be written.
-    Unwritable,
-}
-
-/// The prompts of a run, the workers under way, and where the results go.
+/// The prompts of a run, the workers under way, and the results.
 pub(crate) struct Run<'a> {
     asker: Asker,
     handle: EndpointHandle,
     concurrency: usize,
     progress: &'a Progress,
     items: Option<mpsc::Receiver<Item>>,
-    records: mpsc::Sender<Record>,
+    outbox: Outbox,
     workers: JoinSet<Done>,
     began: Instant,
     /// Why nothing more is sent.
     reason: Option<Arc<str>>,
-    /// Tells the workers so, once nothing of theirs is under way.
+    /// Tells the workers so, once none of their requests is under way.
     give_up: watch::Sender<Option<Arc<str>>>,
     summary: Summary,
 }
 
-/// A prompt has ended; if for a reason that concerns all others too, then this.
+/// The result of a prompt, and why all others would fail too, if so.
 type Done = (Record, Option<String>);
 
 impl<'a> Run<'a> {
-    /// A run over `items`, with so many prompts under way at a time.
+    /// A run over `items` that works on `concurrency` prompts at a time.
     pub(crate) fn new(
         (asker, handle): (Asker, EndpointHandle),
         concurrency: usize,
         items: mpsc::Receiver<Item>,
-        records: mpsc::Sender<Record>,
+        outbox: Outbox,
         progress: &'a Progress,
     ) -> Self {
         Self {
@@ -83,7 +54,7 @@ impl<'a> Run<'a> {
             concurrency,
             progress,
             items: Some(items),
-            records,
+            outbox,
             workers: JoinSet::new(),
             began: Instant::now(),
             reason: None,
@@ -92,41 +63,57 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs to the end, or until `stop`; whatever is under way then is dropped.
-    pub(crate) async fn until(mut self, stop: impl Future<Output = ()>) -> Summary {
+    /// Runs to the end, or until `stop`: then unfinished prompts are dropped. Returns the results that are not yet
+    /// written, too.
+    pub(crate) async fn until(mut self, stop: impl Future<Output = ()>) -> (Summary, Outbox) {
         let ended = tokio::select! {
             ended = self.go() => ended,
             () = stop => Ended::Stopped,
         };
-        Summary { took: self.began.elapsed(), ended, ..self.summary }
+        // Answers that have arrived are kept, whatever the reason to end.
+        while let Some(done) = self.workers.try_join_next() {
+            self.end(done);
+        }
+        let health = &self.asker.health;
+        let summary = Summary {
+            took: self.began.elapsed(),
+            ended,
+            requests: health.requests(),
+            throttled: health.throttled(),
+            ..self.summary
+        };
+        (summary, self.outbox)
     }
 
     async fn go(&mut self) -> Ended {
         let mut ticks = interval(TICK);
-        let mut ended = Ended::Through;
-        while self.items.is_some() || !self.workers.is_empty() {
-            let has_room = self.workers.len() < self.concurrency;
+        let mut ended = Ended::Complete;
+        while self.items.is_some() || !self.workers.is_empty() || !self.outbox.is_empty() {
+            // While the reader of the results is slow, no new work is begun.
+            let may_take = self.workers.len() < self.concurrency && self.outbox.is_empty();
             tokio::select! {
-                Some(done) = self.workers.join_next() => self.end(done).await,
-                item = next(&mut self.items), if has_room && self.items.is_some() => match item {
+                handed = self.outbox.hand_over() => if handed.is_err() {
+                    return Ended::Unwritable;
+                },
+                Some(done) = self.workers.join_next() => self.end(done),
+                item = next(&mut self.items), if may_take && self.items.is_some() => match item {
                     None => self.items = None,
                     Some(Item::Unreadable(error)) => {
                         self.items = None;
                         ended = Ended::Unreadable(error);
                     }
-                    Some(item) => self.take(item).await,
+                    Some(item) => self.take(item),
                 },
-                () = self.records.closed() => return Ended::Unwritable,
-                _ = ticks.tick() => self.look_around(),
+                _ = ticks.tick() => self.tick(),
             }
         }
         match (ended, self.reason.take()) {
-            (Ended::Through, Some(reason)) => Ended::Hopeless(reason),
+            (Ended::Complete, Some(reason)) => Ended::Hopeless(reason),
             (ended, _) => ended,
         }
     }
 
-    async fn take(&mut self, item: Item) {
+    fn take(&mut self, item: Item) {
         match item {
             Item::Prompt(prompt) => match self.reason.clone() {
                 None => drop(self.workers.spawn(work(
@@ -137,7 +124,7 @@ impl<'a> Run<'a> {
                 ))),
                 Some(reason) => {
                     let now = seconds(self.began);
-                    self.record(record(prompt.id, Err(not_sent(&reason)), 0, now, now)).await;
+                    self.record(record(prompt.id, Err(not_sent(&reason)), 0, now, now));
                 }
             },
             Item::Answered => {
@@ -146,19 +133,19 @@ impl<'a> Run<'a> {
             }
             Item::Bad(line, problem) => {
                 self.summary.bad += 1;
-                self.progress.say(format_args!("line {line}: {problem}"));
+                self.progress.say(format_args!("line {line} {problem}"));
             }
             Item::Unreadable(_) => {}
         }
     }
 
-    async fn end(&mut self, done: Result<Done, JoinError>) {
+    fn end(&mut self, done: Result<Done, JoinError>) {
         match done {
             Ok((record, for_all)) => {
                 if let Some(reason) = for_all {
                     self.reason.get_or_insert(reason.into());
                 }
-                self.record(record).await;
+                self.record(record);
             }
             Err(panicked) => {
                 self.summary.failed += 1;
@@ -167,26 +154,26 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn record(&mut self, record: Record) {
+    fn record(&mut self, record: Record) {
         if record.ok {
             self.summary.answered += 1;
         } else {
             self.summary.failed += 1;
         }
         self.progress.ended(record.ok);
-        // Where it can not be written, the run ends for that.
-        let _ = self.records.send(record).await;
+        self.outbox.put(record);
     }
 
-    fn look_around(&mut self) {
-        self.progress.tick();
+    fn tick(&mut self) {
+        let trouble = self.asker.trouble();
+        self.progress.tick(trouble.as_deref());
         if self.reason.is_none() {
-            if let Some(hopeless) = self.asker.signs.hopeless() {
-                self.reason = Some(hopeless.to_string().into());
+            if let Some(hopeless) = self.asker.hopeless() {
+                self.reason = Some(hopeless.into());
                 self.give_up.send_replace(self.reason.clone());
             }
         } else if self.handle.in_flight() == 0 {
-            // What has been sent was worth waiting for; all that still waits its turn will never be sent.
+            // Requests under way were worth waiting for. What still waits its turn will never be sent.
             self.give_up.send_replace(self.reason.clone());
         }
     }
@@ -209,7 +196,7 @@ async fn work(
     };
     let for_all = answer.as_ref().err().filter(|failure| failure.for_all).map(|failure| failure.why.clone());
     let answer = answer.map_err(|failure| failure.why);
-    (record(prompt.id, answer, attempts.count(), started, seconds(began)), for_all)
+    (record(prompt.id, answer, attempts.sent(), started, seconds(began)), for_all)
 }
 
 async fn gave_up(reason: &mut watch::Receiver<Option<Arc<str>>>) -> Failure {
@@ -236,4 +223,114 @@ fn record(id: Id, answer: Result<String, String>, attempts: u32, started_s: f64,
 /// The time since the run began, to the millisecond.
 fn seconds(began: Instant) -> f64 {
     (began.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::args::ApiName;
+    use crate::batch::endpoint::{Settings, endpoint};
+    use crate::batch::health::Health;
+    use crate::batch::target::Target;
+    use aplomb_mock::{Builder, Fault, Latency, Mock, Outage, Plan};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn settings() -> Settings {
+        Settings { quotas: Vec::new(), silence: 120 * SECOND, whole_answer: None, max_retries: None }
+    }
+
+    /// Asks `prompts` prompts of a mock provider, in virtual time; returns the summary and the results.
+    async fn run(
+        mock: &Mock,
+        settings: Settings,
+        prompts: usize,
+        stop: impl Future<Output = ()>,
+    ) -> (Summary, Vec<Record>) {
+        let target = Target::new(ApiName::OpenAi, "http://mock/v1", "m".to_owned()).unwrap().stream(true);
+        let health = Arc::new(Health::default());
+        let (endpoint, handle) = endpoint(mock.clone(), target.provider(), &settings, &health).unwrap();
+        let (target, timed_out) = (Arc::new(target), settings.timed_out());
+        let asker = Asker { endpoint, target, key: None, deadline: None, health, timed_out };
+        let (items, read) = mpsc::channel(prompts);
+        for n in 0..prompts {
+            let prompt = Prompt { id: Id::number(n), text: format!("prompt {n}"), max_tokens: None };
+            items.send(Item::Prompt(prompt)).await.unwrap();
+        }
+        drop(items);
+        // Nobody takes the results before the run is over.
+        let (records, mut taken) = mpsc::channel(1);
+        let progress = Progress::new(Box::new(std::io::sink()), false);
+        let run = Run::new((asker, handle), prompts, read, Outbox::new(records), &progress);
+        let (summary, mut outbox) = run.until(stop).await;
+        let mut results: Vec<Record> = taken.try_recv().into_iter().collect();
+        while !outbox.is_empty() {
+            outbox.hand_over().await.unwrap();
+            results.push(taken.recv().await.unwrap());
+        }
+        (summary, results)
+    }
+
+    async fn run_for(seconds: u32, mock: Builder, settings: Settings, prompts: usize) -> (Mock, Vec<Record>) {
+        let mock = mock.build();
+        let (_, results) = run(&mock, settings, prompts, tokio::time::sleep(SECOND * seconds)).await;
+        (mock, results)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_flows_is_never_cut_off_however_long_it_takes() {
+        // 60 words, one every 20 s: ten times as long as the time-out.
+        let mock = Mock::builder().answer_words(60).token_gap(20 * SECOND);
+        let (mock, results) = run_for(3_000, mock, settings(), 1).await;
+        assert!(results[0].ok, "{:?}", results[0].error);
+        assert_eq!(mock.stats().seen, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_prompt_that_our_own_time_out_cuts_off_is_sent_three_times_at_most_and_told_so() {
+        let stalls = Plan::default().rate(Fault::Stall, 1.0).max_consecutive(u32::MAX);
+        let hangs = Plan::default().rate(Fault::Hang, 1.0).max_consecutive(u32::MAX);
+        for plan in [stalls, hangs] {
+            let settings = Settings { silence: 10 * SECOND, ..settings() };
+            let (mock, results) = run_for(3_600, Mock::builder().plan(plan), settings, 1).await;
+            assert_eq!(mock.stats().seen, 3);
+            assert_eq!((results[0].ok, results[0].attempts), (false, 3));
+            let error = results[0].error.as_deref().unwrap();
+            assert_eq!(error, "cut off 3 times: nothing arrived for 10s (--timeout)");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_out_over_the_whole_answer_is_opt_in() {
+        let mock = Mock::builder().answer_words(60).token_gap(20 * SECOND);
+        let settings = Settings { whole_answer: Some(100 * SECOND), ..settings() };
+        let (mock, results) = run_for(3_600, mock, settings, 1).await;
+        assert_eq!(mock.stats().seen, 3);
+        assert!(
+            results[0].error.as_deref().unwrap().contains("--answer-timeout"),
+            "{:?}",
+            results[0].error
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_that_hangs_cuts_off_nobody() {
+        let mock = Mock::builder()
+            .outage(SECOND..300 * SECOND, Outage::Hang)
+            .latency(Latency::constant(2 * SECOND))
+            .plan(Plan::default().attempt(1, Fault::Unavailable));
+        let settings = Settings { silence: 10 * SECOND, ..settings() };
+        let (_, results) = run_for(3_600, mock, settings, 20).await;
+        assert_eq!(results.len(), 20);
+        assert!(results.iter().all(|record| record.ok), "{:?}", results[0].error);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_that_is_answered_is_lost_when_a_run_is_stopped() {
+        // All are answered within a second, and none of the results is taken before the stop.
+        let mock = Mock::builder().latency(Latency::constant(SECOND)).build();
+        let (summary, results) = run(&mock, settings(), 10, tokio::time::sleep(60 * SECOND)).await;
+        assert!(matches!(summary.ended, Ended::Stopped));
+        assert_eq!((results.len(), summary.answered, mock.stats().answered), (10, 10, 10));
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aplomb::retry::{Dropped, RetryLayer};
+use aplomb::retry::RetryLayer;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -36,7 +36,6 @@ pub async fn contend(clients: usize, strategy: Strategy, seed: u64) -> Contest {
         .backoff(strategy.backoff())
         .max_retries(u32::MAX)
         .random_seed(seed)
-        .discard(Dropped)
         .layer(update);
 
     let start = Instant::now();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::{KeyOf, KeyRefused, Queues};
-use crate::{Door, Gate, Permit, Rests, Stopped, Turned, Unprepared, Wait};
+use crate::{Door, Gate, Permit, Rejected, Rests, Stopped, Unprepared, Wait};
 use aplomb_core::{BoxError, CallKey, CallOptions, RequestHead};
 
 /// What a layer asks of the gate of any key, and how it words a refusal.
@@ -15,17 +15,17 @@ pub trait Terms<Req> {
     type Gate: Rests;
 
     /// What `request` asks for.
-    fn ask(&self, request: &Req, options: &CallOptions) -> <Self::Gate as Gate>::Ask;
+    fn ask(&self, request: &Req, options: &CallOptions) -> <Self::Gate as Gate>::Cost;
 
     /// The error of a call that was turned away.
-    fn refuse(&self, turned: Turned<<Self::Gate as Gate>::Why>, options: &CallOptions) -> BoxError;
+    fn refuse(&self, turned: Rejected<<Self::Gate as Gate>::Reason>, options: &CallOptions) -> BoxError;
 
     /// The same where the error names the key, which is told as its `Debug` shows it. Unless written, only
     /// the [`KeyRefused`] around the error does.
     fn refuse_key(
         &self,
         key: &Arc<str>,
-        turned: Turned<<Self::Gate as Gate>::Why>,
+        turned: Rejected<<Self::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError {
         let _ = key;
@@ -72,14 +72,14 @@ where
         self.queues.ask(&key(&self.key_of, request), ask, Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, turned: Turned<<T::Gate as Gate>::Why>, options: &CallOptions) -> BoxError {
+    fn refuse(&self, turned: Rejected<<T::Gate as Gate>::Reason>, options: &CallOptions) -> BoxError {
         self.terms.refuse(turned, options)
     }
 
     fn refuse_request(
         &self,
         request: &Req,
-        turned: Turned<<T::Gate as Gate>::Why>,
+        turned: Rejected<<T::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError {
         let key: Arc<str> = format!("{:?}", key(&self.key_of, request)).into();

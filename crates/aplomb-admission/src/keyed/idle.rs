@@ -2,6 +2,8 @@
 
 use tokio::time::Instant;
 
+use crate::Gate;
+
 /// State of a key that may be forgotten while it says nothing.
 ///
 /// A budget that is full, a quota that nothing has been drawn from, a circuit that is closed and
@@ -59,4 +61,19 @@ impl<A: Idle, B: Idle> Idle for (A, B) {
     fn is_spare(&self, now: Instant) -> bool {
         self.0.is_spare(now) && self.1.is_spare(now)
     }
+}
+
+/// A gate that can be put to rest while nobody uses it, and resumed later.
+///
+/// There may be a million keys with a gate each, of which a few are in use at any time. Of the others
+/// only this much is kept: see [`Queues`](crate::Queues).
+pub trait Rests: Gate {
+    /// What is kept. Small; and idle where a gate made anew would be the same.
+    type Rest: Idle + Clone + Send + 'static;
+
+    /// What is to be kept, while no call is in flight. `None` where the gate has to stay as it is.
+    fn rest(&self, now: Instant) -> Option<Self::Rest>;
+
+    /// Goes on from what was kept of another gate of the same key. Called before anything else.
+    fn resume(&mut self, rest: Self::Rest);
 }

@@ -16,7 +16,7 @@ use std::hash::Hash;
 use tokio::time::Instant;
 
 pub use self::door::{KeyedDoor, Terms};
-pub use self::idle::Idle;
+pub use self::idle::{Idle, Rests};
 pub use self::key::KeyOf;
 pub use self::notice::KeyNotice;
 pub use self::queues::Queues;

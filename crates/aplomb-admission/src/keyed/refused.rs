@@ -9,7 +9,7 @@ use aplomb_core::BoxError;
 /// A call was refused on account of its key, and never sent.
 ///
 /// Its `source()` is what the layer says of the refusal: [`find`](aplomb_core::find) reaches that, and the
-/// [`Refused`](aplomb_core::Refused) within.
+/// [`Rejection`](aplomb_core::Rejection) within.
 #[derive(Debug)]
 pub struct KeyRefused {
     key: Arc<str>,

@@ -8,7 +8,7 @@ use std::thread::panicking;
 
 use super::line::{Admitted, Arrival, Ticket};
 use super::step::Step;
-use super::{Permit, Queue, Shared, Turned, TurnedBecause, Wait};
+use super::{Permit, Queue, RejectReason, Rejected, Shared, Wait};
 use crate::{Decision, Gate};
 
 /// Why a caller can not go at once.
@@ -16,9 +16,9 @@ use crate::{Decision, Gate};
 #[must_use = "dropping it leaves the line"]
 pub enum Stopped<G: Gate> {
     /// It is turned away.
-    Turned(Turned<G::Why>),
+    Rejected(Rejected<G::Reason>),
     /// It has taken a place in the line.
-    Waits(InLine<G>),
+    Queued(Queued<G>),
 }
 
 impl<G: Gate> Queue<G> {
@@ -38,7 +38,7 @@ impl<G: Gate> Queue<G> {
     )]
     pub fn ask(
         &self,
-        ask: G::Ask,
+        ask: G::Cost,
         wait: Wait,
         cx: &Context<'_>,
         permit: &mut Option<Permit<G>>,
@@ -61,16 +61,16 @@ impl<G: Gate> Queue<G> {
             }
             return None;
         }
-        if let Some(Decision::Refuse(why)) = decision {
+        if let Some(Decision::Reject(why)) = decision {
             step.conclude();
-            return Some(Stopped::Turned(Turned::refused(why, 0)));
+            return Some(Stopped::Rejected(Rejected::refused(why, 0)));
         }
         let _before = permit.take();
         let arrival = step.line().arrive(ask, wait, decision, cx.waker(), now);
         // So is a place in the line, which is left.
         let stopped = self.0.stopped(arrival, permit);
         step.conclude();
-        if let Some(Stopped::Waits(place)) = &stopped {
+        if let Some(Stopped::Queued(place)) = &stopped {
             place.assert_somebody_rings();
         }
         stopped
@@ -84,8 +84,10 @@ impl<G: Gate> Shared<G> {
                 *permit = Some(Permit::new(Arc::clone(self), admitted));
                 None
             }
-            Arrival::Settled(Err(turned)) => Some(Stopped::Turned(turned)),
-            Arrival::Waits(ticket) => Some(Stopped::Waits(InLine { shared: Some(Arc::clone(self)), ticket })),
+            Arrival::Settled(Err(turned)) => Some(Stopped::Rejected(turned)),
+            Arrival::Waits(ticket) => {
+                Some(Stopped::Queued(Queued { shared: Some(Arc::clone(self)), ticket }))
+            }
         }
     }
 }
@@ -94,13 +96,13 @@ impl<G: Gate> Shared<G> {
 ///
 /// Dropping it leaves the line; what had been admitted to it is given back.
 #[must_use = "dropping it leaves the line"]
-pub struct InLine<G: Gate> {
+pub struct Queued<G: Gate> {
     /// Nothing once the caller has collected what became of it.
     shared: Option<Arc<Shared<G>>>,
     ticket: Ticket,
 }
 
-impl<G: Gate> InLine<G> {
+impl<G: Gate> Queued<G> {
     fn assert_somebody_rings(&self) {
         let nobody_rings = self.shared.as_ref().is_some_and(|shared| shared.is_unset_for_good());
         assert!(
@@ -110,8 +112,8 @@ impl<G: Gate> InLine<G> {
     }
 }
 
-impl<G: Gate> Future for InLine<G> {
-    type Output = Result<Permit<G>, Turned<G::Why>>;
+impl<G: Gate> Future for Queued<G> {
+    type Output = Result<Permit<G>, Rejected<G::Reason>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(shared) = self.shared.clone() else {
@@ -137,7 +139,7 @@ impl<G: Gate> Future for InLine<G> {
     }
 }
 
-impl<G: Gate> Drop for InLine<G> {
+impl<G: Gate> Drop for Queued<G> {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
             // Declared before the lock, so that it is dropped after it.
@@ -160,10 +162,10 @@ impl<G: Gate> Drop for InLine<G> {
 pub struct Acquire<G: Gate>(State<G>);
 
 enum State<G: Gate> {
-    Arriving(Queue<G>, G::Ask, Wait),
-    Waiting(InLine<G>),
+    Arriving(Queue<G>, G::Cost, Wait),
+    Waiting(Queued<G>),
     /// There is no queue for it.
-    Turned(Turned<G::Why>),
+    Rejected(Rejected<G::Reason>),
     Done,
 }
 
@@ -171,18 +173,18 @@ enum State<G: Gate> {
 impl<G: Gate> Unpin for Acquire<G> {}
 
 impl<G: Gate> Acquire<G> {
-    pub(super) fn new(queue: Queue<G>, ask: G::Ask, wait: Wait) -> Self {
+    pub(super) fn new(queue: Queue<G>, ask: G::Cost, wait: Wait) -> Self {
         Self(State::Arriving(queue, ask, wait))
     }
 
     /// Is turned away when it is polled, without having been in any line.
-    pub(crate) fn turned_away(because: TurnedBecause) -> Self {
-        Self(State::Turned(Turned::at_once(because)))
+    pub(crate) fn turned_away(because: RejectReason) -> Self {
+        Self(State::Rejected(Rejected::at_once(because)))
     }
 }
 
 impl<G: Gate> Future for Acquire<G> {
-    type Output = Result<Permit<G>, Turned<G::Why>>;
+    type Output = Result<Permit<G>, Rejected<G::Reason>>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -193,23 +195,23 @@ impl<G: Gate> Future for Acquire<G> {
             State::Arriving(queue, ask, wait) => {
                 let mut permit = None;
                 match (queue.ask(ask, wait, cx, &mut permit), permit) {
-                    (Some(Stopped::Turned(turned)), _) => Poll::Ready(Err(turned)),
-                    (Some(Stopped::Waits(place)), _) => {
+                    (Some(Stopped::Rejected(turned)), _) => Poll::Ready(Err(turned)),
+                    (Some(Stopped::Queued(place)), _) => {
                         self.0 = State::Waiting(place);
                         Poll::Pending
                     }
                     (None, permit) => Poll::Ready(Ok(permit.expect("who is not stopped has a permit"))),
                 }
             }
-            State::Turned(turned) => Poll::Ready(Err(turned)),
+            State::Rejected(turned) => Poll::Ready(Err(turned)),
             State::Waiting(_) | State::Done => panic!("polled after it was ready"),
         }
     }
 }
 
-impl<G: Gate> fmt::Debug for InLine<G> {
+impl<G: Gate> fmt::Debug for Queued<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InLine").field("waits", &self.shared.is_some()).finish_non_exhaustive()
+        f.debug_struct("Queued").field("waits", &self.shared.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -218,7 +220,7 @@ impl<G: Gate> fmt::Debug for Acquire<G> {
         f.write_str(match self.0 {
             State::Arriving(..) => "Acquire(arriving)",
             State::Waiting(_) => "Acquire(waiting)",
-            State::Turned(_) | State::Done => "Acquire(done)",
+            State::Rejected(_) | State::Done => "Acquire(done)",
         })
     }
 }

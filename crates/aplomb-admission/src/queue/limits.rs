@@ -46,14 +46,15 @@ impl QueueLimits {
     /// The last instant at which a caller still wants to be admitted, as far as this `gate` lets it wait
     /// and is quick to be answered.
     pub(super) fn gives_up(&self, wait: Wait, now: Instant, gate: &impl Gate) -> Option<Instant> {
+        let hints = gate.hints();
         // A call admitted at its deadline has no time left to be made. What it probably takes is a guess,
         // and has no say about more than half of the time that there is.
         let deadline = wait.deadline.map(|at| {
             let time = at.saturating_duration_since(now);
-            let kept = gate.answers_in().min(time / 2).max(Duration::from_nanos(1));
+            let kept = hints.expected_latency.min(time / 2).max(Duration::from_nanos(1));
             at.checked_sub(kept).unwrap_or(at)
         });
-        let longest = self.max_wait.into_iter().chain(gate.longest_wait()).min();
+        let longest = self.max_wait.into_iter().chain(hints.max_wait).min();
         let longest = longest.and_then(|wait| now.checked_add(wait));
         match (deadline, longest) {
             (Some(deadline), Some(longest)) => Some(deadline.min(longest)),
@@ -103,9 +104,9 @@ pub enum Closing {
 
 /// Why and how a caller was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turned<W> {
-    pub(super) because: TurnedBecause,
-    pub(super) why: Option<W>,
+pub struct Rejected<W> {
+    pub(super) reason: RejectReason,
+    pub(super) gate_reason: Option<W>,
     pub(super) retry_after: Option<Duration>,
     pub(super) waited: Duration,
     pub(super) place: Option<usize>,
@@ -114,31 +115,37 @@ pub struct Turned<W> {
 /// What turned a caller away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum TurnedBecause {
+pub enum RejectReason {
     /// The gate refused it.
-    Refused,
+    Gate,
     /// The wait would have outlasted the deadline or the longest wait allowed.
-    TooLong,
+    WaitTooLong,
     /// As many callers as may wait were waiting.
-    Full,
+    QueueFull,
     /// The queue is closed.
     Closed,
     /// There are as many keys as may be, and this call's is not among them.
     TooManyKeys,
 }
 
-impl<W> Turned<W> {
-    /// Turned away with nothing known but the reason.
-    pub(crate) const fn at_once(because: TurnedBecause) -> Self {
-        Self { because, why: None, retry_after: None, waited: Duration::ZERO, place: None }
+impl<W> Rejected<W> {
+    /// Rejected away with nothing known but the reason.
+    pub(crate) const fn at_once(reason: RejectReason) -> Self {
+        Self {
+            reason,
+            gate_reason: None,
+            retry_after: None,
+            waited: Duration::ZERO,
+            place: None,
+        }
     }
 
     /// Refused on arrival by the gate, with so many others before it.
     #[inline]
     pub(super) const fn refused(why: W, ahead: usize) -> Self {
         Self {
-            because: TurnedBecause::Refused,
-            why: Some(why),
+            reason: RejectReason::Gate,
+            gate_reason: Some(why),
             retry_after: None,
             waited: Duration::ZERO,
             place: Some(ahead),
@@ -147,14 +154,14 @@ impl<W> Turned<W> {
 
     /// What turned the caller away.
     #[inline]
-    pub const fn because(&self) -> TurnedBecause {
-        self.because
+    pub const fn reason(&self) -> RejectReason {
+        self.reason
     }
 
     /// What the gate said: why it refused, or what the caller would have had to wait for.
     #[inline]
-    pub const fn why(&self) -> Option<&W> {
-        self.why.as_ref()
+    pub const fn gate_reason(&self) -> Option<&W> {
+        self.gate_reason.as_ref()
     }
 
     /// How long from now the caller would have had to wait at least, where that is known: until its own
@@ -178,10 +185,10 @@ impl<W> Turned<W> {
     }
 
     /// Changes what the gate said, and keeps the rest.
-    pub fn map<V>(self, change: impl FnOnce(W) -> V) -> Turned<V> {
-        Turned {
-            because: self.because,
-            why: self.why.map(change),
+    pub fn map<V>(self, change: impl FnOnce(W) -> V) -> Rejected<V> {
+        Rejected {
+            reason: self.reason,
+            gate_reason: self.gate_reason.map(change),
             retry_after: self.retry_after,
             waited: self.waited,
             place: self.place,

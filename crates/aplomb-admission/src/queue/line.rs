@@ -8,7 +8,7 @@ use slab::Slab;
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
-use super::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
+use super::{Closing, QueueLimits, RejectReason, Rejected, Wait};
 use crate::{Decision, End, Gate};
 
 /// The precision of tokio's timer: a caller is served at most so much after its time.
@@ -52,12 +52,12 @@ struct Caller<G: Gate> {
 
 enum State<G: Gate> {
     Waiting {
-        ask: G::Ask,
+        ask: G::Cost,
         place: Place,
         gives_up: Option<Instant>,
     },
-    Admitted(Admitted<G::Slip>),
-    Turned(Turned<G::Why>),
+    Admitted(Admitted<G::Token>),
+    Rejected(Rejected<G::Reason>),
 }
 
 /// A caller that was let through.
@@ -89,23 +89,23 @@ pub(super) fn here() -> Option<Id> {
 /// What the gate says to whom it may let through. Where it is shared with other queues, what it admits is
 /// taken, and who has to wait for it is known to it.
 #[inline]
-fn decide<G: Gate>(gate: &mut G, ask: &G::Ask, now: Instant) -> Decision<G::Why> {
+fn decide<G: Gate>(gate: &mut G, ask: &G::Cost, now: Instant) -> Decision<G::Reason> {
     let mut decision = gate.check(ask, now);
-    if gate.is_shared() {
-        if let Decision::Admit = decision {
-            decision = gate.confirm(ask, now);
+    if let Some(pooled) = gate.pooled() {
+        if decision.is_admit() {
+            decision = pooled.reserve(ask, now);
         }
         match &decision {
-            Decision::NotBefore(at, why) => gate.awaited(ask, Some(*at), why, now),
-            Decision::WhenReleased(why) => gate.awaited(ask, None, why, now),
-            Decision::Admit | Decision::Refuse(_) => {}
+            Decision::NotBefore(at, why) => pooled.register_waiter(ask, Some(*at), why, now),
+            Decision::WhenReleased(why) => pooled.register_waiter(ask, None, why, now),
+            Decision::Admit | Decision::Reject(_) => {}
         }
     }
     decision
 }
 
 /// Let through or turned away.
-pub(super) type Settled<G> = Result<Admitted<<G as Gate>::Slip>, Turned<<G as Gate>::Why>>;
+pub(super) type Settled<G> = Result<Admitted<<G as Gate>::Token>, Rejected<<G as Gate>::Reason>>;
 
 impl<G: Gate> Line<G> {
     pub(super) fn new(gate: G, limits: QueueLimits, now: Instant) -> Self {
@@ -160,10 +160,10 @@ impl<G: Gate> Line<G> {
     )]
     pub(super) fn lone_decision(
         &mut self,
-        ask: &G::Ask,
+        ask: &G::Cost,
         wait: &Wait,
         now: Instant,
-    ) -> Option<Decision<G::Why>> {
+    ) -> Option<Decision<G::Reason>> {
         let alone = self.places.is_empty()
             && self.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
@@ -174,16 +174,16 @@ impl<G: Gate> Line<G> {
     /// waits.
     pub(super) fn arrive(
         &mut self,
-        ask: G::Ask,
+        ask: G::Cost,
         wait: Wait,
-        decision: Option<Decision<G::Why>>,
+        decision: Option<Decision<G::Reason>>,
         waker: &Waker,
         now: Instant,
     ) -> Arrival<G> {
         let obstacle = match decision {
             None => return self.arrive_behind_others(ask, wait, waker, now),
             Some(Decision::Admit) => return self.admit(&ask, now),
-            Some(Decision::Refuse(why)) => return Arrival::Settled(Err(Turned::refused(why, 0))),
+            Some(Decision::Reject(why)) => return Arrival::Settled(Err(Rejected::refused(why, 0))),
             Some(Decision::NotBefore(at, why)) => (Some(at), Some(why)),
             Some(Decision::WhenReleased(why)) => (None, Some(why)),
         };
@@ -191,13 +191,13 @@ impl<G: Gate> Line<G> {
         self.join(ask, wait, place, obstacle, waker, now)
     }
 
-    fn admit(&mut self, ask: &G::Ask, now: Instant) -> Arrival<G> {
+    fn admit(&mut self, ask: &G::Cost, now: Instant) -> Arrival<G> {
         let slip = self.gate.admit(ask, now);
         Arrival::Settled(Ok(Admitted::at_once(slip, now)))
     }
 
     /// A caller finds others waiting or the line closed, or has come too late.
-    fn arrive_behind_others(&mut self, ask: G::Ask, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
+    fn arrive_behind_others(&mut self, ask: G::Cost, wait: Wait, waker: &Waker, now: Instant) -> Arrival<G> {
         let place = self.place_for(wait, now);
         // A call that is sent again was let in before the queue was closed.
         let closed = match self.closed {
@@ -206,10 +206,10 @@ impl<G: Gate> Line<G> {
             Some(Closing::Fail) => true,
         };
         if closed {
-            return self.turned_at_the_door(TurnedBecause::Closed, None, None, place);
+            return self.turned_at_the_door(RejectReason::Closed, None, None, place);
         }
         if wait.deadline.is_some_and(|deadline| deadline <= now) {
-            return self.turned_at_the_door(TurnedBecause::TooLong, None, None, place);
+            return self.turned_at_the_door(RejectReason::WaitTooLong, None, None, place);
         }
         let decision = if self.is_first(place) {
             decide(&mut self.gate, &ask, now)
@@ -218,8 +218,8 @@ impl<G: Gate> Line<G> {
         };
         let obstacle = match decision {
             // What is refused now would be refused at the head as well: it is spared the wait.
-            Decision::Refuse(why) => {
-                return Arrival::Settled(Err(Turned::refused(why, self.ahead_of(place))));
+            Decision::Reject(why) => {
+                return Arrival::Settled(Err(Rejected::refused(why, self.ahead_of(place))));
             }
             Decision::Admit if self.is_first(place) => return self.admit(&ask, now),
             Decision::Admit => (None, None),
@@ -232,10 +232,10 @@ impl<G: Gate> Line<G> {
     /// A caller that can not go now takes its place, unless there is none or its turn would come too late.
     fn join(
         &mut self,
-        ask: G::Ask,
+        ask: G::Cost,
         wait: Wait,
         place: Place,
-        (earliest, why): (Option<Instant>, Option<G::Why>),
+        (earliest, why): (Option<Instant>, Option<G::Reason>),
         waker: &Waker,
         now: Instant,
     ) -> Arrival<G> {
@@ -250,10 +250,10 @@ impl<G: Gate> Line<G> {
             let earliest = earliest.max(forecast);
             let retry_after = earliest.map(|at| at.saturating_duration_since(now));
             if full {
-                return self.turned_at_the_door(TurnedBecause::Full, retry_after, why, place);
+                return self.turned_at_the_door(RejectReason::QueueFull, retry_after, why, place);
             }
             if gives_up.is_some_and(|gives_up| gives_up <= now || earliest.is_some_and(|at| gives_up < at)) {
-                return self.turned_at_the_door(TurnedBecause::TooLong, retry_after, why, place);
+                return self.turned_at_the_door(RejectReason::WaitTooLong, retry_after, why, place);
             }
         }
         let ticket = self.callers.insert(Caller {
@@ -269,13 +269,19 @@ impl<G: Gate> Line<G> {
 
     fn turned_at_the_door(
         &self,
-        because: TurnedBecause,
+        because: RejectReason,
         retry_after: Option<Duration>,
-        why: Option<G::Why>,
+        why: Option<G::Reason>,
         place: Place,
     ) -> Arrival<G> {
         let place = Some(self.ahead_of(place));
-        Arrival::Settled(Err(Turned { because, why, retry_after, waited: Duration::ZERO, place }))
+        Arrival::Settled(Err(Rejected {
+            reason: because,
+            gate_reason: why,
+            retry_after,
+            waited: Duration::ZERO,
+            place,
+        }))
     }
 
     /// Whether nobody would be before a caller at `place`.
@@ -302,14 +308,14 @@ impl<G: Gate> Line<G> {
         Place { due: arrived.checked_add(lag).unwrap_or(arrived), number: self.arrivals }
     }
 
-    fn forecast(&mut self, ask: &G::Ask, place: Place, now: Instant) -> Option<Instant> {
+    fn forecast(&mut self, ask: &G::Cost, place: Place, now: Instant) -> Option<Instant> {
         let Self { gate, places, callers, .. } = self;
         let mut asks = places
             .range(..place)
             .take(FARTHEST)
             .filter_map(|(_, ticket)| match &callers[*ticket].state {
                 State::Waiting { ask, .. } => Some(ask),
-                State::Admitted(_) | State::Turned(_) => None,
+                State::Admitted(_) | State::Rejected(_) => None,
             })
             .chain(std::iter::once(ask));
         gate.forecast(&mut asks, now)
@@ -329,9 +335,9 @@ impl<G: Gate> Line<G> {
                 let (wait, why) = match self.gate.check(ask, now) {
                     Decision::Admit => (Some(Duration::ZERO), None),
                     Decision::NotBefore(at, why) => (Some(at.saturating_duration_since(now)), Some(why)),
-                    Decision::WhenReleased(why) | Decision::Refuse(why) => (None, Some(why)),
+                    Decision::WhenReleased(why) | Decision::Reject(why) => (None, Some(why)),
                 };
-                self.turn_away(head, TurnedBecause::TooLong, wait, why, now, woken);
+                self.turn_away(head, RejectReason::WaitTooLong, wait, why, now, woken);
                 continue;
             }
             match decide(&mut self.gate, ask, now) {
@@ -340,8 +346,8 @@ impl<G: Gate> Line<G> {
                     let waited = now - self.callers[ticket].since;
                     self.settle(head, State::Admitted(Admitted { slip, at: now, waited }), woken);
                 }
-                Decision::Refuse(why) => {
-                    self.turn_away(head, TurnedBecause::Refused, None, Some(why), now, woken);
+                Decision::Reject(why) => {
+                    self.turn_away(head, RejectReason::Gate, None, Some(why), now, woken);
                 }
                 // Nobody in the line goes before the head does, so an instant for a head that waits for it
                 // turns away everyone who gives up before it.
@@ -351,16 +357,16 @@ impl<G: Gate> Line<G> {
                         return Some(at);
                     };
                     let wait = Some(at.saturating_duration_since(now));
-                    self.turn_away(place, TurnedBecause::TooLong, wait, Some(why), now, woken);
+                    self.turn_away(place, RejectReason::WaitTooLong, wait, Some(why), now, woken);
                 }
                 Decision::WhenReleased(why) => {
                     let Some(place) = self.first_to_give_up((head, gives_up), |gives_up| gives_up <= now)
                     else {
                         let gives_up = self.patience.first().map(|(gives_up, _)| *gives_up);
-                        let lapses = self.gate.lapses().filter(|at| *at > now);
+                        let lapses = self.gate.hints().next_wakeup.filter(|at| *at > now);
                         return gives_up.into_iter().chain(lapses).min();
                     };
-                    self.turn_away(place, TurnedBecause::TooLong, None, Some(why), now, woken);
+                    self.turn_away(place, RejectReason::WaitTooLong, None, Some(why), now, woken);
                 }
             }
         }
@@ -386,15 +392,15 @@ impl<G: Gate> Line<G> {
     fn turn_away(
         &mut self,
         place: Place,
-        because: TurnedBecause,
+        because: RejectReason,
         retry_after: Option<Duration>,
-        why: Option<G::Why>,
+        why: Option<G::Reason>,
         now: Instant,
         woken: &mut Vec<Waker>,
     ) {
         let waited = now - self.callers[self.places[&place]].since;
-        let turned = Turned { because, why, retry_after, waited, place: None };
-        self.settle(place, State::Turned(turned), woken);
+        let turned = Rejected { reason: because, gate_reason: why, retry_after, waited, place: None };
+        self.settle(place, State::Rejected(turned), woken);
     }
 
     fn settle(&mut self, place: Place, state: State<G>, woken: &mut Vec<Waker>) {
@@ -423,7 +429,7 @@ impl<G: Gate> Line<G> {
         let Caller { state, waker, .. } = self.callers.remove(ticket);
         let settled = match state {
             State::Admitted(admitted) => Ok(admitted),
-            State::Turned(turned) => Err(turned),
+            State::Rejected(turned) => Err(turned),
             State::Waiting { .. } => unreachable!("looked at above"),
         };
         (Some(settled), Some(waker))
@@ -440,7 +446,7 @@ impl<G: Gate> Line<G> {
                 }
             }
             State::Admitted(admitted) => self.gate.end(admitted.slip, End::Unsent, now),
-            State::Turned(_) => {}
+            State::Rejected(_) => {}
         }
         waker
     }
@@ -465,7 +471,7 @@ impl<G: Gate> Line<G> {
         self.closed = Some(closing);
         if closing == Closing::Fail {
             while let Some((&head, _)) = self.places.first_key_value() {
-                self.turn_away(head, TurnedBecause::Closed, None, None, now, woken);
+                self.turn_away(head, RejectReason::Closed, None, None, now, woken);
             }
         }
     }

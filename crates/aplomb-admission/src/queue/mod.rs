@@ -19,9 +19,9 @@ use std::time::Duration;
 use loom::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-pub use self::acquire::{Acquire, InLine, Stopped};
+pub use self::acquire::{Acquire, Queued, Stopped};
 use self::alarm::{Alarm, Setting};
-pub use self::limits::{Closing, QueueLimits, Turned, TurnedBecause, Wait};
+pub use self::limits::{Closing, QueueLimits, RejectReason, Rejected, Wait};
 use self::line::{Line, TICK, here};
 pub use self::permit::Permit;
 use self::step::{Step, Woken};
@@ -41,42 +41,11 @@ use aplomb_core::Observe;
 /// until its lease is over.
 ///
 /// Clones share the gate and the line.
-///
-/// # Examples
-///
-/// ```
-/// # use std::convert::Infallible;
-/// # use aplomb_admission::{Decision, End, Gate, Queue, QueueLimits, Wait};
-/// # use tokio::time::Instant;
-/// /// One at a time.
-/// struct Turnstile { taken: bool }
-///
-/// impl Gate for Turnstile {
-///     type Ask = ();
-///     type Slip = ();
-///     type Why = &'static str;
-///     type Notice = Infallible;
-///
-///     fn check(&mut self, _: &(), _: Instant) -> Decision<&'static str> {
-///         if self.taken { Decision::WhenReleased("taken") } else { Decision::Admit }
-///     }
-///     fn admit(&mut self, _: &(), _: Instant) { self.taken = true; }
-///     fn end(&mut self, _: (), _: End, _: Instant) { self.taken = false; }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let queue = Queue::new(Turnstile { taken: false }, QueueLimits::new(), ());
-/// let permit = queue.acquire((), Wait::default()).await.unwrap();
-/// let next = queue.acquire((), Wait::default());
-/// drop(permit);
-/// assert!(next.await.is_ok());
-/// # }
-/// ```
 pub struct Queue<G: Gate>(Arc<Shared<G>>);
 
 struct Shared<G: Gate> {
     state: Mutex<Waiting<G>>,
-    observer: Box<dyn Observe<G::Notice> + Send + Sync>,
+    observer: Box<dyn Observe<G::Event> + Send + Sync>,
 }
 
 struct Waiting<G: Gate> {
@@ -99,7 +68,7 @@ impl<G: Gate> Queue<G> {
     pub fn new(
         gate: G,
         limits: QueueLimits,
-        observer: impl Observe<G::Notice> + Send + Sync + 'static,
+        observer: impl Observe<G::Event> + Send + Sync + 'static,
     ) -> Self {
         let line = Line::new(gate, limits, Instant::now());
         Self(Arc::new(Shared {
@@ -115,13 +84,13 @@ impl<G: Gate> Queue<G> {
     ///
     /// # Errors
     ///
-    /// [`Turned`] where the gate refuses, where the wait can not end in time, and where the queue is
+    /// [`Rejected`] where the gate refuses, where the wait can not end in time, and where the queue is
     /// full or closed; at once where that is known at once.
     ///
     /// # Panics
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
-    pub fn acquire(&self, ask: G::Ask, wait: Wait) -> Acquire<G> {
+    pub fn acquire(&self, ask: G::Cost, wait: Wait) -> Acquire<G> {
         Acquire::new(self.clone(), ask, wait)
     }
 

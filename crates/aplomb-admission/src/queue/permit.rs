@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::Shared;
 use super::line::Admitted;
 use super::step::Step;
-use crate::{End, Gate};
-use aplomb_core::{Classification, Outcome, Reading, Usage};
+use crate::{End, Gate, Progress};
+use aplomb_core::{Classification, Outcome, Reading};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
 ///
@@ -19,7 +19,7 @@ use aplomb_core::{Classification, Outcome, Reading, Usage};
 #[must_use = "dropping the permit gives it back"]
 pub struct Permit<G: Gate> {
     shared: Arc<Shared<G>>,
-    slip: Option<G::Slip>,
+    slip: Option<G::Token>,
     at: Instant,
     waited: Duration,
     sent: bool,
@@ -27,7 +27,7 @@ pub struct Permit<G: Gate> {
 
 impl<G: Gate> Permit<G> {
     #[inline]
-    pub(super) fn new(shared: Arc<Shared<G>>, admitted: Admitted<G::Slip>) -> Self {
+    pub(super) fn new(shared: Arc<Shared<G>>, admitted: Admitted<G::Token>) -> Self {
         let Admitted { slip, at, waited } = admitted;
         Self { shared, slip: Some(slip), at, waited, sent: false }
     }
@@ -42,46 +42,34 @@ impl<G: Gate> Permit<G> {
         self.waited
     }
 
-    /// Notes that the call is on its way: from here on it counts with the peer.
-    pub const fn sent(&mut self) {
+    /// Notes that the call is sent now, and tells the gate: the peer's time begins.
+    pub fn sent(&mut self) {
+        self.sent = true;
+        self.on(Progress::Sent);
+    }
+
+    /// Notes that the call is sent right after its admission, of which the gate need not be told.
+    pub const fn sent_at_once(&mut self) {
         self.sent = true;
     }
 
-    /// The same; where it is `late`, some time after the call was admitted, the gate is told, which may measure the
-    /// peer.
-    pub fn sent_when(&mut self, late: bool) {
-        self.sent = true;
-        if late {
-            self.tell(G::sent);
-        }
-    }
-
-    /// Whether the call is on its way.
+    /// Whether the call has been sent.
     pub const fn is_sent(&self) -> bool {
         self.sent
     }
 
-    /// Tells the gate that the first content of the answer has arrived.
-    pub fn content(&mut self) {
-        self.tell(G::content);
-    }
-
-    /// Tells the gate what the head of the answer says about the server's own limits.
-    #[inline]
-    pub fn heard(&mut self, readings: &[Reading]) {
-        if !readings.is_empty() {
-            self.tell(|gate, slip, now| gate.heard(slip, readings, now));
+    /// Tells the gate of the call's progress.
+    pub fn on(&mut self, progress: Progress<'_>) {
+        if let Some(slip) = &mut self.slip {
+            self.shared.step(|line, now| line.gate().on(slip, progress, now));
         }
     }
 
-    /// Tells the gate what the answer has consumed so far, before the permit is dropped.
-    pub fn used(&mut self, usage: Usage) {
-        self.tell(|gate, slip, now| gate.used(slip, usage, now));
-    }
-
-    fn tell(&mut self, tell: impl FnOnce(&mut G, &mut G::Slip, Instant)) {
-        if let Some(slip) = &mut self.slip {
-            self.shared.step(|line, now| tell(line.gate(), slip, now));
+    /// Tells the gate what the head of the response says about the server's own limits, if it says anything.
+    #[inline]
+    pub fn limits(&mut self, readings: &[Reading]) {
+        if !readings.is_empty() {
+            self.on(Progress::Limits(readings));
         }
     }
 
@@ -97,7 +85,7 @@ impl<G: Gate> Permit<G> {
 
     /// Hands the slip back in the gate's own words: where it can be told more than an [`End`] says.
     /// `end` is called under the queue's lock.
-    pub fn end_with(mut self, end: impl FnOnce(&mut G, G::Slip, Instant)) {
+    pub fn end_with(mut self, end: impl FnOnce(&mut G, G::Token, Instant)) {
         if let Some(slip) = self.slip.take() {
             self.shared.step(|line, now| end(line.gate(), slip, now));
         }

@@ -71,9 +71,9 @@ impl<'a, G: Gate> Step<'a, G> {
     #[expect(clippy::inline_always, reason = "nearly all steps end here")]
     pub(super) fn end_if_quiet(mut self) -> Option<News<'a, G>> {
         let state = self.state();
-        let notice = state.line.gate().notice();
+        let notice = state.line.gate().next_event();
         // Nearly always nobody waits, and there is nothing to tell.
-        if notice.is_some() || !state.is_quiet() || state.line.gate().is_shared() {
+        if notice.is_some() || !state.is_quiet() || state.line.gate().pooled().is_some() {
             return Some(News { step: self, notice });
         }
         self.state = None;
@@ -84,7 +84,7 @@ impl<'a, G: Gate> Step<'a, G> {
 /// A step from which something follows.
 pub(super) struct News<'a, G: Gate> {
     step: Step<'a, G>,
-    notice: Option<G::Notice>,
+    notice: Option<G::Event>,
 }
 
 impl<G: Gate> News<'_, G> {
@@ -103,7 +103,7 @@ impl<G: Gate> News<'_, G> {
             return;
         };
         end(shared, &mut state, &mut woken.0);
-        notices.extend(std::iter::from_fn(|| state.line.gate().notice()));
+        notices.extend(std::iter::from_fn(|| state.line.gate().next_event()));
         drop(state);
         drop(woken);
         for notice in &notices {
@@ -115,11 +115,11 @@ impl<G: Gate> News<'_, G> {
 /// Tells a gate that is shared that a step ends.
 fn end<G: Gate>(shared: &Arc<Shared<G>>, state: &mut Waiting<G>, woken: &mut Vec<Waker>) {
     let line = &mut state.line;
-    if line.gate().is_shared() {
-        let queue = || Waker::from(Arc::new(Again(Arc::downgrade(shared))));
-        let queue: &dyn Fn() -> Waker = &queue;
-        let waits = !line.is_empty();
-        line.gate().step_ends(waits.then_some(queue), woken);
+    let waits = !line.is_empty();
+    if let Some(pooled) = line.gate().pooled() {
+        let ask_again = || Waker::from(Arc::new(Again(Arc::downgrade(shared))));
+        let ask_again: &dyn Fn() -> Waker = &ask_again;
+        pooled.end_section(waits.then_some(ask_again), woken);
     }
 }
 

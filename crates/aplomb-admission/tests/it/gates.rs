@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate, Idle, Rests};
+use aplomb_admission::{Decision, End, Gate, Hints, Idle, Progress, Rests};
 use aplomb_core::{Reading, Usage};
 use tokio::time::Instant;
+
+use crate::gate_support::simple;
 
 /// Lets one through per second.
 #[derive(Debug)]
@@ -23,10 +25,10 @@ impl Paced {
 }
 
 impl Gate for Paced {
-    type Ask = ();
-    type Slip = ();
-    type Why = &'static str;
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = &'static str;
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), now: Instant) -> Decision<&'static str> {
         if now < self.next {
@@ -48,6 +50,8 @@ impl Gate for Paced {
         let ahead = u32::try_from(asks.count()).unwrap() - 1;
         Some(self.next + PACE * ahead)
     }
+
+    simple!(on hints next_event pooled);
 }
 
 /// Lets a number in at a time, or refuses everybody; tells of every release.
@@ -77,14 +81,14 @@ impl Slots {
 }
 
 impl Gate for Slots {
-    type Ask = ();
-    type Slip = ();
-    type Why = &'static str;
-    type Notice = usize;
+    type Cost = ();
+    type Token = ();
+    type Reason = &'static str;
+    type Event = usize;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
         match self.free {
-            _ if self.refuses => Decision::Refuse("refuses"),
+            _ if self.refuses => Decision::Reject("refuses"),
             0 => Decision::WhenReleased("taken"),
             _ => Decision::Admit,
         }
@@ -94,12 +98,12 @@ impl Gate for Slots {
         self.free -= 1;
     }
 
-    fn heard(&mut self, (): &mut (), readings: &[Reading], _: Instant) {
-        self.heard.extend(readings);
-    }
-
-    fn used(&mut self, (): &mut (), usage: Usage, _: Instant) {
-        self.used.push(usage);
+    fn on(&mut self, (): &mut (), progress: Progress<'_>, _: Instant) {
+        match progress {
+            Progress::Limits(readings) => self.heard.extend(readings),
+            Progress::Usage(usage) => self.used.push(usage),
+            Progress::Sent | Progress::FirstByte => {}
+        }
     }
 
     fn end(&mut self, (): (), end: End, _: Instant) {
@@ -108,13 +112,15 @@ impl Gate for Slots {
         self.ends.push(end);
     }
 
-    fn longest_wait(&self) -> Option<Duration> {
-        self.longest_wait
+    fn hints(&self) -> Hints {
+        Hints { max_wait: self.longest_wait, ..Hints::default() }
     }
 
-    fn notice(&mut self) -> Option<usize> {
+    fn next_event(&mut self) -> Option<usize> {
         (self.released > 0).then(|| std::mem::take(&mut self.released))
     }
+
+    simple!(forecast pooled);
 }
 
 /// Lets a number in at a time; keeps the tally of all calls at rest, for a second after the last one.
@@ -168,10 +174,10 @@ impl Idle for Keepsake {
 }
 
 impl Gate for Tally {
-    type Ask = ();
-    type Slip = ();
-    type Why = &'static str;
-    type Notice = u32;
+    type Cost = ();
+    type Token = ();
+    type Reason = &'static str;
+    type Event = u32;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
         if self.kept.begun - self.kept.ended < self.at_once {
@@ -193,9 +199,11 @@ impl Gate for Tally {
         self.untold = true;
     }
 
-    fn notice(&mut self) -> Option<u32> {
+    fn next_event(&mut self) -> Option<u32> {
         std::mem::take(&mut self.untold).then_some(self.kept.ended)
     }
+
+    simple!(on forecast hints pooled);
 }
 
 impl Rests for Tally {

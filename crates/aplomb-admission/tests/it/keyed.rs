@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::gate_support::Both;
 use aplomb_admission::{
-    Both, Closing, End, KeyNotice, Permit, Queue, QueueLimits, Queues, Turned, TurnedBecause, Wait,
+    Closing, End, KeyNotice, Permit, Queue, QueueLimits, Queues, RejectReason, Rejected, Wait,
 };
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};
@@ -22,7 +23,7 @@ fn tallies(max_keys: usize) -> Queues<u64, Tally> {
     Queues::new(max_keys, QueueLimits::new(), |_| Tally::new(2), ())
 }
 
-async fn acquire(queues: &Queues<u64, Tally>, key: u64) -> Result<Permit<Tally>, Turned<&'static str>> {
+async fn acquire(queues: &Queues<u64, Tally>, key: u64) -> Result<Permit<Tally>, Rejected<&'static str>> {
     queues.acquire(&key, (), Wait::default()).await
 }
 
@@ -152,7 +153,7 @@ async fn a_full_map_of_busy_keys_turns_new_ones_away_until_one_is_idle() {
         drop(acquire(&queues, key).await.unwrap());
     }
     let turned = acquire(&queues, 3).await.unwrap_err();
-    assert_eq!(turned.because(), TurnedBecause::TooManyKeys);
+    assert_eq!(turned.reason(), RejectReason::TooManyKeys);
     assert!(acquire(&queues, 2).await.is_ok(), "known keys go on");
     assert_eq!((queues.len(), queues.max_keys()), (3, 3));
     tokio::time::advance(2 * S).await;
@@ -213,17 +214,17 @@ async fn closing_and_bounds_reach_every_key_known_at_rest_or_new() {
     queues.forget_idle(Instant::now());
     queues.set_limits(|limits| limits.max_waiting(0));
     let full = acquire(&queues, 1).await.unwrap_err();
-    assert_eq!(full.because(), TurnedBecause::Full);
+    assert_eq!(full.reason(), RejectReason::QueueFull);
     let two = [
         acquire(&queues, 2).await.unwrap(),
         acquire(&queues, 2).await.unwrap(),
     ];
-    assert_eq!(acquire(&queues, 2).await.unwrap_err().because(), TurnedBecause::Full);
+    assert_eq!(acquire(&queues, 2).await.unwrap_err().reason(), RejectReason::QueueFull);
     drop(two);
     queues.forget_idle(Instant::now());
     queues.close(Closing::Drain);
     for key in [1, 2, 3] {
-        assert_eq!(acquire(&queues, key).await.unwrap_err().because(), TurnedBecause::Closed, "{key}");
+        assert_eq!(acquire(&queues, key).await.unwrap_err().reason(), RejectReason::Closed, "{key}");
     }
     drop(held);
     assert_eq!(begun(&queues)[&1], (2, 2));

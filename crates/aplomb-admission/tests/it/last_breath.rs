@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate, Queue, QueueLimits, TurnedBecause, Wait};
+use crate::gate_support::simple;
+use aplomb_admission::{Decision, End, Gate, Hints, Queue, QueueLimits, RejectReason, Wait};
 use aplomb_core::CallOptions;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
@@ -18,10 +19,10 @@ struct Slow {
 }
 
 impl Gate for Slow {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
         if self.taken {
@@ -39,9 +40,11 @@ impl Gate for Slow {
         self.taken = false;
     }
 
-    fn answers_in(&self) -> Duration {
-        2 * SECOND
+    fn hints(&self) -> Hints {
+        Hints { expected_latency: 2 * SECOND, ..Hints::default() }
     }
+
+    simple!(on forecast next_event pooled);
 }
 
 fn within(time: Duration) -> Wait {
@@ -62,11 +65,11 @@ async fn a_call_that_could_not_be_answered_any_more_gives_up() {
     assert_pending!(hurried.poll());
     advance(NANOSECOND).await;
     assert!(hurried.is_woken());
-    assert_eq!(assert_ready!(hurried.poll()).unwrap_err().because(), TurnedBecause::TooLong);
+    assert_eq!(assert_ready!(hurried.poll()).unwrap_err().reason(), RejectReason::WaitTooLong);
     advance(6 * SECOND + NEARLY).await;
     assert_pending!(waits.poll());
     advance(NANOSECOND).await;
     assert!(waits.is_woken());
-    assert_eq!(assert_ready!(waits.poll()).unwrap_err().because(), TurnedBecause::TooLong);
+    assert_eq!(assert_ready!(waits.poll()).unwrap_err().reason(), RejectReason::WaitTooLong);
     drop(held);
 }

@@ -1,7 +1,9 @@
 //! The behaviour of the queue and of the service that all gates share.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod gated;
+mod admission;
+#[path = "../support/mod.rs"]
+mod gate_support;
 mod gates;
 mod keyed;
 mod last_breath;

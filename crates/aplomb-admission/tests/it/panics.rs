@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::gate_support::simple;
 use aplomb_admission::{Acquire, Decision, End, Gate, Queue, QueueLimits, Wait};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, advance};
@@ -32,10 +33,10 @@ enum Says {
 }
 
 impl Gate for Fragile {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = ();
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = ();
 
     fn check(&mut self, (): &(), now: Instant) -> Decision<()> {
         if let Some(times) = self.good_for.take() {
@@ -61,7 +62,9 @@ impl Gate for Fragile {
         }
     }
 
-    fn notice(&mut self) -> Option<()> {
+    simple!(on forecast hints pooled);
+
+    fn next_event(&mut self) -> Option<()> {
         assert!(!std::mem::take(&mut self.told), "as planned");
         self.told = std::mem::take(&mut self.has_bad_news);
         self.told.then_some(())

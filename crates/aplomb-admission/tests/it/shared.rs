@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use aplomb_admission::{Both, Decision, End, Gate, Queue, QueueLimits, Wait};
+use crate::gate_support::{Both, simple};
+use aplomb_admission::{Decision, End, Gate, PooledGate, Queue, QueueLimits, Wait};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 
@@ -25,10 +26,10 @@ struct Till {
 }
 
 impl Gate for Tokens {
-    type Ask = ();
-    type Slip = ();
-    type Why = &'static str;
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = &'static str;
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
         if self.0.lock().unwrap().left > 0 {
@@ -46,11 +47,15 @@ impl Gate for Tokens {
         till.ended.push(end);
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<(), &'static str>> {
+        Some(self)
     }
 
-    fn confirm(&mut self, ask: &(), now: Instant) -> Decision<&'static str> {
+    simple!(on forecast hints next_event);
+}
+
+impl PooledGate<(), &'static str> for Tokens {
+    fn reserve(&mut self, ask: &(), now: Instant) -> Decision<&'static str> {
         {
             let mut till = self.0.lock().unwrap();
             till.left -= std::mem::take(&mut till.robbed).min(till.left);
@@ -62,11 +67,11 @@ impl Gate for Tokens {
         decision
     }
 
-    fn awaited(&mut self, (): &(), _: Option<Instant>, _: &&'static str, _: Instant) {
+    fn register_waiter(&mut self, (): &(), _: Option<Instant>, _: &&'static str, _: Instant) {
         self.0.lock().unwrap().awaited += 1;
     }
 
-    fn step_ends(&mut self, queue: Option<&dyn Fn() -> Waker>, _: &mut Vec<Waker>) {
+    fn end_section(&mut self, queue: Option<&dyn Fn() -> Waker>, _: &mut Vec<Waker>) {
         self.0.lock().unwrap().queue = queue.map(|queue| queue());
     }
 }
@@ -76,7 +81,7 @@ fn tokens(left: u32, robbed: u32) -> (Tokens, Arc<Mutex<Till>>) {
     (Tokens(Arc::clone(&till)), till)
 }
 
-fn asks<G: Gate<Ask = A>, A: Default>(queue: &Queue<G>) -> task::Spawn<aplomb_admission::Acquire<G>> {
+fn asks<G: Gate<Cost = A>, A: Default>(queue: &Queue<G>) -> task::Spawn<aplomb_admission::Acquire<G>> {
     task::spawn(queue.acquire(A::default(), Wait::default()))
 }
 
@@ -102,7 +107,7 @@ async fn what_is_gone_when_it_is_to_be_taken_is_waited_for_and_asked_again_when_
 #[tokio::test(start_paused = true)]
 async fn promise_19_what_one_gate_has_taken_is_given_back_when_the_other_is_robbed() {
     let ((first, one), (second, other)) = (tokens(1, 0), tokens(1, 1));
-    let queue = Queue::new(Both(first, Some(second)), QueueLimits::new(), ());
+    let queue = Queue::new(Both(first, second), QueueLimits::new(), ());
     let mut call = asks(&queue);
     assert_pending!(call.poll());
     assert_eq!(one.lock().unwrap().left, 1);

@@ -156,7 +156,7 @@ fn buffered(provider: &'static dyn Provider, answer: &Answer) -> Box<dyn Calls> 
         let (head, body) = (received.head(), black_box(body.as_bytes()));
         provider.judge(&head, body).outcome().is_success()
             && provider.usage(&head, body).is_some()
-            && provider.whole(&head, body) == StreamEnd::Complete
+            && provider.ending(&head, body) == StreamEnd::Complete
     })
 }
 

@@ -1,17 +1,15 @@
 //! Who passes, and what the answers say.
 
-use std::time::Duration;
-
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
 use super::Circuit;
 use super::phase::Phase;
-use crate::probes::Finding;
-use crate::ramp::Climb;
-use crate::sign::Sign;
-use crate::{CompletedCall, OnOpen, OpenReason, Transition, TransitionCause};
+use crate::health::HealthSignal;
+use crate::probes::Conclusion;
+use crate::ramp::SlowStart;
+use crate::{CircuitCause, CompletedCall, OnOpen, OpenReason, Transition};
 
 /// What a circuit remembers of an admitted call.
 #[derive(Debug)]
@@ -25,26 +23,26 @@ pub struct CircuitToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Call,
-    /// One of those who are let in while the circuit recovers, and has not been answered.
-    Climber,
-    /// Decides whether the circuit closes.
+    /// Admitted during the ramp, and not answered yet.
+    DuringRamp,
+    /// A probe that has not been answered yet.
     Probe(u64),
-    /// Has passed already, at its first content.
-    Passed,
-    /// Has failed already: its first content came too late.
-    Spent,
+    /// A probe that passed at its first content.
+    PassedProbe,
+    /// A probe that failed at its first content, which came too late.
+    FailedProbe,
 }
 
 impl Gate for Circuit {
-    type Ask = ();
-    type Slip = CircuitToken;
-    type Why = OpenReason;
-    type Notice = Transition;
+    type Cost = ();
+    type Token = CircuitToken;
+    type Reason = OpenReason;
+    type Event = Transition;
 
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<OpenReason> {
-        self.pass(now);
-        if matches!(self.phase, Phase::Closed { climb: None, .. } | Phase::Disabled) {
+        self.advance(now);
+        if matches!(self.phase, Phase::Closed { slow_start: None, .. } | Phase::Disabled) {
             return Decision::Admit;
         }
         self.decide(now)
@@ -53,25 +51,73 @@ impl Gate for Circuit {
     #[inline]
     fn admit(&mut self, (): &(), now: Instant) -> CircuitToken {
         let role = match &mut self.phase {
-            Phase::HalfOpen(trial) => Role::Probe(trial.send(now)),
-            Phase::Closed { climb: Some(climb), .. } => {
-                climb.send();
-                Role::Climber
+            Phase::HalfOpen(half_open) => Role::Probe(half_open.send(now)),
+            Phase::Closed { slow_start: Some(slow_start), .. } => {
+                slow_start.send();
+                Role::DuringRamp
             }
             _ => Role::Call,
         };
         CircuitToken { epoch: self.epoch, role, admitted: now, content: None }
     }
 
-    fn sent(&mut self, slip: &mut CircuitToken, now: Instant) {
-        slip.admitted = now;
+    fn on(&mut self, slip: &mut CircuitToken, progress: Progress<'_>, now: Instant) {
+        match progress {
+            Progress::Sent => slip.admitted = now,
+            Progress::FirstByte => self.first_byte(slip, now),
+            Progress::Limits(_) | Progress::Usage(_) => {}
+        }
     }
 
-    fn content(&mut self, slip: &mut CircuitToken, now: Instant) {
-        self.pass(now);
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
+    fn end(&mut self, slip: CircuitToken, end: End, now: Instant) {
+        // By far the most frequent case: a success like any other.
+        if let (End::Judged { outcome, .. }, Phase::Closed { slow_start: None, .. }) = (&end, &self.phase)
+            && outcome.is_success()
+            && slip.epoch == self.epoch
+            && self.health.plain_success(now)
+        {
+            if slip.content.is_none() {
+                self.response_time.record(slip.admitted, now);
+            }
+            return;
+        }
+        self.end_any(&slip, end, now);
+    }
+
+    fn forecast(&mut self, _: &mut dyn Iterator<Item = &()>, _: Instant) -> Option<Instant> {
+        None
+    }
+
+    fn hints(&self) -> Hints {
+        Hints {
+            next_wakeup: self.phase.next_change(),
+            expected_latency: self.response_time.expected(),
+            max_wait: match self.settings.on_open {
+                OnOpen::FailFast => None,
+                OnOpen::Park { max } => Some(max),
+            },
+        }
+    }
+
+    #[inline]
+    fn next_event(&mut self) -> Option<Transition> {
+        self.events.pop_front()
+    }
+
+    #[inline]
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<(), OpenReason>> {
+        None
+    }
+}
+
+impl Circuit {
+    fn first_byte(&mut self, slip: &mut CircuitToken, now: Instant) {
+        self.advance(now);
         if slip.content.is_none() {
             slip.content = Some(now);
-            self.pace.note(slip.admitted, now);
+            self.response_time.record(slip.admitted, now);
         }
         if !self.concerns(slip) {
             return;
@@ -80,71 +126,36 @@ impl Gate for Circuit {
         match slip.role {
             probe @ Role::Probe(_) => {
                 self.release(slip, now);
-                let well = !self.health.content_is_slow(took);
-                slip.role = if well { Role::Passed } else { Role::Spent };
-                self.answered(probe, well, Outcome::success(), now);
+                let well = !self.health.first_content_is_slow(took);
+                slip.role = if well {
+                    Role::PassedProbe
+                } else {
+                    Role::FailedProbe
+                };
+                self.probe_answered(probe, well, Outcome::success(), now);
             }
-            Role::Call | Role::Climber => {
+            Role::Call | Role::DuringRamp => {
                 self.release(slip, now);
-                self.climb_on(slip.role, Sign::Healthy);
+                self.adjust_ramp(slip.role, HealthSignal::Healthy);
                 slip.role = Role::Call;
                 if matches!(self.phase, Phase::Closed { .. })
-                    && let Some(cause) = self.health.content(took, now)
+                    && let Some(cause) = self.health.first_content(took, now)
                 {
                     self.open(cause, None, now);
                 }
             }
-            Role::Passed | Role::Spent => {}
+            Role::PassedProbe | Role::FailedProbe => {}
         }
     }
 
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
-    fn end(&mut self, slip: CircuitToken, end: End, now: Instant) {
-        // By far the most frequent case: a success like any other.
-        if let (End::Judged { outcome, .. }, Phase::Closed { climb: None, .. }) = (&end, &self.phase)
-            && outcome.is_success()
-            && slip.epoch == self.epoch
-            && self.health.plain_success(now)
-        {
-            if slip.content.is_none() {
-                self.pace.note(slip.admitted, now);
-            }
-            return;
-        }
-        self.end_any(&slip, end, now);
-    }
-
-    fn lapses(&self) -> Option<Instant> {
-        self.phase.lapses()
-    }
-
-    fn answers_in(&self) -> Duration {
-        self.pace.answers_in()
-    }
-
-    fn longest_wait(&self) -> Option<Duration> {
-        match self.on_open {
-            OnOpen::FailFast => None,
-            OnOpen::Park { max } => Some(max),
-        }
-    }
-
-    #[inline]
-    fn notice(&mut self) -> Option<Transition> {
-        self.untold.pop_front()
-    }
-}
-
-impl Circuit {
     #[inline(never)]
     fn end_any(&mut self, slip: &CircuitToken, end: End, now: Instant) {
-        self.pass(now);
+        self.advance(now);
         self.release(slip, now);
         let (outcome, usage) = match end {
             End::Judged { outcome, usage } => {
                 if outcome.is_success() && slip.content.is_none() {
-                    self.pace.note(slip.admitted, now);
+                    self.response_time.record(slip.admitted, now);
                 }
                 (outcome, usage)
             }
@@ -152,31 +163,33 @@ impl Circuit {
             _ => return,
         };
         if self.concerns(slip) {
-            self.judge(slip, outcome, usage, now);
+            self.record(slip, outcome, usage, now);
         }
     }
 
     /// Who passes where not everybody does.
     fn decide(&self, now: Instant) -> Decision<OpenReason> {
-        let parks = matches!(self.on_open, OnOpen::Park { .. });
-        match (&self.phase, self.on_open) {
-            (Phase::Closed { climb, .. }, _) if climb.as_ref().is_none_or(Climb::has_place) => {
+        let parks = matches!(self.settings.on_open, OnOpen::Park { .. });
+        match (&self.phase, self.settings.on_open) {
+            (Phase::Closed { slow_start, .. }, _) if slow_start.as_ref().is_none_or(SlowStart::has_place) => {
                 Decision::Admit
             }
-            (Phase::HalfOpen(trial), _) if trial.has_place() => Decision::Admit,
-            (Phase::HalfOpen(_) | Phase::Closed { .. }, _) if parks => Decision::WhenReleased(self.why(now)),
-            (Phase::Open { until }, OnOpen::Park { max }) if *until - now <= max => {
-                Decision::NotBefore(*until, self.why(now))
+            (Phase::HalfOpen(half_open), _) if half_open.has_place() => Decision::Admit,
+            (Phase::HalfOpen(_) | Phase::Closed { .. }, _) if parks => {
+                Decision::WhenReleased(self.reason(now))
             }
-            _ => Decision::Refuse(self.why(now)),
+            (Phase::Open { until }, OnOpen::Park { max }) if *until - now <= max => {
+                Decision::NotBefore(*until, self.reason(now))
+            }
+            _ => Decision::Reject(self.reason(now)),
         }
     }
 
     /// Whether the result of a call moves anything.
     fn concerns(&self, slip: &CircuitToken) -> bool {
         match slip.role {
-            Role::Spent => false,
-            Role::Passed if self.recovered_from == Some(slip.epoch) => true,
+            Role::FailedProbe => false,
+            Role::PassedProbe if self.recovered_from == Some(slip.epoch) => true,
             _ => slip.epoch == self.epoch,
         }
     }
@@ -184,71 +197,83 @@ impl Circuit {
     /// Whether a call that nobody waited for counts as a failure.
     fn is_failure(&self, slip: &CircuitToken, now: Instant) -> bool {
         let waited = || now.saturating_duration_since(slip.admitted);
-        slip.content.is_none() && self.abandoned.is_failure(waited)
+        slip.content.is_none() && self.settings.on_abandoned.is_failure(waited)
     }
 
     /// Frees the place of a probe of this half-open stretch, or on this ramp.
     fn release(&mut self, slip: &CircuitToken, now: Instant) {
         if slip.role != Role::Call && slip.epoch == self.epoch {
             match (&mut self.phase, slip.role) {
-                (Phase::HalfOpen(trial), Role::Probe(number)) => trial.release(number, now),
-                (Phase::Closed { climb: Some(climb), .. }, Role::Climber) => climb.release(),
+                (Phase::HalfOpen(half_open), Role::Probe(number)) => half_open.release(number, now),
+                (Phase::Closed { slow_start: Some(slow_start), .. }, Role::DuringRamp) => {
+                    slow_start.release()
+                }
                 _ => {}
             }
         }
     }
 
-    fn judge(&mut self, slip: &CircuitToken, outcome: Outcome, usage: Option<Usage>, now: Instant) {
+    fn record(&mut self, slip: &CircuitToken, outcome: Outcome, usage: Option<Usage>, now: Instant) {
         let ended = CompletedCall { outcome, usage, admitted: slip.admitted, content: slip.content, at: now };
-        let sign = Sign::from(outcome);
+        let signal = HealthSignal::from(outcome);
         match &self.phase {
             Phase::Closed { .. } => {
-                self.climb_on(slip.role, sign);
-                if let Some(cause) = self.health.record(sign, &ended) {
+                self.adjust_ramp(slip.role, signal);
+                if let Some(cause) = self.health.record(signal, &ended) {
                     self.open(cause, Some(outcome), now);
                 }
             }
-            Phase::HalfOpen(_) => match sign {
-                Sign::Exhausted => self.open(TransitionCause::Exhausted, Some(outcome), now),
-                Sign::Unauthorized if self.outage.is_refused => {
-                    self.open(TransitionCause::Unauthorized, Some(outcome), now);
+            Phase::HalfOpen(_) => match signal {
+                HealthSignal::Exhausted => self.open(CircuitCause::Exhausted, Some(outcome), now),
+                HealthSignal::Unauthorized if self.outage.is_refused => {
+                    self.open(CircuitCause::Unauthorized, Some(outcome), now);
                 }
-                Sign::Failing | Sign::Throttling => self.answered(slip.role, false, outcome, now),
-                Sign::Nothing => {}
-                _ if slip.role == Role::Passed => {}
-                Sign::Healthy => self.answered(slip.role, !self.health.was_slow(&ended), outcome, now),
+                HealthSignal::Failing | HealthSignal::Throttling => {
+                    self.probe_answered(slip.role, false, outcome, now)
+                }
+                HealthSignal::None => {}
+                _ if slip.role == Role::PassedProbe => {}
+                HealthSignal::Healthy => {
+                    self.probe_answered(slip.role, !self.health.was_slow(&ended), outcome, now)
+                }
                 // Whoever answers lives, also where it refuses a request for its own sake.
-                Sign::Alive | Sign::Unauthorized => self.answered(slip.role, true, outcome, now),
+                HealthSignal::Alive | HealthSignal::Unauthorized => {
+                    self.probe_answered(slip.role, true, outcome, now)
+                }
             },
             Phase::Open { .. } | Phase::Isolated | Phase::Disabled => {}
         }
     }
 
     /// A call that was let in while the circuit recovers has been answered.
-    fn climb_on(&mut self, role: Role, sign: Sign) {
-        if let (Role::Climber, Phase::Closed { climb: Some(climb), .. }) = (role, &mut self.phase) {
-            match sign {
-                Sign::Healthy | Sign::Alive | Sign::Unauthorized => climb.grow(),
-                Sign::Failing | Sign::Throttling | Sign::Exhausted => climb.shrink(),
-                Sign::Nothing => {}
+    fn adjust_ramp(&mut self, role: Role, signal: HealthSignal) {
+        if let (Role::DuringRamp, Phase::Closed { slow_start: Some(slow_start), .. }) =
+            (role, &mut self.phase)
+        {
+            match signal {
+                HealthSignal::Healthy | HealthSignal::Alive | HealthSignal::Unauthorized => slow_start.grow(),
+                HealthSignal::Failing | HealthSignal::Throttling | HealthSignal::Exhausted => {
+                    slow_start.shrink()
+                }
+                HealthSignal::None => {}
             }
         }
     }
 
     /// A probe has been answered: well or badly, or badly after all.
-    fn answered(&mut self, role: Role, well: bool, outcome: Outcome, now: Instant) {
-        let Phase::HalfOpen(trial) = &mut self.phase else {
+    fn probe_answered(&mut self, role: Role, well: bool, outcome: Outcome, now: Instant) {
+        let Phase::HalfOpen(half_open) = &mut self.phase else {
             return;
         };
-        let finding = match (well, role) {
-            (true, _) => trial.passed(),
-            (false, Role::Passed) => trial.failed_after_all(),
-            (false, _) => trial.failed(),
+        let conclusion = match (well, role) {
+            (true, _) => half_open.passed(),
+            (false, Role::PassedProbe) => half_open.failed_after_passing(),
+            (false, _) => half_open.failed(),
         };
-        match finding {
-            Finding::Undecided => {}
-            Finding::StillFailing => self.open(TransitionCause::ProbeFailed, Some(outcome), now),
-            Finding::Recovered => {
+        match conclusion {
+            Conclusion::Undecided => {}
+            Conclusion::StillFailing => self.open(CircuitCause::ProbeFailed, Some(outcome), now),
+            Conclusion::Recovered => {
                 let epoch = self.epoch;
                 self.recover(now);
                 self.recovered_from = Some(epoch);

@@ -1,4 +1,4 @@
-//! The states, and what changes from one to the next.
+//! The states of a circuit, and the transitions between them.
 
 use std::time::Duration;
 
@@ -8,119 +8,114 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use super::Circuit;
-use crate::probes::Trial;
-use crate::ramp::Climb;
-use crate::{OpenReason, State, Transition, TransitionCause, later};
+use crate::probes::HalfOpen;
+use crate::ramp::SlowStart;
+use crate::{CircuitCause, CircuitState, OpenReason, Transition, later};
 
-/// A state, with what belongs to it.
+/// A state, with its data.
 #[derive(Debug)]
 pub(super) enum Phase {
     Closed {
         since: Option<Instant>,
-        climb: Option<Climb>,
+        slow_start: Option<SlowStart>,
     },
     Open {
         until: Instant,
     },
-    HalfOpen(Trial),
+    HalfOpen(HalfOpen),
     Isolated,
     Disabled,
 }
 
-/// What is said of a circuit that does not let everybody through.
+/// Why and since when a circuit does not admit everyone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outage {
-    /// When it began; nothing while everybody passes.
+    /// When it began; `None` while everyone is admitted.
     pub(super) since: Option<Instant>,
-    /// What opened the circuit last.
-    pub(super) cause: TransitionCause,
+    /// Why the circuit last opened.
+    pub(super) cause: CircuitCause,
     pub(super) last: Option<Outcome>,
-    /// Whether refused credentials have opened the circuit since it was closed: whatever has failed
-    /// since then, nothing has accepted the credential.
+    /// Whether refused credentials opened the circuit after it was last closed: whatever has failed since then, the
+    /// credential has not been accepted.
     pub(super) is_refused: bool,
 }
 
 impl Circuit {
-    /// Notes that time has passed.
+    /// Makes the transitions that are due.
     #[inline]
-    pub(super) fn pass(&mut self, now: Instant) {
-        // By far the most frequent case: nothing depends on the time.
-        if !matches!(self.phase, Phase::Closed { climb: None, .. }) {
-            self.pass_slowly(now);
+    pub(super) fn advance(&mut self, now: Instant) {
+        // By far the most frequent case does not depend on time.
+        if !matches!(self.phase, Phase::Closed { slow_start: None, .. }) {
+            self.advance_slow(now);
         }
     }
 
-    fn pass_slowly(&mut self, now: Instant) {
+    fn advance_slow(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Closed { climb, .. } => {
-                if climb.as_ref().is_some_and(|climb| climb.ends() <= now) {
-                    *climb = None;
+            Phase::Closed { slow_start, .. } => {
+                if slow_start.as_ref().is_some_and(|slow_start| slow_start.ends() <= now) {
+                    *slow_start = None;
                     self.outage.since = None;
                 }
             }
             Phase::Open { until } => {
                 if *until <= now {
-                    let trial = Trial::new(self.probes, now);
-                    self.shift(Phase::HalfOpen(trial), TransitionCause::CooldownOver, None, now);
+                    let half_open = HalfOpen::new(self.settings.probes, now);
+                    self.shift(Phase::HalfOpen(half_open), CircuitCause::CooldownOver, None, now);
                 }
             }
-            Phase::HalfOpen(trial) => {
-                if trial.pass(now) {
-                    self.open(TransitionCause::ProbesUnanswered, None, now);
+            Phase::HalfOpen(half_open) => {
+                if half_open.advance(now) {
+                    self.open(CircuitCause::ProbesUnanswered, None, now);
                 }
             }
             Phase::Isolated | Phase::Disabled => {}
         }
     }
 
-    /// Opens for as long as its cause asks for.
-    pub(super) fn open(&mut self, cause: TransitionCause, last: Option<Outcome>, now: Instant) {
-        // A call that went well, but too slowly, is no news of what is wrong.
+    /// Opens, for the cooldown that the cause requires.
+    pub(super) fn open(&mut self, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
+        // A call that succeeded too slowly does not tell what is wrong.
         let last = last.filter(|last| !last.is_success());
         if let Phase::Closed { since: Some(since), .. } = self.phase {
-            self.strain.ease(since, now, &self.cooldown);
+            self.backoff_level.step_down(since, now, &self.settings.cooldown);
         }
-        let seed = self.seed.map_or_else(rand::random, |seed| seed.wrapping_add(self.epoch));
+        let seed = self.settings.seed.map_or_else(rand::random, |seed| seed.wrapping_add(self.epoch));
         let mut random = StdRng::seed_from_u64(seed);
-        let until = later(now, self.cooldown.after(cause, last, &mut self.strain, &mut random));
+        let cooldown = self.settings.cooldown.after(cause, last, &mut self.backoff_level, &mut random);
+        let until = later(now, cooldown);
         self.begin_outage(cause, last, now);
         self.shift(Phase::Open { until }, cause, last, now);
     }
 
-    pub(super) fn begin_outage(&mut self, cause: TransitionCause, last: Option<Outcome>, now: Instant) {
+    pub(super) fn begin_outage(&mut self, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
         let since = self.outage.since.or(Some(now));
-        let is_refused = self.outage.is_refused || cause == TransitionCause::Unauthorized;
+        let is_refused = self.outage.is_refused || cause == CircuitCause::Unauthorized;
         self.outage = Outage { since, cause, last, is_refused };
     }
 
-    /// Closes for everybody, and begins to count anew.
-    pub(super) fn close(&mut self, cause: TransitionCause, now: Instant) {
+    /// Closes for everyone, and starts counting afresh.
+    pub(super) fn close(&mut self, cause: CircuitCause, now: Instant) {
         self.outage.since = None;
         self.close_with(None, cause, now);
     }
 
-    /// Closes for a few at first, and begins to count anew.
+    /// Closes for a few at first, and starts counting afresh.
     pub(super) fn recover(&mut self, now: Instant) {
-        let climb = Climb::begin(self.ramp, now);
-        if climb.is_none() {
+        let slow_start = SlowStart::begin(self.settings.ramp, now);
+        if slow_start.is_none() {
             self.outage.since = None;
         }
-        self.close_with(climb, TransitionCause::ProbeSucceeded, now);
+        self.close_with(slow_start, CircuitCause::ProbeSucceeded, now);
     }
 
-    fn close_with(&mut self, climb: Option<Climb>, cause: TransitionCause, now: Instant) {
+    fn close_with(&mut self, slow_start: Option<SlowStart>, cause: CircuitCause, now: Instant) {
         self.health.clear();
-        self.shift(Phase::Closed { since: Some(now), climb }, cause, None, now);
+        self.shift(Phase::Closed { since: Some(now), slow_start }, cause, None, now);
     }
 
-    /// Begins an epoch, and notes what there is to tell of it.
-    pub(super) fn shift(
-        &mut self,
-        phase: Phase,
-        cause: TransitionCause,
-        last: Option<Outcome>,
-        now: Instant,
-    ) {
+    /// Begins an epoch, and queues its event.
+    pub(super) fn shift(&mut self, phase: Phase, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
         let cooldown = match phase {
             Phase::Open { until } => Some(until - now),
             _ => None,
@@ -131,14 +126,14 @@ impl Circuit {
         self.recovered_from = None;
         self.cause = Some(cause);
         let (to, epoch) = (self.phase.state(), self.epoch);
-        self.outage.is_refused &= matches!(to, State::Open | State::HalfOpen);
-        // A closed circuit that is reset begins anew, but it was closed before.
+        self.outage.is_refused &= matches!(to, CircuitState::Open | CircuitState::HalfOpen);
+        // Resetting a closed circuit is no transition.
         if from != to {
-            self.untold.push_back(Transition { from, to, epoch, cause, at: now, cooldown, last });
+            self.events.push_back(Transition { from, to, epoch, cause, at: now, cooldown, last });
         }
     }
 
-    pub(super) fn why(&self, now: Instant) -> OpenReason {
+    pub(super) fn reason(&self, now: Instant) -> OpenReason {
         let Outage { since, cause, last, .. } = self.outage;
         OpenReason {
             state: self.phase.state(),
@@ -149,34 +144,36 @@ impl Circuit {
         }
     }
 
-    /// How long until a call may pass that may not now: when a place has probably become free by an
-    /// answer, and at the latest when somebody passes for sure.
+    /// How long until a call may pass that may not now: until an answer has probably freed a place, at most until one
+    /// is certainly free.
     pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
         if let Phase::Open { until } = self.phase {
             return Some(until - now);
         }
-        let longest = self.phase.lapses()?.saturating_duration_since(now);
-        let usual = Some(self.pace.answers_in()).filter(|usual| !usual.is_zero());
+        let longest = self.phase.next_change()?.saturating_duration_since(now);
+        let usual = Some(self.response_time.expected()).filter(|usual| !usual.is_zero());
         Some(usual.map_or(longest, |usual| usual.min(longest)))
     }
 }
 
 impl Phase {
-    pub(super) const fn state(&self) -> State {
+    pub(super) const fn state(&self) -> CircuitState {
         match self {
-            Self::Closed { .. } => State::Closed,
-            Self::Open { .. } => State::Open,
-            Self::HalfOpen(_) => State::HalfOpen,
-            Self::Isolated => State::Isolated,
-            Self::Disabled => State::Disabled,
+            Self::Closed { .. } => CircuitState::Closed,
+            Self::Open { .. } => CircuitState::Open,
+            Self::HalfOpen(_) => CircuitState::HalfOpen,
+            Self::Isolated => CircuitState::Isolated,
+            Self::Disabled => CircuitState::Disabled,
         }
     }
 
-    /// When somebody passes for sure who does not now.
-    pub(super) fn lapses(&self) -> Option<Instant> {
+    /// When a place certainly becomes free, if there is none now.
+    pub(super) fn next_change(&self) -> Option<Instant> {
         match self {
-            Self::HalfOpen(trial) if !trial.has_place() => trial.lapses(),
-            Self::Closed { climb: Some(climb), .. } if !climb.has_place() => Some(climb.ends()),
+            Self::HalfOpen(half_open) if !half_open.has_place() => half_open.next_change(),
+            Self::Closed { slow_start: Some(slow_start), .. } if !slow_start.has_place() => {
+                Some(slow_start.ends())
+            }
             _ => None,
         }
     }

@@ -17,13 +17,13 @@ impl Circuit {
     #[must_use]
     pub fn is_forgettable(&self, now: Instant) -> bool {
         match &self.phase {
-            Phase::Closed { since, climb } => {
-                climb.as_ref().is_none_or(|climb| climb.ends() <= now)
-                    && self.strain.is_base(*since, now, &self.cooldown)
+            Phase::Closed { since, slow_start } => {
+                slow_start.as_ref().is_none_or(|slow_start| slow_start.ends() <= now)
+                    && self.backoff_level.is_base(*since, now, &self.settings.cooldown)
                     && self.health.is_clean(now)
             }
             Phase::Open { until } => now.saturating_duration_since(*until) >= MEMORY,
-            Phase::HalfOpen(trial) => trial.quiet(now).is_some_and(|quiet| quiet >= MEMORY),
+            Phase::HalfOpen(half_open) => half_open.quiet_for(now).is_some_and(|quiet| quiet >= MEMORY),
             Phase::Isolated | Phase::Disabled => false,
         }
     }

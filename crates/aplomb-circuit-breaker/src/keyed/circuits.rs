@@ -7,7 +7,7 @@ use aplomb_admission::{Closing, Full, KeyNotice, QueueLimits, Queues};
 use aplomb_core::Observe;
 use tokio::time::Instant;
 
-use crate::{Circuit, CircuitSnapshot, State, Transition};
+use crate::{Circuit, CircuitSnapshot, CircuitState, Transition};
 
 /// A circuit for each key, of which none affects another: a host, a model, a tenant, an account.
 ///
@@ -24,7 +24,7 @@ use crate::{Circuit, CircuitSnapshot, State, Transition};
 /// # Examples
 ///
 /// ```
-/// use aplomb_circuit_breaker::{Circuit, KeyedCircuits, State, Trip};
+/// use aplomb_circuit_breaker::{Circuit, KeyedCircuits, CircuitState, Trip};
 ///
 /// # fn main() -> Result<(), aplomb_admission::Full> {
 /// let circuits = KeyedCircuits::new(10_000, |host: &String| {
@@ -33,7 +33,7 @@ use crate::{Circuit, CircuitSnapshot, State, Transition};
 /// });
 /// let host = "api.example.com".to_owned();
 /// circuits.isolate(&host)?; // before its maintenance
-/// assert_eq!(circuits.state(&host), State::Isolated);
+/// assert_eq!(circuits.state(&host), CircuitState::Isolated);
 /// assert_eq!(circuits.keys(), 1);
 /// circuits.reset(&host);
 /// # Ok(()) }
@@ -63,9 +63,9 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedCircuits<K> {
         Self { queues: Queues::new(max_keys, QueueLimits::new(), policy, observer) }
     }
 
-    /// The state of a key's circuit. Where the key has none, [`State::Closed`]: a new one would be.
-    pub fn state(&self, key: &K) -> State {
-        self.queues.get(key).map_or(State::Closed, |queue| queue.with(Circuit::state))
+    /// The state of a key's circuit. Where the key has none, [`CircuitState::Closed`]: a new one would be.
+    pub fn state(&self, key: &K) -> CircuitState {
+        self.queues.get(key).map_or(CircuitState::Closed, |queue| queue.with(Circuit::state))
     }
 
     /// How a key's circuit stands, if it has one.

@@ -3,24 +3,24 @@
 use std::error::Error;
 use std::fmt;
 
-use aplomb_core::Refused;
+use aplomb_core::Rejection;
 
 /// A call was refused because its key has no circuit, and there is no room for one: as many keys as may be
 /// have something that must not be forgotten. It was not sent.
 ///
-/// Its `source()` is [`Refused`]. The key is named by the [`KeyRefused`](aplomb_admission::KeyRefused) around it.
+/// Its `source()` is [`Rejection`]. The key is named by the [`KeyRefused`](aplomb_admission::KeyRefused) around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyKeys {
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl TooManyKeys {
-    pub(crate) const fn new(refused: Refused) -> Self {
+    pub(crate) const fn new(refused: Rejection) -> Self {
         Self { refused }
     }
 
     /// The account of the call.
-    pub const fn refused(&self) -> &Refused {
+    pub const fn refused(&self) -> &Rejection {
         &self.refused
     }
 }

@@ -34,7 +34,7 @@ where
 {
     fn refusal(&self, request: &Req) -> Option<BoxError> {
         let key = CallKey::of(request).unwrap_or_else(|| self.key_of.key_of(request));
-        let why = self.circuits.queues().get(&key)?.with(Circuit::refusal)?;
+        let why = self.circuits.queues().get(&key)?.with(Circuit::rejection)?;
         let key: Arc<str> = format!("{key:?}").into();
         let open = CircuitOpen::at_once(why, &CallOptions::of(request)).with_key(Arc::clone(&key));
         Some(Box::new(KeyRefused::new(key, Box::new(open))))

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_admission::{Admission, AdmissionConfig, KeyedDoor, OnBodyEnd, OnHead, Rejected, Terms};
 use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
@@ -16,7 +16,7 @@ use crate::{Circuit, CircuitBreakerLayer, OpenReason};
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
 /// A refusal is [`CircuitOpen`](crate::CircuitOpen), which carries the key, or [`TooManyKeys`](crate::TooManyKeys); either inside a
 /// [`KeyRefused`](aplomb_admission::KeyRefused), which names the key as the refusals of all layers with keys do.
-pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassifier, U = AtHead> {
+pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassifier, U = OnHead> {
     circuits: KeyedCircuits<K>,
     key_of: F,
     classifier: C,
@@ -24,8 +24,8 @@ pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassifier, U = AtHead> {
 }
 
 /// A service behind the circuits of its requests' keys. Made by [`KeyedCircuitBreakerLayer`].
-pub type KeyedCircuitBreaker<S, K, F, C = HttpClassifier, U = AtHead> =
-    Gated<S, KeyedDoor<K, F, CircuitTerms, Circuit>, C, U>;
+pub type KeyedCircuitBreaker<S, K, F, C = HttpClassifier, U = OnHead> =
+    Admission<S, KeyedDoor<K, F, CircuitTerms, Circuit>, C, U>;
 
 impl CircuitBreakerLayer {
     /// Gives each key a circuit of its own. `key_of` finds the key of a request: a closure
@@ -47,7 +47,7 @@ impl CircuitBreakerLayer {
     /// ```
     #[must_use]
     pub fn keyed<K, F>(circuits: KeyedCircuits<K>, key_of: F) -> KeyedCircuitBreakerLayer<K, F> {
-        KeyedCircuitBreakerLayer { circuits, key_of, classifier: HttpClassifier::new(), until: AtHead }
+        KeyedCircuitBreakerLayer { circuits, key_of, classifier: HttpClassifier::new(), until: OnHead }
     }
 }
 
@@ -62,9 +62,9 @@ impl<K, F, C, U> KeyedCircuitBreakerLayer<K, F, C, U> {
     /// Lets a call last until its response's body has ended, as
     /// [`CircuitBreakerLayer::until_body_end`] does.
     #[must_use]
-    pub fn until_body_end(self) -> KeyedCircuitBreakerLayer<K, F, C, AtBodyEnd> {
+    pub fn until_body_end(self) -> KeyedCircuitBreakerLayer<K, F, C, OnBodyEnd> {
         let Self { circuits, key_of, classifier, .. } = self;
-        KeyedCircuitBreakerLayer { circuits, key_of, classifier, until: AtBodyEnd }
+        KeyedCircuitBreakerLayer { circuits, key_of, classifier, until: OnBodyEnd }
     }
 
     /// The circuits, to read, to switch, and to share.
@@ -79,7 +79,7 @@ impl<S, K, F: Clone, C: Clone, U: Clone> Layer<S> for KeyedCircuitBreakerLayer<K
     fn layer(&self, inner: S) -> Self::Service {
         let Self { circuits, key_of, classifier, until } = self.clone();
         let door = KeyedDoor::new(circuits.queues().clone(), key_of, CircuitTerms(()));
-        Gated::new(inner, Arc::new(Plan::new(door, classifier, until)))
+        Admission::new(inner, Arc::new(AdmissionConfig::new(door, classifier, until)))
     }
 }
 
@@ -111,11 +111,11 @@ impl<Req> Terms<Req> for CircuitTerms {
 
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
-    fn refuse(&self, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
-        word(&turned, options, None)
+    fn refuse(&self, rejected: Rejected<OpenReason>, options: &CallOptions) -> BoxError {
+        word(&rejected, options, None)
     }
 
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<OpenReason>, options: &CallOptions) -> BoxError {
-        word(&turned, options, Some(key))
+    fn refuse_key(&self, key: &Arc<str>, rejected: Rejected<OpenReason>, options: &CallOptions) -> BoxError {
+        word(&rejected, options, Some(key))
     }
 }

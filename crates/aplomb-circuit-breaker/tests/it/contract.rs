@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitOpen, OnOpen, State, Trip};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitOpen, CircuitState, OnOpen, Trip};
 use aplomb_core::{BoxError, Outcome, find};
 use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, advance};
@@ -101,7 +101,7 @@ async fn promise_2_an_inner_service_that_is_finished_shows_in_the_call() {
         assert!(find::<CircuitOpen>(&*error).is_none(), "{error}");
     }
     // Nothing was sent, so nothing counts.
-    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,9 +161,9 @@ async fn promise_5_a_layer_applied_twice_and_clones_share_the_circuit() {
         let error = service.oneshot(Request::new(())).await.unwrap_err();
         assert!(find::<CircuitOpen>(&*error).is_some());
     }
-    assert_eq!(layer.handle().state(), State::Open);
+    assert_eq!(layer.handle().state(), CircuitState::Open);
     // A setter starts another circuit.
-    assert_eq!(layer.trip(Trip::consecutive(1)).handle().state(), State::Closed);
+    assert_eq!(layer.trip(Trip::consecutive(1)).handle().state(), CircuitState::Closed);
 }
 
 /// Borrows what it calls, and can not be sent.
@@ -209,6 +209,6 @@ async fn promise_8_the_paused_clock_drives_everything() {
     advance(4 * SECOND + NEARLY).await;
     assert_eq!(stage.refused().retry_after(), Some(NANOSECOND));
     advance(NANOSECOND).await;
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     assert_eq!(begun.elapsed(), 5 * SECOND);
 }

@@ -1,6 +1,6 @@
 //! Calls that are dropped, at every point: promises 7 and 29.
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, OnOpen, State};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState, OnOpen};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -12,9 +12,9 @@ use crate::support::{Call, SECOND, Stage, layer, plain, response, stream};
 /// Half-open still, nothing has been counted, and the next call is the probe.
 async fn as_before(mut stage: Stage) {
     let found = stage.circuit.snapshot();
-    assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 0));
+    assert_eq!((found.state(), found.probes_in_flight()), (CircuitState::HalfOpen, 0));
     stage.answer(200).await;
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,8 +80,8 @@ async fn promise_29_dropped_before_and_amid_its_body() {
     body.send(Ok("data: once")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
     drop(answer);
-    assert_eq!(stage.circuit.state(), State::Closed);
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,9 +91,9 @@ async fn a_call_dropped_while_closed_counts_nothing() {
         drop(stage.call());
         drop(stage.sent().await);
     }
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
     stage.answer_with(response(200)).await;
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 1);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,8 +119,8 @@ async fn promise_7_a_panic_in_the_inner_call_leaves_no_stuck_probe() {
         advance(5 * SECOND).await;
         assert!(ask("panic").await.unwrap_err().is_panic());
         assert_eq!(circuit.snapshot().probes_in_flight(), 0);
-        assert_eq!(circuit.state(), State::HalfOpen);
+        assert_eq!(circuit.state(), CircuitState::HalfOpen);
         assert!(ask("fine").await.unwrap().is_ok());
-        assert_eq!(circuit.state(), State::Closed);
+        assert_eq!(circuit.state(), CircuitState::Closed);
     }
 }

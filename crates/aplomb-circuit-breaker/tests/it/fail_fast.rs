@@ -1,7 +1,7 @@
 //! A layer from the same handle, to stand outside of a queue.
 
-use aplomb_circuit_breaker::{CircuitOpen, OnOpen, Probes, State, TransitionCause};
-use aplomb_core::{CallOptions, Outcome, Refused, find};
+use aplomb_circuit_breaker::{CircuitCause, CircuitOpen, CircuitState, OnOpen, Probes};
+use aplomb_core::{CallOptions, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};
@@ -23,9 +23,9 @@ async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
     again.extensions_mut().insert(CallOptions::new().with_attempts(3, Outcome::transient()));
     let error = assert_ready!(task::spawn(service.clone().oneshot(again)).poll()).unwrap_err();
     let open = open_in(&error);
-    assert_eq!((open.state(), open.cause()), (State::Open, TransitionCause::ConsecutiveFailures));
+    assert_eq!((open.state(), open.cause()), (CircuitState::Open, CircuitCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(5 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().attempts(), 3);
+    assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 3);
 
     // Half-open: it lets through, takes no probe's place, and the circuit decides.
     advance(5 * SECOND).await;
@@ -56,7 +56,7 @@ async fn it_counts_nothing_and_takes_no_place() {
         assert!(assert_ready!(call.poll()).is_ok());
     }
     let found = stage.circuit.snapshot();
-    assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 0));
+    assert_eq!((found.state(), found.probes_in_flight()), (CircuitState::HalfOpen, 0));
     stage.answer(200).await;
     stage.circuit.isolate();
     let error = assert_ready!(task::spawn(service.clone().oneshot(Request::new(()))).poll()).unwrap_err();

@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Both, Decision, Either, End, Gate, Queue, QueueLimits, Wait};
-use aplomb_circuit_breaker::{Circuit, OnOpen, State, Trip};
+use aplomb_admission::{Decision, End, Gate, Queue, QueueLimits, Wait};
+use aplomb_circuit_breaker::{Circuit, CircuitState, OnOpen, Trip};
 use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 
+use crate::gate_support::{Both, Either, simple};
 use crate::support::{SECOND, plain};
 
 /// Admits nobody before its time.
 struct NotBefore(Instant);
 
 impl Gate for NotBefore {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), now: Instant) -> Decision<()> {
         if now < self.0 {
@@ -30,6 +31,8 @@ impl Gate for NotBefore {
     fn admit(&mut self, (): &(), _: Instant) {}
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    simple!();
 }
 
 fn failed() -> End {
@@ -49,7 +52,7 @@ async fn no_probe_is_held_while_another_gate_is_waited_for() {
     let mut waits = ask();
     assert_pending!(waits.poll());
     advance(5 * SECOND).await;
-    assert_eq!(queue.with(|Both(circuit, _), now| circuit.state(now)), State::HalfOpen);
+    assert_eq!(queue.with(|Both(circuit, _), now| circuit.state(now)), CircuitState::HalfOpen);
     assert_eq!(probes(), 0);
     advance(3 * SECOND).await;
     let permit = assert_ready!(waits.poll()).expect("both admit");
@@ -78,9 +81,9 @@ async fn the_circuits_refusal_and_events_come_through() {
     let ask = || task::spawn(queue.acquire(((), ()), Wait::default()));
     assert_ready!(ask().poll()).expect("closed").end(failed());
     let turned = assert_ready!(ask().poll()).expect_err("open");
-    let Some(Either::First(why)) = turned.why() else {
+    let Some(Either::First(why)) = turned.gate_reason() else {
         panic!("refused by the other gate");
     };
     assert_eq!(why.retry_after(), Some(5 * SECOND));
-    assert_eq!(*told.lock().unwrap(), [State::Open]);
+    assert_eq!(*told.lock().unwrap(), [CircuitState::Open]);
 }

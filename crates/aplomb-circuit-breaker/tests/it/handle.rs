@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use aplomb_admission::Closing;
-use aplomb_circuit_breaker::{CircuitHandle, OnOpen, State, TracingObserver, Transition, TransitionCause};
-use aplomb_core::{Refused, find};
+use aplomb_circuit_breaker::{
+    CircuitCause, CircuitHandle, CircuitState, OnOpen, TracingObserver, Transition,
+};
+use aplomb_core::{LayerName, Rejection, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -15,13 +17,13 @@ async fn promise_32_isolated_nothing_passes_until_reset() {
     let mut stage = Stage::new(layer());
     let (in_flight, _send) = stage.sent().await;
     stage.circuit.isolate();
-    assert_eq!(stage.circuit.state(), State::Isolated);
+    assert_eq!(stage.circuit.state(), CircuitState::Isolated);
     advance(3_600 * SECOND).await;
     let open = stage.refused();
-    assert_eq!((open.cause(), open.retry_after()), (TransitionCause::Forced, None));
+    assert_eq!((open.cause(), open.retry_after()), (CircuitCause::Forced, None));
     assert_eq!(open.since(), 3_600 * SECOND);
     drop(in_flight);
-    assert_eq!(stage.circuit.state(), State::Isolated);
+    assert_eq!(stage.circuit.state(), CircuitState::Isolated);
     stage.circuit.reset();
     stage.answer(200).await;
 }
@@ -34,7 +36,7 @@ async fn promise_32_disabled_everything_passes_and_nothing_counts() {
     for _ in 0..20 {
         stage.answer(503).await;
     }
-    assert_eq!(stage.circuit.state(), State::Disabled);
+    assert_eq!(stage.circuit.state(), CircuitState::Disabled);
     stage.circuit.reset();
     assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 0);
     stage.trip().await;
@@ -46,19 +48,19 @@ async fn promise_32_disabled_everything_passes_and_nothing_counts() {
 async fn promise_32_a_snapshot_says_how_it_stands() {
     let mut stage = Stage::new(layer());
     let before = stage.circuit.snapshot();
-    assert_eq!((before.state(), before.epoch(), before.cause()), (State::Closed, 0, None));
+    assert_eq!((before.state(), before.epoch(), before.cause()), (CircuitState::Closed, 0, None));
     stage.answer(200).await;
     stage.answer(503).await;
     let counted = stage.circuit.snapshot();
-    assert_eq!((counted.tally().calls(), counted.tally().failures()), (2, 1));
-    assert!((counted.tally().ratio() - 0.5).abs() < f64::EPSILON);
+    assert_eq!((counted.window().calls(), counted.window().failures()), (2, 1));
+    assert!((counted.window().ratio() - 0.5).abs() < f64::EPSILON);
     for _ in 0..4 {
         stage.answer(503).await;
     }
     advance(2 * SECOND).await;
     let open = stage.circuit.snapshot();
-    assert_eq!((open.state(), open.epoch()), (State::Open, 1));
-    assert_eq!(open.cause(), Some(TransitionCause::ConsecutiveFailures));
+    assert_eq!((open.state(), open.epoch()), (CircuitState::Open, 1));
+    assert_eq!(open.cause(), Some(CircuitCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(3 * SECOND));
 }
 
@@ -72,7 +74,7 @@ async fn promise_32_an_observer_may_use_the_handle() {
         seeing.lock().unwrap().push(event.to());
         assert_eq!(handle.state(), event.to());
         // Whatever opens this circuit closes it on the spot.
-        if event.to() == State::Open {
+        if event.to() == CircuitState::Open {
             handle.reset();
         }
     };
@@ -81,7 +83,7 @@ async fn promise_32_an_observer_may_use_the_handle() {
     for _ in 0..5 {
         stage.answer(503).await;
     }
-    assert_eq!(*seen.lock().unwrap(), [State::Open, State::Closed]);
+    assert_eq!(*seen.lock().unwrap(), [CircuitState::Open, CircuitState::Closed]);
     stage.answer(200).await;
 }
 
@@ -94,7 +96,7 @@ async fn promise_32_switching_reaches_those_who_are_parked() {
     assert_eq!(stage.circuit.parked(), 1);
     stage.circuit.isolate();
     assert!(waits.is_woken());
-    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), State::Isolated);
+    assert_eq!(open_in(&assert_ready!(waits.poll()).unwrap_err()).state(), CircuitState::Isolated);
 
     stage.circuit.reset();
     stage.trip().await;
@@ -112,7 +114,7 @@ async fn a_closed_layer_refuses_and_lets_the_rest_end() {
     let (mut running, send) = stage.sent().await;
     stage.circuit.close(Closing::Drain);
     let error = assert_ready!(stage.call().poll()).unwrap_err();
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), "circuit breaker");
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::CircuitBreaker);
     send.send_response(crate::support::response(200));
     assert!(assert_ready!(running.poll()).is_ok());
 }
@@ -122,12 +124,12 @@ async fn promise_32_forced_open_it_goes_on_by_itself() {
     let mut stage = Stage::new(layer());
     stage.circuit.force_open();
     let open = stage.refused();
-    assert_eq!((open.cause(), open.last()), (TransitionCause::Forced, None));
+    assert_eq!((open.cause(), open.last()), (CircuitCause::Forced, None));
     assert_eq!(open.retry_after(), Some(5 * SECOND));
     stage.circuit.force_open();
     advance(5 * SECOND).await;
     stage.answer(200).await;
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,20 +157,20 @@ async fn promise_32_forced_closed_it_counts_on() {
 async fn promise_32_the_state_can_be_watched() {
     let mut stage = Stage::new(layer());
     let mut watch = stage.circuit.watch();
-    assert_eq!(*watch.borrow(), State::Closed);
+    assert_eq!(*watch.borrow(), CircuitState::Closed);
     stage.trip().await;
     assert!(watch.has_changed().unwrap());
-    assert_eq!(*watch.borrow_and_update(), State::Open);
+    assert_eq!(*watch.borrow_and_update(), CircuitState::Open);
     advance(5 * SECOND).await;
     stage.answer(200).await;
     // Half-open was on the way; the latest is what is seen.
-    assert_eq!(*watch.borrow_and_update(), State::Closed);
+    assert_eq!(*watch.borrow_and_update(), CircuitState::Closed);
     stage.circuit.isolate();
     let late = stage.circuit.watch();
-    assert_eq!(*late.borrow(), State::Isolated);
+    assert_eq!(*late.borrow(), CircuitState::Isolated);
     // When all is gone there is nothing to watch any more.
     drop(stage);
-    assert_eq!(*watch.borrow_and_update(), State::Isolated);
+    assert_eq!(*watch.borrow_and_update(), CircuitState::Isolated);
     assert!(watch.changed().await.is_err());
 }
 
@@ -197,7 +199,7 @@ async fn a_circuit_says_when_it_may_be_forgotten() {
     now += 5 * SECOND;
     assert!(!circuit.is_forgettable(now));
     call(&mut circuit, Outcome::success(), now);
-    assert_eq!(circuit.state(now), State::Closed);
+    assert_eq!(circuit.state(now), CircuitState::Closed);
     // A ramp that is climbed, then a cooldown that would be longer than the first.
     assert!(!circuit.is_forgettable(now + 59 * SECOND));
     assert!(circuit.is_forgettable(now + 60 * SECOND));

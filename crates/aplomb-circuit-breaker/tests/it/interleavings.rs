@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Progress};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, State, Trip, Window,
+    Circuit, CircuitState, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, Trip, Window,
 };
 use aplomb_core::Outcome;
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ fn circuit(rules: Rules) -> Circuit {
     };
     let ramp = rules.ramp.map_or(Ramp::none(), |(first, over)| Ramp::new(first).over(over));
     Circuit::new()
-        .trip(trip)
+        .trip(trip.one_credential())
         .cooldown(plain())
         .probes(probes)
         .ramp(ramp)
@@ -151,26 +151,26 @@ fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Opt
     let lapses = model.lapses();
     let parks = model.rules.parks;
     match (model.state, said) {
-        (State::Open, Decision::NotBefore(at, why)) => {
+        (CircuitState::Open, Decision::NotBefore(at, why)) => {
             assert!(parks && model.until - now <= MAX_PARKED);
             assert_eq!((at, why.retry_after()), (model.until, Some(model.until - now)));
         }
-        (State::Open, Decision::Refuse(why)) => {
+        (CircuitState::Open, Decision::Reject(why)) => {
             assert!(!parks || model.until - now > MAX_PARKED);
             assert_eq!(why.retry_after(), Some(model.until - now));
         }
-        (State::HalfOpen | State::Closed, Decision::WhenReleased(_)) => {
+        (CircuitState::HalfOpen | CircuitState::Closed, Decision::WhenReleased(_)) => {
             assert!(parks);
             // The line never waits for ever: it looks again when a lease or the ramp ends.
-            assert!(lapses.is_some() && circuit.lapses() == lapses);
+            assert!(lapses.is_some() && circuit.hints().next_wakeup == lapses);
         }
-        (State::HalfOpen | State::Closed, Decision::Refuse(why)) => {
+        (CircuitState::HalfOpen | CircuitState::Closed, Decision::Reject(why)) => {
             assert!(!parks);
-            let usual = Some(circuit.answers_in()).filter(|usual| !usual.is_zero());
+            let usual = Some(circuit.hints().expected_latency).filter(|usual| !usual.is_zero());
             let longest = lapses.map(|at| at - now);
             assert_eq!(why.retry_after(), usual.into_iter().chain(longest).min());
         }
-        (State::Isolated, Decision::Refuse(why)) => assert_eq!(why.retry_after(), None),
+        (CircuitState::Isolated, Decision::Reject(why)) => assert_eq!(why.retry_after(), None),
         (state, said) => panic!("{state:?}: {said:?}"),
     }
     None
@@ -180,7 +180,7 @@ fn switch(circuit: &mut Circuit, model: &mut Model, to: Switch, now: Instant) {
     match to {
         Switch::ForceOpen => {
             circuit.force_open(now);
-            if model.state != State::Open {
+            if model.state != CircuitState::Open {
                 model.open(None, now);
             }
         }
@@ -190,11 +190,11 @@ fn switch(circuit: &mut Circuit, model: &mut Model, to: Switch, now: Instant) {
         }
         Switch::Isolate => {
             circuit.isolate(now);
-            model.switch(State::Isolated, now);
+            model.switch(CircuitState::Isolated, now);
         }
         Switch::Disable => {
             circuit.disable(now);
-            model.switch(State::Disabled, now);
+            model.switch(CircuitState::Disabled, now);
         }
         Switch::Reset => {
             circuit.reset(now);
@@ -204,13 +204,13 @@ fn switch(circuit: &mut Circuit, model: &mut Model, to: Switch, now: Instant) {
 }
 
 /// What has been told since the last step: one change after the other, and the last leads to here.
-fn listen(circuit: &mut Circuit, model: &mut Model, told: &mut (State, u64), now: Instant) {
-    while let Some(change) = circuit.notice() {
+fn listen(circuit: &mut Circuit, model: &mut Model, told: &mut (CircuitState, u64), now: Instant) {
+    while let Some(change) = circuit.next_event() {
         assert_eq!(change.from(), told.0);
         assert_ne!(change.from(), change.to());
         assert!(change.epoch() > told.1);
         *told = (change.to(), change.epoch());
-        if change.to() == State::Open {
+        if change.to() == CircuitState::Open {
             let (least, most) = model.opening.take().expect("the model opened as well");
             let cooldown = change.cooldown().unwrap();
             assert!((least..=most).contains(&cooldown), "{cooldown:?} of {least:?} to {most:?}");
@@ -228,22 +228,28 @@ fn compare(circuit: &mut Circuit, model: &Model, now: Instant) {
     assert_eq!(found.probes_in_flight(), model.leases.len());
     assert!(found.probes_in_flight() <= model.rules.at_once as usize);
     assert_eq!(found.ramp(), model.ramp.map(|(most, _)| most));
-    if model.state == State::Closed {
+    if model.state == CircuitState::Closed {
         assert_eq!(found.failures_in_a_row(), model.failures());
-        for (found, counted) in [(found.tally(), model.failing()), (found.slow(), model.slow())] {
+        for (found, counted) in [
+            (found.window(), model.failing()),
+            (found.slow_calls(), model.slow()),
+        ] {
             let bad = counted.iter().filter(|bad| **bad).count();
             assert_eq!((found.calls(), found.failures()), (counted.len() as u64, bad as u64));
         }
     }
     assert_eq!(circuit.is_forgettable(now), model.is_forgettable(now));
-    assert_eq!(circuit.refusal(now).is_some(), matches!(model.state, State::Open | State::Isolated));
+    assert_eq!(
+        circuit.rejection(now).is_some(),
+        matches!(model.state, CircuitState::Open | CircuitState::Isolated)
+    );
 }
 
 fn run(rules: Rules, steps: Vec<Step>) {
     let mut now = Instant::now();
     let mut circuit = circuit(rules);
     let mut model = Model::new(rules, now);
-    let mut told = (State::Closed, 0);
+    let mut told = (CircuitState::Closed, 0);
     let mut calls: Vec<(CircuitToken, Call)> = Vec::new();
     let mut with_content: Vec<(CircuitToken, Call)> = Vec::new();
     for (id, step) in steps.into_iter().enumerate() {
@@ -252,7 +258,7 @@ fn run(rules: Rules, steps: Vec<Step>) {
             // A call has one first content.
             Step::Content(i) if !calls.is_empty() => {
                 let (mut slip, mut call) = calls.swap_remove(i % calls.len());
-                circuit.content(&mut slip, now);
+                circuit.on(&mut slip, Progress::FirstByte, now);
                 model.content(&mut call, now);
                 with_content.push((slip, call));
             }

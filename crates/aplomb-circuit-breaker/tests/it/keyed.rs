@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, KeyNotice, KeyRefused};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitBreakerLayer, CircuitOpen, KeyedCircuits, OnOpen, State, TooManyKeys, TracingObserver,
-    Transition, TransitionCause, Trip,
+    Circuit, CircuitBreakerLayer, CircuitCause, CircuitOpen, CircuitState, KeyedCircuits, OnOpen,
+    TooManyKeys, TracingObserver, Transition, Trip,
 };
-use aplomb_core::{Account, BoxError, CallKey, CallOptions, Outcome, Refused, find_in};
+use aplomb_core::{Account, BoxError, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http::{Request, Response};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -60,27 +60,24 @@ async fn two_hosts_do_not_share_a_circuit_and_one_hosts_calls_do() {
     let mut other = service.clone();
     service.call(get("a.example", "/503")).await.unwrap();
     service.call(get("b.example", "/200")).await.unwrap();
-    assert_eq!(circuits.state(&"a.example".to_owned()), State::Open);
-    assert_eq!(circuits.state(&"b.example".to_owned()), State::Closed);
+    assert_eq!(circuits.state(&"a.example".to_owned()), CircuitState::Open);
+    assert_eq!(circuits.state(&"b.example".to_owned()), CircuitState::Closed);
 
     let mut again = get("a.example", "/200");
     again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
     let error = assert_ready_err!(task::spawn(other.call(again)).poll());
     let open = find_in::<CircuitOpen, _>(&error).unwrap();
     assert_eq!(open.key(), Some("\"a.example\""));
-    assert_eq!(
-        (open.retry_after(), open.cause()),
-        (Some(5 * SECOND), TransitionCause::ConsecutiveFailures)
-    );
-    assert!(open.to_string().starts_with("circuit \"a.example\" open since"), "{open}");
+    assert_eq!((open.retry_after(), open.cause()), (Some(5 * SECOND), CircuitCause::ConsecutiveFailures));
+    assert!(open.to_string().starts_with("circuit \"a.example\" open for"), "{open}");
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), open.key());
-    let refused = find_in::<Refused, _>(&error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), ("circuit breaker", 2));
+    let refused = find_in::<Rejection, _>(&error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::CircuitBreaker, 2));
 
     service.call(get("b.example", "/200")).await.unwrap();
     advance(5 * SECOND).await;
     service.call(get("a.example", "/200")).await.unwrap();
-    assert_eq!(circuits.state(&"a.example".to_owned()), State::Closed);
+    assert_eq!(circuits.state(&"a.example".to_owned()), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,8 +153,8 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     service.call(post("b", "/503")).await.unwrap();
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
     let full = find_in::<TooManyKeys, _>(&error).unwrap();
-    assert_eq!(full.refused().who(), "circuit breaker");
-    assert_eq!(find_in::<Refused, _>(&error), Some(full.refused()));
+    assert_eq!(full.refused().layer(), LayerName::CircuitBreaker);
+    assert_eq!(find_in::<Rejection, _>(&error), Some(full.refused()));
     assert!(find_in::<CircuitOpen, _>(&error).is_none());
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();
     assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
@@ -172,7 +169,7 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     assert!(circuits.force_open(&stranger).is_err() && circuits.disable(&stranger).is_err());
     circuits.reset(&stranger);
     circuits.force_closed(&stranger);
-    assert_eq!(circuits.state(&stranger), State::Closed);
+    assert_eq!(circuits.state(&stranger), CircuitState::Closed);
     assert_eq!((circuits.keys(), circuits.max_keys()), (2, 2));
     // One that is reset has nothing to remember: it makes room.
     circuits.reset(&Account::of(&post("b", "/200")));
@@ -184,7 +181,7 @@ async fn promise_32_the_handle_reads_and_switches_one_key() {
     let circuits = circuits(10);
     let mut service = by_host(&circuits);
     let (a, b) = ("a".to_owned(), "b".to_owned());
-    assert_eq!((circuits.state(&a), circuits.snapshot(&a)), (State::Closed, None));
+    assert_eq!((circuits.state(&a), circuits.snapshot(&a)), (CircuitState::Closed, None));
     assert_eq!(circuits.keys(), 0, "looking makes no circuit");
 
     circuits.isolate(&a).unwrap();
@@ -201,8 +198,8 @@ async fn promise_32_the_handle_reads_and_switches_one_key() {
     assert_eq!(
         listed,
         [
-            ("a".to_owned(), State::Isolated),
-            ("b".to_owned(), State::Disabled)
+            ("a".to_owned(), CircuitState::Isolated),
+            ("b".to_owned(), CircuitState::Disabled)
         ]
     );
 
@@ -212,7 +209,7 @@ async fn promise_32_the_handle_reads_and_switches_one_key() {
     circuits.force_closed(&b);
     circuits.force_closed(&a);
     service.call(get("a", "/200")).await.unwrap();
-    assert_eq!(circuits.snapshot(&a).unwrap().tally().calls(), 0, "the rule counts failures in a row");
+    assert_eq!(circuits.snapshot(&a).unwrap().window().calls(), 0, "the rule counts failures in a row");
     circuits.reset(&b);
     circuits.reset(&a);
     assert_eq!(circuits.forget_idle(), 2);
@@ -240,11 +237,11 @@ async fn promise_32_each_change_is_told_once_with_its_key_and_outside_of_locks()
     advance(5 * SECOND).await;
     service.call(get("b", "/200")).await.unwrap();
     let expected = [
-        ("a", State::Closed, State::Open),
-        ("b", State::Closed, State::Open),
-        ("a", State::Open, State::HalfOpen),
-        ("b", State::Open, State::HalfOpen),
-        ("b", State::HalfOpen, State::Closed),
+        ("a", CircuitState::Closed, CircuitState::Open),
+        ("b", CircuitState::Closed, CircuitState::Open),
+        ("a", CircuitState::Open, CircuitState::HalfOpen),
+        ("b", CircuitState::Open, CircuitState::HalfOpen),
+        ("b", CircuitState::HalfOpen, CircuitState::Closed),
     ];
     let mut told: Vec<_> = told.lock().unwrap().clone();
     // That a cooldown is over is noticed by whoever looks first, the observer included.
@@ -264,7 +261,7 @@ async fn promise_29_a_call_dropped_at_any_point_is_taken_back_from_its_own_key()
     let a = "a".to_owned();
     let as_before = |at: &str| {
         let found = circuits.snapshot(&a).unwrap();
-        assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 0), "{at}");
+        assert_eq!((found.state(), found.probes_in_flight()), (CircuitState::HalfOpen, 0), "{at}");
     };
     drop(call());
     assert_eq!(circuits.keys(), 0, "nothing is made before it is polled");
@@ -298,7 +295,7 @@ async fn promise_29_a_call_dropped_at_any_point_is_taken_back_from_its_own_key()
     assert_pending!(probe.poll());
     handle.next_request().await.unwrap().1.send_response(response(200));
     assert_ready_ok!(probe.poll());
-    assert_eq!(circuits.state(&a), State::Closed);
+    assert_eq!(circuits.state(&a), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,9 +308,9 @@ async fn promise_7_a_panic_in_the_inner_call_leaves_its_key_as_it_was() {
     assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
     drop(panics);
     let found = circuits.snapshot(&"a".to_owned()).unwrap();
-    assert_eq!((found.state(), found.probes_in_flight()), (State::HalfOpen, 0));
+    assert_eq!((found.state(), found.probes_in_flight()), (CircuitState::HalfOpen, 0));
     service.call(get("a", "/200")).await.unwrap();
-    assert_eq!(circuits.state(&"a".to_owned()), State::Closed);
+    assert_eq!(circuits.state(&"a".to_owned()), CircuitState::Closed);
 
     let mut panics = task::spawn(service.call(get("b", "/panic")));
     assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
@@ -363,7 +360,7 @@ async fn promise_33_calls_are_parked_by_key_as_long_as_its_policy_says() {
     advance(3 * MILLISECOND).await;
     let error = assert_ready!(waits.poll()).unwrap_err();
     let open = find_in::<CircuitOpen, _>(&error).unwrap();
-    assert_eq!((open.state(), open.key()), (State::HalfOpen, Some("\"batch\"")));
+    assert_eq!((open.state(), open.key()), (CircuitState::HalfOpen, Some("\"batch\"")));
     assert_eq!(open.refused().waited().as_secs(), 8);
 }
 
@@ -375,7 +372,7 @@ async fn closing_holds_for_every_key_and_is_not_for_the_circuits_sake() {
     circuits.close(Closing::Fail);
     for host in ["a", "b"] {
         let error = service.call(get(host, "/200")).await.unwrap_err();
-        assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "circuit breaker");
+        assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::CircuitBreaker);
         assert!(find_in::<CircuitOpen, _>(&error).is_none() && find_in::<TooManyKeys, _>(&error).is_none());
     }
 }
@@ -397,5 +394,5 @@ async fn a_fail_fast_layer_refuses_by_key_and_makes_no_circuit() {
     assert_ready_err!(task::spawn(service.call(overridden)).poll());
     advance(5 * SECOND).await;
     service.call(get("a", "/200")).await.unwrap();
-    assert_eq!(circuits.state(&"a".to_owned()), State::HalfOpen);
+    assert_eq!(circuits.state(&"a".to_owned()), CircuitState::HalfOpen);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{OnAbandoned, State};
+use aplomb_circuit_breaker::{CircuitState, OnAbandoned};
 use aplomb_core::{Kind, Outcome};
 use tokio::time::Instant;
 
@@ -51,7 +51,7 @@ enum Counted {
 
 pub(crate) struct Model {
     pub(crate) rules: Rules,
-    pub(crate) state: State,
+    pub(crate) state: CircuitState,
     pub(crate) epoch: u64,
     /// Until when it is open.
     pub(crate) until: Instant,
@@ -90,7 +90,7 @@ impl Model {
     pub(crate) fn new(rules: Rules, now: Instant) -> Self {
         Self {
             rules,
-            state: State::Closed,
+            state: CircuitState::Closed,
             epoch: 0,
             until: now,
             counted: Vec::new(),
@@ -109,7 +109,7 @@ impl Model {
         }
     }
 
-    fn change(&mut self, state: State, now: Instant) {
+    fn change(&mut self, state: CircuitState, now: Instant) {
         self.state = state;
         self.epoch += 1;
         self.recovered_from = None;
@@ -122,8 +122,8 @@ impl Model {
     }
 
     pub(crate) fn pass(&mut self, now: Instant) {
-        if self.state == State::Open && self.opening.is_none() && now >= self.until {
-            self.change(State::HalfOpen, now);
+        if self.state == CircuitState::Open && self.opening.is_none() && now >= self.until {
+            self.change(CircuitState::HalfOpen, now);
         }
         let over = self.leases.values().filter(|ends| **ends <= now);
         self.stirred = over.copied().fold(self.stirred, Instant::max);
@@ -139,9 +139,9 @@ impl Model {
 
     pub(crate) fn admits(&self) -> bool {
         match self.state {
-            State::Closed => self.ramp.is_none_or(|(most, _)| number(self.unanswered.len()) < most),
-            State::Disabled => true,
-            State::HalfOpen => number(self.leases.len()) < self.rules.at_once,
+            CircuitState::Closed => self.ramp.is_none_or(|(most, _)| number(self.unanswered.len()) < most),
+            CircuitState::Disabled => true,
+            CircuitState::HalfOpen => number(self.leases.len()) < self.rules.at_once,
             _ => false,
         }
     }
@@ -156,7 +156,7 @@ impl Model {
     }
 
     pub(crate) fn admit(&mut self, id: usize, now: Instant) -> Call {
-        let probe = self.state == State::HalfOpen;
+        let probe = self.state == CircuitState::HalfOpen;
         if probe {
             self.leases.insert(id, now + self.rules.lease);
             self.probing_since.get_or_insert(now);
@@ -194,7 +194,7 @@ impl Model {
             self.climb(Kind::Success);
         }
         assert!(first || slow.is_none(), "content is told once");
-        if self.state == State::Closed
+        if self.state == CircuitState::Closed
             && let Some(slow) = slow
         {
             self.counted.push(Counted::Slowness(slow));
@@ -221,21 +221,21 @@ impl Model {
         };
         let slow = self.rules.slow.map(|(longest, ..)| waited > longest);
         match (self.state, outcome.kind()) {
-            (State::Closed, kind) => {
+            (CircuitState::Closed, kind) => {
                 if climbed {
                     self.climb(kind);
                 }
                 self.count(&call, slow, outcome, now);
             }
-            (State::HalfOpen, Kind::Exhausted) => self.open(Some(outcome), now),
-            (State::HalfOpen, Kind::Unauthorized) if self.refused => {
+            (CircuitState::HalfOpen, Kind::Exhausted) => self.open(Some(outcome), now),
+            (CircuitState::HalfOpen, Kind::Unauthorized) if self.refused => {
                 self.open(Some(outcome), now);
             }
-            (State::HalfOpen, Kind::Local) => {}
-            (State::HalfOpen, Kind::Transient | Kind::Throttled) => {
+            (CircuitState::HalfOpen, Kind::Local) => {}
+            (CircuitState::HalfOpen, Kind::Transient | Kind::Throttled) => {
                 self.say(call.id, false, Some(outcome), now);
             }
-            (State::HalfOpen, kind) if call.said.is_none() => {
+            (CircuitState::HalfOpen, kind) if call.said.is_none() => {
                 let well = kind != Kind::Success || slow != Some(true);
                 self.say(call.id, well, Some(outcome), now);
             }
@@ -349,7 +349,7 @@ impl Model {
         self.noted = None;
         self.closed_since = now;
         self.refused = false;
-        self.change(State::Closed, now);
+        self.change(CircuitState::Closed, now);
     }
 
     pub(crate) fn reset(&mut self, now: Instant) {
@@ -357,7 +357,7 @@ impl Model {
         self.close(now);
     }
 
-    pub(crate) fn switch(&mut self, state: State, now: Instant) {
+    pub(crate) fn switch(&mut self, state: CircuitState, now: Instant) {
         if self.state != state {
             self.refused = false;
             self.change(state, now);
@@ -374,14 +374,14 @@ impl Model {
         let old = self.noted.is_none_or(|noted| now - noted >= 600 * SECOND);
         let clean = self.failures() == 0 && self.refusals() == 0;
         let clean = clean && !self.failing().contains(&true) && !self.slow().contains(&true);
-        if self.state == State::HalfOpen {
+        if self.state == CircuitState::HalfOpen {
             return self.leases.is_empty() && now - self.stirred >= 600 * SECOND;
         }
-        self.state == State::Closed && self.ramp.is_none() && self.eased(now) == 0 && (old || clean)
+        self.state == CircuitState::Closed && self.ramp.is_none() && self.eased(now) == 0 && (old || clean)
     }
 
     pub(crate) fn open(&mut self, outcome: Option<Outcome>, now: Instant) {
-        if self.state == State::Closed {
+        if self.state == CircuitState::Closed {
             self.grown = self.eased(now);
         }
         let outcome = outcome.filter(|outcome| !outcome.is_success());
@@ -399,7 +399,7 @@ impl Model {
             _ => (cooldown, cooldown),
         });
         self.refused |= kind == Kind::Unauthorized;
-        self.change(State::Open, now);
+        self.change(CircuitState::Open, now);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls that nobody waits for any more, as a timeout outside makes them.
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, OnAbandoned, State, TransitionCause, Trip};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitCause, CircuitState, OnAbandoned, Trip};
 use http::Request;
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -27,15 +27,15 @@ async fn time_out(layer: CircuitBreakerLayer, calls: usize) -> aplomb_circuit_br
 #[tokio::test(start_paused = true)]
 async fn a_timeout_outside_is_seen_where_abandoned_calls_count() {
     for (abandoned, state) in [
-        (OnAbandoned::Neutral, State::Closed),
-        (OnAbandoned::Failure, State::Open),
-        (OnAbandoned::FailureAfter(4 * SECOND), State::Open),
-        (OnAbandoned::FailureAfter(6 * SECOND), State::Closed),
+        (OnAbandoned::Neutral, CircuitState::Closed),
+        (OnAbandoned::Failure, CircuitState::Open),
+        (OnAbandoned::FailureAfter(4 * SECOND), CircuitState::Open),
+        (OnAbandoned::FailureAfter(6 * SECOND), CircuitState::Closed),
     ] {
         let circuit = time_out(layer().on_abandoned(abandoned), 5).await;
         assert_eq!(circuit.state(), state, "{abandoned:?}");
-        let counted = if state == State::Open { 5 } else { 0 };
-        assert_eq!(circuit.snapshot().tally().failures(), counted);
+        let counted = if state == CircuitState::Open { 5 } else { 0 };
+        assert_eq!(circuit.snapshot().window().failures(), counted);
     }
 }
 
@@ -47,11 +47,11 @@ async fn a_caller_that_leaves_early_is_neutral_after_a_bound() {
         advance(9 * SECOND).await;
         drop(call);
     }
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
     let call = stage.sent().await;
     advance(10 * SECOND).await;
     drop(call);
-    assert_eq!(stage.circuit.snapshot().tally().failures(), 1);
+    assert_eq!(stage.circuit.snapshot().window().failures(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ async fn what_was_never_sent_is_never_a_failure() {
     let mut unready = stage.call();
     tokio_test::assert_pending!(unready.poll());
     drop(unready);
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,21 +75,21 @@ async fn whose_answer_has_begun_is_not_abandoned() {
     body.send(Ok("enough")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
     drop(answer);
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_probe_fails_where_abandoned_calls_do() {
     for (abandoned, state) in [
-        (OnAbandoned::Neutral, State::HalfOpen),
-        (OnAbandoned::Failure, State::Open),
+        (OnAbandoned::Neutral, CircuitState::HalfOpen),
+        (OnAbandoned::Failure, CircuitState::Open),
     ] {
         let mut stage = Stage::half_open(layer().trip(Trip::consecutive(5)).on_abandoned(abandoned)).await;
         drop(stage.sent().await);
         assert_eq!(stage.circuit.state(), state);
         assert_eq!(stage.circuit.snapshot().probes_in_flight(), 0);
-        if state == State::Open {
-            assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
+        if state == CircuitState::Open {
+            assert_eq!(stage.refused().cause(), CircuitCause::ProbeFailed);
         }
     }
 }

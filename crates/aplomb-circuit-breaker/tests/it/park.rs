@@ -1,7 +1,7 @@
 //! Calls that wait for an open circuit: promise 33, second half.
 
-use aplomb_circuit_breaker::{OnOpen, Probes, State};
-use aplomb_core::{CallOptions, Refused, find};
+use aplomb_circuit_breaker::{CircuitState, OnOpen, Probes};
+use aplomb_core::{CallOptions, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
@@ -25,7 +25,7 @@ async fn promise_33_parked_calls_go_when_the_probe_succeeds_and_the_first_of_the
     assert_eq!(woken, [true, false, false, false, false]);
     assert_pending!(calls[0].poll());
     let probe = stage.take().await;
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     probe.send_response(response(200));
     assert!(assert_ready!(calls[0].poll()).is_ok());
     for call in &mut calls[1..] {
@@ -86,7 +86,7 @@ async fn promise_33_the_wait_is_bounded_as_a_whole_and_said() {
     assert!(waits.is_woken());
     let error = assert_ready!(waits.poll()).unwrap_err();
     assert_eq!(open_in(&error).retry_after(), Some(10 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().waited(), 5 * SECOND);
+    assert_eq!(find::<Rejection>(&*error).unwrap().waited(), 5 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn a_deadline_within_the_probes_lease_waits_for_what_the_probe_finds() {
     assert_pending!(late.poll());
     advance(6 * SECOND).await;
     assert!(late.is_woken());
-    assert_eq!(open_in(&assert_ready!(late.poll()).unwrap_err()).state(), State::HalfOpen);
+    assert_eq!(open_in(&assert_ready!(late.poll()).unwrap_err()).state(), CircuitState::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn who_waits_takes_the_place_of_a_lost_probe() {
     assert_pending!(waits.poll());
     stage.take().await.send_response(response(200));
     assert!(assert_ready!(waits.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]

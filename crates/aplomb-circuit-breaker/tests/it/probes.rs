@@ -2,7 +2,7 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{Probes, State, TransitionCause};
+use aplomb_circuit_breaker::{CircuitCause, CircuitState, Probes};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
@@ -14,11 +14,11 @@ async fn one_probe_at_a_time_and_its_success_closes() {
     let mut stage = Stage::half_open(layer()).await;
     let (mut probe, send) = stage.sent().await;
     let open = stage.refused();
-    assert_eq!((open.state(), open.retry_after()), (State::HalfOpen, Some(30 * SECOND)));
+    assert_eq!((open.state(), open.retry_after()), (CircuitState::HalfOpen, Some(30 * SECOND)));
     assert_eq!(stage.circuit.snapshot().probes_in_flight(), 1);
     send.send_response(response(200));
     assert!(assert_ready!(probe.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,13 +45,13 @@ async fn who_answers_lives() {
     for status in [200, 400, 404, 409, 413, 422, 425, 401, 403] {
         let mut stage = Stage::half_open(layer()).await;
         stage.answer(status).await;
-        assert_eq!(stage.circuit.state(), State::Closed, "{status}");
+        assert_eq!(stage.circuit.state(), CircuitState::Closed, "{status}");
     }
     for status in [429, 500, 503, 529] {
         let mut stage = Stage::half_open(layer()).await;
         stage.answer(status).await;
-        assert_eq!(stage.circuit.state(), State::Open, "{status}");
-        assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
+        assert_eq!(stage.circuit.state(), CircuitState::Open, "{status}");
+        assert_eq!(stage.refused().cause(), CircuitCause::ProbeFailed);
     }
 }
 
@@ -60,15 +60,15 @@ async fn several_probes_decide_together() {
     let rules = Probes::new(1).to_close(3).success_ratio(0.6);
     let mut stage = Stage::half_open(layer().probes(rules)).await;
     for (status, state) in [
-        (200, State::HalfOpen),
-        (503, State::HalfOpen),
-        (200, State::Closed),
+        (200, CircuitState::HalfOpen),
+        (503, CircuitState::HalfOpen),
+        (200, CircuitState::Closed),
     ] {
         stage.answer(status).await;
         assert_eq!(stage.circuit.state(), state);
     }
     let mut stage = Stage::half_open(layer().probes(rules)).await;
-    for (status, state) in [(503, State::HalfOpen), (503, State::Open)] {
+    for (status, state) in [(503, CircuitState::HalfOpen), (503, CircuitState::Open)] {
         stage.answer(status).await;
         assert_eq!(stage.circuit.state(), state);
     }
@@ -90,7 +90,7 @@ async fn promise_29_a_probe_that_never_reports_is_given_up_after_its_lease() {
     assert_eq!(stage.circuit.snapshot().probes_in_flight(), 1);
     send_next.send_response(response(200));
     assert!(assert_ready!(next.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,10 +98,10 @@ async fn promise_29_a_peer_slower_than_the_lease_closes_it_all_the_same() {
     let mut stage = Stage::half_open(layer()).await;
     let (mut slow, send) = stage.sent().await;
     advance(40 * SECOND).await;
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     send.send_response(response(200));
     assert!(assert_ready!(slow.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,22 +112,22 @@ async fn promise_29_a_probe_is_judged_at_its_first_content_and_its_truncation_co
     send.send_response(answer);
     let mut answer = assert_ready!(probe.poll()).unwrap().into_body();
     // The head alone decides nothing.
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     stage.refused();
     body.send(Ok("data: once upon a t")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
 
     body.send(Err(io::Error::other("cut"))).unwrap();
     assert!(answer.frame().await.unwrap().is_err());
-    assert_eq!(stage.circuit.state(), State::Closed);
-    assert_eq!(stage.circuit.snapshot().tally().failures(), 1);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
+    assert_eq!(stage.circuit.snapshot().window().failures(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_29_a_probe_that_breaks_off_while_others_are_missing_has_failed() {
-    for (to_close, then) in [(2, State::Open), (3, State::HalfOpen)] {
+    for (to_close, then) in [(2, CircuitState::Open), (3, CircuitState::HalfOpen)] {
         let rules = Probes::new(1).to_close(to_close).success_ratio(0.6);
         let mut stage = Stage::half_open(layer().probes(rules)).await;
         let (mut probe, send) = stage.sent().await;
@@ -136,16 +136,16 @@ async fn promise_29_a_probe_that_breaks_off_while_others_are_missing_has_failed(
         let mut answer = assert_ready!(probe.poll()).unwrap().into_body();
         body.send(Ok("data: once upon a t")).unwrap();
         assert!(answer.frame().await.unwrap().is_ok());
-        assert_eq!(stage.circuit.state(), State::HalfOpen);
+        assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
         body.send(Err(io::Error::other("cut"))).unwrap();
         assert!(answer.frame().await.unwrap().is_err());
         assert_eq!(stage.circuit.state(), then);
-        if then == State::HalfOpen {
+        if then == CircuitState::HalfOpen {
             // It counts as failed, and no longer as passed: two of three still have to pass.
             stage.answer(200).await;
-            assert_eq!(stage.circuit.state(), State::HalfOpen);
+            assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
             stage.answer(200).await;
-            assert_eq!(stage.circuit.state(), State::Closed);
+            assert_eq!(stage.circuit.state(), CircuitState::Closed);
         }
     }
 }
@@ -161,11 +161,11 @@ async fn promise_29_half_open_ends_when_all_probes_are_lost() {
         advance(30 * SECOND).await;
     }
     stage.answer(200).await;
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
     for (mut call, send) in hung {
         assert_pending!(call.poll());
         send.send_response(response(503));
         assert!(assert_ready!(call.poll()).is_ok());
     }
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 0);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 0);
 }

@@ -1,7 +1,7 @@
 //! The way back: promise 30, and that half-open ends.
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, OnOpen, Probes, Ramp, State, TransitionCause, Trip};
+use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitState, OnOpen, Probes, Ramp, Trip};
 use aplomb_core::Outcome;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
@@ -14,7 +14,7 @@ use crate::support::{Call, NANOSECOND, NEARLY, Res, SECOND, Stage, layer, plain,
 async fn recovered(layer: aplomb_circuit_breaker::CircuitBreakerLayer) -> Stage {
     let mut stage = Stage::half_open(layer).await;
     stage.answer(200).await;
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
     stage
 }
 
@@ -51,9 +51,9 @@ async fn promise_30_a_growing_share_is_let_in() {
         let _full = fill(&mut stage).await;
         stage.refused()
     };
-    assert_eq!((open.state(), open.cause()), (State::Closed, TransitionCause::ConsecutiveFailures));
+    assert_eq!((open.state(), open.cause()), (CircuitState::Closed, CircuitCause::ConsecutiveFailures));
     assert_eq!(open.retry_after(), Some(60 * SECOND));
-    assert_eq!(open.to_string(), "circuit recovering since 5.0s: failures in a row (transient failure)");
+    assert_eq!(open.to_string(), "circuit recovering for 5.0s: consecutive failures (transient failure)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +74,7 @@ async fn promise_30_a_failure_halves_and_a_dropped_call_makes_room() {
     for _ in 0..4 {
         answer(stage.sent().await, 503);
     }
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,14 +173,14 @@ async fn promise_29_probing_that_is_never_answered_opens_it_again() {
         advance(10 * SECOND).await;
     }
     let open = stage.refused();
-    assert_eq!((open.cause(), open.last()), (TransitionCause::ProbesUnanswered, None));
+    assert_eq!((open.cause(), open.last()), (CircuitCause::ProbesUnanswered, None));
     // Longer than the time before.
     assert_eq!(open.retry_after(), Some(10 * SECOND));
     // Their answers come too late to move anything.
     let (mut call, send) = hang.remove(0);
     send.send_response(response(200));
     assert!(assert_ready!(call.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,14 +191,14 @@ async fn promise_29_callers_that_leave_again_and_again_do_not_keep_it_half_open_
         drop(stage.sent().await);
         advance(5 * SECOND).await;
     }
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
     advance(10 * SECOND).await;
     // One that left long ago says nothing.
     drop(stage.sent().await);
     advance(3_600 * SECOND).await;
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     stage.answer(200).await;
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[test]

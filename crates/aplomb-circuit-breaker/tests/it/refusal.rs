@@ -4,8 +4,8 @@ use std::error::Error;
 use std::{fmt, io};
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, CircuitOpen, State, TransitionCause, Trip};
-use aplomb_core::{CallOptions, Kind, Outcome, Refused, find};
+use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitOpen, CircuitState, Trip};
+use aplomb_core::{CallOptions, Kind, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -22,16 +22,16 @@ async fn promise_33_a_refusal_is_typed_and_says_all_there_is() {
     let error = assert_ready!(stage.call_with(again).poll()).unwrap_err();
 
     let open = error.downcast_ref::<CircuitOpen>().expect("one box, with the refusal in it");
-    assert_eq!(open.state(), State::Open);
+    assert_eq!(open.state(), CircuitState::Open);
     assert_eq!(open.retry_after(), Some(3 * SECOND));
     assert_eq!(open.since(), 2 * SECOND);
-    assert_eq!(open.cause(), TransitionCause::ConsecutiveFailures);
+    assert_eq!(open.cause(), CircuitCause::ConsecutiveFailures);
     assert_eq!(open.last().map(|last| last.kind()), Some(Kind::Transient));
-    assert_eq!(error.to_string(), "circuit open since 2.0s: failures in a row (transient failure)");
+    assert_eq!(error.to_string(), "circuit open for 2.0s: consecutive failures (transient failure)");
 
-    let refused = error.source().unwrap().downcast_ref::<Refused>().unwrap();
+    let refused = error.source().unwrap().downcast_ref::<Rejection>().unwrap();
     assert_eq!(refused, open.refused());
-    assert_eq!(refused.who(), "circuit breaker");
+    assert_eq!(refused.layer(), LayerName::CircuitBreaker);
     assert_eq!(refused.retry_after(), Some(3 * SECOND));
     assert_eq!((refused.attempts(), refused.last()), (2, Some(Outcome::transient())));
     assert!(refused.waited().is_zero());
@@ -59,7 +59,7 @@ async fn promise_33_a_refusal_is_found_through_any_nesting() {
     let error = assert_ready!(stage.call().poll()).unwrap_err();
     let nested = io::Error::other(GaveUp(Box::new(io::Error::other(GaveUp(error)))));
     assert!(find::<CircuitOpen>(&nested).is_some());
-    assert!(find::<Refused>(&nested).is_some());
+    assert!(find::<Rejection>(&nested).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,8 +76,8 @@ async fn a_refusal_is_not_counted_by_a_breaker_outside() {
         let error = tower::ServiceExt::oneshot(service.clone(), Request::new(())).await.unwrap_err();
         assert!(find::<CircuitOpen>(&*error).is_some());
     }
-    assert_eq!(outside.state(), State::Closed);
-    assert_eq!(outside.snapshot().tally().calls(), 0);
+    assert_eq!(outside.state(), CircuitState::Closed);
+    assert_eq!(outside.snapshot().window().calls(), 0);
 }
 
 #[test]
@@ -86,10 +86,11 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     let mut circuit = Circuit::new().trip(Trip::consecutive(1));
     let slip = circuit.admit(&(), now);
     circuit.end(slip, End::Judged { outcome: Outcome::transient(), usage: None }, now);
-    let Decision::Refuse(why) = circuit.check(&(), now) else {
+    let Decision::Reject(why) = circuit.check(&(), now) else {
         panic!("let through");
     };
-    let open = CircuitOpen::from((why, Refused::by("endpoint").with_retry_after(why.retry_after())));
+    let open =
+        CircuitOpen::from((why, Rejection::by(LayerName::Endpoint).with_retry_after(why.retry_after())));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
 
     assert_eq!(open.key(), None);
@@ -97,6 +98,6 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     assert_eq!(keyed.key(), Some("api.example.com small-model"));
     assert_eq!(
         keyed.to_string(),
-        "circuit api.example.com small-model open since 0.0ns: failures in a row (transient failure)"
+        "circuit api.example.com small-model open for 0.0ns: consecutive failures (transient failure)"
     );
 }

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{Probes, State, TransitionCause};
+use aplomb_circuit_breaker::{CircuitCause, CircuitState, Probes};
 use aplomb_core::{Exchange, Outcome};
 use http_body_util::BodyExt;
 use tokio_test::assert_ready;
@@ -49,7 +49,7 @@ async fn what_is_neutral_begins_no_row_anew() {
         drop(stage.sent().await);
     }
     stage.answer(503).await;
-    assert_eq!(stage.refused().cause(), TransitionCause::ConsecutiveFailures);
+    assert_eq!(stage.refused().cause(), CircuitCause::ConsecutiveFailures);
 }
 
 /// pybreaker throws its own error from the call that opens it, and what the peer said is lost.
@@ -62,7 +62,7 @@ async fn the_call_that_opens_it_gets_its_own_answer() {
     let (mut call, send) = stage.sent().await;
     send.send_response(response(529));
     assert_eq!(assert_ready!(call.poll()).unwrap().status(), 529);
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
 
     stage.circuit.reset();
     for _ in 0..4 {
@@ -73,7 +73,7 @@ async fn the_call_that_opens_it_gets_its_own_answer() {
     let error = assert_ready!(call.poll()).unwrap_err();
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
     assert_eq!(kind, Some(io::ErrorKind::ConnectionReset));
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
 }
 
 /// Everybody counts a stream by its head: an error event inside of a 200 is a success to them.
@@ -81,15 +81,15 @@ async fn the_call_that_opens_it_gets_its_own_answer() {
 async fn an_error_inside_a_200_is_a_failure() {
     let mut stage = Stage::new(layer());
     for _ in 0..5 {
-        assert_eq!(stage.circuit.state(), State::Closed);
+        assert_eq!(stage.circuit.state(), CircuitState::Closed);
         spoiled(&mut stage).await;
     }
-    assert_eq!(stage.refused().cause(), TransitionCause::ConsecutiveFailures);
+    assert_eq!(stage.refused().cause(), CircuitCause::ConsecutiveFailures);
 
     // And such a probe has not passed at its first content, which is the error.
     let mut stage = Stage::half_open(layer()).await;
     spoiled(&mut stage).await;
-    assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
+    assert_eq!(stage.refused().cause(), CircuitCause::ProbeFailed);
 }
 
 /// A 200 whose first content is an error, as who reads the bytes has found out.
@@ -126,7 +126,7 @@ async fn nonsense_settings_and_hints_neither_panic_nor_wedge() {
         .insert("retry-after", "99999999999999999999999999999999999".parse().unwrap());
     stage.answer_with(hinted).await;
     for _ in 0..20 {
-        assert_eq!(stage.circuit.state(), State::Open);
+        assert_eq!(stage.circuit.state(), CircuitState::Open);
         stage.circuit.reset();
         stage.answer(503).await;
     }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, Cooldown, State, Transition, Trip, Window};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState, Cooldown, Transition, Trip, Window};
 use aplomb_core::{Exponential, Jitter};
 use http::{Request, Response, StatusCode};
 use tokio::task::JoinSet;
@@ -36,7 +36,7 @@ impl Diary {
 
     fn opened(&self) -> Vec<(Duration, Duration)> {
         let transitions = self.transitions.lock().unwrap();
-        let opened = transitions.iter().filter(|(_, change)| change.to() == State::Open);
+        let opened = transitions.iter().filter(|(_, change)| change.to() == CircuitState::Open);
         opened.map(|(at, change)| (*at, change.cooldown().unwrap())).collect()
     }
 }
@@ -203,7 +203,7 @@ async fn a_line_of_callers_at_their_deadlines_does_not_wear_out_the_probes() {
         let call = service.clone().oneshot(request);
         calls.spawn(async move { drop(tokio::time::timeout_at(deadline, call).await) });
     }
-    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(circuit.state(), CircuitState::Closed);
     let back = diary.first_success_since(20 * SECOND);
     assert!(back <= 24 * SECOND + MS, "{back:?}");
 }

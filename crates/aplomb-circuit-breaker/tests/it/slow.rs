@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, CompletedCall, Probes, Slow, State, TransitionCause, Trip, Window};
+use aplomb_circuit_breaker::{
+    Circuit, CircuitCause, CircuitState, CompletedCall, Probes, Slow, Trip, Window,
+};
 use aplomb_core::{Exchange, Kind, Outcome, Usage};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
@@ -31,22 +33,25 @@ fn promise_27_a_share_of_slow_calls_whatever_they_came_to() {
     call(&mut circuit, Outcome::permanent(), 60 * SECOND, None, &mut now);
     call(&mut circuit, Outcome::success(), 11 * SECOND, None, &mut now);
     let found = circuit.snapshot(now);
-    assert_eq!((found.state(), found.slow().calls(), found.slow().failures()), (State::Closed, 3, 1));
+    assert_eq!(
+        (found.state(), found.slow_calls().calls(), found.slow_calls().failures()),
+        (CircuitState::Closed, 3, 1)
+    );
     call(&mut circuit, Outcome::transient(), 11 * SECOND, None, &mut now);
-    assert_eq!(circuit.state(now), State::Open);
-    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::SlowCalls));
+    assert_eq!(circuit.state(now), CircuitState::Open);
+    assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::SlowCalls));
     // The first window of failures is no part of it.
-    assert_eq!(circuit.snapshot(now).tally().calls(), 0);
+    assert_eq!(circuit.snapshot(now).window().calls(), 0);
 }
 
 #[test]
 fn promise_27_a_long_answer_is_not_a_slow_one() {
     let slow = Slow::whole(2 * SECOND).per_output_token(Duration::from_millis(20));
     for (tokens, state) in [
-        (Some(1_000), State::Closed),
-        (Some(100), State::Open),
-        (None, State::Open),
-        (Some(u64::MAX), State::Closed),
+        (Some(1_000), CircuitState::Closed),
+        (Some(100), CircuitState::Open),
+        (None, CircuitState::Open),
+        (Some(u64::MAX), CircuitState::Closed),
     ] {
         let mut now = Instant::now();
         let mut circuit = Circuit::new().trip(Trip::slow(1.0, slow, Window::calls(1)));
@@ -73,11 +78,11 @@ async fn promise_27_a_stream_is_slow_where_its_first_content_is_and_that_is_know
     drop(body);
     assert!(quick.frame().await.is_none());
     let found = stage.circuit.snapshot();
-    assert_eq!((found.slow().calls(), found.slow().failures()), (1, 0));
+    assert_eq!((found.slow_calls().calls(), found.slow_calls().failures()), (1, 0));
 
     let mut flowing = Vec::new();
     for slow in 1..=2 {
-        assert_eq!(stage.circuit.state(), State::Closed);
+        assert_eq!(stage.circuit.state(), CircuitState::Closed);
         let (mut call, send) = stage.sent().await;
         let (body, answer) = stream();
         // The head alone is no content.
@@ -86,11 +91,11 @@ async fn promise_27_a_stream_is_slow_where_its_first_content_is_and_that_is_know
         advance(6 * SECOND).await;
         body.send(Ok("at last")).unwrap();
         assert!(answer.frame().await.unwrap().is_ok());
-        assert_eq!(stage.circuit.snapshot().slow().failures(), slow);
+        assert_eq!(stage.circuit.snapshot().slow_calls().failures(), slow);
         flowing.push((body, answer));
     }
     let open = stage.refused();
-    assert_eq!((open.cause(), open.last()), (TransitionCause::SlowCalls, None));
+    assert_eq!((open.cause(), open.last()), (CircuitCause::SlowCalls, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +107,7 @@ async fn a_call_without_a_body_is_slow_by_its_head() {
         send.send_response(response(200));
         assert!(assert_ready!(call.poll()).is_ok());
     }
-    assert_eq!(stage.refused().cause(), TransitionCause::SlowCalls);
+    assert_eq!(stage.refused().cause(), CircuitCause::SlowCalls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +122,7 @@ async fn the_wait_in_a_queue_outside_is_not_slowness() {
         stage.take().await.send_response(response(200));
         assert!(assert_ready!(call.poll()).is_ok());
     }
-    assert_eq!(stage.circuit.snapshot().slow().failures(), 0);
+    assert_eq!(stage.circuit.snapshot().slow_calls().failures(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +136,7 @@ async fn a_probe_that_is_slow_has_failed() {
     advance(6 * SECOND).await;
     body.send(Ok("at last")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
-    assert_eq!(stage.refused().cause(), TransitionCause::ProbeFailed);
+    assert_eq!(stage.refused().cause(), CircuitCause::ProbeFailed);
 
     // It has had its say: what becomes of it later counts no second time.
     let rules = Probes::new(2).to_close(3).success_ratio(0.6);
@@ -145,10 +150,10 @@ async fn a_probe_that_is_slow_has_failed() {
     assert!(answer.frame().await.unwrap().is_ok());
     body.send(Err(std::io::Error::other("cut"))).unwrap();
     assert!(answer.frame().await.unwrap().is_err());
-    assert_eq!(stage.circuit.state(), State::HalfOpen);
+    assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
     stage.answer(200).await;
     stage.answer(200).await;
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 }
 
 #[test]
@@ -168,16 +173,16 @@ fn promise_27_a_rule_of_ones_own_is_told_all_and_opens_by_its_name() {
     let mut circuit = Circuit::new().trip(Trip::default().or(throttles));
     for outcome in [Outcome::throttled(), Outcome::success(), Outcome::throttled()] {
         call(&mut circuit, outcome, SECOND, None, &mut now);
-        assert_eq!(circuit.state(now), State::Closed);
+        assert_eq!(circuit.state(now), CircuitState::Closed);
     }
     // What another circuit has counted is its own affair, and so is what was counted before a reset.
-    assert_eq!(circuit.fresh().state(now), State::Closed);
+    assert_eq!(circuit.fresh().state(now), CircuitState::Closed);
     circuit.reset(now);
     call(&mut circuit, Outcome::throttled(), SECOND, None, &mut now);
-    assert_eq!(circuit.state(now), State::Closed);
+    assert_eq!(circuit.state(now), CircuitState::Closed);
     call(&mut circuit, Outcome::throttled(), SECOND, None, &mut now);
-    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::Rule("throttled twice")));
-    assert_eq!(TransitionCause::Rule("throttled twice").to_string(), "throttled twice");
+    assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::Rule("throttled twice")));
+    assert_eq!(CircuitCause::Rule("throttled twice").to_string(), "throttled twice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,18 +230,15 @@ fn promise_27_all_rules_of_several_or_any() {
     let (good, bad) = (Outcome::success(), Outcome::transient());
     // A row, but too few calls for a share.
     assert_eq!(run(row().and(share()), &[good, bad, bad]), None);
-    assert_eq!(run(row().or(share()), &[good, bad, bad]), Some(TransitionCause::ConsecutiveFailures));
+    assert_eq!(run(row().or(share()), &[good, bad, bad]), Some(CircuitCause::ConsecutiveFailures));
     // A share, but no row.
     assert_eq!(run(row().and(share()), &[good, bad, good, bad]), None);
-    assert_eq!(run(row().or(share()), &[good, bad, good, bad]), Some(TransitionCause::FailureRatio));
+    assert_eq!(run(row().or(share()), &[good, bad, good, bad]), Some(CircuitCause::FailureRatio));
     // Both; the first gives it its name.
-    assert_eq!(run(share().and(row()), &[good, good, bad, bad]), Some(TransitionCause::FailureRatio));
-    assert_eq!(
-        run(row().and(share()), &[good, good, bad, bad]),
-        Some(TransitionCause::ConsecutiveFailures)
-    );
+    assert_eq!(run(share().and(row()), &[good, good, bad, bad]), Some(CircuitCause::FailureRatio));
+    assert_eq!(run(row().and(share()), &[good, good, bad, bad]), Some(CircuitCause::ConsecutiveFailures));
     // Nested.
     let nested = row().and(share()).or(Trip::consecutive(3));
     assert_eq!(run(nested.clone(), &[bad, bad]), None);
-    assert_eq!(run(nested, &[bad, bad, bad]), Some(TransitionCause::ConsecutiveFailures));
+    assert_eq!(run(nested, &[bad, bad, bad]), Some(CircuitCause::ConsecutiveFailures));
 }

@@ -5,15 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_admission::AtBodyEnd;
+use aplomb_admission::{Decision, End, Gate, OnBodyEnd};
 use aplomb_circuit_breaker::{
-    CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, Cooldown, State,
+    Circuit, CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitState, Cooldown,
 };
-use aplomb_core::{BoxError, Exponential, HttpClassifier, Jitter, find};
+use aplomb_core::{BoxError, Exponential, HttpClassifier, Jitter, Outcome, find};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_test::task::{Spawn, spawn};
 use tokio_test::{assert_pending, assert_ready};
 use tower::Layer;
@@ -24,7 +25,7 @@ pub(crate) type Req = Request<()>;
 pub(crate) type Res = Response<Pipe>;
 pub(crate) type Peer = Mock<Req, Res>;
 /// Calls last until their bodies end.
-pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, AtBodyEnd>;
+pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, OnBodyEnd>;
 pub(crate) type Call = Spawn<Oneshot<Breaker, Req>>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -94,10 +95,10 @@ impl Stage {
 
     pub(crate) async fn trip(&mut self) {
         for _ in 0..5 {
-            assert_eq!(self.circuit.state(), State::Closed);
+            assert_eq!(self.circuit.state(), CircuitState::Closed);
             self.answer(503).await;
         }
-        assert_eq!(self.circuit.state(), State::Open);
+        assert_eq!(self.circuit.state(), CircuitState::Open);
     }
 
     /// Open, and the cooldown of 5 s is over.
@@ -105,7 +106,7 @@ impl Stage {
         let mut stage = Self::new(layer);
         stage.trip().await;
         tokio::time::advance(5 * SECOND).await;
-        assert_eq!(stage.circuit.state(), State::HalfOpen);
+        assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
         stage
     }
 }
@@ -146,4 +147,11 @@ impl Body for Pipe {
     fn is_end_stream(&self) -> bool {
         self.0.is_none()
     }
+}
+
+/// A call that passes and ends at once.
+pub(crate) fn run(circuit: &mut Circuit, outcome: Outcome, now: Instant) {
+    assert_eq!(circuit.check(&(), now), Decision::Admit);
+    let token = circuit.admit(&(), now);
+    circuit.end(token, End::Judged { outcome, usage: None }, now);
 }

@@ -3,30 +3,24 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, CompletedCall, Ramp, State, TransitionCause, Trip, Window};
+use aplomb_admission::{Decision, Gate};
+use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitState, CompletedCall, Ramp, Trip, Window};
 use aplomb_core::Outcome;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 
-use crate::support::{SECOND, Stage, layer, plain, response, stream};
-
-fn run(circuit: &mut Circuit, outcome: Outcome, now: Instant) {
-    assert_eq!(circuit.check(&(), now), Decision::Admit);
-    let slip = circuit.admit(&(), now);
-    circuit.end(slip, End::Judged { outcome, usage: None }, now);
-}
+use crate::support::{SECOND, Stage, layer, plain, response, run, stream};
 
 #[tokio::test(start_paused = true)]
 async fn promise_27_five_failures_in_a_row() {
     let mut stage = Stage::new(layer());
     for status in [500, 502, 503, 504, 200, 529, 408, 500, 502] {
         stage.answer(status).await;
-        assert_eq!(stage.circuit.state(), State::Closed);
+        assert_eq!(stage.circuit.state(), CircuitState::Closed);
     }
     stage.answer(503).await;
-    assert_eq!(stage.circuit.state(), State::Open);
-    assert_eq!(stage.refused().cause(), TransitionCause::ConsecutiveFailures);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
+    assert_eq!(stage.refused().cause(), CircuitCause::ConsecutiveFailures);
 }
 
 #[test]
@@ -37,11 +31,11 @@ fn promise_27_a_hundred_calls_at_half_open_within_fifty_failures_after_a_million
         run(&mut circuit, Outcome::success(), now);
     }
     for failure in 1..=50 {
-        assert_eq!(circuit.state(now), State::Closed, "after {} failures", failure - 1);
+        assert_eq!(circuit.state(now), CircuitState::Closed, "after {} failures", failure - 1);
         run(&mut circuit, Outcome::transient(), now);
     }
-    assert_eq!(circuit.state(now), State::Open);
-    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::FailureRatio));
+    assert_eq!(circuit.state(now), CircuitState::Open);
+    assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::FailureRatio));
 }
 
 #[test]
@@ -55,13 +49,13 @@ fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
         for outcome in [Outcome::transient(), Outcome::success()] {
             (0..10).for_each(|_| run(&mut circuit, outcome, now));
         }
-        assert_eq!(circuit.state(now), State::Closed);
+        assert_eq!(circuit.state(now), CircuitState::Closed);
         run(&mut circuit, Outcome::transient(), now);
-        assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::FailureRatio));
+        assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::FailureRatio));
     }
     let mut circuit = Circuit::new().trip(half().or(rule(true)));
     run(&mut circuit, Outcome::success(), now);
-    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::Rule("rule")));
+    assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::Rule("rule")));
 }
 
 #[test]
@@ -75,10 +69,10 @@ fn promise_27_a_window_of_time_forgets() {
     now += 10 * SECOND;
     for _ in 0..3 {
         run(&mut circuit, Outcome::transient(), now);
-        assert_eq!(circuit.state(now), State::Closed);
+        assert_eq!(circuit.state(now), CircuitState::Closed);
     }
     run(&mut circuit, Outcome::transient(), now);
-    assert_eq!(circuit.state(now), State::Open);
+    assert_eq!(circuit.state(now), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,42 +84,53 @@ async fn neutral_answers_neither_open_nor_heal() {
             stage.answer(status).await;
         }
     }
-    assert_eq!(stage.circuit.snapshot().tally().calls(), 4);
+    assert_eq!(stage.circuit.snapshot().window().calls(), 4);
     stage.answer(503).await;
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_refused_credentials_in_a_row_open_for_long() {
+async fn one_caller_with_a_refused_credential_does_not_open_the_circuit_for_everyone() {
     let mut stage = Stage::new(layer());
+    for _ in 0..10 {
+        stage.answer(401).await;
+        stage.answer(403).await;
+    }
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_refusals_of_its_only_credential_in_a_row_open_for_long() {
+    let mut stage = Stage::new(layer().trip(Trip::default().one_credential()));
     for status in [401, 403, 400, 401, 401] {
         stage.answer(status).await;
     }
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
     stage.answer(403).await;
     let open = stage.refused();
-    assert_eq!((open.cause(), open.retry_after()), (TransitionCause::Unauthorized, Some(300 * SECOND)));
+    assert_eq!((open.cause(), open.retry_after()), (CircuitCause::Unauthorized, Some(300 * SECOND)));
     // The probe is refused again: as long again.
     advance(300 * SECOND).await;
     stage.answer(401).await;
     let open = stage.refused();
-    assert_eq!((open.cause(), open.retry_after()), (TransitionCause::Unauthorized, Some(300 * SECOND)));
+    assert_eq!((open.cause(), open.retry_after()), (CircuitCause::Unauthorized, Some(300 * SECOND)));
     assert_eq!(open.since(), 300 * SECOND);
 }
 
 #[test]
 fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
     let mut now = Instant::now();
-    let mut circuit = Circuit::new().cooldown(plain()).ramp(Ramp::none());
+    let mut circuit =
+        Circuit::new().trip(Trip::default().one_credential()).cooldown(plain()).ramp(Ramp::none());
     for _ in 0..3 {
         run(&mut circuit, Outcome::unauthorized(), now);
     }
     for outcome in [Outcome::transient(), Outcome::unauthorized()] {
         now += 300 * SECOND;
         run(&mut circuit, outcome, now);
-        assert_eq!(circuit.state(now), State::Open, "after {outcome:?}");
+        assert_eq!(circuit.state(now), CircuitState::Open, "after {outcome:?}");
     }
-    assert_eq!(circuit.snapshot(now).cause(), Some(TransitionCause::Unauthorized));
+    assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::Unauthorized));
 
     // Once it was accepted, the next outage is about something else.
     now += 300 * SECOND;
@@ -135,7 +140,7 @@ fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
     }
     now += 60 * SECOND;
     run(&mut circuit, Outcome::unauthorized(), now);
-    assert_eq!(circuit.state(now), State::Closed);
+    assert_eq!(circuit.state(now), CircuitState::Closed);
 }
 
 #[test]
@@ -148,7 +153,7 @@ fn an_exhausted_account_opens_at_once_for_long() {
     ] {
         let mut circuit = Circuit::new();
         run(&mut circuit, outcome, now);
-        let Decision::Refuse(why) = circuit.check(&(), now) else {
+        let Decision::Reject(why) = circuit.check(&(), now) else {
             panic!("let through");
         };
         let wait = why.retry_after().unwrap();
@@ -182,11 +187,11 @@ async fn promise_28_a_late_result_of_another_epoch_moves_nothing() {
     // While open and half-open, a success from before does not close.
     send_success.send_response(response(200));
     assert!(assert_ready!(late_success.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
     advance(5 * SECOND).await;
     let (mut lost_probe, send_lost) = stage.sent().await;
     stage.circuit.reset();
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
 
     // Closed again, four failures are one short of five, whatever comes in from before.
     for _ in 0..4 {
@@ -197,7 +202,7 @@ async fn promise_28_a_late_result_of_another_epoch_moves_nothing() {
     assert!(assert_ready!(late_failure.poll()).is_ok());
     send_lost.send_response(response(503));
     assert!(assert_ready!(lost_probe.poll()).is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
     assert_eq!(stage.circuit.snapshot().epoch(), epoch);
     assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 4);
 }
@@ -263,15 +268,15 @@ async fn a_stream_that_breaks_off_is_a_failure() {
     let mut answer = assert_ready!(call.poll()).unwrap().into_body();
     body.send(Ok("to be or n")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
-    assert_eq!(stage.circuit.state(), State::Closed);
+    assert_eq!(stage.circuit.state(), CircuitState::Closed);
     body.send(Err(std::io::Error::other("cut"))).unwrap();
     assert!(answer.frame().await.unwrap().is_err());
-    assert_eq!(stage.circuit.state(), State::Open);
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_change_is_told_exactly_once() {
-    use State::{Closed, HalfOpen, Isolated, Open};
+    use CircuitState::{Closed, HalfOpen, Isolated, Open};
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let observer = move |event: &aplomb_circuit_breaker::Transition| {
@@ -289,13 +294,13 @@ async fn each_change_is_told_exactly_once() {
     assert_eq!(
         *told.lock().unwrap(),
         [
-            (Closed, Open, 1, TransitionCause::ConsecutiveFailures),
-            (Open, HalfOpen, 2, TransitionCause::CooldownOver),
-            (HalfOpen, Open, 3, TransitionCause::ProbeFailed),
-            (Open, HalfOpen, 4, TransitionCause::CooldownOver),
-            (HalfOpen, Closed, 5, TransitionCause::ProbeSucceeded),
-            (Closed, Isolated, 6, TransitionCause::Forced),
-            (Isolated, Closed, 7, TransitionCause::Reset),
+            (Closed, Open, 1, CircuitCause::ConsecutiveFailures),
+            (Open, HalfOpen, 2, CircuitCause::CooldownOver),
+            (HalfOpen, Open, 3, CircuitCause::ProbeFailed),
+            (Open, HalfOpen, 4, CircuitCause::CooldownOver),
+            (HalfOpen, Closed, 5, CircuitCause::ProbeSucceeded),
+            (Closed, Isolated, 6, CircuitCause::Forced),
+            (Isolated, Closed, 7, CircuitCause::Reset),
         ]
     );
 }

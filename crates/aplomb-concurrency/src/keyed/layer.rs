@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_admission::{Admission, AdmissionConfig, KeyedDoor, OnBodyEnd, OnHead, Rejected, Terms};
 use aplomb_core::{BoxError, CallOptions, HttpClassifier};
 use tower_layer::Layer;
 
@@ -15,7 +15,7 @@ use crate::{AtCapacity, ConcurrencyLimitLayer, Occupancy, Slots};
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its extensions.
 /// Refusals are [`AtCapacity`], which carries the key, inside a [`KeyRefused`](aplomb_admission::KeyRefused), which
 /// names it as the refusals of all layers with keys do.
-pub struct KeyedConcurrencyLimitLayer<K, F, C = HttpClassifier, U = AtBodyEnd> {
+pub struct KeyedConcurrencyLimitLayer<K, F, C = HttpClassifier, U = OnBodyEnd> {
     limiter: KeyedLimiter<K>,
     key_of: F,
     classifier: C,
@@ -23,8 +23,8 @@ pub struct KeyedConcurrencyLimitLayer<K, F, C = HttpClassifier, U = AtBodyEnd> {
 }
 
 /// A service behind the concurrency limits of its requests' keys. Made by [`KeyedConcurrencyLimitLayer`].
-pub type KeyedConcurrencyLimit<S, K, F, C = HttpClassifier, U = AtBodyEnd> =
-    Gated<S, KeyedDoor<K, F, SlotsTerms, Slots>, C, U>;
+pub type KeyedConcurrencyLimit<S, K, F, C = HttpClassifier, U = OnBodyEnd> =
+    Admission<S, KeyedDoor<K, F, SlotsTerms, Slots>, C, U>;
 
 impl ConcurrencyLimitLayer {
     /// Gives each key a limit of its own. `key_of` finds the key of a request: a closure `Fn(&Req) -> K`, or
@@ -48,7 +48,7 @@ impl ConcurrencyLimitLayer {
     /// ```
     #[must_use]
     pub fn keyed<K, F>(limiter: KeyedLimiter<K>, key_of: F) -> KeyedConcurrencyLimitLayer<K, F> {
-        KeyedConcurrencyLimitLayer { limiter, key_of, classifier: HttpClassifier::new(), until: AtBodyEnd }
+        KeyedConcurrencyLimitLayer { limiter, key_of, classifier: HttpClassifier::new(), until: OnBodyEnd }
     }
 }
 
@@ -62,9 +62,9 @@ impl<K, F, C, U> KeyedConcurrencyLimitLayer<K, F, C, U> {
 
     /// Lets a call last only to the head of its response, as [`ConcurrencyLimitLayer::until_head`] does.
     #[must_use]
-    pub fn until_head(self) -> KeyedConcurrencyLimitLayer<K, F, C, AtHead> {
+    pub fn until_head(self) -> KeyedConcurrencyLimitLayer<K, F, C, OnHead> {
         let Self { limiter, key_of, classifier, .. } = self;
-        KeyedConcurrencyLimitLayer { limiter, key_of, classifier, until: AtHead }
+        KeyedConcurrencyLimitLayer { limiter, key_of, classifier, until: OnHead }
     }
 
     /// The limiter, to look at, to close, and to share.
@@ -79,7 +79,7 @@ impl<S, K, F: Clone, C: Clone, U: Clone> Layer<S> for KeyedConcurrencyLimitLayer
     fn layer(&self, inner: S) -> Self::Service {
         let Self { limiter, key_of, classifier, until } = self.clone();
         let door = KeyedDoor::new(limiter.queues().clone(), key_of, SlotsTerms(()));
-        Gated::new(inner, Arc::new(Plan::new(door, classifier, until)))
+        Admission::new(inner, Arc::new(AdmissionConfig::new(door, classifier, until)))
     }
 }
 
@@ -111,11 +111,11 @@ impl<Req> Terms<Req> for SlotsTerms {
 
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
-    fn refuse(&self, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
-        Box::new(AtCapacity::new(&turned, options))
+    fn refuse(&self, rejected: Rejected<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&rejected, options))
     }
 
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<Occupancy>, options: &CallOptions) -> BoxError {
-        Box::new(AtCapacity::new(&turned, options).with_key(Arc::clone(key)))
+    fn refuse_key(&self, key: &Arc<str>, rejected: Rejected<Occupancy>, options: &CallOptions) -> BoxError {
+        Box::new(AtCapacity::new(&rejected, options).with_key(Arc::clone(key)))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Progress};
 use aplomb_concurrency::{Adaptive, Latency, LimitChangeCause, SlotToken, Slots};
 use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
@@ -143,13 +143,13 @@ proptest! {
                         in_flight.push((slots.admit(&(), now), now, false));
                     } else {
                         prop_assert!(matches!(decision, Decision::WhenReleased(_)));
-                        prop_assert_eq!(slots.lapses(), abandoned.iter().min().copied());
+                        prop_assert_eq!(slots.hints().next_wakeup, abandoned.iter().min().copied());
                     }
                 }
                 Step::Content(which) if !in_flight.is_empty() => {
                     let which = which % in_flight.len();
                     in_flight[which].2 = true;
-                    slots.content(&mut in_flight[which].0, now);
+                    slots.on(&mut in_flight[which].0, Progress::FirstByte, now);
                 }
                 Step::End(which, end) if !in_flight.is_empty() => {
                     let (slot, since, begun) = in_flight.swap_remove(which % in_flight.len());

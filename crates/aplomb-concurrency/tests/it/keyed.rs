@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use aplomb_admission::{Closing, End, KeyNotice, KeyRefused, TurnedBecause};
+use aplomb_admission::{Closing, End, KeyNotice, KeyRefused, RejectReason};
 use aplomb_concurrency::{
     Adaptive, AtCapacity, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter, Limit, LimitChange,
     LimitChangeCause, Slots, TracingObserver,
 };
-use aplomb_core::{Account, CallKey, CallOptions, Outcome, Refused, find_in};
+use aplomb_core::{Account, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::task::{Spawn, spawn};
@@ -120,8 +120,8 @@ async fn a_refusal_carries_its_key() {
         "the wait for the concurrency limit would be too long, for key \"a.example\" (1 in flight of 1)"
     );
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
-    let refused = find_in::<Refused, _>(&error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), (AtCapacity::WHO, 2));
+    let refused = find_in::<Rejection, _>(&error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::ConcurrencyLimit, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,8 +194,8 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(hangs.poll());
     let error = assert_ready_err!(call("sk-secret").poll());
     let saturated = find_in::<AtCapacity, _>(&error).unwrap();
-    assert_eq!((saturated.because(), saturated.why()), (TurnedBecause::TooManyKeys, None));
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), AtCapacity::WHO);
+    assert_eq!((saturated.because(), saturated.why()), (RejectReason::TooManyKeys, None));
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
     assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
     assert!(saturated.key().unwrap().starts_with("api.example.com:443 credential #"));
     assert!(!format!("{error:?} {saturated}").contains("secret"), "{error:?}");
@@ -211,7 +211,7 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(c.poll());
     drop(hangs);
     let error = assert_ready_err!(call("d").poll());
-    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), TurnedBecause::TooManyKeys);
+    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), RejectReason::TooManyKeys);
     advance(3 * SECOND).await;
     assert_pending!(call("d").poll());
 }
@@ -256,9 +256,9 @@ async fn the_handle_shows_each_key() {
 
     limiter.close(Closing::Fail);
     let error = assert_ready!(waits.poll()).unwrap_err();
-    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), TurnedBecause::Closed);
+    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), RejectReason::Closed);
     let refusal = limiter.acquire(&"new".to_owned(), &CallOptions::new()).await.unwrap_err();
-    assert_eq!((refusal.because(), refusal.key()), (TurnedBecause::Closed, None));
+    assert_eq!((refusal.because(), refusal.key()), (RejectReason::Closed, None));
 }
 
 #[tokio::test(start_paused = true)]

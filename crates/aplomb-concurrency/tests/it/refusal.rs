@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aplomb_admission::{Closing, TurnedBecause};
+use aplomb_admission::{Closing, RejectReason};
 use aplomb_concurrency::{AtCapacity, ConcurrencyLimitLayer};
-use aplomb_core::{BoxError, CallOptions, Outcome, Refused, find};
+use aplomb_core::{BoxError, CallOptions, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
@@ -44,7 +44,7 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
     assert_pending!(waits.poll());
     let error = assert_ready_err!(stage.call().poll());
     let saturated = refusal(&error);
-    assert_eq!((saturated.because(), saturated.place()), (TurnedBecause::Full, Some(1)));
+    assert_eq!((saturated.because(), saturated.place()), (RejectReason::QueueFull, Some(1)));
     // Two places are free every ten seconds, and it would have been the second in line.
     assert_eq!(saturated.retry_after(), Some(10 * SECOND));
     let why = saturated.why().unwrap();
@@ -53,7 +53,7 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
         error.to_string(),
         "too many calls are waiting for the concurrency limit (2 in flight of 2)"
     );
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), AtCapacity::WHO);
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,9 +71,9 @@ async fn a_wait_that_can_not_succeed_is_refused_at_once() {
     assert_pending!(within(24).poll());
     let error = assert_ready_err!(within(20).poll());
     let saturated = refusal(&error);
-    assert_eq!((saturated.because(), saturated.place()), (TurnedBecause::TooLong, Some(9)));
+    assert_eq!((saturated.because(), saturated.place()), (RejectReason::WaitTooLong, Some(9)));
     assert_eq!(saturated.retry_after(), Some(50 * SECOND));
-    assert_eq!(find::<Refused>(&*error).unwrap().attempts(), 2);
+    assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,11 +87,11 @@ async fn who_has_waited_to_the_deadline_or_as_long_as_allowed_is_refused() {
     assert_pending!(patient.poll());
     advance(SECOND + Duration::from_millis(1)).await;
     assert!(hasty.is_woken() && !patient.is_woken());
-    assert_eq!(refusal(&assert_ready_err!(hasty.poll())).because(), TurnedBecause::TooLong);
+    assert_eq!(refusal(&assert_ready_err!(hasty.poll())).because(), RejectReason::WaitTooLong);
     advance(2 * SECOND).await;
     let error = assert_ready_err!(patient.poll());
     assert_eq!(refusal(&error).retry_after(), Some(5 * SECOND), "until the next call ends");
-    assert!(find::<Refused>(&*error).unwrap().waited() >= 3 * SECOND);
+    assert!(find::<Rejection>(&*error).unwrap().waited() >= 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +99,7 @@ async fn where_no_waiting_is_allowed_a_free_place_is_taken_all_the_same() {
     let mut stage = Stage::with(&ConcurrencyLimitLayer::new(1).max_wait(Duration::ZERO));
     let (_in_flight, _send) = stage.sent().await;
     let error = assert_ready_err!(stage.call().poll());
-    assert_eq!(refusal(&error).because(), TurnedBecause::TooLong);
+    assert_eq!(refusal(&error).because(), RejectReason::WaitTooLong);
     assert_eq!(refusal(&error).retry_after(), None, "no call has ended that could be an example");
 }
 
@@ -113,7 +113,7 @@ async fn a_closed_limit_says_so() {
     for mut call in [waits, stage.call()] {
         let error = assert_ready_err!(call.poll());
         assert_eq!(error.to_string(), "the concurrency limit is closed");
-        assert_eq!(refusal(&error).because(), TurnedBecause::Closed);
+        assert_eq!(refusal(&error).because(), RejectReason::Closed);
     }
     assert_eq!(stage.counts(), (1, 0, 0));
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 pub use self::key_label::KeyLabel;
 pub use self::log::LogEvents;
 pub use self::states::{CircuitCause, CircuitState, ConcurrencyCause, LayerName, StopReason};
+use crate::short_duration::Short;
 use crate::{Classification, Dimension};
 
 /// Something that happened in a layer. Received by [`Observe`](crate::Observe).
@@ -175,6 +176,12 @@ impl Event {
     pub const fn kind(&self) -> &EventKind {
         &self.kind
     }
+
+    /// What happened, without a copy.
+    #[inline]
+    pub fn into_kind(self) -> EventKind {
+        self.kind
+    }
 }
 
 /// For layers that report events.
@@ -316,19 +323,6 @@ impl fmt::Display for EventKind {
             Self::ConcurrencyChanged { from, to, cause } => {
                 write!(f, "concurrency limit {from} → {to}: {cause}")
             }
-        }
-    }
-}
-
-/// A duration as people read it: milliseconds below a second, else seconds with one decimal.
-struct Short(Duration);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < Duration::from_secs(1) {
-            write!(f, "{} ms", self.0.as_millis())
-        } else {
-            write!(f, "{:.1} s", self.0.as_secs_f64())
         }
     }
 }

@@ -1,26 +1,27 @@
-//! What an error body says, in whichever of the common shapes it comes.
+//! Error bodies, in any of the common shapes.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::code::{self, Code, Codes};
-use super::delay;
+use super::body_delay;
+use super::codes::{Code, Codes, bare};
 use super::google::{self, Details};
+use super::message::prefix;
 use crate::Reason;
 use crate::json::{Key, View};
 
 type Object = Map<String, Value>;
 
-/// As much of a message as is kept while judging, in bytes.
+/// The part of a message that is kept while it is judged, in bytes.
 const MAX_MESSAGE: usize = 8 * 1024;
 
-/// What an error body says.
+/// The contents of an error body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ErrorBody {
     code: Option<Code>,
-    /// The status the body names, which counts where the response's own says "ok".
+    /// The status in the body, which counts if the response itself is a success.
     status: Option<u16>,
     message: Option<String>,
     delay: Option<Duration>,
@@ -28,7 +29,7 @@ pub(crate) struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// Reads the body of an error response, whatever it is.
+    /// Reads the body of an error response in any format.
     pub(crate) fn read(body: &[u8], sent: SystemTime, codes: &Codes<'_>) -> Self {
         match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::from_value(&value, sent, codes),
@@ -36,7 +37,7 @@ impl ErrorBody {
         }
     }
 
-    /// Reads a value that is known to be an error:
+    /// Reads a value that is an error:
     ///
     /// - `{"error": {"code", "type", "message", …}}`, also within `response`, `choices[0]` or `x_groq`
     /// - `{"delta": {"error": "…"}}`, `{"x_groq": {"error": "…"}}`
@@ -64,12 +65,12 @@ impl ErrorBody {
             code: code_of(error, codes).or_else(|| code_of(top, codes)),
             status: status_of(error).or_else(|| status_of(top)),
             message: message_of(error).or_else(|| message_of(top)).map(cut),
-            delay: delay::of(error, sent).or_else(|| delay::of(top, sent)),
+            delay: body_delay::of(error, sent).or_else(|| body_delay::of(top, sent)),
             details: Details::of(error),
         }
     }
 
-    /// A body that is not JSON says nothing but text; a page says nothing at all.
+    /// A body that is not JSON is a message, unless it is a web page or JSON that breaks off.
     fn from_text(body: &[u8]) -> Self {
         let body = &body[..body.len().min(MAX_MESSAGE)];
         let text = String::from_utf8_lossy(body);
@@ -78,17 +79,17 @@ impl ErrorBody {
         Self { message: is_text.then(|| text.to_owned()), ..Self::default() }
     }
 
-    /// The reason, from the code, the response's status (where it has an error status) and the
-    /// status that the body names, in this order.
-    pub(crate) fn reason(&self, status: Option<u16>, named: Option<Code>, codes: &Codes<'_>) -> Reason {
+    /// The reason: by the code, in a header or the body, then by the status, of the response if it is an error
+    /// or in the body.
+    pub(crate) fn reason(&self, status: Option<u16>, in_header: Option<Code>, codes: &Codes<'_>) -> Reason {
         let by_status = status.or(self.status).map(|status| codes.by_status(status));
-        match (named.or(self.code), by_status) {
-            // Some name the limit that a too large request is above.
+        match (in_header.or(self.code), by_status) {
+            // The code is that of the limit that the request exceeds all by itself.
             (Some(code), Some(Reason::RequestTooLarge)) if code.reason == Reason::RateLimited => {
                 Reason::RequestTooLarge
             }
             (Some(code), _) if code.is_exact => code.reason,
-            // Google's word for it says more than its status, which may be one of a cancelled request.
+            // Google's `RESOURCE_EXHAUSTED` says more than the status, which may be that of a cancelled request.
             (_, Some(reason)) if self.details.is_some() && !is_final(reason) => Reason::RateLimited,
             (_, Some(reason)) => reason,
             (Some(code), None) => code.reason,
@@ -96,29 +97,29 @@ impl ErrorBody {
         }
     }
 
-    /// The status the body names.
+    /// The status in the body.
     pub(crate) const fn status(&self) -> Option<u16> {
         self.status
     }
 
-    /// What the body says in words.
+    /// The message.
     pub(crate) fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// How long to wait, where the body has a field for it.
+    /// The delay, if the body has a field for it.
     pub(crate) const fn delay(&self) -> Option<Duration> {
         self.delay
     }
 
-    /// What it says of quotas in Google's form.
+    /// What Google's details say about quotas.
     pub(crate) const fn details(&self) -> Option<&Details> {
         self.details.as_ref()
     }
 }
 
-/// Whether an answer that claims to be fine is an error: only where it says so.
-pub(crate) fn is_in(value: View<'_>) -> bool {
+/// Whether the body of a success says that it is an error.
+pub(crate) fn is_error_answer(value: View<'_>) -> bool {
     let value = value.first_or_self();
     let choice = value.get(Key::Choices).first();
     let (kind, object) = (value.get(Key::Type), value.get(Key::Object));
@@ -136,33 +137,32 @@ pub(crate) fn is_in(value: View<'_>) -> bool {
         || value.at(&[Key::Delta, Key::FinishReason]).is("ERROR")
 }
 
-/// An object of which every part is `null` is what a job says while nothing has gone wrong with it.
+/// An object whose members are all `null` is no error: jobs have one while nothing has failed.
 fn is_error(value: View<'_>) -> bool {
-    let says = |(_, part): (Key, View<'_>)| !part.is_null();
-    (value.is_object() && value.parts().any(says)) || (value.is_text() && !value.is_empty())
+    let is_set = |(_, part): (Key, View<'_>)| !part.is_null();
+    (value.is_object() && value.parts().any(is_set)) || (value.is_text() && !value.is_empty())
 }
 
-/// Whether a reason is final whatever quota is named beside it.
+/// Whether a reason stands whatever quota is named beside it.
 const fn is_final(reason: Reason) -> bool {
     matches!(reason, Reason::RequestTooLarge | Reason::QuotaExhausted)
 }
 
-/// Some answer with a list of what would have been the chunks of a stream.
+/// Some servers answer with a list of what would have been the chunks of a stream.
 fn first(value: &Value) -> &Value {
     value.get(0).unwrap_or(value)
 }
 
-/// The most telling code: one that the user knows, one in a gateway's metadata that says that what is used
-/// up is a place among those in flight, one that says the account is used up, or else the first known one,
-/// the exact before the wide.
+/// The most significant code: one of the user's, one in a gateway's metadata about the requests in flight, one
+/// that says the account is exhausted, otherwise the first known one, exact codes before broad ones.
 fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
     let within = |outer: &str, name: &str| error.get(outer).and_then(|outer| outer.get(name));
-    // What stands beside these repeats the status, or a wider name of the same.
-    let finer = [within("metadata", "reason"), within("metadata", "limit_source")];
+    // The codes beside these repeat the status, or are broader.
+    let specific = [within("metadata", "reason"), within("metadata", "limit_source")];
     let places = [
         within("details", "error_code"),
-        finer[0],
-        finer[1],
+        specific[0],
+        specific[1],
         within("metadata", "error_type"),
         within("innererror", "code"),
         error.get("code"),
@@ -174,18 +174,18 @@ fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
     ];
     let reasons = || google::reasons(error).map(Cow::Borrowed);
     let texts = || places.iter().flatten().filter_map(|value| text_of(value)).chain(reasons());
-    let known_of = |text: Cow<'_, str>| codes.known(code::bare(&text));
-    let known = || texts().filter_map(known_of);
-    let at_once = || finer.into_iter().flatten().filter_map(text_of).filter_map(known_of);
+    let lookup = |text: Cow<'_, str>| codes.known(bare(&text));
+    let known = || texts().filter_map(lookup);
+    let at_once = || specific.into_iter().flatten().filter_map(text_of).filter_map(lookup);
     texts()
-        .find_map(|text| codes.of_user(code::bare(&text)))
+        .find_map(|text| codes.own(bare(&text)))
         .or_else(|| at_once().find(|code| code.reason == Reason::TooManyAtOnce))
         .or_else(|| known().find(|code| code.reason == Reason::QuotaExhausted))
         .or_else(|| known().find(|code| code.is_exact))
         .or_else(|| known().next())
 }
 
-/// A code, which may be a number.
+/// A code, which may be a number in JSON.
 fn text_of(code: &Value) -> Option<Cow<'_, str>> {
     let number = || code.as_u64().map(|number| Cow::Owned(number.to_string()));
     code.as_str().map(Cow::Borrowed).or_else(number)
@@ -221,5 +221,5 @@ fn message_of(error: &Object) -> Option<&str> {
 }
 
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_MESSAGE)].to_owned()
+    prefix(text, MAX_MESSAGE).to_owned()
 }

@@ -1,4 +1,4 @@
-//! What Google's errors say besides: `google.rpc.RetryInfo`, `QuotaFailure` and `ErrorInfo`.
+//! The details of Google's errors: `google.rpc.RetryInfo`, `QuotaFailure` and `ErrorInfo`.
 //!
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>
 
@@ -8,34 +8,29 @@ use serde_json::{Map, Value};
 
 use crate::time::duration;
 
-/// How long a quota per minute is used up at most, where nothing says how long. As in Google's own
-/// command line client.
-const A_MINUTE: Duration = Duration::from_secs(60);
+/// The delay for a quota per minute if none is named, as in Google's command line client.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What the details of an error say about quotas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is another thing that may be said"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is stated independently")]
 pub(crate) struct Details {
-    /// `RetryInfo`: when to come back.
+    /// The delay in `RetryInfo`.
     pub(crate) retry_delay: Option<Duration>,
-    /// Some quota is named.
+    /// A quota is named.
     pub(crate) names_quota: bool,
-    /// A quota per day is used up, whatever else is.
+    /// A quota per day is exhausted, whatever else is.
     pub(crate) per_day: bool,
-    /// A quota per minute is used up.
+    /// A quota per minute is exhausted.
     pub(crate) per_minute: bool,
-    /// There is a quota of nothing.
-    pub(crate) has_none: bool,
+    /// A quota is zero.
+    pub(crate) has_zero_quota: bool,
 }
 
 impl Details {
-    /// Reads `details`, where the error is in Google's form: a canonical status beside them.
+    /// Reads `details` if the error has Google's status `RESOURCE_EXHAUSTED`.
     pub(crate) fn of(error: &Map<String, Value>) -> Option<Self> {
         let status = error.get("status")?.as_str()?;
-        // What it says of quotas is asked for with this one alone.
         if status != "RESOURCE_EXHAUSTED" {
             return None;
         }
@@ -43,40 +38,40 @@ impl Details {
         for detail in list(error, "details") {
             all.retry_delay = all.retry_delay.or_else(|| retry_delay(detail));
             for violation in detail["violations"].as_array().into_iter().flatten() {
-                all.violated(violation);
+                all.add_violation(violation);
             }
         }
         Some(all)
     }
 
-    fn violated(&mut self, violation: &Value) {
+    fn add_violation(&mut self, violation: &Value) {
         self.names_quota = true;
         let id = violation["quotaId"].as_str().unwrap_or_default();
         self.per_day |= id.contains("PerDay") || id.contains("Daily");
         self.per_minute |= id.contains("PerMinute");
         let value = &violation["quotaValue"];
-        self.has_none |= value.as_str() == Some("0") || value.as_u64() == Some(0);
+        self.has_zero_quota |= value.as_str() == Some("0") || value.as_u64() == Some(0);
     }
 
-    /// When a quota that is named will be there again, where nothing says when.
-    pub(crate) fn usual_delay(&self) -> Option<Duration> {
-        (self.per_minute && !self.per_day).then_some(A_MINUTE)
+    /// The delay for the named quota if none is stated.
+    pub(crate) fn default_delay(&self) -> Option<Duration> {
+        (self.per_minute && !self.per_day).then_some(MINUTE)
     }
 }
 
-/// The codes that the details name.
+/// The codes in the details.
 pub(crate) fn reasons(error: &Map<String, Value>) -> impl Iterator<Item = &str> {
     let details = list(error, "details").chain(list(error, "errors"));
     details.filter_map(|detail| detail["reason"].as_str())
 }
 
-/// The protobuf duration of a `RetryInfo`, which servers of others use too; or what `ErrorInfo` says.
+/// The delay in `RetryInfo`, which others use too, or in `ErrorInfo`.
 pub(crate) fn retry_delay(detail: &Value) -> Option<Duration> {
     let info = &detail["metadata"]["quotaResetDelay"];
     protobuf(&detail["retryDelay"]).or_else(|| protobuf(info))
 }
 
-/// `"56s"`, `"0.539477544s"`, or the message as it is: `{"seconds": 56, "nanos": 5}`.
+/// A protobuf duration: `"56s"`, `"0.539477544s"` or `{"seconds": 56, "nanos": 5}`.
 fn protobuf(value: &Value) -> Option<Duration> {
     let text = || duration::parse(value.as_str()?);
     let message = || {
@@ -88,7 +83,7 @@ fn protobuf(value: &Value) -> Option<Duration> {
     text().or_else(message).filter(|delay| !delay.is_zero())
 }
 
-/// The items of a list, as long as it can be believed.
+/// The items of a list.
 pub(crate) fn list<'a>(error: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a Value> {
     error.get(name).and_then(Value::as_array).into_iter().flatten()
 }
@@ -124,20 +119,20 @@ mod tests {
     }
 
     #[test]
-    fn quotas_that_are_violated() {
+    fn violated_quotas() {
         let day = details(&json!([{"violations": [
             {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "2"},
             {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "20"}
         ]}]));
-        assert!(day.per_day && day.per_minute && day.names_quota && !day.has_none);
-        assert_eq!(day.usual_delay(), None);
+        assert!(day.per_day && day.per_minute && day.names_quota && !day.has_zero_quota);
+        assert_eq!(day.default_delay(), None);
         let none = details(&json!([{"violations": [{"quotaValue": "0"}]}, {"retryDelay": "9s"}]));
-        assert!(none.has_none);
+        assert!(none.has_zero_quota);
         assert_eq!(none.retry_delay, Some(Duration::from_secs(9)));
     }
 
     #[test]
-    fn other_errors_are_not_in_googles_form() {
+    fn other_statuses_are_not_resource_exhausted() {
         for error in [
             json!({"status": 429}),
             json!({"status": "failed"}),

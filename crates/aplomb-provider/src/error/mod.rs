@@ -1,15 +1,15 @@
-//! Why a request failed, and when to come back.
+//! Why a request failed, and when to retry.
 
 mod body;
-pub(crate) mod code;
-mod delay;
+mod body_delay;
+pub(crate) mod classify;
+pub(crate) mod codes;
 mod google;
-pub(crate) mod hint;
-pub(crate) mod judge;
+pub(crate) mod header_hints;
 mod judgement;
+mod message;
 pub(crate) mod phrases;
-mod text;
 
 pub use aplomb_core::Reason;
-pub(crate) use body::is_in as is_in_answer;
+pub(crate) use body::is_error_answer;
 pub use judgement::Judgement;

@@ -1,21 +1,21 @@
-//! What is told by words alone: providers that have no code for what they mean.
+//! Phrases of providers that have no code for what they mean.
 //!
-//! A phrase only makes a reason finer that the status has given: it turns no 400 into a throttle, and
-//! no 429 into a success. So a request that is repeated in an error's message decides nothing. Where there is
-//! no status, in a stream or in a 200, it stands in for one that is missing.
+//! A phrase only refines the reason that the status gives: it never makes a 400 a throttle, nor a 429 a success.
+//! So a prompt that is repeated in an error message decides nothing. Where there is no status, in a stream or a
+//! 200, some phrases stand in for it.
 
 use crate::Reason;
 
-/// What a message says when it contains certain words.
+/// Words that refine a reason.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phrase {
-    /// The reason without it.
+    /// The reason without the words.
     from: Reason,
-    /// The words, in lower case.
+    /// The words in lower case.
     words: &'static str,
-    /// The reason with it.
+    /// The reason with the words.
     to: Reason,
-    /// It counts only where there is no status.
+    /// The words count only if there is no status.
     stands_in: bool,
 }
 
@@ -38,11 +38,11 @@ pub(crate) const ANTHROPIC: &[Phrase] = &[
     phrase(InvalidRequest, "credit balance is too low", QuotaExhausted),
 ];
 
-/// Bedrock: the quota of a day comes as a throttle.
+/// Bedrock: a daily quota is reported as throttling.
 pub(crate) const BEDROCK: &[Phrase] = &[phrase(RateLimited, "too many tokens per day", QuotaExhausted)];
 
-/// Mistral: "Service tier capacity exceeded for this model", with or without its code, and with the type of
-/// an invalid request.
+/// Mistral: "Service tier capacity exceeded for this model", with or without its code, and with the type of an
+/// invalid request.
 pub(crate) const MISTRAL: &[Phrase] = &[
     phrase(RateLimited, "capacity exceeded", Overloaded),
     stand_in(InvalidRequest, "service tier capacity exceeded", Overloaded),
@@ -51,7 +51,7 @@ pub(crate) const MISTRAL: &[Phrase] = &[
 /// Cohere: "limited to 1000 API calls / month".
 pub(crate) const COHERE: &[Phrase] = &[phrase(RateLimited, "api calls / month", QuotaExhausted)];
 
-/// `OpenRouter`: the requests of a day to free models.
+/// `OpenRouter`: the daily requests to free models.
 pub(crate) const OPENROUTER: &[Phrase] = &[phrase(RateLimited, "free-models-per-day", QuotaExhausted)];
 
 /// xAI: "has either used all available credits or reached its monthly spending limit", as 403 or 429.
@@ -66,14 +66,14 @@ pub(crate) const CEREBRAS: &[Phrase] = &[phrase(RateLimited, "per day limit exce
 /// z.ai: "Usage limit reached for 5 hour".
 const Z_AI: &[Phrase] = &[phrase(RateLimited, "usage limit reached for", QuotaExhausted)];
 
-/// Anybody's, for who may be behind a gateway.
+/// Those of all providers, for gateways.
 pub(crate) const ALL: &[&[Phrase]] = &[
     AZURE, ANTHROPIC, BEDROCK, MISTRAL, COHERE, OPENROUTER, XAI, CEREBRAS, Z_AI,
 ];
 
-/// Words for a prompt that is too long for the model. They are for the caller, who may shorten it: to
-/// the layers it is a request that fails again either way.
-const CONTEXT: &[&str] = &[
+/// Words for a prompt that is too long for the model. They matter to the caller, who may shorten it; to the layers
+/// the request fails again either way.
+const CONTEXT_TOO_LONG: &[&str] = &[
     "maximum context length",
     "maximum context limit",
     "exceed context limit",
@@ -88,13 +88,13 @@ const CONTEXT: &[&str] = &[
     "exceeds the maximum number of tokens allowed",
 ];
 
-/// The finer reason, if `text`, in lower case, has words for it.
+/// Refines a reason by a message in lower case.
 pub(crate) fn refine(reason: Reason, has_status: bool, text: &str, phrases: &[&[Phrase]]) -> Option<Reason> {
     let may_be_context = matches!(reason, InvalidRequest | Reason::RequestTooLarge);
-    if may_be_context && CONTEXT.iter().any(|words| text.contains(words)) {
+    if may_be_context && CONTEXT_TOO_LONG.iter().any(|words| text.contains(words)) {
         return Some(Reason::ContextTooLong);
     }
     let counts = |phrase: &&Phrase| phrase.from == reason && !(phrase.stands_in && has_status);
-    let mut phrases = phrases.iter().flat_map(|phrases| phrases.iter()).filter(counts);
+    let mut phrases = phrases.iter().copied().flatten().filter(counts);
     phrases.find(|phrase| text.contains(phrase.words)).map(|phrase| phrase.to)
 }

@@ -1,37 +1,35 @@
-//! How much a request will consume, before it is sent.
+//! How many tokens a request will consume, estimated before it is sent.
 
-mod media;
-mod place;
+mod attachment;
+mod part;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod walk;
 
-pub(crate) use media::Rates;
-pub use tokenizer::{CharactersPerToken, Tokenizer, TokenizerFn, tokenizer};
+pub(crate) use attachment::ImageTokens;
+pub use tokenizer::{CharactersPerToken, Tokenizer};
 
-/// What a body that can not be read comes to.
+/// Bytes per token of a body that breaks off.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Whether a request to this path is answered with something else than tokens.
-pub(crate) fn has_no_output(path: &str) -> bool {
-    let last = path.rfind(['/', ':']).map_or("", |at| &path[at + 1..]);
-    matches!(
-        last,
-        "embeddings"
-            | "embed"
-            | "rerank"
-            | "moderations"
-            | "count_tokens"
-            | "tokenize"
-            | "embedContent"
-            | "batchEmbedContents"
-            | "countTokens"
-    )
-}
+/// The last segments of paths whose answers have no output tokens.
+const WITHOUT_OUTPUT: [&str; 9] = [
+    "embeddings",
+    "embed",
+    "rerank",
+    "moderations",
+    "count_tokens",
+    "tokenize",
+    "embedContent",
+    "batchEmbedContents",
+    "countTokens",
+];
 
 /// A rough estimate of what a request will consume, in tokens.
 ///
-/// Input is what the texts and tools of the prompt come to, and something for each image, sound and
-/// file. Output is the most the request allows, for all the answers it asks for.
+/// Input is the texts and tools of the prompt, plus an amount for each image, audio and file. Output is the
+/// maximum that the request allows, for all the answers that it asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
     input: u64,
@@ -39,24 +37,37 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// An estimate of the caller's own: input tokens, and the most output tokens if they are bounded.
+    /// An estimate of your own: input tokens, and the maximum output tokens if they are bounded.
     #[must_use]
     pub const fn new(input: u64, output: Option<u64>) -> Self {
         Self { input, output }
     }
 
-    /// Estimates a request body in any of the known shapes. One that is not JSON comes to nothing; one that
-    /// begins as JSON and can not be read to its end (half of an emoji is enough) to a token for four bytes,
-    /// and to the output it had bounded until there.
-    pub(crate) fn of(body: &[u8], tokenizer: &dyn Tokenizer, rates: Rates) -> Self {
-        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-        walk::walk(body, tokenizer, rates).unwrap_or_else(|output| match body.trim_ascii_start().first() {
-            Some(b'{' | b'[') => Self::new((body.len() as u64).div_ceil(BYTES_PER_TOKEN), output),
-            _ => Self::default(),
-        })
+    /// Estimates a request in any of the known shapes.
+    pub(crate) fn of(path: &str, body: &[u8], tokenizer: Option<&dyn Tokenizer>, image: ImageTokens) -> Self {
+        let estimate = Self::of_body(body, tokenizer.unwrap_or(&CharactersPerToken::FOUR), image);
+        let segment = path.rfind(['/', ':']).map_or("", |at| &path[at + 1..]);
+        if WITHOUT_OUTPUT.contains(&segment) {
+            Self::new(estimate.input, Some(0))
+        } else {
+            estimate
+        }
     }
 
-    /// The same with other tokens of the prompt.
+    /// Estimates a body. A body that is not JSON consumes nothing. One that starts as JSON and breaks off (half
+    /// an emoji is enough) counts one token per four bytes, and the maximum output stated up to there.
+    fn of_body(body: &[u8], tokenizer: &dyn Tokenizer, image: ImageTokens) -> Self {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        match (walk::count(body, tokenizer, image), body.trim_ascii_start().first()) {
+            (Ok(counted), _) => Self::new(counted.input, counted.output),
+            (Err(output), Some(b'{' | b'[')) => {
+                Self::new((body.len() as u64).div_ceil(BYTES_PER_TOKEN), output)
+            }
+            (Err(_), _) => Self::default(),
+        }
+    }
+
+    /// The same with another number of input tokens.
     #[must_use]
     pub const fn with_input(mut self, input: u64) -> Self {
         self.input = input;
@@ -68,7 +79,7 @@ impl Estimate {
         self.input
     }
 
-    /// The most tokens of the answer, where the request bounds them.
+    /// The maximum tokens of the answer, if the request bounds them.
     pub const fn output(&self) -> Option<u64> {
         self.output
     }

@@ -1,25 +1,40 @@
-//! How many tokens a text comes to.
+//! How many tokens a text has.
 
-use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
-/// Counts the tokens of texts.
+/// Counts the tokens of texts. Closures `Fn(&str) -> u64` are tokenizers.
 ///
-/// A closure becomes one with [`tokenizer`].
-pub trait Tokenizer: fmt::Debug + Send + Sync {
-    /// The tokens of `text`: one of the pieces a prompt is made of.
+/// # Examples
+///
+/// ```
+/// use aplomb_provider::{Generic, Provider};
+///
+/// let words = |text: &str| text.split_whitespace().count() as u64;
+/// let estimate = Generic.estimate("/v1/completions", br#"{"prompt": "one two three"}"#, Some(&words));
+/// assert_eq!(estimate.input(), 3);
+/// ```
+pub trait Tokenizer: Send + Sync {
+    /// Returns the number of tokens of `text`, one of the pieces that a prompt consists of.
     fn tokens(&self, text: &str) -> u64;
 }
 
-/// So many characters to a token, rounded up: 4 unless set.
+impl<F: Fn(&str) -> u64 + Send + Sync> Tokenizer for F {
+    fn tokens(&self, text: &str) -> u64 {
+        self(text)
+    }
+}
+
+/// A fixed number of characters per token, rounded up. Default: 4.
 ///
-/// Four are near for English, and few for code and most other scripts: Chinese comes to one or two.
+/// Four is close for English and too many for code and most other scripts: Chinese has one or two characters
+/// per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CharactersPerToken(NonZeroU32);
 
 impl CharactersPerToken {
-    /// So many characters to a token.
+    pub(super) const FOUR: Self = Self(NonZeroU32::MIN.saturating_add(3));
+
+    /// One token for this many characters.
     #[must_use]
     pub const fn new(characters: NonZeroU32) -> Self {
         Self(characters)
@@ -28,7 +43,7 @@ impl CharactersPerToken {
 
 impl Default for CharactersPerToken {
     fn default() -> Self {
-        Self(NonZeroU32::MIN.saturating_add(3))
+        Self::FOUR
     }
 }
 
@@ -36,42 +51,5 @@ impl Tokenizer for CharactersPerToken {
     fn tokens(&self, text: &str) -> u64 {
         let characters = text.chars().count();
         u64::try_from(characters).unwrap_or(u64::MAX).div_ceil(self.0.get().into())
-    }
-}
-
-/// Makes a tokenizer of a closure.
-///
-/// # Examples
-///
-/// ```
-/// use aplomb_provider::{Generic, Provider, tokenizer};
-///
-/// let words = tokenizer(|text: &str| text.split_whitespace().count() as u64);
-/// let estimate = Generic.estimate_with(br#"{"prompt": "one two three"}"#, &words);
-/// assert_eq!(estimate.input(), 3);
-/// ```
-pub const fn tokenizer<F: Fn(&str) -> u64 + Send + Sync>(count: F) -> TokenizerFn<F> {
-    TokenizerFn(count)
-}
-
-/// A closure that counts tokens. Made by [`tokenizer`].
-#[derive(Clone, Copy)]
-pub struct TokenizerFn<F>(F);
-
-impl<F: Fn(&str) -> u64 + Send + Sync> Tokenizer for TokenizerFn<F> {
-    fn tokens(&self, text: &str) -> u64 {
-        (self.0)(text)
-    }
-}
-
-impl<F> fmt::Debug for TokenizerFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenizerFn").finish_non_exhaustive()
-    }
-}
-
-impl<T: Tokenizer + ?Sized> Tokenizer for Arc<T> {
-    fn tokens(&self, text: &str) -> u64 {
-        (**self).tokens(text)
     }
 }

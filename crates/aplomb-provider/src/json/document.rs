@@ -1,35 +1,35 @@
-//! A whole JSON text.
+//! A complete JSON text.
 
 use super::key::Key;
 use super::scan::{Nodes, Scanner};
 use super::view::View;
 
-/// A JSON text that was gone through.
+/// A JSON text that has been scanned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Document<'a> {
     text: &'a [u8],
     view: View<'a>,
-    counts: bool,
+    has_counts: bool,
 }
 
 impl<'a> Document<'a> {
-    /// Reads a text to its end, with room for what is noted; `None` where it is not JSON.
-    pub(crate) fn read<'t: 'a>(text: &'t [u8], room: &'a mut Nodes<'t>) -> Option<Self> {
-        let document = Self::first(text, room)?;
+    /// Scans a text to its end and records its values in `nodes`; `None` if it is not JSON.
+    pub(crate) fn read<'t: 'a>(text: &'t [u8], nodes: &'a mut Nodes<'t>) -> Option<Self> {
+        let document = Self::first(text, nodes)?;
         let rest = &text[document.text.len()..];
         rest.iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).then_some(document)
     }
 
-    /// Reads the value that `text` begins with.
-    pub(crate) fn first<'t: 'a>(text: &'t [u8], room: &'a mut Nodes<'t>) -> Option<Self> {
-        room.clear();
-        let mut scanner = Scanner::new(text, room);
+    /// Scans the value that `text` starts with.
+    pub(crate) fn first<'t: 'a>(text: &'t [u8], nodes: &'a mut Nodes<'t>) -> Option<Self> {
+        nodes.clear();
+        let mut scanner = Scanner::new(text, nodes);
         scanner.value(Key::Item, true).ok()?;
-        let (len, counts) = (scanner.at(), scanner.counts());
-        Some(Self { text: &text[..len], view: View::of(room), counts })
+        let (len, has_counts) = (scanner.position(), scanner.has_counts());
+        Some(Self { text: &text[..len], view: View::of(nodes), has_counts })
     }
 
-    /// The bytes it was read from.
+    /// The bytes of the value.
     pub(crate) const fn text(&self) -> &'a [u8] {
         self.text
     }
@@ -39,9 +39,9 @@ impl<'a> Document<'a> {
         self.view
     }
 
-    /// Whether there is any name of a count: without one there is no usage.
-    pub(crate) const fn counts(&self) -> bool {
-        self.counts
+    /// Whether any name is that of a token count: without one there is no usage.
+    pub(crate) const fn has_counts(&self) -> bool {
+        self.has_counts
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    /// JSON as it is written, with whatever may be in it, and what may not.
+    /// Text that is JSON, or nearly.
     fn text() -> impl Strategy<Value = String> {
         let name = prop::sample::select(vec![
             "choices",
@@ -83,7 +83,7 @@ mod tests {
         })
     }
 
-    /// Every known name leads to the same in both, all the way down.
+    /// Every known name leads to the same value in both, at any depth.
     fn agree(view: View<'_>, value: &Value) -> Result<(), TestCaseError> {
         prop_assert_eq!(view.is_null(), value.is_null());
         prop_assert_eq!(view.as_bool(), value.as_bool());
@@ -126,8 +126,8 @@ mod tests {
     }
 
     fn both(text: &[u8]) -> Result<(), TestCaseError> {
-        let mut room = Nodes::new();
-        let (own, theirs) = (Document::read(text, &mut room), serde_json::from_slice::<Value>(text));
+        let mut nodes = Nodes::new();
+        let (own, theirs) = (Document::read(text, &mut nodes), serde_json::from_slice::<Value>(text));
         prop_assert_eq!(own.is_some(), theirs.is_ok(), "{:?}", String::from_utf8_lossy(text));
         if let (Some(own), Ok(theirs)) = (own, theirs) {
             agree(own.view(), &theirs)?;
@@ -139,12 +139,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn what_is_json_is_what_serde_json_reads(text in text()) {
+        fn json_is_what_serde_json_reads(text in text()) {
             both(text.as_bytes())?;
         }
 
         #[test]
-        fn however_it_is_spoilt(text in text(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn spoilt_json_is_refused_as_by_serde_json(text in text(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = text.into_bytes();
             if !bytes.is_empty() {
                 let at = at.index(bytes.len());
@@ -166,17 +166,17 @@ mod tests {
             for depth in [1, 126, 127, 128, 100_000] {
                 let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
                 both(text.as_bytes()).unwrap();
-                let mut room = Nodes::new();
-                let document = Document::read(text.as_bytes(), &mut room);
+                let mut nodes = Nodes::new();
+                let document = Document::read(text.as_bytes(), &mut nodes);
                 assert_eq!(document.is_some(), depth <= 127, "{depth}");
             }
         }
     }
 
     #[test]
-    fn a_value_and_what_follows_it() {
-        let mut room = Nodes::new();
-        let document = Document::first(b" {\"usage\": {}} x", &mut room).unwrap();
+    fn a_value_and_the_rest() {
+        let mut nodes = Nodes::new();
+        let document = Document::first(b" {\"usage\": {}} x", &mut nodes).unwrap();
         assert_eq!(document.text().len(), 14);
         assert!(document.view().get(Key::Usage).is_object());
         assert!(Document::first(b"{\"usage\": ", &mut Nodes::new()).is_none());

@@ -1,115 +1,121 @@
-//! The names that mean something.
+//! The names of JSON members that are looked up.
 
-/// Tells the names apart, each by its spelling in JSON.
+/// Defines the keys by their spelling in JSON: those of counts, and the others.
 macro_rules! keys {
-    ($($(#[$doc:meta])* $key:ident = $name:literal,)+) => {
-        /// A name that means something, or what stands for all others.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    (
+        names { $($key:ident = $name:literal,)+ }
+        counts { $($count:ident = $count_name:literal,)+ }
+    ) => {
+        /// The name of a JSON member.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Key {
-            /// The text itself, or an item of a list.
+            /// No name: the document itself, or an item of a list.
             Item,
-            /// Any other name.
+            /// A name that is not looked up.
             Other,
-            $($(#[$doc])* $key,)+
+            $($key,)+
+            $($count,)+
         }
 
         impl Key {
-            /// What a name is, as it is once it has no escapes.
+            /// The key for a name without escapes.
             pub(super) const fn of(name: &[u8]) -> Self {
                 match name {
                     $($name => Self::$key,)+
+                    $($count_name => Self::$count,)+
                     _ => Self::Other,
                 }
+            }
+
+            /// Whether its value is a token count, or an object of token counts.
+            pub(super) const fn is_count(self) -> bool {
+                matches!(self, $(Self::$count)|+)
             }
         }
     };
 }
 
 keys! {
-    BlockReason = b"blockReason",
-    Candidates = b"candidates",
-    Choices = b"choices",
-    Content = b"content",
-    ContentBlock = b"content_block",
-    Delta = b"delta",
-    Done = b"done",
-    Error = b"error",
-    EventType = b"event_type",
-    FinishReason = b"finish_reason",
-    FinishReasonOfGoogle = b"finishReason",
-    Finished = b"finished",
-    GeneratedText = b"generated_text",
-    Index = b"index",
-    Message = b"message",
-    Object = b"object",
-    Output = b"output",
-    Parts = b"parts",
-    PromptFeedback = b"promptFeedback",
-    Response = b"response",
-    Role = b"role",
-    Special = b"special",
-    Status = b"status",
-    StopReason = b"stopReason",
-    Text = b"text",
-    Thinking = b"thinking",
-    Thought = b"thought",
-    Token = b"token",
-    ToolCalls = b"tool_calls",
-    Type = b"type",
-
-    // Where a usage stands.
-    BilledUnits = b"billed_units",
-    Details = b"details",
-    InvocationMetrics = b"amazon-bedrock-invocationMetrics",
-    Meta = b"meta",
-    Tokens = b"tokens",
-    Usage = b"usage",
-    UsageMetadata = b"usageMetadata",
-    XGroq = b"x_groq",
-
-    // The parts of a usage, and nothing else from here on.
-    CachedContentTokenCount = b"cachedContentTokenCount",
-    CachedTokens = b"cached_tokens",
-    CacheCreationInputTokens = b"cache_creation_input_tokens",
-    CacheReadInputTokens = b"cache_read_input_tokens",
-    CacheReadInputTokensOfConverse = b"cacheReadInputTokens",
-    CacheWriteInputTokens = b"cacheWriteInputTokens",
-    CandidatesTokenCount = b"candidatesTokenCount",
-    CompletionTokens = b"completion_tokens",
-    CompletionTokensDetails = b"completion_tokens_details",
-    EvalCount = b"eval_count",
-    GeneratedTokens = b"generated_tokens",
-    InputTextTokenCount = b"inputTextTokenCount",
-    InputTokens = b"input_tokens",
-    InputTokensDetails = b"input_tokens_details",
-    InputTokensOfConverse = b"inputTokens",
-    NumCompletionTokens = b"num_completion_tokens",
-    NumPromptTokens = b"num_prompt_tokens",
-    OutputTokens = b"output_tokens",
-    OutputTokensDetails = b"output_tokens_details",
-    OutputTokensOfConverse = b"outputTokens",
-    PromptCacheHitTokens = b"prompt_cache_hit_tokens",
-    PromptEvalCount = b"prompt_eval_count",
-    PromptTokenCount = b"promptTokenCount",
-    PromptTokens = b"prompt_tokens",
-    PromptTokensDetails = b"prompt_tokens_details",
-    ReasoningTokens = b"reasoning_tokens",
-    ThinkingTokens = b"thinking_tokens",
-    ThoughtsTokenCount = b"thoughtsTokenCount",
-    ToolUsePromptTokenCount = b"toolUsePromptTokenCount",
-    TotalTokenCount = b"totalTokenCount",
-    TotalTokens = b"total_tokens",
-    TotalTokensOfConverse = b"totalTokens",
+    names {
+        BlockReason = b"blockReason",
+        Candidates = b"candidates",
+        Choices = b"choices",
+        Content = b"content",
+        ContentBlock = b"content_block",
+        Delta = b"delta",
+        Done = b"done",
+        Error = b"error",
+        EventType = b"event_type",
+        FinishReason = b"finish_reason",
+        FinishReasonOfGoogle = b"finishReason",
+        Finished = b"finished",
+        GeneratedText = b"generated_text",
+        Index = b"index",
+        Message = b"message",
+        Object = b"object",
+        Output = b"output",
+        Parts = b"parts",
+        PromptFeedback = b"promptFeedback",
+        Response = b"response",
+        Role = b"role",
+        Special = b"special",
+        Status = b"status",
+        StopReason = b"stopReason",
+        Text = b"text",
+        Thinking = b"thinking",
+        Thought = b"thought",
+        Token = b"token",
+        ToolCalls = b"tool_calls",
+        Type = b"type",
+        // Objects that hold a usage.
+        BilledUnits = b"billed_units",
+        Details = b"details",
+        InvocationMetrics = b"amazon-bedrock-invocationMetrics",
+        Meta = b"meta",
+        Tokens = b"tokens",
+        Usage = b"usage",
+        UsageMetadata = b"usageMetadata",
+        XGroq = b"x_groq",
+    }
+    counts {
+        CachedContentTokenCount = b"cachedContentTokenCount",
+        CachedTokens = b"cached_tokens",
+        CacheCreationInputTokens = b"cache_creation_input_tokens",
+        CacheReadInputTokens = b"cache_read_input_tokens",
+        CacheReadInputTokensOfConverse = b"cacheReadInputTokens",
+        CacheWriteInputTokens = b"cacheWriteInputTokens",
+        CandidatesTokenCount = b"candidatesTokenCount",
+        CompletionTokens = b"completion_tokens",
+        CompletionTokensDetails = b"completion_tokens_details",
+        EvalCount = b"eval_count",
+        GeneratedTokens = b"generated_tokens",
+        InputTextTokenCount = b"inputTextTokenCount",
+        InputTokens = b"input_tokens",
+        InputTokensDetails = b"input_tokens_details",
+        InputTokensOfConverse = b"inputTokens",
+        NumCompletionTokens = b"num_completion_tokens",
+        NumPromptTokens = b"num_prompt_tokens",
+        OutputTokens = b"output_tokens",
+        OutputTokensDetails = b"output_tokens_details",
+        OutputTokensOfConverse = b"outputTokens",
+        PromptCacheHitTokens = b"prompt_cache_hit_tokens",
+        PromptEvalCount = b"prompt_eval_count",
+        PromptTokenCount = b"promptTokenCount",
+        PromptTokens = b"prompt_tokens",
+        PromptTokensDetails = b"prompt_tokens_details",
+        ReasoningTokens = b"reasoning_tokens",
+        ThinkingTokens = b"thinking_tokens",
+        ThoughtsTokenCount = b"thoughtsTokenCount",
+        ToolUsePromptTokenCount = b"toolUsePromptTokenCount",
+        TotalTokenCount = b"totalTokenCount",
+        TotalTokens = b"total_tokens",
+        TotalTokensOfConverse = b"totalTokens",
+    }
 }
 
 impl Key {
-    /// Whether it is that of a count, or of several.
-    pub(super) fn counts(self) -> bool {
-        self >= Self::CachedContentTokenCount
-    }
-
-    /// Whether it matters of what stands under it which other names there are.
-    pub(super) const fn has_others(self) -> bool {
+    /// Whether unknown members of its value matter too.
+    pub(super) const fn keeps_others(self) -> bool {
         matches!(self, Self::Delta | Self::Error | Self::Message)
     }
 }

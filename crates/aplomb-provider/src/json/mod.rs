@@ -1,16 +1,16 @@
-//! JSON read in one pass, for what is known of answers.
+//! A JSON scanner for answers.
 //!
-//! An answer is read on the way of every call, and most of it means nothing here. So a text is gone
-//! through once, and what stands under a name that means something is noted in one list: where it is,
-//! and not what it says. Nothing is copied, and nothing is taken from the heap unless there is a lot
-//! of it. What it takes for JSON is just what `serde_json` does, which reads the errors.
+//! Every call reads an answer, and most of it does not matter here. So the text is scanned once, and the values
+//! under the names in [`Key`] are recorded in one list by their position. Nothing is copied, and nothing is
+//! allocated unless there are many values. The scanner accepts exactly what `serde_json` accepts, which reads
+//! the errors.
 
 mod document;
 mod key;
+mod lexer;
 mod scan;
 mod text;
 mod view;
-mod words;
 
 pub(crate) use document::Document;
 pub(crate) use key::Key;

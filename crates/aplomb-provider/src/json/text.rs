@@ -1,11 +1,11 @@
-//! A string, as it is written in JSON.
+//! A string as it is written in JSON.
 
 use std::borrow::Cow;
 use std::{fmt, str};
 
-/// A text that is made when it is read: until then it is a look at the bytes it came in.
+/// A text that is decoded when it is read; until then it borrows the bytes that were received.
 ///
-/// Two are equal where they read the same. `Debug` leaves the text out.
+/// Two texts are equal if they read the same. `Debug` omits the text.
 ///
 /// # Examples
 ///
@@ -19,18 +19,18 @@ pub struct Text<'a>(Form<'a>);
 
 #[derive(Clone)]
 enum Form<'a> {
-    /// As it stands in JSON, between quotes, where it is known to be valid.
+    /// As in JSON, without its quotes and known to be valid.
     Written(Cow<'a, [u8]>),
     Read(Cow<'a, str>),
 }
 
 impl<'a> Text<'a> {
-    /// A string that is written so in JSON, without its quotes.
+    /// A string as in JSON, without its quotes.
     pub(super) const fn written(text: &'a [u8]) -> Self {
         Self(Form::Written(Cow::Borrowed(text)))
     }
 
-    /// The text. Where it is written without escapes and in one piece, nothing is copied.
+    /// Decodes the text. Nothing is copied if it is in one piece and has no escapes.
     pub fn read(&self) -> Cow<'_, str> {
         match &self.0 {
             Form::Read(text) => Cow::Borrowed(text),
@@ -39,7 +39,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether it is empty.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Form::Read(text) => text.is_empty(),
@@ -47,16 +47,16 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Lets it outlive the bytes it came in.
+    /// Copies the bytes that the text borrows.
     #[must_use]
     pub fn into_owned(self) -> Text<'static> {
         Text(Form::Read(Cow::Owned(self.read().into_owned())))
     }
 
-    /// This text and another one after it.
+    /// Joins two texts.
     pub(crate) fn and(self, next: Self) -> Self {
         match (self.0, next.0) {
-            // Escapes stand for themselves: what is written can be joined as it is.
+            // No escape depends on its neighbours, so encoded texts can be joined.
             (Form::Written(text), Form::Written(next)) => {
                 let mut text = text.into_owned();
                 text.extend_from_slice(&next);
@@ -67,7 +67,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// What a string says that is written so, between quotes, and known to be valid.
+/// Decodes a string without its quotes that is known to be valid.
 pub(super) fn unescaped(text: &[u8]) -> String {
     serde_json::from_slice(&[b"\"", text, b"\""].concat()).unwrap_or_default()
 }
@@ -92,7 +92,7 @@ impl PartialEq for Text<'_> {
 
 impl Eq for Text<'_> {}
 
-/// Without the text: it is the answer.
+/// Without the text, which is the answer.
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Text").finish_non_exhaustive()
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_it_is_written_and_as_it_reads() {
+    fn texts_are_decoded_when_they_are_read() {
         let (plain, escaped) = (Text::written("Hä".as_bytes()), Text::written(br#"\u00e4\n\"\ud83d\ude00"#));
         assert!(matches!(plain.read(), Cow::Borrowed("Hä")));
         assert_eq!(escaped.read(), "ä\n\"😀");

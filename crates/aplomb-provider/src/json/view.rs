@@ -1,15 +1,16 @@
-//! A look at one value of a text.
+//! A value of a document.
 
 use std::{iter, str};
 
 use super::key::Key;
-use super::scan::{Kind, Node};
+use super::lexer::Kind;
+use super::scan::Node;
 use super::text::{Text, unescaped};
 
-/// A value, or none where there is none: what is looked for in it is not there either.
+/// A value, or nothing: a lookup in nothing finds nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
-    /// The value, and what is in it.
+    /// The value and its members or items.
     nodes: &'a [Node<'a>],
 }
 
@@ -18,7 +19,7 @@ impl<'a> View<'a> {
         Self { nodes }
     }
 
-    /// What is not there.
+    /// Nothing.
     pub(crate) const NONE: Self = Self { nodes: &[] };
 
     fn kind(self) -> Kind {
@@ -29,7 +30,7 @@ impl<'a> View<'a> {
         !self.nodes.is_empty()
     }
 
-    /// Whether it is `null`, or not there.
+    /// Whether it is `null` or nothing.
     pub(crate) fn is_null(self) -> bool {
         self.kind() == Kind::Null
     }
@@ -42,7 +43,7 @@ impl<'a> View<'a> {
         matches!(self.kind(), Kind::Object | Kind::EmptyObject)
     }
 
-    /// Whether there is nothing in it. A number and a truth value are something.
+    /// Whether it is nothing, `null`, or an empty string, list or object.
     pub(crate) fn is_empty(self) -> bool {
         match self.kind() {
             Kind::Null | Kind::EmptyList | Kind::EmptyObject => true,
@@ -59,7 +60,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What is in it, with its names.
+    /// Its members or items, with their names.
     pub(crate) fn parts(self) -> impl Iterator<Item = (Key, View<'a>)> {
         let mut rest = self.nodes.get(1..).unwrap_or_default();
         iter::from_fn(move || {
@@ -81,13 +82,13 @@ impl<'a> View<'a> {
         self.items().next().unwrap_or(Self::NONE)
     }
 
-    /// The first item of a list that has any, or else the value: some answer with a list of what would have
-    /// been the chunks of a stream.
+    /// The first item of a non-empty list, otherwise the value itself: some servers answer with a list of what
+    /// would have been the chunks of a stream.
     pub(crate) fn first_or_self(self) -> Self {
         self.items().next().unwrap_or(self)
     }
 
-    /// What stands under a name: where it stands there twice, the last.
+    /// The member of this name; of several, the last.
     pub(crate) fn get(self, wanted: Key) -> Self {
         let (mut at, mut found) = (1, 0);
         while let Some(node) = self.nodes.get(at) {
@@ -103,7 +104,7 @@ impl<'a> View<'a> {
         Self { nodes: nodes.get(..nodes.first().map_or(0, |node| node.len)).unwrap_or_default() }
     }
 
-    /// What stands under a name that stands under a name, and so on.
+    /// The member at a path of names.
     pub(crate) fn at(self, path: &[Key]) -> Self {
         path.iter().fold(self, |value, &key| value.get(key))
     }
@@ -130,7 +131,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A whole number that counts something: Cohere writes `3.0`.
+    /// A count. Cohere writes `3.0`.
     pub(crate) fn count(self) -> Option<u64> {
         if self.kind() != Kind::Number {
             return None;
@@ -150,7 +151,7 @@ impl<'a> View<'a> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "it is known to be a whole number within bounds"
+            reason = "it is a whole number within bounds"
         )]
         let whole =
             |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);

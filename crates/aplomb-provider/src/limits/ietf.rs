@@ -1,7 +1,7 @@
-//! The IETF's fields for rate limits, in their drafts.
+//! The IETF's rate limit headers, by draft.
 //!
 //! - `RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400` and `RateLimit: "burst";r=50;t=30`:
-//!   draft-ietf-httpapi-ratelimit-headers-08 to -11. `t` counts seconds until the quota is there again.
+//!   draft-ietf-httpapi-ratelimit-headers-08 to -11. `t` is the seconds until the quota is available again.
 //! - `RateLimit-Policy: 100;w=60` and `RateLimit: limit=100, remaining=50, reset=30`: -07.
 //! - `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`: up to -06.
 
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use aplomb_core::{Dimension, Reading};
 
-use super::number;
+use super::reading::{number, reading};
 use crate::Head;
 
-/// A server with more policies than this is not believed about the rest.
+/// Policies beyond this number are ignored.
 const MOST_ITEMS: usize = 16;
 
-/// An item of a list: its name or value, and its parameters.
+/// A list item: its names or value, and its parameters.
 #[derive(Debug, Default)]
 struct Item<'a> {
     names: Vec<&'a str>,
@@ -36,8 +36,8 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The latest reset of those policies that have nothing left.
-pub(crate) fn used_up(head: &Head<'_>) -> Option<Duration> {
+/// The latest reset of the policies with nothing remaining.
+pub(crate) fn exhausted_reset(head: &Head<'_>) -> Option<Duration> {
     let limits = items(head.header("ratelimit").unwrap_or_default());
     let resets = limits.iter().filter(|limit| limit.number("r") == Some(0));
     let older = || {
@@ -64,15 +64,15 @@ pub(crate) fn readings(head: &Head<'_>) -> Vec<Reading> {
     let named = |policy: &Item<'_>| {
         limits.iter().find(|limit| limit.names.iter().any(|name| policy.names.contains(name)))
     };
-    let told = policies.iter().map(|policy| reading(Some(policy), named(policy)));
+    let with_policy = policies.iter().map(|policy| of_item(Some(policy), named(policy)));
     let orphans = limits.iter().filter(|limit| {
         let has = |policy: &Item<'_>| policy.names.iter().any(|name| limit.names.contains(name));
         !policies.iter().any(has)
     });
-    told.chain(orphans.map(|limit| reading(None, Some(limit)))).flatten().collect()
+    with_policy.chain(orphans.map(|limit| of_item(None, Some(limit)))).flatten().collect()
 }
 
-fn reading(policy: Option<&Item<'_>>, limit: Option<&Item<'_>>) -> Option<Reading> {
+fn of_item(policy: Option<&Item<'_>>, limit: Option<&Item<'_>>) -> Option<Reading> {
     let quota = policy.and_then(|policy| policy.number("q"));
     let remaining = limit.and_then(|limit| limit.number("r"));
     (quota.is_some() || remaining.is_some()).then_some(())?;
@@ -84,37 +84,31 @@ fn reading(policy: Option<&Item<'_>>, limit: Option<&Item<'_>>) -> Option<Readin
     };
     let window = policy.and_then(|policy| policy.seconds("w"));
     let reset = limit.and_then(|limit| limit.seconds("t"));
-    Some(super::reading(dimension, window, quota, remaining, reset))
+    Some(reading(dimension, window, quota, remaining, reset))
 }
 
 fn older(head: &Head<'_>, merged: &Item<'_>, policy: Option<&Item<'_>>) -> Option<Reading> {
-    let told = |name: &str, header: &str| {
+    let count = |name: &str, header: &str| {
         let oldest = || head.header(header)?.split(',').next();
         merged.number(name).or_else(|| number(oldest()?.trim()))
     };
-    let limit = told("limit", "ratelimit-limit");
-    let remaining = told("remaining", "ratelimit-remaining");
+    let limit = count("limit", "ratelimit-limit");
+    let remaining = count("remaining", "ratelimit-remaining");
     (limit.is_some() || remaining.is_some()).then_some(())?;
-    let reset = told("reset", "ratelimit-reset").filter(|&reset| reset > 0);
+    let reset = count("reset", "ratelimit-reset").filter(|&reset| reset > 0);
     let window = policy.and_then(|policy| policy.seconds("w"));
-    Some(super::reading(
-        Dimension::REQUESTS,
-        window,
-        limit,
-        remaining,
-        reset.map(Duration::from_secs),
-    ))
+    Some(reading(Dimension::REQUESTS, window, limit, remaining, reset.map(Duration::from_secs)))
 }
 
-/// In -07 the members of the list are what later became parameters.
+/// In -07, list members are what later became parameters.
 fn merged<'a>(items: &[Item<'a>]) -> Item<'a> {
     let names = items.iter().flat_map(|item| item.names.iter());
     let pairs = names.filter_map(|name| name.split_once('='));
     Item { names: Vec::new(), parameters: pairs.collect() }
 }
 
-/// The items of a list, separated by commas outside of quotes. What has no `=` is a name: some send
-/// two of them for one item.
+/// The items of a list, separated by commas outside quotes. A part without `=` is a name: some servers send two
+/// names for one item.
 fn items(value: &str) -> Vec<Item<'_>> {
     split(value, b',')
         .take(MOST_ITEMS)
@@ -134,35 +128,35 @@ fn items(value: &str) -> Vec<Item<'_>> {
         .collect()
 }
 
-/// A string without its quotes; one with escapes in it stays as it is, and is compared so.
+/// A string without its quotes. Escapes are kept and compared as they are.
 fn unquoted(text: &str) -> &str {
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     inner.unwrap_or(text)
 }
 
+/// Splits at separators outside quotes.
 fn split(value: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(value);
     std::iter::from_fn(move || {
         let text = rest?;
-        let (mut is_quoted, mut is_escaped) = (false, false);
-        let end = text.bytes().position(|byte| match byte {
-            _ if is_escaped => {
-                is_escaped = false;
-                false
-            }
-            b'\\' if is_quoted => {
-                is_escaped = true;
-                false
-            }
-            b'"' => {
-                is_quoted = !is_quoted;
-                false
-            }
-            byte => byte == separator && !is_quoted,
-        });
+        let end = unquoted_position(text.as_bytes(), separator);
         rest = end.map(|end| &text[end + 1..]);
         Some(&text[..end.unwrap_or(text.len())])
     })
+}
+
+fn unquoted_position(text: &[u8], separator: u8) -> Option<usize> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ if byte == separator && !is_quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -187,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_and_what_is_left_of_them() {
+    fn policies_and_their_remaining_quota() {
         let headers = [
             ("ratelimit-policy", r#""burst";q=100;w=60,"da,ily";q=1000;w=86400"#),
             ("ratelimit", r#""burst";r=50;t=30"#),
@@ -201,12 +195,12 @@ mod tests {
         ];
         let api = of(300, 500).with_remaining(0).with_reset(Duration::from_secs(55));
         assert_eq!(with(&two_names, readings), [api]);
-        assert_eq!(with(&two_names, used_up), Some(Duration::from_secs(55)));
+        assert_eq!(with(&two_names, exhausted_reset), Some(Duration::from_secs(55)));
     }
 
     #[test]
     fn older_drafts() {
-        let reading = of(60, 100).with_remaining(0).with_reset(Duration::from_secs(30));
+        let expected = of(60, 100).with_remaining(0).with_reset(Duration::from_secs(30));
         for headers in [
             &[
                 ("ratelimit-policy", "100;w=60"),
@@ -225,8 +219,8 @@ mod tests {
                 ("ratelimit-reset", "30"),
             ],
         ] {
-            assert_eq!(with(headers, readings), [reading], "{headers:?}");
-            assert_eq!(with(headers, used_up), Some(Duration::from_secs(30)), "{headers:?}");
+            assert_eq!(with(headers, readings), [expected], "{headers:?}");
+            assert_eq!(with(headers, exhausted_reset), Some(Duration::from_secs(30)), "{headers:?}");
         }
     }
 
@@ -245,7 +239,7 @@ mod tests {
         ] {
             let headers = [("ratelimit-policy", value), ("ratelimit", value)];
             assert_eq!(with(&headers, readings), [], "{value}");
-            assert_eq!(with(&headers, used_up), None, "{value}");
+            assert_eq!(with(&headers, exhausted_reset), None, "{value}");
         }
         for (value, seconds) in [
             (r#""burst";r=0;t=30, "daily";r=900;t=3600"#, Some(30)),
@@ -253,7 +247,7 @@ mod tests {
             (r#""burst";r=1;t=30"#, None),
             (r#""burst";r=0;t=0"#, None),
         ] {
-            let reset = with(&[("ratelimit", value)], used_up);
+            let reset = with(&[("ratelimit", value)], exhausted_reset);
             assert_eq!(reset.map(|reset| reset.as_secs()), seconds, "{value}");
         }
     }
@@ -264,11 +258,11 @@ mod tests {
             let headers = [("ratelimit-policy", policy.as_str()), ("ratelimit", limit.as_str()),
                 ("ratelimit-limit", limit.as_str()), ("ratelimit-remaining", policy.as_str())];
             prop_assert!(with(&headers, readings).len() <= 2 * MOST_ITEMS);
-            let _ = with(&headers, used_up);
+            let _ = with(&headers, exhausted_reset);
         }
 
         #[test]
-        fn what_is_written_is_read(policies in prop::collection::vec((1_u64..1_000_000, 1_u64..100_000, 0_u64..1_000, 1_u64..1_000), 1..9)) {
+        fn written_policies_are_read_back(policies in prop::collection::vec((1_u64..1_000_000, 1_u64..100_000, 0_u64..1_000, 1_u64..1_000), 1..9)) {
             let policy = policies.iter().enumerate().map(|(i, (q, w, ..))| format!("\"p{i}\";q={q};w={w}"));
             let limit = policies.iter().enumerate().map(|(i, (.., r, t))| format!("\"p{i}\";r={r};t={t}"));
             let (policy, limit) = (policy.collect::<Vec<_>>().join(", "), limit.collect::<Vec<_>>().join(","));

@@ -1,30 +1,19 @@
-//! The providers: each a value, and a table of where it differs.
+//! The providers. Each is a unit struct with a table of how it differs from the others.
 
-mod anthropic;
-mod aws;
-mod azure;
-mod detect;
 mod gateways;
-mod generic;
-mod google;
-mod openai;
-mod others;
+mod hosted;
+mod hosts;
 mod self_hosted;
 
-pub use anthropic::Anthropic;
-pub use aws::Bedrock;
-pub use azure::AzureOpenAi;
-pub use detect::{Hosts, detect};
-pub use gateways::{LiteLlm, OpenRouter};
-pub use generic::Generic;
-pub use google::{Gemini, VertexAi};
-pub use openai::OpenAi;
-pub use others::{
-    Cerebras, Cohere, DeepSeek, Fireworks, Groq, HuggingFace, LlmEngine, Mistral, Together, XAi,
+pub use gateways::{Generic, HuggingFace, LiteLlm, OpenRouter};
+pub use hosted::{
+    Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Groq, LlmEngine, Mistral,
+    OpenAi, Together, VertexAi, XAi,
 };
+pub use hosts::{Hosts, detect};
 pub use self_hosted::{LlamaCpp, Ollama, TextGenerationInference, Vllm};
 
-/// A provider that is told by its table alone.
+/// Defines a provider by its table.
 macro_rules! provider {
     ($(#[$doc:meta])* $name:ident: $dialect:expr) => {
         $(#[$doc])*
@@ -40,7 +29,11 @@ macro_rules! provider {
                 }
 
                 fn judge(&self, head: &$crate::Head<'_>, body: &[u8]) -> $crate::Judgement {
-                    $crate::error::judge::response(head, body, &DIALECT)
+                    $crate::error::classify::response(head, body, &DIALECT)
+                }
+
+                fn judges_success(&self) -> bool {
+                    false
                 }
 
                 fn limits(&self, head: &$crate::Head<'_>) -> Vec<aplomb_core::Reading> {
@@ -48,15 +41,20 @@ macro_rules! provider {
                 }
 
                 fn usage(&self, head: &$crate::Head<'_>, body: &[u8]) -> Option<aplomb_core::Usage> {
-                    $crate::whole::usage(self, head, body)
+                    $crate::buffered::usage(self, head, body)
                 }
 
                 fn stream(&self, head: &$crate::Head<'_>) -> Box<dyn $crate::StreamReader> {
-                    $crate::stream::begin(head, &DIALECT)
+                    $crate::stream::reader(head, &DIALECT)
                 }
 
-                fn estimate_with(&self, body: &[u8], tokenizer: &dyn $crate::Tokenizer) -> $crate::Estimate {
-                    $crate::Estimate::of(body, tokenizer, DIALECT.rates)
+                fn estimate(
+                    &self,
+                    path: &str,
+                    body: &[u8],
+                    tokenizer: Option<&dyn $crate::Tokenizer>,
+                ) -> $crate::Estimate {
+                    $crate::Estimate::of(path, body, tokenizer, DIALECT.image_tokens)
                 }
 
                 fn accounting(&self) -> $crate::Accounting {

@@ -1,4 +1,4 @@
-//! Servers that people run themselves. None of them tells of limits or names a delay.
+//! Servers that people run themselves. None of them reports limits or delays.
 
 use super::provider;
 use crate::Reason;
@@ -12,7 +12,7 @@ provider! {
 }
 
 provider! {
-    /// llama.cpp's server: a model that is being loaded is a 503.
+    /// llama.cpp's server: 503 while a model is being loaded.
     LlamaCpp: Dialect {
         name: "llama.cpp",
         // Its own `/completion` ends without a marker.
@@ -22,13 +22,13 @@ provider! {
 }
 
 provider! {
-    /// Ollama: its own lines of JSON besides OpenAI's shapes; a full queue is a 503.
+    /// Ollama: JSON lines besides OpenAI's shapes; 503 when its queue is full.
     Ollama: Dialect { name: "ollama", ..SELF_HOSTED }
 }
 
 provider! {
-    /// Hugging Face's text-generation-inference: a full queue is a 429, and a generation that failed a
-    /// 424, which may work the next time.
+    /// Hugging Face's text-generation-inference: 429 when its queue is full, 424 when a generation failed,
+    /// which may succeed the next time.
     TextGenerationInference: Dialect {
         name: "text-generation-inference",
         statuses: &[(424, Reason::ServerError)],

@@ -1,14 +1,13 @@
-//! Reading an answer while it streams by.
+//! Reading an answer while it is received.
 
+mod interpreter;
+mod json_values;
 mod reader;
-mod shape;
 mod shapes;
 mod sse;
-mod stray;
-mod values;
 
-pub(crate) use reader::begin;
-pub(crate) use shapes::whole_text;
+pub(crate) use reader::reader;
+pub(crate) use shapes::answer_text;
 
 use std::fmt;
 
@@ -16,40 +15,39 @@ use aplomb_core::Usage;
 
 use crate::{Judgement, Text};
 
-/// Reads an answer while it streams by, and tells what is in it.
+/// Reads an answer while it is received, and reports its events.
 ///
-/// It takes bytes split anywhere and buffers no more than the event or value that is coming in, 1 MiB
-/// at most; what is longer counts as content and is not looked into.
+/// It accepts bytes split anywhere. It buffers only the event or value that is being received, up to 1 MiB;
+/// a longer one counts as content and is not parsed.
 pub trait StreamReader: fmt::Debug + Send {
-    /// Takes the next bytes and tells the events they complete.
+    /// Reads the next bytes and reports the events that they complete.
     ///
-    /// Nothing is told after [`StreamEvent::Done`] or [`StreamEvent::Error`].
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>));
+    /// Nothing is reported after [`StreamEvent::Done`] or [`StreamEvent::Error`].
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent<'_>));
 
-    /// Takes note that the body has ended: tells an event that was left without its line end, and
-    /// says how the answer ended.
-    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd;
+    /// Ends the body: reports an event that lacks its line end, and says how the answer ended.
+    fn finish(&mut self, emit: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd;
 }
 
-/// What an event of a stream says.
+/// An event of a stream.
 ///
-/// It looks at the bytes that were pushed, and is made to outlive them by
-/// [`into_owned`](Self::into_owned). `Debug` leaves the text out.
+/// It borrows from the bytes that were pushed; [`into_owned`](Self::into_owned) makes it outlive them.
+/// `Debug` omits the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent<'a> {
-    /// A piece of the answer: its text, or `None` where it is no text (a tool call, reasoning, a
-    /// piece too long to look into). Who does not read the text does not pay for it.
+    /// A piece of the answer: its text, or `None` if it is not text (a tool call, reasoning, a piece too long
+    /// to parse). The text is decoded only when it is read.
     Content(Option<Text<'a>>),
     /// A sign of life.
     Ping,
-    /// What was consumed so far.
+    /// The usage so far.
     Usage(Usage),
     /// The answer failed.
     Error(Judgement),
-    /// The answer is whole.
+    /// The answer is complete.
     Done,
-    /// Anything else: that an answer begins, a role, the end of a part.
+    /// Anything else: the start of an answer, a role, the end of a part.
     Other,
 }
 
@@ -57,7 +55,7 @@ pub enum StreamEvent<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEnd {
-    /// As it should.
+    /// With its end marker, as far as its format has one.
     Complete,
     /// Before its end.
     Truncated,
@@ -66,12 +64,12 @@ pub enum StreamEnd {
 }
 
 impl StreamEvent<'_> {
-    /// Whether this is a piece of the answer: once it has reached the caller, nothing is retried.
+    /// Whether this is a piece of the answer: once the caller has received one, nothing is retried.
     pub const fn is_content(&self) -> bool {
         matches!(self, Self::Content(_))
     }
 
-    /// Lets it outlive the bytes it looks at.
+    /// Copies what the event borrows.
     #[must_use]
     pub fn into_owned(self) -> StreamEvent<'static> {
         match self {
@@ -86,7 +84,7 @@ impl StreamEvent<'_> {
 }
 
 impl StreamEnd {
-    /// What the attempt came to.
+    /// How the attempt is judged.
     pub fn judgement(&self) -> Judgement {
         match self {
             Self::Complete => Judgement::answered(),

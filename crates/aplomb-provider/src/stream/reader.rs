@@ -1,50 +1,49 @@
-//! Taking a body apart: into events, or into JSON values; or not at all.
+//! Splitting a body into events or JSON values.
 
 use std::mem;
 
 use aplomb_core::Usage;
 use smallvec::SmallVec;
 
-use super::shape::Shape;
-use super::sse::{Item, Sse};
-use super::stray::Stray;
-use super::values::Values;
+use super::interpreter::Interpreter;
+use super::json_values::{JsonValue, JsonValues};
+use super::sse::{SseItem, SseParser};
 use super::{StreamEnd, StreamEvent, StreamReader};
 use crate::Head;
+use crate::body_format::BodyFormat;
 use crate::dialect::Dialect;
-use crate::media::Media;
 use crate::usage;
 
-/// Begins to read a body in the form that its media type says, or where there is none, its first bytes.
-/// What is neither an event stream nor JSON is believed.
-pub(crate) fn begin(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
-    let form = match Media::of(head) {
-        None => Form::Unknown(Sse::default(), Start::new()),
-        Some(media) => Form::of(media),
+/// Creates a reader for the format that the media type declares, or the first bytes show if there is none.
+/// A body that is neither an event stream nor JSON is trusted.
+pub(crate) fn reader(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
+    let parser = match BodyFormat::declared(head) {
+        None => Parser::Undetermined(SseParser::default(), Start::new()),
+        Some(format) => Parser::of(format),
     };
-    if let Form::Unread(unread) = form {
-        return Box::new(unread);
+    if let Parser::Opaque(opaque) = parser {
+        return Box::new(opaque);
     }
     let usage = usage::in_headers(head);
     Box::new(Reader {
-        form,
-        shape: Shape::new(dialect, head),
-        stray: Stray::default(),
+        parser,
+        interpreter: Interpreter::new(dialect, head),
+        inline: InlineJson::default(),
         usage,
         end: None,
     })
 }
 
-/// A body that is not looked into.
+/// A body that is not parsed.
 #[derive(Debug, Default)]
-struct Unread {
+struct Opaque {
     has_begun: bool,
 }
 
-impl StreamReader for Unread {
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
+impl StreamReader for Opaque {
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent<'_>)) {
         if !bytes.is_empty() && !mem::replace(&mut self.has_begun, true) {
-            tell(StreamEvent::Content(None));
+            emit(StreamEvent::Content(None));
         }
     }
 
@@ -53,52 +52,50 @@ impl StreamReader for Unread {
     }
 }
 
-/// A body that is taken apart.
+/// A body that is parsed.
 #[derive(Debug)]
 struct Reader {
-    form: Form,
-    shape: Shape,
-    /// What stands between events.
-    stray: Stray,
-    /// What the head says was consumed, which counts where the body does not say it.
+    parser: Parser,
+    interpreter: Interpreter,
+    inline: InlineJson,
+    /// Usage reported by the head, which counts where the body does not report it.
     usage: Option<Usage>,
     end: Option<StreamEnd>,
 }
 
-/// What a body begins with: fewer bytes than tell, and those that do.
-type Start = SmallVec<[u8; 2 * Media::MOST_TO_TELL]>;
+/// The first bytes of a body, up to those that show its format.
+type Start = SmallVec<[u8; 2 * BodyFormat::MAX_START]>;
 
-/// What a body is made of.
+/// A parser for the format of a body.
 #[derive(Debug)]
-enum Form {
-    /// What has come so far does not tell: space, which means something where it turns out to be events,
-    /// and the beginning of an event's field.
-    Unknown(Sse, Start),
-    /// Server-sent events.
-    Events(Sse),
-    /// JSON: a list of chunks, or a single answer.
-    Json(Values),
-    /// JSON, one chunk to a line.
-    Lines(Values),
-    Unread(Unread),
+enum Parser {
+    /// The format is not known yet. So far there was white space, which an event stream may start with, and
+    /// the beginning of a field.
+    Undetermined(SseParser, Start),
+    Events(SseParser),
+    /// A list of chunks, or a single answer.
+    Json(JsonValues),
+    /// One chunk per line.
+    JsonLines(JsonValues),
+    Opaque(Opaque),
 }
 
-impl Form {
-    fn of(media: Media) -> Self {
-        match media {
-            Media::Events => Self::Events(Sse::default()),
-            Media::Json => Self::Json(Values::default()),
-            Media::Lines => Self::Lines(Values::default()),
-            Media::Other => Self::Unread(Unread::default()),
+impl Parser {
+    fn of(format: BodyFormat) -> Self {
+        match format {
+            BodyFormat::Events => Self::Events(SseParser::default()),
+            BodyFormat::Json => Self::Json(JsonValues::default()),
+            BodyFormat::JsonLines => Self::JsonLines(JsonValues::default()),
+            BodyFormat::Opaque => Self::Opaque(Opaque::default()),
         }
     }
 }
 
 impl Reader {
-    /// Finds out what the body is made of by the bytes it begins with. Returns how many of these are space
-    /// before it, and those that came earlier, once they tell it.
-    fn begin(&mut self, bytes: &[u8]) -> Option<(usize, Start)> {
-        let Form::Unknown(sse, start) = &mut self.form else {
+    /// Determines the format by the first bytes. Once it is known, returns how many of `bytes` are white space
+    /// before it, and the bytes that came earlier.
+    fn determine(&mut self, bytes: &[u8]) -> Option<(usize, Start)> {
+        let Parser::Undetermined(sse, start) = &mut self.parser else {
             return Some((0, Start::new()));
         };
         let mut space = 0;
@@ -108,82 +105,84 @@ impl Reader {
         }
         let known = start.len();
         let rest = &bytes[space..];
-        start.extend_from_slice(&rest[..rest.len().min(Media::MOST_TO_TELL)]);
-        let media = Media::starting(start)?;
+        start.extend_from_slice(&rest[..rest.len().min(BodyFormat::MAX_START)]);
+        let format = BodyFormat::starting_with(start)?;
         start.truncate(known);
         let (sse, start) = (mem::take(sse), mem::take(start));
-        self.form = match media {
-            Media::Events => Form::Events(sse),
-            other => Form::of(other),
+        self.parser = match format {
+            BodyFormat::Events => Parser::Events(sse),
+            other => Parser::of(other),
         };
         Some((space, start))
     }
 
-    fn read(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
-        let (shape, stray, end) = (&mut self.shape, &mut self.stray, &mut self.end);
-        match &mut self.form {
-            Form::Unknown(..) => {}
-            Form::Events(sse) => {
-                sse.push(bytes, &mut |item| event(item, shape, stray, &mut until_the_end(end, tell)));
+    fn read(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent<'_>)) {
+        let (interpreter, inline, end) = (&mut self.interpreter, &mut self.inline, &mut self.end);
+        match &mut self.parser {
+            Parser::Undetermined(..) => {}
+            Parser::Events(sse) => {
+                sse.push(bytes, &mut |item| read_item(item, interpreter, inline, &mut until_end(end, emit)));
             }
-            Form::Json(values) | Form::Lines(values) => {
-                values.push(bytes, &mut |value| shape.document(value, &mut until_the_end(end, tell)));
+            Parser::Json(values) | Parser::JsonLines(values) => {
+                values.push(bytes, &mut |value| interpreter.value(value, &mut until_end(end, emit)));
             }
-            Form::Unread(unread) => unread.push(bytes, tell),
+            Parser::Opaque(opaque) => opaque.push(bytes, emit),
         }
     }
 }
 
 impl StreamReader for Reader {
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(StreamEvent<'_>)) {
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent<'_>)) {
         if self.end.is_some() {
             return;
         }
-        if let Some((space, earlier)) = self.begin(bytes) {
-            self.read(&earlier, tell);
-            self.read(&bytes[space..], tell);
+        if let Some((space, earlier)) = self.determine(bytes) {
+            self.read(&earlier, emit);
+            self.read(&bytes[space..], emit);
         }
     }
 
-    fn finish(&mut self, tell: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd {
+    fn finish(&mut self, emit: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        let (shape, stray, end) = (&mut self.shape, &mut self.stray, &mut self.end);
-        let may_end = match &mut self.form {
-            // Less came than would show what it is, or nothing.
-            Form::Unknown(_, start) => {
+        let (interpreter, inline, end) = (&mut self.interpreter, &mut self.inline, &mut self.end);
+        let may_end = match &mut self.parser {
+            // Too few bytes to show the format, or none.
+            Parser::Undetermined(_, start) => {
                 if !start.is_empty() {
-                    tell(StreamEvent::Content(None));
+                    emit(StreamEvent::Content(None));
                 }
                 !start.is_empty()
             }
-            Form::Events(sse) => {
-                let is_cut = sse.is_amid_a_long_line();
-                sse.finish(&mut |item| event(item, shape, stray, &mut until_the_end(end, tell)));
-                !is_cut && shape.may_end_here()
+            Parser::Events(sse) => {
+                let is_cut = sse.is_in_oversized_line();
+                sse.finish(&mut |item| read_item(item, interpreter, inline, &mut until_end(end, emit)));
+                !is_cut && interpreter.may_end_here()
             }
-            Form::Json(values) => {
-                let is_whole = values.is_whole();
-                values.finish(&mut |value| shape.document(value, &mut until_the_end(end, tell)));
-                // What stands alone needs not say that nothing follows it.
-                is_whole && !shape.is_broken() && (values.is_one() || !shape.is_unfinished())
+            Parser::Json(values) => {
+                let is_complete = values.is_complete();
+                values.finish(&mut |value| interpreter.value(value, &mut until_end(end, emit)));
+                // A single value need not say that nothing follows it.
+                is_complete
+                    && !interpreter.is_malformed()
+                    && (values.is_single() || !interpreter.lacks_last_chunk())
             }
-            Form::Lines(values) => {
-                let is_whole = values.is_whole();
-                values.finish(&mut |value| shape.document(value, &mut until_the_end(end, tell)));
-                is_whole && !shape.is_unfinished()
+            Parser::JsonLines(values) => {
+                let is_complete = values.is_complete();
+                values.finish(&mut |value| interpreter.value(value, &mut until_end(end, emit)));
+                is_complete && !interpreter.lacks_last_chunk()
             }
-            Form::Unread(_) => true,
+            Parser::Opaque(_) => true,
         };
         if let Some(end) = &self.end {
             return end.clone();
         }
         if let Some(headers) = self.usage {
-            let said = self.shape.usage().unwrap_or_default();
-            let both = headers.updated_by(said);
-            if both != said {
-                tell(StreamEvent::Usage(both));
+            let reported = self.interpreter.usage().unwrap_or_default();
+            let both = headers.updated_by(reported);
+            if both != reported {
+                emit(StreamEvent::Usage(both));
             }
         }
         if may_end {
@@ -194,19 +193,51 @@ impl StreamReader for Reader {
     }
 }
 
-fn event(item: Item<'_>, shape: &mut Shape, stray: &mut Stray, tell: &mut dyn FnMut(StreamEvent<'_>)) {
+fn read_item(
+    item: SseItem<'_>,
+    interpreter: &mut Interpreter,
+    inline: &mut InlineJson,
+    emit: &mut dyn FnMut(StreamEvent<'_>),
+) {
     match item {
-        Item::Stray(line) => return stray.line(line, &mut |found| shape.stray(found, tell)),
-        Item::Comment => tell(StreamEvent::Ping),
-        Item::Event { name, data } => shape.event(name, data, tell),
+        SseItem::Other(line) => {
+            return inline.push(line, &mut |value| interpreter.inline_value(value, emit));
+        }
+        SseItem::Comment => emit(StreamEvent::Ping),
+        SseItem::Event { name, data } => interpreter.event(name, data, emit),
     }
-    stray.event();
+    inline.reset();
 }
 
-/// Passes on what is told, up to what ends it.
-fn until_the_end<'a>(
+/// JSON between the events of an event stream: an error that a server wrote as it is.
+#[derive(Debug, Default)]
+struct InlineJson(Option<JsonValues>);
+
+impl InlineJson {
+    /// Reads a line that is not part of an event, and reports the values that it completes.
+    fn push(&mut self, line: &[u8], emit: &mut dyn FnMut(JsonValue<'_>)) {
+        if self.0.is_none() && !matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            return;
+        }
+        let values = self.0.get_or_insert_default();
+        values.push(line, emit);
+        // A line end is white space between two tokens.
+        values.push(b"\n", emit);
+        if values.is_complete() {
+            self.reset();
+        }
+    }
+
+    /// Forgets an unfinished value: no value continues after an event.
+    fn reset(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Passes events on up to the one that ends the stream.
+fn until_end<'a>(
     end: &'a mut Option<StreamEnd>,
-    tell: &'a mut dyn FnMut(StreamEvent<'_>),
+    emit: &'a mut dyn FnMut(StreamEvent<'_>),
 ) -> impl FnMut(StreamEvent<'_>) + 'a {
     move |event: StreamEvent<'_>| {
         if end.is_some() {
@@ -217,6 +248,6 @@ fn until_the_end<'a>(
             StreamEvent::Error(judgement) => *end = Some(StreamEnd::Failed(judgement.clone())),
             _ => {}
         }
-        tell(event);
+        emit(event);
     }
 }

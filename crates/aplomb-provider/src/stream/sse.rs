@@ -1,120 +1,118 @@
-//! Server-sent events, taken apart as they come in: split at any byte, in bounded memory.
+//! A parser for server-sent events: split at any byte, in bounded memory.
 
 use std::{fmt, mem, str};
 
 use memchr::{memchr, memchr2};
 
-/// The longest line, and the most data of one event, that is kept. What is longer is told as an
-/// event without its data.
-pub(crate) const MAX_LINE: usize = 1024 * 1024;
+/// The longest line, and the most data of one event, that is kept. A longer event is reported without its data.
+const MAX_LINE: usize = 1024 * 1024;
 
-/// What is not given back between two lines.
-const KEPT_CAPACITY: usize = 64 * 1024;
+/// The capacity of buffers that is kept between events.
+const RETAINED_CAPACITY: usize = 64 * 1024;
 
-/// A part of the stream.
+/// A part of an event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Item<'a> {
-    /// A line beginning with a colon, which keeps the connection alive.
+pub(super) enum SseItem<'a> {
+    /// A line that starts with a colon, which keeps the connection alive.
     Comment,
     /// An event.
     Event {
-        /// Its name, or nothing.
+        /// Its name, possibly empty.
         name: &'a str,
-        /// Its data, unless it was too long.
+        /// Its data, or `None` if it was too long.
         data: Option<&'a [u8]>,
     },
-    /// A line that has no place in an event stream.
-    Stray(&'a [u8]),
+    /// A line that is not part of the format.
+    Other(&'a [u8]),
 }
 
-/// Reads an event stream, <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+/// Parses an event stream, <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is about another part of the stream"
 )]
-pub(crate) struct Sse {
-    /// The line begun in an earlier chunk: at most `MAX_LINE` of it.
+pub(super) struct SseParser {
+    /// The beginning of a line from earlier chunks, up to `MAX_LINE`.
     line: Vec<u8>,
-    line_is_long: bool,
-    /// The last byte of a line that is too long.
+    line_is_oversized: bool,
+    /// The last byte of an oversized line.
     last: u8,
     is_past_first_line: bool,
-    /// The last chunk ended a line with a carriage return; a line feed may belong to it.
+    /// The last byte was a carriage return; a line feed may follow it.
     skip_line_feed: bool,
     name: String,
     data: Vec<u8>,
     has_data: bool,
-    data_is_long: bool,
+    data_is_oversized: bool,
 }
 
-impl Sse {
-    /// Takes the next bytes and tells what they complete.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], tell: &mut dyn FnMut(Item<'_>)) {
+impl SseParser {
+    /// Reads the next bytes and reports the items that they complete.
+    pub(super) fn push(&mut self, mut bytes: &[u8], emit: &mut dyn FnMut(SseItem<'_>)) {
         while let Some(&byte) = bytes.first() {
             if mem::take(&mut self.skip_line_feed) && byte == b'\n' {
                 bytes = &bytes[1..];
                 continue;
             }
             let Some(end) = memchr2(b'\n', b'\r', bytes) else {
-                self.keep(bytes);
+                self.buffer(bytes);
                 return;
             };
             self.skip_line_feed = bytes[end] == b'\r';
             if self.line.is_empty() && end <= MAX_LINE {
-                self.line(&bytes[..end], false, tell);
+                self.line(&bytes[..end], false, emit);
             } else {
-                self.keep(&bytes[..end]);
-                self.kept_line(tell);
+                self.buffer(&bytes[..end]);
+                self.buffered_line(emit);
             }
             bytes = &bytes[end + 1..];
         }
     }
 
-    /// Whether it would end within a value of which no more is kept: within the line of it, before the brace
-    /// that its end may be.
-    pub(crate) const fn is_amid_a_long_line(&self) -> bool {
-        self.line_is_long && self.last != b'}'
+    /// Whether the body would end in the middle of an oversized line, that is not after a closing brace.
+    pub(super) const fn is_in_oversized_line(&self) -> bool {
+        self.line_is_oversized && self.last != b'}'
     }
 
-    /// Tells what is left: servers leave out the last blank line, and the last line end.
-    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
+    /// Reports what is left: servers omit the last blank line, and the last line end.
+    pub(super) fn finish(&mut self, emit: &mut dyn FnMut(SseItem<'_>)) {
         if !self.line.is_empty() {
-            self.kept_line(tell);
+            self.buffered_line(emit);
         }
-        self.dispatch(tell);
+        self.dispatch(emit);
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn buffer(&mut self, bytes: &[u8]) {
         let room = MAX_LINE - self.line.len();
-        self.line_is_long |= bytes.len() > room;
+        self.line_is_oversized |= bytes.len() > room;
         self.last = bytes.last().copied().unwrap_or(self.last);
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn kept_line(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
+    fn buffered_line(&mut self, emit: &mut dyn FnMut(SseItem<'_>)) {
         let mut line = mem::take(&mut self.line);
-        let is_long = mem::take(&mut self.line_is_long);
-        self.line(&line, is_long, tell);
+        let is_oversized = mem::take(&mut self.line_is_oversized);
+        self.line(&line, is_oversized, emit);
         line.clear();
-        line.shrink_to(KEPT_CAPACITY);
+        line.shrink_to(RETAINED_CAPACITY);
         self.line = line;
     }
 
-    fn line(&mut self, mut line: &[u8], is_long: bool, tell: &mut dyn FnMut(Item<'_>)) {
+    fn line(&mut self, mut line: &[u8], is_oversized: bool, emit: &mut dyn FnMut(SseItem<'_>)) {
         if !mem::replace(&mut self.is_past_first_line, true) {
             line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
         }
         let (field, value) = match memchr(b':', line) {
-            None if line.is_empty() => return self.dispatch(tell),
+            None if line.is_empty() => return self.dispatch(emit),
             None => (line, &b""[..]),
-            Some(0) => return tell(Item::Comment),
+            Some(0) => return emit(SseItem::Comment),
             Some(colon) => (&line[..colon], &line[colon + 1..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
-            b"data" => self.data(value, is_long),
-            b"event" if !is_long => {
+            b"data" => self.data(value, is_oversized),
+            b"event" if !is_oversized => {
                 self.name.clear();
                 match str::from_utf8(value) {
                     Ok(name) => self.name.push_str(name),
@@ -122,15 +120,15 @@ impl Sse {
                 }
             }
             b"event" | b"id" | b"retry" => {}
-            _ if !is_long => tell(Item::Stray(line)),
+            _ if !is_oversized => emit(SseItem::Other(line)),
             _ => {}
         }
     }
 
-    fn data(&mut self, value: &[u8], is_long: bool) {
+    fn data(&mut self, value: &[u8], is_oversized: bool) {
         let joint = usize::from(self.has_data);
-        self.data_is_long |= is_long || self.data.len() + joint + value.len() > MAX_LINE;
-        if self.data_is_long {
+        self.data_is_oversized |= is_oversized || self.data.len() + joint + value.len() > MAX_LINE;
+        if self.data_is_oversized {
             self.data = Vec::new();
         } else {
             self.data.extend_from_slice(&b"\n"[..joint]);
@@ -139,23 +137,23 @@ impl Sse {
         self.has_data = true;
     }
 
-    fn dispatch(&mut self, tell: &mut dyn FnMut(Item<'_>)) {
+    fn dispatch(&mut self, emit: &mut dyn FnMut(SseItem<'_>)) {
         if mem::take(&mut self.has_data) {
-            let is_long = mem::take(&mut self.data_is_long);
-            let data = (!is_long).then_some(self.data.as_slice());
-            tell(Item::Event { name: &self.name, data });
+            let is_oversized = mem::take(&mut self.data_is_oversized);
+            let data = (!is_oversized).then_some(self.data.as_slice());
+            emit(SseItem::Event { name: &self.name, data });
             self.data.clear();
-            self.data.shrink_to(KEPT_CAPACITY);
+            self.data.shrink_to(RETAINED_CAPACITY);
         }
         self.name.clear();
-        self.name.shrink_to(KEPT_CAPACITY);
+        self.name.shrink_to(RETAINED_CAPACITY);
     }
 }
 
-/// Without the bytes: they are the answer.
-impl fmt::Debug for Sse {
+/// Without the bytes, which are the answer.
+impl fmt::Debug for SseParser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sse").finish_non_exhaustive()
+        f.debug_struct("SseParser").finish_non_exhaustive()
     }
 }
 
@@ -165,24 +163,24 @@ mod tests {
     use proptest::prelude::*;
 
     fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
-        let mut told = Vec::new();
-        let mut tell = |item: Item<'_>| {
-            told.push(match item {
-                Item::Comment => ":".to_owned(),
-                Item::Event { name, data } => {
+        let mut found = Vec::new();
+        let mut emit = |item: SseItem<'_>| {
+            found.push(match item {
+                SseItem::Comment => ":".to_owned(),
+                SseItem::Event { name, data } => {
                     let data = data.map(String::from_utf8_lossy);
                     format!("{name}|{}", data.as_deref().unwrap_or("long"))
                 }
-                Item::Stray(line) => format!("?{}", String::from_utf8_lossy(line)),
+                SseItem::Other(line) => format!("?{}", String::from_utf8_lossy(line)),
             });
         };
-        let mut sse = Sse::default();
+        let mut sse = SseParser::default();
         for chunk in chunks {
-            sse.push(chunk, &mut tell);
+            sse.push(chunk, &mut emit);
             assert!(sse.line.len() <= MAX_LINE && sse.data.len() <= MAX_LINE);
         }
-        sse.finish(&mut tell);
-        told
+        sse.finish(&mut emit);
+        found
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Lengths of time as servers write them: `6m0s`, `644ms`, `1m30.002s`, `35 seconds`.
+//! Durations as servers write them: `6m0s`, `644ms`, `1m30.002s`, `35 seconds`.
 
 use std::time::Duration;
 
 const NANOS: u128 = 1_000_000_000;
 
-/// Reads a whole duration in Go's notation: `6m0s`, `120ms`, `2m59.56s`, `1h2m3s`, `12µs`, `0`.
+/// Parses a duration in Go's notation: `6m0s`, `120ms`, `2m59.56s`, `1h2m3s`, `12µs`, `0`.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     rest.is_empty().then_some(duration)
 }
 
-/// Reads the duration that `text` begins with, in Go's notation or in words, and what follows it.
+/// Parses the duration that `text` starts with, in Go's notation or in words. Returns the rest too.
 pub(crate) fn leading(text: &str) -> Option<(Duration, &str)> {
     let (mut total, mut rest) = part(text)?;
     while let Some((more, after)) = part(and(rest)) {
@@ -28,7 +28,7 @@ pub(crate) fn leading(text: &str) -> Option<(Duration, &str)> {
     Some((Duration::new(seconds, nanos), rest))
 }
 
-/// One number with its unit, in nanoseconds.
+/// Parses one number with its unit, in nanoseconds.
 fn part(text: &str) -> Option<(u128, &str)> {
     let (whole, rest) = digits(text);
     let (fraction, rest) = match rest.strip_prefix('.').map(digits) {
@@ -42,7 +42,7 @@ fn part(text: &str) -> Option<(u128, &str)> {
     let end = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
     let unit = unit(&rest[..end])?;
 
-    // Below a nanosecond there is nothing to wait for.
+    // Digits far below a nanosecond do not matter.
     let fraction = &fraction[..fraction.len().min(15)];
     let mut nanos = whole.parse::<u64>().ok().map(u128::from)? * unit;
     if !fraction.is_empty() {
@@ -57,7 +57,7 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Steps over what joins two parts: `1 hour and 5 minutes`, `1 hour, 5 minutes`.
+/// Skips what joins two parts: `1 hour and 5 minutes`, `1 hour, 5 minutes`.
 fn and(text: &str) -> &str {
     let text = text.strip_prefix(',').unwrap_or(text).trim_start();
     text.strip_prefix("and ").unwrap_or(text)
@@ -134,7 +134,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(h in 0_u64..1_000, m in 0_u64..60, ms in 0_u64..60_000) {
+        fn written_durations_are_read_back(h in 0_u64..1_000, m in 0_u64..60, ms in 0_u64..60_000) {
             let text = format!("{h}h{m}m{}.{:03}s", ms / 1_000, ms % 1_000);
             prop_assert_eq!(parse(&text), Some(Duration::from_millis((h * 3_600 + m * 60) * 1_000 + ms)));
         }

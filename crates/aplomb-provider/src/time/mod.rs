@@ -5,25 +5,24 @@ pub(crate) mod rfc3339;
 
 use std::time::{Duration, SystemTime};
 
-/// From `sent` until what `text` names, in whichever way it names it: `6m0s`, `7.66`, seconds or
-/// milliseconds since the epoch, `2024-03-26T20:00:00Z`. `None` for what is past, and for now.
+/// The time from `sent` until what `text` says in any notation: `6m0s`, `7.66`, seconds or milliseconds since the
+/// epoch, `2024-03-26T20:00:00Z`. `None` if that is zero or in the past.
 pub(crate) fn until(text: &str, sent: SystemTime) -> Option<Duration> {
     until_from(text, || sent)
 }
 
-/// The same, where it costs something to say when it was sent: only a point in time asks for that.
+/// The same with `sent` computed only if it is needed, for a point in time.
 pub(crate) fn until_from(text: &str, sent: impl Fn() -> SystemTime) -> Option<Duration> {
-    // A year and a dash begin no duration.
+    // A duration does not start with a year and a dash.
     if text.as_bytes().get(4) == Some(&b'-') {
         return until_point(rfc3339::parse(text)?, sent());
     }
     number(text, sent).or_else(|| duration::parse(text).filter(|delay| !delay.is_zero()))
 }
 
-/// A number of unclear meaning: seconds from now, or since the epoch in seconds or milliseconds.
-/// They can be told apart by their size.
+/// A number: seconds from now, or since the epoch in seconds or milliseconds, depending on its size.
 fn number(text: &str, sent: impl Fn() -> SystemTime) -> Option<Duration> {
-    // Rust's parser would take `inf`, `nan` and exponents too.
+    // Rust's parser would accept `inf`, `nan` and exponents too.
     if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
     }
@@ -37,7 +36,7 @@ fn number(text: &str, sent: impl Fn() -> SystemTime) -> Option<Duration> {
     }
 }
 
-/// From `sent` until a point given as time since the epoch.
+/// The time from `sent` until a point given as time since the epoch.
 pub(crate) fn until_unix(since_epoch: Duration, sent: SystemTime) -> Option<Duration> {
     until_point(SystemTime::UNIX_EPOCH.checked_add(since_epoch)?, sent)
 }
@@ -52,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn times_are_told_apart_by_how_they_are_written() {
+    fn times_in_every_notation() {
         let sent = SystemTime::UNIX_EPOCH + Duration::from_secs(1_696_004_797);
         for (text, millis) in [
             ("13", Some(13_000)),
@@ -85,7 +84,7 @@ mod tests {
         }
 
         #[test]
-        fn a_number_is_read_the_same_in_seconds_and_milliseconds(ahead in 1_u64..100_000_000) {
+        fn seconds_and_milliseconds_since_the_epoch_are_distinguished(ahead in 1_u64..100_000_000) {
             let sent = SystemTime::UNIX_EPOCH + Duration::from_secs(1_696_004_797);
             let unix = 1_696_004_797 + ahead;
             prop_assert_eq!(until(&unix.to_string(), sent), Some(Duration::from_secs(ahead)));

@@ -1,8 +1,8 @@
-//! Points in time as RFC 3339 writes them: `2024-03-26T20:00:00Z`.
+//! Points in time in RFC 3339: `2024-03-26T20:00:00Z`.
 
 use std::time::{Duration, SystemTime};
 
-/// Reads a point in time, strictly as RFC 3339 has it, since the epoch.
+/// Parses a point in time strictly as in RFC 3339, since the epoch.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let bytes = text.as_bytes();
     let punctuation = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
@@ -31,7 +31,7 @@ fn number(bytes: &[u8], at: usize, len: usize) -> Option<i64> {
         .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
 
-/// The nanoseconds, and what follows them.
+/// The nanoseconds, and the rest.
 fn fraction(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let Some((b'.', rest)) = bytes.split_first() else {
         return Some((0, bytes));

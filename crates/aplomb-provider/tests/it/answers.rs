@@ -41,7 +41,7 @@ fn text_and_usage_of_every_shape() {
         assert_eq!(provider.text(&head, body.as_bytes()).as_deref(), Some("Hello"), "{body}");
         let usage = Usage::unknown().with_input(9).with_output(2);
         assert_eq!(provider.usage(&head, body.as_bytes()), Some(usage), "{body}");
-        assert_eq!(provider.whole(&head, body.as_bytes()), StreamEnd::Complete, "{body}");
+        assert_eq!(provider.ending(&head, body.as_bytes()), StreamEnd::Complete, "{body}");
     }
 }
 
@@ -49,7 +49,7 @@ fn text_and_usage_of_every_shape() {
 fn json_that_is_cut_is_truncated_wherever_it_is_cut() {
     for provider in ALL {
         for cut in 0..CHAT.len() {
-            let end = provider.whole(&json().head(), &CHAT.as_bytes()[..cut]);
+            let end = provider.ending(&json().head(), &CHAT.as_bytes()[..cut]);
             assert_eq!(end, StreamEnd::Truncated, "{}", &CHAT[..cut]);
         }
     }
@@ -60,12 +60,12 @@ fn what_is_not_json_is_believed() {
     let audio = Response::new(200, &[("content-type", "audio/mpeg")]);
     let empty = Response::new(204, &[]);
     for provider in ALL {
-        assert_eq!(provider.whole(&audio.head(), b"\xFF\xFB"), StreamEnd::Complete);
+        assert_eq!(provider.ending(&audio.head(), b"\xFF\xFB"), StreamEnd::Complete);
         assert_eq!(provider.text(&audio.head(), b"\xFF\xFB"), None);
-        assert_eq!(provider.whole(&empty.head(), b""), StreamEnd::Complete);
-        assert_eq!(provider.whole(&json().head(), b"\n\n {} \n"), StreamEnd::Complete);
-        assert_eq!(provider.whole(&json().head(), b"{\"a\": 1}\n{\"done\": true}\n"), StreamEnd::Complete);
-        assert_eq!(provider.whole(&json().head(), b"{\"a\": 1}\n{\"done\""), StreamEnd::Truncated);
+        assert_eq!(provider.ending(&empty.head(), b""), StreamEnd::Complete);
+        assert_eq!(provider.ending(&json().head(), b"\n\n {} \n"), StreamEnd::Complete);
+        assert_eq!(provider.ending(&json().head(), b"{\"a\": 1}\n{\"done\": true}\n"), StreamEnd::Complete);
+        assert_eq!(provider.ending(&json().head(), b"{\"a\": 1}\n{\"done\""), StreamEnd::Truncated);
     }
 }
 
@@ -75,7 +75,7 @@ fn an_error_is_no_answer() {
         let error = br#"{"error": {"code": "insufficient_quota", "message": "m"}}"#;
         for status in [200, 429] {
             let response = Response::new(status, &[("content-type", "application/json")]);
-            let StreamEnd::Failed(judgement) = provider.whole(&response.head(), error) else {
+            let StreamEnd::Failed(judgement) = provider.ending(&response.head(), error) else {
                 panic!("{status}")
             };
             assert_eq!(judgement.outcome().kind(), Kind::Exhausted);
@@ -83,7 +83,7 @@ fn an_error_is_no_answer() {
         }
         // An error status is judged as such, whatever the body pretends to be.
         let page = Response::new(502, &[("content-type", "text/event-stream")]);
-        let end = provider.whole(&page.head(), b"data: [DONE]\n\n");
+        let end = provider.ending(&page.head(), b"data: [DONE]\n\n");
         assert_eq!(end.judgement().reason(), Reason::ServerError);
     }
 }

@@ -1,9 +1,10 @@
 //! What the dialects promise, seen from outside.
-#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agreement;
 mod answers;
 mod conformance;
+mod forwarding;
 mod limits;
 mod properties;
 mod providers;

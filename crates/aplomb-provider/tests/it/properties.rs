@@ -144,11 +144,11 @@ fn ask_everything(status: u16, content_type: &str, body: &[u8]) {
         assert!(judgement.message().is_none_or(|message| message.chars().count() <= 300));
         let _ = provider.usage(&head, body);
         let _ = provider.text(&head, body);
-        let estimate = provider.estimate(body);
+        let estimate = provider.estimate("/v1/chat/completions", body, None);
         let reserved = provider.accounting().reserved(&estimate);
         assert!(reserved.total() >= estimate.input());
-        let end = provider.whole(&head, body);
-        assert_eq!(end, provider.whole(&head, body));
+        let end = provider.ending(&head, body);
+        assert_eq!(end, provider.ending(&head, body));
     }
 }
 

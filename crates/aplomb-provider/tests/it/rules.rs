@@ -83,6 +83,23 @@ fn the_status_decides_where_nothing_else_does() {
     }
 }
 
+/// The server is elsewhere, or something else answered: a proxy, a login page.
+#[test]
+fn a_redirect_or_an_upgrade_is_a_permanent_failure_that_says_where_it_leads() {
+    for provider in ALL {
+        for status in [101, 300, 301, 302, 303, 304, 307, 308] {
+            let redirect = [("location", "https://example.org/login?token=secret")];
+            let judgement = judge(provider, status, &redirect, "");
+            assert_eq!(judgement.outcome().kind(), Kind::Permanent, "{status}");
+            assert_eq!(judgement.reason(), Reason::InvalidRequest, "{status}");
+            let message = (status != 101).then_some("redirected to https://example.org/login");
+            assert_eq!(judgement.message(), message, "{status}");
+        }
+        let secret = judge(provider, 302, &[("location", "https://user:secret@example.org")], "");
+        assert_eq!(secret.message(), None);
+    }
+}
+
 #[test]
 fn a_code_outranks_the_status() {
     for provider in ALL {

@@ -96,7 +96,7 @@ fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option
         let (events, end) = support::read(provider.stream(&head), [body.as_bytes()]);
         (end.judgement().outcome(), events.iter().any(StreamEvent::is_content))
     } else {
-        let outcome = match provider.whole(&head, body.as_bytes()) {
+        let outcome = match provider.ending(&head, body.as_bytes()) {
             // An answer that is whole may still be about the account.
             StreamEnd::Complete => provider.judge(&head, body.as_bytes()).outcome(),
             end => end.judgement().outcome(),

@@ -68,7 +68,7 @@ fn complete(provider: &dyn Provider, media_type: &str, body: &str, expected: &[S
     let response = Response::new(200, &[("content-type", media_type)]);
     let head = response.head();
     assert_eq!(provider.text(&head, body.as_bytes()).as_deref(), Some("Hello"), "{body}");
-    assert_eq!(provider.whole(&head, body.as_bytes()), StreamEnd::Complete, "{body}");
+    assert_eq!(provider.ending(&head, body.as_bytes()), StreamEnd::Complete, "{body}");
     let usage = provider.usage(&head, body.as_bytes()).unwrap();
     assert_eq!(usage.output(), Some(2), "{body}");
 }

@@ -172,7 +172,7 @@ fn an_error_in_json_where_events_were_promised_is_that_error() {
         ] {
             let (_, end) = stream(url, &body);
             assert_eq!(end.judgement().outcome().kind(), Kind::Exhausted, "{url} {body}");
-            let whole = detect(url).whole(&events.head(), body.as_bytes());
+            let whole = detect(url).ending(&events.head(), body.as_bytes());
             assert_eq!(whole.judgement().outcome().kind(), Kind::Exhausted, "{url} {body}");
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyedDoor, Plan, Terms, Turned};
+use aplomb_admission::{Admission, AdmissionConfig, KeyedDoor, OnBodyEnd, OnHead, Rejected, Terms};
 use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
 
@@ -15,7 +15,7 @@ use crate::{Charge, Cost, Exceeded, Limit, PerRequest, Quotas, RateLimitLayer};
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its
 /// extensions. Refusals are [`Exceeded`], inside a [`KeyRefused`](aplomb_admission::KeyRefused) that names the
 /// key.
-pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = AtHead> {
+pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = OnHead> {
     limiter: KeyedLimiter<K>,
     key_of: F,
     cost: P,
@@ -24,8 +24,8 @@ pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = AtH
 }
 
 /// A service behind the rate limits of its requests' keys. Made by [`KeyedRateLimitLayer`].
-pub type KeyedRateLimit<S, K, F, P = PerRequest, C = HttpClassifier, U = AtHead> =
-    Gated<S, KeyedDoor<K, F, LimitTerms<P>, Quotas>, C, U>;
+pub type KeyedRateLimit<S, K, F, P = PerRequest, C = HttpClassifier, U = OnHead> =
+    Admission<S, KeyedDoor<K, F, LimitTerms<P>, Quotas>, C, U>;
 
 impl RateLimitLayer {
     /// Limits the calls of each key by themselves. `key_of` finds the key of a request: a closure
@@ -48,7 +48,7 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn keyed<K, F>(limiter: KeyedLimiter<K>, key_of: F) -> KeyedRateLimitLayer<K, F> {
-        let (cost, classifier, until) = (PerRequest, HttpClassifier::new(), AtHead);
+        let (cost, classifier, until) = (PerRequest, HttpClassifier::new(), OnHead);
         KeyedRateLimitLayer { limiter, key_of, cost, classifier, until }
     }
 }
@@ -79,9 +79,9 @@ impl<K, F, P, C, U> KeyedRateLimitLayer<K, F, P, C, U> {
 
     /// Lets a call last until its response's body has ended, instead of until its head.
     #[must_use]
-    pub fn until_body_end(self) -> KeyedRateLimitLayer<K, F, P, C, AtBodyEnd> {
+    pub fn until_body_end(self) -> KeyedRateLimitLayer<K, F, P, C, OnBodyEnd> {
         let Self { limiter, key_of, cost, classifier, .. } = self;
-        KeyedRateLimitLayer { limiter, key_of, cost, classifier, until: AtBodyEnd }
+        KeyedRateLimitLayer { limiter, key_of, cost, classifier, until: OnBodyEnd }
     }
 
     /// The limiter, to look at, to close, and to share.
@@ -96,7 +96,7 @@ impl<S, K, F: Clone, P: Clone, C: Clone, U: Clone> Layer<S> for KeyedRateLimitLa
     fn layer(&self, inner: S) -> Self::Service {
         let Self { limiter, key_of, cost, classifier, until } = self.clone();
         let door = KeyedDoor::new(limiter.queues().clone(), key_of, LimitTerms(cost));
-        Gated::new(inner, Arc::new(Plan::new(door, classifier, until)))
+        Admission::new(inner, Arc::new(AdmissionConfig::new(door, classifier, until)))
     }
 }
 
@@ -131,7 +131,7 @@ impl<Req, P: Cost<Req>> Terms<Req> for LimitTerms<P> {
         self.0.charge(request)
     }
 
-    fn refuse(&self, turned: Turned<Limit>, options: &CallOptions) -> BoxError {
-        Box::new(Exceeded::new(&turned, options))
+    fn refuse(&self, rejected: Rejected<Limit>, options: &CallOptions) -> BoxError {
+        Box::new(Exceeded::new(&rejected, options))
     }
 }

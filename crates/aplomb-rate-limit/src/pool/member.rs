@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use aplomb_admission::{Decision, End, Gate, Rests};
-use aplomb_core::{Reading, Usage};
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
 use tokio::time::Instant;
 
 use super::order::{Order, Place};
@@ -15,8 +14,7 @@ use crate::{Charge, Drawn, Limit, Quotas};
 
 /// The gate of one queue before a [`Pool`](crate::Pool). Made by [`Pool::member`](crate::Pool::member).
 ///
-/// It draws on the quotas of the pool, by itself or joined with other gates by
-/// [`Both`](aplomb_admission::Both), as [`Quotas`] of its own would. Only the head of its queue waits for the
+/// It draws on the quotas of the pool, by itself or as one of several gates, as [`Quotas`] of its own would. Only the head of its queue waits for the
 /// pool, and only while no other gate of that queue is what it waits for.
 ///
 /// Dropping it leaves the pool without a trace. Nothing is kept of it at rest: all state is the pool's.
@@ -61,10 +59,10 @@ impl Member {
 }
 
 impl Gate for Member {
-    type Ask = Charge;
-    type Slip = Drawn;
-    type Why = Limit;
-    type Notice = Infallible;
+    type Cost = Charge;
+    type Token = Drawn;
+    type Reason = Limit;
+    type Event = Infallible;
 
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
         self.asked = true;
@@ -76,21 +74,13 @@ impl Gate for Member {
     ///
     /// # Panics
     ///
-    /// Panics if nothing was: `confirm` has to admit first, as the queue has it.
+    /// Panics if nothing was: `reserve` has to admit first, as the queue has it.
     fn admit(&mut self, _: &Charge, _: Instant) -> Drawn {
         self.taken.take().expect("what is shared is confirmed before it is handed out")
     }
 
-    fn content(&mut self, drawn: &mut Drawn, now: Instant) {
-        self.with(now, |quotas, now| quotas.content(drawn, now));
-    }
-
-    fn heard(&mut self, drawn: &mut Drawn, readings: &[Reading], now: Instant) {
-        self.with(now, |quotas, now| quotas.heard(drawn, readings, now));
-    }
-
-    fn used(&mut self, drawn: &mut Drawn, usage: Usage, now: Instant) {
-        self.with(now, |quotas, now| quotas.used(drawn, usage, now));
+    fn on(&mut self, drawn: &mut Drawn, progress: Progress<'_>, now: Instant) {
+        self.with(now, |quotas, now| quotas.on(drawn, progress, now));
     }
 
     fn end(&mut self, drawn: Drawn, end: End, now: Instant) {
@@ -101,15 +91,21 @@ impl Gate for Member {
         self.pool.lock().forecast(self.place, charges, now)
     }
 
-    fn lapses(&self) -> Option<Instant> {
-        self.pool.lock().quotas().lapses()
+    fn hints(&self) -> Hints {
+        self.pool.lock().quotas().hints()
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn next_event(&mut self) -> Option<Infallible> {
+        None
     }
 
-    fn confirm(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, Limit>> {
+        Some(self)
+    }
+}
+
+impl PooledGate<Charge, Limit> for Member {
+    fn reserve(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
         self.give_back(now);
         let place = self.place;
         match self.order(|order| order.take(charge, place, now)) {
@@ -122,13 +118,13 @@ impl Gate for Member {
         }
     }
 
-    fn awaited(&mut self, charge: &Charge, until: Option<Instant>, why: &Limit, _: Instant) {
+    fn register_waiter(&mut self, charge: &Charge, until: Option<Instant>, why: &Limit, _: Instant) {
         self.asked = false;
         let place = self.place;
         self.place = Some(self.order(|order| order.join(place, charge, until, *why)));
     }
 
-    fn step_ends(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
+    fn end_section(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
         let unwanted = std::mem::take(&mut self.asked);
         if queue.is_none() {
             self.queue = None;

@@ -77,7 +77,7 @@ impl Order {
         let ahead = self.heads.range(..own).take(FARTHEST).map(|(_, head)| &head.charge);
         let turn = self.quotas.forecast(&mut ahead.chain(once(charge)), now).max(first.until);
         match said {
-            Decision::Refuse(_) | Decision::WhenReleased(_) => said,
+            Decision::Reject(_) | Decision::WhenReleased(_) => said,
             Decision::NotBefore(at, why) => Decision::NotBefore(turn.map_or(at, |turn| turn.max(at)), why),
             // If the first is due, it has been woken, and wakes the next one when it has gone.
             Decision::Admit => match turn.filter(|turn| *turn > now) {
@@ -172,7 +172,7 @@ impl Order {
             return None;
         }
         let sooner = match self.quotas.check(&head.charge, self.now) {
-            Decision::Admit | Decision::Refuse(_) => true,
+            Decision::Admit | Decision::Reject(_) => true,
             Decision::NotBefore(at, _) => head.until.is_none_or(|until| at < until),
             Decision::WhenReleased(_) => false,
         };

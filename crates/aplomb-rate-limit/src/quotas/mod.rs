@@ -1,179 +1,164 @@
-//! All quotas of one key, its pause and what was learned of its server, as one gate.
+//! All quotas of one key, its pause and what is known of its server's limits, as one gate.
 
-mod drawn;
+mod expiry;
 mod gate;
-mod lapse;
-mod limit;
-mod live;
-mod peer;
 mod readings;
+mod reason;
+mod reservation;
 mod rest;
-mod settling;
+mod server_limits;
+mod set;
+mod throttle;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
+use aplomb_admission::{End, Gate};
+use aplomb_core::Outcome;
 use tokio::time::Instant;
 
-pub use self::drawn::Drawn;
-pub use self::limit::Limit;
-use self::peer::Peer;
+pub use self::reason::RateLimitReason;
+pub use self::reservation::Reservation;
 pub use self::rest::QuotasAtRest;
-use crate::bucket::Bucket;
-use crate::finder::Finder;
-use crate::meter::Meter;
-use crate::pause::Pacing;
-use crate::{Learned, Quota, Settle};
+use self::server_limits::ServerLimits;
+use self::set::{QuotaSet, Settings};
+use crate::pause::PauseSettings;
+use crate::rate_estimator::RateEstimator;
+use crate::{Charge, Learned, Quota, Settle};
 
-/// Quotas that admit all or nothing, the pause a throttled response sets, and what the server lets
-/// know of its own limits.
+/// Quotas that admit all or nothing, the pause that a throttled response causes, and the limits that the server
+/// reports.
 ///
-/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), by itself or joined with
+/// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), alone or together with
 /// other gates.
-///
-/// At rest it is kept as a word for each quota, and what is known of the server, see [`QuotasAtRest`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Quotas {
-    setup: Arc<Setup>,
-    /// One for each meter of the setup.
-    buckets: SmallVec<[Bucket; 2]>,
+    set: QuotaSet,
+    server: Option<Box<ServerLimits>>,
     in_flight: u32,
     unanswered: u32,
-    peer: Option<Box<Peer>>,
-}
-
-/// What is set, and changes only when something is set or learned. Shared with what is kept at rest.
-#[derive(Clone, Debug)]
-struct Setup {
-    epoch: Instant,
-    meters: SmallVec<[Meter; 2]>,
-    /// How many meters there have ever been.
-    numbered: u32,
-    pacing: Pacing,
-    learning: bool,
-    /// How what is not of requests is settled, unless a quota says.
-    settle: Settle,
-    seed: u64,
 }
 
 impl Quotas {
-    /// Full buckets. With no quota at all the server's limits are learned, see
+    /// Full quotas. Without any quota the server's limits are learned, see
     /// [`set_learning`](Quotas::set_learning).
     ///
-    /// The epoch is now. `seed` seeds the jitter of pauses that the server names no time for.
+    /// `seed` seeds the length of pauses for which the server names no time.
     pub fn new(quotas: impl IntoIterator<Item = Quota>, seed: u64) -> Self {
-        let meters: SmallVec<[Meter; 2]> =
-            (0..).zip(quotas).map(|(id, quota)| Meter::configured(id, quota)).collect();
-        let numbered = u32::try_from(meters.len()).unwrap_or(u32::MAX);
-        let setup = Setup {
-            epoch: Instant::now(),
-            meters,
-            numbered,
-            pacing: Pacing::new(),
-            learning: true,
-            settle: Settle::DebtOnly,
-            seed,
-        };
-        Self::with_setup(Arc::new(setup))
-    }
-
-    fn with_setup(setup: Arc<Setup>) -> Self {
-        let buckets = setup.meters.iter().map(|_| Bucket::full()).collect();
-        let mut quotas = Self { setup, buckets, in_flight: 0, unanswered: 0, peer: None };
-        quotas.look_for_a_limit();
+        let settings =
+            Settings { pause: PauseSettings::new(), learning: true, settle: Settle::DebtOnly, seed };
+        let set = QuotaSet::new(quotas, settings);
+        let mut quotas = Self { set, server: None, in_flight: 0, unanswered: 0 };
+        quotas.set_up_estimator();
         quotas
     }
 
-    /// Looks for the limit where nobody has set one, unless told not to.
-    fn look_for_a_limit(&mut self) {
-        let epoch = self.setup.epoch;
-        let nobody_set_one = self.setup.meters.iter().all(|meter| meter.as_configured().is_none());
-        if self.setup.learning && nobody_set_one {
-            self.peer_mut(epoch).finder.get_or_insert_with(|| Finder::new(epoch));
-        } else if let Some(peer) = &mut self.peer {
-            peer.finder = None;
+    /// Estimates the server's rate where no quota is configured and limits are learned.
+    fn set_up_estimator(&mut self) {
+        let epoch = self.set.epoch();
+        let unconfigured = self.set.quotas().iter().all(|quota| quota.as_configured().is_none());
+        if self.set.settings().learning && unconfigured {
+            self.server_mut(epoch).estimator.get_or_insert_with(|| RateEstimator::new(epoch));
+        } else if let Some(server) = &mut self.server {
+            server.estimator = None;
         }
     }
 
-    /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
-    /// asks for more, calls are refused instead of waiting.
+    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
+    /// asks for more, calls are rejected instead of waiting.
     pub fn set_max_pause(&mut self, longest: Duration) {
-        self.set_pacing(|pacing| pacing.set_longest(longest));
+        self.set_pause(|pause| pause.set_longest(longest));
     }
 
     pub(crate) fn raise_max_pause(&mut self, longest: Duration) {
-        if longest > self.setup.pacing.longest() {
+        if longest > self.set.settings().pause.longest() {
             self.set_max_pause(longest);
         }
     }
 
-    /// Sets how long after a pause it takes until calls go as before: 2 s unless set. Meanwhile those
-    /// that may go double with each eighth; zero lets all go at once.
+    /// Sets how long it takes after a pause until calls go as before. Default: 2 s. The number of calls that
+    /// may have gone doubles with each eighth of it; zero lets all go at once.
     pub fn set_ramp(&mut self, ramp: Duration) {
-        self.set_pacing(|pacing| pacing.set_ramp(ramp));
+        self.set_pause(|pause| pause.set_ramp(ramp));
     }
 
-    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable.
+    fn set_pause(&mut self, set: impl FnOnce(&mut PauseSettings)) {
+        let settings = self.set.settings_mut();
+        set(&mut settings.pause);
+        let pause = settings.pause;
+        if let Some(server) = &mut self.server {
+            server.pause.set_settings(pause);
+        }
+    }
+
+    /// Seeds the length of pauses for which the server names no time, so that they are repeatable.
     pub fn set_seed(&mut self, seed: u64) {
-        Arc::make_mut(&mut self.setup).seed = seed;
-        if let Some(peer) = &mut self.peer {
-            peer.pause.set_seed(seed);
+        self.set.settings_mut().seed = seed;
+        if let Some(server) = &mut self.server {
+            server.pause.set_seed(seed);
         }
     }
 
-    fn set_pacing(&mut self, set: impl FnOnce(&mut Pacing)) {
-        let setup = Arc::make_mut(&mut self.setup);
-        set(&mut setup.pacing);
-        let pacing = setup.pacing;
-        if let Some(peer) = &mut self.peer {
-            peer.pause.set_pacing(pacing);
-        }
-    }
-
-    /// Sets whether quotas that nobody configured are learned, from what the server says of its limits
-    /// or, where no quota is configured and the server says nothing, from its refusals: so unless set.
+    /// Sets whether limits that nobody configured are learned: from what the server reports
+    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
     pub fn set_learning(&mut self, learning: bool) {
-        Arc::make_mut(&mut self.setup).learning = learning;
-        self.look_for_a_limit();
+        self.set.settings_mut().learning = learning;
+        self.set_up_estimator();
     }
 
-    /// Sets how everything but requests is settled where a quota does not say itself, one that is learned
-    /// for instance: [`Settle::DebtOnly`] unless set.
+    /// Sets how quotas of anything but requests are settled that do not say so themselves, such as learned
+    /// ones. Default: [`Settle::DebtOnly`].
     pub fn set_settle(&mut self, settle: Settle) {
-        Arc::make_mut(&mut self.setup).settle = settle;
+        self.set.settings_mut().settle = settle;
     }
 
-    /// What was learned: for a later run that shall not start blind.
+    /// Replaces the configured quotas.
+    ///
+    /// A quota of the same dimension and window as before, or else of the same dimension, keeps its
+    /// level in units: what has been drawn stays drawn, and calls in flight are settled
+    /// and refunded as before. A new one is full. Learned quotas stay, unless they are
+    /// configured now.
+    pub fn set_quotas(&mut self, quotas: impl IntoIterator<Item = Quota>, now: Instant) {
+        let nanos = self.set.nanos(now);
+        self.set.configure(quotas, nanos);
+        self.drop_estimates();
+        if let Some(server) = &mut self.server {
+            // These times count in the old flow: what readings took flows back like everything else.
+            server.estimates.iter_mut().for_each(|(_, estimate)| estimate.tightened_until = 0);
+        }
+        self.schedule_expiry();
+        self.set_up_estimator();
+    }
+
+    /// What was learned of the server's limits, for a later run.
     pub fn learned(&self) -> Learned {
-        let meters = self.setup.meters.iter().filter(|meter| meter.as_configured().is_none());
-        let found = self.peer.as_ref().and_then(|peer| peer.finder.as_ref()?.found());
-        Learned::new().quotas(meters.map(|meter| *meter.quota())).rate(found)
+        let learned = self.set.quotas().iter().filter(|quota| quota.as_configured().is_none());
+        Learned::new().quotas(learned.map(|quota| *quota.quota())).rate(self.estimated_rate())
     }
 
-    /// Starts with what was learned in an earlier run. What is configured goes before it; what the
-    /// server says from now on as well.
+    /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the
+    /// server reports from now on.
     pub fn remember(&mut self, learned: &Learned, now: Instant) {
-        if !self.setup.learning {
+        if !self.set.settings().learning {
             return;
         }
         for quota in learned.known_quotas() {
             self.learn(*quota, now);
         }
-        if let (Some(rate), Some(Peer { finder: Some(finder), .. })) =
-            (learned.known_rate(), self.peer.as_deref_mut())
-        {
-            finder.start_from(rate, now);
+        let estimator = self.server.as_mut().and_then(|server| server.estimator.as_mut());
+        if let Some((rate, estimator)) = learned.known_rate().zip(estimator) {
+            estimator.start_from(rate, now);
         }
     }
 
-    /// How much each quota has left at `now`, negative where there is a debt.
+    /// What each quota has left at `now`; negative where there is a debt.
     pub fn available(&self, now: Instant) -> impl Iterator<Item = (Quota, i64)> {
-        let now = self.nanos(now);
-        self.metered().map(move |(meter, bucket)| (*meter.quota(), bucket.available(meter, now)))
+        let now = self.set.nanos(now);
+        self.set
+            .iter()
+            .map(move |(quota, bucket)| (*quota.quota(), bucket.available(quota.flow(), now)))
     }
 
     /// How many calls have been admitted and have not ended.
@@ -181,35 +166,58 @@ impl Quotas {
         self.in_flight as usize
     }
 
-    /// Until when everybody pauses, if anybody does.
+    /// The end of the pause of all callers, while it lasts.
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
-        self.peer.as_ref().and_then(|peer| peer.pause.until(now))
+        self.server.as_ref().and_then(|server| server.pause.until(now))
     }
 
-    /// The rate, in calls per second, at which a server that says nothing of its limits was found to
+    /// The rate, in calls per second, at which a server that does not report its limits was found to
     /// refuse.
-    pub fn found_rate(&self) -> Option<f64> {
-        self.peer.as_ref().and_then(|peer| peer.finder.as_ref()?.found())
+    pub fn estimated_rate(&self) -> Option<f64> {
+        self.server.as_ref().and_then(|server| server.estimator.as_ref()?.rate())
     }
 
-    fn metered(&self) -> impl Iterator<Item = (&Meter, &Bucket)> {
-        self.setup.meters.iter().zip(&self.buckets)
+    fn server_mut(&mut self, now: Instant) -> &mut ServerLimits {
+        let Settings { seed, pause, .. } = *self.set.settings();
+        let seed = seed ^ self.set.nanos(now);
+        self.server.get_or_insert_with(|| Box::new(ServerLimits::new(pause, seed)))
     }
 
-    fn peer_mut(&mut self, now: Instant) -> &mut Peer {
-        let seed = self.setup.seed ^ self.nanos(now);
-        let pacing = self.setup.pacing;
-        self.peer.get_or_insert_with(|| Box::new(Peer::new(pacing, seed)))
-    }
-
+    /// The server has answered a call for the first time.
     #[inline]
-    fn nanos(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.setup.epoch);
-        // 584 years of them fit.
-        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
+    fn on_answered(&mut self, reservation: &mut Reservation) {
+        if std::mem::take(&mut reservation.unanswered) {
+            self.unanswered = self.unanswered.saturating_sub(1);
+            self.set.on_answered(reservation);
+        }
     }
 
-    fn instant(&self, nanos: u64) -> Instant {
-        self.setup.epoch + Duration::from_nanos(nanos)
+    /// The server has accepted a call.
+    #[inline]
+    fn on_accepted(&mut self, reservation: &mut Reservation, now: Instant) {
+        let first = !std::mem::replace(&mut reservation.accepted, true);
+        if let Some(server) = self.server.as_mut().filter(|_| first) {
+            if let Some(estimator) = &mut server.estimator {
+                estimator.on_accepted(reservation.requests);
+            } else if server.is_empty(now) {
+                self.server = None;
+            }
+        }
+    }
+
+    /// The call has cost nothing.
+    fn refund(&mut self, reservation: &Reservation, now: Instant) {
+        let nanos = self.set.nanos(now);
+        self.set.refund(reservation, nanos);
+        if let Some(estimator) = self.server.as_mut().and_then(|server| server.estimator.as_mut()) {
+            estimator.on_not_accepted(reservation.requests);
+        }
+    }
+
+    /// A call ended well and cost `actual`, as its caller says.
+    pub(crate) fn settle(&mut self, reservation: Reservation, actual: &Charge, now: Instant) {
+        let nanos = self.set.nanos(now);
+        self.set.settle(&reservation, actual, true, nanos);
+        self.end(reservation, End::Judged { outcome: Outcome::success(), usage: None }, now);
     }
 }

@@ -1,249 +1,255 @@
-//! What the server says of its own limits, and how much of it is believed.
+//! What the server reports of its own limits, and how much of it is believed.
 //!
-//! Stricter than what we think is believed at once; looser when several readings in a row agree, less
-//! what is in flight, which the server may not have counted yet. A quota that was configured is never
-//! exceeded: the server can only tighten it, and loosen what it tightened. What no reading confirms for
-//! an hour lapses.
+//! A stricter limit is believed at once; a looser one when several consecutive readings agree, less
+//! what is in flight, which the server may not have counted yet. A configured quota is never
+//! exceeded: the server can only tighten it, and loosen what it tightened. A report that is not confirmed for
+//! an hour expires.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_core::{Dimension, Reading};
 use tokio::time::Instant;
 
-use super::{Drawn, Quotas};
+use super::{Quotas, Reservation};
 use crate::Quota;
-use crate::bucket::Bucket;
-use crate::meter::Meter;
-use crate::reading::{Told, Window};
+use crate::active_quota::ActiveQuota;
+use crate::reported_limit::{ReportedLimit, Window};
 
-/// No more quotas than this are learned: a server that makes up windows must not fill the memory.
-const MOST_METERS: usize = 8;
+/// At most so many quotas are kept: a server that makes up windows must not fill the memory.
+const MAX_QUOTAS: usize = 8;
 
-/// Nothing is learned whose window is longer: no provider has one, and one that is made up would stop
+/// Quotas with a longer window are not learned: no provider has one, and one that is made up would stop
 /// everything.
-const LONGEST_LEARNED: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_LEARNED_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a reading is about.
-enum About {
-    /// The bucket in this place.
-    Bucket(usize),
-    /// A limit that no quota is kept for.
-    Unheard,
-    /// Another limit than the quota that was configured, and nobody knows for sure which.
-    Another,
+/// The limit that a reading is about.
+enum Subject {
+    /// The quota at this index.
+    Quota(usize),
+    /// A limit without a quota.
+    Unknown,
+    /// Another limit than the configured quota, but it is not certain which.
+    Ambiguous,
 }
 
 impl Quotas {
-    /// Takes in what the head of the answer to `drawn` says of one limit.
-    pub(super) fn believe(&mut self, reading: &Reading, drawn: &Drawn, now: Instant) {
-        let Some(told) = Told::of(reading) else { return };
+    /// Takes in what the head of an answer reports of one limit.
+    pub(super) fn on_reading(&mut self, reading: &Reading, reservation: &mut Reservation, now: Instant) {
+        let Some(reported) = ReportedLimit::of(reading) else {
+            return;
+        };
         let dimension = reading.dimension();
-        match self.about(dimension, told) {
-            About::Bucket(index) => {
-                self.believe_rate(index, told, now);
-                self.believe_level(index, told, now);
+        reservation.shortage_shown |= reported.remaining == Some(0);
+        match self.subject(dimension, reported) {
+            Subject::Quota(index) => {
+                let id = self.set.quotas()[index].id();
+                let share = reservation.shares.iter_mut().find(|share| share.id == id);
+                if let Some((share, remaining)) = share.zip(reported.remaining) {
+                    share.enough_shown = remaining >= share.cost;
+                    reservation.shortage_shown |= remaining < share.cost;
+                }
+                self.adopt_rate(index, reported, now);
+                self.adopt_level(index, reported, now);
                 self.confirm(index, now);
             }
-            About::Unheard => self.learn_from(dimension, told, drawn, now),
-            About::Another => {}
+            Subject::Unknown => self.learn_from(dimension, reported, reservation, now),
+            Subject::Ambiguous => {}
         }
-        if dimension == Dimension::REQUESTS
-            && let Some(finder) = self.peer.as_mut().and_then(|peer| peer.finder.as_mut())
-            && self.setup.meters.iter().any(|meter| meter.quota().dimension() == dimension)
-        {
-            finder.told();
+        let requests = self.set.quotas().iter().any(|quota| quota.quota().dimension() == Dimension::REQUESTS);
+        if dimension == Dimension::REQUESTS && requests {
+            if let Some(estimator) = self.server.as_mut().and_then(|server| server.estimator.as_mut()) {
+                estimator.on_limits_reported();
+            }
         }
     }
 
-    /// What a reading is about: the quota of its dimension and window. Where the window is only guessed,
-    /// one of the same amount is meant as well; and where the server did not say the window, a quota that
-    /// was learned may be meant, whose window was not sure either.
-    fn about(&self, dimension: Dimension, told: Told) -> About {
-        let find = |meant: &dyn Fn(&Meter) -> bool| {
-            let meters = &self.setup.meters;
-            meters.iter().position(|meter| meter.quota().dimension() == dimension && meant(meter))
+    /// The limit that a reading is about: the quota of its dimension and window. If the window is only guessed,
+    /// one of the same amount qualifies too; and if the server did not name the window, so does a learned
+    /// quota, whose window was not certain either.
+    fn subject(&self, dimension: Dimension, reported: ReportedLimit) -> Subject {
+        let find = |matches: &dyn Fn(&ActiveQuota) -> bool| {
+            let mut quotas = self.set.quotas().iter();
+            quotas.position(|quota| quota.quota().dimension() == dimension && matches(quota))
         };
-        let exact = find(&|meter| meter.quota().window() == told.window.length());
-        let found = match told.window {
-            Window::Told(_) => return exact.map_or(About::Unheard, About::Bucket),
-            Window::Follows(_) => exact,
-            Window::Guessed(_) => exact.or_else(|| find(&|meter| Some(meter.quota().amount()) == told.limit)),
+        let exact = find(&|quota| quota.quota().window() == reported.window.length());
+        let found = match reported.window {
+            Window::Named(_) => return exact.map_or(Subject::Unknown, Subject::Quota),
+            Window::Inferred(_) => exact,
+            Window::Guessed(_) => {
+                exact.or_else(|| find(&|quota| Some(quota.quota().amount()) == reported.limit))
+            }
         };
-        let found = found.or_else(|| find(&|meter| meter.as_configured().is_none()));
+        let found = found.or_else(|| find(&|quota| quota.as_configured().is_none()));
         match (found, find(&|_| true)) {
-            (Some(index), _) => About::Bucket(index),
-            (None, Some(_)) => About::Another,
-            (None, None) => About::Unheard,
+            (Some(index), _) => Subject::Quota(index),
+            (None, Some(_)) => Subject::Ambiguous,
+            (None, None) => Subject::Unknown,
         }
     }
 
-    /// Takes over the limit that is told: at once if it is less, when it has been said several times if
-    /// it is more, and never more than what is configured.
-    fn believe_rate(&mut self, index: usize, told: Told, now: Instant) {
-        let meter = &self.setup.meters[index];
-        let window = match told.window {
-            Window::Guessed(_) => meter.quota().window(),
-            Window::Told(window) | Window::Follows(window) => window,
+    /// Adopts the reported limit: at once if it is lower, after several agreeing reports if it is higher, and
+    /// never above the configured quota.
+    fn adopt_rate(&mut self, index: usize, reported: ReportedLimit, now: Instant) {
+        let Some(limit) = reported.limit else { return };
+        let quota = &self.set.quotas()[index];
+        let window = match reported.window {
+            Window::Guessed(_) => quota.quota().window(),
+            Window::Named(window) | Window::Inferred(window) => window,
         };
-        let Some(limit) = told.limit else { return };
-        let (id, in_force) = (meter.id(), meter.interval());
-        let as_told = Quota::new(meter.quota().dimension(), limit, window);
-        let at_least = meter.as_configured().map_or(0, Quota::interval);
-        let interval = as_told.interval().max(at_least);
-        let belief = &mut self.peer_mut(now).belief(id).rate;
-        if interval > in_force {
-            belief.no_more();
-            self.put_in_force(index, as_told, now);
-        } else if interval == in_force {
-            belief.no_more();
-        } else if let Some(least) = belief.more(limit) {
-            let agreed = Quota::new(as_told.dimension(), least, window);
+        let (id, current) = (quota.id(), quota.flow().interval());
+        let as_reported = Quota::new(quota.quota().dimension(), limit, window);
+        let at_least = quota.as_configured().map_or(0, Quota::interval);
+        let interval = as_reported.interval().max(at_least);
+        let agreement = &mut self.server_mut(now).estimate_mut(id).rate;
+        if interval > current {
+            agreement.no_more();
+            self.put_in_force(index, as_reported, now);
+        } else if interval == current {
+            agreement.no_more();
+        } else if let Some(least) = agreement.more(limit) {
+            let agreed = Quota::new(as_reported.dimension(), least, window);
             self.put_in_force(index, agreed, now);
         }
     }
 
-    fn put_in_force(&mut self, index: usize, as_told: Quota, now: Instant) {
-        let nanos = self.nanos(now);
-        let meter = &mut Arc::make_mut(&mut self.setup).meters[index];
-        let quota = match meter.as_configured() {
-            Some(configured) if configured.interval() >= as_told.interval() => *configured,
-            Some(configured) => as_told
-                .burst(configured.max_burst().min(as_u32(as_told.amount())))
-                .settle(configured.settles()),
-            None => as_told.burst(meter.burst().min(as_u32(as_told.amount()))),
+    fn put_in_force(&mut self, index: usize, as_reported: Quota, now: Instant) {
+        let nanos = self.set.nanos(now);
+        let (quota, bucket) = self.set.at_mut(index);
+        let amount = as_u32(as_reported.amount());
+        let in_force = match quota.as_configured() {
+            Some(configured) if configured.interval() >= as_reported.interval() => *configured,
+            Some(configured) => {
+                as_reported.burst(configured.max_burst().min(amount)).settle(configured.settles())
+            }
+            None => as_reported.burst(quota.flow().burst().min(amount)),
         };
-        let changes = meter.changes();
-        meter.change(quota, &mut self.buckets[index], nanos);
-        let meter = self.setup.meters[index];
-        if meter.changes() != changes {
-            let belief = self.peer_mut(now).belief(meter.id());
-            belief.tightened_until = meter.converted(belief.tightened_until);
+        let changes = quota.changes();
+        quota.change(in_force, bucket, nanos);
+        let quota = *quota;
+        if quota.changes() != changes {
+            let estimate = self.server_mut(now).estimate_mut(quota.id());
+            estimate.tightened_until = quota.converted(estimate.tightened_until);
         }
     }
 
-    fn believe_level(&mut self, index: usize, told: Told, now: Instant) {
-        let Some(remaining) = told.remaining else { return };
-        let nanos = self.nanos(now);
-        let meter = &self.setup.meters[index];
-        let bucket = &mut self.buckets[index];
+    fn adopt_level(&mut self, index: usize, reported: ReportedLimit, now: Instant) {
+        let Some(remaining) = reported.remaining else {
+            return;
+        };
+        let nanos = self.set.nanos(now);
+        let all_unanswered = u64::from(self.unanswered);
+        let (quota, bucket) = self.set.at(index);
         // Calls that went before the quota was learned have drawn nothing from it.
-        let flying = match meter.quota().dimension() {
-            Dimension::REQUESTS => bucket.unanswered.max(self.unanswered.into()),
+        let flying = match quota.quota().dimension() {
+            Dimension::REQUESTS => bucket.unanswered.max(all_unanswered),
             _ => bucket.unanswered,
         };
-        let id = meter.id();
-        let here = bucket.available(meter, nanos);
+        let (id, flow) = (quota.id(), quota.flow());
+        let here = bucket.available(flow, nanos);
         let there = i64::try_from(remaining).unwrap_or(i64::MAX);
         let tightened = here.saturating_sub(there).max(0).unsigned_abs();
-        bucket.owe(meter, tightened, nanos);
-        let tightened = meter.debt(tightened);
-        // A configured burst says nothing about how full the server's bucket is: there what has been
-        // used is compared, not what is left.
-        let owed = bucket.owed(meter, nanos);
-        let more = if meter.as_configured().is_some() {
-            let used = told.limit.map_or(u64::MAX, |limit| limit - remaining);
-            owed.saturating_sub(used.saturating_add(flying))
+        bucket.owe(flow, tightened, nanos);
+        let tightened = flow.debt(tightened);
+        // A configured burst says nothing about how full the server's bucket is: there, use is compared
+        // instead of what is left.
+        let more = if quota.as_configured().is_some() {
+            let used = reported.limit.map_or(u64::MAX, |limit| limit - remaining);
+            bucket.owed(flow, nanos).saturating_sub(used.saturating_add(flying))
         } else {
             let there = there.saturating_sub_unsigned(flying);
             u64::try_from(there.saturating_sub(here)).unwrap_or(0)
         };
-        let belief = self.peer_mut(now).belief(id);
+        let estimate = self.server_mut(now).estimate_mut(id);
         if tightened > 0 {
-            belief.tightened_until = belief.tightened_until.max(nanos).saturating_add(tightened);
+            estimate.tightened_until = estimate.tightened_until.max(nanos).saturating_add(tightened);
         }
         if more == 0 {
-            belief.level.no_more();
-        } else if let Some(more) = belief.level.more(more) {
-            self.loosen(index, more, told.limit, now);
+            estimate.level.no_more();
+        } else if let Some(more) = estimate.level.more(more) {
+            self.loosen(index, more, reported.limit, now);
         }
     }
 
-    /// There is so much more than was thought: less is owed, and the burst of a learned quota is larger.
-    /// Of a quota that was configured no more is given back than what the server took: what calls have
-    /// drawn stays drawn.
+    /// There is so much more than was assumed: less is owed, and the burst of a learned quota is larger.
+    /// A configured quota gets back no more than the server took: what calls have drawn stays drawn.
     fn loosen(&mut self, index: usize, more: u64, limit: Option<u64>, now: Instant) {
-        if self.setup.meters[index].as_configured().is_some() {
-            let interval = self.setup.meters[index].interval();
-            return self.give_back(index, interval.saturating_mul(more), now);
+        let nanos = self.set.nanos(now);
+        let (quota, bucket) = self.set.at(index);
+        let flow = *quota.flow();
+        if quota.as_configured().is_some() {
+            return self.give_back(index, flow.interval().saturating_mul(more), now);
         }
-        let now = self.nanos(now);
-        let meter = &self.setup.meters[index];
-        let bucket = &mut self.buckets[index];
-        let owed = bucket.owed(meter, now);
+        let owed = bucket.owed(&flow, nanos);
         let until = bucket.drawn_until();
-        bucket.refund(meter, more, until, now);
+        bucket.refund(&flow, more, until, nanos);
         let beyond = as_u32(more.saturating_sub(owed));
         if beyond > 0 {
-            let most = as_u32(limit.unwrap_or(meter.quota().amount()));
-            let quota = meter.quota().burst(meter.burst().saturating_add(beyond).min(most));
-            Arc::make_mut(&mut self.setup).meters[index].change(quota, bucket, now);
+            let (quota, bucket) = self.set.at_mut(index);
+            let most = as_u32(limit.unwrap_or(quota.quota().amount()));
+            let larger = quota.quota().burst(flow.burst().saturating_add(beyond).min(most));
+            quota.change(larger, bucket, nanos);
         }
     }
 
-    /// Gives back what readings took from a quota that was configured, as much as has not flowed back
-    /// since, and no more than `at_most`. What flowed is counted as theirs first.
+    /// Gives back what readings took from a configured quota, as far as it has not flowed back
+    /// since, and no more than `at_most`. What flowed back is counted as theirs first.
     pub(super) fn give_back(&mut self, index: usize, at_most: u64, now: Instant) {
-        let nanos = self.nanos(now);
-        let id = self.setup.meters[index].id();
-        let belief = self.peer_mut(now).belief(id);
-        let back = belief.tightened_until.saturating_sub(nanos).min(at_most);
-        belief.tightened_until = belief.tightened_until.saturating_sub(back);
-        self.buckets[index].give_back(back);
+        let nanos = self.set.nanos(now);
+        let id = self.set.quotas()[index].id();
+        let estimate = self.server_mut(now).estimate_mut(id);
+        let back = estimate.tightened_until.saturating_sub(nanos).min(at_most);
+        estimate.tightened_until = estimate.tightened_until.saturating_sub(back);
+        self.set.at(index).1.give_back(back);
     }
 
-    /// Nobody has configured this quota: from now on it is kept all the same.
-    fn learn_from(&mut self, dimension: Dimension, told: Told, drawn: &Drawn, now: Instant) {
-        let Some(limit) = told.limit.filter(|_| self.setup.learning) else {
+    /// Learns a quota that nobody configured.
+    fn learn_from(
+        &mut self,
+        dimension: Dimension,
+        reported: ReportedLimit,
+        reservation: &Reservation,
+        now: Instant,
+    ) {
+        let Some(limit) = reported.limit.filter(|_| self.set.settings().learning) else {
             return;
         };
-        if told.window.length() > LONGEST_LEARNED {
+        if reported.window.length() > MAX_LEARNED_WINDOW {
             return;
         }
-        let quota = Quota::new(dimension, limit, told.window.length());
-        let Some(remaining) = told.remaining else {
-            return self.learn(quota, now);
+        let quota = Quota::new(dimension, limit, reported.window.length());
+        let Some(remaining) = reported.remaining else {
+            self.learn(quota, now);
+            return;
         };
-        // What the server shows is what may come at once; if it is less than all, then of requests as
-        // much as before this call.
-        let own = if dimension == Dimension::REQUESTS {
-            drawn.requests
+        let is_requests = dimension == Dimension::REQUESTS;
+        // What the server shows may come at once; if it is less than all, then as many requests as were left
+        // before this call.
+        let (own, others) = if is_requests {
+            (reservation.requests, u64::from(self.unanswered))
         } else {
-            0
+            (0, 0)
         };
         let shown = remaining.saturating_add(own).min(limit);
-        let quota = if dimension == Dimension::REQUESTS {
+        let quota = if is_requests {
             quota.burst(as_u32(shown))
         } else {
             quota
         };
-        let before = self.buckets.len();
-        self.learn(quota, now);
-        let nanos = self.nanos(now);
-        let others = if dimension == Dimension::REQUESTS {
-            self.unanswered.into()
-        } else {
-            0
-        };
-        if let (Some(meter), Some(bucket)) = (self.setup.meters.get(before), self.buckets.get_mut(before)) {
+        if self.learn(quota, now) {
+            let nanos = self.set.nanos(now);
+            let (quota, bucket) = self.set.at(self.set.quotas().len() - 1);
             let left = remaining.saturating_sub(others);
-            bucket.owe(meter, u64::from(meter.burst()).saturating_sub(left), nanos);
+            bucket.owe(quota.flow(), u64::from(quota.flow().burst()).saturating_sub(left), nanos);
         }
     }
 
-    /// Keeps a quota that nobody configured, full, unless there is one like it.
-    pub(super) fn learn(&mut self, quota: Quota, now: Instant) {
-        let known = |meter: &Meter| {
-            meter.quota().dimension() == quota.dimension() && meter.quota().window() == quota.window()
-        };
-        if self.setup.meters.len() >= MOST_METERS || self.setup.meters.iter().any(known) {
-            return;
+    /// Adds a quota that nobody configured, full, unless there is one like it; returns whether it did.
+    pub(super) fn learn(&mut self, quota: Quota, now: Instant) -> bool {
+        let learned = self.set.quotas().len() < MAX_QUOTAS && self.set.learn(quota);
+        if learned {
+            self.confirm(self.set.quotas().len() - 1, now);
         }
-        let setup = Arc::make_mut(&mut self.setup);
-        setup.meters.push(Meter::learned(setup.numbered, quota));
-        setup.numbered = setup.numbered.wrapping_add(1);
-        self.buckets.push(Bucket::full());
-        self.confirm(self.buckets.len() - 1, now);
+        learned
     }
 }
 

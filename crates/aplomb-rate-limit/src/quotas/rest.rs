@@ -1,161 +1,81 @@
-//! What is kept of a key's quotas while nobody uses them.
+//! Quotas whose key nobody uses.
 
-mod level;
-
-use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Idle, Rests};
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use self::level::{Level, Since};
-use super::peer::Beliefs;
-use super::{Quotas, Setup};
-use crate::Quota;
-use crate::bucket::Bucket;
-use crate::finder::Finder;
-use crate::meter::Meter;
-use crate::pause::Paused;
+use super::Quotas;
+use crate::pause::MAX_UNHINTED_PAUSE;
 
-/// What is kept of [`Quotas`] at rest: a word and a half for each quota, and what is known of the server if
-/// there is anything.
+/// The [`Quotas`] of a key that nobody uses.
 ///
-/// It is idle when every bucket is full, nothing is left of a pause, and what was learned has not been
-/// used for an hour. Where there has to be room for another key, what was learned may go sooner.
+/// They are idle when every bucket is full, nothing is left of a pause, and what was learned has not been
+/// used for an hour.
 #[derive(Clone, Debug)]
 pub struct QuotasAtRest {
-    epoch: Since,
-    levels: SmallVec<[Level; 2]>,
-    // For few keys at a time.
-    known: Option<Box<Known>>,
-}
-
-/// What is known of a server.
-#[derive(Clone, Debug)]
-struct Known {
-    pause: Option<Paused>,
-    /// The quotas, where the server has told of others than were set, and what it said of them.
-    setup: Option<(Arc<Setup>, Beliefs)>,
-    finder: Option<Finder>,
+    quotas: Quotas,
     since: Instant,
 }
 
-/// What was learned is forgotten when nobody has used it for so long.
+/// What was learned is kept so long after its last use.
 const KEPT: Duration = Duration::from_secs(60 * 60);
-
-impl Quotas {
-    fn known(&self, now: Instant) -> Option<Known> {
-        let peer = self.peer.as_ref();
-        let finder = peer.and_then(|peer| peer.finder.as_ref()).filter(|finder| !finder.is_fresh());
-        let as_set = self.setup.meters.iter().all(|meter| !meter.is_told());
-        let beliefs = || peer.map_or_else(Beliefs::new, |peer| peer.beliefs.clone());
-        let known = Known {
-            pause: peer.and_then(|peer| peer.pause.rest(now)),
-            setup: (!as_set).then(|| (Arc::clone(&self.setup), beliefs())),
-            finder: finder.cloned(),
-            since: now,
-        };
-        (known.pause.is_some() || known.setup.is_some() || known.finder.is_some()).then_some(known)
-    }
-}
 
 impl Rests for Quotas {
     type Rest = QuotasAtRest;
 
     fn rest(&self, now: Instant) -> Option<QuotasAtRest> {
-        Some(QuotasAtRest {
-            epoch: Since::from(self.setup.epoch),
-            levels: self.metered().map(|(meter, bucket)| Level::of(meter, bucket)).collect(),
-            known: self.known(now).map(Box::new),
-        })
+        Some(QuotasAtRest { quotas: self.clone(), since: now })
     }
 
-    /// Goes on with the levels of what was kept. Quotas are taken for the same that count the same in the same
-    /// window; the level of one that has no counterpart is dropped. Where the server has told of others, what is
-    /// configured now is matched with them as in [`set_quotas`](Quotas::set_quotas), and put in force if it is
-    /// not what was configured before.
+    /// Goes on with what was kept, under the settings and quotas of `self`.
     fn resume(&mut self, kept: QuotasAtRest) {
-        let made = Arc::clone(&self.setup);
-        let epoch = kept.epoch.instant();
-        let mut changed = false;
-        if let Some(known) = kept.known {
-            let Known { pause, setup, finder, .. } = *known;
-            if let Some((setup, beliefs)) = setup {
-                changed = !setup.configured().eq(made.configured());
-                self.buckets = setup.meters.iter().map(|_| Bucket::full()).collect();
-                let (pacing, learning, seed) = (made.pacing, made.learning, made.seed);
-                self.setup = Arc::new(Setup { pacing, learning, seed, ..(*setup).clone() });
-                self.peer_mut(epoch).beliefs = beliefs;
-            }
-            if let Some(pause) = pause {
-                self.peer_mut(epoch).pause.resume(pause);
-            }
-            if let Some(finder) = finder {
-                self.peer_mut(epoch).finder = Some(finder);
-            }
+        let made = std::mem::replace(self, kept.quotas);
+        let now = made.set.epoch();
+        *self.set.settings_mut() = *made.set.settings();
+        let same = self.set.configured().eq(made.set.configured());
+        if !same {
+            self.set_quotas(made.set.configured().copied(), now);
         }
-        // The levels are counted from it.
-        if self.setup.epoch != epoch {
-            Arc::make_mut(&mut self.setup).epoch = epoch;
-        }
-        let mut levels = kept.levels;
-        for (meter, bucket) in self.setup.meters.iter().zip(&mut self.buckets) {
-            if let Some(index) = levels.iter().position(|level| level.is_of(meter)) {
-                bucket.propose(levels.remove(index).drawn_until());
-                bucket.commit();
-            }
-        }
-        if changed {
-            // The policy was asked just now.
-            self.set_quotas(made.configured().copied(), made.epoch);
-        }
-        self.plan_lapse();
-        self.look_for_a_limit();
+        self.set_up_estimator();
     }
 }
 
-impl Setup {
-    fn configured(&self) -> impl Iterator<Item = &Quota> {
-        self.meters.iter().filter_map(Meter::as_configured)
+impl Quotas {
+    /// Whether everything that was drawn has flowed back, and no pause is left.
+    fn owes_nothing(&self, now: Instant) -> bool {
+        let nanos = self.set.nanos(now);
+        let full = self.set.iter().all(|(_, bucket)| bucket.drawn_until() <= nanos);
+        full && self.server.as_ref().is_none_or(|server| server.pause.is_ramp_over(now))
     }
-}
 
-impl QuotasAtRest {
-    /// All has flowed back.
-    fn is_full(&self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.epoch.instant()).as_nanos();
-        self.levels.iter().all(|level| u128::from(level.drawn_until()) <= elapsed)
+    /// Whether it knows anything of the server's limits.
+    fn has_learned(&self) -> bool {
+        let estimator = self.server.as_ref().and_then(|server| server.estimator.as_ref());
+        let reported = self.set.quotas().iter().any(|quota| quota.is_reported());
+        reported || estimator.is_some_and(|estimator| !estimator.is_fresh())
     }
 }
 
 impl Idle for QuotasAtRest {
     fn is_idle(&self, now: Instant) -> bool {
-        self.is_full(now) && self.known.is_idle(now)
+        let learned = self.quotas.has_learned();
+        self.is_spare(now) && (!learned || now >= self.since + KEPT)
     }
 
     fn is_spare(&self, now: Instant) -> bool {
-        self.is_full(now) && self.known.is_spare(now)
-    }
-}
-
-impl Idle for Known {
-    fn is_idle(&self, now: Instant) -> bool {
-        let learned = self.setup.is_some() || self.finder.is_some();
-        self.pause.is_idle(now) && (!learned || now >= self.since + KEPT)
-    }
-
-    /// What was learned will be learned again; a pause is a debt.
-    fn is_spare(&self, now: Instant) -> bool {
-        self.pause.is_idle(now)
+        // How long pauses have grown is forgotten when nobody has called for as long as the longest.
+        let grown = self.quotas.server.as_ref().is_some_and(|server| server.pause.has_grown());
+        self.quotas.owes_nothing(now) && (!grown || now >= self.since + MAX_UNHINTED_PAUSE)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::RateLimitReason;
     use super::*;
-    use crate::{Charge, Dimension};
-    use aplomb_admission::{Decision, End, Gate};
+    use crate::{Charge, Dimension, Quota};
+    use aplomb_admission::{Decision, End, Gate, Progress};
     use aplomb_core::Outcome;
     use proptest::prelude::*;
 
@@ -168,7 +88,7 @@ mod tests {
 
     fn policy_at(epoch: Instant) -> Quotas {
         let mut quotas = policy();
-        Arc::make_mut(&mut quotas.setup).epoch = epoch;
+        quotas.set.set_epoch(epoch);
         quotas
     }
 
@@ -180,8 +100,8 @@ mod tests {
             steps in prop::collection::vec((0_u64..70, 0_u64..1_500, 0_u8..6, any::<bool>()), 1..60),
         ) {
             let (mut awake, mut resting) = (policy(), policy());
-            let mut now = awake.setup.epoch.max(resting.setup.epoch);
-            resting = policy_at(awake.setup.epoch);
+            let mut now = awake.set.epoch().max(resting.set.epoch());
+            resting = policy_at(awake.set.epoch());
             for (tokens, pause, end, rests) in steps {
                 now += Duration::from_millis(pause);
                 if rests {
@@ -216,7 +136,7 @@ mod tests {
     #[test]
     fn it_is_idle_when_all_has_flowed_back_and_the_pause_is_over() {
         let mut quotas = policy();
-        let now = quotas.setup.epoch;
+        let now = quotas.set.epoch();
         assert!(quotas.rest(now).unwrap().is_idle(now));
         let charge = Charge::request().input_tokens(50);
         assert_eq!(quotas.check(&charge, now), Decision::Admit);
@@ -240,7 +160,7 @@ mod tests {
         let empty = of(Dimension::REQUESTS, a_day);
         let others = [of(Dimension::REQUESTS, 60 * S), of(Dimension::TOKENS, a_day)];
         let mut quotas = Quotas::new([empty], 1);
-        let now = quotas.setup.epoch;
+        let now = quotas.set.epoch();
         for _ in 0..10 {
             assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
             let drawn = quotas.admit(&Charge::request(), now);
@@ -262,21 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn two_quotas_are_kept_in_few_bytes() {
-        assert!(size_of::<(u64, QuotasAtRest)>() <= 56);
-    }
-
-    #[test]
     fn what_was_learned_outlasts_a_rest_and_is_forgotten_after_an_hour() {
         use aplomb_core::Reading;
 
         let mut quotas = Quotas::new([], 1);
-        let now = quotas.setup.epoch;
+        let now = quotas.set.epoch();
         assert!(quotas.rest(now).unwrap().is_idle(now));
         assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
         let mut drawn = quotas.admit(&Charge::request(), now);
         let told = Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0);
-        quotas.heard(&mut drawn, &[told], now);
+        quotas.on(&mut drawn, Progress::Limits(&[told]), now);
         quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: None }, now);
         let kept = quotas.rest(now).unwrap();
         assert!(!kept.is_idle(now + KEPT - Duration::from_nanos(1)));
@@ -284,7 +199,7 @@ mod tests {
         let mut resumed = Quotas::new([], 2);
         resumed.resume(kept);
         assert_eq!(resumed.learned(), quotas.learned());
-        let empty = Decision::NotBefore(now + S, crate::Limit::Quota(Dimension::REQUESTS));
+        let empty = Decision::NotBefore(now + S, RateLimitReason::Quota(Dimension::REQUESTS));
         assert_eq!(resumed.check(&Charge::request(), now), empty);
     }
 }

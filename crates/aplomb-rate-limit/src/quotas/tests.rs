@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Charge, Dimension, Settle};
-use aplomb_admission::{Decision, End, Gate};
+use aplomb_admission::{Decision, End, Gate, Progress};
 use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn requests_and_tokens() -> Quotas {
 }
 
 /// Admits a call, as the queue does: right after asking.
-fn admit(quotas: &mut Quotas, charge: &Charge, now: Instant) -> Drawn {
+fn admit(quotas: &mut Quotas, charge: &Charge, now: Instant) -> Reservation {
     assert_eq!(quotas.check(charge, now), Decision::Admit);
     quotas.admit(charge, now)
 }
@@ -27,12 +27,12 @@ fn judged(outcome: Outcome) -> End {
 #[test]
 fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
     let mut quotas = requests_and_tokens();
-    let now = quotas.setup.epoch;
+    let now = quotas.set.epoch();
     let all = Charge::request().input_tokens(100);
     assert_eq!(quotas.check(&all, now), Decision::Admit);
     admit(&mut quotas, &all, now);
     let more = Charge::request().input_tokens(50);
-    let half = Decision::NotBefore(now + S / 2, Limit::Quota(Dimension::TOKENS));
+    let half = Decision::NotBefore(now + S / 2, RateLimitReason::Quota(Dimension::TOKENS));
     assert_eq!(quotas.check(&more, now), half);
     let left: Vec<_> = quotas.available(now).map(|(_, left)| left).collect();
     assert_eq!(left, [1, 0]);
@@ -42,21 +42,21 @@ fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
 fn above_capacity_is_refused_at_once() {
     let mut quotas = requests_and_tokens();
     let huge = Charge::request().input_tokens(99).output_tokens(2);
-    let limit = Limit::AboveCapacity { dimension: Dimension::TOKENS, cost: 101, capacity: 100 };
-    assert_eq!(quotas.check(&huge, quotas.setup.epoch), Decision::Refuse(limit));
+    let limit = RateLimitReason::AboveCapacity { dimension: Dimension::TOKENS, cost: 101, capacity: 100 };
+    assert_eq!(quotas.check(&huge, quotas.set.epoch()), Decision::Reject(limit));
 }
 
 #[test]
 fn promise_23_a_throttle_of_the_account_pauses_and_one_of_the_request_does_not() {
     let mut quotas = Quotas::new([], 1);
-    let now = quotas.setup.epoch;
+    let now = quotas.set.epoch();
     let throttled = Outcome::throttled().with_retry_after(3 * S);
     let drawn = admit(&mut quotas, &Charge::request(), now);
     quotas.end(drawn, judged(throttled.with_scope(Scope::Request)), now);
     assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
     let drawn = admit(&mut quotas, &Charge::request(), now);
     quotas.end(drawn, judged(throttled), now);
-    let paused = Decision::NotBefore(now + 3 * S, Limit::Paused);
+    let paused = Decision::NotBefore(now + 3 * S, RateLimitReason::Paused);
     assert_eq!(quotas.check(&Charge::request(), now), paused);
 }
 
@@ -64,7 +64,7 @@ fn promise_23_a_throttle_of_the_account_pauses_and_one_of_the_request_does_not()
 fn the_forecast_is_never_later_than_the_turn_that_comes() {
     // In debt, and behind a call that costs tokens, a call that costs none waits for its request only.
     let mut quotas = requests_and_tokens();
-    let now = quotas.setup.epoch;
+    let now = quotas.set.epoch();
     admit(&mut quotas, &Charge::request().input_tokens(100), now);
     admit(&mut quotas, &Charge::request(), now);
     let (tokens, free) = (Charge::request().input_tokens(30), Charge::request());
@@ -84,7 +84,7 @@ proptest! {
     ) {
         let quota = Quota::new(Dimension::TOKENS, 100, S).burst(burst);
         let mut quotas = Quotas::new([quota, Quota::requests_per_second(3)], 1);
-        let mut now = quotas.setup.epoch;
+        let mut now = quotas.set.epoch();
         let before = Charge::request().input_tokens(drawn);
         admit(&mut quotas, &before, now);
         let line: Vec<_> = costs.iter().map(|cost| Charge::request().input_tokens(*cost)).collect();
@@ -103,7 +103,7 @@ proptest! {
     fn promise_20_what_is_not_refunded_stays_drawn(ends in prop::collection::vec(0_u8..5, 1..60)) {
         let quota = Quota::new(Dimension::TOKENS, 1_000, 60 * S);
         let mut quotas = Quotas::new([quota], 1);
-        let now = quotas.setup.epoch;
+        let now = quotas.set.epoch();
         let (mut kept, mut flying) = (0, Vec::new());
         for (i, end) in ends.into_iter().enumerate() {
             let cost = i as u64 % 20;
@@ -140,7 +140,7 @@ proptest! {
             })
         };
         let mut quotas = Quotas::new(quotas_of(60_000), 1);
-        let now = quotas.setup.epoch;
+        let now = quotas.set.epoch();
         let (mut owed, mut flying, mut changes) = ([0_u64; 3], Vec::new(), 0);
         for (cost, fate, used, change) in calls {
             let charge = Charge::request().input_tokens(cost).output_tokens(2 * cost);
@@ -161,12 +161,12 @@ proptest! {
             let (mut drawn, costs, then) = flying.remove(usize::from(fate) % flying.len());
             let usage = Usage::unknown().with_input(used).with_output(used / 2);
             let all_used = [used + used / 2, used, used / 2];
-            let refunds = changes - then <= crate::meter::REMEMBERED as u64;
+            let refunds = changes - then <= crate::active_quota::REMEMBERED as u64;
             let end = match fate {
                 0 => End::Unsent,
                 1 => judged(Outcome::local()),
                 2 => End::Abandoned,
-                3 => { quotas.used(&mut drawn, usage, now); End::Abandoned }
+                3 => { quotas.on(&mut drawn, Progress::Usage(usage), now); End::Abandoned }
                 4 => End::Judged { outcome: Outcome::transient(), usage: Some(usage) },
                 5 | 6 => End::Judged { outcome: Outcome::success(), usage: Some(usage) },
                 _ => judged(Outcome::success()),
@@ -197,7 +197,7 @@ fn what_was_seen_is_owed_though_the_rest_is_not_known() {
         (Usage::unknown().with_output(500), Settle::Keep, 900),
     ] {
         let mut quotas = Quotas::new([Quota::tokens_per_minute(1_000).settle(settle)], 1);
-        let now = quotas.setup.epoch;
+        let now = quotas.set.epoch();
         let drawn = admit(&mut quotas, &Charge::request().input_tokens(10).output_tokens(90), now);
         quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: Some(seen) }, now);
         assert_eq!(quotas.available(now).next().map(|(_, left)| left), Some(left), "{seen:?}");

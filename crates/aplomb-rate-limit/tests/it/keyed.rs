@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use aplomb_admission::{Closing, KeyRefused, TurnedBecause};
+use aplomb_admission::{Closing, KeyRefused, RejectReason};
 use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, HttpClassifier, Outcome, Priority, Refused, find_in,
+    Account, BoxError, CallKey, CallOptions, HttpClassifier, LayerName, Outcome, Priority, Rejection, find_in,
 };
 use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
 use tokio::time::{Instant, advance};
@@ -128,8 +128,8 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     service.call(post("b", "/200")).await.unwrap();
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
     let exceeded = find_in::<Exceeded, _>(&error).unwrap();
-    assert_eq!(exceeded.because(), TurnedBecause::TooManyKeys);
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), Exceeded::WHO);
+    assert_eq!(exceeded.because(), RejectReason::TooManyKeys);
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();
     assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
     let mut told = format!("{error:?}");
@@ -219,7 +219,7 @@ async fn keys_of_which_only_what_was_learned_is_left_make_room() {
         hears(&limiter, key, &[empty]).await;
     }
     let refused = limiter.acquire(&MAX, Charge::request(), &CallOptions::new()).await.unwrap_err();
-    assert_eq!(refused.because(), TurnedBecause::TooManyKeys);
+    assert_eq!(refused.because(), RejectReason::TooManyKeys);
 }
 
 /// Puts all keys to rest, used or not.
@@ -342,12 +342,12 @@ async fn bounds_and_closing_hold_for_every_key() {
         let _first = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await;
         let urgent = CallOptions::new().with_priority(Priority::HIGH);
         let refused = limiter.acquire(&key, Charge::request(), &urgent).await.unwrap_err();
-        assert_eq!((refused.because(), refused.retry_after()), (TurnedBecause::TooLong, Some(S)), "{key}");
+        assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)), "{key}");
     }
     limiter.close(Closing::Fail);
     for key in [1, 2, 3] {
         let refused = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await.unwrap_err();
-        assert_eq!(refused.because(), TurnedBecause::Closed, "{key}");
+        assert_eq!(refused.because(), RejectReason::Closed, "{key}");
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Outcome, Refused, find_in};
-use aplomb_rate_limit::{Charge, Exceeded, Quota, RateLimitLayer};
+use aplomb_core::{BoxError, LayerName, Outcome, Rejection, find_in};
+use aplomb_rate_limit::{Charge, Dimension, Exceeded, Quota, RateLimitLayer};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 use tower_test::{assert_request_eq, mock};
 
 const S: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ async fn a_refusal_comes_from_the_call_and_says_who_and_when() {
         .layer(service);
     let mut call = task::spawn(service.call("longer than ten"));
     let error = assert_ready_err!(call.poll());
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), Exceeded::WHO);
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
     drop(handle);
 }
 
@@ -130,4 +130,36 @@ async fn a_call_dropped_before_it_was_sent_costs_nothing_and_after_it_does() {
     assert_pending!(third.poll());
     assert_request_eq!(handle, "three").send_response(200);
     assert_eq!(start.elapsed(), S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_no_call_would_draw_from_is_an_error() {
+    let send = async |layer: RateLimitLayer, charge: Option<Charge>| {
+        let mut request = http::Request::new(());
+        if let Some(charge) = charge {
+            request.extensions_mut().insert(charge);
+        }
+        let limiter = layer.limiter().clone();
+        let served = layer.layer(tower::service_fn(async |_: http::Request<()>| {
+            Ok::<_, BoxError>(http::Response::new(()))
+        }));
+        let answered = served.oneshot(request).await.map(drop);
+        answered.map(|()| limiter.snapshot().available()[0].1).map_err(|error| error.to_string())
+    };
+    for quota in [
+        Quota::tokens_per_minute(1_000),
+        Quota::input_tokens_per_minute(1_000),
+        Quota::output_tokens_per_minute(1_000),
+        Quota::new(Dimension::named("images"), 1_000, 60 * S),
+    ] {
+        let layer = || RateLimitLayer::new([quota]);
+        let error = send(layer(), None).await.unwrap_err();
+        let expected =
+            format!("there is a quota of {}, but nothing says how many a call costs", quota.dimension());
+        assert!(error.starts_with(&expected), "{error}");
+        let own = Charge::request().and(quota.dimension(), 100);
+        assert_eq!(send(layer(), Some(own)).await, Ok(900));
+        assert_eq!(send(layer(), Some(Charge::request())).await, Ok(1_000), "it says that it costs none");
+    }
+    assert_eq!(send(RateLimitLayer::new([Quota::requests_per_minute(60).burst(60)]), None).await, Ok(59));
 }

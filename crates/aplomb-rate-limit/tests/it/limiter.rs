@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_admission::TurnedBecause;
+use aplomb_admission::RejectReason;
 use aplomb_core::{CallOptions, Outcome};
 use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Permit, Quota};
 use tokio::task::JoinSet;
@@ -105,7 +105,7 @@ async fn promise_22_one_more_than_ever_fits_is_refused_at_once() {
     let limiter = Limiter::new([Quota::tokens_per_minute(1_000).burst(100)]);
     let error = limiter.acquire(tokens(1_001)).await.unwrap_err();
     let limit = Limit::AboveCapacity { dimension: Dimension::TOKENS, cost: 1_001, capacity: 1_000 };
-    assert_eq!((error.because(), error.limit()), (TurnedBecause::Refused, Some(limit)));
+    assert_eq!((error.because(), error.limit()), (RejectReason::Gate, Some(limit)));
     assert_eq!(error.to_string(), "the call costs 1001 tokens, and the quota never holds more than 1000");
     let start = Instant::now();
     drop(sent(limiter.acquire(tokens(1_000)).await));
@@ -121,7 +121,7 @@ async fn promise_22_what_can_not_end_before_the_deadline_is_refused_at_once_and_
     let start = Instant::now();
     let deadline = options().with_deadline(start + S / 2);
     let error = limiter.acquire_with(Charge::request(), &deadline).await.unwrap_err();
-    assert_eq!((error.because(), error.retry_after()), (TurnedBecause::TooLong, Some(S)));
+    assert_eq!((error.because(), error.retry_after()), (RejectReason::WaitTooLong, Some(S)));
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(limiter.snapshot().available()[0].1, 0, "a refused call has taken nothing");
 }

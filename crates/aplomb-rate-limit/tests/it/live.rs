@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_admission::{Closing, TurnedBecause};
+use aplomb_admission::{Closing, RejectReason};
 use aplomb_core::{CallOptions, Outcome, Priority};
 use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Quota, Waiting};
 use tokio::task::yield_now;
@@ -80,7 +80,7 @@ async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
     let first = limiter.acquire(Charge::request()).await.unwrap();
     first.end(Outcome::throttled().with_retry_after(600 * S));
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!(refused.because(), TurnedBecause::Refused);
+    assert_eq!(refused.because(), RejectReason::Gate);
     assert_eq!(refused.limit(), Some(Limit::Exhausted { retry_after: 600 * S }));
     assert_eq!(refused.retry_after(), Some(600 * S));
     assert_eq!(refused.to_string(), "the server asked to pause for 600s, longer than calls wait");
@@ -94,7 +94,7 @@ async fn promise_22_what_can_not_go_at_once_waits_or_is_refused_as_set() {
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     limiter.set_waiting(Waiting::Refused);
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!((refused.because(), refused.retry_after()), (TurnedBecause::TooLong, Some(S)));
+    assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)));
     assert_eq!((refused.limit(), refused.place()), (Some(Limit::Quota(Dimension::REQUESTS)), Some(0)));
 
     limiter.set_waiting(Waiting::AtMost(2 * S));
@@ -153,7 +153,7 @@ async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
         sleep(S / 10).await;
         limiter.close(closing);
         let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-        assert_eq!(refused.because(), TurnedBecause::Closed);
+        assert_eq!(refused.because(), RejectReason::Closed);
         let waited = waiting.await.unwrap();
         assert_eq!(waited.is_ok(), served);
         drop(waited);

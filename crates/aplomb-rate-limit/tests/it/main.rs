@@ -3,6 +3,8 @@
 
 mod compiles;
 mod doubtful;
+#[path = "../../../aplomb-admission/tests/support/mod.rs"]
+mod gate_support;
 mod keyed;
 mod layer;
 mod limiter;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, Classification, Classify, Exchange, Outcome, Usage};
-use aplomb_rate_limit::{Charge, Limiter, Quota, RateLimitLayer, Settle, from_body};
+use aplomb_rate_limit::{Charge, Dimension, Limiter, Quota, RateLimitLayer, Reading, Settle, from_body};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -17,8 +17,7 @@ const S: Duration = Duration::from_secs(1);
 
 /// 1,000 tokens, settled in each of the three ways.
 fn three_ways() -> [Quota; 3] {
-    let settled =
-        |window, how| Quota::new(aplomb_rate_limit::Dimension::TOKENS, 1_000, window * S).settle(how);
+    let settled = |window, how| Quota::new(Dimension::TOKENS, 1_000, window * S).settle(how);
     [
         settled(3_600, Settle::Keep),
         settled(3_601, Settle::Correct),
@@ -269,4 +268,55 @@ async fn promise_23_what_the_server_did_not_have_is_not_there_after_the_pause_ei
     let before = left()[1];
     refused(0).await;
     assert_eq!(left()[1], before, "a call without tokens says nothing of them");
+}
+
+/// Left of 60 requests and of 6,000 tokens when a call of 1,000 tokens was refused so, in a pause of 2 s.
+async fn left_after(outcome: Outcome, readings: &[Reading]) -> Vec<i64> {
+    let limiter = Limiter::new([
+        Quota::requests_per_minute(60).burst(60),
+        Quota::tokens_per_minute(6_000),
+    ]);
+    let mut permit = limiter.acquire(Charge::request().input_tokens(1_000)).await.unwrap();
+    permit.sent();
+    permit.heard(readings);
+    permit.end(outcome.with_retry_after(2 * S));
+    left(&limiter)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_empties_the_quota_that_it_names() {
+    let throttled = Outcome::throttled();
+    let requests = Reading::of(Dimension::REQUESTS).with_limit(60);
+    let tokens = Reading::of(Dimension::TOKENS).with_limit(6_000);
+    let named = throttled.with_dimension(Dimension::REQUESTS);
+    assert_eq!(left_after(named, &[]).await, [-1, 5_000]);
+    let named = throttled.with_dimension(Dimension::TOKENS);
+    assert_eq!(left_after(named, &[]).await, [59, -200]);
+    let named = throttled.with_dimension(Dimension::named("images"));
+    assert_eq!(left_after(named, &[]).await, [59, 5_000]);
+    let of_concurrency = throttled.of_concurrency();
+    assert_eq!(left_after(of_concurrency, &[]).await, [59, 5_000]);
+    // Where it names none, the head of the response decides.
+    assert_eq!(left_after(throttled, &[tokens.with_remaining(4_900)]).await, [59, 4_900]);
+    assert_eq!(left_after(throttled, &[tokens.with_remaining(400)]).await, [59, 400]);
+    assert_eq!(left_after(throttled, &[requests.with_remaining(0)]).await, [0, 5_000]);
+    assert_eq!(left_after(throttled, &[requests.with_remaining(50)]).await, [50, -200]);
+    let both = [requests.with_remaining(50), tokens.with_remaining(4_900)];
+    assert_eq!(left_after(throttled, &both).await, [50, 4_900]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_without_a_word_empties_the_quota_that_was_closest_to_empty() {
+    for (requests, tokens, expected) in [(55, 0, [4, 5_000]), (0, 4_000, [59, -200])] {
+        let limiter = Limiter::new([
+            Quota::requests_per_minute(60).burst(60),
+            Quota::tokens_per_minute(6_000),
+        ]);
+        let others = Charge::request().requests(requests).input_tokens(tokens);
+        limiter.acquire(others).await.unwrap().end(Outcome::success());
+        let mut permit = limiter.acquire(Charge::request().input_tokens(1_000)).await.unwrap();
+        permit.sent();
+        permit.end(Outcome::throttled().with_retry_after(2 * S));
+        assert_eq!(left(&limiter), expected);
+    }
 }

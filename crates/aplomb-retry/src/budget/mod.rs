@@ -1,8 +1,8 @@
-//! How many retries a server is given while it fails.
+//! Budgets: they limit the retries sent to a server that fails.
 
-mod account;
-mod purse;
-mod purses;
+mod buckets;
+mod lease;
+mod token_bucket;
 
 use std::fmt;
 use std::hash::Hash;
@@ -12,32 +12,30 @@ use std::time::Duration;
 
 use aplomb_core::RequestHead;
 
-pub(crate) use self::account::Account;
-use self::purse::Rates;
-use self::purses::{Keys, One, Purses};
+use self::buckets::{Buckets, KeyedBuckets, SingleBucket};
+pub(crate) use self::lease::BudgetLease;
+use self::token_bucket::Rates;
 
-/// Keeps retries from multiplying the load of a server that fails: a bucket of tokens that retries
-/// draw from and successes fill.
+/// Limits the retries sent to a server that fails: a bucket of tokens that retries draw from and successes
+/// fill.
 ///
-/// A retry after a throttle costs 5 tokens, any other 14; the bucket holds 500. A success that took a
-/// retry gives back what that retry cost, any other success 1. So a server that is healthy but for a
-/// hiccup sees every retry, and one that is down sees a few dozen, and then one for every fourteen
-/// answers. These are the numbers of the retry quota in AWS's SDKs (botocore's standard mode).
-/// Beside the tokens there is a floor: one retry a second is always allowed, so that a client with
-/// little traffic can retry at all after a bad time.
+/// A retry after a throttle costs 5 tokens, any other 14; the bucket holds 500. A success after a retry
+/// returns the cost of that retry, any other success 1. So a server with a hiccup sees every retry, and one
+/// that is down sees a few dozen, then one for every fourteen responses. These are the numbers of the retry
+/// quota in the AWS SDKs (botocore's standard mode). In addition, one retry per second is always allowed, so
+/// that a client with little traffic can retry at all.
 ///
-/// A retry that costs nothing to the server is free: one that waits in the line of a rate limit
-/// ([`Throttled::Requeue`](crate::Throttled::Requeue)), and one that a gate holds back until it can go,
-/// as an open circuit does, or refuses. Whether a gate will is known only when the retry gets there: what
-/// it would cost is held while its backoff runs.
+/// Retries that put no load on the server are free: those that wait in the queue of a rate limit
+/// ([`Throttled::Requeue`](crate::Throttled::Requeue)), and those that another layer makes wait for their turn
+/// or rejects, for example an open circuit. That is known only when the retry arrives there: its cost is
+/// reserved during its backoff.
 ///
-/// **What clones share**: everything. Give clones of one budget to all layers that talk to one
-/// server. A setter starts a new, full budget, so set everything first. **What dropping does**: a call
-/// that is dropped while it waits for its retry gives back what the retry would have cost; to a
-/// [`custom`](Budget::custom) budget nothing can be given back.
+/// **Clones** share everything: give clones of one budget to all layers that talk to the same server. A setter
+/// starts a new, full budget, so set everything first. **Dropping** a call that waits for its retry returns
+/// the cost of that retry, except to a [`custom`](Budget::custom) budget.
 ///
-/// A [`RetryLayer`](crate::RetryLayer) has none unless it is given one: for a batch every prompt
-/// counts, and what protects the server is a circuit breaker further in.
+/// By default a [`RetryLayer`](crate::RetryLayer) has no budget: in a batch every prompt counts, and a circuit
+/// breaker protects the server.
 ///
 /// # Examples
 ///
@@ -55,50 +53,47 @@ pub struct Budget(Arc<Inner>);
 
 struct Inner {
     rates: Rates,
-    means: Means,
+    tokens: TokenSource,
     granted: AtomicU64,
     refused: AtomicU64,
 }
 
-/// Where the tokens come from.
-enum Means {
-    /// From our own purses.
-    Purses(Box<dyn Purses>),
-    /// From somebody else's bucket.
+enum TokenSource {
+    Buckets(Box<dyn Buckets>),
+    /// Kept elsewhere.
     Custom {
         withdraw: Box<dyn Fn() -> bool + Send + Sync>,
         deposit: Box<dyn Fn() + Send + Sync>,
     },
 }
 
-/// What a budget has done, and has left.
+/// The state of a [`Budget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BudgetSnapshot {
-    /// The tokens left; of a budget with keys, those of the emptiest key. The capacity where another
-    /// bucket is asked, which does not say.
+    /// The tokens left; with keys, those of the emptiest key. For a custom budget, its capacity.
     pub remaining: u32,
-    /// How many keys are in use, or not yet forgotten: 0 without keys.
+    /// The number of keys whose state is kept; 0 without keys.
     pub keys: usize,
-    /// How many retries were paid for.
+    /// The number of retries that were paid for.
     pub granted: u64,
-    /// How many retries were refused.
+    /// The number of retries that were refused.
     pub refused: u64,
 }
 
 impl Budget {
-    /// 500 tokens, and one retry a second beside them.
+    /// 500 tokens, and at least one retry per second.
     pub fn new() -> Self {
         let rates = Rates { capacity: 500, throttled: 5, others: 14, floor: Some(Duration::from_secs(1)) };
-        Self::with(rates, Means::Purses(Box::new(One::default())))
+        Self::with(rates, TokenSource::Buckets(Box::new(SingleBucket::default())))
     }
 
-    /// A budget kept elsewhere: `withdraw` says whether a retry may be made, `deposit` is told of every
-    /// success. The rates of this budget do not apply to it.
+    /// A budget that is kept elsewhere: `withdraw` returns whether a retry is allowed, `deposit` is called for
+    /// every success. Costs and capacity of this budget do not apply.
     ///
     /// # Examples
     ///
-    /// The budget of tower's own retry layer, shared with it:
+    /// Sharing the budget of tower's retry layer:
     ///
     /// ```
     /// use std::sync::Arc;
@@ -117,52 +112,50 @@ impl Budget {
         deposit: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let rates = Self::new().0.rates;
-        Self::with(rates, Means::Custom { withdraw: Box::new(withdraw), deposit: Box::new(deposit) })
+        let tokens = TokenSource::Custom { withdraw: Box::new(withdraw), deposit: Box::new(deposit) };
+        Self::with(rates, tokens)
     }
 
-    /// Sets how many tokens there are at most, and at first: 500 unless set. None leaves only the
-    /// floor.
+    /// Sets the capacity, which is also the number of tokens at the start. Default: 500. With 0, only
+    /// [`min_per_second`](Self::min_per_second) allows retries.
     pub fn capacity(self, tokens: u32) -> Self {
         self.rated(|rates| rates.capacity = tokens)
     }
 
-    /// Sets what a retry after a throttle costs: 5 unless set. A cost above the capacity counts as
-    /// the capacity.
+    /// Sets the cost of a retry after a throttle. Default: 5. At most the capacity is charged.
     pub fn throttled_cost(self, tokens: u32) -> Self {
         self.rated(|rates| rates.throttled = tokens)
     }
 
-    /// Sets what any other retry costs: 14 unless set. A cost above the capacity counts as the
-    /// capacity.
+    /// Sets the cost of any other retry. Default: 14. At most the capacity is charged.
     pub fn cost(self, tokens: u32) -> Self {
         self.rated(|rates| rates.others = tokens)
     }
 
-    /// Sets how many retries are allowed each second whatever the tokens: 1 unless set. Zero, or what
-    /// is not a number, is no floor. What is not used is kept for one second.
+    /// Sets how many retries per second are allowed even without tokens. Default: 1. Zero and NaN allow none.
+    /// Unused ones are saved up for one second.
     pub fn min_per_second(self, retries: f64) -> Self {
         self.rated(|rates| {
             rates.floor = Duration::try_from_secs_f64(retries.recip()).ok().filter(|_| retries > 0.0);
         })
     }
 
-    /// Gives every key tokens of its own: a server, an account, a tenant. `key` sees the head of the
-    /// request.
+    /// Gives each key a bucket of its own: a server, an account, a tenant. `key` sees the head of the request.
     ///
-    /// A key is in use while one of its calls runs, and until its budget is full again; then it is
-    /// forgotten. Where more than `max_keys` are in use at once, the further ones share one budget.
+    /// The bucket of a key is kept while one of its calls runs and until it is full again. If more than
+    /// `max_keys` are kept, further keys share one bucket.
     pub fn key<K>(self, max_keys: usize, key: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self
     where
         K: Clone + Hash + Eq + Send + Sync + 'static,
     {
-        Self::with(self.0.rates, Means::Purses(Box::new(Keys::new(max_keys, key))))
+        Self::with(self.0.rates, TokenSource::Buckets(Box::new(KeyedBuckets::new(max_keys, key))))
     }
 
-    /// What it has done, and has left.
+    /// The state at this moment.
     pub fn snapshot(&self) -> BudgetSnapshot {
-        let (remaining, keys) = match &self.0.means {
-            Means::Purses(purses) => purses.summary(&self.0.rates),
-            Means::Custom { .. } => (self.0.rates.capacity, 0),
+        let (remaining, keys) = match &self.0.tokens {
+            TokenSource::Buckets(buckets) => buckets.summary(&self.0.rates),
+            TokenSource::Custom { .. } => (self.0.rates.capacity, 0),
         };
         let (granted, refused) = (&self.0.granted, &self.0.refused);
         BudgetSnapshot {
@@ -173,18 +166,18 @@ impl Budget {
         }
     }
 
-    /// The rates concern a budget that begins: whoever shares the one before keeps it as it was.
+    /// Starts a new budget with other rates. Clones made before keep the old one.
     fn rated(self, change: impl FnOnce(&mut Rates)) -> Self {
         let mut rates = self.0.rates;
         change(&mut rates);
-        match &self.0.means {
-            Means::Purses(purses) => Self::with(rates, Means::Purses(purses.anew())),
-            Means::Custom { .. } => self,
+        match &self.0.tokens {
+            TokenSource::Buckets(buckets) => Self::with(rates, TokenSource::Buckets(buckets.refilled())),
+            TokenSource::Custom { .. } => self,
         }
     }
 
-    fn with(rates: Rates, means: Means) -> Self {
-        Self(Arc::new(Inner { rates, means, granted: AtomicU64::new(0), refused: AtomicU64::new(0) }))
+    fn with(rates: Rates, tokens: TokenSource) -> Self {
+        Self(Arc::new(Inner { rates, tokens, granted: AtomicU64::new(0), refused: AtomicU64::new(0) }))
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{Constant, Copied, HttpClassifier, RequestHead};
-use aplomb_retry::{Budget, Event, Retried, RetryLayer, Stopped, Throttled};
+use aplomb_core::{Constant, EventKind, RequestHead};
+use aplomb_retry::{Budget, Retried, RetryLayer, StopReason, Throttled};
 use futures_util::FutureExt;
 use http::Request;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use crate::peer::{Answer, Log, Peer, request, respond, secs};
 
-fn retry(budget: &Budget) -> RetryLayer<Copied, HttpClassifier, Constant> {
+fn retry(budget: &Budget) -> RetryLayer {
     RetryLayer::new().backoff(Constant(secs(1))).budget(budget.clone())
 }
 
@@ -45,7 +45,7 @@ async fn promise_13_retries_into_an_outage_are_bounded() {
     // 500 tokens are 35 retries; one each second beside them.
     assert!((35..=35 + seconds).contains(&retries), "{retries} retries in {seconds} s");
     let stopped = |response: &http::Response<_>| response.extensions().get::<Retried>().unwrap().stopped();
-    let by_budget = responses.iter().filter(|it| stopped(it.as_ref().unwrap()) == Some(Stopped::Budget));
+    let by_budget = responses.iter().filter(|it| stopped(it.as_ref().unwrap()) == Some(StopReason::Budget));
     assert!(by_budget.count() > 900);
     let snapshot = budget.snapshot();
     assert_eq!(snapshot.granted, retries);
@@ -212,7 +212,7 @@ async fn a_call_does_not_show_the_keys_of_its_budget() {
     let mut call = Box::pin(service.call(request()));
     assert!(call.as_mut().now_or_never().is_none());
     let shown = format!("{call:?}");
-    assert!(shown.contains("Account") && !shown.contains("sk-secret"), "{shown}");
+    assert!(shown.contains("BudgetLease") && !shown.contains("sk-secret"), "{shown}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ async fn towers_budget_in_its_place() {
     let response = down.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
     // Four deposits at a ratio of a half.
-    assert_eq!((retried.attempts(), retried.stopped()), (3, Some(Stopped::Budget)));
+    assert_eq!((retried.attempts(), retried.stopped()), (3, Some(StopReason::Budget)));
     assert_eq!((budget.snapshot().granted, budget.snapshot().refused), (2, 1));
 }
 
@@ -237,8 +237,8 @@ async fn the_observer_is_told_that_the_budget_was_used_up() {
     let log = Log::default();
     let layer = retry(&tokens(14)).observer(log.clone());
     layer.layer(Peer::failing(usize::MAX, 500)).oneshot(request()).await.unwrap();
-    let last = log.events().last().copied();
-    let Some(Event::GaveUp { attempts: 2, waited, stopped: Stopped::Budget, .. }) = last else {
+    let last = log.events().last().cloned();
+    let Some(EventKind::GaveUp { attempts: 2, waited, why: StopReason::Budget, .. }) = last else {
         panic!("{last:?}")
     };
     assert_eq!(waited, Duration::from_secs(1));

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use aplomb_core::{BoxError, Constant, HttpClassifier, Kind, WallClock};
-use aplomb_retry::{Dropped, Event, Retry, RetryLayer, Stopped};
+use aplomb_core::{BoxError, Constant, EventKind, HttpClassifier, Kind, WallClock};
+use aplomb_retry::{Retry, RetryLayer, StopReason};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ async fn promise_1_every_attempt_readies_the_instance_it_calls() {
 #[tokio::test(start_paused = true)]
 async fn promise_2_a_finished_inner_service_shows_in_the_calls_future_and_is_not_retried() {
     let log = Log::default();
-    let layer = RetryLayer::new().discard(Dropped).observer(log.clone());
+    let layer = RetryLayer::new().observer(log.clone());
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer);
     // The inner service is not ready, and then finished: the retry is ready all the same.
     handle.allow(0);
@@ -44,14 +44,14 @@ async fn promise_2_a_finished_inner_service_shows_in_the_calls_future_and_is_not
     assert_eq!(error.to_string(), "finished");
     assert!(matches!(
         log.events()[..],
-        [Event::GaveUp { attempts: 0, stopped: Stopped::NotReady, .. }]
+        [EventKind::GaveUp { attempts: 0, why: StopReason::NotReady, .. }]
     ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_2_finished_between_attempts() {
     let log = Log::default();
-    let layer = RetryLayer::new().discard(Dropped).backoff(Constant(secs(1))).observer(log.clone());
+    let layer = RetryLayer::new().backoff(Constant(secs(1))).observer(log.clone());
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer);
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call("a"));
@@ -63,11 +63,11 @@ async fn promise_2_finished_between_attempts() {
     assert!(call.is_woken());
     assert_eq!(assert_ready_err!(call.poll()).to_string(), "finished");
     // The observer is told what the attempt came to, not what its successor would have.
-    let last = log.events().last().copied();
-    let Some(Event::GaveUp { attempts: 1, outcome, stopped: Stopped::NotReady, .. }) = last else {
+    let last = log.events().last().cloned();
+    let Some(EventKind::GaveUp { attempts: 1, failed, why: StopReason::NotReady, .. }) = last else {
         panic!("{last:?}")
     };
-    assert_eq!(outcome.kind(), Kind::Transient);
+    assert_eq!(failed.outcome().kind(), Kind::Transient);
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +218,7 @@ fn promise_7_a_panic_in_call_itself_leaves_nothing_stuck() {
             std::future::ready(Ok(request))
         }
     }
-    let service = RetryLayer::new().discard(Dropped).layer(Panics(Arc::default()));
+    let service = RetryLayer::new().layer(Panics(Arc::default()));
     let mut first = task::spawn(service.clone().oneshot("a"));
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| first.poll())).is_err());
     drop(first);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Constant, Exponential, Failed, Jitter, Outcome, Scope, backoff_fn};
-use aplomb_retry::{ByKind, Event, Retried, RetryLayer, Stopped, Throttled};
+use aplomb_core::{
+    CallOptions, Constant, EventKind, Exponential, Failed, Jitter, Outcome, Scope, backoff_fn,
+};
+use aplomb_retry::{ByKind, Retried, RetryLayer, StopReason, Throttled};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -41,8 +43,8 @@ async fn waits(layer: RetryLayer, status: u16, retries: u32, calls: usize) -> Ve
     }
     let mut waits = vec![Vec::new(); retries as usize];
     for event in log.events() {
-        if let Event::Waiting { attempt, wait, .. } = event {
-            waits[attempt as usize - 1].push(wait);
+        if let EventKind::Retrying { attempt, delay, .. } = event {
+            waits[attempt as usize - 1].push(delay);
         }
     }
     waits
@@ -162,11 +164,11 @@ async fn promise_10_a_hint_too_long_or_past_the_deadline_is_returned_at_once() {
     let layer = RetryLayer::new();
     let in_time = layer.clone().max_elapsed(secs(10));
     for (layer, retry_after, stopped) in [
-        (layer.clone(), "121", Stopped::HintTooLong),
-        (layer.clone(), "86400", Stopped::HintTooLong),
-        (layer.clone().max_retry_after(secs(5)), "6", Stopped::HintTooLong),
-        (in_time.clone(), "10", Stopped::Deadline),
-        (in_time.clone(), "60", Stopped::Deadline),
+        (layer.clone(), "121", StopReason::RetryAfterTooLong),
+        (layer.clone(), "86400", StopReason::RetryAfterTooLong),
+        (layer.clone().max_retry_after(secs(5)), "6", StopReason::RetryAfterTooLong),
+        (in_time.clone(), "10", StopReason::Deadline),
+        (in_time.clone(), "60", StopReason::Deadline),
     ] {
         let (took, retried) = asked_to_wait(layer, retry_after).await;
         let retried = retried.unwrap();
@@ -174,7 +176,10 @@ async fn promise_10_a_hint_too_long_or_past_the_deadline_is_returned_at_once() {
         assert_eq!(retried.stopped(), Some(stopped));
     }
     let (took, retried) = asked_to_wait(layer, "120").await;
-    assert_eq!((retried.unwrap().attempts(), retried.unwrap().stopped()), (5, Some(Stopped::MaxRetries)));
+    assert_eq!(
+        (retried.unwrap().attempts(), retried.unwrap().stopped()),
+        (5, Some(StopReason::MaxRetries))
+    );
     assert!(took >= secs(480) && took <= secs(500) + TICK * 4);
 }
 
@@ -196,7 +201,7 @@ async fn promise_10_a_backoff_past_the_deadline_gives_up_at_once() {
     let began = Instant::now();
     let response = service.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
-    assert_eq!((retried.attempts(), retried.stopped()), (3, Some(Stopped::Deadline)));
+    assert_eq!((retried.attempts(), retried.stopped()), (3, Some(StopReason::Deadline)));
     assert!(began.elapsed() >= secs(8) && began.elapsed() < secs(8) + TICK * 2);
     assert_eq!(retried.waited(), secs(8));
 }

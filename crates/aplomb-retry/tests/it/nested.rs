@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, Constant, Once, Outcome, RequestHead};
-use aplomb_retry::{Budget, Event, EveryError, Retried, RetryLayer, Stopped};
+use aplomb_core::{BoxError, CallOptions, Constant, EventKind, Once, Outcome, RequestHead};
+use aplomb_retry::{Budget, EveryError, Retried, RetryLayer, StopReason};
 use http::{HeaderName, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -11,7 +11,7 @@ use tower_layer::Layer;
 
 use crate::peer::{Log, Noted, Peer, request, respond, secs};
 
-fn retry(retries: u32) -> RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, Constant> {
+fn retry(retries: u32) -> RetryLayer {
     RetryLayer::new().max_retries(retries).backoff(Constant(secs(1)))
 }
 
@@ -24,14 +24,14 @@ async fn promise_16_a_retry_layer_inside_another_stands_down() {
     let response = service.oneshot(request()).await.unwrap();
     assert_eq!((response.status().as_u16(), peer.calls()), (503, 3));
     let gave_up = |log: &Log| {
-        let stopped = |event: &Event| match event {
-            Event::GaveUp { stopped, .. } => Some(*stopped),
+        let stopped = |event: &EventKind| match event {
+            EventKind::GaveUp { why, .. } => Some(*why),
             _ => None,
         };
         log.events().iter().filter_map(stopped).collect::<Vec<_>>()
     };
-    assert_eq!(gave_up(&inside), [Stopped::Nested; 3]);
-    assert_eq!(gave_up(&outside), [Stopped::MaxRetries]);
+    assert_eq!(gave_up(&inside), [StopReason::Nested; 3]);
+    assert_eq!(gave_up(&outside), [StopReason::MaxRetries]);
     assert_eq!(response.extensions().get::<Retried>().unwrap().attempts(), 3, "the outer's account");
 }
 
@@ -137,9 +137,9 @@ async fn promise_16_what_a_client_in_front_retries_draws_on_the_budget() {
         (retried.attempts(), retried.stopped().unwrap(), budget.snapshot().remaining)
     };
     // One for the client's own retry, one for ours; then there is nothing left to pay with.
-    assert_eq!(stopped("1").await, (2, Stopped::Budget, 0));
-    assert_eq!(stopped("2").await, (1, Stopped::Budget, 0));
-    assert_eq!(stopped("0").await, (1, Stopped::Budget, 0));
+    assert_eq!(stopped("1").await, (2, StopReason::Budget, 0));
+    assert_eq!(stopped("2").await, (1, StopReason::Budget, 0));
+    assert_eq!(stopped("0").await, (1, StopReason::Budget, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,7 +181,7 @@ async fn a_failure_that_was_cut_short_by_a_cancelled_wait_is_not_marked() {
     tokio::task::yield_now().await;
     token.cancel();
     let response = call.await.unwrap().unwrap();
-    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(Stopped::Cancelled));
+    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(StopReason::Cancelled));
     assert!(!response.headers().contains_key("x-should-retry"));
 }
 
@@ -191,8 +191,8 @@ async fn what_could_not_be_sent_again_from_here_is_not_marked() {
     let once = marking.clone().replay(Once).layer(Peer::failing(9, 503));
     let never = marking.repeatable(|_: &dyn RequestHead| false).layer(Peer::failing(9, 503));
     for (response, why) in [
-        (once.oneshot(request()).await.unwrap(), Stopped::CannotReplay),
-        (never.oneshot(request()).await.unwrap(), Stopped::NotRepeatable),
+        (once.oneshot(request()).await.unwrap(), StopReason::CannotReplay),
+        (never.oneshot(request()).await.unwrap(), StopReason::NotRepeatable),
     ] {
         assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(why));
         assert!(!response.headers().contains_key("x-should-retry"), "{why}");

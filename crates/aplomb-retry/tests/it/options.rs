@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use aplomb_core::{BoxError, CallOptions, Constant, Copyable, Outcome, Priority, RequestHead, ResponseHead};
-use aplomb_retry::{Dropped, Retried, RetryLayer, Stopped};
+use aplomb_retry::{Discard, Retried, RetryLayer, StopReason};
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -19,7 +19,7 @@ async fn the_deadline_in_the_extensions_ends_the_retries() {
     request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
     let response = service.oneshot(request).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
-    assert_eq!((peer.calls(), retried.stopped()), (3, Some(Stopped::Deadline)));
+    assert_eq!((peer.calls(), retried.stopped()), (3, Some(StopReason::Deadline)));
     assert!(peer.seen().iter().all(|seen| seen.options.deadline() == Some(deadline)));
 }
 
@@ -100,6 +100,14 @@ struct Answered;
 
 impl ResponseHead for Answered {}
 
+impl Discard for Answered {
+    type Discarding = std::future::Ready<()>;
+
+    fn discard(self) -> Self::Discarding {
+        std::future::ready(())
+    }
+}
+
 type Seen = Arc<Mutex<Vec<(CallOptions, CallOptions)>>>;
 
 /// Fails `failures` times. Notes what options it finds when it is called and when it is polled.
@@ -130,7 +138,7 @@ fn hidden(
 #[tokio::test(start_paused = true)]
 async fn where_extensions_are_hidden_options_travel_in_the_task_local() {
     let (service, seen) = hidden(2);
-    let layer = RetryLayer::new().discard(Dropped).backoff(Constant(secs(1)));
+    let layer = RetryLayer::new().backoff(Constant(secs(1)));
     let began = Instant::now();
     let options = CallOptions::new().with_priority(Priority::LOW).with_deadline(began + secs(60));
     let call = layer.layer(service).oneshot(Hidden);
@@ -149,7 +157,7 @@ async fn where_extensions_are_hidden_options_travel_in_the_task_local() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_and_a_single_attempt_from_the_task_local() {
     let (service, seen) = hidden(usize::MAX);
-    let mut service = RetryLayer::new().discard(Dropped).backoff(Constant(secs(4))).layer(service);
+    let mut service = RetryLayer::new().backoff(Constant(secs(4))).layer(service);
     let in_time = CallOptions::new().with_deadline(Instant::now() + secs(10));
     // `call` runs before the scope is entered: the options are found all the same.
     assert!(in_time.scope(service.call(Hidden)).await.is_err());
@@ -161,7 +169,7 @@ async fn a_deadline_and_a_single_attempt_from_the_task_local() {
 #[tokio::test(start_paused = true)]
 async fn the_layers_own_deadline_reaches_hidden_requests() {
     let (service, seen) = hidden(0);
-    let layer = RetryLayer::new().discard(Dropped).max_elapsed(secs(7));
+    let layer = RetryLayer::new().max_elapsed(secs(7));
     let expected = CallOptions::new().with_deadline(Instant::now() + secs(7));
     layer.layer(service).oneshot(Hidden).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), [(expected, expected)]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aplomb_core::{BoxError, Constant, Once, Recorded};
-use aplomb_retry::{Dropped, Retried, RetryLayer};
+use aplomb_retry::{Retried, RetryLayer};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -56,7 +56,7 @@ async fn server() -> (String, Arc<AtomicUsize>) {
     (url, connections)
 }
 
-fn layer() -> RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, Constant> {
+fn layer() -> RetryLayer {
     RetryLayer::new().backoff(Constant(secs(10)))
 }
 
@@ -108,7 +108,7 @@ async fn over_a_service_that_is_not_send() {
             }
         })
     };
-    let service = RetryLayer::new().discard(Dropped).layer(service);
+    let service = RetryLayer::new().layer(service);
     assert_eq!(service.oneshot("a").await, Ok("a"));
     assert_eq!(calls.get(), 3);
 }
@@ -124,7 +124,7 @@ async fn over_a_borrowed_service() {
             Ok(request)
         }
     });
-    let service = RetryLayer::new().discard(Dropped).layer(service);
+    let service = RetryLayer::new().layer(service);
     let call = pin!(service.oneshot("a".to_owned()));
     assert_eq!(call.await.unwrap(), "a");
     assert_eq!(calls.load(Ordering::SeqCst), 3);
@@ -148,14 +148,14 @@ async fn a_request_that_can_not_be_cloned() {
     struct NotClone;
     impl aplomb_core::RequestHead for NotClone {}
     let service = service_fn(|_: NotClone| std::future::ready(Err::<(), _>("lost")));
-    let service = RetryLayer::new().replay(Once).discard(Dropped).layer(service);
+    let service = RetryLayer::new().replay(Once).layer(service);
     assert_eq!(service.oneshot(NotClone).await, Err("lost"));
 }
 
 #[test]
 fn futures_are_send_where_the_service_is() {
     fn is_send<T: Send>(_: &T) {}
-    let mut service = RetryLayer::new().observer(|_: &aplomb_retry::Event| ()).layer(Peer::failing(0, 503));
+    let mut service = RetryLayer::new().observer(|_: &aplomb_core::Event| ()).layer(Peer::failing(0, 503));
     is_send(&service);
     is_send(&service.call(request()));
     assert!(format!("{:?}", service.call(request())).contains("fresh"));

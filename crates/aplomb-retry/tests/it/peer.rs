@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, Observe, Outcome};
-use aplomb_retry::Event;
+use aplomb_core::{BoxError, CallOptions, Event, EventKind, Observe, Outcome};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
@@ -232,26 +231,26 @@ impl Body for Noted {
 
 /// Keeps what it is told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<EventKind>>>);
 
 impl Log {
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<EventKind> {
         self.0.lock().unwrap().clone()
     }
 
     /// The waits that were announced.
     pub(crate) fn waits(&self) -> Vec<Duration> {
-        let wait = |event: &Event| match event {
-            Event::Waiting { wait, .. } => Some(*wait),
+        let wait = |event: &EventKind| match event {
+            EventKind::Retrying { delay, .. } => Some(*delay),
             _ => None,
         };
         self.events().iter().filter_map(wait).collect()
     }
 }
 
-impl Observe<Event> for Log {
+impl Observe for Log {
     fn on_event(&self, event: &Event) {
-        self.0.lock().unwrap().push(*event);
+        self.0.lock().unwrap().push(event.kind().clone());
     }
 }
 

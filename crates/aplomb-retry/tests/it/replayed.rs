@@ -1,7 +1,7 @@
 //! What becomes of a request's body that can not be copied: promise 14.
 
 use aplomb_core::{BoxError, CallOptions, Constant, HttpClassifier, Recorded, ReplayBody};
-use aplomb_retry::{Budget, Dropped, Retried, RetryLayer, Stopped};
+use aplomb_retry::{Budget, Retried, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -21,8 +21,8 @@ fn stream() -> Request<BoxBody<Bytes, BoxError>> {
     Request::new(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))))
 }
 
-fn retry(recorded: Recorded) -> RetryLayer<Recorded, HttpClassifier, Constant, Dropped> {
-    RetryLayer::new().replay(recorded).discard(Dropped).backoff(Constant(secs(60)))
+fn retry(recorded: Recorded) -> RetryLayer<Recorded, HttpClassifier> {
+    RetryLayer::new().replay(recorded).drain(false).backoff(Constant(secs(60)))
 }
 
 /// Answers after the first frame, with the rest of the request as its answer: a 503 at first, a 200 to
@@ -39,7 +39,7 @@ async fn echo_the_rest(request: Request<Sent>) -> Result<Response<Sent>, BoxErro
 }
 
 /// Why it was not sent again, and what the answer consists of.
-async fn handed_out(response: Response<Sent>) -> (Option<Stopped>, Bytes) {
+async fn handed_out(response: Response<Sent>) -> (Option<StopReason>, Bytes) {
     let stopped = response.extensions().get::<Retried>().unwrap().stopped();
     (stopped, response.into_body().collect().await.unwrap().to_bytes())
 }
@@ -48,7 +48,7 @@ async fn handed_out(response: Response<Sent>) -> (Option<Stopped>, Bytes) {
 async fn promise_14_where_no_retry_is_left_the_answer_reads_on_in_the_request() {
     let service = retry(Recorded::new()).max_retries(0).layer(service_fn(echo_the_rest));
     let response = service.oneshot(stream()).await.unwrap();
-    assert_eq!(handed_out(response).await, (Some(Stopped::MaxRetries), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::MaxRetries), "second".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn promise_14_where_the_budget_refuses_the_answer_reads_on_in_the_request(
     let nothing = Budget::new().capacity(0).min_per_second(0.0);
     let service = retry(Recorded::new()).budget(nothing).layer(service_fn(echo_the_rest));
     let response = service.oneshot(stream()).await.unwrap();
-    assert_eq!(handed_out(response).await, (Some(Stopped::Budget), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::Budget), "second".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ async fn promise_14_where_the_wait_is_cancelled_the_answer_reads_on_in_the_reque
     sleep(secs(1)).await;
     token.cancel();
     let response = call.await.unwrap().unwrap();
-    assert_eq!(handed_out(response).await, (Some(Stopped::Cancelled), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::Cancelled), "second".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,6 +90,6 @@ async fn promise_14_with_a_token_a_body_past_the_limit_is_known_when_the_wait_is
     let began = Instant::now();
     let response = service.oneshot(stream()).await.unwrap();
     assert_eq!(began.elapsed(), secs(60));
-    assert_eq!(handed_out(response).await, (Some(Stopped::CannotReplay), "second".into()));
+    assert_eq!(handed_out(response).await, (Some(StopReason::CannotReplay), "second".into()));
     assert_eq!(budget.snapshot().remaining, 500, "nothing was sent for it");
 }

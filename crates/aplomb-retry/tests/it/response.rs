@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aplomb_core::{
-    BoxError, CallOptions, Constant, Copied, Exchange, Once, Outcome, Recorded, Refused, Replay, ReplayBody,
+    BoxError, CallOptions, Constant, Copied, EventKind, Exchange, LayerName, LogEvents, Once, Outcome,
+    Recorded, Rejection, Replay, ReplayBody,
 };
-use aplomb_retry::{Dropped, Event, Retried, RetryLayer, Stopped, TracingObserver};
+use aplomb_retry::{Retried, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -77,9 +78,9 @@ async fn the_account_counts_the_time_that_draining_took() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_11_dropped_is_not_read() {
+async fn promise_11_without_draining_the_body_is_not_read() {
     let (peer, fate) = with_body(|| Noted::slow(2, secs(1)));
-    let layer = RetryLayer::new().discard(Dropped).backoff(Constant(secs(10)));
+    let layer = RetryLayer::new().drain(false).backoff(Constant(secs(10)));
     let began = Instant::now();
     layer.layer(peer).oneshot(request()).await.unwrap();
     assert_eq!((fate.ended(), fate.dropped()), (None, Some(began)));
@@ -99,12 +100,14 @@ async fn promise_12_the_last_response_comes_back_unchanged() {
     assert_eq!((&response.headers()["x-number"], response.headers().len()), (&"2".parse().unwrap(), 2));
     let retried = *response.extensions().get::<Retried>().unwrap();
     assert_eq!((retried.attempts(), retried.waited()), (3, secs(6)));
-    assert_eq!(retried.stopped(), Some(Stopped::MaxRetries));
+    assert_eq!(retried.stopped(), Some(StopReason::MaxRetries));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "frameframeframe");
-    let [.., Event::GaveUp { attempts: 3, outcome, waited, stopped, .. }] = log.events()[..] else {
-        panic!("{:?}", log.events());
+    let events = log.events();
+    let [.., EventKind::GaveUp { attempts: 3, failed, waited, why, .. }] = &events[..] else {
+        panic!("{events:?}");
     };
-    assert_eq!((outcome, waited, stopped), (unavailable(), secs(6), Stopped::MaxRetries));
+    assert_eq!((failed.outcome(), *waited, *why), (unavailable(), secs(6), StopReason::MaxRetries));
+    assert_eq!(failed.to_string(), "503 Service Unavailable");
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +127,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
             let options = CallOptions::of(&request);
             let refuse = sent.fetch_add(1, Ordering::SeqCst) == 1;
             std::future::ready(if refuse {
-                let refused = Refused::by("gate")
+                let refused = Rejection::by(LayerName::Other("gate"))
                     .with_retry_after(Some(secs(1)))
                     .with_attempts(options.attempts(), options.last());
                 Err(BoxError::from(io::Error::other(refused)))
@@ -134,7 +137,7 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
         })
     };
     let error = RetryLayer::new().layer(gate).oneshot(request()).await.unwrap_err();
-    let refused = aplomb_core::find::<Refused>(&*error).unwrap();
+    let refused = aplomb_core::find::<Rejection>(&*error).unwrap();
     assert_eq!(sent.load(Ordering::SeqCst), 2, "a refusal is not retried");
     let last = unavailable().with_retry_after(secs(2));
     assert_eq!((refused.attempts(), refused.last()), (1, Some(last)));
@@ -143,12 +146,15 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn the_first_success_is_left_alone_and_a_later_one_noted() {
     let log = Log::default();
-    let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), TracingObserver));
+    let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), LogEvents));
     let response = layer.layer(Peer::failing(0, 500)).oneshot(request()).await.unwrap();
     assert!(response.extensions().is_empty());
     assert!(matches!(
         log.events()[..],
-        [Event::Started { attempt: 1, .. }, Event::Ended { attempt: 1, .. }]
+        [
+            EventKind::AttemptStarted { attempt: 1, .. },
+            EventKind::AttemptEnded { attempt: 1, .. }
+        ]
     ));
 
     let response = layer.layer(Peer::failing(2, 500)).oneshot(request()).await.unwrap();
@@ -157,15 +163,15 @@ async fn the_first_success_is_left_alone_and_a_later_one_noted() {
     assert!(matches!(
         log.events()[2..],
         [
-            Event::Started { attempt: 1, .. },
-            Event::Ended { attempt: 1, .. },
-            Event::Waiting { attempt: 1, .. },
-            Event::Started { attempt: 2, .. },
-            Event::Ended { attempt: 2, .. },
-            Event::Waiting { attempt: 2, .. },
-            Event::Started { attempt: 3, .. },
-            Event::Ended { attempt: 3, .. },
-            Event::Recovered { attempts: 3, .. },
+            EventKind::AttemptStarted { attempt: 1, .. },
+            EventKind::AttemptEnded { attempt: 1, .. },
+            EventKind::Retrying { attempt: 1, .. },
+            EventKind::AttemptStarted { attempt: 2, .. },
+            EventKind::AttemptEnded { attempt: 2, .. },
+            EventKind::Retrying { attempt: 2, .. },
+            EventKind::AttemptStarted { attempt: 3, .. },
+            EventKind::AttemptEnded { attempt: 3, .. },
+            EventKind::Recovered { attempts: 3, .. },
         ]
     ));
 }
@@ -187,7 +193,7 @@ async fn only_what_may_pass_is_sent_again() {
         assert_eq!(peer.calls(), calls, "{status}");
         let stopped = response.extensions().get::<Retried>().map(Retried::stopped);
         let expected = (status >= 400).then_some(if calls == 1 {
-            Some(Stopped::NotRetryable)
+            Some(StopReason::NotRetryable)
         } else {
             None
         });
@@ -239,7 +245,7 @@ async fn promise_14_a_body_past_the_limit_goes_out_once_and_its_response_comes_b
     let layer = RetryLayer::new().replay(Recorded::new().limit(8)).observer(log.clone());
     let response = layer.layer(service).oneshot(Request::new(stream())).await.unwrap();
     let retried = *response.extensions().get::<Retried>().unwrap();
-    assert_eq!((retried.attempts(), retried.stopped()), (1, Some(Stopped::CannotReplay)));
+    assert_eq!((retried.attempts(), retried.stopped()), (1, Some(StopReason::CannotReplay)));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "first, second");
     assert!(log.waits().is_empty());
 }
@@ -315,7 +321,7 @@ async fn what_can_not_be_sent_again_passes_through_once() {
     let service = RetryLayer::new().replay(Once).layer(peer.clone());
     let response = service.oneshot(Request::new(stream())).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
-    assert_eq!((peer.calls(), retried.stopped()), (1, Some(Stopped::CannotReplay)));
+    assert_eq!((peer.calls(), retried.stopped()), (1, Some(StopReason::CannotReplay)));
 }
 
 /// Counts how often a request is copied.
@@ -347,10 +353,10 @@ async fn a_request_is_copied_only_where_it_may_be_sent_again() {
     let mut single = request();
     single.extensions_mut().insert(CallOptions::new().without_retry());
     let response = layer.layer(Peer::failing(1, 503)).oneshot(single).await.unwrap();
-    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(Stopped::Disallowed));
+    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(StopReason::Disabled));
     let none = layer.clone().max_retries(0);
     let response = none.layer(Peer::failing(1, 503)).oneshot(request()).await.unwrap();
-    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(Stopped::MaxRetries));
+    assert_eq!(response.extensions().get::<Retried>().unwrap().stopped(), Some(StopReason::MaxRetries));
     assert_eq!(counted.0.load(Ordering::SeqCst), 0);
     layer.layer(Peer::failing(0, 503)).oneshot(request()).await.unwrap();
     assert_eq!(counted.0.load(Ordering::SeqCst), 1);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Constant, Outcome, Priority};
-use aplomb_retry::{Budget, Event, EveryError, RetryLayer, Stopped};
+use aplomb_core::{CallOptions, Constant, EventKind, Outcome, Priority};
+use aplomb_retry::{Budget, EveryError, RetryLayer, StopReason};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ fn failing(failures: u32) -> (impl Fn() -> std::future::Ready<Result<u32, u32>>,
     (operation, calls)
 }
 
-fn policy() -> RetryLayer<aplomb_core::Copied, EveryError, Constant> {
+fn policy() -> RetryLayer<aplomb_core::Copied, EveryError> {
     RetryLayer::new().classifier(EveryError).backoff(Constant(secs(2)))
 }
 
@@ -34,15 +34,15 @@ async fn it_runs_again_until_it_succeeds() {
     assert_eq!(policy().observer(log.clone()).run(operation).await, Ok(3));
     assert_eq!(began.elapsed(), secs(6));
     let [
-        Event::Started { attempt: 1, .. },
-        Event::Ended { attempt: 1, .. },
-        Event::Waiting { attempt: 1, .. },
+        EventKind::AttemptStarted { attempt: 1, .. },
+        EventKind::AttemptEnded { attempt: 1, .. },
+        EventKind::Retrying { attempt: 1, .. },
         ..,
     ] = log.events()[..]
     else {
         panic!("{:?}", log.events())
     };
-    let Some(Event::Recovered { attempts: 4, waited, .. }) = log.events().last().copied() else {
+    let Some(EventKind::Recovered { attempts: 4, waited, .. }) = log.events().last().cloned() else {
         panic!("{:?}", log.events())
     };
     assert_eq!(waited, secs(6));
@@ -51,15 +51,15 @@ async fn it_runs_again_until_it_succeeds() {
 #[tokio::test(start_paused = true)]
 async fn the_last_error_is_returned_and_the_reason_told() {
     for (policy, attempts, why) in [
-        (policy().max_retries(2), 3, Stopped::MaxRetries),
-        (policy().max_elapsed(secs(5)), 3, Stopped::Deadline),
-        (policy().budget(Budget::new().capacity(28).min_per_second(0.0)), 3, Stopped::Budget),
+        (policy().max_retries(2), 3, StopReason::MaxRetries),
+        (policy().max_elapsed(secs(5)), 3, StopReason::Deadline),
+        (policy().budget(Budget::new().capacity(28).min_per_second(0.0)), 3, StopReason::Budget),
     ] {
         let log = Log::default();
         let (operation, calls) = failing(u32::MAX);
         assert_eq!(policy.observer(log.clone()).run(operation).await, Err(attempts - 1));
         assert_eq!(calls.load(Ordering::SeqCst), attempts);
-        assert!(matches!(log.events().last(), Some(Event::GaveUp { stopped, .. }) if *stopped == why));
+        assert!(matches!(log.events().last(), Some(EventKind::GaveUp { why: told, .. }) if *told == why));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use aplomb_core::{
     Backoff, BoxError, Classify, Exponential, Failed, HttpClassifier, Jitter, Outcome, WallClock, backoff_fn,
 };
-use aplomb_retry::{Retried, RetryLayer, Stopped};
+use aplomb_retry::{Retried, RetryLayer, StopReason};
 use http::Response;
 use rand::{Rng, RngExt};
 use tower::ServiceExt;
@@ -131,15 +131,14 @@ fn frozen() -> HttpClassifier {
 
 /// Fails `retries` times without a hint, then once with these headers, then succeeds: what the layer
 /// does after the last failure.
-async fn last_wait<C, B>(
-    layer: RetryLayer<aplomb_core::Copied, C, B>,
+async fn last_wait<C>(
+    layer: RetryLayer<aplomb_core::Copied, C>,
     retries: usize,
     status: u16,
     headers: &[(&'static str, &'static str)],
-) -> Result<Duration, Stopped>
+) -> Result<Duration, StopReason>
 where
     C: Classify<Response<Noted>, BoxError> + Clone,
-    B: Backoff + Clone,
 {
     let headers = headers.to_vec();
     let peer = Peer::new(move |call| {
@@ -158,10 +157,9 @@ where
 }
 
 /// Runs a table, three retries counted downwards as the SDKs do.
-async fn check<C, B>(rows: &[Row], layer: &RetryLayer<aplomb_core::Copied, C, B>)
+async fn check<C>(rows: &[Row], layer: &RetryLayer<aplomb_core::Copied, C>)
 where
     C: Classify<Response<Noted>, BoxError> + Clone,
-    B: Backoff + Clone,
 {
     for &(remaining, retry_after, expected, here) in rows {
         let retries = usize::try_from(3 - remaining).unwrap();
@@ -177,14 +175,14 @@ where
                     assert!(about(expected).contains(&wait), "{row}");
                     assert!(!told || wait >= expected, "never earlier than told: {row}");
                 }
-                HandedOut => assert_eq!(wait, Err(Stopped::HintTooLong), "{row}"),
+                HandedOut => assert_eq!(wait, Err(StopReason::RetryAfterTooLong), "{row}"),
                 Here::Backoff => assert!(about(0.5).contains(&wait.unwrap().as_secs_f64()), "{row}"),
             }
         }
     }
 }
 
-fn layer() -> RetryLayer<aplomb_core::Copied, HttpClassifier, impl Backoff + Clone> {
+fn layer() -> RetryLayer {
     RetryLayer::new().classifier(frozen()).backoff(stainless())
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{Backoff, BoxError, Constant, Failed, RequestHead, backoff_fn};
-use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, Stopped, Upcoming};
+use aplomb_core::{BoxError, Constant, EventKind, Failed, RequestHead, backoff_fn};
+use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, StopReason, Upcoming};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -20,17 +20,14 @@ use tower_layer::Layer;
 
 use crate::peer::{Answer, Log, Noted, Peer, request, respond, response, secs};
 
-async fn stopped<B: Backoff + Clone>(
-    layer: RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, B>,
-    peer: Peer,
-) -> (u32, Option<Stopped>, Duration) {
+async fn stopped(layer: RetryLayer, peer: Peer) -> (u32, Option<StopReason>, Duration) {
     let began = Instant::now();
     let response = layer.layer(peer).oneshot(request()).await.unwrap();
     let retried = *response.extensions().get::<Retried>().unwrap();
     (retried.attempts(), retried.stopped(), began.elapsed())
 }
 
-fn every(seconds: u64) -> RetryLayer<aplomb_core::Copied, aplomb_core::HttpClassifier, Constant> {
+fn every(seconds: u64) -> RetryLayer {
     RetryLayer::new().backoff(Constant(secs(seconds)))
 }
 
@@ -38,11 +35,11 @@ fn every(seconds: u64) -> RetryLayer<aplomb_core::Copied, aplomb_core::HttpClass
 async fn conditions_take_the_place_of_the_number_of_retries() {
     let down = || Peer::failing(usize::MAX, 500);
     let any = every(2).stop(AfterRetries(9).or(AfterDelay(secs(7))));
-    assert_eq!(stopped(any, down()).await, (4, Some(Stopped::Deadline), secs(6)));
+    assert_eq!(stopped(any, down()).await, (4, Some(StopReason::Deadline), secs(6)));
     let all = every(2).stop(AfterRetries(9).and(AfterDelay(secs(7))));
-    assert_eq!(stopped(all, down()).await, (10, Some(Stopped::Deadline), secs(18)));
+    assert_eq!(stopped(all, down()).await, (10, Some(StopReason::Deadline), secs(18)));
     let both = every(2).stop(AfterDelay(secs(7))).max_retries(1);
-    assert_eq!(stopped(both, down()).await, (2, Some(Stopped::MaxRetries), secs(2)));
+    assert_eq!(stopped(both, down()).await, (2, Some(StopReason::MaxRetries), secs(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,17 +49,17 @@ async fn a_predicate_sees_the_response_the_retry_and_the_times() {
         let number = upcoming.failed().response().unwrap().headers().unwrap()["x-number"].to_str().unwrap();
         assert_eq!(number, upcoming.failed().retry().to_string());
         assert_eq!(upcoming.elapsed(), secs(3) * upcoming.failed().retry());
-        assert_eq!(upcoming.wait(), secs(3));
+        assert_eq!(upcoming.delay(), secs(3));
         number == "2"
     });
-    assert_eq!(stopped(layer, peer).await, (3, Some(Stopped::Condition), secs(6)));
+    assert_eq!(stopped(layer, peer).await, (3, Some(StopReason::Condition), secs(6)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_is_used_up_ends_it() {
     let layer = RetryLayer::new().backoff([secs(5), secs(1)]);
     let (attempts, why, took) = stopped(layer, Peer::failing(9, 500)).await;
-    assert_eq!((attempts, why, took), (3, Some(Stopped::BackoffEnded), secs(6)));
+    assert_eq!((attempts, why, took), (3, Some(StopReason::BackoffEnded), secs(6)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,12 +99,9 @@ async fn a_cancelled_token_ends_a_wait_and_hands_out_what_had_failed() {
         (503, &"7".parse().unwrap())
     );
     let retried = response.extensions().get::<Retried>().unwrap();
-    assert_eq!((retried.attempts(), retried.stopped()), (1, Some(Stopped::Cancelled)));
+    assert_eq!((retried.attempts(), retried.stopped()), (1, Some(StopReason::Cancelled)));
     assert_eq!(retried.waited(), secs(10), "not what it would have waited");
-    assert!(matches!(
-        log.events().last(),
-        Some(aplomb_retry::Event::GaveUp { stopped: Stopped::Cancelled, .. })
-    ));
+    assert!(matches!(log.events().last(), Some(EventKind::GaveUp { why: StopReason::Cancelled, .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +224,7 @@ async fn idempotent_only_repeats_a_post_where_the_server_has_not_begun() {
         let response = service.oneshot(with_method(method.clone())).await.unwrap();
         assert_eq!(peer.calls(), calls, "{method} {status}");
         let retried = response.extensions().get::<Retried>().unwrap();
-        assert_eq!(retried.stopped(), (calls == 1).then_some(Stopped::NotRepeatable));
+        assert_eq!(retried.stopped(), (calls == 1).then_some(StopReason::NotRepeatable));
     }
     // A connection that was lost may have carried the request; a key makes a POST safe.
     let lost = || {

@@ -4,43 +4,46 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::{GuardedBody, Held, Until};
+use aplomb_admission::{Completion, GuardedBody, PermitGuard};
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::Gates;
+use super::gates::EndpointGates;
 use super::shared::Running;
 use super::watched::Watched;
 
 pin_project! {
     /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's, watched until it ends.
     ///
-    /// Frames, trailers and errors are the client's, in their order, whether they were read ahead or not.
+    /// Bytes, trailers and errors are the client's, in their order. Small frames that were read ahead may be
+    /// joined.
     /// Two errors are added: [`BrokenAnswer`](crate::BrokenAnswer) where the answer ends too early or with an
     /// error in it, after everything there is of it; and [`TimedOut`](crate::TimedOut) or
     /// [`DeadlinePassed`](crate::DeadlinePassed) where it takes too long. **Dropping** it drops the client's
     /// body, and ends the call.
-    pub struct EndpointBody<B> {
+    pub struct EndpointBody<B>
+    where
+        B: Body,
+    {
         #[pin]
-        body: GuardedBody<ReadBody<B>, Held<Gates>>,
+        body: GuardedBody<ReadBody<B>, PermitGuard<EndpointGates>>,
         running: Option<Running>,
     }
 }
 
-impl<B> EndpointBody<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data = Bytes>> EndpointBody<B> {
     /// The call goes on until this body has ended.
     pub(super) fn follow(&mut self, running: Option<Running>) {
         self.running = running.filter(|_| !self.body.is_end_stream());
     }
 
     /// A body that nobody watches.
-    pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self> {
+    pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self>
+    where
+        B::Error: Into<BoxError>,
+    {
         UntilRead.hold(response.map(ReadBody::untouched), None)
     }
 }
@@ -50,25 +53,25 @@ where
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UntilRead;
 
-impl<B> Until<http::Response<ReadBody<B>>, Held<Gates>> for UntilRead
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
+impl<B: Body<Data = Bytes>> Completion<http::Response<ReadBody<B>>, PermitGuard<EndpointGates>>
+    for UntilRead
 {
     type Response = http::Response<EndpointBody<B>>;
     const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(&self, response: http::Response<ReadBody<B>>, guard: Option<Held<Gates>>) -> Self::Response {
+    fn hold(
+        &self,
+        response: http::Response<ReadBody<B>>,
+        guard: Option<PermitGuard<EndpointGates>>,
+    ) -> Self::Response {
         response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), running: None })
     }
 }
 
-impl<B> Body for EndpointBody<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+// Without a bound on the error: a future that holds this body across an `.await` could not be spawned where the
+// client's error is a `BoxError`.
+impl<B: Body<Data = Bytes>> Body for EndpointBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -93,15 +96,21 @@ where
     }
 }
 
-impl<B> fmt::Debug for EndpointBody<B> {
+impl<B: Body> fmt::Debug for EndpointBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointBody").field("body", &self.body).finish_non_exhaustive()
     }
 }
 
+/// Boxes the error of a client's body.
+pub(super) type BoxErrorOf<B> = fn(<B as Body>::Error) -> BoxError;
+
 pin_project! {
     /// A client's body: left alone where there is nothing to see, or looked at as it goes by.
-    pub(crate) struct ReadBody<B> {
+    pub(crate) struct ReadBody<B>
+    where
+        B: Body,
+    {
         #[pin]
         body: Inner<B>,
     }
@@ -109,15 +118,21 @@ pin_project! {
 
 pin_project! {
     #[project = InnerProj]
-    enum Inner<B> {
-        Untouched { #[pin] body: B },
+    enum Inner<B>
+    where
+        B: Body,
+    {
+        Untouched { #[pin] body: B, boxed: BoxErrorOf<B> },
         Watched { body: Pin<Box<Watched<B>>> },
     }
 }
 
-impl<B> ReadBody<B> {
-    pub(super) const fn untouched(body: B) -> Self {
-        Self { body: Inner::Untouched { body } }
+impl<B: Body> ReadBody<B> {
+    pub(super) fn untouched(body: B) -> Self
+    where
+        B::Error: Into<BoxError>,
+    {
+        Self { body: Inner::Untouched { body, boxed: Into::into } }
     }
 
     pub(super) const fn watched(body: Pin<Box<Watched<B>>>) -> Self {
@@ -125,11 +140,7 @@ impl<B> ReadBody<B> {
     }
 }
 
-impl<B> Body for ReadBody<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -138,8 +149,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().body.project() {
-            InnerProj::Untouched { body } => {
-                Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(Into::into)))
+            InnerProj::Untouched { body, boxed } => {
+                Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(*boxed)))
             }
             InnerProj::Watched { body } => body.as_mut().poll_frame(cx),
         }
@@ -147,21 +158,21 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
-            Inner::Untouched { body } => body.is_end_stream(),
+            Inner::Untouched { body, .. } => body.is_end_stream(),
             Inner::Watched { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            Inner::Untouched { body } => body.size_hint(),
+            Inner::Untouched { body, .. } => body.size_hint(),
             Inner::Watched { body } => body.size_hint(),
         }
     }
 }
 
 /// Without what was read: it may repeat a prompt or hold a completion.
-impl<B> fmt::Debug for ReadBody<B> {
+impl<B: Body> fmt::Debug for ReadBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.body {
             Inner::Untouched { .. } => "ReadBody(untouched)",

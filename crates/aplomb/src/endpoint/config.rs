@@ -3,34 +3,33 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::Plan;
+use aplomb_admission::AdmissionConfig;
 use aplomb_core::{Copied, Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::Settle;
-use aplomb_retry::{ByKind, Drain, Event, RetryLayer, Throttled, TracingObserver as RetryLog};
+use aplomb_retry::{RetryLayer, Throttled};
 
-use super::gates::EndpointDoor;
-use super::inspect::Reading;
+use super::door::EndpointDoor;
+use super::inspect::{Judge, Reading};
 use super::sent::Room;
 use super::shared::{InForce, Shared};
 use super::{EndpointClassifier, RequestHook, UntilRead};
 
-/// Who is told of attempts and waits.
-pub(super) type RetryObserver = Arc<dyn Observe<Event> + Send + Sync>;
-
 /// The retry of an endpoint.
-pub(super) type Retries = RetryLayer<Copied, EndpointClassifier, ByKind, Drain, RetryObserver>;
+pub(super) type Retries = RetryLayer<Copied, EndpointClassifier>;
 
 /// How calls pass the gates.
-pub(super) type Passage = Plan<EndpointDoor, EndpointClassifier, UntilRead>;
+pub(super) type Passage = AdmissionConfig<EndpointDoor, EndpointClassifier, UntilRead>;
 
 /// What is set apart from the policy.
 #[derive(Clone)]
 pub(super) struct Config {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
-    pub(super) observer: RetryObserver,
+    /// `None` logs events.
+    pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
+    pub(super) judge: Option<Arc<Judge>>,
 }
 
 /// What all calls under one policy go through.
@@ -46,7 +45,7 @@ pub(super) struct Setup {
 
 impl Config {
     pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self { provider, clock: WallClock::system(), observer: Arc::new(RetryLog), hook: None }
+        Self { provider, clock: WallClock::system(), observer: None, hook: None, judge: None }
     }
 
     /// How the provider settles what quotas do not say themselves.
@@ -61,7 +60,7 @@ impl Config {
     /// Makes everything ready for the policy that is in force.
     pub(super) fn set_up(&self, shared: &Shared) -> Arc<Setup> {
         let InForce { policy, version } = shared.live();
-        let Self { provider, clock, observer, hook } = self.clone();
+        let Self { provider, clock, observer, hook, judge } = self.clone();
         let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
         let mut retries = RetryLayer::new()
             .classifier(classifier.clone())
@@ -69,8 +68,10 @@ impl Config {
             .max_retry_after(policy.max_retry_after)
             .backoff(policy.backoff)
             // The pause of the quotas does the waiting, for all calls at once.
-            .throttled(Throttled::Requeue)
-            .observer(observer);
+            .throttled(Throttled::Requeue);
+        if let Some(observer) = observer {
+            retries = retries.observer(observer);
+        }
         // Each attempt is told the deadline, which the future of the call keeps.
         if let Some(deadline) = policy.ends_after() {
             retries = retries.max_elapsed(deadline);
@@ -89,13 +90,14 @@ impl Config {
             calibration: Arc::clone(shared.calibration()),
             look_ahead: policy.looks_ahead(),
             whole_answers: policy.whole_answers,
+            judge,
         };
         let hook = hook.map(|hook| (hook, reading.timeouts.head));
         let door = EndpointDoor { queues: shared.queues().clone(), hook };
         Arc::new(Setup {
             version,
             retries,
-            passage: Arc::new(Plan::new(door, classifier, UntilRead)),
+            passage: Arc::new(AdmissionConfig::new(door, classifier, UntilRead)),
             reading: Arc::new(reading),
             include_usage: policy.include_usage,
             room: Room::of(&policy),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::Refused;
+use aplomb_core::{LayerName, Rejection};
 
 use crate::Report;
 
@@ -13,21 +13,19 @@ use crate::Report;
 /// It is what ended the call, or, where an answer has begun to reach the caller, the error that the
 /// body of the answer ends with.
 ///
-/// Its `source()` is the [`Refused`] that everything which ends a call on this side shares; the attempt
+/// Its `source()` is the [`Rejection`] that everything which ends a call on this side shares; the attempt
 /// under way counts among its attempts.
 #[derive(Clone, Debug)]
 pub struct DeadlinePassed {
     elapsed: Duration,
-    refused: Refused,
+    refused: Rejection,
 }
 
 impl DeadlinePassed {
-    /// The name under which [`Refused::who`] tells of a deadline.
-    pub const WHO: &'static str = "deadline";
-
     /// The deadline of the call that `report` is about has passed.
     pub(super) fn now(report: &Report) -> Self {
-        let refused = Refused::by(Self::WHO)
+        let refused = Rejection::by(LayerName::Endpoint)
+            .with_reason("deadline passed")
             .with_waited(report.queued())
             .with_attempts(report.sent(), report.last_failure());
         Self { elapsed: report.began().elapsed(), refused }

@@ -1,60 +1,101 @@
-//! The gates of an endpoint, and the queues before them.
+//! The gates of an endpoint, which decide as one.
 
-use std::fmt;
-use std::sync::Arc;
-use std::task::Context;
-use std::time::Duration;
+use std::task::Waker;
 
-use aplomb_admission::{
-    Both, Closing, Door, Either, Gate, KeyRefused, Permit, Queue, Stopped, Turned, TurnedBecause, Wait,
-};
-use aplomb_circuit_breaker::{Circuit, CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
-use aplomb_concurrency::{AtCapacity, Slots, TracingObserver as LimitLog};
-use aplomb_core::{BoxError, CallOptions, Observe, Refused};
-use aplomb_rate_limit::{Exceeded, Member, Pool, Quotas, Settle};
-use http_body::Body;
+use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_circuit_breaker::{Circuit, OpenReason, Transition};
+use aplomb_concurrency::{LimitChange, Occupancy, Slots};
+use aplomb_rate_limit::{Charge, Limit, Member, Pool, Quotas, Settle};
 use tokio::time::Instant;
 
-use super::RequestHook;
-use super::hook::Hooking;
-use super::keyed::Keys;
-use super::outbound::Outbound;
 use crate::Policy;
-use crate::route::RequestView;
 
-/// The gates of an endpoint: its circuit, its quotas and, where they are asked for, the pool it draws on with
-/// others and its concurrency limit. They decide in one step, all or nothing. In a box, since together their
-/// slips are large.
-pub(crate) type Gates = Box<Both<Circuit, Both<Quotas, Both<Option<Member>, Option<Slots>>>>>;
-
-/// What the gates have to tell; quotas tell nothing.
-pub(super) type Notice = <Gates as Gate>::Notice;
-
-/// The limit of slots that are only there for the calls that were let through by them.
-const UNLIMITED: usize = usize::MAX;
-
-/// Gates as a policy wants them.
-pub(super) fn gates(policy: &Policy, settle: Settle) -> Gates {
-    let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
-    quotas.set_max_pause(policy.max_retry_after);
-    quotas.set_settle(settle);
-    raise_max_pause(policy);
-    let member = policy.pool.as_ref().map(Pool::member);
-    // What the server says is about the pool then, which learns it for all.
-    quotas.set_learning(member.is_none());
-    Box::new(Both(circuit(policy), Both(quotas, Both(member, policy.concurrency.map(Slots::new)))))
+/// The gates of an endpoint. They admit a call together or not at all.
+pub(crate) struct EndpointGates {
+    pub(super) circuit: Circuit,
+    pub(super) quotas: Quotas,
+    /// Quotas that other endpoints draw on too.
+    pub(super) pool: Option<Member>,
+    pub(super) concurrency: Option<Slots>,
 }
 
-/// What an endpoint would wait for, its pool does not refuse to all.
-fn raise_max_pause(policy: &Policy) {
-    if let Some(pool) = &policy.pool {
-        pool.raise_max_pause(policy.max_retry_after);
+/// Why the gates of an endpoint make a call wait, or reject it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum EndpointRejection {
+    /// The circuit is open.
+    Circuit(OpenReason),
+    /// A quota of the endpoint.
+    Quota(Limit),
+    /// A quota of the pool.
+    Pool(Limit),
+    /// The concurrency limit.
+    Concurrency(Occupancy),
+}
+
+/// An event of one of the gates.
+#[derive(Clone, Debug)]
+pub(crate) enum GateEvent {
+    Circuit(Transition),
+    Concurrency(LimitChange),
+}
+
+type TokenOf<G> = <G as Gate>::Token;
+
+/// The reservations of an admitted call. Boxed: it moves with its permit into the body of the response, and each of
+/// these moves would cost more than the box does.
+pub(crate) struct EndpointToken {
+    circuit: TokenOf<Circuit>,
+    quotas: TokenOf<Quotas>,
+    pool: Option<TokenOf<Member>>,
+    concurrency: Option<TokenOf<Slots>>,
+}
+
+/// The limit of slots that exist only for the calls they have admitted.
+const UNLIMITED: usize = usize::MAX;
+
+impl EndpointGates {
+    pub(super) fn new(policy: &Policy, settle: Settle) -> Self {
+        let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
+        quotas.set_max_pause(policy.max_retry_after);
+        quotas.set_settle(settle);
+        raise_max_pause(policy);
+        let pool = policy.pool.as_ref().map(Pool::member);
+        // With a pool, what the server says is about the pool, which learns it for all its members.
+        quotas.set_learning(pool.is_none());
+        Self {
+            circuit: circuit(policy),
+            quotas,
+            pool,
+            concurrency: policy.concurrency.map(Slots::new),
+        }
+    }
+
+    /// Puts another policy in force; calls in flight are not lost. The pool stays, since what has been drawn from it
+    /// is settled with it.
+    pub(super) fn adopt(&mut self, policy: &Policy, now: Instant) {
+        self.circuit.adopt(&circuit(policy));
+        self.quotas.set_quotas(policy.quotas.iter().copied(), now);
+        self.quotas.set_max_pause(policy.max_retry_after);
+        match (&mut self.concurrency, policy.concurrency) {
+            (Some(slots), Some(limit)) => slots.set_limit(limit, now),
+            (None, limit) => self.concurrency = limit.map(Slots::new),
+            // The calls in flight end in these, whatever limit is set until then.
+            (Some(slots), None) if slots.in_flight() > 0 => slots.set_limit(UNLIMITED, now),
+            (Some(_), None) => self.concurrency = None,
+        }
+    }
+
+    /// The slots, if the policy in force has a concurrency limit.
+    pub(super) fn limited(&mut self) -> Option<&mut Slots> {
+        self.concurrency.as_mut().filter(|slots| slots.limit() < UNLIMITED)
     }
 }
 
-/// A queue before such gates; `watch` follows the circuit.
-pub(super) fn queue(policy: &Policy, settle: Settle, watch: StateWatch) -> Queue<Gates> {
-    Queue::new(gates(policy, settle), policy.queue_limits(), GateLog((watch, CircuitLog)))
+/// A pool does not refuse all callers a wait that this endpoint would accept.
+pub(super) fn raise_max_pause(policy: &Policy) {
+    if let Some(pool) = &policy.pool {
+        pool.raise_max_pause(policy.max_retry_after);
+    }
 }
 
 fn circuit(policy: &Policy) -> Circuit {
@@ -69,164 +110,151 @@ fn circuit(policy: &Policy) -> Circuit {
     }
 }
 
-/// Puts another policy in force before gates that are in use: what is in flight is not lost. The pool stays,
-/// since what has been drawn from it has to be settled with it.
-pub(super) fn adopt(gates: &mut Gates, policy: &Policy, now: Instant) {
-    let Both(open, Both(quotas, Both(_, slots))) = &mut **gates;
-    open.adopt(&circuit(policy));
-    quotas.set_quotas(policy.quotas.iter().copied(), now);
-    quotas.set_max_pause(policy.max_retry_after);
-    match (slots.as_mut(), policy.concurrency) {
-        (Some(slots), Some(limit)) => slots.set_limit(limit, now),
-        (None, limit) => *slots = limit.map(Slots::new),
-        // The calls in flight end in these, whatever limit is set until then.
-        (Some(slots), None) if slots.in_flight() > 0 => slots.set_limit(UNLIMITED, now),
-        (Some(_), None) => *slots = None,
+impl Gate for EndpointGates {
+    type Cost = Charge;
+    type Token = Box<EndpointToken>;
+    type Reason = EndpointRejection;
+    type Event = GateEvent;
+
+    fn check(&mut self, charge: &Charge, now: Instant) -> Decision<EndpointRejection> {
+        use EndpointRejection as Rejection;
+        let Self { circuit, quotas, pool, concurrency } = self;
+        (circuit.check(&(), now).map(Rejection::Circuit))
+            .and(|| quotas.check(charge, now).map(Rejection::Quota))
+            .and(|| optional(pool, |pool| pool.check(charge, now).map(Rejection::Pool)))
+            .and(|| optional(concurrency, |slots| slots.check(&(), now).map(Rejection::Concurrency)))
     }
-}
 
-/// The slots that a policy with a concurrency limit wants, where the one in force does.
-pub(super) fn limited(gates: &mut Gates) -> Option<&mut Slots> {
-    let Both(_, Both(_, Both(_, slots))) = &mut **gates;
-    slots.as_mut().filter(|slots| slots.limit() < UNLIMITED)
-}
+    fn admit(&mut self, charge: &Charge, now: Instant) -> Box<EndpointToken> {
+        Box::new(EndpointToken {
+            circuit: self.circuit.admit(&(), now),
+            quotas: self.quotas.admit(charge, now),
+            pool: self.pool.as_mut().map(|pool| pool.admit(charge, now)),
+            concurrency: self.concurrency.as_mut().map(|slots| slots.admit(&(), now)),
+        })
+    }
 
-/// Leads every request to its queue. Behind it the hook is at work, where there is one.
-#[derive(Clone)]
-pub(crate) struct EndpointDoor {
-    pub(super) queues: Queues,
-    /// And how long it may take.
-    pub(super) hook: Option<(Arc<dyn RequestHook>, Duration)>,
-}
-
-/// The queues of an endpoint.
-#[derive(Clone, Debug)]
-pub(super) enum Queues {
-    /// One for all calls.
-    One(Queue<Gates>),
-    /// One for each key.
-    Keyed(Arc<dyn Keys>),
-}
-
-impl Queues {
-    /// Puts another policy in force.
-    pub(super) fn adopt(&self, policy: &Policy) {
-        // Not under the lock of a queue: it has others ask again.
-        raise_max_pause(policy);
-        match self {
-            Self::One(queue) => {
-                queue.set_limits(|_| policy.queue_limits());
-                queue.with(|gates, now| adopt(gates, policy, now));
-            }
-            Self::Keyed(keys) => keys.adopt(policy),
+    fn on(&mut self, token: &mut Box<EndpointToken>, progress: Progress<'_>, now: Instant) {
+        self.circuit.on(&mut token.circuit, progress, now);
+        self.quotas.on(&mut token.quotas, progress, now);
+        if let (Some(pool), Some(token)) = (&mut self.pool, &mut token.pool) {
+            pool.on(token, progress, now);
+        }
+        if let (Some(slots), Some(token)) = (&mut self.concurrency, &mut token.concurrency) {
+            slots.on(token, progress, now);
         }
     }
 
-    /// Refuses new calls from now on.
-    pub(super) fn close(&self, closing: Closing) {
-        match self {
-            Self::One(queue) => queue.close(closing),
-            Self::Keyed(keys) => keys.close(closing),
+    fn end(&mut self, token: Box<EndpointToken>, end: End, now: Instant) {
+        let EndpointToken { circuit, quotas, pool, concurrency } = *token;
+        self.circuit.end(circuit, end, now);
+        self.quotas.end(quotas, end, now);
+        if let (Some(pool), Some(token)) = (&mut self.pool, pool) {
+            pool.end(token, end, now);
         }
+        if let (Some(slots), Some(token)) = (&mut self.concurrency, concurrency) {
+            slots.end(token, end, now);
+        }
+    }
+
+    fn forecast(&mut self, charges: &mut dyn Iterator<Item = &Charge>, now: Instant) -> Option<Instant> {
+        // Each gate reads the queue for itself. It is short, and a forecast is made only for a call that has a
+        // deadline and finds others waiting.
+        let charges: Vec<_> = charges.collect();
+        let calls = || charges.iter().map(|_| &());
+        let mut latest = self.circuit.forecast(&mut calls(), now);
+        latest = latest.max(self.quotas.forecast(&mut charges.iter().copied(), now));
+        if let Some(pool) = &mut self.pool {
+            latest = latest.max(pool.forecast(&mut charges.iter().copied(), now));
+        }
+        if let Some(slots) = &mut self.concurrency {
+            latest = latest.max(slots.forecast(&mut calls(), now));
+        }
+        latest
+    }
+
+    fn hints(&self) -> Hints {
+        let pool = self.pool.as_ref().map(Gate::hints).unwrap_or_default();
+        let slots = self.concurrency.as_ref().map(Gate::hints).unwrap_or_default();
+        let all = [self.circuit.hints(), self.quotas.hints(), pool, slots];
+        Hints {
+            next_wakeup: all.iter().filter_map(|hints| hints.next_wakeup).min(),
+            expected_latency: all.iter().map(|hints| hints.expected_latency).max().unwrap_or_default(),
+            // A call may wait for any of them: none has a say in how long it waits for the others.
+            max_wait: None,
+        }
+    }
+
+    #[inline]
+    fn next_event(&mut self) -> Option<GateEvent> {
+        if let Some(transition) = self.circuit.next_event() {
+            return Some(GateEvent::Circuit(transition));
+        }
+        let slots = self.concurrency.as_mut()?;
+        slots.next_event().map(GateEvent::Concurrency)
+    }
+
+    #[inline]
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, EndpointRejection>> {
+        if self.pool.is_some() { Some(self) } else { None }
     }
 }
 
-impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
-    type Gate = Gates;
-    type Preparing = Hooking<B>;
-
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "a permit is large, and made in its place instead of being moved"
-    )]
-    fn ask(
-        &self,
-        outbound: &Outbound<B>,
-        options: &CallOptions,
-        cx: &Context<'_>,
-        permit: &mut Option<Permit<Gates>>,
-    ) -> Option<Stopped<Gates>> {
-        let charge = outbound.known.charge.clone();
-        let (ask, wait) = (((), (charge.clone(), (charge, ()))), Wait::from(options));
-        match &self.queues {
-            Queues::One(queue) => queue.ask(ask, wait, cx, permit),
-            Queues::Keyed(keys) => keys.ask(&RequestView::of(&outbound.request), ask, wait, cx, permit),
-        }
+/// The pool is the one gate that shares its capacity with other queues.
+impl PooledGate<Charge, EndpointRejection> for EndpointGates {
+    fn reserve(&mut self, charge: &Charge, now: Instant) -> Decision<EndpointRejection> {
+        optional(&mut self.pool, |pool| pool.reserve(charge, now).map(EndpointRejection::Pool))
     }
 
-    fn refuse(&self, turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxError {
-        refusal(turned, options)
-    }
-
-    fn refuse_request(
-        &self,
-        outbound: &Outbound<B>,
-        turned: Turned<<Gates as Gate>::Why>,
-        options: &CallOptions,
-    ) -> BoxError {
-        let error = refusal(turned, options);
-        match &self.queues {
-            Queues::One(..) => error,
-            Queues::Keyed(keys) => {
-                Box::new(KeyRefused::new(keys.name(&RequestView::of(&outbound.request)), error))
-            }
-        }
-    }
-
-    fn prepares(&self) -> bool {
-        self.hook.is_some()
-    }
-
-    fn prepare(&self, outbound: Outbound<B>) -> Hooking<B> {
-        let Some((hook, longest)) = &self.hook else {
-            panic!("there is no hook");
+    fn register_waiter(
+        &mut self,
+        charge: &Charge,
+        until: Option<Instant>,
+        reason: &EndpointRejection,
+        now: Instant,
+    ) {
+        let (EndpointRejection::Pool(limit), Some(pool)) = (reason, &mut self.pool) else {
+            return;
         };
-        outbound.known.report.admitted();
-        Hooking::new(&**hook, outbound, *longest)
+        // A caller that waits for a release of another gate does not go at the instant of the pool.
+        let waits_for_another = self.circuit.check(&(), now).is_when_released()
+            || self.quotas.check(charge, now).is_when_released()
+            || optional(&mut self.concurrency, |slots| slots.check(&(), now)).is_when_released();
+        if !waits_for_another {
+            pool.register_waiter(charge, until, limit, now);
+        }
+    }
+
+    fn end_section(&mut self, ask_again: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
+        if let Some(pool) = &mut self.pool {
+            pool.end_section(ask_again, woken);
+        }
     }
 }
 
-impl fmt::Debug for EndpointDoor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointDoor").field("queues", &self.queues).finish_non_exhaustive()
-    }
+/// The decision of a gate that may be left out: without it, every call passes.
+#[inline]
+fn optional<G, R>(gate: &mut Option<G>, check: impl FnOnce(&mut G) -> Decision<R>) -> Decision<R> {
+    gate.as_mut().map_or(Decision::Admit, check)
 }
 
-fn refusal(turned: Turned<<Gates as Gate>::Why>, options: &CallOptions) -> BoxError {
-    let refused = |who, retry_after| {
-        Refused::by(who)
-            .with_retry_after(retry_after)
-            .with_waited(turned.waited())
-            .with_attempts(options.attempts(), options.last())
-    };
-    match (turned.why().copied(), turned.because()) {
-        (Some(Either::First(why)), _) => {
-            let retry_after = turned.retry_after().or(why.retry_after());
-            Box::new(CircuitOpen::new(why, refused("circuit breaker", retry_after)))
-        }
-        (Some(Either::Second(Either::First(limit) | Either::Second(Either::First(limit)))), _) => {
-            Box::new(Exceeded::new(&turned.map(|_| limit), options))
-        }
-        (Some(Either::Second(Either::Second(Either::Second(taken)))), _) => {
-            Box::new(AtCapacity::new(&turned.map(|_| taken), options))
-        }
-        (None, TurnedBecause::Closed) => Box::new(refused("closed endpoint", None)),
-        (None, TurnedBecause::TooManyKeys) => Box::new(refused("endpoint's keys", None)),
-        (None, _) => Box::new(refused("endpoint's queue", turned.retry_after())),
+impl Rests for EndpointGates {
+    type Rest = (
+        (<Circuit as Rests>::Rest, <Quotas as Rests>::Rest),
+        (Option<()>, Option<<Slots as Rests>::Rest>),
+    );
+
+    fn rest(&self, now: Instant) -> Option<Self::Rest> {
+        let pool = self.pool.as_ref().map_or(Some(None), |pool| pool.rest(now).map(Some))?;
+        let slots = self.concurrency.as_ref().map_or(Some(None), |slots| slots.rest(now).map(Some))?;
+        Some(((self.circuit.rest(now)?, self.quotas.rest(now)?), (pool, slots)))
     }
-}
 
-/// Passes on what the circuit has to tell, and the concurrency limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GateLog<O>(O);
-
-impl<O: Observe<Transition>> Observe<Notice> for GateLog<O> {
-    fn on_event(&self, notice: &Notice) {
-        match notice {
-            Either::First(transition) => self.0.on_event(transition),
-            Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
-            Either::Second(Either::Second(Either::Second(moved))) => LimitLog.on_event(moved),
+    fn resume(&mut self, ((circuit, quotas), (_, slots)): Self::Rest) {
+        self.circuit.resume(circuit);
+        self.quotas.resume(quotas);
+        if let (Some(gate), Some(slots)) = (&mut self.concurrency, slots) {
+            gate.resume(slots);
         }
     }
 }

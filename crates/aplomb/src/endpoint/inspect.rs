@@ -44,7 +44,7 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 /// | other JSON | | usage and its end, of up to 1 MiB |
 /// | anything else | | that it ends |
 ///
-/// With whole answers each is read to its end. What was read is handed on frame by frame, as it came.
+/// With whole answers each is read to its end.
 #[derive(Debug)]
 pub(crate) struct Inspect<S> {
     inner: S,
@@ -70,7 +70,11 @@ pub(super) struct Reading {
     /// How much of an answer, and for how long, is looked into before the caller has it.
     pub(super) look_ahead: (usize, Duration),
     pub(super) whole_answers: Option<usize>,
+    pub(super) judge: Option<Arc<Judge>>,
 }
+
+/// Judges a response again, by its head, its body and the provider's judgement.
+pub(super) type Judge = dyn Fn(&Head<'_>, &[u8], Judgement) -> Judgement + Send + Sync;
 
 impl<S> Inspect<S> {
     pub(super) const fn new(inner: S, reading: Arc<Reading>) -> Self {
@@ -105,7 +109,7 @@ where
             report: known.report,
             deadline: CallOptions::of(&request).deadline(),
             guessed: known.guessed,
-            has_body: request.method() != Method::HEAD,
+            method: request.method().clone(),
         };
         let state = State::Calling { watch: reader.send(), call: self.inner.call(request) };
         InspectFuture { state, reader }
@@ -117,6 +121,7 @@ pin_project! {
     pub(crate) struct InspectFuture<S, A, B>
     where
         S: Service<http::Request<A>>,
+        B: Body,
     {
         #[pin]
         state: State<S::Future, B>,
@@ -126,7 +131,10 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, B> {
+    enum State<F, B>
+    where
+        B: Body,
+    {
         Calling { watch: Stopwatch, #[pin] call: F },
         Reading { response: Option<(Parts, Pin<Box<Watched<B>>>)>, ahead: Ahead },
         Done,
@@ -180,7 +188,7 @@ where
     }
 }
 
-impl<S: Service<http::Request<A>>, A, B> fmt::Debug for InspectFuture<S, A, B> {
+impl<S: Service<http::Request<A>>, A, B: Body> fmt::Debug for InspectFuture<S, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
             State::Calling { .. } => "InspectFuture(calling)",
@@ -195,7 +203,7 @@ struct Reader {
     report: Report,
     deadline: Option<Instant>,
     guessed: Option<Guessed>,
-    has_body: bool,
+    method: Method,
 }
 
 impl fmt::Debug for Reading {
@@ -204,7 +212,7 @@ impl fmt::Debug for Reading {
     }
 }
 
-enum Begun<B> {
+enum Begun<B: Body> {
     /// There is nothing to wait for.
     Known(ReadBody<B>),
     Reads(Pin<Box<Watched<B>>>, Ahead),
@@ -222,6 +230,7 @@ impl Reader {
     fn begin<B>(&self, response: http::Response<B>, watch: Stopwatch) -> (Parts, Begun<B>)
     where
         B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
     {
         let (mut parts, body) = response.into_parts();
         let setup = &*self.reading;
@@ -229,12 +238,12 @@ impl Reader {
             let body = Watched::new(body, observer, watch, self.report.clone());
             Box::pin(body.teaches(self.guessed.map(|guessed| (guessed, Arc::clone(&setup.calibration)))))
         };
-        if is_error(parts.status) {
+        if is_error(parts.status, &self.method) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);
             let ahead = Ahead { to: To::Explanation, bytes: ERROR_LIMIT, until };
             return (parts, Begun::Reads(watched(body, Observer::opaque()), ahead));
         }
-        if !self.has_body || !is_answer(parts.status) {
+        if self.method == Method::HEAD || !is_answer(parts.status) {
             return (parts, Begun::Known(ReadBody::untouched(body)));
         }
         let form = Form::of(&parts.headers);
@@ -265,7 +274,7 @@ impl Reader {
     }
 
     /// Judges what was read.
-    fn conclude<B>(
+    fn conclude<B: Body>(
         &self,
         mut parts: Parts,
         mut body: Pin<Box<Watched<B>>>,
@@ -273,27 +282,58 @@ impl Reader {
     ) -> Result<http::Response<ReadBody<B>>, BoxError> {
         if to == To::Explanation {
             // An error whose body broke off is still that error, by what was read of it.
-            let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
-            let judgement = self.reading.provider.judge(&head, &body.data());
+            let judgement = self.judge(&parts, &body.data());
             body.exchange().set_outcome(judgement.outcome());
             parts.extensions.insert(judgement);
-        } else if let Some(error) = self.failure(body.as_mut()) {
+        } else if let Some(error) = self.failure(&parts, body.as_mut()) {
             return Err(Spent::wrap(error, body.exchange()));
         }
         parts.extensions.insert(body.exchange().clone());
         Ok(http::Response::from_parts(parts, ReadBody::watched(body)))
     }
-}
 
-impl Reader {
-    /// Why what was read ahead is no answer.
-    fn failure<B>(&self, mut body: Pin<&mut Watched<B>>) -> Option<BoxError> {
+    /// Judges a response by its head and the bytes that were read of its body.
+    fn judge(&self, parts: &Parts, data: &[u8]) -> Judgement {
+        let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
+        let judgement = self.reading.provider.judge(&head, data);
+        self.rejudge(&head, data, judgement)
+    }
+
+    fn rejudge(&self, head: &Head<'_>, data: &[u8], judgement: Judgement) -> Judgement {
+        match &self.reading.judge {
+            Some(judge) => judge(head, data, judgement),
+            None => judgement,
+        }
+    }
+
+    /// Why what was read ahead is not an answer.
+    fn failure<B: Body>(&self, parts: &Parts, mut body: Pin<&mut Watched<B>>) -> Option<BoxError> {
+        if let Some(error) = body.error().cloned() {
+            let head = Head::new(parts.status, &parts.headers, &self.reading.clock);
+            let judgement = self.rejudge(&head, &body.data(), error);
+            return self.by_judgement(judgement, body);
+        }
         if let Some(error) = body.as_mut().take_failure() {
             return Some(error);
         }
-        let held = body.error().map(|error| BrokenAnswer::failed(error.clone()));
-        let too_large = self.reading.whole_answers.filter(|_| body.has_rest()).map(BrokenAnswer::too_large);
-        held.or(too_large).map(Into::into)
+        if body.has_rest() {
+            return self.reading.whole_answers.map(|limit| BrokenAnswer::too_large(limit).into());
+        }
+        if body.is_legible() {
+            let judgement = self.judge(parts, &body.data());
+            return self.by_judgement(judgement, body);
+        }
+        None
+    }
+
+    /// The error of an answer that was judged to be one.
+    fn by_judgement<B: Body>(&self, judgement: Judgement, body: Pin<&mut Watched<B>>) -> Option<BoxError> {
+        if judgement.outcome().is_success() {
+            body.forgive();
+            return None;
+        }
+        body.exchange().set_outcome(judgement.outcome());
+        Some(BrokenAnswer::failed(judgement).into())
     }
 
     /// Writes the attempt into the account of its call.
@@ -307,21 +347,28 @@ impl Reader {
                     None => self.reading.classifier.classify(ended).outcome(),
                 };
                 let reason = extensions.get::<Judgement>().map(Judgement::reason);
-                Judged { status: Some(status), outcome, reason, exchange }
+                Judged { status: Some(status), outcome, reason, cause: None, exchange }
             }
             Err(error) => {
                 let told = find::<BrokenAnswer>(&**error).and_then(BrokenAnswer::judgement);
-                let outcome = self.reading.classifier.classify(ended).outcome();
+                let classification = self.reading.classifier.classify(ended);
+                let outcome = classification.outcome();
                 let exchange = error.downcast_ref().map(|Spent { exchange, .. }| exchange.clone());
-                Judged { status: None, outcome, reason: told.map(|told| told.reason()), exchange }
+                let reason = told.map(|told| told.reason());
+                let cause = classification.cause().filter(|_| reason.is_none()).map(Arc::from);
+                Judged { status: None, outcome, reason, cause, exchange }
             }
         };
         self.report.judged(judged);
     }
 }
 
-fn is_error(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
+/// Whether a response is an error by its status. A request that changes something is not answered by a redirect
+/// or by another protocol.
+fn is_error(status: StatusCode, method: &Method) -> bool {
+    status.is_client_error()
+        || status.is_server_error()
+        || (!method.is_safe() && (status.is_redirection() || status.is_informational()))
 }
 
 /// Whether a response has an answer in its body, which can be broken.

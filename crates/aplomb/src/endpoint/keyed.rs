@@ -1,18 +1,20 @@
 //! Gates of its own for each key.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Context;
 
-use aplomb_admission::{Closing, Either, Full, Gate, KeyNotice, Permit, Queues, Stopped, Wait};
+use aplomb_admission::{Closing, Full, KeyNotice, Permit, Queues, Stopped, Wait};
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{CallKey, Observe};
-use aplomb_rate_limit::Quota;
+use aplomb_core::{Account, CallKey, Observe};
+use aplomb_rate_limit::{Charge, Quota};
 use tower_layer::Layer;
 
-use super::gates::{self, Gates, Notice};
+use super::door;
+use super::gates::{EndpointGates, GateEvent};
 use super::layer::Base;
 use super::shared::{Live, Shared};
 use super::{Endpoint, GatesHandle};
@@ -24,11 +26,11 @@ pub(super) trait Keys: fmt::Debug + Send + Sync {
     fn ask(
         &self,
         request: &RequestView<'_>,
-        ask: <Gates as Gate>::Ask,
+        cost: Charge,
         wait: Wait,
         cx: &Context<'_>,
-        permit: &mut Option<Permit<Gates>>,
-    ) -> Option<Stopped<Gates>>;
+        permit: &mut Option<Permit<EndpointGates>>,
+    ) -> Option<Stopped<EndpointGates>>;
 
     /// The key of a request, as its `Debug` shows it.
     fn name(&self, request: &RequestView<'_>) -> Arc<str>;
@@ -84,7 +86,7 @@ pub struct KeyedEndpointLayer<K> {
     key_of: KeyOf<K>,
     quotas_of: Option<QuotasOf<K>>,
     max_keys: usize,
-    queues: Queues<K, Gates>,
+    queues: Queues<K, EndpointGates>,
 }
 
 impl<K> KeyedEndpointLayer<K>
@@ -104,7 +106,7 @@ where
             move |key: &K| {
                 // Not under the lock: what says the quotas is the caller's.
                 let policy = live.read().policy.clone();
-                gates::gates(&policy_of(key, &policy, quotas_of.as_ref()), settle)
+                EndpointGates::new(&policy_of(key, &policy, quotas_of.as_ref()), settle)
             }
         };
         let queues = Queues::new(max_keys, limits, made, KeyLog);
@@ -113,7 +115,7 @@ where
             key_of: Arc::clone(&key_of),
             quotas_of: quotas_of.clone(),
         };
-        let shared = Shared::new(live, gates::Queues::Keyed(Arc::new(keys)));
+        let shared = Shared::new(live, door::Queues::Keyed(Arc::new(keys)));
         Self { base: Base { shared, ..base }, key_of, quotas_of, max_keys, queues }
     }
 
@@ -172,8 +174,11 @@ impl<K> fmt::Debug for KeyedEndpointLayer<K> {
 }
 
 /// The policy of one key.
-fn policy_of<K>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Policy {
-    let policy = policy.clone();
+fn policy_of<K: 'static>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Policy {
+    let mut policy = policy.clone();
+    if (key as &dyn Any).is::<Account>() {
+        policy.trip = policy.trip.one_credential();
+    }
     match quotas_of {
         Some(of) => policy.quotas(of(key)),
         None => policy,
@@ -182,7 +187,7 @@ fn policy_of<K>(key: &K, policy: &Policy, quotas_of: Option<&QuotasOf<K>>) -> Po
 
 /// The queues of keys, and which one a request belongs to.
 struct Keyed<K> {
-    queues: Queues<K, Gates>,
+    queues: Queues<K, EndpointGates>,
     key_of: KeyOf<K>,
     quotas_of: Option<QuotasOf<K>>,
 }
@@ -201,12 +206,12 @@ where
     fn ask(
         &self,
         request: &RequestView<'_>,
-        ask: <Gates as Gate>::Ask,
+        cost: Charge,
         wait: Wait,
         cx: &Context<'_>,
-        permit: &mut Option<Permit<Gates>>,
-    ) -> Option<Stopped<Gates>> {
-        self.queues.ask(&self.key(request), ask, wait, cx, permit)
+        permit: &mut Option<Permit<EndpointGates>>,
+    ) -> Option<Stopped<EndpointGates>> {
+        self.queues.ask(&self.key(request), cost, wait, cx, permit)
     }
 
     fn name(&self, request: &RequestView<'_>) -> Arc<str> {
@@ -218,7 +223,7 @@ where
         self.queues.renew();
         self.queues.for_each_in_use(|key, queue| {
             let policy = policy_of(key, policy, self.quotas_of.as_ref());
-            queue.with(|gates, now| gates::adopt(gates, &policy, now));
+            queue.with(|gates, now| gates.adopt(&policy, now));
         });
     }
 
@@ -237,14 +242,11 @@ impl<K> fmt::Debug for Keyed<K> {
 #[derive(Clone, Copy, Debug)]
 struct KeyLog;
 
-impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
-    fn on_event(&self, notice: &KeyNotice<'_, K, Notice>) {
+impl<K: fmt::Debug> Observe<KeyNotice<'_, K, GateEvent>> for KeyLog {
+    fn on_event(&self, notice: &KeyNotice<'_, K, GateEvent>) {
         match notice.notice() {
-            Either::First(transition) => CircuitLog.on_event(&notice.part(transition)),
-            Either::Second(Either::First(never) | Either::Second(Either::First(never))) => match *never {},
-            Either::Second(Either::Second(Either::Second(moved))) => {
-                LimitLog.on_event(&notice.part(moved));
-            }
+            GateEvent::Circuit(transition) => CircuitLog.on_event(&notice.part(transition)),
+            GateEvent::Concurrency(change) => LimitLog.on_event(&notice.part(change)),
         }
     }
 }
@@ -254,7 +256,7 @@ impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Notice>> for KeyLog {
 /// Clones are handles on the same keys.
 pub struct KeyedEndpointHandle<K> {
     shared: Arc<Shared>,
-    queues: Queues<K, Gates>,
+    queues: Queues<K, EndpointGates>,
 }
 
 impl<K> KeyedEndpointHandle<K>

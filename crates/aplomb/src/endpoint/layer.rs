@@ -7,14 +7,14 @@ use std::sync::Arc;
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
 use aplomb_core::{Account, Observe, WallClock};
-use aplomb_provider::Provider;
-use aplomb_retry::Event;
+use aplomb_provider::{Head, Judgement, Provider};
 use tower_layer::Layer;
 
 use super::config::Config;
-use super::gates::{self, Queues};
+use super::door::{self, Queues};
+use super::gates::EndpointGates;
 use super::shared::{Live, Shared};
-use super::{Endpoint, EndpointHandle, Gates, GatesHandle, KeyedEndpointLayer, RequestHook};
+use super::{Endpoint, EndpointHandle, GatesHandle, KeyedEndpointLayer, RequestHook};
 use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
 
@@ -56,7 +56,7 @@ use crate::{InvalidPolicy, Policy};
 #[must_use]
 pub struct EndpointLayer {
     base: Base,
-    queue: Queue<Gates>,
+    queue: Queue<EndpointGates>,
     watch: StateWatch,
 }
 
@@ -99,7 +99,7 @@ impl EndpointLayer {
     fn under(provider: impl Provider + 'static, policy: Policy) -> Self {
         let config = Config::new(Arc::new(provider));
         let watch = StateWatch::new();
-        let queue = gates::queue(&policy, config.settle(), watch.clone());
+        let queue = door::queue(&policy, config.settle(), watch.clone());
         let shared = Shared::new(Live::new(policy), Queues::One(queue.clone()));
         Self { base: Base { config, shared }, queue, watch }
     }
@@ -139,10 +139,10 @@ impl EndpointLayer {
         self.by_key(|request: &RequestView<'_>| request.account())
     }
 
-    /// Sets who is told of attempts, waits and ends. Unless set, retries are logged with `tracing`:
-    /// [`TracingObserver`](aplomb_retry::TracingObserver).
-    pub fn observer(mut self, observer: impl Observe<Event> + Send + Sync + 'static) -> Self {
-        self.base.config.observer = Arc::new(observer);
+    /// Sets the observer of attempts, retries and calls given up. It replaces the default,
+    /// [`LogEvents`](aplomb_core::LogEvents).
+    pub fn observer(mut self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.base.config.observer = Some(Arc::new(observer));
         self
     }
 
@@ -170,6 +170,44 @@ impl EndpointLayer {
     /// ```
     pub fn request_hook(mut self, hook: impl RequestHook + 'static) -> Self {
         self.base.config.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Changes the provider's judgement of responses: `judge` gets the head, the body and the judgement, and
+    /// returns the judgement that holds for this attempt, for retries, quotas and the circuit. Default: the
+    /// provider's stands.
+    ///
+    /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
+    /// a stream that was read to its end before the caller has it ([`whole_answers`](Policy::whole_answers), and
+    /// JSON with a small announced size), and about an error that a stream begins with. A 2xx answer that it judges
+    /// to be a failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried where its outcome is
+    /// retryable.
+    ///
+    /// # Examples
+    ///
+    /// Retries an answer in which the model says that it was cut off, and never retries a 409:
+    ///
+    /// ```
+    /// use aplomb::provider::{Head, Judgement, OpenAi, Reason};
+    /// use aplomb::{EndpointLayer, Outcome};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judgement| {
+    ///     let is_cut = |body| String::from_utf8_lossy(body).contains(r#""finish_reason":"length""#);
+    ///     match head.status().as_u16() {
+    ///         409 => Judgement::new(Outcome::permanent(), Reason::Conflict),
+    ///         200 if is_cut(body) => Judgement::new(Outcome::transient(), Reason::Truncated),
+    ///         _ => judgement,
+    ///     }
+    /// });
+    /// # drop(layer);
+    /// # }
+    /// ```
+    pub fn judge_with(
+        mut self,
+        judge: impl Fn(&Head<'_>, &[u8], Judgement) -> Judgement + Send + Sync + 'static,
+    ) -> Self {
+        self.base.config.judge = Some(Arc::new(judge));
         self
     }
 

@@ -1,11 +1,11 @@
 //! Looking at the bytes of an answer as they go by.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aplomb_core::{Exchange, Outcome};
 use aplomb_provider::{Accounting, Head, Judgement, Provider, StreamEnd, StreamEvent, StreamReader};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
@@ -22,13 +22,13 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).map(|value| value.to_str().map_or("", str::trim));
-        if text(CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        if is_encoded(headers) {
             return Self::Opaque;
         }
-        let Some(value) = text(CONTENT_TYPE) else {
+        let Some(value) = headers.get(CONTENT_TYPE) else {
             return Self::Whole;
         };
+        let value = value.to_str().unwrap_or_default();
         let media_type = value.split(';').next().unwrap_or(value).trim().as_bytes();
         let ends = |end: &&str| {
             let at = media_type.len().checked_sub(end.len());
@@ -47,6 +47,17 @@ impl Form {
     }
 }
 
+/// Whether the body is compressed. An empty header, as some proxies leave it, means that it is not.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
 /// Reads an answer as it goes by, without a copy, and keeps the record of the exchange.
 pub(super) struct Observer {
     sight: Sight,
@@ -54,10 +65,13 @@ pub(super) struct Observer {
     has_content: bool,
 }
 
+/// Never locked: it is there because a reader need not be `Sync`, and a body is where its client's is.
+type Reader = Mutex<Box<dyn StreamReader>>;
+
 enum Sight {
-    Stream(Box<dyn StreamReader>),
+    Stream(Reader),
     /// And whether there may be nothing in it.
-    Whole(Box<dyn StreamReader>, bool),
+    Whole(Reader, bool),
     Opaque,
 }
 
@@ -65,10 +79,10 @@ impl Observer {
     /// Looks at the body of a good response.
     pub(super) fn of_answer(form: Form, head: &Head<'_>, provider: &Arc<dyn Provider>) -> Self {
         let sight = match form {
-            Form::Stream => Sight::Stream(provider.stream(head)),
+            Form::Stream => Sight::Stream(Mutex::new(provider.stream(head))),
             Form::Whole => {
                 let is_typed = head.headers().contains_key(CONTENT_TYPE);
-                Sight::Whole(provider.stream(head), !is_typed)
+                Sight::Whole(Mutex::new(provider.stream(head)), !is_typed)
             }
             Form::Opaque => Sight::Opaque,
         };
@@ -99,6 +113,22 @@ impl Observer {
         self.noted.error.as_ref()
     }
 
+    /// Whether the body is JSON or a stream, and not compressed.
+    pub(super) const fn is_legible(&self) -> bool {
+        !matches!(self.sight, Sight::Opaque)
+    }
+
+    /// Takes back an error that was judged to be none. Says whether there was one.
+    pub(super) fn forgive(&mut self) -> bool {
+        if self.noted.error.take().is_none() {
+            return false;
+        }
+        self.noted.exchange.set_outcome(Outcome::success());
+        // There may be more of the answer than the reader, which stopped at the error, would look at.
+        self.sight = Sight::Opaque;
+        true
+    }
+
     /// Looks at the next bytes; says whether there is content in them.
     pub(super) fn see(&mut self, data: &Bytes) -> bool {
         let mut has_content = false;
@@ -108,11 +138,11 @@ impl Observer {
         };
         let content = match &mut self.sight {
             Sight::Stream(reader) => {
-                reader.push(data, &mut note);
+                unlocked(reader).push(data, &mut note);
                 has_content
             }
             Sight::Whole(reader, _) => {
-                reader.push(data, &mut note);
+                unlocked(reader).push(data, &mut note);
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
@@ -127,7 +157,7 @@ impl Observer {
         let end = match &mut self.sight {
             Sight::Whole(_, true) if !self.has_content => StreamEnd::Complete,
             Sight::Stream(reader) | Sight::Whole(reader, _) => {
-                reader.finish(&mut |event| self.noted.note(event))
+                unlocked(reader).finish(&mut |event| self.noted.note(event))
             }
             Sight::Opaque => StreamEnd::Complete,
         };
@@ -137,6 +167,10 @@ impl Observer {
         }
         end
     }
+}
+
+fn unlocked(reader: &mut Reader) -> &mut dyn StreamReader {
+    &mut **reader.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who goes away before the end has had no answer.
@@ -170,18 +204,6 @@ impl Noted {
             _ => {}
         }
     }
-}
-
-/// The pieces as one: a copy only where there are several.
-pub(super) fn join<'a>(mut pieces: impl Iterator<Item = &'a Bytes>) -> Bytes {
-    let first = pieces.next().cloned().unwrap_or_default();
-    let Some(second) = pieces.next() else {
-        return first;
-    };
-    let mut all = BytesMut::from(first);
-    all.extend_from_slice(second);
-    pieces.for_each(|piece| all.extend_from_slice(piece));
-    all.freeze()
 }
 
 /// Without the bytes: they are the answer.

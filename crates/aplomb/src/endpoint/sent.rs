@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use aplomb_core::{Dimension, InMemory};
+use aplomb_provider::endpoint::{is_body_signed, remove_body_digests};
 use aplomb_provider::{Estimate, Provider};
 use aplomb_rate_limit::{Charge, Quota};
 use bytes::Bytes;
@@ -47,7 +48,7 @@ pub(super) fn charge<A: Body + Clone>(
     // What is no text in memory may be anything: the provider's usual answer is reserved.
     let estimate = request
         .body_bytes()
-        .map_or_else(Estimate::default, |body| provider.estimate_request(request.uri().path(), &body));
+        .map_or_else(Estimate::default, |body| provider.estimate(request.uri().path(), &body, None));
     let guessed = Guessed(estimate.input());
     let estimate = estimate.with_input(calibration.calibrated(guessed));
     let reserved = provider.accounting().reserved(&estimate);
@@ -60,28 +61,33 @@ pub(super) fn charge<A: Body + Clone>(
     (Charge::request().input_tokens(input).output_tokens(output), Some(guessed))
 }
 
-/// Has the answer report its usage, where it would not otherwise and the body can be changed.
+/// Asks for usage in the stream where the provider reports it only on demand and the body can be changed.
 pub(super) fn include_usage<A>(request: &mut http::Request<A>, provider: &dyn Provider)
 where
     A: Body + Clone + 'static,
 {
-    let asks = request.body_bytes().and_then(|body| provider.ask_for_usage(request.uri().path(), &body));
-    let Some(asks) = asks else {
+    if is_body_signed(request.headers()) {
+        return;
+    }
+    let changed = request.body_bytes().and_then(|body| provider.include_usage(request.uri().path(), &body));
+    let Some(changed) = changed else {
         return;
     };
     let body: &mut dyn Any = request.body_mut();
-    let length = asks.len();
+    let length = changed.len();
     if let Some(body) = body.downcast_mut::<Full<Bytes>>() {
-        *body = Full::from(asks);
+        *body = Full::from(changed);
     } else if let Some(body) = body.downcast_mut::<String>() {
-        let Ok(asks) = String::from_utf8(asks) else {
+        let Ok(changed) = String::from_utf8(changed) else {
             return;
         };
-        *body = asks;
+        *body = changed;
     } else {
         return;
     }
-    if let Some(announced) = request.headers_mut().get_mut(http::header::CONTENT_LENGTH) {
+    let headers = request.headers_mut();
+    remove_body_digests(headers);
+    if let Some(announced) = headers.get_mut(http::header::CONTENT_LENGTH) {
         *announced = length.into();
     }
 }

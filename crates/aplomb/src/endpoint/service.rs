@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_admission::Gated;
+use aplomb_admission::Admission;
 use aplomb_core::Copied;
-use aplomb_retry::{ByKind, Drain, Retry};
+use aplomb_retry::Retry;
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::attempts::Attempts;
-use super::config::{Config, RetryObserver, Setup};
-use super::gates::EndpointDoor;
+use super::config::{Config, Setup};
+use super::door::EndpointDoor;
 use super::outbound::Known;
 use super::shared::Shared;
 use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, sent};
@@ -32,18 +32,26 @@ pub struct Endpoint<S> {
 
 /// What one call goes through, put together around its own account.
 pub(super) type Stack<S> = Retry<
-    Attempts<Gated<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>>,
+    Attempts<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>>,
     Copied,
     EndpointClassifier,
-    ByKind,
-    Drain,
-    RetryObserver,
 >;
 
 impl<S> Endpoint<S> {
     pub(super) fn new(client: S, config: Config, shared: Arc<Shared>) -> Self {
         let setup = config.set_up(&shared);
         Self { client, config, shared, setup }
+    }
+
+    /// The same endpoint around another client: quotas, circuit, policy and everything else are shared with this
+    /// one. It costs a few reference counts, so a client may be borrowed for a single call.
+    pub fn with_client<C>(&self, client: C) -> Endpoint<C> {
+        Endpoint {
+            client,
+            config: self.config.clone(),
+            shared: Arc::clone(&self.shared),
+            setup: Arc::clone(&self.setup),
+        }
     }
 }
 
@@ -83,7 +91,7 @@ where
         }
         let (charge, guessed) = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
         let inspect = Inspect::new(client, Arc::clone(&setup.reading));
-        let gated = Gated::new(inspect, Arc::clone(&setup.passage));
+        let gated = Admission::new(inspect, Arc::clone(&setup.passage));
         let attempts = Attempts::new(gated, Known { charge, guessed, report: report.clone() });
         Self::new(setup.retries.call(attempts, request), report, shared.begin())
     }

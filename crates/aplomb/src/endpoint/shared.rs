@@ -8,7 +8,7 @@ use aplomb_admission::Closing;
 use tokio::sync::watch;
 
 use super::calibration::Calibration;
-use super::gates::Queues;
+use super::door::Queues;
 use crate::{InvalidPolicy, Policy};
 
 /// The policy in force, and which one in a row it is.

@@ -87,8 +87,9 @@ pub(super) enum Awaited {
         has_content: bool,
         until: Option<Instant>,
     },
-    /// What an error's body says, which is not worth an attempt.
-    Explanation {
+    /// Something the attempt does not depend on: the body of an error, or the end of a connection after the
+    /// end of its answer.
+    Optional {
         until: Option<Instant>,
     },
 }
@@ -165,6 +166,13 @@ impl Stopwatch {
         }
     }
 
+    /// What is due by now, though something has arrived. A body that is always ready never waits for the timer:
+    /// its reader may be slower than its server.
+    pub(super) fn overdue(&self, awaited: Awaited) -> Option<Due> {
+        let (at, due) = self.next(awaited)?;
+        (at < Instant::now()).then_some(due)
+    }
+
     /// What is due next, and when.
     fn next(&self, awaited: Awaited) -> Option<(Instant, Due)> {
         let Timeouts { head, content, idle, attempt } = self.timeouts;
@@ -186,7 +194,7 @@ impl Stopwatch {
                 self.deadline.map(|at| (at, Due::Deadline)),
             ],
             Awaited::Ahead { has_content, until } => [body(has_content), attempt, enough(until)],
-            Awaited::Explanation { until } => [enough(until), attempt.map(|(at, _)| (at, Due::Enough)), None],
+            Awaited::Optional { until } => [enough(until), attempt.map(|(at, _)| (at, Due::Enough)), None],
         };
         // Of several at the same time the first.
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -266,7 +274,7 @@ mod tests {
         assert_pending!(poll(&mut watch, FLOWS));
         advance(58 * S).await;
         assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Attempt, 60 * S));
-        let explanation = Awaited::Explanation { until: Some(now + 99 * S) };
+        let explanation = Awaited::Optional { until: Some(now + 99 * S) };
         assert_ready_eq!(poll(&mut watch, explanation), Due::Enough);
     }
 

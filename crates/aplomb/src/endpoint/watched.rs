@@ -14,20 +14,25 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::body::BoxErrorOf;
 use super::calibration::{Calibration, Guessed};
-use super::kept::Kept;
-use super::observer::{Observer, join};
+use super::frame_buffer::FrameBuffer;
+use super::observer::Observer;
 use super::timeouts::{Awaited, Due, Stopwatch};
 use super::{BrokenAnswer, DeadlinePassed};
 use crate::Report;
 
 pin_project! {
     /// A client's body, who looks at it, and what limits its time.
-    pub(super) struct Watched<B> {
+    pub(super) struct Watched<B>
+    where
+        B: Body,
+    {
         // Gone when it has ended, or was given up: the connection is of no use any more.
         #[pin]
         body: Option<B>,
-        ahead: Kept,
+        boxed: BoxErrorOf<B>,
+        ahead: FrameBuffer,
         bytes_ahead: usize,
         grace_until: Option<Option<Instant>>,
         tail: Tail,
@@ -79,11 +84,15 @@ enum Next {
     Enough,
 }
 
-impl<B> Watched<B> {
-    pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self {
+impl<B: Body> Watched<B> {
+    pub(super) fn new(body: B, observer: Observer, watch: Stopwatch, report: Report) -> Self
+    where
+        B::Error: Into<BoxError>,
+    {
         Self {
             body: Some(body),
-            ahead: Kept::default(),
+            boxed: Into::into,
+            ahead: FrameBuffer::default(),
             bytes_ahead: 0,
             grace_until: None,
             tail: Tail::Rest,
@@ -120,6 +129,19 @@ impl<B> Watched<B> {
         }
     }
 
+    /// Takes back the error that was seen in the answer: it was judged to be none.
+    pub(super) fn forgive(self: Pin<&mut Self>) {
+        let this = self.project();
+        if this.observer.forgive() && matches!(this.tail, Tail::Error(_)) {
+            *this.tail = Tail::End;
+        }
+    }
+
+    /// Whether the bytes are those of an answer that a provider can read: JSON, or a stream.
+    pub(super) const fn is_legible(&self) -> bool {
+        self.observer.is_legible()
+    }
+
     /// Whether there is more than was read ahead.
     pub(super) const fn has_rest(&self) -> bool {
         matches!(self.tail, Tail::Rest)
@@ -127,15 +149,11 @@ impl<B> Watched<B> {
 
     /// What was read ahead.
     pub(super) fn data(&self) -> Bytes {
-        join(self.ahead.data())
+        self.ahead.data()
     }
 }
 
-impl<B> Watched<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data = Bytes>> Watched<B> {
     /// Reads ahead. The frames are kept as they come, and so is the error, if there is one.
     pub(super) fn poll_ahead(mut self: Pin<&mut Self>, ahead: Ahead, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -144,21 +162,16 @@ where
             if reached || !self.has_rest() || self.bytes_ahead > ahead.bytes {
                 return Poll::Ready(());
             }
-            // Behind the end marker comes nothing but the end, unless the connection is left open.
-            let until = match ahead.to {
-                To::End if self.observer.exchange().is_whole() => self.as_mut().grace(),
-                _ => ahead.until,
-            };
             let awaited = match ahead.to {
-                To::Explanation => Awaited::Explanation { until },
-                To::Content | To::End => Awaited::Ahead { has_content, until },
+                To::Explanation => Awaited::Optional { until: ahead.until },
+                To::End if self.observer.exchange().is_whole() => self.as_mut().only_the_end(),
+                To::Content | To::End => Awaited::Ahead { has_content, until: ahead.until },
             };
             let next = ready!(self.as_mut().poll_next(awaited, cx));
             let this = self.as_mut().project();
             match next {
                 Next::Frame(frame) => {
-                    // A frame costs something even where it is empty.
-                    *this.bytes_ahead += frame.data_ref().map_or(0, Bytes::len).max(1);
+                    *this.bytes_ahead += cost(&frame);
                     this.ahead.push(frame);
                 }
                 Next::End => *this.tail = Tail::End,
@@ -168,9 +181,11 @@ where
         }
     }
 
-    /// Until when the end of the body is waited for where its answer is whole.
-    fn grace(self: Pin<&mut Self>) -> Option<Instant> {
-        *self.project().grace_until.get_or_insert_with(|| Instant::now().checked_add(GRACE))
+    /// After the end marker of an answer only the end of its body is to come. A connection that stays open is
+    /// not waited for.
+    fn only_the_end(self: Pin<&mut Self>) -> Awaited {
+        let until = *self.project().grace_until.get_or_insert_with(|| Instant::now().checked_add(GRACE));
+        Awaited::Optional { until }
     }
 
     /// The next frame for the caller.
@@ -187,7 +202,11 @@ where
             Tail::Error(error) => return Poll::Ready(Some(Err(error))),
             Tail::Rest => *this.tail = Tail::Rest,
         }
-        let awaited = Awaited::Body { has_content: this.observer.has_content() };
+        let awaited = if this.observer.exchange().is_whole() {
+            self.as_mut().only_the_end()
+        } else {
+            Awaited::Body { has_content: this.observer.has_content() }
+        };
         let next = ready!(self.as_mut().poll_next(awaited, cx));
         let tail = self.project().tail;
         Poll::Ready(match next {
@@ -204,30 +223,17 @@ where
     }
 
     /// Takes the next frame from the client and looks at it.
-    fn poll_next(self: Pin<&mut Self>, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Next> {
-        let mut this = self.project();
+    fn poll_next(mut self: Pin<&mut Self>, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut this = self.as_mut().project();
         let Some(mut body) = this.body.as_mut().as_pin_mut() else {
             return Poll::Ready(Next::End);
         };
-        let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
-            let exchange = this.observer.exchange();
-            let due = ready!(this.watch.poll(awaited, cx));
-            if due != Due::Enough || exchange.is_whole() {
-                this.body.set(None);
+        let frame = match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let due = ready!(this.watch.poll(awaited, cx));
+                return Poll::Ready(self.stop(due));
             }
-            return Poll::Ready(match due {
-                // Nothing is missing: the connection was left open behind the end marker.
-                _ if exchange.is_whole() => Next::End,
-                Due::Enough => Next::Enough,
-                Due::Timeout(timed_out) => {
-                    exchange.set_outcome(Outcome::transient().mark_unanswered());
-                    Next::Error(timed_out.into())
-                }
-                Due::Deadline => {
-                    exchange.set_outcome(Outcome::local());
-                    Next::Error(DeadlinePassed::now(this.report).into())
-                }
-            });
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
@@ -236,15 +242,43 @@ where
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {
                     *this.tail = end(this.observer, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
+                } else if let Some(due) = this.watch.overdue(awaited) {
+                    // Where enough was read ahead, that is for its reader to see: no frame is lost.
+                    if due != Due::Enough || this.observer.exchange().is_whole() {
+                        return Poll::Ready(self.stop(due));
+                    }
                 }
                 Next::Frame(frame)
             }
             Some(Err(error)) => {
                 this.observer.exchange().set_outcome(Outcome::transient());
-                Next::Error(error.into())
+                Next::Error((this.boxed)(error))
             }
             None => end(this.observer, this.lesson).map_or_else(Next::Error, |()| Next::End),
         })
+    }
+
+    /// Enough has been waited: the body is dropped, unless more of it may be read later.
+    fn stop(self: Pin<&mut Self>, due: Due) -> Next {
+        let mut this = self.project();
+        let exchange = this.observer.exchange();
+        if due == Due::Enough && !exchange.is_whole() {
+            return Next::Enough;
+        }
+        this.body.set(None);
+        match due {
+            // Nothing is missing: the connection was left open after the end marker.
+            _ if exchange.is_whole() => Next::End,
+            Due::Enough => Next::Enough,
+            Due::Timeout(timed_out) => {
+                exchange.set_outcome(Outcome::transient().mark_unanswered());
+                Next::Error(timed_out.into())
+            }
+            Due::Deadline => {
+                exchange.set_outcome(Outcome::local());
+                Next::Error(DeadlinePassed::now(this.report).into())
+            }
+        }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -252,7 +286,7 @@ where
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.data().map(|data| data.len() as u64).sum();
+        let ahead = self.ahead.bytes() as u64;
         match self.tail {
             Tail::End => SizeHint::with_exact(ahead),
             // An error may stand for what was still to come.
@@ -269,6 +303,19 @@ where
     }
 }
 
+/// What a frame counts for: something also where it is empty.
+fn cost(frame: &Frame<Bytes>) -> usize {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len();
+    match (frame.data_ref(), frame.trailers_ref()) {
+        (Some(data), _) => data.len().max(1),
+        (None, Some(trailers)) => TRAILERS + trailers.iter().map(header).sum::<usize>(),
+        (None, None) => 1,
+    }
+}
+
+/// What the map of trailers counts for, without its headers.
+const TRAILERS: usize = 256;
+
 /// The end of the body: an error where it is not that of the answer.
 fn end(observer: &mut Observer, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
     match observer.finish() {
@@ -282,7 +329,7 @@ fn end(observer: &mut Observer, lesson: &mut Option<Lesson>) -> Result<(), BoxEr
 }
 
 /// Without the frames: they may repeat a prompt or hold a completion.
-impl<B> fmt::Debug for Watched<B> {
+impl<B: Body> fmt::Debug for Watched<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched").field("frames_ahead", &self.ahead.len()).finish_non_exhaustive()
     }

@@ -189,16 +189,17 @@ impl Policy {
     ///
     /// ```
     /// use aplomb::rate_limit::{Pool, Quota};
-    /// use aplomb::{EndpointLayer, Policies, Policy, provider::OpenAi, route};
+    /// use aplomb::route::{self, Routes};
+    /// use aplomb::{EndpointLayer, Policy, provider::OpenAi};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
     /// let account = Pool::new([Quota::tokens_per_minute(200_000)]);
     /// let large = Policy::interactive().pool(&account).requests_per_minute(500);
     /// let small = Policy::batch().pool(&account).requests_per_minute(5_000);
-    /// let policies = Policies::new()
+    /// let routes = Routes::new()
     ///     .route(route::model("gpt-4o"), EndpointLayer::with_policy(OpenAi, large)?)
     ///     .route(route::model("gpt-4o-mini"), EndpointLayer::with_policy(OpenAi, small)?);
-    /// # drop(policies);
+    /// # drop(routes);
     /// # Ok(()) }
     /// ```
     pub fn pool(mut self, pool: &Pool) -> Self {

@@ -1,6 +1,7 @@
 //! The account of one attempt.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_core::{Exchange, Outcome, Usage};
@@ -20,6 +21,7 @@ pub struct Attempt {
     status: Option<StatusCode>,
     outcome: Option<Outcome>,
     reason: Option<Reason>,
+    cause: Option<Arc<str>>,
     usage: Option<Usage>,
 }
 
@@ -67,6 +69,12 @@ impl Attempt {
         self.reason
     }
 
+    /// The text of the innermost error, where the attempt ended with one: a refused connection, a timeout.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
     /// What it consumed, as far as that has been reported.
     #[must_use]
     pub const fn usage(&self) -> Option<Usage> {
@@ -84,7 +92,7 @@ impl fmt::Display for Attempt {
         let status = self.status.map(|status| status.as_u16().to_string());
         let reason = self.reason.filter(|reason| *reason != Reason::Answered).map(Reason::as_str);
         let took = self.took.map(|took| format!("after {took:.1?}"));
-        let mut details = [status.as_deref(), reason, took.as_deref()].into_iter().flatten();
+        let mut details = [status.as_deref(), reason, self.cause(), took.as_deref()].into_iter().flatten();
         if let Some(first) = details.next() {
             write!(f, " ({first}")?;
             details.try_for_each(|detail| write!(f, ", {detail}"))?;
@@ -134,6 +142,7 @@ impl Sent {
             status: judged.and_then(|judged| judged.status),
             outcome: self.outcome(),
             reason: judged.and_then(|judged| judged.reason),
+            cause: judged.and_then(|judged| judged.cause.clone()),
             usage: self.usage(),
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct Judged {
     pub(crate) status: Option<StatusCode>,
     pub(crate) outcome: Outcome,
     pub(crate) reason: Option<Reason>,
+    /// The text of the innermost error.
+    pub(crate) cause: Option<Arc<str>>,
     /// Where it is read along how the attempt goes on.
     pub(crate) exchange: Option<Exchange>,
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aplomb::core::Constant;
 use aplomb::rate_limit::{Exceeded, Quota, RateLimitLayer};
 use aplomb::retry::{Budget, RetryLayer};
 use aplomb::{BoxError, find};
@@ -37,8 +36,8 @@ fn tokens(capacity: u32) -> Budget {
     Budget::new().capacity(capacity).min_per_second(0.0)
 }
 
-fn retry(budget: &Budget) -> RetryLayer<aplomb::core::Copied, aplomb::core::HttpClassifier, Constant> {
-    RetryLayer::new().backoff(Constant(S)).budget(budget.clone())
+fn retry(budget: &Budget) -> RetryLayer {
+    RetryLayer::new().backoff(S).budget(budget.clone())
 }
 
 /// One call now, and then none for a minute.

@@ -49,6 +49,19 @@ async fn a_concurrency_limit_that_is_set_anew_admits_no_more_than_it_says() {
     drop(second);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_changes_a_quota_only_keeps_the_counts_of_the_circuit() {
+    let policy = Policy::new().max_retries(0);
+    let layer = under(policy.clone());
+    let (handle, endpoint) = (layer.handle(), layer.layer(Server::new((0..4).map(|_| Reply::json(503)))));
+    for _ in 0..4 {
+        drop(endpoint.clone().oneshot(chat("hello", false)).await.unwrap());
+    }
+    handle.set_policy(policy.quota(Quota::requests_per_minute(60))).unwrap();
+    let circuit = handle.circuit();
+    assert_eq!((circuit.failures_in_a_row(), circuit.window().failures()), (4, 4));
+}
+
 // Calls that have begun go on under the policy they began with, but for the gates, which are the same for all.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_draws_on_a_token_quota_that_is_set_meanwhile() {

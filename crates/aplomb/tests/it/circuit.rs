@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{CircuitOpen, Ramp, State};
+use aplomb::circuit_breaker::{CircuitOpen, CircuitState, Ramp};
 use aplomb::provider::OpenAi;
 use aplomb::{BoxError, EndpointLayer, Policy, find};
 use bytes::Bytes;
@@ -97,18 +97,18 @@ async fn promise_32_the_circuit_of_an_endpoint_is_switched_and_watched() {
 
     handle.isolate();
     assert!(watch.has_changed().unwrap());
-    assert_eq!(*watch.borrow_and_update(), State::Isolated);
+    assert_eq!(*watch.borrow_and_update(), CircuitState::Isolated);
     let error = ask().await.unwrap_err();
-    assert_eq!(find::<CircuitOpen>(&*error).unwrap().state(), State::Isolated);
+    assert_eq!(find::<CircuitOpen>(&*error).unwrap().state(), CircuitState::Isolated);
     handle.disable();
     assert!(ask().await.is_ok());
-    assert_eq!(*watch.borrow_and_update(), State::Disabled);
+    assert_eq!(*watch.borrow_and_update(), CircuitState::Disabled);
     handle.force_open();
     // The calls wait for it, and the first of them is the probe.
     assert!(ask().await.is_ok());
-    assert_eq!(*watch.borrow_and_update(), State::Closed);
+    assert_eq!(*watch.borrow_and_update(), CircuitState::Closed);
     handle.force_open();
     handle.force_closed();
-    assert_eq!(handle.circuit().state(), State::Closed);
+    assert_eq!(handle.circuit().state(), CircuitState::Closed);
     assert_eq!(calls.load(Ordering::Relaxed), 2);
 }

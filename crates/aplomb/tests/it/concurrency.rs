@@ -5,7 +5,7 @@ use std::time::Duration;
 use aplomb::concurrency::{Adaptive, AtCapacity, Latency, LimitChangeCause};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
-use aplomb::{EndpointLayer, Policy, Refused, find};
+use aplomb::{EndpointLayer, LayerName, Policy, Rejection, find};
 use aplomb_mock::{Builder, Latency as Takes, Mock};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_err, task};
@@ -67,7 +67,7 @@ async fn a_refusal_says_that_it_was_the_concurrency_limit() {
     let mut second = task::spawn(ask(endpoint, chat("second", false)));
     let error = assert_ready_err!(second.poll());
     assert_eq!(find::<AtCapacity>(&*error).unwrap().why().unwrap().limit(), 1);
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), AtCapacity::WHO);
+    assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,3 +152,27 @@ async fn odd_requests_that_shall_ask_for_usage_stay_json() {
         }
     }
 }
+
+// A checksum is of the body as it was.
+#[tokio::test(start_paused = true)]
+async fn a_changed_request_carries_no_checksum_of_the_old_body() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let saw = Arc::clone(&seen);
+    let client = service_fn(move |request: Request| {
+        saw.lock().unwrap().push(request.headers().clone());
+        std::future::ready(Ok::<_, io::Error>(Response::new(Full::from("{}"))))
+    });
+    let digests = ["content-digest", "repr-digest", "digest", "content-md5"];
+    let endpoint = under(Policy::new().include_usage()).layer(client);
+    for stream in [true, false] {
+        let mut request = chat("hello", stream);
+        for name in digests {
+            request.headers_mut().insert(name, "sha-256=:abc=:".parse().unwrap());
+        }
+        endpoint.clone().oneshot(request).await.unwrap();
+        let headers = seen.lock().unwrap().pop().unwrap();
+        for name in digests {
+            assert_eq!(headers.contains_key(name), !stream, "{name}");
+        }
+    }
+}

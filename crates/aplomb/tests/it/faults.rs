@@ -5,8 +5,8 @@ use std::time::Duration;
 use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Charge, Exceeded, Quota};
 use aplomb::{
-    BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, Policy, Refused, TimedOut, Timeout,
-    find,
+    BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection,
+    TimedOut, Timeout, find,
 };
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use tokio::time::Instant;
@@ -89,8 +89,8 @@ async fn a_call_ends_at_its_deadline() {
     let endpoint = under(policy().deadline(3 * S)).layer(mock.clone());
     let error = ask(endpoint, chat("hello", false)).await.unwrap_err();
     assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
-    let refused = find::<Refused>(&*error).unwrap();
-    assert_eq!((refused.who(), refused.attempts()), (DeadlinePassed::WHO, 2));
+    let refused = find::<Rejection>(&*error).unwrap();
+    assert_eq!((refused.layer(), refused.attempts()), (LayerName::Endpoint, 2));
     assert_eq!(refused.last().unwrap().kind(), aplomb::Kind::Transient);
     assert!(start.elapsed() <= 3 * S + Duration::from_millis(2));
 
@@ -122,7 +122,7 @@ async fn a_closed_endpoint_refuses() {
     let layer = under(policy());
     layer.handle().close(Closing::Drain);
     let error = ask(layer.layer(Mock::builder().build()), chat("hello", false)).await.unwrap_err();
-    assert_eq!(find::<Refused>(&*error).unwrap().who(), "closed endpoint");
+    assert_eq!(find::<Rejection>(&*error).unwrap().reason(), Some("closed"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,13 +181,23 @@ async fn an_observer_is_told_of_every_attempt() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let observer = {
         let told = std::sync::Arc::clone(&told);
-        move |event: &aplomb::retry::Event| told.lock().unwrap().push(format!("{event:?}"))
+        move |event: &aplomb::Event| told.lock().unwrap().push(format!("{:?}", event.kind()))
     };
     let mock = Mock::builder().plan(Plan::script([Some(Fault::Reset)])).build();
     ask(under(policy()).observer(observer).layer(mock), chat("hello", false)).await.unwrap();
     let told = told.lock().unwrap();
     let kinds: Vec<_> = told.iter().map(|event| event.split(' ').next().unwrap()).collect();
-    assert_eq!(kinds, ["Started", "Ended", "Waiting", "Started", "Ended", "Recovered"]);
+    assert_eq!(
+        kinds,
+        [
+            "AttemptStarted",
+            "AttemptEnded",
+            "Retrying",
+            "AttemptStarted",
+            "AttemptEnded",
+            "Recovered"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{Slow, State, Trip, Window};
+use aplomb::circuit_breaker::{CircuitState, Slow, Trip, Window};
 use aplomb::rate_limit::Quota;
 use aplomb::{BoxError, EndpointLayer, HookFailed, Outgoing, Policy, Report, find};
 use bytes::Bytes;
@@ -96,7 +96,7 @@ async fn what_fails_in_it_is_not_sent_not_retried_not_charged_and_not_counted() 
         assert_eq!(error.report().sent(), 0);
         let handle = layer.handle();
         assert_eq!((handle.available()[0].1, handle.in_flight()), (5, 0));
-        assert_eq!(handle.circuit().tally().calls(), 0);
+        assert_eq!(handle.circuit().window().calls(), 0);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
@@ -166,7 +166,7 @@ async fn the_time_of_the_hook_is_not_slowness_of_the_server() {
             response.into_body().collect().await.unwrap();
         }
     }
-    assert_eq!(layer.handle().circuit().state(), State::Closed);
+    assert_eq!(layer.handle().circuit().state(), CircuitState::Closed);
 }
 
 // `queued` is the wait for a turn, and nothing else.
@@ -200,7 +200,7 @@ async fn a_hook_that_fails_by_a_broken_answer_is_not_retried() {
     let error = layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err();
     assert!(find::<HookFailed>(&error).is_some(), "{error}");
     assert_eq!(runs.load(Ordering::Relaxed), 1, "{error}");
-    assert_eq!(layer.handle().circuit().tally().calls(), 0);
+    assert_eq!(layer.handle().circuit().window().calls(), 0);
 }
 
 // The call of a hook is another call: it has retries of its own.
@@ -273,5 +273,5 @@ async fn a_hook_that_fails_leaves_a_probe_to_others() {
         .await
         .unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(handle.circuit().state(), State::Closed);
+    assert_eq!(handle.circuit().state(), CircuitState::Closed);
 }

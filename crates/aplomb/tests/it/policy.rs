@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aplomb::rate_limit::{Pool, Quota};
 use aplomb::{
-    CallOptions, Closing, EndpointError, EndpointLayer, InvalidPolicy, Policy, Refused, find,
+    CallOptions, Closing, EndpointError, EndpointLayer, InvalidPolicy, Policy, Rejection, find,
     provider::OpenAi,
 };
 use bytes::Bytes;
@@ -107,7 +107,7 @@ async fn a_closed_endpoint_refuses_new_calls_and_those_that_run_end_with_their_r
     tokio::time::sleep(S / 2).await;
     handle.close(Closing::Drain);
     let error = send(&layer, &server).await.unwrap_err();
-    assert_eq!(find::<Refused>(&error).unwrap().who(), "closed endpoint");
+    assert_eq!(find::<Rejection>(&error).unwrap().reason(), Some("closed"));
     assert_eq!((error.report().sent(), server.seen()), (0, 1));
     assert!(call.await.unwrap().contains("well"), "it was let in before, and so is its retry");
     assert_eq!(server.seen(), 2);

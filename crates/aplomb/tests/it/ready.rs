@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aplomb::rate_limit::Quota;
-use aplomb::{Outgoing, Policies, PoliciesLayer, Policy, route};
+use aplomb::route::{self, Routes};
+use aplomb::{Outgoing, Policy, RouterLayer};
 use bytes::Bytes;
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceExt};
@@ -94,12 +95,10 @@ impl Service<Request> for Strict {
 #[tokio::test(start_paused = true)]
 async fn promise_1_in_every_way() {
     let hooked = under(Policy::new()).request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
-    let policies = Policies::new()
+    let routes = Routes::new()
         .route(route::path("/v1/chat"), under(Policy::new()))
         .route(route::path("/hooked"), hooked);
-    let mut service = PoliciesLayer::new(policies)
-        .unwrap()
-        .layer(Strict { ready: false, calls: Arc::default() });
+    let mut service = RouterLayer::new(routes).unwrap().layer(Strict { ready: false, calls: Arc::default() });
     for path in ["/v1/chat/completions", "/hooked", "/unknown"] {
         for _ in 0..3 {
             let mut request = chat("hello", false);
@@ -124,7 +123,7 @@ async fn a_client_that_is_not_ready_costs_the_same_with_and_without_a_hook() {
         let error = layer.layer(Unready(Arc::clone(&asked))).oneshot(chat("hello", false)).await.unwrap_err();
         came_to.push((
             handle.available()[0].1,
-            handle.circuit().tally().calls(),
+            handle.circuit().window().calls(),
             error.report().sent(),
             asked.load(Ordering::Relaxed),
         ));

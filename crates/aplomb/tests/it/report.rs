@@ -1,14 +1,17 @@
 //! What a call tells of itself.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use aplomb::circuit_breaker::CircuitOpen;
 use aplomb::provider::{Judgement, OpenAi, Reason};
 use aplomb::rate_limit::Quota;
-use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, Policy, Report, find};
-use http_body_util::BodyExt;
+use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, LayerName, Policy, Report, find};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::calls::{chat, under};
 use crate::script::{Reply, Server, Step, data, done, word};
@@ -109,10 +112,10 @@ async fn an_error_tells_who_refused_when_to_come_back_and_what_was_tried() {
     let open = fails(&layer, &server).await;
     assert!(find::<CircuitOpen>(&open).is_some());
     let refused = open.refused().unwrap();
-    assert_eq!((refused.who(), refused.retry_after()), ("circuit breaker", open.retry_after()));
+    assert_eq!((refused.layer(), refused.retry_after()), (LayerName::CircuitBreaker, open.retry_after()));
     assert!(open.retry_after().is_some_and(|after| after <= 2 * S));
     assert_eq!((open.report().sent(), open.outcome(), server.seen()), (0, None, 0));
-    assert!(open.to_string().ends_with("(nothing sent in 0.0ns)"), "{open}");
+    assert_eq!(open.to_string(), "call ended by the circuit breaker (nothing sent in 0.0ns)");
 
     // Its last attempt was sent, and the next one refused.
     layer.handle().reset();
@@ -123,6 +126,41 @@ async fn an_error_tells_who_refused_when_to_come_back_and_what_was_tried() {
     assert_eq!(exceeded.refused().unwrap().attempts(), 2);
     assert_eq!(exceeded.outcome().unwrap().kind(), Kind::Transient);
     assert!(exceeded.retry_after().is_some_and(|after| after > 20 * 60 * S));
+}
+
+// A printed chain says everything once, and the report says why each attempt failed.
+#[tokio::test(start_paused = true)]
+async fn an_error_does_not_repeat_its_cause_and_every_attempt_shows_its_own() {
+    let client = service_fn(async |_: http::Request<Full<Bytes>>| {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens on port 9");
+        Err::<http::Response<Full<Bytes>>, _>(io::Error::other(refused))
+    });
+    let layer = under(Policy::new().max_retries(1));
+    let error = layer.layer(client).oneshot(chat("hello", false)).await.unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.starts_with("call failed (2 attempts in "), "{shown}");
+    assert_eq!(shown.matches("transient failure (nobody listens on port 9, after").count(), 2, "{shown}");
+    assert_eq!(error.report().attempts()[0].cause(), Some("nobody listens on port 9"));
+    let cause = error.source().unwrap();
+    assert!(cause.is::<io::Error>() && !shown.contains(&format!("{cause} (")), "{shown}");
+}
+
+// What is neither an answer nor an error by its status, is no success for a request that asks for something.
+#[tokio::test(start_paused = true)]
+async fn a_redirect_of_a_post_is_not_a_success() {
+    for status in [302, 101, 308] {
+        let server = Server::new([error(status, "")]);
+        let layer = under(Policy::new());
+        let response = layer.layer(server.clone()).oneshot(chat("hello", false)).await.unwrap();
+        assert_eq!(response.status(), status, "it is handed on");
+        let report = response.extensions().get::<Report>().unwrap().clone();
+        assert_eq!(report.outcome().unwrap().kind(), Kind::Permanent, "{status}");
+        assert_eq!(server.seen(), 1);
+
+        let get = http::Request::get("/v1/models").body(Full::<Bytes>::default()).unwrap();
+        let response = layer.layer(server).oneshot(get).await.unwrap();
+        assert!(response.extensions().get::<Report>().unwrap().outcome().unwrap().is_success());
+    }
 }
 
 #[tokio::test(start_paused = true)]

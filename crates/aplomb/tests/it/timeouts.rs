@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{State, Trip};
+use aplomb::circuit_breaker::{CircuitState, Trip};
 use aplomb::provider::OpenAi;
 use aplomb::{
-    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Policy, Refused, TimedOut, Timeout,
-    find,
+    BoxError, CallOptions, DeadlinePassed, EndpointLayer, Exchange, Kind, Policy, Rejection, TimedOut,
+    Timeout, find,
 };
 use aplomb_mock::{Fault, Mock, Plan};
 use bytes::Bytes;
@@ -137,7 +137,7 @@ async fn an_answer_that_has_ended_is_not_late_where_its_connection_is_left_open(
     ] {
         let handle = layer.handle();
         assert!(send(&layer, &server).await.1.unwrap().contains("well"));
-        let tally = handle.circuit().tally();
+        let tally = handle.circuit().window();
         assert_eq!((tally.calls(), tally.failures()), (1, 0));
     }
 }
@@ -162,10 +162,10 @@ async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() 
     let passed = find::<DeadlinePassed>(&*error).unwrap_or_else(|| panic!("{error}"));
     assert!(took >= 7 * S && took <= 7 * S + S / 10);
     assert_eq!(passed.elapsed().as_secs(), 7, "since the call began");
-    let refused = find::<Refused>(&*error).unwrap();
+    let refused = find::<Rejection>(&*error).unwrap();
     assert_eq!((refused.attempts(), refused.last().unwrap().kind()), (2, Kind::Transient));
     assert_eq!(handle.in_flight(), 0);
-    assert_eq!(handle.circuit().tally().failures(), 1, "that of the first attempt");
+    assert_eq!(handle.circuit().window().failures(), 1, "that of the first attempt");
 
     let mut request = http::Request::new(String::new());
     request.extensions_mut().insert(CallOptions::new().with_deadline(Instant::now() + 2 * S));
@@ -173,6 +173,52 @@ async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() 
     let body = endpoint.oneshot(request).await.unwrap().into_body();
     let error = body.collect().await.unwrap_err();
     assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
+}
+
+// The bytes of an endless answer are always ready for a reader that takes one frame every 50 ms.
+#[tokio::test(start_paused = true)]
+async fn deadline_and_attempt_timeout_hold_while_bytes_are_always_ready() {
+    let endless = || Server::new([Reply::stream(std::iter::repeat_n(word("on"), 10_000))]);
+    for (policy, ends) in [
+        (Policy::new().deadline(2 * S), 2 * S),
+        (policy().attempt_timeout(10 * S), 10 * S),
+    ] {
+        let layer = under(policy.concurrency(1));
+        let handle = layer.handle();
+        let start = Instant::now();
+        let call = layer.layer(endless()).oneshot(http::Request::new(String::new()));
+        let mut body = call.await.unwrap().into_body();
+        let error = loop {
+            match body.frame().await.expect("the answer has no end") {
+                Ok(_) => sleep(S / 20).await,
+                Err(error) => break error,
+            }
+            assert!(start.elapsed() < 20 * S, "it goes on and on");
+        };
+        assert!(start.elapsed() >= ends && start.elapsed() <= ends + S / 10, "{:?}", start.elapsed());
+        if ends == 2 * S {
+            assert!(find::<DeadlinePassed>(&*error).is_some(), "{error}");
+        } else {
+            assert_eq!(timed_out(&error), (Timeout::Attempt, ends));
+        }
+        assert_eq!(handle.in_flight(), 0);
+    }
+}
+
+// Nothing can follow the end marker but the end; a connection that stays open does not hold the call's place.
+#[tokio::test(start_paused = true)]
+async fn a_connection_left_open_after_the_end_marker_is_not_waited_for() {
+    let pings = std::iter::repeat_n([Step::Wait(S / 4), ping()], 4_000).flatten();
+    for after in [vec![Step::Wait(1_000 * S)], pings.collect()] {
+        let steps = [vec![word("well"), done()], after].concat();
+        let layer = under(Policy::new().concurrency(1));
+        let handle = layer.handle();
+        let (took, answer) = send(&layer, &Server::new([Reply::stream(steps)])).await;
+        assert!(answer.unwrap().contains("well"));
+        assert!(took <= 2 * S, "{took:?}");
+        assert_eq!(handle.in_flight(), 0);
+        assert_eq!(handle.circuit().window().failures(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,10 +253,10 @@ async fn every_timeout_counts_with_the_circuit() {
         let layer = under(policy().max_retries(0).trip(Trip::consecutive(2)));
         let handle = layer.handle();
         for _ in 0..2 {
-            assert_eq!(handle.circuit().state(), State::Closed);
+            assert_eq!(handle.circuit().state(), CircuitState::Closed);
             timed_out(&send(&layer, &server).await.1.unwrap_err());
         }
-        assert_eq!(handle.circuit().state(), State::Open);
+        assert_eq!(handle.circuit().state(), CircuitState::Open);
     }
 }
 
@@ -271,7 +317,7 @@ async fn a_stalled_error_does_not_keep_a_call() {
     let start = Instant::now();
     assert_eq!(endpoint.oneshot(chat("hello", false)).await.unwrap().status(), 200);
     assert!(start.elapsed() < 8 * S, "{:?}", start.elapsed());
-    assert_eq!(layer.handle().circuit().tally().calls(), 1);
+    assert_eq!(layer.handle().circuit().window().calls(), 1);
 }
 
 // Everything has been read: the end marker says so, and a connection that is left open is not waited for.

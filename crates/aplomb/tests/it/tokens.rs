@@ -199,6 +199,43 @@ async fn a_stream_is_asked_for_its_usage_where_that_is_wanted() {
     assert_eq!(bodies[0].1["messages"], bodies[3].1["messages"]);
 }
 
+/// A digest of the old body is wrong for the new one, and a signature over it must stay right.
+#[tokio::test(start_paused = true)]
+async fn asking_for_usage_drops_digests_and_leaves_signed_bodies_alone() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keeps = service_fn({
+        let seen = Arc::clone(&seen);
+        move |request: http::Request<String>| {
+            seen.lock().unwrap().push((request.headers().clone(), request.body().clone()));
+            std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::from(
+                "{}",
+            ))))
+        }
+    });
+    let asks = under(Policy::new().include_usage());
+    let body = r#"{"stream": true}"#;
+    let with = |name: &'static str, value: &'static str| {
+        let mut request = ask(5).map(|_| body.to_owned());
+        request.headers_mut().insert(name, value.parse().unwrap());
+        request
+    };
+    for name in ["content-digest", "digest", "content-md5", "x-own"] {
+        asks.layer(keeps.clone()).oneshot(with(name, "x")).await.unwrap();
+    }
+    asks.layer(keeps).oneshot(with("authorization", "AWS4-HMAC-SHA256 x")).await.unwrap();
+    let seen = seen.lock().unwrap();
+    for (name, kept) in [
+        ("content-digest", false),
+        ("digest", false),
+        ("content-md5", false),
+        ("x-own", true),
+    ] {
+        assert_eq!(seen.iter().any(|(headers, _)| headers.contains_key(name)), kept, "{name}");
+    }
+    let changed: Vec<_> = seen.iter().map(|(_, seen)| seen != body).collect();
+    assert_eq!(changed, [true, true, true, true, false]);
+}
+
 /// It is charged when it arrives, whatever can be read of it.
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_can_not_be_read_costs_something() {

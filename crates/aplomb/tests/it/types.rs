@@ -4,7 +4,8 @@ use std::io;
 use std::rc::Rc;
 
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::{Policies, PoliciesLayer, Policy, route};
+use aplomb::route::{self, Routes};
+use aplomb::{Policy, RouterLayer};
 use aplomb_mock::Mock;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -31,15 +32,15 @@ fn types_are_what_users_need() {
     all(&endpoint);
     all(&layer.clone().by_account());
     all(&layer.clone().by_account().handle());
-    all(&Policies::new().route(route::any(), layer.clone()));
-    let policies = PoliciesLayer::new(Policies::new()).unwrap();
-    all(&policies);
-    all(&policies.handle());
-    all(&policies.layer(Mock::builder().build()));
+    all(&Routes::new().route(route::any(), layer.clone()));
+    let routes = RouterLayer::new(Routes::new()).unwrap();
+    all(&routes);
+    all(&routes.handle());
+    all(&routes.layer(Mock::builder().build()));
     sent(endpoint.clone().call(chat("a", false)));
     let mut boxed = BoxCloneSyncService::new(endpoint);
     sent(boxed.call(chat("a", false)));
-    sent(policies.layer(Mock::builder().build()).call(chat("a", false)));
+    sent(routes.layer(Mock::builder().build()).call(chat("a", false)));
 }
 
 // Neither `Send` nor `'static`: a client that lives on one thread, and one that borrows.
@@ -75,8 +76,8 @@ fn layers_are_made_outside_of_a_runtime_and_used_in_several() {
             .concurrency(2)
             .quota(Quota::requests_per_second(20).burst(1)),
     );
-    let policies = PoliciesLayer::new(Policies::new().otherwise(layer.clone().by_account())).unwrap();
-    let (endpoint, service) = (layer.layer(quick()), policies.layer(quick()));
+    let routes = RouterLayer::new(Routes::new().fallback(layer.clone().by_account())).unwrap();
+    let (endpoint, service) = (layer.layer(quick()), routes.layer(quick()));
     for _ in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (endpoint, service) = (endpoint.clone(), service.clone());

@@ -18,7 +18,7 @@ use super::room::{Full, Room, Search, Swept};
 use super::shards::{Hashed, Shards};
 use super::table::{FEW, Table};
 use crate::{
-    Acquire, Closing, Idle, Permit, Queue, QueueLimits, Rests, Stopped, Turned, TurnedBecause, Wait,
+    Acquire, Closing, Idle, Permit, Queue, QueueLimits, RejectReason, Rejected, Rests, Stopped, Wait,
 };
 use aplomb_core::Observe;
 
@@ -36,7 +36,7 @@ use aplomb_core::Observe;
 /// There are never more than `max_keys` keys, in use or at rest. Where there is no room, one goes of which
 /// no more is kept than can be [spared](Idle::is_spare). If none of up to 64 keys that are looked at can be
 /// forgotten or spared, callers with a new key are turned away
-/// ([`TurnedBecause::TooManyKeys`]).
+/// ([`RejectReason::TooManyKeys`]).
 ///
 /// Clones share everything.
 pub struct Queues<K, G: Rests>(Arc<Shared<K, G>>);
@@ -45,7 +45,7 @@ struct Shared<K, G: Rests> {
     shards: Shards<Shard<K, G>>,
     room: Room,
     policy: Box<dyn Fn(&K) -> G + Send + Sync>,
-    observer: Arc<ObserveKey<K, G::Notice>>,
+    observer: Arc<ObserveKey<K, G::Event>>,
     settings: Mutex<Settings>,
 }
 
@@ -102,7 +102,7 @@ where
         max_keys: usize,
         limits: QueueLimits,
         policy: impl Fn(&K) -> G + Send + Sync + 'static,
-        observer: impl for<'a> Observe<KeyNotice<'a, K, G::Notice>> + Send + Sync + 'static,
+        observer: impl for<'a> Observe<KeyNotice<'a, K, G::Event>> + Send + Sync + 'static,
     ) -> Self {
         let shard = || Shard { live: Table::new(), rest: Table::new() };
         Self(Arc::new(Shared {
@@ -115,12 +115,12 @@ where
     }
 
     /// Asks the gate of `key` to be let through, and waits for it in its line: as
-    /// [`Queue::acquire`], and turned away with [`TurnedBecause::TooManyKeys`] where there is no room
+    /// [`Queue::acquire`], and turned away with [`RejectReason::TooManyKeys`] where there is no room
     /// for the key.
-    pub fn acquire(&self, key: &K, ask: G::Ask, wait: Wait) -> Acquire<G> {
+    pub fn acquire(&self, key: &K, ask: G::Cost, wait: Wait) -> Acquire<G> {
         match self.queue(key) {
             Ok(queue) => queue.acquire(ask, wait),
-            Err(Full { .. }) => Acquire::turned_away(TurnedBecause::TooManyKeys),
+            Err(Full { .. }) => Acquire::turned_away(RejectReason::TooManyKeys),
         }
     }
 
@@ -129,14 +129,14 @@ where
     pub fn ask(
         &self,
         key: &K,
-        ask: G::Ask,
+        ask: G::Cost,
         wait: Wait,
         cx: &Context<'_>,
         permit: &mut Option<Permit<G>>,
     ) -> Option<Stopped<G>> {
         match self.queue(key) {
             Ok(queue) => queue.ask(ask, wait, cx, permit),
-            Err(Full { .. }) => Some(Stopped::Turned(Turned::at_once(TurnedBecause::TooManyKeys))),
+            Err(Full { .. }) => Some(Stopped::Rejected(Rejected::at_once(RejectReason::TooManyKeys))),
         }
     }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use aplomb_admission::{AtBodyEnd, AtHead, Gated, KeyRefused, KeyedDoor, Plan, Queues, Terms, Turned};
-use aplomb_core::{BoxError, CallKey, CallOptions, HttpClassifier, Refused, find_in};
+use aplomb_admission::{
+    Admission, AdmissionConfig, KeyRefused, KeyedDoor, OnBodyEnd, OnHead, Queues, Rejected, Terms,
+};
+use aplomb_core::{BoxError, CallKey, CallOptions, HttpClassifier, LayerName, Rejection, find_in};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, task};
 use tower_service::Service;
@@ -22,11 +24,11 @@ impl<Req> Terms<Req> for Pass {
 
     fn ask(&self, _: &Req, _: &CallOptions) {}
 
-    fn refuse(&self, turned: Turned<&'static str>, _: &CallOptions) -> BoxError {
-        Box::new(Refused::by("tally").with_retry_after(turned.retry_after()))
+    fn refuse(&self, turned: Rejected<&'static str>, _: &CallOptions) -> BoxError {
+        Box::new(Rejection::by(LayerName::Other("tally")).with_retry_after(turned.retry_after()))
     }
 
-    fn refuse_key(&self, key: &Arc<str>, turned: Turned<&'static str>, options: &CallOptions) -> BoxError {
+    fn refuse_key(&self, key: &Arc<str>, turned: Rejected<&'static str>, options: &CallOptions) -> BoxError {
         assert_eq!(&**key, "404");
         Terms::<Req>::refuse(self, turned, options)
     }
@@ -38,9 +40,9 @@ fn by_path(request: &http::Request<()>) -> u64 {
 
 type ByPath = KeyedDoor<u64, fn(&http::Request<()>) -> u64, Pass, Tally>;
 
-fn plan<U>(queues: &Queues<u64, Tally>, until: U) -> Arc<Plan<ByPath, HttpClassifier, U>> {
+fn plan<U>(queues: &Queues<u64, Tally>, until: U) -> Arc<AdmissionConfig<ByPath, HttpClassifier, U>> {
     let door = KeyedDoor::new(queues.clone(), by_path as fn(&http::Request<()>) -> u64, Pass);
-    Arc::new(Plan::new(door, HttpClassifier::new(), until))
+    Arc::new(AdmissionConfig::new(door, HttpClassifier::new(), until))
 }
 
 fn get(key: u64) -> http::Request<()> {
@@ -50,8 +52,8 @@ fn get(key: u64) -> http::Request<()> {
 #[tokio::test(start_paused = true)]
 async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal() {
     let queues = tallies(2);
-    let answers = crate::gated::Answers;
-    let mut service = Gated::new(answers, plan(&queues, AtHead));
+    let answers = crate::admission::Answers;
+    let mut service = Admission::new(answers, plan(&queues, OnHead));
     service.call(get(200)).await.unwrap();
     service.call(get(503)).await.unwrap();
     assert_eq!(begun(&queues), BTreeMap::from([(200, (1, 1)), (503, (1, 1))]));
@@ -62,14 +64,14 @@ async fn a_service_asks_the_gate_of_the_requests_key_and_names_it_in_a_refusal()
 
     let error = service.call(get(404)).await.err().unwrap();
     assert_eq!(find_in::<KeyRefused, _>(&error).unwrap().key(), "404");
-    assert_eq!(find_in::<Refused, _>(&error).unwrap().who(), "tally");
-    assert_eq!(error.to_string(), "refused for key 404: refused by the tally");
+    assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::Other("tally"));
+    assert_eq!(error.to_string(), "refused for key 404: rejected by the tally");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_or_panicking_at_any_point_leaves_its_key_as_it_was() {
     let queues = tallies(10);
-    let mut service = Gated::new(crate::gated::Answers, plan(&queues, AtBodyEnd));
+    let mut service = Admission::new(crate::admission::Answers, plan(&queues, OnBodyEnd));
     let hang = || http::Request::get("/hang").body(()).unwrap();
     drop(service.call(hang()));
     assert!(queues.is_empty(), "nothing is made before it is polled");

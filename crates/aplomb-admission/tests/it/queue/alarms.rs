@@ -66,10 +66,10 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
     struct Undecided(u32);
 
     impl aplomb_admission::Gate for Undecided {
-        type Ask = ();
-        type Slip = ();
-        type Why = ();
-        type Notice = std::convert::Infallible;
+        type Cost = ();
+        type Token = ();
+        type Reason = ();
+        type Event = std::convert::Infallible;
 
         fn check(&mut self, (): &(), now: Instant) -> aplomb_admission::Decision<()> {
             self.0 += 1;
@@ -83,6 +83,8 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
         fn admit(&mut self, (): &(), _: Instant) {}
 
         fn end(&mut self, (): (), _: End, _: Instant) {}
+
+        crate::gate_support::simple!();
     }
 
     let queue = Queue::new(Undecided(0), QueueLimits::new(), ());

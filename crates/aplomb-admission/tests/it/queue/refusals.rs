@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aplomb_admission::{Both, Closing, Decision, End, Gate, Queue, QueueLimits, TurnedBecause, Wait};
+use crate::gate_support::Both;
+use crate::gate_support::simple;
+use aplomb_admission::{Closing, Decision, End, Gate, Queue, QueueLimits, RejectReason, Wait};
 use aplomb_core::{CallOptions, Outcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
@@ -25,10 +27,10 @@ enum Weight {
 }
 
 impl Gate for ForTheHeavy {
-    type Ask = Weight;
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = Weight;
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, weight: &Weight, _: Instant) -> Decision<()> {
         match weight {
@@ -40,6 +42,8 @@ impl Gate for ForTheHeavy {
     fn admit(&mut self, _: &Weight, _: Instant) {}
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    simple!();
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +55,7 @@ async fn a_wait_that_can_not_end_in_time_is_refused_at_once() {
     assert_pending!(second.poll());
     // The second goes after 1 s, so a third would go after 2 s.
     let turned = queue.acquire((), until(start + PACE * 2)).await.unwrap_err();
-    assert_eq!(turned.because(), TurnedBecause::TooLong);
+    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
     assert_eq!(turned.retry_after(), Some(PACE * 2));
     assert_eq!(turned.place(), Some(1));
     assert_eq!(Instant::now(), start);
@@ -65,8 +69,8 @@ async fn a_wait_for_a_release_ends_at_the_deadline() {
     let _first = queue.acquire((), Wait::default()).await.unwrap();
     let start = Instant::now();
     let turned = queue.acquire((), until(start + PACE)).await.unwrap_err();
-    assert_eq!(turned.because(), TurnedBecause::TooLong);
-    assert_eq!(turned.why(), Some(&"taken"));
+    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
+    assert_eq!(turned.gate_reason(), Some(&"taken"));
     assert!(start.elapsed() >= PACE && start.elapsed() < PACE * 2);
     assert_eq!(queue.waiting(), 0);
 }
@@ -84,7 +88,7 @@ async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
     let mut light = task::spawn(queue.acquire(Weight::Light, until(millis(20_000))));
     assert_pending!(light.poll());
     queue.with(|gate, _| gate.0 = Decision::NotBefore(millis(60_000), ()));
-    assert_eq!(assert_ready!(heavy.poll()).unwrap_err().because(), TurnedBecause::TooLong);
+    assert_eq!(assert_ready!(heavy.poll()).unwrap_err().reason(), RejectReason::WaitTooLong);
     assert!(assert_ready!(light.poll()).is_ok());
 
     // Nothing is released, and both deadlines pass with the same tick of the timer.
@@ -95,7 +99,7 @@ async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
     let mut light = task::spawn(queue.acquire(Weight::Light, deadline(10_000_100)));
     assert_pending!(light.poll());
     advance(Duration::from_millis(10_001)).await;
-    assert_eq!(assert_ready!(heavy.poll()).unwrap_err().because(), TurnedBecause::TooLong);
+    assert_eq!(assert_ready!(heavy.poll()).unwrap_err().reason(), RejectReason::WaitTooLong);
     assert!(assert_ready!(light.poll()).is_ok());
 }
 
@@ -106,7 +110,7 @@ async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
         queue.with(|slots, _| slots.longest_wait = gate);
         let start = Instant::now();
         let turned = queue.acquire((), until(start + deadline)).await.unwrap_err();
-        assert_eq!(turned.because(), TurnedBecause::TooLong);
+        assert_eq!(turned.reason(), RejectReason::WaitTooLong);
         start.elapsed().as_secs()
     };
     assert_eq!(waits(PACE * 9, Some(PACE * 2), PACE * 9).await, 2);
@@ -128,7 +132,7 @@ async fn no_waiting_means_now_or_never() {
     let queue = Queue::new(Slots::new(1), limits, ());
     let first = queue.acquire((), Wait::default()).await.unwrap();
     let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-    assert_eq!(turned.because(), TurnedBecause::TooLong);
+    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
     drop(first);
     assert!(queue.acquire((), Wait::default()).await.is_ok());
 }
@@ -139,7 +143,7 @@ async fn a_full_line_refuses() {
     let mut first = task::spawn(queue.acquire((), Wait::default()));
     assert_pending!(first.poll());
     let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-    assert_eq!((turned.because(), turned.place()), (TurnedBecause::Full, Some(1)));
+    assert_eq!((turned.reason(), turned.place()), (RejectReason::QueueFull, Some(1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +154,7 @@ async fn what_is_refused_is_refused_at_the_door_and_in_the_line() {
     queue.with(|gate, _| gate.refuses = true);
     assert!(waiting.is_woken());
     let turned = tokio_test::assert_ready_err!(waiting.poll());
-    assert_eq!((turned.because(), turned.why()), (TurnedBecause::Refused, Some(&"refuses")));
+    assert_eq!((turned.reason(), turned.gate_reason()), (RejectReason::Gate, Some(&"refuses")));
     assert!(queue.acquire((), Wait::default()).await.is_err());
 }
 
@@ -163,7 +167,7 @@ async fn closing_refuses_the_new_and_drains_or_fails_the_waiting() {
         assert_pending!(waiting.poll());
         queue.close(closing);
         let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-        assert_eq!(turned.because(), TurnedBecause::Closed);
+        assert_eq!(turned.reason(), RejectReason::Closed);
         drop(first);
         assert_eq!(waiting.await.is_ok(), served);
     }
@@ -176,10 +180,10 @@ async fn four_thousand_deadlines_pass_without_a_storm() {
     let mut callers = JoinSet::new();
     for _ in 0..4_000 {
         let waiting = queue.acquire((), until(start + PACE));
-        callers.spawn(async move { waiting.await.unwrap_err().because() });
+        callers.spawn(async move { waiting.await.unwrap_err().reason() });
     }
     let because = callers.join_all().await;
-    assert!(because.iter().all(|because| *because == TurnedBecause::TooLong));
+    assert!(because.iter().all(|because| *because == RejectReason::WaitTooLong));
     assert_eq!(queue.waiting(), 0);
 }
 
@@ -189,7 +193,7 @@ async fn a_call_whose_deadline_has_passed_is_not_let_through() {
     let now = Instant::now();
     tokio::time::advance(PACE).await;
     let turned = queue.acquire((), until(now)).await.unwrap_err();
-    assert_eq!(turned.because(), TurnedBecause::TooLong);
+    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +218,7 @@ async fn a_full_line_says_when_it_will_have_passed() {
         assert_pending!(waiting.poll());
     }
     let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-    assert_eq!((turned.because(), turned.retry_after()), (TurnedBecause::Full, Some(PACE * 101)));
+    assert_eq!((turned.reason(), turned.retry_after()), (RejectReason::QueueFull, Some(PACE * 101)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,5 +229,5 @@ async fn who_is_looked_at_too_late_is_told_what_it_waited_for() {
     // The thread was busy: the alarm rings long after it should have.
     advance(10 * PACE).await;
     let turned = assert_ready!(waits.poll()).err().unwrap();
-    assert_eq!((turned.because(), turned.why().is_some()), (TurnedBecause::TooLong, true));
+    assert_eq!((turned.reason(), turned.gate_reason().is_some()), (RejectReason::WaitTooLong, true));
 }

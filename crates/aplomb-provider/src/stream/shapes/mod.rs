@@ -1,69 +1,65 @@
-//! Whose events look like what.
+//! The shapes of events, chunks and answers.
 
-mod anthropic;
-mod cohere;
-mod google;
-mod mistral;
-mod native;
 mod openai;
+mod vendors;
 
 use crate::Text;
 use crate::json::{Key, View};
 
-/// Is told of each piece of content: its text, or nothing where it is no text.
-pub(super) type TellContent<'a> = &'a mut dyn FnMut(Option<Text<'_>>);
+/// Receives each piece of content: its text, or `None` if it is not text.
+type EmitContent<'a> = &'a mut dyn FnMut(Option<Text<'_>>);
 
-/// What an event of a known shape says, besides its content and usage.
+/// The kind of an event of a known shape, besides its content and usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum EventKind {
     /// A sign of life.
     Ping,
-    /// The answer is whole.
+    /// The end marker.
     Done,
-    /// A part of a stream that has a marker at its end. What it holds may say why it ended.
-    Chunk { is_finished: bool },
-    /// A part of a stream that has none.
-    Unmarked { is_finished: bool },
+    /// A part of a stream that has an end marker. It may say why its choice ended.
+    Chunk { is_last: bool },
+    /// A part of a stream that has no end marker.
+    Unmarked { is_last: bool },
 }
 
-impl Said {
-    /// A part that says nothing of the end.
-    const PART: Self = Self::Chunk { is_finished: false };
+impl EventKind {
+    /// A part that says nothing about the end.
+    const PART: Self = Self::Chunk { is_last: false };
 }
 
-/// Reads an event or a chunk, or a whole answer, in whichever shape it has the marks of.
-pub(super) fn read(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
-    openai::chat(value, tell)
-        .or_else(|| openai::responses(kind, value, tell))
-        .or_else(|| openai::media(kind, value, tell))
-        .or_else(|| anthropic::messages(kind, value, tell))
-        .or_else(|| google::candidates(value, tell))
-        .or_else(|| cohere::chat(kind, value, tell))
-        .or_else(|| mistral::conversation(kind, value, tell))
-        .or_else(|| native::ollama(value, tell))
-        .or_else(|| native::tgi(value, tell))
-        .or_else(|| native::llm_engine(value, tell))
-        .or_else(|| native::converse(value, tell))
+/// Reads an event, a chunk or a complete answer in whichever shape matches.
+pub(super) fn read(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
+    openai::chat(value, emit)
+        .or_else(|| openai::responses(kind, value, emit))
+        .or_else(|| openai::media(kind, value, emit))
+        .or_else(|| vendors::anthropic(kind, value, emit))
+        .or_else(|| vendors::google(value, emit))
+        .or_else(|| vendors::cohere(kind, value, emit))
+        .or_else(|| vendors::mistral(kind, value, emit))
+        .or_else(|| vendors::ollama(value, emit))
+        .or_else(|| vendors::tgi(value, emit))
+        .or_else(|| vendors::llm_engine(value, emit))
+        .or_else(|| vendors::converse(value, emit))
 }
 
-/// The text of a whole answer, in any of the shapes.
-pub(crate) fn whole_text(value: View<'_>) -> Option<Text<'_>> {
+/// The text of a complete answer in any shape.
+pub(crate) fn answer_text(value: View<'_>) -> Option<Text<'_>> {
     let value = value.first_or_self();
     let choice = value.get(Key::Choices).first();
     let output = value.get(Key::Output);
-    let candidate = || google::text(value.get(Key::Candidates).first().at(&[Key::Content, Key::Parts]));
-    let converse = || parts(output.at(&[Key::Message, Key::Content]));
+    let google = || vendors::google_text(value.get(Key::Candidates).first().at(&[Key::Content, Key::Parts]));
+    let converse = || joined(output.at(&[Key::Message, Key::Content]));
     let llm_engine = || output.get(Key::Text).text();
-    let cohere = || parts(value.at(&[Key::Message, Key::Content]));
+    let cohere = || joined(value.at(&[Key::Message, Key::Content]));
     let bare = || match value.get(Key::Response) {
         response if response.is_there() => response.text(),
         _ => value.get(Key::Text).text(),
     };
-    parts(choice.at(&[Key::Message, Key::Content]))
+    joined(choice.at(&[Key::Message, Key::Content]))
         .or_else(|| choice.get(Key::Text).text())
-        .or_else(|| parts(value.get(Key::Content)))
-        .or_else(|| openai::output(output))
-        .or_else(candidate)
+        .or_else(|| joined(value.get(Key::Content)))
+        .or_else(|| openai::output_text(output))
+        .or_else(google)
         .or_else(converse)
         .or_else(llm_engine)
         .or_else(cohere)
@@ -71,15 +67,15 @@ pub(crate) fn whole_text(value: View<'_>) -> Option<Text<'_>> {
         .or_else(bare)
 }
 
-/// A string, or the texts of a list of parts, joined.
-fn parts(value: View<'_>) -> Option<Text<'_>> {
+/// A string, or the joined texts of a list of parts.
+fn joined(value: View<'_>) -> Option<Text<'_>> {
     let texts = || value.items().filter_map(|part| part.get(Key::Text).text());
     value.text().or_else(|| texts().reduce(Text::and))
 }
 
-/// Tells of a text that is there.
-fn tell_text(text: Option<Text<'_>>, tell: TellContent<'_>) {
+/// Reports a text unless it is missing or empty.
+fn emit_text(text: Option<Text<'_>>, emit: EmitContent<'_>) {
     if let Some(text) = text.filter(|text| !text.is_empty()) {
-        tell(Some(text));
+        emit(Some(text));
     }
 }

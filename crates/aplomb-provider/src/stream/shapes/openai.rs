@@ -1,87 +1,87 @@
-//! OpenAI's chat completions and responses, and everybody who copies them.
+//! OpenAI's APIs, which many others copy.
 
-use super::{Said, TellContent, parts, whole_text};
+use super::{EmitContent, EventKind, answer_text, joined};
 use crate::Text;
 use crate::json::{Key, View};
 
-/// A chunk of chat completions, or a whole one.
-pub(super) fn chat(value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+/// A chunk of a chat completion, or a complete one.
+pub(super) fn chat(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
     let choices = value.get(Key::Choices);
     if !choices.is_list() {
         return None;
     }
-    let mut is_finished = false;
+    let mut is_last = false;
     for choice in choices.items() {
-        if let Some(text) = chunk(choice) {
-            let is_first = choice.get(Key::Index).count().unwrap_or(0) == 0;
-            is_finished = false;
-            tell(text.filter(|_| is_first));
+        if let Some(text) = content(choice) {
+            let is_first_choice = choice.get(Key::Index).count().unwrap_or(0) == 0;
+            is_last = false;
+            emit(text.filter(|_| is_first_choice));
         }
-        is_finished |= !choice.get(Key::FinishReason).is_null();
+        is_last |= !choice.get(Key::FinishReason).is_null();
     }
-    Some(Said::Chunk { is_finished })
+    Some(EventKind::Chunk { is_last })
 }
 
-/// What a choice adds: its text, nothing that is text, or nothing at all.
+/// The content that a choice adds: its text, `None` within if it is not text, or nothing.
 #[expect(
     clippy::option_option,
-    reason = "nothing is not the same as something without text"
+    reason = "no content differs from content without text"
 )]
-fn chunk(choice: View<'_>) -> Option<Option<Text<'_>>> {
+fn content(choice: View<'_>) -> Option<Option<Text<'_>>> {
     let (delta, message) = (choice.get(Key::Delta), choice.get(Key::Message));
-    let text = parts(delta.get(Key::Content));
-    let text = text.or_else(|| parts(message.get(Key::Content)));
+    let text = joined(delta.get(Key::Content));
+    let text = text.or_else(|| joined(message.get(Key::Content)));
     let text = text.or_else(|| choice.get(Key::Text).text());
     if let Some(text) = text.filter(|text| !text.is_empty()) {
         return Some(Some(text));
     }
-    let said = if delta.is_there() { delta } else { message };
-    let says = |(name, value): (Key, View<'_>)| name != Key::Role && !value.is_empty();
-    (said.is_object() && said.parts().any(says)).then_some(None)
+    let added = if delta.is_there() { delta } else { message };
+    let is_content = |(name, value): (Key, View<'_>)| name != Key::Role && !value.is_empty();
+    (added.is_object() && added.parts().any(is_content)).then_some(None)
 }
 
-/// An event of responses, or a whole one.
-pub(super) fn responses(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+/// An event of the Responses API, or a complete response.
+pub(super) fn responses(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
     match kind {
-        "keepalive" => return Some(Said::Ping),
-        "response.completed" | "response.incomplete" => return Some(Said::Done),
-        "response.output_text.delta" => tell(value.get(Key::Delta).text()),
+        "keepalive" => return Some(EventKind::Ping),
+        "response.completed" | "response.incomplete" => return Some(EventKind::Done),
+        "response.output_text.delta" => emit(value.get(Key::Delta).text()),
         _ if kind.starts_with("response.") => {
-            // Text comes in deltas; that a part is done repeats it.
+            // The text comes in deltas; the end of a part repeats it.
             if matches!(kind.rsplit('.').next(), Some("delta" | "done")) {
-                tell(None);
+                emit(None);
             }
         }
-        _ if value.get(Key::Object).is("response") => tell(whole_text(value)),
+        _ if value.get(Key::Object).is("response") => emit(answer_text(value)),
         _ => return None,
     }
-    Some(Said::PART)
+    Some(EventKind::PART)
 }
 
-/// An event of images, speech and transcriptions.
-pub(super) fn media(kind: &str, value: View<'_>, tell: TellContent<'_>) -> Option<Said> {
+/// An event of the image, speech or transcription API.
+pub(super) fn media(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
     let is_image = kind.starts_with("image_generation.") || kind.starts_with("image_edit.");
     match kind {
-        "speech.audio.done" => return Some(Said::Done),
+        "speech.audio.done" => return Some(EventKind::Done),
         // It repeats the deltas, if there were any.
         "transcript.text.done" => {
-            tell(None);
-            return Some(Said::Done);
+            emit(None);
+            return Some(EventKind::Done);
         }
-        "transcript.text.delta" => tell(value.get(Key::Delta).text()),
-        "transcript.text.segment" | "speech.audio.delta" => tell(None),
+        "transcript.text.delta" => emit(value.get(Key::Delta).text()),
+        "transcript.text.segment" | "speech.audio.delta" => emit(None),
         _ if is_image => {
-            tell(None);
-            // There may be one for each of several images, and no marker after them.
-            return Some(Said::Unmarked { is_finished: kind.ends_with(".completed") });
+            emit(None);
+            // One for each image, and no marker after them.
+            return Some(EventKind::Unmarked { is_last: kind.ends_with(".completed") });
         }
         _ => return None,
     }
-    Some(Said::PART)
+    Some(EventKind::PART)
 }
 
-/// The texts of the messages among what a response puts out.
-pub(super) fn output(output: View<'_>) -> Option<Text<'_>> {
-    let texts = output.items().filter_map(|item| parts(item.get(Key::Content)));
+/// The text of the messages in the output of a response.
+pub(super) fn output_text(output: View<'_>) -> Option<Text<'_>> {
+    let texts = output.items().filter_map(|item| joined(item.get(Key::Content)));
     texts.reduce(Text::and)
 }

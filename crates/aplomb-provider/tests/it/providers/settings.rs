@@ -40,9 +40,11 @@ fn settings_change_how_it_is_read() {
     assert!(!OpenAi.judge(&told.head(), b"").outcome().is_retryable());
     assert!(deaf.judge(&told.head(), b"").outcome().is_retryable());
 
-    let words = aplomb_provider::tokenizer(|text: &str| text.split_whitespace().count() as u64);
+    let words = |text: &str| text.split_whitespace().count() as u64;
     let counted = Tuned::new(OpenAi, Settings::new().tokenizer(words));
-    assert_eq!(counted.estimate(br#"{"prompt": "one two three"}"#).input(), 3);
+    let prompt = br#"{"prompt": "one two three"}"#;
+    assert_eq!(counted.estimate("/v1/completions", prompt, None).input(), 3);
+    assert_eq!(counted.estimate("/v1/completions", prompt, Some(&|_: &str| 7)).input(), 7);
     assert_eq!(counted.name(), "openai");
 }
 

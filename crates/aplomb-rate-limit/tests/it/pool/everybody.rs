@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use aplomb_admission::{Acquire, Both, Closing, Decision, End, Gate, Permit, Queue, QueueLimits, Wait};
+use aplomb_admission::{Acquire, Closing, Decision, End, Gate, Permit, Queue, QueueLimits, Wait};
 use aplomb_core::{CallOptions, Outcome, Priority};
 use aplomb_rate_limit::{Charge, Dimension, Member, Pool, Quota, Quotas};
 use proptest::prelude::*;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};
 
 use super::S;
+use crate::gate_support::{Both, simple};
 
 /// So many at a time.
 struct Places {
@@ -21,10 +22,10 @@ struct Places {
 }
 
 impl Gate for Places {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
         if self.free > 0 {
@@ -41,6 +42,8 @@ impl Gate for Places {
     fn end(&mut self, (): (), _: End, _: Instant) {
         self.free += 1;
     }
+
+    simple!();
 }
 
 /// Closed until an instant.
@@ -49,10 +52,10 @@ struct Door {
 }
 
 impl Gate for Door {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), now: Instant) -> Decision<()> {
         match self.until {
@@ -64,9 +67,11 @@ impl Gate for Door {
     fn admit(&mut self, (): &(), _: Instant) {}
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    simple!();
 }
 
-type Gates = Both<Door, Both<Quotas, Both<Option<Member>, Both<Option<Member>, Places>>>>;
+type Gates = Both<Door, Both<Quotas, Both<Member, Both<Member, Places>>>>;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -115,13 +120,20 @@ fn level(level: u8) -> Priority {
 
 async fn play(steps: Vec<Step>) {
     let (pool, second) = (Pool::new(quotas(100)), Pool::new([Quota::requests_per_second(10)]));
+    let plenty = Pool::new([Quota::requests_per_second(1_000_000)]);
+    plenty.set_learning(false);
     pool.set_learning(false);
     let queues: Vec<Queue<Gates>> = (0..5)
         .map(|i| {
             let own = Quotas::new([Quota::requests_per_second(5 + 5 * i).burst(2)], 1);
-            let other = (i % 2 == 0).then(|| second.member());
+            // Every other queue draws on a second pool, the others on one that is never empty.
+            let other = if i % 2 == 0 {
+                second.member()
+            } else {
+                plenty.member()
+            };
             let places = Places { free: 1 + (i % 3) as i32 };
-            let gates = Both(Door { until: None }, Both(own, Both(Some(pool.member()), Both(other, places))));
+            let gates = Both(Door { until: None }, Both(own, Both(pool.member(), Both(other, places))));
             Queue::new(gates, QueueLimits::new().ageing(S), ())
         })
         .collect();

@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Acquire, Both, Decision, End, Gate, Queue, QueueLimits, Queues, Wait};
+use aplomb_admission::{Acquire, Decision, End, Gate, Queue, QueueLimits, Queues, Wait};
 use aplomb_rate_limit::{Charge, Member, Pool, Quota, Quotas};
 use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};
 use tokio_test::{assert_pending, assert_ready_ok};
 
 use super::{S, acquire, tokens, tokens_per_second};
+use crate::gate_support::{Both, simple};
 
 /// Says what it is told to say, like a circuit or a limit of places.
 struct Says(Decision<()>);
 
 impl Gate for Says {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
         self.0
@@ -26,13 +27,15 @@ impl Gate for Says {
     fn admit(&mut self, (): &(), _: Instant) {}
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    simple!();
 }
 
-type Gates = Both<Says, Both<Option<Member>, Quotas>>;
+type Gates = Both<Says, Both<Member, Quotas>>;
 
 fn queue(pool: &Pool, says: Decision<()>) -> Queue<Gates> {
     let own = Quotas::new([Quota::requests_per_second(1_000)], 1);
-    Queue::new(Both(Says(says), Both(Some(pool.member()), own)), QueueLimits::new(), ())
+    Queue::new(Both(Says(says), Both(pool.member(), own)), QueueLimits::new(), ())
 }
 
 fn asks(queue: &Queue<Gates>, charge: &Charge) -> Spawn<Acquire<Gates>> {
@@ -110,7 +113,7 @@ async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgo
     let members = pool.clone();
     let gate = move |_: &u32| {
         let own = Quotas::new([Quota::requests_per_second(1_000)], 1);
-        Both(Some(members.member()), own)
+        Both(members.member(), own)
     };
     let queues = Queues::new(100, QueueLimits::new(), gate, ());
     let asks = |key: u32| {
@@ -144,10 +147,10 @@ async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgo
 struct Panics(bool);
 
 impl Gate for Panics {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
         Decision::Admit
@@ -159,6 +162,8 @@ impl Gate for Panics {
     }
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    simple!();
 }
 
 #[tokio::test(start_paused = true)]

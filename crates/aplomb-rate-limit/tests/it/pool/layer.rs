@@ -13,7 +13,9 @@ async fn promise_17_two_stacks_over_one_pool_share_its_quota_and_wait_each_in_it
         Quota::tokens_per_minute(100),
     ]);
     let answers = service_fn(async |_: &'static str| Ok::<_, BoxError>(http::Response::new(String::new())));
-    let small = RateLimitLayer::with_pool(&pool).max_wait(std::time::Duration::ZERO);
+    let small = RateLimitLayer::with_pool(&pool)
+        .cost(|_: &&'static str| Charge::request())
+        .max_wait(std::time::Duration::ZERO);
     let large = RateLimitLayer::with_pool(&pool)
         .cost(|prompt: &&'static str| Charge::request().input_tokens(prompt.len() as u64))
         .until_body_end();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use aplomb_admission::TurnedBecause;
+use aplomb_admission::RejectReason;
 use aplomb_core::CallOptions;
 use aplomb_rate_limit::{Charge, Limiter, Member, Pool, Quota};
 use tokio::time::{Instant, advance, sleep};
@@ -131,7 +131,7 @@ async fn promise_22_a_wait_behind_the_heads_of_other_lines_that_can_not_end_in_t
     let within = |wait| CallOptions::new().with_deadline(Instant::now() + wait);
     let mut late = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S)));
     let refused = assert_ready_err!(late.poll());
-    assert_eq!((refused.because(), refused.retry_after()), (TurnedBecause::TooLong, Some(S + S / 10)));
+    assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S + S / 10)));
     assert_eq!(pool.snapshot().waiting(), 1, "it has not taken a place");
     let mut in_time = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S + S / 5)));
     assert_pending!(in_time.poll());

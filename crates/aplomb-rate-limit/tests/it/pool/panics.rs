@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
-use aplomb_admission::{Both, Decision, End, Gate, Queue, QueueLimits, Wait};
+use aplomb_admission::{Decision, End, Gate, Hints, Queue, QueueLimits, Wait};
 use aplomb_core::CallOptions;
 use aplomb_rate_limit::{Charge, Dimension, Limiter, Pool, Quota};
 use tokio::runtime::Builder;
@@ -12,15 +11,16 @@ use tokio::time::{Instant, timeout};
 use tokio_test::task;
 
 use super::S;
+use crate::gate_support::{Both, simple};
 
 /// Panics when it is asked how long answers take, once.
 struct Fragile(bool);
 
 impl Gate for Fragile {
-    type Ask = ();
-    type Slip = ();
-    type Why = ();
-    type Notice = Infallible;
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Infallible;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<()> {
         Decision::Admit
@@ -30,9 +30,11 @@ impl Gate for Fragile {
 
     fn end(&mut self, (): (), _: End, _: Instant) {}
 
-    fn answers_in(&self) -> Duration {
+    simple!(on forecast next_event pooled);
+
+    fn hints(&self) -> Hints {
         assert!(!self.0, "as planned");
-        Duration::ZERO
+        Hints::default()
     }
 }
 

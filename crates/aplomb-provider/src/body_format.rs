@@ -1,0 +1,59 @@
+//! The format of a body.
+
+use crate::Head;
+
+/// The format of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFormat {
+    /// Server-sent events.
+    Events,
+    /// JSON: one value, or a list of what would have been the chunks of a stream.
+    Json,
+    /// JSON, one value per line.
+    JsonLines,
+    /// Anything else, which is trusted.
+    Opaque,
+}
+
+/// What an event stream can start with: a field, a comment or a byte order mark.
+const EVENT_STARTS: [&[u8]; 6] = [b"data:", b"event:", b":", b"id:", b"retry:", b"\xEF\xBB\xBF"];
+
+impl BodyFormat {
+    /// The number of bytes that is always enough to recognize a format, that of the longest field.
+    pub(crate) const MAX_START: usize = 6;
+
+    /// By the media type; `None` if there is none.
+    pub(crate) fn declared(head: &Head<'_>) -> Option<Self> {
+        let media_type = head.media_type()?;
+        Some(if media_type.eq_ignore_ascii_case("application/json") {
+            Self::Json
+        } else if media_type.eq_ignore_ascii_case("text/event-stream") {
+            Self::Events
+        } else {
+            Self::of_other(&media_type.to_ascii_lowercase())
+        })
+    }
+
+    fn of_other(media_type: &str) -> Self {
+        let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
+        let is_any = |subtypes: &[&str]| subtypes.contains(&subtype);
+        let is_json =
+            is_any(&["json", "x-ndjson", "ndjson", "jsonl", "x-jsonlines"]) || subtype.ends_with("+json");
+        let has_lines = ["ndjson", "jsonl", "stream+json"].iter().any(|lines| subtype.contains(lines));
+        match (is_json, has_lines) {
+            (true, true) => Self::JsonLines,
+            (true, false) => Self::Json,
+            (false, _) => Self::Opaque,
+        }
+    }
+
+    /// By the first bytes after any white space; `None` if they are too few to tell.
+    pub(crate) fn starting_with(start: &[u8]) -> Option<Self> {
+        match start.first()? {
+            b'{' | b'[' => Some(Self::Json),
+            _ if EVENT_STARTS.iter().any(|field| start.starts_with(field)) => Some(Self::Events),
+            _ if EVENT_STARTS.iter().any(|field| field.starts_with(start)) => None,
+            _ => Some(Self::Opaque),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Reading a response whose body has been buffered.
+
+use aplomb_core::Usage;
+
+use crate::body_format::BodyFormat;
+use crate::json::{Document, Nodes};
+use crate::stream::answer_text;
+use crate::{Head, Provider, StreamEnd, StreamEvent, usage};
+
+/// How a response ended: with an error if it is judged as one, otherwise as its stream reader says.
+pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> StreamEnd {
+    let format = format(head, body);
+    if format != BodyFormat::Events || !head.status().is_success() {
+        let judgement = provider.judge(head, body);
+        if !judgement.outcome().is_success() {
+            return StreamEnd::Failed(judgement);
+        }
+    }
+    match format {
+        BodyFormat::Events | BodyFormat::Json | BodyFormat::JsonLines => {
+            replay(provider, head, body, &mut |_| {})
+        }
+        BodyFormat::Opaque => StreamEnd::Complete,
+    }
+}
+
+/// The text of an answer.
+pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> Option<String> {
+    match format(head, body) {
+        BodyFormat::Json if !is_list(body) => {
+            let mut nodes = Nodes::new();
+            let text = answer_text(Document::read(body, &mut nodes)?.view())?;
+            Some(text.read().into_owned())
+        }
+        BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events => {
+            let mut text = None;
+            replay(provider, head, body, &mut |event| {
+                if let StreamEvent::Content(Some(piece)) = event {
+                    text.get_or_insert_with(String::new).push_str(&piece.read());
+                }
+            });
+            text
+        }
+        BodyFormat::Opaque => None,
+    }
+}
+
+/// The usage of an answer, by its body and, for what the body does not say, its headers.
+pub(crate) fn usage<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
+    let in_body = match format(head, body) {
+        BodyFormat::Json if !is_list(body) => Document::read(body, &mut Nodes::new()).and_then(usage::of),
+        BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events => {
+            let mut usage: Option<Usage> = None;
+            replay(provider, head, body, &mut |event| {
+                if let StreamEvent::Usage(later) = event {
+                    usage = Some(usage.unwrap_or_default().updated_by(later));
+                }
+            });
+            usage
+        }
+        BodyFormat::Opaque => None,
+    };
+    match (usage::in_headers(head), in_body) {
+        (Some(headers), Some(body)) => Some(headers.updated_by(body)),
+        (headers, body) => body.or(headers),
+    }
+}
+
+/// Reads a body as if it were streamed.
+fn replay<P: Provider + ?Sized>(
+    provider: &P,
+    head: &Head<'_>,
+    body: &[u8],
+    emit: &mut dyn FnMut(StreamEvent<'_>),
+) -> StreamEnd {
+    let mut reader = provider.stream(head);
+    reader.push(body, emit);
+    reader.finish(emit)
+}
+
+/// The format of a body: by its media type, or by its first bytes if there is none.
+fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
+    let starting = || BodyFormat::starting_with(body.trim_ascii_start());
+    BodyFormat::declared(head).or_else(starting).unwrap_or(BodyFormat::Opaque)
+}
+
+/// Whether the body is a list of what would have been the chunks of a stream.
+fn is_list(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"[")
+}

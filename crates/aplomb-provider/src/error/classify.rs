@@ -1,0 +1,206 @@
+//! The rules for judging responses, shared by all dialects. Their order is in `docs/guide/providers.md`.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use aplomb_core::{Kind, Outcome, Scope, retry_after};
+use serde_json::Value;
+
+use super::body::{self, ErrorBody};
+use super::codes::{self, Codes};
+use super::google::Details;
+use super::header_hints;
+use super::message::Message;
+use super::phrases;
+use crate::dialect::Dialect;
+use crate::json::{Document, Nodes};
+use crate::{Head, Judgement, Reason, Settings};
+
+/// Judges a buffered response.
+pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Judgement {
+    let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
+    if head.status().is_success() {
+        judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())
+    } else {
+        let error = ErrorBody::read(body, head.sent(), &judge.codes());
+        judge.failure(&error, Some(head.status().as_u16()), true)
+    }
+}
+
+/// Judges an error that came as an event of a stream, before or after some of its content.
+pub(crate) fn event(
+    value: &Value,
+    sent: SystemTime,
+    dialect: &'static Dialect,
+    settings: &Settings,
+    had_content: bool,
+) -> Judgement {
+    let judge = Judge { dialect, settings, head: None };
+    judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, !had_content)
+}
+
+/// What a response is judged by, besides its body.
+struct Judge<'a> {
+    dialect: &'static Dialect,
+    settings: &'a Settings,
+    head: Option<&'a Head<'a>>,
+}
+
+impl<'a> Judge<'a> {
+    fn codes(&self) -> Codes<'a> {
+        Codes {
+            settings: self.settings,
+            dialect: self.dialect.codes,
+            statuses: self.dialect.statuses,
+        }
+    }
+
+    /// Reads the headers, or those that a gateway forwards.
+    fn in_headers<T>(&self, read: impl Fn(&Head<'_>) -> Option<T>) -> Option<T> {
+        let head = self.head?;
+        read(head).or_else(|| {
+            let forwarded = head.forwarded()?;
+            read(&Head::new(head.status(), &forwarded, head.clock()))
+        })
+    }
+
+    /// Judges the body of a success: `None` if it is not an error.
+    fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
+        // Nearly every body is an answer, which need not be parsed here.
+        let mentions = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+        if !mentions(b"error") && !mentions(b"failed") && !mentions(b"\"ERROR\"") {
+            return None;
+        }
+        body::is_error_answer(Document::read(body, &mut Nodes::new())?.view()).then(|| {
+            let error = ErrorBody::read(body, head.sent(), &self.codes());
+            self.failure(&error, None, true)
+        })
+    }
+
+    /// A success. One beyond the limit asks the account to slow down.
+    fn answered(&self) -> Judgement {
+        let over = self.head.and_then(|head| head.header("x-ratelimit-over-limit"));
+        let judgement = Judgement::answered();
+        if over.is_some_and(|over| over.eq_ignore_ascii_case("yes")) {
+            return Judgement::new(Outcome::success().with_scope(Scope::Account), Reason::Answered);
+        }
+        judgement
+    }
+
+    fn failure(&self, error: &ErrorBody, status: Option<u16>, is_unprocessed: bool) -> Judgement {
+        let codes = self.codes();
+        let in_header = self.in_headers(|head| {
+            let code = codes::bare(head.header("x-amzn-errortype")?);
+            codes.own(code).or_else(|| codes.known(code))
+        });
+        let coarse = error.reason(status, in_header, &codes);
+
+        let text = error.message().filter(|_| self.settings.reads_text()).map(Message::new);
+        let text = text.as_ref();
+        let status = status.or(error.status());
+        let (reason, is_shared) = self.refine(coarse, status.is_some(), error, text);
+        let mut outcome = self.outcome(reason, status, is_shared);
+
+        if let Some(hint) = self.hint(outcome, error, text) {
+            outcome = outcome.with_retry_after(hint);
+        }
+        // An overloaded server has not started on this request.
+        if reason == Reason::Overloaded && is_unprocessed {
+            outcome = outcome.mark_unprocessed();
+        }
+        let judgement = Judgement::new(self.should_retry(outcome, reason), reason);
+        let redirect = || self.head?.redirect().map(|location| format!("redirected to {location}"));
+        match error.message().map(Cow::Borrowed).or_else(|| redirect().map(Cow::Owned)) {
+            Some(message) => judgement.with_message(&message),
+            None => judgement,
+        }
+    }
+
+    /// Determines which of its many meanings a refusal has, and whether it is about shared capacity.
+    fn refine(
+        &self,
+        reason: Reason,
+        has_status: bool,
+        error: &ErrorBody,
+        text: Option<&Message>,
+    ) -> (Reason, bool) {
+        let is_limited = reason == Reason::RateLimited;
+        if is_limited && self.in_headers(|head| is_exhausted(head).then_some(())).is_some() {
+            return (Reason::QuotaExhausted, false);
+        }
+        if let Some(details) = error.details().filter(|_| is_limited) {
+            return self.quota(details, error, text);
+        }
+        if is_limited && text.is_some_and(Message::is_too_large) {
+            return (Reason::RequestTooLarge, false);
+        }
+        let in_words =
+            |text: &Message| phrases::refine(reason, has_status, text.as_str(), self.dialect.phrases);
+        let refined = text.and_then(in_words);
+        (refined.unwrap_or(reason), false)
+    }
+
+    /// Determines what Google means by `RESOURCE_EXHAUSTED`.
+    fn quota(&self, details: &Details, error: &ErrorBody, text: Option<&Message>) -> (Reason, bool) {
+        let follows_hint = details.retry_delay.is_some() && self.settings.follows_daily_hints();
+        let has_zero_quota = details.has_zero_quota || text.is_some_and(Message::names_zero_quota);
+        if has_zero_quota || (details.per_day && !follows_hint) {
+            return (Reason::QuotaExhausted, false);
+        }
+        let in_words = |text: &Message| text.names_quota() || text.delay().is_some();
+        let names_any = details.names_quota || error.delay().is_some() || text.is_some_and(in_words);
+        if !names_any && self.dialect.shares_capacity {
+            return (Reason::Overloaded, true);
+        }
+        (Reason::RateLimited, false)
+    }
+
+    fn outcome(&self, reason: Reason, status: Option<u16>, is_shared: bool) -> Outcome {
+        match reason {
+            Reason::Conflict if status == Some(409) => {
+                Outcome::busy().with_scope(self.dialect.conflict_scope)
+            }
+            Reason::Overloaded if is_shared => Outcome::throttled().with_scope(Scope::Server),
+            _ => reason.outcome(),
+        }
+    }
+
+    /// When to retry: by the headers, those that a gateway forwards, the body, the message, or what is usual for the
+    /// named quota.
+    fn hint(&self, outcome: Outcome, error: &ErrorBody, text: Option<&Message>) -> Option<Duration> {
+        let is_throttled = outcome.kind() == Kind::Throttled;
+        let in_headers = |head: &Head<'_>| {
+            let hints = || self.dialect.hints.iter().find_map(|hint| hint(head));
+            let is_limit = is_throttled || outcome.kind() == Kind::Exhausted;
+            retry_after(head.headers(), head.clock())
+                .or_else(|| header_hints::aws(head))
+                .or_else(|| is_limit.then(hints).flatten())
+        };
+        self.in_headers(in_headers)
+            .or_else(|| error.delay())
+            .or_else(|| text?.delay())
+            .or_else(|| error.details().filter(|_| is_throttled)?.default_delay())
+    }
+
+    /// Applies `x-should-retry`. `false` always counts. `true` makes a permanent failure one that may pass, unless the
+    /// request is too large, which no waiting changes. It is not obeyed for accounts and credentials: servers derive
+    /// it from the status, which says less than the code.
+    fn should_retry(&self, outcome: Outcome, reason: Reason) -> Outcome {
+        let header = self.head.filter(|_| self.settings.obeys_should_retry());
+        let header = header.and_then(|head| head.header("x-should-retry"));
+        let too_large = matches!(reason, Reason::RequestTooLarge | Reason::ContextTooLong);
+        match header {
+            Some("false") => outcome.forbid_retry(),
+            Some("true") if outcome.kind() == Kind::Permanent && !too_large => match outcome.retry_after() {
+                Some(hint) => Outcome::busy().with_retry_after(hint),
+                None => Outcome::busy(),
+            },
+            _ => outcome,
+        }
+    }
+}
+
+/// Whether the head says that a limit is exhausted for hours or for a month.
+fn is_exhausted(head: &Head<'_>) -> bool {
+    header_hints::is_subscription_exhausted(head) || header_hints::is_month_exhausted(head)
+}

@@ -1,0 +1,243 @@
+//! What the events of a stream mean, in any provider's shape.
+
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::StreamEvent::{self, Content, Done, Error, Other, Ping, Usage};
+use super::json_values::JsonValue;
+use super::shapes::{self, EventKind};
+use crate::dialect::Dialect;
+use crate::error::{classify, is_error_answer};
+use crate::head::SentAt;
+use crate::json::{Document, Key, Nodes, Text, View};
+use crate::usage::Counts;
+use crate::{Head, Judgement, Settings};
+
+type Emit<'a> = &'a mut dyn FnMut(StreamEvent<'_>);
+
+/// A value of an unknown shape, with the usage that it reports all the same.
+struct UnknownShape(Option<aplomb_core::Usage>);
+
+/// Interprets the events of a stream. Those of all providers are understood: the shapes do not contradict each
+/// other, and one host may use several.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each records something else that was seen"
+)]
+pub(super) struct Interpreter {
+    dialect: &'static Dialect,
+    settings: Settings,
+    sent_at: SentAt,
+    counts: Counts,
+    /// An event had a known shape.
+    saw_known: bool,
+    /// An event had an unknown shape.
+    saw_unknown: bool,
+    /// The last event was JSON that breaks off.
+    is_cut: bool,
+    has_content: bool,
+    /// The last choice with content has said why it ended.
+    is_finished: bool,
+    /// Streams of this shape end without a marker.
+    is_unmarked: bool,
+    /// A value of a JSON body was not JSON.
+    is_malformed: bool,
+}
+
+impl Interpreter {
+    pub(super) fn new(dialect: &'static Dialect, head: &Head<'_>) -> Self {
+        Self {
+            dialect,
+            settings: head.settings().clone(),
+            sent_at: SentAt::of(head),
+            counts: Counts::default(),
+            saw_known: false,
+            saw_unknown: false,
+            is_cut: false,
+            has_content: false,
+            is_finished: false,
+            is_unmarked: false,
+            is_malformed: false,
+        }
+    }
+
+    /// Whether an event stream may end here without an end marker. A lenient dialect may omit the marker after
+    /// the last chunk, and of a stream whose shape is unknown the marker is unknown too.
+    pub(super) const fn may_end_here(&self) -> bool {
+        let finished = self.is_finished && (self.is_unmarked || self.dialect.is_lenient);
+        finished || (self.saw_unknown && !self.saw_known && !self.is_cut)
+    }
+
+    /// Whether JSON chunks are missing their last one.
+    pub(super) const fn lacks_last_chunk(&self) -> bool {
+        self.is_unmarked && !self.is_finished
+    }
+
+    /// The usage reported so far.
+    pub(super) fn usage(&self) -> Option<aplomb_core::Usage> {
+        self.counts.usage()
+    }
+
+    /// Whether a JSON body contained something that is not JSON.
+    pub(super) const fn is_malformed(&self) -> bool {
+        self.is_malformed
+    }
+
+    /// Interprets a server-sent event.
+    pub(super) fn event(&mut self, name: &str, data: Option<&[u8]>, emit: Emit<'_>) {
+        let Some(data) = data.map(<[u8]>::trim_ascii) else {
+            return self.oversized(name, emit);
+        };
+        if data == b"[DONE]" {
+            return emit(Done);
+        }
+        self.is_cut = false;
+        match Document::read(data, &mut Nodes::new()) {
+            Some(document) => {
+                if let Err(UnknownShape(usage)) = self.document(name, document, emit) {
+                    self.unknown(usage, emit);
+                }
+            }
+            None if name == "error" => emit(Error(self.judge(data))),
+            None if data.is_empty() => emit(Ping),
+            // Probably cut off.
+            None if data.starts_with(b"{") || b"[DONE]".starts_with(data) => {
+                self.is_cut = true;
+                emit(Other);
+            }
+            None => self.unknown(None, emit),
+        }
+    }
+
+    /// Interprets a value between the events of an event stream: it may be an error.
+    pub(super) fn inline_value(&mut self, value: JsonValue<'_>, emit: Emit<'_>) {
+        let mut nodes = Nodes::new();
+        let document = match value {
+            JsonValue::Parsed(document) => Some(document),
+            JsonValue::Raw(bytes) => Document::read(bytes, &mut nodes),
+            JsonValue::Oversized => None,
+        };
+        if let Some(document) = document.filter(|document| is_error_answer(document.view())) {
+            emit(Error(self.judge(document.text())));
+        }
+    }
+
+    /// Interprets a value of a JSON body.
+    pub(super) fn value(&mut self, value: JsonValue<'_>, emit: Emit<'_>) {
+        match value {
+            JsonValue::Parsed(document) => self.answer(document, emit),
+            JsonValue::Raw(bytes) => {
+                if let Some(document) = Document::read(bytes, &mut Nodes::new()) {
+                    return self.answer(document, emit);
+                }
+                self.is_malformed |= serde_json::from_slice::<IgnoredAny>(bytes).is_err();
+                self.opaque_content(emit);
+            }
+            JsonValue::Oversized => self.oversized("", emit),
+        }
+    }
+
+    fn answer(&mut self, document: Document<'_>, emit: Emit<'_>) {
+        let usage = if document.view().is_object() {
+            match self.document("", document, emit) {
+                Ok(()) => return,
+                Err(UnknownShape(usage)) => usage,
+            }
+        } else {
+            None
+        };
+        self.unknown(usage, emit);
+    }
+
+    /// Interprets an event or value that was too long to keep, by its name: the last event of a long answer
+    /// repeats all of it.
+    fn oversized(&mut self, name: &str, emit: Emit<'_>) {
+        if is_failure(name) {
+            return emit(Error(self.judge(b"null")));
+        }
+        match shapes::read(name, View::NONE, &mut |_| {}) {
+            Some(EventKind::Done) => emit(Done),
+            Some(kind) => {
+                self.saw_known = true;
+                self.note(kind, true);
+                self.opaque_content(emit);
+            }
+            None => {
+                // It may have been the last chunk, where nothing else marks the end.
+                self.is_finished |= self.is_unmarked;
+                self.unknown(None, emit);
+            }
+        }
+    }
+
+    /// Interprets an event, a chunk or a complete answer.
+    fn document(&mut self, name: &str, document: Document<'_>, emit: Emit<'_>) -> Result<(), UnknownShape> {
+        let value = document.view();
+        let kind = value.get(Key::Type).text();
+        let kind = kind.as_ref().map(Text::read);
+        let kind = kind.as_deref().unwrap_or(name);
+        if name == "error" || is_failure(kind) || is_error_answer(value) {
+            emit(Error(self.judge(document.text())));
+            return Ok(());
+        }
+        let usage = self.counts.update(document).then(|| self.counts.usage()).flatten();
+        let mut has_content = false;
+        let kind = shapes::read(kind, value, &mut |text| {
+            has_content = true;
+            emit(Content(text));
+        });
+        self.has_content |= has_content;
+        let kind = kind.ok_or(UnknownShape(usage))?;
+        self.saw_known |= kind != EventKind::Ping;
+        self.note(kind, has_content);
+        if let Some(usage) = usage {
+            emit(Usage(usage));
+        }
+        match kind {
+            EventKind::Ping => emit(Ping),
+            EventKind::Done => emit(Done),
+            _ if usage.is_none() && !has_content => emit(Other),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, kind: EventKind, has_content: bool) {
+        self.is_unmarked |= matches!(kind, EventKind::Unmarked { .. });
+        match kind {
+            EventKind::Chunk { is_last: true } | EventKind::Unmarked { is_last: true } => {
+                self.is_finished = true;
+            }
+            _ if has_content => self.is_finished = false,
+            _ => {}
+        }
+    }
+
+    /// Takes an event of unknown shape for content: to ask for it again may be to pay for it twice.
+    fn unknown(&mut self, usage: Option<aplomb_core::Usage>, emit: Emit<'_>) {
+        self.saw_unknown = true;
+        self.opaque_content(emit);
+        if let Some(usage) = usage {
+            emit(Usage(usage));
+        }
+    }
+
+    /// Reports content that is not parsed.
+    fn opaque_content(&mut self, emit: Emit<'_>) {
+        self.has_content = true;
+        emit(Content(None));
+    }
+
+    /// Judges an error, which may be plain text.
+    fn judge(&self, error: &[u8]) -> Judgement {
+        let error = serde_json::from_slice::<Value>(error)
+            .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(error)}));
+        classify::event(&error, self.sent_at.time(), self.dialect, &self.settings, self.has_content)
+    }
+}
+
+/// Whether an event of this name says that the answer failed.
+fn is_failure(name: &str) -> bool {
+    matches!(name, "error" | "response.failed" | "conversation.response.error")
+}

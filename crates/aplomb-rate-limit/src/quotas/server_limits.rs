@@ -1,0 +1,109 @@
+//! What is known of the server: the pause it asked for, the limits it reported, the rate it accepts.
+
+use std::time::Duration;
+
+use aplomb_admission::Decision;
+use tokio::time::Instant;
+
+use super::RateLimitReason;
+use crate::Charge;
+use crate::charge::Counted;
+use crate::pause::{Pause, PauseSettings, PauseState};
+use crate::rate_estimator::{RateEstimator, Readiness};
+use crate::reported_limit::Agreement;
+
+/// Created when there is something to know, and dropped when that is over.
+#[derive(Clone, Debug)]
+pub(super) struct ServerLimits {
+    pub(super) pause: Pause,
+    pub(super) estimator: Option<RateEstimator>,
+    /// By the id of the quota.
+    pub(super) estimates: Estimates,
+    /// When the first limit that the server reported expires, unless it is reported again.
+    pub(super) expires: Option<u64>,
+}
+
+pub(super) type Estimates = Vec<(u32, Estimate)>;
+
+/// What readings have reported of one quota.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Estimate {
+    pub(super) level: Agreement,
+    pub(super) rate: Agreement,
+    /// When everything that readings took from the bucket has flowed back.
+    pub(super) tightened_until: u64,
+    /// The time of the last one.
+    pub(super) confirmed: u64,
+}
+
+/// How long a reported limit holds unless it is reported again, in nanoseconds.
+pub(super) const EXPIRES_AFTER: u64 = Duration::from_secs(60 * 60).as_nanos() as u64;
+
+impl Estimate {
+    pub(super) const fn expires(&self) -> u64 {
+        self.confirmed.saturating_add(EXPIRES_AFTER)
+    }
+}
+
+impl ServerLimits {
+    pub(super) const fn new(settings: PauseSettings, seed: u64) -> Self {
+        Self {
+            pause: Pause::new(settings, seed),
+            estimator: None,
+            estimates: Estimates::new(),
+            expires: None,
+        }
+    }
+
+    /// Decides what the quotas have decided so far (`filled`: when they have enough) together with the pause
+    /// and the rate that the server accepts.
+    pub(super) fn check(
+        &mut self,
+        filled: Option<(Instant, RateLimitReason)>,
+        charge: &Charge,
+        unanswered: u32,
+        now: Instant,
+    ) -> Decision<RateLimitReason> {
+        let paused = match self.pause.check(now) {
+            PauseState::Exhausted(retry_after) => {
+                return Decision::Reject(RateLimitReason::Exhausted { retry_after });
+            }
+            PauseState::NotBefore(at) => Some((at, RateLimitReason::Paused)),
+            PauseState::Go => None,
+        };
+        let readiness = match &mut self.estimator {
+            Some(estimator) => estimator.readiness(charge.counted(Counted::Requests), unanswered, now),
+            None => Readiness::Now,
+        };
+        let estimated = match readiness {
+            Readiness::At(at) => Some((at, RateLimitReason::Unknown)),
+            Readiness::Now | Readiness::WhenAnswered => None,
+        };
+        match filled.into_iter().chain(paused).chain(estimated).max_by_key(|(at, _)| *at) {
+            Some((at, reason)) => Decision::NotBefore(at, reason),
+            None if readiness == Readiness::WhenAnswered => Decision::WhenReleased(RateLimitReason::Unknown),
+            None => Decision::Admit,
+        }
+    }
+
+    pub(super) fn estimate(&self, id: u32) -> Option<&Estimate> {
+        self.estimates.iter().find(|(of, _)| *of == id).map(|(_, estimate)| estimate)
+    }
+
+    pub(super) fn estimate_mut(&mut self, id: u32) -> &mut Estimate {
+        let found = self.estimates.iter().position(|(of, _)| *of == id);
+        let index = found.unwrap_or_else(|| {
+            self.estimates.push((id, Estimate::default()));
+            self.estimates.len() - 1
+        });
+        &mut self.estimates[index].1
+    }
+
+    /// Whether it knows no more than a new one.
+    pub(super) fn is_empty(&self, now: Instant) -> bool {
+        self.estimates.is_empty()
+            && self.estimator.is_none()
+            && self.pause.is_ramp_over(now)
+            && !self.pause.has_grown()
+    }
+}

@@ -1,0 +1,85 @@
+//! What a throttled call says about the quotas.
+
+use aplomb_core::Outcome;
+use tokio::time::Instant;
+
+use super::{Quotas, Reservation};
+use crate::charge::Counted;
+
+impl Quotas {
+    /// The server refused a call because it came too soon.
+    pub(super) fn on_throttled(&mut self, reservation: &Reservation, outcome: &Outcome, now: Instant) {
+        let used_up = self.is_learned_used_up(now);
+        let server = self.server_mut(now);
+        if let Some(estimator) = &mut server.estimator {
+            estimator.on_not_accepted(reservation.requests);
+        }
+        if !outcome.is_shared_throttle() {
+            return;
+        }
+        if !server.pause.on_throttled(reservation.at, outcome.retry_after(), now) {
+            return;
+        }
+        self.empty_refusing(reservation, outcome, now);
+        let estimator = self.server.as_mut().and_then(|server| server.estimator.as_mut());
+        // If a quota that the server reported is used up, that is the reason.
+        if let Some(estimator) = estimator.filter(|_| !used_up) {
+            estimator.on_refused(outcome.retry_after(), now);
+        }
+    }
+
+    /// Empties the quota that the server refused a call for: it had nothing left for the call, and will have when
+    /// the call comes back.
+    fn empty_refusing(&mut self, reservation: &Reservation, outcome: &Outcome, now: Instant) {
+        let nanos = self.set.nanos(now);
+        let Some((index, cost)) = self.refusing(reservation, outcome, nanos) else {
+            return;
+        };
+        let (quota, bucket) = self.set.at(index);
+        let hint = outcome.retry_after().unwrap_or_default();
+        let flows = u64::try_from(hint.as_nanos()).unwrap_or(u64::MAX) / quota.flow().interval();
+        // Costs in tokens are estimates, so the hint may be too short for them.
+        let stays = if quota.counted() == Counted::Requests {
+            cost
+        } else {
+            0
+        };
+        let left = bucket.available(quota.flow(), nanos).saturating_add_unsigned(flows);
+        let excess = u64::try_from(left.saturating_sub_unsigned(stays)).unwrap_or(0);
+        bucket.owe(quota.flow(), excess, nanos);
+    }
+
+    /// The quota that the server refused a call for, and what the call drew from it.
+    ///
+    /// It is one that the server named. Otherwise, unless the head showed a shortage, which has been taken in
+    /// already, it is the quota that was closest to empty of those that the head did not show to have enough.
+    /// Requests are counted as the server counts them, so nothing is learned if they were closest to empty.
+    fn refusing(&self, reservation: &Reservation, outcome: &Outcome, nanos: u64) -> Option<(usize, u64)> {
+        let named = outcome.dimension();
+        if outcome.is_of_concurrency() || (named.is_none() && reservation.shortage_shown) {
+            return None;
+        }
+        let counted = |index: usize| self.set.quotas()[index].counted();
+        let shares = reservation.shares.iter().enumerate().filter(|(_, share)| share.cost > 0);
+        let shares = shares.filter_map(|(index, share)| Some((self.set.find(index, share.id)?, share)));
+        let refusing = shares.filter(|(index, share)| match named {
+            Some(named) => counted(*index).is_part_of(named),
+            None => !share.enough_shown,
+        });
+        let closest = refusing.min_by_key(|(index, share)| {
+            let had = self.set.available(*index, nanos).saturating_add_unsigned(share.cost);
+            let burst = self.set.quotas()[*index].flow().burst();
+            (i128::from(had) * 1_000 / i128::from(burst), counted(*index) == Counted::Requests)
+        });
+        let closest = closest.filter(|(index, _)| named.is_some() || counted(*index) != Counted::Requests);
+        closest.map(|(index, share)| (index, share.cost))
+    }
+
+    /// Whether a quota that only the server reported has nothing left.
+    fn is_learned_used_up(&self, now: Instant) -> bool {
+        let now = self.set.nanos(now);
+        self.set.iter().any(|(quota, bucket)| {
+            quota.as_configured().is_none() && bucket.available(quota.flow(), now) <= 0
+        })
+    }
+}

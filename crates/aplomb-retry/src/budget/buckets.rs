@@ -1,0 +1,101 @@
+//! The buckets of a budget: one, or one for each key.
+
+use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
+
+use aplomb_admission::{Idle, Keyed};
+use aplomb_core::RequestHead;
+use tokio::time::Instant;
+
+use super::token_bucket::{Rates, TokenBucket};
+
+/// The buckets of a budget.
+pub(super) trait Buckets: Send + Sync {
+    /// The bucket that pays for the retries of `request`.
+    fn bucket_for(&self, request: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket>;
+
+    /// The tokens in the emptiest bucket and the number of keys.
+    fn summary(&self, rates: &Rates) -> (u32, usize);
+
+    /// The same buckets, all full.
+    fn refilled(&self) -> Box<dyn Buckets>;
+}
+
+/// One bucket for all requests.
+#[derive(Default)]
+pub(super) struct SingleBucket(OnceLock<Arc<TokenBucket>>);
+
+impl Buckets for SingleBucket {
+    fn bucket_for(&self, _: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
+        Arc::clone(self.0.get_or_init(|| Arc::new(TokenBucket::new(rates, now))))
+    }
+
+    fn summary(&self, rates: &Rates) -> (u32, usize) {
+        (self.0.get().map_or(rates.capacity, |bucket| bucket.left(rates)), 0)
+    }
+
+    fn refilled(&self) -> Box<dyn Buckets> {
+        Box::<Self>::default()
+    }
+}
+
+/// A bucket for each key.
+pub(super) struct KeyedBuckets<K> {
+    key: Arc<KeyOf<K>>,
+    most: usize,
+    buckets: Keyed<K, KeyState>,
+    began: OnceLock<Instant>,
+    /// Pays for the keys for which there was no room.
+    others: SingleBucket,
+}
+
+type KeyOf<K> = dyn Fn(&dyn RequestHead) -> K + Send + Sync;
+
+struct KeyState {
+    bucket: Arc<TokenBucket>,
+    rates: Rates,
+}
+
+impl Idle for KeyState {
+    fn is_idle(&self, now: Instant) -> bool {
+        // A call that still holds the bucket may pay yet.
+        self.bucket.is_as_new(&self.rates, now) && Arc::strong_count(&self.bucket) == 1
+    }
+}
+
+impl<K: Clone + Hash + Eq> KeyedBuckets<K> {
+    pub(super) fn new(max_keys: usize, key: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self {
+        Self::with(max_keys, Arc::new(key))
+    }
+
+    fn with(max_keys: usize, key: Arc<KeyOf<K>>) -> Self {
+        Self {
+            key,
+            most: max_keys,
+            buckets: Keyed::new(max_keys),
+            began: OnceLock::new(),
+            others: SingleBucket::default(),
+        }
+    }
+}
+
+impl<K: Clone + Hash + Eq + Send + Sync + 'static> Buckets for KeyedBuckets<K> {
+    fn bucket_for(&self, request: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
+        let key = (self.key)(request);
+        let began = *self.began.get_or_init(|| now);
+        let make = |_: &K| KeyState { bucket: Arc::new(TokenBucket::new(rates, began)), rates: *rates };
+        self.buckets
+            .with(&key, now, make, |state| Arc::clone(&state.bucket))
+            .unwrap_or_else(|_| self.others.bucket_for(request, rates, now))
+    }
+
+    fn summary(&self, rates: &Rates) -> (u32, usize) {
+        let others = self.others.summary(rates).0;
+        let least = self.buckets.snapshot(|_, state| state.bucket.left(rates)).fold(others, u32::min);
+        (least, self.buckets.len())
+    }
+
+    fn refilled(&self) -> Box<dyn Buckets> {
+        Box::new(Self::with(self.most, Arc::clone(&self.key)))
+    }
+}

@@ -1,0 +1,167 @@
+//! Routes with their endpoints.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use aplomb_core::{LayerName, Rejection};
+
+use super::{InvalidRoute, RequestView, Route, Table};
+use crate::endpoint::{Base, Entry};
+use crate::{EndpointLayer, KeyedEndpointLayer};
+
+/// A list of [routes](Route), each with an endpoint of its own provider, policy and state. A
+/// [`RouterLayer`](crate::RouterLayer) is made of it.
+///
+/// A request goes to the endpoint of the first route that matches it. A request that no route matches goes to the
+/// [`fallback`](Self::fallback) endpoint; without one it passes to the client untouched, or is
+/// [rejected](Self::reject_unmatched).
+///
+/// Clones of an [`EndpointLayer`] are the same endpoint, so several routes can share one. Endpoints that should
+/// share only quotas draw on one [`Pool`](crate::rate_limit::Pool).
+///
+/// # Examples
+///
+/// ```
+/// use aplomb::provider::{Anthropic, OpenAi};
+/// use aplomb::route::{self, Routes};
+/// use aplomb::{EndpointLayer, Policy, RouterLayer};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::BoxError> {
+/// let chat = Policy::interactive().requests_per_minute(500).tokens_per_minute(200_000);
+/// let embeddings = Policy::batch().requests_per_minute(3_000).tokens_per_minute(1_000_000);
+///
+/// let openai = route::host("api.openai.com");
+/// let routes = Routes::new()
+///     .route(openai.clone().path("/v1/embeddings"), EndpointLayer::with_policy(OpenAi, embeddings)?)
+///     .route(openai, EndpointLayer::with_policy(OpenAi, chat)?)
+///     .route(route::host("api.anthropic.com"), EndpointLayer::new(Anthropic).by_account())
+///     .reject_unmatched();
+/// let layer = RouterLayer::new(routes)?;
+/// # drop(layer);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Routes {
+    routes: Vec<(Route, Base)>,
+    unmatched: Unmatched<Base>,
+}
+
+/// What happens to a request that no route matches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Unmatched<E> {
+    #[default]
+    Pass,
+    Reject,
+    Fallback(E),
+}
+
+impl Routes {
+    /// No routes: every request passes to the client untouched.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route after the others.
+    pub fn route(mut self, route: Route, endpoint: impl Into<RouteEndpoint>) -> Self {
+        self.routes.push((route, endpoint.into().0));
+        self
+    }
+
+    /// Sets the endpoint of requests that no route matches.
+    pub fn fallback(mut self, endpoint: impl Into<RouteEndpoint>) -> Self {
+        self.unmatched = Unmatched::Fallback(endpoint.into().0);
+        self
+    }
+
+    /// Rejects requests that no route matches, with [`NoRoute`].
+    pub fn reject_unmatched(mut self) -> Self {
+        self.unmatched = Unmatched::Reject;
+        self
+    }
+
+    pub(crate) fn compile(self) -> Result<CompiledRoutes, InvalidRoute> {
+        let entry = |base| Arc::new(Entry::new(base));
+        let table = Table::new(self.routes.into_iter().map(|(route, base)| (route, entry(base))))?;
+        let unmatched = match self.unmatched {
+            Unmatched::Pass => Unmatched::Pass,
+            Unmatched::Reject => Unmatched::Reject,
+            Unmatched::Fallback(base) => Unmatched::Fallback(entry(base)),
+        };
+        Ok(CompiledRoutes { table, unmatched })
+    }
+}
+
+/// An endpoint of [`Routes`]: an [`EndpointLayer`] or a [`KeyedEndpointLayer`].
+#[derive(Clone, Debug)]
+pub struct RouteEndpoint(Base);
+
+impl From<EndpointLayer> for RouteEndpoint {
+    fn from(layer: EndpointLayer) -> Self {
+        Self(layer.into())
+    }
+}
+
+impl<K> From<KeyedEndpointLayer<K>> for RouteEndpoint {
+    fn from(layer: KeyedEndpointLayer<K>) -> Self {
+        Self(layer.into())
+    }
+}
+
+/// Routes ready for use.
+#[derive(Debug)]
+pub(crate) struct CompiledRoutes {
+    pub(crate) table: Table<Arc<Entry>>,
+    pub(crate) unmatched: Unmatched<Arc<Entry>>,
+}
+
+impl CompiledRoutes {
+    /// All endpoints; one that has several routes comes several times.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let fallback = match &self.unmatched {
+            Unmatched::Fallback(entry) => Some(entry),
+            Unmatched::Pass | Unmatched::Reject => None,
+        };
+        self.table.iter().map(|(_, entry)| entry).chain(fallback)
+    }
+}
+
+/// No route matches a request, and [`Routes::reject_unmatched`] is set. The request was not sent.
+///
+/// Its `source()` is a [`Rejection`].
+#[derive(Clone, Debug)]
+pub struct NoRoute {
+    host: Option<Box<str>>,
+    rejection: Rejection,
+}
+
+impl NoRoute {
+    pub(crate) fn of(request: &RequestView<'_>) -> Self {
+        Self {
+            host: request.host().map(Into::into),
+            rejection: Rejection::by(LayerName::Router),
+        }
+    }
+
+    /// The host of the request, if it names one.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+}
+
+impl fmt::Display for NoRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) => write!(f, "no route for this request to {host}"),
+            None => f.write_str("no route for this request"),
+        }
+    }
+}
+
+impl Error for NoRoute {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.rejection)
+    }
+}

@@ -1,0 +1,112 @@
+//! What users say about answers, beside the provider.
+
+use aplomb::provider::{Generic, Head, Judgement, OpenAi, Provider, Reason};
+use aplomb::{BrokenAnswer, EndpointLayer, Kind, Outcome, Policy, Report, find};
+use tower::{Layer, ServiceExt};
+
+use crate::calls::{chat, send, under};
+use crate::script::{Reply, Server, data, done, word};
+
+const PARTIAL: &str = r#"{"choices":[{"message":{"content":"hi"}}],"state":"partial"}"#;
+const WHOLE: &str = r#"{"choices":[{"message":{"content":"hi"}}],"state":"whole"}"#;
+
+/// A dialect in which a 200 may say that it is not the answer.
+#[derive(Debug)]
+struct Partial;
+
+impl Provider for Partial {
+    fn name(&self) -> &'static str {
+        "partial"
+    }
+
+    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+        if head.status().is_success() && is_partial(body) {
+            Judgement::new(Outcome::transient(), Reason::Truncated)
+        } else {
+            Generic.judge(head, body)
+        }
+    }
+}
+
+fn is_partial(body: &[u8]) -> bool {
+    String::from_utf8_lossy(body).contains("partial")
+}
+
+fn json(body: &str) -> Reply {
+    Reply::of("application/json", [data(body)])
+}
+
+fn reads_all(layer: EndpointLayer) -> EndpointLayer {
+    layer.handle().set_policy(Policy::new().whole_answers(1 << 20)).unwrap();
+    layer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_of_ones_own_is_asked_about_a_200() {
+    let streamed = || Reply::stream([word("partial"), done()]);
+    for (first, second) in [
+        (json(PARTIAL), json(WHOLE)),
+        (streamed(), Reply::stream([word("all"), done()])),
+    ] {
+        let server = Server::new([first, second]);
+        let (text, error) = send(reads_all(EndpointLayer::new(Partial)), &server).await;
+        assert!(error.is_none() && !text.contains("partial"), "{text}");
+        assert_eq!(server.seen(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_retried_when_its_json_says_so() {
+    let judged = |layer: EndpointLayer| {
+        reads_all(layer).judge_with(|head: &Head<'_>, body, judgement| {
+            if head.status() == 200 && is_partial(body) {
+                Judgement::new(Outcome::transient(), Reason::Truncated)
+            } else {
+                judgement
+            }
+        })
+    };
+    let server = Server::new([json(PARTIAL), json(WHOLE)]);
+    let (text, _) = send(judged(EndpointLayer::new(OpenAi)), &server).await;
+    assert_eq!((text.as_str(), server.seen()), (WHOLE, 2));
+
+    // Where retries do not help, it is the error of the call.
+    let server = Server::new([json(PARTIAL)]);
+    let error = judged(EndpointLayer::new(OpenAi)).layer(server.clone()).oneshot(chat("a", false)).await;
+    let error = error.unwrap_err();
+    assert_eq!(find::<BrokenAnswer>(&error).unwrap().judgement().unwrap().reason(), Reason::Truncated);
+    assert_eq!(server.seen(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_not_retried_when_the_user_says_so() {
+    let layer =
+        under(Policy::new()).judge_with(|head: &Head<'_>, _, judgement| match head.status().as_u16() {
+            409 => Judgement::new(Outcome::permanent(), Reason::Conflict),
+            _ => judgement,
+        });
+    let server = Server::new([Reply { status: 409, ..json("{}") }, json(WHOLE)]);
+    let response = layer.layer(server.clone()).oneshot(chat("a", false)).await.unwrap();
+    assert_eq!((response.status().as_u16(), server.seen()), (409, 1));
+    let report = response.extensions().get::<Report>().unwrap();
+    assert_eq!(report.outcome().unwrap().kind(), Kind::Permanent);
+    // Without a word from the user it is.
+    let server = Server::new([Reply { status: 409, ..json("{}") }, json(WHOLE)]);
+    let response = under(Policy::new()).layer(server).oneshot(chat("a", false)).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+// What the provider's reader takes for an error may be an answer.
+#[tokio::test(start_paused = true)]
+async fn an_error_inside_an_answer_may_be_forgiven() {
+    let body = r#"{"error":{"message":"kept for reference","type":"server_error"}}"#;
+    let failed = format!("data: {body}\n\n");
+    let layer =
+        || reads_all(EndpointLayer::new(OpenAi)).judge_with(|_: &Head<'_>, _, _| Judgement::answered());
+    for reply in [json(body), Reply::stream([data(failed), word("and on"), done()])] {
+        let server = Server::new([reply]);
+        let (text, error) = send(layer(), &server).await;
+        assert!(text.contains("kept for reference") && error.is_none());
+        assert_eq!(server.seen(), 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! Lets clients loose on servers of all kinds, in virtual time: `cargo run --release --example simulate`.
+//!
+//! Prints what came of it, and with `--svg` draws it. The scenarios and the clients are in `examples/src/simulate`.
+
+mod plot;
+
+use std::fs;
+use std::path::PathBuf;
+
+use aplomb::BoxError;
+use aplomb_examples::simulate::{Client, Scenario, Table, all, named, promises, run};
+use clap::Parser;
+
+/// Lets clients loose on servers of all kinds, in virtual time
+#[derive(Parser)]
+#[command(name = "simulate")]
+struct Args {
+    /// A scenario; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// A client; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    client: Vec<String>,
+    /// How many seeds to take the median of
+    #[arg(long, value_name = "NUMBER", default_value_t = 5)]
+    seeds: u64,
+    /// Checks the promises instead, or those of these numbers
+    #[arg(long, value_name = "NUMBER", num_args = 0..)]
+    promises: Option<Vec<u8>>,
+    /// Lists the scenarios and ends
+    #[arg(long)]
+    list: bool,
+    /// Writes the table to this file as well, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draws the first seed of each scenario into this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    svg: Option<PathBuf>,
+}
+
+fn main() -> Result<(), BoxError> {
+    let args = Args::parse();
+    let scenarios: Vec<Scenario> = match args.scenario.as_slice() {
+        [] => all(),
+        names => names
+            .iter()
+            .map(|name| named(name).ok_or(format!("no scenario `{name}`")))
+            .collect::<Result<_, _>>()?,
+    };
+    if args.list {
+        for scenario in &scenarios {
+            println!("{:<22}{}", scenario.name, scenario.about);
+        }
+        return Ok(());
+    }
+    if let Some(numbers) = args.promises {
+        return check(&numbers, args.seeds);
+    }
+    let clients: Vec<Client> = match args.client.as_slice() {
+        [] => Client::ALL.to_vec(),
+        names => {
+            let client = |name: &String| Client::named(name).ok_or(format!("no client `{name}`"));
+            names.iter().map(client).collect::<Result<_, _>>()?
+        }
+    };
+    let table = Table::of(&scenarios, &clients, 0..args.seeds.max(1));
+    print!("{table}");
+    if let Some(path) = args.json {
+        fs::write(path, serde_json::to_string_pretty(&table.to_json())?)?;
+    }
+    if let Some(directory) = args.svg {
+        fs::create_dir_all(&directory)?;
+        for scenario in &scenarios {
+            let runs: Vec<_> =
+                clients.iter().map(|client| (*client, run(scenario, *client, 0, true))).collect();
+            plot::draw(&directory, scenario, &runs)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks these promises, or all.
+fn check(numbers: &[u8], seeds: u64) -> Result<(), BoxError> {
+    for (number, promise) in promises::ALL {
+        if !numbers.is_empty() && !numbers.contains(&number) {
+            continue;
+        }
+        match promise(0..seeds.max(1)) {
+            Ok(()) => println!("promise {number} holds"),
+            Err(violation) => println!("{violation}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! A simulator of servers and their clients: every change of a brake is judged by it.
+//!
+//! A [`Scenario`] is a server, described as plain data ([`World`](server::World)), and the work that clients want
+//! done: 300 prompts by 64 callers, unless it says otherwise. A [`Client`] is a plain retry loop or a stack of
+//! aplomb's layers, told nothing but the time-out of an attempt. [`run`] lets one loose on the other in virtual time and
+//! says what came of it, compared with the [`ideal`] client, which knows everything beforehand.
+//!
+//! Everything is a pure function of the seed. The server is a `Service` of HTTP requests, and clients know nothing
+//! else of it, so that a scenario can be run against another server.
+
+mod client;
+mod ideal;
+mod parallel;
+pub mod promises;
+mod prompt;
+mod run;
+mod scenario;
+mod scenarios;
+pub mod server;
+mod table;
+
+pub use client::{Client, Look};
+pub use ideal::{Ideal, ideal};
+pub use prompt::Prompt;
+pub use run::{Moment, Run, Wait, run, run_on_mock};
+pub use scenario::{Job, Scenario};
+pub use scenarios::{all, named};
+pub use table::{Row, Table};

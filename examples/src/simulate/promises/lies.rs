@@ -1,0 +1,115 @@
+//! Servers that say wrong things, and prompts that are refused whatever happens.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Violation, check, median, unless};
+use crate::simulate::client::Client;
+use crate::simulate::run::run;
+use crate::simulate::scenario::Scenario;
+use crate::simulate::scenarios::named;
+use crate::simulate::server::{Came, Headers, Hint, Refusal, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn scenario(name: &str) -> Scenario {
+    named(name).expect("there is one of that name")
+}
+
+/// The same server, if it told the truth.
+fn honest(scenario: &Scenario) -> Scenario {
+    let mut honest = scenario.clone();
+    for limit in &mut honest.world.limits {
+        limit.refusal = Refusal::too_many(Hint::Exact);
+        limit.headers = Headers::OpenAi;
+    }
+    if let Some((_, refusal)) = &mut honest.world.places {
+        *refusal = Refusal::overloaded();
+    }
+    honest
+}
+
+/// What a server says wrongly of itself costs at most 20 % of the time that an honest one would have taken, after the first
+/// window.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_45(seeds: Range<u64>) -> Result<(), Violation> {
+    let names = [
+        "envoy-10",
+        "envoy-100",
+        "haproxy",
+        "litellm-8-places",
+        "hint-too-long",
+        "hint-too-short",
+        "reset-lies",
+        "window-no-unit",
+    ];
+    let cases: Vec<_> = names.iter().map(|name| scenario(name)).collect();
+    check(45, &cases, |scenario| {
+        let honest = honest(scenario);
+        let window = scenario.world.limits.iter().map(|limit| limit.per).max().unwrap_or(SECOND);
+        let runs: Vec<_> = seeds
+            .clone()
+            .map(|seed| [scenario, &honest].map(|scenario| run(scenario, Client::Batch, seed, false)))
+            .collect();
+        let answered = runs.iter().all(|[liar, _]| liar.answered == liar.prompts);
+        let longer = median(runs.iter().map(|[liar, honest]| {
+            // The best possible client of the honest server, where ours does badly even there.
+            let honest = honest.done_in().max(honest.ideal.took);
+            liar.done_in().saturating_sub(window).as_secs_f64() / honest.as_secs_f64()
+        }));
+        [
+            unless(answered, || format!("{}: not all answered", scenario.name)),
+            unless(longer <= 1.2, || {
+                format!("{}: {longer:.2} × the time of an honest server", scenario.name)
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    })
+}
+
+/// A prompt that is refused whatever happens ends, with at most eight refusals of its own while others are answered, and
+/// delays nobody else by more than one hint.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_46(seeds: Range<u64>) -> Result<(), Violation> {
+    let cases = ["poison-hint", "poison-bare", "poison-large"].map(scenario);
+    check(46, &cases, |scenario| {
+        let without =
+            Scenario { world: World { poisoned: None, ..scenario.world.clone() }, ..scenario.clone() };
+        let broken = |seed| {
+            let poisoned = run(scenario, Client::Batch, seed, false);
+            let healthy = run(&without, Client::Batch, seed, false);
+            let name = format!("{}, seed {seed}", scenario.name);
+            let hint = 2 * SECOND;
+            let others = poisoned.done_in();
+            let most = (1..=scenario.job.prompts)
+                .filter(|prompt| scenario.world.poison(*prompt).is_some())
+                .map(|prompt| {
+                    let refused = |seen: &&crate::simulate::server::Seen| {
+                        seen.prompt == prompt && seen.what == Came::Refused && seen.at <= others
+                    };
+                    poisoned.seen.iter().filter(refused).count()
+                })
+                .max()
+                .unwrap_or(0);
+            [
+                unless(poisoned.answered == poisoned.prompts, || {
+                    format!("{name}: {} of {} answered", poisoned.answered, poisoned.prompts)
+                }),
+                unless(!poisoned.stopped, || format!("{name}: never ends")),
+                unless(most <= 8, || format!("{name}: refused {most} times")),
+                unless(others <= healthy.done_in().mul_f64(1.05) + hint, || {
+                    format!("{name}: others took {others:.1?}, not {:.1?}", healthy.done_in())
+                }),
+            ]
+        };
+        seeds.clone().flat_map(broken).flatten().collect()
+    })
+}

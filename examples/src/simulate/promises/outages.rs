@@ -1,0 +1,102 @@
+//! Outages, and how soon all callers go.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Violation, check, unless};
+use crate::simulate::client::Client;
+use crate::simulate::run::{Run, run};
+use crate::simulate::scenario::{Job, Scenario};
+use crate::simulate::server::{Down, Fault, Hint, Latency, Outage, Refusal, What, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// When as many are in flight as there are callers, at `from` or later.
+fn all_go(run: &Run, callers: usize, from: Duration) -> Option<Duration> {
+    let times = run.seen.iter().map(|seen| seen.at).filter(|at| *at >= from);
+    times.into_iter().find(|at| run.in_flight(*at) >= callers)
+}
+
+/// After an outage of length `T` all callers go again within `max(1 s, 5 % of T) + 1 s` of its end, and at most
+/// `20 + 20·ln(max(1, T / 10 s))` calls are sent into it beyond those in flight.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
+    let cases: Vec<_> = [Down::Unavailable, Down::Refuses, Down::Resets, Down::Hangs]
+        .into_iter()
+        .flat_map(|how| [10, 25, 120, 600].map(|seconds| (how, seconds)))
+        .collect();
+    check(39, &cases, |(how, seconds)| {
+        let (began, length) = (2 * SECOND, *seconds * SECOND);
+        let world = World {
+            latency: Latency::Uniform(SECOND * 4, SECOND * 6),
+            outages: vec![Outage { when: began..began + length, how: *how }],
+            ..World::default()
+        };
+        let scenario = Scenario::new("outage", "", world).attempt_timeout(8 * SECOND);
+        let most = 20.0 + 20.0 * (f64::from(*seconds) / 10.0).max(1.0).ln();
+        let soon = SECOND.max(length / 20) + SECOND;
+        let mut found = Vec::new();
+        for seed in seeds.clone() {
+            let run = run(&scenario, Client::Batch, seed, false);
+            let name = format!("{seconds} s, {how:?}, seed {seed}");
+            let end = began + length;
+            let back = all_go(&run, scenario.job.callers, end).map(|at| at.saturating_sub(end));
+            found.extend(unless(back.is_some_and(|back| back <= soon), || {
+                format!("{name}: all go again {back:.1?} after its end, not within {soon:.1?}")
+            }));
+            let sent = run.seen.iter().filter(|seen| (began..end).contains(&seen.at)).count();
+            let sent = f64::from(u32::try_from(sent).unwrap_or(u32::MAX));
+            found
+                .extend(unless(sent <= most, || format!("{name}: {sent} calls sent into it, not {most:.0}")));
+            found.extend(unless(run.answered == run.prompts, || {
+                format!("{name}: {} of {} answered", run.answered, run.prompts)
+            }));
+        }
+        found
+    })
+}
+
+/// From nothing to 64 calls in flight takes at most 1.5 s on a server that refuses nothing, whatever an answer takes;
+/// and so it does after an outage or a pause.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_40(seeds: Range<u64>) -> Result<(), Violation> {
+    let job = Job { prompts: 400, ..Job::default() };
+    let mut cases = Vec::new();
+    for seconds in [2, 8, 30] {
+        let world = World { latency: Latency::Fixed(seconds * SECOND), ..World::default() };
+        let name = format!("answers of {seconds} s");
+        cases.push((name.clone(), Scenario::new("healthy", "", world.clone()).job(job), Duration::ZERO));
+        let began = seconds * SECOND + SECOND;
+        let outage = World {
+            outages: vec![Outage { when: began..began + 3 * SECOND, how: Down::Unavailable }],
+            ..world.clone()
+        };
+        let name_of = |what: &str| format!("{name}, after {what}");
+        // The outage promise grants as long as it takes to see its end.
+        let back = began + 4 * SECOND;
+        cases.push((name_of("an outage"), Scenario::new("outage", "", outage).job(job), back));
+        let refused = What::Refused(Refusal::too_many(Hint::Seconds(3)));
+        let pause = World {
+            faults: vec![Fault { share: 1.0, when: Some(began..began + SECOND), what: refused }],
+            ..world
+        };
+        let scenario = Scenario::new("pause", "", pause).job(job);
+        cases.push((name_of("a pause of 3 s"), scenario, began + 3 * SECOND + SECOND));
+    }
+    check(40, &cases, |(name, scenario, from)| {
+        let broken = |seed| {
+            let run = run(scenario, Client::Batch, seed, false);
+            let took = all_go(&run, scenario.job.callers, *from).map(|at| at.saturating_sub(*from));
+            unless(took.is_some_and(|took| took <= SECOND * 3 / 2), || {
+                format!("{name}: all in flight after {took:.1?} with seed {seed}")
+            })
+        };
+        seeds.clone().filter_map(broken).collect()
+    })
+}

@@ -1,0 +1,124 @@
+//! Servers that can do only so much, and accounts that many share.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Violation, check, unless};
+use crate::simulate::client::Client;
+use crate::simulate::run::{Run, run};
+use crate::simulate::scenario::{Job, Scenario};
+use crate::simulate::scenarios::named;
+use crate::simulate::server::{Came, Down, Hint, Latency, Limit, Outage, Refusal, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn scenario(name: &str) -> Scenario {
+    named(name).expect("there is one of that name")
+}
+
+/// A server that collapses under load is kept below its knee: at most 1.5 times the ideal time, 5 % more requests than
+/// prompts, and on a healthy server 1.02 times the ideal.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_41(seeds: Range<u64>) -> Result<(), Violation> {
+    let cases = [
+        (scenario("collapse"), 1.5),
+        (scenario("collapse-8s"), 1.5),
+        (scenario("healthy-2s"), 1.02),
+        (scenario("healthy-30s"), 1.02),
+        (scenario("heavy-tail"), 1.02),
+        (scenario("queue"), 1.02),
+    ];
+    check(41, &cases, |(scenario, most)| {
+        let broken = |seed| {
+            let run = run(scenario, Client::Batch, seed, false);
+            let name = format!("{}, seed {seed}", scenario.name);
+            let few = run.requests() * 100 <= run.prompts * 105;
+            [
+                unless(run.answered == run.prompts, || format!("{name}: {} answered", run.answered)),
+                unless(run.ratio() <= *most, || format!("{name}: {:.2} × the ideal time", run.ratio())),
+                unless(few, || format!("{name}: {} requests for {} prompts", run.requests(), run.prompts)),
+            ]
+        };
+        seeds.clone().flat_map(broken).flatten().collect()
+    })
+}
+
+/// A server that takes so many at a time and refuses more, without a hint, is used to 85 % at least, and at most 10 % are
+/// refused after the first second.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_42(seeds: Range<u64>) -> Result<(), Violation> {
+    let job = Job { prompts: 600, ..Job::default() };
+    let mut cases = Vec::new();
+    for (name, refusal) in [
+        ("503", Refusal::overloaded()),
+        ("429", Refusal::too_many(Hint::None)),
+    ] {
+        for places in [4, 16, 40] {
+            let world = World {
+                latency: Latency::Uniform(SECOND * 4 / 5, SECOND * 6 / 5),
+                places: Some((places, refusal)),
+                ..World::default()
+            };
+            cases.push((
+                format!("{places} places, {name} above"),
+                Scenario::new("places", "", world).job(job),
+            ));
+        }
+    }
+    check(42, &cases, |(name, scenario)| {
+        let broken = |seed| {
+            let run = run(scenario, Client::Batch, seed, false);
+            let name = format!("{name}, seed {seed}");
+            let later: Vec<_> = run.seen.iter().filter(|seen| seen.at >= SECOND).collect();
+            let refused = later.iter().filter(|seen| seen.what != Came::Taken).count();
+            [
+                unless(run.answered == run.prompts, || format!("{name}: {} answered", run.answered)),
+                unless(run.ratio() <= 1.0 / 0.85, || format!("{name}: used to {:.0} %", 100.0 / run.ratio())),
+                unless(refused * 10 <= later.len(), || {
+                    format!("{name}: {refused} of {} refused", later.len())
+                }),
+            ]
+        };
+        seeds.clone().flat_map(broken).flatten().collect()
+    })
+}
+
+/// Fifty tenants with quotas of their own on one account: what one learns all know. An outage is probed as often as for one
+/// caller, the account's limit costs no more refusals, and all are answered.
+///
+/// # Errors
+///
+/// What breaks the promise.
+pub fn promise_44(seeds: Range<u64>) -> Result<(), Violation> {
+    let limit = scenario("tenants");
+    let outage = World {
+        latency: Latency::Fixed(SECOND),
+        outages: vec![Outage { when: 2 * SECOND..32 * SECOND, how: Down::Unavailable }],
+        ..World::default()
+    };
+    let outage = Scenario { name: "tenants, outage", world: outage, ..limit.clone() };
+    let pause = World { limits: vec![Limit::window(100, 10 * SECOND)], ..World::default() };
+    let pause = Scenario { name: "tenants, window", world: pause, ..limit.clone() };
+    check(44, &[limit, outage, pause], |scenario| {
+        let together = Scenario { each_tenant: None, ..scenario.clone() };
+        let broken = |seed| {
+            let apart = run(scenario, Client::Batch, seed, false);
+            let one = run(&together, Client::Batch, seed, false);
+            let name = format!("{}, seed {seed}", scenario.name);
+            let useless = |run: &Run| run.refused() + run.failed();
+            [
+                unless(apart.answered == apart.prompts, || format!("{name}: {} answered", apart.answered)),
+                unless(useless(&apart) <= useless(&one) * 11 / 10 + 5, || {
+                    format!("{name}: {} calls in vain, {} where all are one", useless(&apart), useless(&one))
+                }),
+            ]
+        };
+        seeds.clone().flat_map(broken).flatten().collect()
+    })
+}

@@ -1,0 +1,323 @@
+//! What a server does, as plain data.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::draw::Draw;
+
+/// What a server does with the requests it gets. The default answers all of them after a second.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The time from a request to the head of its answer, where nothing slows the server down.
+    pub latency: Latency,
+    /// How many requests it works on at a time, and what more of them do to it.
+    pub work: Work,
+    /// Its rate limits. A request has to fit in all of them.
+    pub limits: Vec<Limit>,
+    /// How many requests may be unanswered at a time; more are refused.
+    pub places: Option<(usize, Refusal)>,
+    /// What happens at random, whatever the load.
+    pub faults: Vec<Fault>,
+    /// Times at which nobody is served.
+    pub outages: Vec<Outage>,
+    /// Prompts that are refused whatever happens: every so many, and how.
+    pub poisoned: Option<(u64, Refusal)>,
+    /// How many requests the account pays for.
+    pub funds: Option<u64>,
+    /// The words of a streamed answer and the pause between them, where clients ask for streams.
+    pub stream: Option<(usize, Duration)>,
+    /// How long a refusal or failure takes.
+    pub fails_in: Duration,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            latency: Latency::Fixed(Duration::from_secs(1)),
+            work: Work::Everything,
+            limits: Vec::new(),
+            places: None,
+            faults: Vec::new(),
+            outages: Vec::new(),
+            poisoned: None,
+            funds: None,
+            stream: None,
+            fails_in: Duration::from_millis(2),
+        }
+    }
+}
+
+/// How long answers take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Latency {
+    /// All take the same time.
+    Fixed(Duration),
+    /// All times from the first to the second are equally likely.
+    Uniform(Duration, Duration),
+    /// A heavy tail: half take longer than this median, and one in a hundred ten times as long.
+    HeavyTailed(Duration),
+}
+
+impl Latency {
+    pub(crate) fn draw(self, draw: Draw) -> Duration {
+        match self {
+            Self::Fixed(latency) => latency,
+            Self::Uniform(least, most) => least + most.saturating_sub(least).mul_f64(draw.share()),
+            // Lognormal with σ = 1: the 99th percentile is e^2.33 medians.
+            Self::HeavyTailed(median) => median.mul_f64(draw.normal().clamp(-4.0, 4.0).exp()),
+        }
+    }
+}
+
+/// How many requests a server works on at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Any number, at full speed.
+    Everything,
+    /// This many; the others wait their turn.
+    Queue(usize),
+    /// This many at full speed. Of `n` requests beyond that each is served at `(capacity / n)²` of full speed, work
+    /// that nobody waits for any longer included. Ten times as many are the most it bears: more are answered 503.
+    Collapse(u32),
+}
+
+/// A rate limit.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// What is counted.
+    pub unit: Unit,
+    /// How much of it flows in each window.
+    pub amount: u64,
+    /// The window.
+    pub per: Duration,
+    /// How it flows.
+    pub shape: Shape,
+    /// What the answers say about it.
+    pub headers: Headers,
+    /// Whether refused requests count.
+    pub refused_count: bool,
+    /// Other amounts from these times on.
+    pub changes: Vec<(Duration, u64)>,
+    /// Other clients, which use the same quota: when, and how many units a second they ask for.
+    pub others: Vec<(Range<Duration>, f64)>,
+    /// How a request above the limit is refused.
+    pub refusal: Refusal,
+}
+
+impl Limit {
+    /// A bucket of this many requests per window that holds `burst` of them. It is not announced in headers, and a
+    /// refusal says exactly when to come back.
+    pub fn bucket(amount: u64, per: Duration, burst: u64) -> Self {
+        Self {
+            unit: Unit::Requests,
+            amount,
+            per,
+            shape: Shape::Bucket { burst },
+            headers: Headers::None,
+            refused_count: false,
+            changes: Vec::new(),
+            others: Vec::new(),
+            refusal: Refusal::too_many(Hint::Exact),
+        }
+    }
+
+    /// A fixed window of this many requests, otherwise like [`bucket`](Self::bucket).
+    pub fn window(amount: u64, per: Duration) -> Self {
+        let shape = Shape::Window { elapsed: Duration::ZERO };
+        Self { shape, ..Self::bucket(amount, per, amount) }
+    }
+
+    /// Announces the limit in headers.
+    #[must_use]
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Sets how requests above the limit are refused.
+    #[must_use]
+    pub fn refusal(mut self, refusal: Refusal) -> Self {
+        self.refusal = refusal;
+        self
+    }
+
+    /// Counts refused requests too.
+    #[must_use]
+    pub fn refused_count(mut self) -> Self {
+        self.refused_count = true;
+        self
+    }
+
+    /// Counts tokens instead of requests.
+    #[must_use]
+    pub fn tokens(mut self, given_back: bool) -> Self {
+        self.unit = Unit::Tokens { given_back };
+        self
+    }
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests.
+    Requests,
+    /// The tokens of the prompt and the most that its answer may have, on arrival.
+    Tokens {
+        /// Whether those that the answer did not need are given back at its end.
+        given_back: bool,
+    },
+}
+
+/// How a limit flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Continuously, up to this many at once.
+    Bucket {
+        /// The most that the bucket holds.
+        burst: u64,
+    },
+    /// All of it at the start of each window.
+    Window {
+        /// How much of the first window had passed at the start.
+        elapsed: Duration,
+    },
+    /// As in `HAProxy`'s stick tables: the count of this window and, for the part of it that is to come, of the last one.
+    Sliding,
+}
+
+/// What answers say about a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Headers {
+    /// Nothing.
+    None,
+    /// `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as `OpenAI` does: the reset is when all of it is back.
+    OpenAi,
+    /// The same, with a reset that is always a minute.
+    OpenAiWrongReset,
+    /// `x-ratelimit-{limit,remaining,reset}`, as Envoy does: no window, and a reset in whole seconds.
+    Bare,
+}
+
+/// How a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// When to come back.
+    pub hint: Hint,
+    /// The body.
+    pub words: Words,
+}
+
+impl Refusal {
+    /// A 429 in `OpenAI`'s words.
+    pub const fn too_many(hint: Hint) -> Self {
+        Self { status: 429, hint, words: Words::OpenAi }
+    }
+
+    /// A 503 in `OpenAI`'s words, without a hint.
+    pub const fn overloaded() -> Self {
+        Self { status: 503, hint: Hint::None, words: Words::OpenAi }
+    }
+}
+
+/// What a refusal says about when to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing.
+    None,
+    /// The truth: `retry-after`, `retry-after-ms` and the text. Where there is no truth, nothing.
+    Exact,
+    /// `retry-after` with this many seconds, true or not.
+    Seconds(u64),
+}
+
+/// The body of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// `OpenAI`'s JSON.
+    OpenAi,
+    /// nginx's page.
+    Html,
+    /// Envoy's line.
+    Line,
+    /// `LiteLLM`'s JSON.
+    LiteLlm,
+    /// `OpenAI`'s JSON for a request that is larger than the limit.
+    TooLarge,
+}
+
+/// Something that happens at random to a share of requests.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The share.
+    pub share: f64,
+    /// When; always if nothing is said.
+    pub when: Option<Range<Duration>>,
+    /// What happens.
+    pub what: What,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It is refused.
+    Refused(Refusal),
+    /// It fails with this status.
+    Fails(u16),
+    /// Its connection is reset.
+    Reset,
+    /// It is never answered.
+    Hangs,
+    /// It fails with this status after as long as an answer takes.
+    FailsLate(u16),
+    /// Its stream begins with an error about the server.
+    StreamError,
+    /// Its stream begins with an error about a rate limit, "try again in 1.2s".
+    StreamRefused,
+    /// Its stream breaks halfway.
+    StreamBreaks,
+}
+
+/// A time at which nobody is served.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// When.
+    pub when: Range<Duration>,
+    /// What requests meet.
+    pub how: Down,
+}
+
+/// What requests meet during an outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// No connection. Requests in flight when it begins are reset.
+    Refuses,
+    /// A connection that is reset at once, those in flight when it begins included.
+    Resets,
+    /// No answer, those in flight when it begins included.
+    Hangs,
+    /// A 503; requests in flight when it begins are answered.
+    Unavailable,
+}
+
+impl World {
+    /// The outage at this time, if any.
+    pub(crate) fn outage(&self, now: Duration) -> Option<&Outage> {
+        self.outages.iter().find(|outage| outage.when.contains(&now))
+    }
+
+    /// The next outage that breaks what is in flight at `now`, if it begins before `end`.
+    pub(crate) fn broken(&self, now: Duration, end: Duration) -> Option<&Outage> {
+        let breaks = |outage: &&Outage| {
+            outage.how != Down::Unavailable && outage.when.start > now && outage.when.start < end
+        };
+        self.outages.iter().filter(breaks).min_by_key(|outage| outage.when.start)
+    }
+
+    /// Whether a prompt is refused whatever happens.
+    pub(crate) fn poison(&self, prompt: u64) -> Option<Refusal> {
+        let (every, refusal) = self.poisoned?;
+        (prompt % every == every / 2).then_some(refusal)
+    }
+}

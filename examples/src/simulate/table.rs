@@ -1,0 +1,163 @@
+//! What came of many runs, as a table.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::parallel;
+use super::run::{Run, run};
+use super::scenario::Scenario;
+
+/// What a client made of a scenario: medians over the seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The scenario.
+    pub scenario: &'static str,
+    /// The client.
+    pub client: Client,
+    /// How many prompts could be answered.
+    pub prompts: u64,
+    /// How many were.
+    pub answered: u64,
+    /// How many requests the server saw.
+    pub requests: u64,
+    /// How many of them it refused with a 429.
+    pub refused: u64,
+    /// How many of them failed otherwise.
+    pub failed: u64,
+    /// How many came earlier than they were told.
+    pub early: u64,
+    /// The time, in seconds.
+    pub took: f64,
+    /// The time of the ideal client, in seconds.
+    pub ideal: f64,
+    /// The one by the other.
+    pub ratio: f64,
+    /// How long half of the answers took, in seconds.
+    pub p50: f64,
+    /// How long 99 of 100 answers took, in seconds.
+    pub p99: f64,
+    /// In how many runs the client had to be stopped.
+    pub stopped: usize,
+}
+
+/// Rows by scenario and client, in the order in which they were asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table(Vec<Row>);
+
+impl Table {
+    /// Runs every client in every scenario with every seed, on as many threads as there are processors.
+    pub fn of(scenarios: &[Scenario], clients: &[Client], seeds: Range<u64>) -> Self {
+        let jobs: Vec<_> = scenarios
+            .iter()
+            .flat_map(|scenario| clients.iter().map(move |client| (scenario, *client)))
+            .collect();
+        Self(parallel::map(&jobs, |(scenario, client)| {
+            let runs: Vec<_> = seeds.clone().map(|seed| run(scenario, *client, seed, false)).collect();
+            Row::of(scenario, *client, &runs)
+        }))
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Row] {
+        &self.0
+    }
+
+    /// The row of a client in a scenario.
+    pub fn row(&self, scenario: &str, client: Client) -> Option<&Row> {
+        self.0.iter().find(|row| row.scenario == scenario && row.client == client)
+    }
+
+    /// The rows as JSON.
+    pub fn to_json(&self) -> Value {
+        self.0.iter().map(Row::to_json).collect()
+    }
+}
+
+impl Row {
+    /// The medians of these runs.
+    pub fn of(scenario: &Scenario, client: Client, runs: &[Run]) -> Self {
+        let count = |of: &dyn Fn(&Run) -> u64| median(runs.iter().map(of).collect()).unwrap_or(0);
+        let seconds = |of: &dyn Fn(&Run) -> Duration| {
+            median(runs.iter().map(of).collect()).unwrap_or_default().as_secs_f64()
+        };
+        let mut ratios: Vec<_> = runs.iter().map(Run::ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        Self {
+            scenario: scenario.name,
+            client,
+            prompts: count(&|run| run.prompts),
+            answered: count(&|run| run.answered),
+            requests: count(&Run::requests),
+            refused: count(&Run::refused),
+            failed: count(&Run::failed),
+            early: count(&Run::early),
+            took: seconds(&Run::done_in),
+            ideal: seconds(&|run| run.ideal.took),
+            ratio: ratios.get(ratios.len() / 2).copied().unwrap_or(0.0),
+            p50: seconds(&|run| run.percentile(0.5)),
+            p99: seconds(&|run| run.percentile(0.99)),
+            stopped: runs.iter().filter(|run| run.stopped).count(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "scenario": self.scenario, "client": self.client.name(), "prompts": self.prompts,
+            "answered": self.answered, "requests": self.requests, "refused": self.refused, "failed": self.failed,
+            "early": self.early, "took": self.took, "ideal": self.ideal, "ratio": self.ratio,
+            "p50": self.p50, "p99": self.p99, "stopped": self.stopped,
+        })
+    }
+}
+
+fn median<T: Ord + Copy>(mut all: Vec<T>) -> Option<T> {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut scenario = "";
+        for row in &self.0 {
+            if row.scenario != scenario {
+                scenario = row.scenario;
+                let title = format!("{scenario} (ideal {:.1} s)", row.ideal);
+                writeln!(
+                    f,
+                    "{title:<36}{:>9}{:>9}{:>9}{:>8}{:>7}{:>9}{:>8}{:>8}",
+                    "answered", "requests", "refused", "failed", "early", "time", "p50", "p99"
+                )?;
+            }
+            // A client that was stopped would have taken longer.
+            let ratio = format!("{}{:.2} ×", if row.stopped > 0 { ">" } else { "" }, row.ratio);
+            writeln!(
+                f,
+                "  {:<34}{:>9}{:>9}{:>9}{:>8}{:>7}{ratio:>9}{:>7.1}s{:>7.1}s",
+                row.client.name(),
+                format!("{}/{}", row.answered, row.prompts),
+                row.requests,
+                row.refused,
+                row.failed,
+                row.early,
+                row.p50,
+                row.p99,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert_eq!(median(vec![5, 1, 9]), Some(5));
+        assert_eq!(median::<u64>(Vec::new()), None);
+    }
+}
