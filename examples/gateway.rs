@@ -1,5 +1,7 @@
-//! A gateway in front of two AI providers: a policy for each service, quotas for each tenant, two models on one
-//! quota. `cargo run --release --example gateway`: everything runs on loopback, providers included, for some seconds.
+//! A gateway in front of two AI providers: `cargo run --release --example gateway`.
+//!
+//! It has a policy for each service, quotas for each tenant, and two models on one quota. Everything runs on loopback,
+//! including the providers, for a few seconds.
 
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use tower::{Layer, ServiceExt};
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// Which quotas a tenant has bought.
+/// The quotas that a tenant has bought.
 fn bought(tenant: &str) -> Vec<Quota> {
     let (requests, tokens) = if tenant == "acme" {
         (600, 100_000)
@@ -34,6 +36,7 @@ fn bought(tenant: &str) -> Vec<Quota> {
     ]
 }
 
+/// The tenant that a request belongs to.
 fn tenant(request: &RequestView<'_>) -> String {
     let header = request.headers().and_then(|headers| headers.get("x-tenant"));
     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("nobody").to_owned()
@@ -41,9 +44,9 @@ fn tenant(request: &RequestView<'_>) -> String {
 
 /// An endpoint for each service.
 fn routes() -> Result<Routes, BoxError> {
-    // Somebody waits for every answer: what can not go soon is refused, and says when to come back.
+    // Somebody waits for every answer: a call that cannot be sent soon is rejected, with the time to come back.
     let chat = Policy::interactive().max_wait(Duration::from_secs(2)).include_usage();
-    // Both models are billed to one account with the provider.
+    // Both models share one account with the provider.
     let account = Pool::new([Quota::tokens_per_minute(150_000)]);
     let large = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
     let small = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
@@ -62,7 +65,7 @@ struct Gateway {
     anthropic: String,
 }
 
-/// Sends a request on to the provider of its model, and hands the answer back as it comes.
+/// Forwards a request to the provider of its model, and streams the answer back.
 async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let base = if uri.path() == "/v1/messages" {
         &gateway.anthropic
@@ -82,7 +85,7 @@ async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, b
     }
     match gateway.models.oneshot(request).await {
         Ok(response) => {
-            let attempts = response.extensions().get::<Report>().map_or(1, Report::sent);
+            let attempts = Report::of(&response).map_or(1, |report| report.sent());
             let mut response = response.map(Body::new);
             response.headers_mut().insert("x-attempts", attempts.into());
             response
@@ -91,8 +94,7 @@ async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, b
     }
 }
 
-/// What a tenant is told who is not served: why, and when to come back. The tenant's own client need not try again
-/// before.
+/// The answer to a tenant whose call failed: why, and when to come back.
 fn refused(error: &EndpointError) -> Response {
     let status = match error.refused() {
         _ if find::<NoRoute>(error).is_some() => StatusCode::NOT_FOUND,
@@ -109,7 +111,7 @@ fn refused(error: &EndpointError) -> Response {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Two providers, each with bad moments.
+    // Two providers that fail now and then.
     let flaky = Plan::seeded(7)
         .rate(Fault::Overloaded, 0.1)
         .rate(Fault::Reset, 0.05)
@@ -128,7 +130,7 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     println!(
-        "{:<8} {:<10} {:>8} {:>8} {:>9}   what the refused were told",
+        "{:<8} {:<10} {:>8} {:>8} {:>9}   what rejected calls were told",
         "tenant", "model", "answered", "refused", "attempts"
     );
     for (tenant, model, calls) in [
@@ -160,7 +162,7 @@ struct Tally {
     told: String,
 }
 
-/// A tenant asks so often, all at once, for an answer that streams.
+/// Lets a tenant make this many calls at once, for streams.
 async fn ask(url: &str, tenant: &str, model: &str, calls: usize) -> Result<Tally, BoxError> {
     let client: Http = Client::builder(TokioExecutor::new()).build_http();
     let mut asked = tokio::task::JoinSet::new();

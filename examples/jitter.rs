@@ -1,7 +1,7 @@
-//! Which jitter? `cargo run --release --example jitter`.
+//! Compares kinds of jitter: `cargo run --release --example jitter`.
 //!
-//! Clients contend for one row, each through a retry, in virtual time; see `examples/src/jitter`. It
-//! prints a table and draws the plots of `docs/guide/backoff.md`. Run again it writes the same.
+//! Clients contend for one row of a table, each through a retry layer, in virtual time. It prints a table and draws the
+//! plots of `docs/guide/backoff.md`; every run draws the same. The code is in `examples/src/jitter`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use aplomb_examples::jitter::{Contest, Measure, Strategy, contend, plot, sweep};
 use clap::Parser;
 use tokio::runtime::Builder;
 
-/// Compares the jitters where many clients contend for one row.
+/// Compares kinds of jitter while many clients contend for one row.
 #[derive(Parser)]
 #[command(name = "jitter")]
 struct Args {
     /// The directory that the plots are written to
     #[arg(long, value_name = "DIRECTORY", default_value = "docs/guide")]
     out: PathBuf,
-    /// How many contests are averaged
+    /// The number of contests to average
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 }
@@ -37,7 +37,7 @@ fn main() -> Result<(), BoxError> {
     plot(&out.join("jitter-time.svg"), Measure::Time, &points)
 }
 
-/// A contest in virtual time: the clock jumps to the next moment at which something happens.
+/// Runs a contest in virtual time: the clock jumps to the next moment at which something happens.
 fn contest(clients: usize, strategy: Strategy, seed: u64) -> Contest {
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");

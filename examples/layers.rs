@@ -1,8 +1,7 @@
-//! The three layers, put together by hand: `cargo run --example layers`.
+//! The three layers, combined by hand: `cargo run --example layers`.
 //!
-//! Each works alone, around any service. Together they go in this order, outermost first: a retry
-//! passes the rate limit again, since it is a request like any other, and the circuit breaker counts
-//! what came of each attempt.
+//! Each layer works alone, around any service. Together they go in this order, outermost first: a retry passes the rate
+//! limit again, since it is a request like any other, and the circuit breaker counts the outcome of each attempt.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // A provider that allows ten requests at once and fails now and then; here without a socket.
+    // A provider that allows ten requests at once, and fails now and then. It runs in process, without a socket.
     let provider = Mock::builder()
         .requests_per_minute(3_000)
         .request_burst(10)
@@ -27,10 +26,10 @@ async fn main() -> Result<(), BoxError> {
         .build();
 
     let service = ServiceBuilder::new()
-        // A throttled call waits in the line of the rate limit, not here.
+        // A throttled call waits in the queue of the rate limit, not here.
         .layer(RetryLayer::new().max_retries(6).throttled(Throttled::Requeue))
         .layer(RateLimitLayer::new([Quota::requests_per_minute(3_000).burst(10)]))
-        // Calls wait while the circuit is open, instead of failing.
+        // While the circuit is open, calls wait instead of failing.
         .layer(CircuitBreakerLayer::new().on_open(OnOpen::Park { max: Duration::from_secs(30) }))
         .service(provider.clone());
 
@@ -38,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
     for n in 0..100 {
         let prompt = format!(r#"{{"model": "m", "messages": [{{"role": "user", "content": "{n}"}}]}}"#);
         let request = http::Request::post("/v1/chat/completions").body(Full::<Bytes>::from(prompt))?;
-        // Clones share the limit, the circuit and everything else.
+        // Clones share the limit and the circuit.
         calls.spawn(service.clone().oneshot(request));
     }
     let mut answered = 0;

@@ -34,7 +34,7 @@ pub(crate) async fn ask(base_url: &str, model: &str, key: &str) -> Result<String
         .body(Full::<Bytes>::from(prompt.to_string()))?;
     let response = endpoint.oneshot(request).await?;
 
-    let report = response.extensions().get::<Report>().map(Report::to_string).unwrap_or_default();
+    let report = Report::of(&response).map(|report| report.to_string()).unwrap_or_default();
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     Ok(format!("{status}, {report}\n{}", String::from_utf8_lossy(&body)))

@@ -1,7 +1,7 @@
-//! Draws what the guide to the rate limit shows: `cargo run --release --example rate_limit`.
+//! Draws the plots of the guide to the rate limit: `cargo run --release --example rate_limit`.
 //!
-//! All of it happens in virtual time, so that minutes take less than a second, and every run draws the same;
-//! see `examples/src/rate_limit`.
+//! Everything runs in virtual time: minutes take less than a second, and every run draws the same.
+//! The code is in `examples/src/rate_limit`.
 
 use std::fs;
 use std::future::Future;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use aplomb::BoxError;
 use aplomb_examples::plot::{Colour, Curve, Plot, Style};
-use aplomb_examples::rate_limit::{CALLERS, Line, PROMPTS, Run, ideal, in_line, run, told_to_come_back};
+use aplomb_examples::rate_limit::{CALLERS, PROMPTS, Run, Waits, coming_back, ideal, in_line, run};
 use clap::Parser;
 
-/// Draws how a rate limit finds a limit that nobody configured, and how it keeps a line.
+/// Draws how the rate limit finds an unknown limit, and how long callers wait for a known one.
 #[derive(Parser)]
 #[command(name = "rate_limit")]
 struct Args {
@@ -32,12 +32,12 @@ fn main() -> Result<(), BoxError> {
     }
     draw_unknown(&out.join("rate-limit-unknown.svg"), &learning, &pauses)?;
 
-    let (waiting, coming_back) = (in_virtual_time(in_line())??, in_virtual_time(told_to_come_back())??);
-    for (name, line) in [("in line", &waiting), ("coming back", &coming_back)] {
-        let last = line.served.last().map_or(0.0, |served| served.waited);
-        println!("{name:<20}{CALLERS} served after {last:.2} s, asked {} times", line.asked);
+    let (in_line, coming_back) = (in_virtual_time(in_line())??, in_virtual_time(coming_back())??);
+    for (name, waits) in [("in line", &in_line), ("coming back", &coming_back)] {
+        let last = waits.served.last().map_or(0.0, |served| served.waited);
+        println!("{name:<20}{CALLERS} served after {last:.2} s, asked {} times", waits.asked);
     }
-    draw_line(&out.join("rate-limit-line.svg"), &waiting, &coming_back)
+    draw_waits(&out.join("rate-limit-line.svg"), &in_line, &coming_back)
 }
 
 fn draw_unknown(path: &Path, learning: &Run, pauses: &Run) -> Result<(), BoxError> {
@@ -63,7 +63,7 @@ fn draw_unknown(path: &Path, learning: &Run, pauses: &Run) -> Result<(), BoxErro
     )
 }
 
-/// How many there had been, at each of these times and right before.
+/// The count at each of these times, and right before.
 fn counted(times: &[f64]) -> Vec<(f64, f64)> {
     let mut count = 0.0;
     let step = |at: &f64| {
@@ -73,7 +73,7 @@ fn counted(times: &[f64]) -> Vec<(f64, f64)> {
     times.iter().flat_map(step).collect()
 }
 
-fn draw_line(path: &Path, waiting: &Line, coming_back: &Line) -> Result<(), BoxError> {
+fn draw_waits(path: &Path, in_line: &Waits, coming_back: &Waits) -> Result<(), BoxError> {
     let plot = Plot {
         title: "4,000 callers at once, 1,000 a second: how long each waits",
         values: "seconds",
@@ -85,21 +85,21 @@ fn draw_line(path: &Path, waiting: &Line, coming_back: &Line) -> Result<(), BoxE
     plot.draw(
         path,
         &[
-            Curve::new("coming back", Colour::Orange, Style::Dots, waits(coming_back)),
-            Curve::new("in line", Colour::Blue, Style::Line, waits(waiting)),
+            Curve::new("coming back", Colour::Orange, Style::Dots, points(coming_back)),
+            Curve::new("in line", Colour::Blue, Style::Line, points(in_line)),
         ],
     )
 }
 
-/// The waits of every eighth caller: all of them would be a large file, and look no different.
-fn waits(line: &Line) -> Vec<(f64, f64)> {
-    let mut served = line.served.clone();
+/// The wait of every eighth caller: all of them would make a large file that looks the same.
+fn points(waits: &Waits) -> Vec<(f64, f64)> {
+    let mut served = waits.served.clone();
     served.sort_unstable_by_key(|served| served.number);
     let point = |number: usize, waited| (f64::from(u32::try_from(number).unwrap_or(u32::MAX)), waited);
     served.iter().step_by(8).map(|served| point(served.number, served.waited)).collect()
 }
 
-/// Runs to the end, with a clock of its own that never waits.
+/// Runs to the end in virtual time: the clock jumps to the next moment at which something happens.
 fn in_virtual_time<T>(scene: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     Ok(runtime.block_on(scene))

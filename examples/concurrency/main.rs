@@ -1,6 +1,7 @@
-//! Draws what the guide to the concurrency limit shows: `cargo run --release --example concurrency`.
+//! Draws the plots of the guide to the concurrency limit: `cargo run --release --example concurrency`.
 //!
-//! All of it happens in virtual time, so that minutes take less than a second, and every run draws the same.
+//! Everything runs in virtual time: minutes take less than a second, and every run draws the same.
+//! The code is in `examples/src/concurrency`.
 
 mod plot;
 
@@ -17,7 +18,7 @@ use aplomb_examples::plot::Colour;
 use clap::Parser;
 use plot::{of, over_time, rate};
 
-/// Draws what a concurrency limit does before a server that collapses under load.
+/// Draws how a concurrency limit protects a server that collapses under load.
 #[derive(Parser)]
 #[command(name = "concurrency")]
 struct Args {
@@ -85,7 +86,7 @@ fn main() -> Result<(), BoxError> {
     )
 }
 
-/// Runs to the end, with a clock of its own that never waits.
+/// Runs to the end in virtual time: the clock jumps to the next moment at which something happens.
 fn in_virtual_time<T>(scene: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     Ok(runtime.block_on(scene))

@@ -1,4 +1,4 @@
-//! What the larger examples are made of. The small ones stand for themselves, one file each.
+//! The code of the larger examples, and their tests. The small examples are one file each.
 #![allow(
     clippy::collapsible_if,
     reason = "the workspace is written without let chains, for its minimum Rust version"

@@ -1,4 +1,4 @@
-//! Plots, as SVG: lines and dots whose names stand at their ends. The same data makes the same file.
+//! Plots as SVG: curves with their names at their ends. The same data makes the same file.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,40 +7,40 @@ use aplomb::BoxError;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-/// What is shown, and along which axes.
+/// The titles and axes of a plot.
 #[derive(Clone, Debug)]
 pub struct Plot<'a> {
-    /// What is shown.
+    /// The title.
     pub title: &'a str,
-    /// What the values are, above their axis.
+    /// The title of the vertical axis.
     pub values: &'a str,
-    /// What they depend on, below its axis.
+    /// The title of the horizontal axis.
     pub along: &'a str,
-    /// The end of that axis; it begins at 0.
+    /// The end of the horizontal axis, which begins at 0.
     pub width: f64,
-    /// The end of the axis of the values.
+    /// The end of the vertical axis.
     pub height: f64,
-    /// Whether that is logarithmic and begins at 1; otherwise it is linear and begins at 0.
+    /// Whether the vertical axis is logarithmic and begins at 1. Otherwise it is linear and begins at 0.
     pub logarithmic: bool,
 }
 
-/// What is drawn of a [`Curve`].
+/// How a [`Curve`] is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Style {
     /// A line.
     Line,
-    /// A thin line, for what belongs to another line.
+    /// A thin line, for a companion of another line.
     Thin,
-    /// A line with a dot at each point, for measurements that stand by themselves.
+    /// A line with a dot at each point, for separate measurements.
     Dotted,
-    /// Dots alone.
+    /// Only dots.
     Dots,
-    /// A line of dashes, for what would be ideal.
+    /// A dashed line, for the ideal.
     Dashed,
 }
 
-/// Points, with their name.
+/// Named points.
 #[derive(Clone, Debug)]
 pub struct Curve {
     name: String,
@@ -49,9 +49,9 @@ pub struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// The colours of Okabe and Ito, which can be told apart with any kind of colour vision.
+/// The colours of Okabe and Ito, which can be distinguished with any kind of colour vision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "they are what they are called")]
+#[expect(missing_docs, reason = "the names say it")]
 #[non_exhaustive]
 pub enum Colour {
     Black,
@@ -88,11 +88,11 @@ impl Curve {
 }
 
 const SIZE: (u32, u32) = (860, 470);
-/// Where the curves begin.
+/// The left end of the curves.
 const LEFT: i32 = 64;
-/// Where the curves end and their names begin.
+/// The right end of the curves, where their names begin.
 const NAMES: i32 = 690;
-/// How far names are kept apart.
+/// The least distance between names.
 const LINE_HEIGHT: i32 = 20;
 
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
@@ -103,7 +103,7 @@ impl Plot<'_> {
     ///
     /// # Errors
     ///
-    /// Where there is nothing to draw, or the file can not be written.
+    /// Fails if there are no points, or the file cannot be written.
     pub fn draw(&self, path: &Path, curves: &[Curve]) -> Result<(), BoxError> {
         if curves.iter().all(|curve| curve.points.is_empty()) {
             return Err("nothing to draw".into());
@@ -186,8 +186,7 @@ impl Plot<'_> {
     }
 }
 
-/// Moves names that would overlap apart, in their order: down from the topmost, and up again where they
-/// would leave the page.
+/// Moves overlapping names apart, in their order: down from the topmost, and up again at the end of the page.
 fn apart(mut names: Vec<(i32, usize)>) -> Vec<(i32, usize)> {
     names.sort_unstable();
     for n in 1..names.len() {
@@ -201,7 +200,7 @@ fn apart(mut names: Vec<(i32, usize)>) -> Vec<(i32, usize)> {
     names
 }
 
-/// A number with its thousands apart, and with the decimals it needs, two at most.
+/// A number with a thousands separator, and at most two decimals.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.2}");
     let digits = digits.trim_end_matches('0').trim_end_matches('.');
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated() {
         let numbers = [7.0, 0.5, 700.0, 7e3, 12_345.0].map(thousands);
         assert_eq!(numbers, ["7", "0.5", "700", "7,000", "12,345"]);
     }

@@ -1,4 +1,4 @@
-//! The batch as its users run it, against a mock provider on a socket.
+//! The batch as users run it, against a mock provider on a socket.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use aplomb_mock::{Builder, Fault, Latency, Mock, Plan, Server, answer};
 use clap::Parser;
 use serde_json::{Value, json};
 
-/// A place to write to that can be looked at afterwards.
+/// A writer whose content can be read.
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -43,7 +43,7 @@ fn results(text: &str) -> BTreeMap<u64, Value> {
     lines.map(|result| (result["id"].as_u64().unwrap(), result)).collect()
 }
 
-/// What a run left behind.
+/// The result of a run.
 struct Left {
     exit: Exit,
     output: Page,
@@ -69,7 +69,7 @@ fn prompts(count: u64) -> String {
 
 fn file(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // There may be one of an earlier time.
+    // There may be one of an earlier run.
     let _ = std::fs::remove_file(&path);
     path
 }
@@ -149,7 +149,7 @@ async fn an_exhausted_account_ends_the_batch_at_once() {
         assert_eq!(results.values().filter(|result| result["ok"] == true).count(), 10);
         let last = results[&500]["error"].as_str().unwrap();
         assert!(last.contains("429") && last.contains("quota"), "{last}");
-        // Ten that were answered, and those that were on their way when the first was refused.
+        // Ten were answered, and four were under way when the first was refused.
         assert!(server.stats().seen <= 14, "{}", server.stats().seen);
         assert!(left.errors.text().contains("given up: 429"), "{}", left.errors.text());
     }
@@ -157,7 +157,7 @@ async fn an_exhausted_account_ends_the_batch_at_once() {
 
 #[tokio::test]
 async fn a_refused_key_ends_the_batch_and_is_never_shown() {
-    // A variable that is certainly set.
+    // A variable that is always set.
     let key = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     let server = Mock::builder().api_key("another").start().await.unwrap();
     let arguments = openai(&server) + " --api-key-env CARGO_MANIFEST_DIR --concurrency 4";
@@ -287,7 +287,7 @@ async fn a_batch_that_is_stopped_keeps_what_is_done() {
 }
 
 #[tokio::test]
-async fn limits_of_ones_own_end_a_prompt() {
+async fn a_deadline_and_a_limit_of_retries_end_a_prompt() {
     let server = Mock::builder()
         .plan(Plan::seeded(1).rate(Fault::Hang, 1.0).max_consecutive(99))
         .start()

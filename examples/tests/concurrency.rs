@@ -1,18 +1,18 @@
-//! The limit before a server that collapses under load. Everything runs in virtual time.
+//! The claims of the guide to the concurrency limit, in virtual time.
 
 use aplomb::concurrency::Adaptive;
 use aplomb_examples::concurrency::{
     CAPACITY, IDEAL, Moment, PROMPTS, WORKERS, adaptive, batch, changing, flaky, heavy_tailed, two_clients,
 };
 
-/// The mean of the limit from one second to another.
+/// The mean limit between two times, in seconds.
 #[expect(clippy::cast_precision_loss, reason = "limits are small")]
 fn mean_limit(moments: &[Moment], from: f64, to: f64) -> f64 {
     let limits: Vec<_> = moments.iter().filter(|moment| (from..to).contains(&moment.at)).collect();
     limits.iter().map(|moment| moment.limits[0] as f64).sum::<f64>() / limits.len() as f64
 }
 
-/// How many were answered from one second to another, by each client.
+/// The answers of each client between two times, in seconds.
 fn answered(moments: &[Moment], from: f64, to: f64) -> [f64; 2] {
     let at = |second: f64| moments.iter().find(|moment| moment.at >= second).or(moments.last());
     let (Some(before), Some(after)) = (at(from), at(to)) else {
@@ -34,7 +34,7 @@ async fn a_batch_ends_in_time_where_naive_retries_never_recover() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn overload_alone_saves_the_batch_too_if_late() {
+async fn without_looking_at_latency_the_batch_is_saved_too_but_later() {
     let batch = batch(Some(Adaptive::new())).await;
     assert_eq!(batch.answered, PROMPTS);
     assert!(batch.took <= 6.0 * IDEAL, "{} s", batch.took);
@@ -44,7 +44,7 @@ async fn overload_alone_saves_the_batch_too_if_late() {
 async fn capacity_that_is_doubled_and_halved_is_followed_within_ten_round_trips() {
     let moments = changing().await;
     let capacity = f64::from(CAPACITY);
-    // A round trip is a second; what is measured are the ten seconds after the tenth, or the next.
+    // A round trip is a second. The limit is measured over ten seconds, from ten or twenty seconds after the change.
     for (from, capacity) in [(20.0, capacity), (70.0, 2.0 * capacity), (130.0, capacity)] {
         let limit = mean_limit(&moments, from, from + 10.0);
         assert!((0.8 * capacity..1.3 * capacity).contains(&limit), "{limit} of {capacity}");
@@ -78,7 +78,7 @@ async fn failures_that_the_limit_does_not_cause_do_not_collapse_it() {
 #[tokio::test(start_paused = true)]
 async fn two_clients_share_fairly() {
     let moments = two_clients().await;
-    // The second comes at 30 s; from a minute later on each gets a like share.
+    // The second starts at 30 s. From a minute later on, both get a similar share.
     let [first, second] = answered(&moments, 90.0, 240.0);
     assert!((0.7..1.4).contains(&(first / second)), "{first} to {second}");
     assert!(first + second >= 0.7 * f64::from(CAPACITY) * 150.0, "{first} and {second}");

@@ -1,4 +1,4 @@
-//! What the guide says of the jitters.
+//! The claims of the guide to jitter.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ fn jitter_halves_the_calls_and_full_makes_the_fewest() {
     for jittered in [full, decorrelated, equal] {
         assert!(2.0 * jittered.calls < of(Strategy::Nothing).calls, "{points:?}");
         assert!(1.6 * jittered.calls < of(Strategy::Exponential).calls, "{points:?}");
-        // Those who wait alike come back alike, and lose again.
+        // Clients that wait equally long come back together, and lose again.
         assert!(5.0 * jittered.seconds < of(Strategy::Exponential).seconds, "{points:?}");
     }
     assert!(full.calls < decorrelated.calls && decorrelated.calls < 1.3 * full.calls, "{points:?}");
@@ -33,12 +33,12 @@ fn jitter_halves_the_calls_and_full_makes_the_fewest() {
         decorrelated.seconds < full.seconds && full.seconds < 1.4 * decorrelated.seconds,
         "{points:?}"
     );
-    // Equal jitter waits longer, and calls no less.
+    // Equal jitter takes longer, and makes no fewer calls.
     assert!(equal.seconds > 1.2 * full.seconds && equal.calls > 0.95 * full.calls, "{points:?}");
 }
 
 #[test]
-fn alone_nobody_waits_or_calls_twice() {
+fn a_single_client_never_waits_or_calls_twice() {
     for strategy in Strategy::ALL {
         let Contest { calls, time } = contest(1, strategy, 3);
         assert!(calls == 1 && (2..7).contains(&time.as_secs()), "{strategy}: {calls} calls, {time:?}");

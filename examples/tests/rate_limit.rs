@@ -1,7 +1,7 @@
-//! What the guide shows of the rate limit. Everything runs in virtual time.
+//! The claims of the guide to the rate limit, in virtual time.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-use aplomb_examples::rate_limit::{CALLERS, PROMPTS, ideal, in_line, run, told_to_come_back};
+use aplomb_examples::rate_limit::{CALLERS, PROMPTS, coming_back, ideal, in_line, run};
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_limit_is_found_with_few_refusals_and_in_no_more_time() {
@@ -20,30 +20,30 @@ async fn without_learning_more_than_one_is_refused_for_each_that_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_happens_each_time() {
+async fn every_run_is_the_same() {
     for learning in [true, false] {
         assert_eq!(run(learning).await.unwrap(), run(learning).await.unwrap());
     }
-    assert_eq!(told_to_come_back().await.unwrap(), told_to_come_back().await.unwrap());
+    assert_eq!(coming_back().await.unwrap(), coming_back().await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_line_nobody_is_overtaken_and_the_full_rate_is_reached() {
-    let line = in_line().await.unwrap();
-    assert!(line.served.iter().map(|served| served.number).eq(0..CALLERS), "someone was overtaken");
-    assert!(line.served.last().unwrap().waited <= 4.0 * 1.01);
-    assert_eq!(line.asked, CALLERS as u64);
+    let waits = in_line().await.unwrap();
+    assert!(waits.served.iter().map(|served| served.number).eq(0..CALLERS), "someone was overtaken");
+    assert!(waits.served.last().unwrap().waited <= 4.0 * 1.01);
+    assert_eq!(waits.asked, CALLERS as u64);
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_who_come_back_are_mostly_overtaken_and_ask_over_and_over() {
-    let line = told_to_come_back().await.unwrap();
-    assert_eq!(line.served.len(), CALLERS);
+    let waits = coming_back().await.unwrap();
+    assert_eq!(waits.served.len(), CALLERS);
     let mut latest = 0;
-    let overtaken = line.served.iter().filter(|served| {
+    let overtaken = waits.served.iter().filter(|served| {
         latest = latest.max(served.number);
         served.number < latest
     });
     assert!(overtaken.count() > CALLERS / 2);
-    assert!(line.asked > 10 * CALLERS as u64, "asked {} times", line.asked);
+    assert!(waits.asked > 10 * CALLERS as u64, "asked {} times", waits.asked);
 }

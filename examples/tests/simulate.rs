@@ -127,3 +127,28 @@ fn median(numbers: impl Iterator<Item = f64>) -> f64 {
 fn float(number: u64) -> f64 {
     number as f64
 }
+
+#[test]
+fn promise_43_aplomb_is_never_earlier_than_told() {
+    for scenario in all().iter().filter(|scenario| ideal(scenario, 1).took < 30 * SECOND) {
+        for client in [Client::Batch, Client::Layers] {
+            let early = run(scenario, client, 1, false).early();
+            assert_eq!(early, 0, "{}, {}", scenario.name, client.name());
+        }
+    }
+}
+
+#[test]
+fn promise_38_a_total_outage_opens_the_circuit_within_two_seconds() {
+    for name in [
+        "outage-10s-503",
+        "outage-10s-refuses",
+        "outage-25s",
+        "outage-10min",
+    ] {
+        let run = run(&scenario(name), Client::Batch, 1, true);
+        let opened = run.moments.iter().find(|moment| moment.look.open).map(|moment| moment.at);
+        let began = SECOND * 3 / 2;
+        assert!(opened.is_some_and(|at| at <= began + 2 * SECOND), "{name}: {opened:?}");
+    }
+}

@@ -9,16 +9,13 @@ mod promises;
 
 use std::time::Duration;
 
-use aplomb::admission::OnHead;
 use aplomb::circuit_breaker::{
     Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
 };
 use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
-use aplomb::core::{Account, Exponential, HttpClassifier, Jitter};
+use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{
-    KeyedLimiter, KeyedRateLimitLayer, Member, PerRequest, Pool, Quota, RateLimitLayer,
-};
+use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Pool, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
 use aplomb::{CallOptions, EndpointLayer, Policy};
 use tower::ServiceBuilder;
@@ -34,7 +31,7 @@ fn rate_limit() -> RateLimitLayer {
 }
 
 /// One of the lines on a quota.
-fn pooled_rate_limit() -> RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
+fn pooled_rate_limit() -> RateLimitLayer {
     RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 

@@ -1,9 +1,9 @@
-//! The layers in an axum service in front of a model: limits for those who call it, an endpoint behind it.
+//! The layers in an axum service in front of a model: limits for its callers, and an endpoint behind it.
 
 use std::time::Duration;
 
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{Exceeded, Quota, RateLimitLayer};
+use aplomb::rate_limit::{Quota, RateLimitLayer, RateLimited};
 use aplomb::{BoxError, EndpointLayer, find};
 use aplomb_mock::{Fault, Mock, Plan};
 use axum::error_handling::HandleErrorLayer;
@@ -34,9 +34,9 @@ async fn complete(State(model): State<Model>, prompt: String) -> Result<Response
     Ok(answer.map(axum::body::Body::new))
 }
 
-/// What a caller of ours is told who comes too fast.
+/// The response to a caller that is too fast.
 async fn refuse(error: BoxError) -> Response {
-    match find::<Exceeded>(&*error).map(Exceeded::retry_after) {
+    match find::<RateLimited>(&*error).map(RateLimited::retry_after) {
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Some(retry_after) => {
             let seconds = retry_after.unwrap_or_default().as_secs_f64().ceil();

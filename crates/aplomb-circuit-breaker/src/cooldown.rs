@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Exponential, Failed, Jitter, Outcome};
+use aplomb_core::{Exponential, FailedAttempt, Jitter, Outcome};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -141,8 +141,8 @@ pub(crate) struct BackoffLevel {
 }
 
 impl BackoffLevel {
-    fn failed(self, last: Option<Outcome>) -> Failed<'static> {
-        Failed::new(self.opened, last.unwrap_or(Outcome::transient())).with_previous(self.previous)
+    fn failed(self, last: Option<Outcome>) -> FailedAttempt<'static> {
+        FailedAttempt::new(self.opened, last.unwrap_or(Outcome::transient())).with_previous(self.previous)
     }
 
     fn grow(&mut self, cooldown: Duration, growth: &Exponential) {

@@ -116,12 +116,13 @@ impl Detector {
     pub(crate) fn first_content(&mut self, took: Duration, now: Instant) -> Recorded {
         let mut recorded = Recorded::default();
         for counter in &mut self.counters {
-            if let Counter::SlowCalls(slow, ratio) = counter
-                && slow.is_measured_at_first_content()
-            {
-                let was_slow = slow.first_content_is_slow(took);
-                ratio.window.record(was_slow, now);
-                recorded.went_badly |= was_slow;
+            match counter {
+                Counter::SlowCalls(slow, ratio) if slow.is_measured_at_first_content() => {
+                    let was_slow = slow.first_content_is_slow(took);
+                    ratio.window.record(was_slow, now);
+                    recorded.went_badly |= was_slow;
+                }
+                _ => {}
             }
         }
         recorded

@@ -15,7 +15,7 @@ pub struct Occupancy {
     pub(crate) in_flight: usize,
     pub(crate) abandoned: usize,
     /// From the end of one call to that of the next, on average.
-    pub(crate) pace: Option<Duration>,
+    pub(crate) between_ends: Option<Duration>,
 }
 
 impl Occupancy {
@@ -98,7 +98,7 @@ impl AtCapacity {
 /// place is not known: until the next call ends.
 fn estimate(rejected: &Rejected<Occupancy>, why: Option<Occupancy>) -> Option<Duration> {
     let ends = rejected.place().unwrap_or(0).saturating_add(1);
-    let wait = why?.pace?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
+    let wait = why?.between_ends?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
     Some(rejected.retry_after().map_or(wait, |least| least.max(wait)))
 }
 

@@ -1,23 +1,23 @@
-//! What is measured to tell a peer that slows down.
+//! The latency that shows whether a peer slows down.
 
 use std::time::Duration;
 
-/// What answers are timed by, to find out that a peer slows down under load.
+/// How answers are timed, to detect that a peer slows down under load.
 ///
-/// The median of each stretch of calls (as many as the limit, 8 to 64) is compared with that of a longer
-/// past. When it is slower by more than the tolerance, and by more than chance explains, the limit shrinks
-/// in proportion, to half at most; else it grows by its own square root with each stretch, while it is used.
-/// So it oscillates about the point from which on more calls are only slower calls. What it dips below that
-/// is where the long past is measured again: nothing has to be held at a minimum for measuring.
+/// The median of each sample of calls (as many as the limit, 8 to 64) is compared with a longer past. If it is slower by
+/// more than the tolerance, and by more than chance explains, the limit shrinks in proportion, at most to half. Otherwise
+/// it grows by its square root with each sample, while it is in use. So it oscillates around the point beyond which more
+/// calls only make all calls slower. Each dip below that point measures the baseline again; no separate phase at a
+/// minimum is needed.
 ///
-/// Slowness that is the same after the limit has been halved is not made by the number of calls: longer
-/// prompts, another model. It becomes what answers are compared with.
+/// Slowness that remains after the limit was halved is not caused by the number of calls, but by longer prompts or another
+/// model. It becomes the new baseline.
 ///
 /// # Sources
 ///
-/// Long-term against short-term, headroom of √limit: Netflix's Gradient2, and Envoy's gradient controller,
-/// from which the tolerance of 25 % is as well. Eight calls of each round trip are enough to end a slow
-/// start: `HyStart` (Ha, Rhee, 2008).
+/// Long term against short term, headroom of √limit: Netflix's Gradient2, and Envoy's gradient controller, which is also
+/// the source of the 25 % tolerance. Eight calls of each round trip are enough to end slow start: `HyStart` (Ha, Rhee,
+/// 2008).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct Latency {
@@ -32,31 +32,31 @@ enum Signal {
 }
 
 impl Latency {
-    /// The time to the first byte of the body, from the moment the call was let through.
+    /// The time from admission to the first byte of the body; to the head, if calls last
+    /// [only until then](crate::ConcurrencyLimitLayer::until_head).
     ///
-    /// Prompts of very different lengths move it too. Where calls last
-    /// [only to the head](crate::ConcurrencyLimitLayer::until_head) of their responses, the time to that.
+    /// Prompts of very different lengths change it too.
     pub const fn first_byte() -> Self {
         Self { signal: Signal::FirstByte, tolerance: 1.25 }
     }
 
-    /// The time to the end of the body, for each token of output, so that a long completion is not taken
-    /// for a slow peer.
+    /// The time from admission to the end of the body, per output token, so that a long completion is not mistaken for a
+    /// slow peer.
     ///
-    /// Needs a classifier that knows what was consumed, as an endpoint's does; an answer of which that is
-    /// not known is not timed.
+    /// Requires a classifier that knows the usage, such as that of an endpoint. Answers whose usage is unknown are not
+    /// timed.
     pub const fn per_output_token() -> Self {
         Self { signal: Signal::PerOutputToken, tolerance: 1.25 }
     }
 
-    /// Sets by what factor answers may come slower before the limit shrinks; 1.25 unless set. Below 1.01,
-    /// or not a number, counts as 1.01.
+    /// Sets how much slower answers may be before the limit shrinks, as a factor. Default: 1.25. At least 1.01, which NaN
+    /// counts as too.
     pub const fn tolerance(mut self, factor: f64) -> Self {
         self.tolerance = if factor > 1.01 { factor } else { 1.01 };
         self
     }
 
-    /// Whether a call that is still under way is known to be slower than one that took less than its age.
+    /// Whether a call in flight is known to be slower than one that took less than its age.
     pub(crate) const fn is_an_age(&self) -> bool {
         matches!(self.signal, Signal::FirstByte)
     }
@@ -65,13 +65,12 @@ impl Latency {
         self.tolerance.ln()
     }
 
-    /// The latency of a call whose first byte has arrived now, in seconds.
+    /// The latency of a call of this age whose first byte arrives now, in seconds.
     pub(crate) fn at_first_byte(&self, age: Duration) -> Option<f64> {
         matches!(self.signal, Signal::FirstByte).then(|| age.as_secs_f64())
     }
 
-    /// The latency of a call that has been answered, in seconds for each token, or where nothing was seen of
-    /// it before.
+    /// The latency of a call of this age that ends now, in seconds or in seconds per token.
     pub(crate) fn at_end(&self, age: Duration, output: Option<u64>) -> Option<f64> {
         match self.signal {
             Signal::FirstByte => Some(age.as_secs_f64()),

@@ -1,29 +1,30 @@
 #![doc = include_str!("../README.md")]
 
-mod abandoned;
-mod control;
+mod abandoned_calls;
+mod average_duration;
+mod background_failures;
+mod controller;
 mod error;
-mod faults;
+mod gate;
 mod keyed;
 mod latency;
 mod layer;
 mod limit;
-mod limit_change;
 mod limiter;
-mod pace;
 mod rest;
+mod sample_window;
 mod slots;
-mod slowness;
+mod slowdown;
 mod snapshot;
-mod stretch;
 
+pub use aplomb_core::ConcurrencyCause;
 pub use error::{AtCapacity, Occupancy};
+pub use gate::SlotToken;
 pub use keyed::{KeyedConcurrencyLimit, KeyedConcurrencyLimitLayer, KeyedLimiter, SlotsTerms};
 pub use latency::Latency;
 pub use layer::{ConcurrencyLimit, ConcurrencyLimitLayer, SlotsDoor};
 pub use limit::{Adaptive, Limit};
-pub use limit_change::{LimitChange, LimitChangeCause, TracingObserver};
 pub use limiter::Limiter;
 pub use rest::SlotsAtRest;
-pub use slots::{SlotToken, Slots};
-pub use snapshot::ConcurrencySnapshot;
+pub use slots::Slots;
+pub use snapshot::{ConcurrencySnapshot, LimitChange, TracingObserver};

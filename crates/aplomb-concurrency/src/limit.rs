@@ -1,16 +1,16 @@
-//! How many calls at a time: what can be asked for.
+//! The limits that can be set: fixed and adaptive.
 
 use crate::Latency;
 
 /// How many calls may be in flight at a time.
 ///
-/// A plain number is a fixed limit, an [`Adaptive`] one that finds its level by itself.
+/// A plain number is a fixed limit; an [`Adaptive`] one finds its level by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// So many, whatever happens. 0 counts as 1.
+    /// This many calls. 0 counts as 1.
     Fixed(usize),
-    /// As many as the peer turns out to take.
+    /// As many calls as the peer can take.
     Adaptive(Adaptive),
 }
 
@@ -26,17 +26,16 @@ pub enum Limit {
 ///   └───────────────────────────────────────► time
 /// ```
 ///
-/// It grows only with answers, and only while the calls fill it; a response that is throttled, refused
-/// for its own sake or for the account's makes nothing grow. It shrinks on overload, and, where that is
-/// asked for, when answers [come more slowly](Latency).
+/// It grows only with answers, and only while calls reach it; a response that is throttled, or rejected because of the
+/// request or the account, does not raise it. It shrinks on overload and, if that is enabled, when
+/// [answers take longer](Latency).
 ///
 /// # Sources
 ///
-/// Slow start, and that what was sent before a decrease counts for nothing: TCP (RFC 5681, RFC 6582). Half
-/// of the way to the remembered ceiling, and doubling steps beyond it: BIC-TCP (Xu, Harfoush, Rhee,
-/// INFOCOM 2004). Times 0.75, on the first failure of a burst: the adaptive concurrency of NVIDIA's `NeMo
-/// Data Designer`, which raises it by one per 25 successes. That growth needs a limit in use: Netflix's
-/// `concurrency-limits`, and Linux's `tcp_is_cwnd_limited`.
+/// Slow start, and ignoring calls sent before a decrease: TCP (RFC 5681, RFC 6582). Half of the way to the remembered
+/// ceiling, and doubling steps beyond it: BIC-TCP (Xu, Harfoush, Rhee, INFOCOM 2004). Times 0.75 on the first failure
+/// of a burst: the adaptive concurrency of NVIDIA's `NeMo Data Designer`, which raises it by one per 25 successes. Growth
+/// only if the limit is in use: Netflix's `concurrency-limits`, and Linux's `tcp_is_cwnd_limited`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct Adaptive {
@@ -48,31 +47,30 @@ pub struct Adaptive {
 }
 
 impl Adaptive {
-    /// Starts at 4, stays between 1 and 1,000, shrinks to ¾, does not look at latencies.
+    /// Starts at 4, stays between 1 and 1,000, shrinks to ¾ on overload, ignores latencies.
     pub const fn new() -> Self {
         Self { initial: 4, min: 1, max: 1_000, decrease: 0.75, latency: None }
     }
 
-    /// Sets where it starts: what a dead key or an exhausted account costs at most, at the first go.
+    /// Sets the initial limit: the most calls that a bad key or an exhausted account costs at first. Default: 4.
     pub const fn initial(mut self, calls: usize) -> Self {
         self.initial = calls;
         self
     }
 
-    /// Sets the least. 0 counts as 1.
+    /// Sets the lower bound; 0 counts as 1. Default: 1.
     pub const fn min(mut self, calls: usize) -> Self {
         self.min = calls;
         self
     }
 
-    /// Sets the most. One that is below the least counts as the least.
+    /// Sets the upper bound; at least the lower bound. Default: 1,000.
     pub const fn max(mut self, calls: usize) -> Self {
         self.max = calls;
         self
     }
 
-    /// Sets what an overload leaves of the limit, between 0.1 and 0.99; what is outside, or not a number,
-    /// counts as the nearest, or as ¾.
+    /// Sets the factor by which overload lowers the limit. Default: ¾. Clamped to 0.1–0.99; NaN counts as ¾.
     pub const fn decrease(mut self, factor: f64) -> Self {
         self.decrease = if factor.is_nan() {
             0.75
@@ -82,13 +80,13 @@ impl Adaptive {
         self
     }
 
-    /// Shrinks when answers come more slowly, too: not set unless asked for.
+    /// Also shrinks when answers take longer. Default: it does not.
     pub const fn latency(mut self, latency: Latency) -> Self {
         self.latency = Some(latency);
         self
     }
 
-    /// The bounds, as floating-point numbers that make sense.
+    /// The bounds, in order, as floating-point numbers.
     pub(crate) fn bounds(&self) -> (f64, f64) {
         let min = self.min.max(1);
         (count(min), count(self.max.max(min)))
@@ -113,7 +111,7 @@ impl From<Adaptive> for Limit {
     }
 }
 
-/// A number of calls as a floating-point number.
+/// A number of calls, as a floating-point number.
 #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 calls in flight")]
 pub(crate) const fn count(calls: usize) -> f64 {
     calls as f64

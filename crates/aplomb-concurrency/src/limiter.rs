@@ -49,8 +49,8 @@ impl Limiter {
         Self { queue: Queue::new(Slots::new(limit), QueueLimits::new(), observer) }
     }
 
-    /// Changes the limit. An adaptive one begins anew, whatever it had found; calls in flight stay, and so
-    /// does how long abandoned ones count.
+    /// Changes the limit. Calls in flight stay, and so does how long abandoned ones count. An adaptive limit that is
+    /// already set keeps its state; another one continues from what was learned, within its own bounds.
     pub fn set_limit(&self, limit: impl Into<Limit>) {
         self.queue.with(|slots, now| slots.set_limit(limit, now));
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use aplomb_admission::{Idle, Rests};
 use tokio::time::Instant;
 
-use crate::control::Learned;
-use crate::pace::Pace;
+use crate::average_duration::AverageDuration;
+use crate::controller::Learned;
 use crate::{LimitChange, Slots};
 
 /// What is kept of [`Slots`] at rest: what the limit has learned, if that is anything.
@@ -28,8 +28,8 @@ pub struct SlotsAtRest {
 #[derive(Clone, Debug)]
 struct Known {
     learned: Learned,
-    pace: Pace,
-    moved: Option<LimitChange>,
+    average_duration: AverageDuration,
+    last_change: Option<LimitChange>,
     since: Instant,
 }
 
@@ -39,11 +39,13 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 impl SlotsAtRest {
     pub(crate) fn new(
         learned: Option<Learned>,
-        pace: Pace,
-        moved: Option<LimitChange>,
+        average_duration: AverageDuration,
+        last_change: Option<LimitChange>,
         since: Instant,
     ) -> Self {
-        Self { known: learned.map(|learned| Known { learned, pace, moved, since }) }
+        Self {
+            known: learned.map(|learned| Known { learned, average_duration, last_change, since }),
+        }
     }
 }
 
@@ -55,8 +57,8 @@ impl Rests for Slots {
     }
 
     fn resume(&mut self, rest: SlotsAtRest) {
-        if let Some(Known { learned, pace, moved, .. }) = rest.known {
-            self.go_on(&learned, pace, moved);
+        if let Some(Known { learned, average_duration, last_change, .. }) = rest.known {
+            self.go_on(&learned, average_duration, last_change);
         }
     }
 }

@@ -1,40 +1,116 @@
-//! How a limit stands at one moment.
+//! A limit at one moment, and how it last changed.
 
-use crate::LimitChange;
+use std::fmt;
 
-/// What a [`Limiter`](crate::Limiter) looked like at one moment.
+use aplomb_admission::KeyNotice;
+use aplomb_core::{ConcurrencyCause, Observe};
+use tokio::time::Instant;
+
+/// A concurrency limit at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConcurrencySnapshot {
     pub(crate) limit: usize,
     pub(crate) in_flight: usize,
     pub(crate) abandoned: usize,
     pub(crate) waiting: usize,
-    pub(crate) moved: Option<LimitChange>,
+    pub(crate) last_change: Option<LimitChange>,
 }
 
 impl ConcurrencySnapshot {
-    /// How many calls may be in flight.
+    /// The number of calls that may be in flight.
     pub const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many calls were in flight. May be more than the limit, when that has just moved down.
+    /// The number of calls in flight. May exceed the limit just after that was lowered.
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many abandoned calls counted as in flight besides.
+    /// The number of abandoned calls that count as in flight in addition.
     pub const fn abandoned(&self) -> usize {
         self.abandoned
     }
 
-    /// How many calls were waiting.
+    /// The number of calls that wait.
     pub const fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How and why the limit moved last, if it ever did.
+    /// The number of calls that would be admitted at once.
+    pub const fn available(&self) -> usize {
+        if self.waiting > 0 {
+            return 0;
+        }
+        self.limit.saturating_sub(self.in_flight + self.abandoned)
+    }
+
+    /// How and why the limit last changed, if it ever did.
     pub const fn last_change(&self) -> Option<LimitChange> {
-        self.moved
+        self.last_change
+    }
+}
+
+/// A change of the limit by at least one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitChange {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) cause: ConcurrencyCause,
+    pub(crate) at: Instant,
+}
+
+impl LimitChange {
+    /// The limit before.
+    pub const fn from(&self) -> usize {
+        self.from
+    }
+
+    /// The limit after.
+    pub const fn to(&self) -> usize {
+        self.to
+    }
+
+    /// Why it changed.
+    pub const fn cause(&self) -> ConcurrencyCause {
+        self.cause
+    }
+
+    /// When it changed.
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+}
+
+/// For logs: `limit 4 → 5: slow start`.
+impl fmt::Display for LimitChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit {} → {}: {}", self.from, self.to, self.cause)
+    }
+}
+
+/// Writes each [`LimitChange`] to `tracing`, one line at debug; with its key, where each key has a limit of its own.
+///
+/// A key is shown as its `Debug` shows it, as in refusals: it must not hold a secret.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingObserver;
+
+impl Observe<LimitChange> for TracingObserver {
+    fn on_event(&self, change: &LimitChange) {
+        change.log(None);
+    }
+}
+
+impl<K: fmt::Debug> Observe<KeyNotice<'_, K, LimitChange>> for TracingObserver {
+    fn on_event(&self, notice: &KeyNotice<'_, K, LimitChange>) {
+        notice.notice().log(Some(notice.key()));
+    }
+}
+
+impl LimitChange {
+    fn log(&self, key: Option<&dyn fmt::Debug>) {
+        let Self { from, to, cause, .. } = self;
+        let key = key.map(tracing::field::debug);
+        tracing::debug!(key, from, to, %cause, "concurrency limit moved");
     }
 }

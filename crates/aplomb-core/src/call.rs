@@ -149,11 +149,7 @@ impl CallOptions {
 
     /// The options of `request`: from its extensions, or from the task-local, or none.
     pub fn of<R: RequestHead + ?Sized>(request: &R) -> Self {
-        request
-            .extensions()
-            .and_then(|extensions| extensions.get::<Self>().copied())
-            .or_else(Self::current)
-            .unwrap_or_default()
+        request.call_options().or_else(Self::current).unwrap_or_default()
     }
 
     /// The options of the task-local, if one is set.

@@ -124,6 +124,22 @@ impl Classification {
         }
     }
 
+    /// The same result, with the outcome as it is now.
+    pub(crate) fn settled(mut self) -> Self {
+        self.result = AttemptResult::Fixed(self.outcome());
+        self
+    }
+
+    /// The same result, with the outcome of `exchange`.
+    pub(crate) fn following(mut self, exchange: Exchange) -> Self {
+        self.result = AttemptResult::Live(exchange);
+        self
+    }
+
+    pub(crate) fn set_outcome(&mut self, outcome: Outcome) {
+        self.result = AttemptResult::Fixed(outcome);
+    }
+
     /// The HTTP status, if there was a response.
     pub const fn status(&self) -> Option<StatusCode> {
         self.status
@@ -173,6 +189,15 @@ impl Classification {
             AttemptResult::Fixed(_) => None,
             AttemptResult::Live(exchange) => Some(exchange),
         }
+    }
+}
+
+/// Compares what is known at this time.
+impl PartialEq for Classification {
+    fn eq(&self, other: &Self) -> bool {
+        self.outcome() == other.outcome()
+            && (self.status, self.reason, self.provider) == (other.status, other.reason, other.provider)
+            && (self.cause(), self.message()) == (other.cause(), other.message())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Classification, ReadLimits, Reading};
+use crate::{Classification, Reading};
 
 /// Decides how an attempt ended: success, worth a retry, or not. It has no side effects.
 ///
@@ -40,7 +40,8 @@ pub trait Classify<Res, Err> {
     }
 }
 
-/// A classifier that also reads the server's limits from responses.
+/// A classifier that also reads the server's limits from responses, with a closure
+/// `Fn(&Response) -> Vec<Reading>`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WithReadings<C, R> {
     classifier: C,
@@ -54,13 +55,17 @@ impl<C, R> WithReadings<C, R> {
     }
 }
 
-impl<Res, Err, C: Classify<Res, Err>, R: ReadLimits<Res>> Classify<Res, Err> for WithReadings<C, R> {
+impl<Res, Err, C, R> Classify<Res, Err> for WithReadings<C, R>
+where
+    C: Classify<Res, Err>,
+    R: Fn(&Res) -> Vec<Reading>,
+{
     fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         self.classifier.classify(result)
     }
 
     fn readings(&self, response: &Res) -> Vec<Reading> {
-        self.reader.read_limits(response)
+        (self.reader)(response)
     }
 }
 

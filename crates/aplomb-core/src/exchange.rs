@@ -1,78 +1,164 @@
-//! What the one reader of the bytes has seen of an exchange.
+//! The shared record of one attempt.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Outcome, Usage};
+use crate::{Classification, Outcome, Usage};
 
-/// A record of one attempt, shared by who reads its bytes and who has to know what they said.
+/// The record of one attempt, shared by the layer that reads its response body and the layers that need the
+/// result.
 ///
-/// The innermost layer puts it into the response's extensions, where [`HttpClassifier`] finds it; the
-/// layers keep it and read it again when the body has ended. Clones share the record.
+/// The innermost layer puts it into the response's extensions, where [`HttpClassifier`] finds it. Layers keep it
+/// and read it again when the body has ended. Clones share the record.
 ///
 /// [`HttpClassifier`]: crate::HttpClassifier
-#[derive(Clone, Debug)]
-pub struct Exchange(Arc<Mutex<Record>>);
+#[derive(Clone)]
+pub struct Exchange {
+    record: Arc<dyn ExchangeRecord>,
+    attempt: u32,
+}
 
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    outcome: Outcome,
+/// Where the state of an exchange is stored: a record of its own, or that of a whole call.
+#[doc(hidden)]
+pub trait ExchangeRecord: Any + Send + Sync {
+    /// The state of the attempt that was sent last.
+    fn current(&self) -> &Mutex<ExchangeState>;
+}
+
+/// What is known of one attempt.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct ExchangeState {
+    attempt: u32,
+    result: Classification,
     usage: Option<Usage>,
     counted: Option<Usage>,
-    whole: bool,
+    is_whole: bool,
+}
+
+impl ExchangeState {
+    /// The attempt with this number, and its outcome so far.
+    #[must_use]
+    pub const fn new(attempt: u32, outcome: Outcome) -> Self {
+        Self {
+            attempt,
+            result: Classification::new(outcome),
+            usage: None,
+            counted: None,
+            is_whole: false,
+        }
+    }
+
+    /// The result so far.
+    pub const fn result(&self) -> &Classification {
+        &self.result
+    }
+
+    /// The usage reported so far.
+    #[must_use]
+    pub const fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+impl ExchangeRecord for Mutex<ExchangeState> {
+    fn current(&self) -> &Self {
+        self
+    }
 }
 
 impl Exchange {
-    /// A record that so far says `outcome`.
+    /// A record with this outcome so far.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self(Arc::new(Mutex::new(Record { outcome, usage: None, counted: None, whole: false })))
+        Self { record: Arc::new(Mutex::new(ExchangeState::new(1, outcome))), attempt: 1 }
     }
 
-    /// What the attempt came to, as far as it has been read.
+    /// An attempt within the record of a call.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn within(record: Arc<dyn ExchangeRecord>, attempt: u32) -> Self {
+        Self { record, attempt }
+    }
+
+    /// The record of the call that this attempt belongs to, if it is an `R`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn record<R: ExchangeRecord>(&self) -> Option<Arc<R>> {
+        let record: Arc<dyn Any + Send + Sync> = Arc::clone(&self.record) as _;
+        record.downcast().ok()
+    }
+
+    /// The outcome as far as it is known.
     pub fn outcome(&self) -> Outcome {
-        self.lock().outcome
+        self.read(|state| state.result.outcome()).unwrap_or(Outcome::local())
     }
 
-    /// Changes what the attempt came to: an answer that began well may end badly.
+    /// Changes the outcome: a response that began well may end badly.
     pub fn set_outcome(&self, outcome: Outcome) {
-        self.lock().outcome = outcome;
+        self.read(|state| state.result.set_outcome(outcome));
     }
 
-    /// Notes that all of the answer has been read: whoever goes away now has missed nothing.
+    /// Sets the result, with all its details. The outcome of `result` is kept, not its exchange.
+    pub fn set_result(&self, result: Classification) {
+        let result = result.settled();
+        self.read(|state| state.result = result);
+    }
+
+    /// The result with all its details. Its outcome stays that of this exchange.
+    pub fn result(&self) -> Classification {
+        match self.read(|state| state.result.clone()) {
+            Some(result) => result.following(self.clone()),
+            None => Classification::new(Outcome::local()),
+        }
+    }
+
+    /// Notes that the whole response was read: a caller that goes away now misses nothing.
     pub fn set_whole(&self) {
-        self.lock().whole = true;
+        self.read(|state| state.is_whole = true);
     }
 
-    /// Whether all of the answer has been read.
+    /// Whether the whole response was read.
     pub fn is_whole(&self) -> bool {
-        self.lock().whole
+        self.read(|state| state.is_whole).unwrap_or_default()
     }
 
-    /// What the answer consumed, as far as it has been reported.
+    /// The usage reported so far.
     pub fn usage(&self) -> Option<Usage> {
-        self.lock().usage
+        self.read(|state| state.usage).flatten()
     }
 
-    /// Adds what was reported to what had been reported before, and says what that comes to.
+    /// Adds reported usage to what was reported before, and returns the sum.
     pub fn add_usage(&self, usage: Usage) -> Usage {
-        let mut record = self.lock();
-        let usage = record.usage.unwrap_or_default().updated_by(usage);
-        record.usage = Some(usage);
-        usage
+        self.read(|state| *state.usage.insert(state.usage.unwrap_or_default().updated_by(usage)))
+            .unwrap_or(usage)
     }
 
-    /// Sets what of the usage counts against quotas, where that is not all of it: providers weigh tokens.
+    /// Sets the part of the usage that counts against quotas. Default: all of it. Some providers weigh tokens.
     pub fn set_counted(&self, counted: Usage) {
-        self.lock().counted = Some(counted);
+        self.read(|state| state.counted = Some(counted));
     }
 
-    /// What of the usage counts against quotas: all of it, unless set.
+    /// The part of the usage that counts against quotas.
     pub fn counted(&self) -> Option<Usage> {
-        let record = self.lock();
-        record.counted.or(record.usage)
+        self.read(|state| state.counted.or(state.usage)).flatten()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Accesses the state, unless another attempt has taken the place of this one: then nobody reads it any more.
+    #[inline]
+    fn read<T>(&self, read: impl FnOnce(&mut ExchangeState) -> T) -> Option<T> {
+        let mut state = self.record.current().lock().unwrap_or_else(PoisonError::into_inner);
+        (state.attempt == self.attempt).then(|| read(&mut state))
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("result", &self.read(|state| state.result.clone()))
+            .field("usage", &self.usage())
+            .field("is_whole", &self.is_whole())
+            .finish_non_exhaustive()
     }
 }

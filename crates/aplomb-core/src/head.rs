@@ -2,6 +2,8 @@
 
 use http::{Extensions, HeaderMap, Method, StatusCode};
 
+use crate::CallOptions;
+
 /// What a layer can read of a request without its body.
 ///
 /// Every method has a default that says "not known", so that any type can be a request:
@@ -51,6 +53,23 @@ pub trait RequestHead {
     /// The extensions, to write to.
     fn extensions_mut(&mut self) -> Option<&mut Extensions> {
         None
+    }
+
+    /// The options of the call that the request carries. Default: those in its extensions.
+    fn call_options(&self) -> Option<CallOptions> {
+        self.extensions()?.get().copied()
+    }
+
+    /// Sets the options of the call. Returns whether the request carries them now. Default: they are put into the
+    /// extensions.
+    fn set_call_options(&mut self, options: CallOptions) -> bool {
+        match self.extensions_mut() {
+            Some(extensions) => {
+                extensions.insert(options);
+                true
+            }
+            None => false,
+        }
     }
 }
 

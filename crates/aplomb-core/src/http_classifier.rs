@@ -89,7 +89,13 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
     fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         match result {
             Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
-                Some(exchange) => Classification::live(exchange.clone()),
+                Some(exchange) => {
+                    let result = exchange.result();
+                    match response.status().filter(|_| result.status().is_none()) {
+                        Some(status) => result.with_status(status),
+                        None => result,
+                    }
+                }
                 None => self.by_head(response),
             },
             Err(error) => {

@@ -25,10 +25,7 @@ mod unsendable;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{
-    Backoff, BackoffFn, Bounded, Constant, Delays, Exponential, Failed, Jitter, Jittered, Plus, Take, Then,
-    Uniform, backoff_fn, delays,
-};
+pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delays};
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
 pub use classify::{Classify, WithReadings};
@@ -39,17 +36,26 @@ pub use event::{
     StopReason,
 };
 pub use exchange::Exchange;
+#[doc(hidden)]
+pub use exchange::{ExchangeRecord, ExchangeState};
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;
 pub use key::{Account, CallKey};
-pub use observe::{Observe, notify};
+pub use observe::Observe;
+#[doc(hidden)]
+pub use observe::notify;
 pub use outcome::{Kind, Outcome, Scope};
-pub use reading::{ReadLimits, Reading};
+pub use reading::Reading;
 pub use reason::Reason;
 pub use rejection::Rejection;
-pub use replay::{Copied, Copyable, Once, Recorded, Recording, Replay, ReplayBody, Superseded};
-pub use retry_after::{retry_after, sent_at};
+#[doc(hidden)]
+pub use replay::Recording;
+pub use replay::{Copied, Copyable, Once, Recorded, Replay, ReplayBody};
+pub use retry_after::retry_after;
+#[doc(hidden)]
+pub use retry_after::sent_at;
+#[doc(hidden)]
 pub use retry_mark::{RetryMark, SetMark};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

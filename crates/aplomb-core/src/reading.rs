@@ -87,17 +87,3 @@ impl Reading {
         self.window
     }
 }
-
-/// Reads the server's limits from the head of a response.
-///
-/// A closure `Fn(&Res) -> Vec<Reading>` is a reader. An empty `Vec` does not allocate.
-pub trait ReadLimits<Res> {
-    /// Returns one reading for each limit that `response` reports.
-    fn read_limits(&self, response: &Res) -> Vec<Reading>;
-}
-
-impl<Res, F: Fn(&Res) -> Vec<Reading>> ReadLimits<Res> for F {
-    fn read_limits(&self, response: &Res) -> Vec<Reading> {
-        self(response)
-    }
-}

@@ -1,7 +1,7 @@
-//! What the mock answers: known beforehand, so a client can tell that it got the whole right text.
+//! The text of answers. It is known beforehand, so a client can check that it got all of it.
 
 use crate::draw::{self, Lot};
-use crate::size::Size;
+use crate::size::{Size, tokens_of};
 
 const FILLER: [&str; 16] = [
     "and", "then", "some", "quiet", "words", "follow", "in", "a", "row", "until", "the", "answer", "is",
@@ -10,9 +10,9 @@ const FILLER: [&str; 16] = [
 
 /// Returns the answer to a prompt: exactly this many words, joined by single spaces.
 ///
-/// `answer to <16 hex digits of the prompt's hash>:`, the prompt's own words, and filler, all cut to `words`. A request is
-/// answered with the mock's [`answer_words`](crate::Builder::answer_words) or its own `max_tokens`, whichever is less.
-/// A word is a token: the completion's usage is the number of words.
+/// The text is `answer to <16 hex digits of the prompt's hash>:`, the prompt's own words, and filler, cut to `words`. A
+/// request gets [`answer_words`](crate::Builder::answer_words) or its own `max_tokens`, whichever is less.
+/// A word is one token of output.
 ///
 /// # Examples
 ///
@@ -26,21 +26,17 @@ pub fn answer(prompt: &str, words: usize) -> String {
     self::words(prompt, words).join(" ")
 }
 
-/// Returns how many tokens the mock counts for input text: a quarter of its characters, rounded up, unless
-/// [`input_factor`](crate::Builder::input_factor) says otherwise.
+/// Returns the tokens of an input text: a quarter of its characters, rounded up, times the
+/// [`input_factor`](crate::Builder::input_factor) (default: 1).
 pub fn input_tokens(text: &str) -> u64 {
     tokens_of(text.chars().count())
 }
 
-pub(crate) fn tokens_of(chars: usize) -> u64 {
-    u64::try_from(chars.div_ceil(4)).unwrap_or(u64::MAX)
-}
-
-/// An answer in words, each sent as one event of a stream.
+/// An answer in words. A stream sends each as one event.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) words: Vec<String>,
-    /// It would be longer, but for `max_tokens`.
+    /// Whether `max_tokens` cuts it off.
     pub(crate) cut: bool,
     pub(crate) input_tokens: u64,
 }
@@ -56,7 +52,7 @@ fn words(prompt: &str, count: usize) -> Vec<String> {
     let opening = ["answer".to_owned(), "to".to_owned(), format!("{key:016x}:")];
     let echo = prompt.split_whitespace().map(str::to_owned);
     let filler = (0..).map(|n| {
-        // Four bits choose a word; they differ by prompt, so a mixed-up stream shows.
+        // Four bits choose a word. They differ by prompt, so that mixed-up streams show.
         let choice = draw::bits(0, key, n, Lot::Filler) % 16;
         FILLER[usize::try_from(choice).unwrap_or(0)].to_owned()
     });

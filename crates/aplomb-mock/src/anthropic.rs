@@ -1,4 +1,4 @@
-//! Anthropic's words: messages.
+//! Anthropic's messages API.
 
 use std::time::SystemTime;
 
@@ -7,17 +7,20 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::api::{Events, Headers, Origin, Problem, Reply, request_id};
-use crate::ask::Ask;
+use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway, request_id};
 use crate::bucket::Level;
+use crate::charging::Dimension;
 use crate::clock::{ceil_seconds, rfc3339};
 use crate::hints::Hints;
-use crate::limit::{Dimension, Levels, Refusal};
-use crate::openai::bad_gateway;
+use crate::limit::{Levels, Refusal};
 
-/// From here on, remaining tokens are rounded to the nearest thousand, as Anthropic documents; below, that would say
-/// nothing.
+/// From this limit on, remaining tokens are rounded to the nearest thousand, as Anthropic documents. For smaller limits
+/// that would say nothing.
 const ROUNDED_FROM: u64 = 10_000;
+
+const TOO_MANY: &str =
+    "Number of concurrent connections has exceeded your rate limit. Please try again later.";
+const SHARED: &str = "This request would exceed the available capacity. Please try again later.";
 
 pub(crate) fn problem(problem: &Problem, hints: Hints, origin: &Origin) -> Reply {
     let mut headers = Headers::default();
@@ -40,6 +43,13 @@ pub(crate) fn problem(problem: &Problem, hints: Hints, origin: &Origin) -> Reply
                 headers.add("retry-after", ceil_seconds(delay));
             }
             (429, "rate_limit_error", throttled(refusal, model))
+        }
+        Problem::Busy { concurrency, delay } => {
+            if let Some(delay) = delay {
+                headers.add("retry-after", ceil_seconds(*delay));
+            }
+            let message = if *concurrency { TOO_MANY } else { SHARED };
+            (429, "rate_limit_error", message.to_owned())
         }
         Problem::InternalError => (500, "api_error", "Internal server error".to_owned()),
         Problem::BadGateway => return bad_gateway(),
@@ -100,7 +110,7 @@ pub(crate) fn levels(levels: &Levels, date: SystemTime, headers: &mut Headers) {
     };
     add("requests", levels.requests, false);
     add("tokens", levels.tightest(), true);
-    // A limit for all tokens is one for either.
+    // A limit of all tokens limits both input and output.
     add("input-tokens", levels.input_tokens.or(levels.tokens), true);
     add("output-tokens", levels.output_tokens.or(levels.tokens), true);
 }
@@ -154,7 +164,7 @@ fn event(data: &Value) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
-/// A message still without content.
+/// A message without content.
 fn message(ask: &Ask, answer: &Answer, origin: &Origin, output_tokens: usize) -> Value {
     json!({
         "id": format!("msg_mock{:016x}", origin.id),

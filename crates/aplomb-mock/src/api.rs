@@ -1,48 +1,61 @@
-//! The two APIs, and what they have to say in their own words.
+//! The two APIs, and the types of their requests and answers.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use crate::answer::Answer;
-use crate::ask::Ask;
-use crate::body::Body;
+use crate::clock::{ceil_millis, ceil_seconds};
 use crate::hints::Hints;
-use crate::limit::{Levels, Refusal};
-use crate::{anthropic, openai};
+use crate::limit::Refusal;
 
-/// Whose shape an answer has.
+/// The API that a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     OpenAi,
     Anthropic,
 }
 
-/// What went wrong, before it is put into a provider's words.
+/// A valid request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) model: String,
+    pub(crate) prompt: String,
+    pub(crate) input_chars: usize,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+}
+
+/// A failure, before it is put into a provider's words.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// The request makes no sense: why, and which field.
+    /// The request is invalid: why, and which field.
     Invalid(String, Option<&'static str>),
     Unauthorized,
     NoSuchPath(Method, String),
     WrongMethod(Method, String),
     TooLarge,
     QuotaExhausted,
-    /// Refused by a limit, for this model.
+    /// A limit refused the request for this model.
     Throttled(Refusal, String),
     InternalError,
     BadGateway,
-    /// The 503, with what `retry-after` says.
+    /// A 503, with this `retry-after`.
     Unavailable(Option<Duration>),
-    /// The 529.
+    /// A 529.
     Overloaded,
-    /// Too many in flight: what each provider sends when it is overloaded.
+    /// Too many requests are in flight: what each provider sends when it is overloaded.
     Full,
+    /// A 429 that no limit decides, with this `retry-after`: about concurrency, or about shared capacity.
+    Busy {
+        concurrency: bool,
+        delay: Option<Duration>,
+    },
 }
 
-/// A body in JSON with its status, to which headers are added.
+/// A whole answer with its own headers.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -50,7 +63,7 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-/// Headers of an answer, in the order in which they are told.
+/// The headers of an answer, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Headers(Vec<(String, String)>);
 
@@ -63,31 +76,30 @@ impl Headers {
         self.0.extend(others.0);
     }
 
-    pub(crate) fn response(self, status: StatusCode, body: Body) -> Response<Body> {
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
+    pub(crate) fn into_map(self) -> HeaderMap {
+        let mut map = HeaderMap::new();
         for (name, value) in self.0 {
             // All names are ours and all values are printable, so both always parse.
-            if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), value.try_into()) {
-                response.headers_mut().insert(name, value);
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.try_into()) {
+                map.insert(name, value);
             }
         }
-        response
+        map
     }
 }
 
-/// The parts of a stream: what comes before the words, around each, after them, or instead of them.
+/// The events of a stream: before the words, for each word, after them, and instead of them.
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) opening: Vec<Bytes>,
     pub(crate) delta: fn(&Ask, &Origin, &str) -> Bytes,
     pub(crate) closing: Vec<Bytes>,
     pub(crate) error: Bytes,
-    /// A sign of life.
+    /// Keeps the connection alive.
     pub(crate) ping: Bytes,
 }
 
-/// Where and when an answer was made: its number and its date.
+/// The number and the date of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     pub(crate) id: u64,
@@ -95,7 +107,7 @@ pub(crate) struct Origin {
 }
 
 impl Api {
-    /// Whose shape an answer to an unknown path has: Anthropic's clients always say who they are.
+    /// The API of a path. For an unknown path, that of the client: Anthropic's clients send headers of their own.
     pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
         let anthropic = ["anthropic-version", "x-api-key"].iter().any(|name| headers.contains_key(*name));
         match path {
@@ -106,39 +118,11 @@ impl Api {
         }
     }
 
-    /// The key a request carries, where this API expects it.
+    /// The key of a request, in the header that this API expects.
     pub(crate) fn key_in(self, headers: &HeaderMap) -> Option<&str> {
         match self {
             Self::OpenAi => headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer "),
             Self::Anthropic => headers.get("x-api-key")?.to_str().ok(),
-        }
-    }
-
-    pub(crate) fn problem(self, problem: &Problem, hints: Hints, origin: &Origin) -> Reply {
-        match self {
-            Self::OpenAi => openai::problem(problem, hints),
-            Self::Anthropic => anthropic::problem(problem, hints, origin),
-        }
-    }
-
-    pub(crate) fn levels(self, levels: &Levels, date: SystemTime, headers: &mut Headers) {
-        match self {
-            Self::OpenAi => openai::levels(levels, headers),
-            Self::Anthropic => anthropic::levels(levels, date, headers),
-        }
-    }
-
-    pub(crate) fn whole(self, ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
-        match self {
-            Self::OpenAi => openai::whole(ask, answer, origin),
-            Self::Anthropic => anthropic::whole(ask, answer, origin),
-        }
-    }
-
-    pub(crate) fn events(self, ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
-        match self {
-            Self::OpenAi => openai::events(ask, answer, origin),
-            Self::Anthropic => anthropic::events(ask, answer, origin),
         }
     }
 
@@ -155,11 +139,23 @@ pub(crate) fn request_id(origin: &Origin) -> String {
     format!("req_mock{:016x}", origin.id)
 }
 
-/// What a client may count on after this problem: the delay it was told, in the finest words it was told in.
+/// The HTML page of a proxy.
+pub(crate) fn bad_gateway() -> Reply {
+    let mut headers = Headers::default();
+    headers.add("content-type", "text/html");
+    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n\
+                <hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n";
+    Reply {
+        status: StatusCode::BAD_GATEWAY,
+        headers,
+        body: Bytes::from_static(page.as_bytes()),
+    }
+}
+
+/// The delay that an answer tells, as precisely as it tells it.
 pub(crate) fn told(api: Api, problem: &Problem, hints: Hints) -> Option<Duration> {
-    use crate::clock::{ceil_millis, ceil_seconds};
     let (delay, fine) = match problem {
-        Problem::Unavailable(delay) => ((*delay)?, false),
+        Problem::Unavailable(delay) | Problem::Busy { delay, .. } => ((*delay)?, false),
         Problem::Throttled(refusal, _) => (refusal.delay?, api == Api::OpenAi && hints.text()),
         _ => return None,
     };

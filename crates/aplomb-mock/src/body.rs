@@ -1,4 +1,4 @@
-//! The body of an answer, which may pause, or break.
+//! The body of an answer, which may pause or break.
 
 use std::fmt;
 use std::io;
@@ -24,17 +24,17 @@ pub(crate) enum Step {
     Pause(Duration),
     /// The connection breaks here.
     Cut,
-    /// Nothing follows, and no end either.
+    /// Nothing follows, not even the end.
     Stall,
 }
 
 /// The body of a mock's answer.
 ///
-/// A body that was to be truncated fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); one that was to stall is
-/// pending for ever. Dropping one before its end counts as a client that went away.
+/// A truncated body fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); a stalled one is pending for ever. Dropping
+/// a body before its end counts as a client that went away.
 pub struct Body {
     steps: Peekable<Steps>,
-    /// Bytes left, where it is known to end well.
+    /// The bytes left, if the whole body is known.
     left: Option<u64>,
     pause: Option<Pin<Box<Sleep>>>,
     cutting: bool,
@@ -43,19 +43,19 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body known as a whole.
+    /// A body that is known as a whole.
     pub(crate) fn whole(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
         let left = u64::try_from(bytes.len()).ok();
         let steps: Steps = Box::new(std::iter::once(Step::Data(bytes)));
         Self { left, ..Self::steps(steps, in_flight) }
     }
 
-    /// A body that breaks after these bytes.
+    /// A body that fails after these bytes.
     pub(crate) fn cut(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
         Self::steps(Box::new([Step::Data(bytes), Step::Cut].into_iter()), in_flight)
     }
 
-    /// A body of which no more comes than these bytes.
+    /// A body that stalls after these bytes.
     pub(crate) fn stalled(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
         Self::steps(Box::new([Step::Data(bytes), Step::Stall].into_iter()), in_flight)
     }
@@ -76,7 +76,7 @@ impl Body {
         if let Some(left) = &mut self.left {
             *left = 0;
         }
-        // Whoever knows the length stops reading here, so this is the end.
+        // A reader who knows the length stops reading here, so this is the end.
         if self.steps.peek().is_none() {
             self.finish();
         }
@@ -120,7 +120,7 @@ impl http_body::Body for Body {
                 Some(Step::Data(data)) => return Poll::Ready(Some(Ok(this.send(data)))),
                 Some(Step::Pause(pause)) => this.pause = Some(Box::pin(tokio::time::sleep(pause))),
                 Some(Step::Cut) => {
-                    // A server flushes when its body is pending, and must do so before the connection goes.
+                    // A server flushes when its body is pending, and must do so before the connection is cut.
                     this.cutting = true;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

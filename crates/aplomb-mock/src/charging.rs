@@ -1,8 +1,8 @@
-//! What an answer counts against the limits of tokens, and when.
+//! How tokens count against the limits, and when.
 
 use crate::size::Size;
 
-/// How tokens count against the limits per minute: what is charged when a request is admitted, and what becomes of it.
+/// How tokens count against the limits: what a request is charged on admission, and how that is corrected.
 ///
 /// | | charged on admission | afterwards |
 /// | --- | --- | --- |
@@ -11,28 +11,28 @@ use crate::size::Size;
 /// | [`Produced`](Self::Produced) | the prompt | output counts as it is produced |
 /// | [`Corrected`](Self::Corrected) | the prompt and `max_tokens` | what was not produced comes back at the end |
 ///
-/// The prompt counts as many tokens as it really has ([`input_factor`](crate::Builder::input_factor)). A request without
-/// `max_tokens` is charged for the longest answer there may be, but by `Larger` for its prompt alone. Of an answer
-/// that failed, what was produced counts.
+/// A prompt is charged its true tokens ([`input_factor`](crate::Builder::input_factor)). A request without `max_tokens` is
+/// charged for the longest possible answer, except with `Larger`: there only for its prompt. A failed answer counts as far as
+/// it was produced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Charging {
-    /// As [OpenAI](https://platform.openai.com/docs/guides/rate-limits) counts. Limits of input and of output alone, which
-    /// it does not have, count as by `Sum`.
+    /// As [OpenAI](https://platform.openai.com/docs/guides/rate-limits) counts. Separate limits of input and output, which
+    /// OpenAI does not have, count as with `Sum`.
     Larger,
     /// As [Azure](https://learn.microsoft.com/azure/ai-services/openai/how-to/quota) and Groq count.
     #[default]
     Sum,
-    /// As [Anthropic](https://docs.claude.com/en/api/rate-limits) counts: `max_tokens` does not matter, a word of a
-    /// stream counts as it is sent, and an answer without a stream when it is made. What is being answered goes on when a
-    /// limit is reached, and may exceed it; from then on requests are refused until the debt is paid.
+    /// As [Anthropic](https://docs.claude.com/en/api/rate-limits) counts: `max_tokens` does not matter. A word of a stream
+    /// counts when it is sent, an answer without a stream when it is made. An answer under way may exceed the limit; then
+    /// requests are refused until the debt is paid.
     Produced,
     /// As [Bedrock](https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html) counts: when the answer
-    /// has ended, or its client has gone, only what was produced is kept.
+    /// ends, or its client goes away, output that was not produced is given back.
     Corrected,
 }
 
-/// Tokens by what limits them.
+/// Tokens, for each kind of limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
     pub(crate) input: u64,
@@ -40,8 +40,30 @@ pub(crate) struct Charge {
     pub(crate) total: u64,
 }
 
+/// A limited quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dimension {
+    Requests,
+    /// Input and output together.
+    Tokens,
+    InputTokens,
+    OutputTokens,
+}
+
+impl Dimension {
+    /// The cost of one request to this limit.
+    pub(crate) fn cost(self, charge: &Charge) -> u64 {
+        match self {
+            Self::Requests => 1,
+            Self::Tokens => charge.total,
+            Self::InputTokens => charge.input,
+            Self::OutputTokens => charge.output,
+        }
+    }
+}
+
 impl Charge {
-    /// So much output.
+    /// This much output.
     pub(crate) fn output(tokens: u64) -> Self {
         Self { input: 0, output: tokens, total: tokens }
     }

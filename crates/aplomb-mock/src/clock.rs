@@ -1,11 +1,11 @@
-//! Time as it is written into answers. What is decided by time is decided by tokio's clock alone.
+//! Times and durations as answers contain them. All decisions go by tokio's clock.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// The wall clock, read once; from there on it goes as tokio's clock goes, so dates agree with paused time.
+/// The wall clock, read once. From then on it follows tokio's clock, so that dates agree with paused time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     read_at: Instant,
@@ -23,10 +23,7 @@ impl Clock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "dates in headers need the wall clock, and are told by it only"
-)]
+#[expect(clippy::disallowed_methods, reason = "dates in headers need the wall clock")]
 fn wall_clock() -> SystemTime {
     SystemTime::now()
 }

@@ -1,8 +1,8 @@
-//! What is drawn by lot: a pure function of the seed, the prompt and the attempt.
+//! Random draws: pure functions of the seed, the prompt and the attempt.
 //!
-//! Written out rather than taken from a generator crate, so that a seed means the same faults in every version.
+//! Written here rather than taken from a crate, so that a seed means the same faults in every version.
 
-/// Which lot is drawn, so that a prompt's faults and its latency are independent.
+/// The quantity to draw, so that a prompt's faults and its latency are independent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lot {
     Fault = 1,
@@ -11,6 +11,7 @@ pub(crate) enum Lot {
     Filler = 4,
     Words = 5,
     Input = 6,
+    Brownout = 7,
 }
 
 /// Returns the key of a prompt: 64 bits of FNV-1a, mixed.

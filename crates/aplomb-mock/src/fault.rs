@@ -1,55 +1,59 @@
-//! What can go wrong with one request.
+//! The faults of a single request.
 
 use std::time::Duration;
 
-/// A fault dealt to one accepted request.
+/// A fault of one accepted request.
 ///
-/// Faults of streams (from `Unfinished` on) dealt to a request that asked for no stream become the nearest thing it can
-/// suffer, as said at each.
+/// For a request without a stream, a fault of streams (from `Unfinished` on) becomes the nearest equivalent, as documented
+/// at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
     /// Answers 500 in the provider's shape.
     InternalError,
-    /// Answers 502 with a page of HTML, as the proxy before a provider does.
+    /// Answers 502 with an HTML page, as the proxy in front of a provider does.
     BadGateway,
     /// Answers 503 without a `retry-after`.
     Unavailable,
     /// Answers 503 with a `retry-after` of this long, rounded up to whole seconds.
     UnavailableFor(Duration),
-    /// Answers 529, Anthropic's word for overloaded, whichever API was asked.
+    /// Answers 429 without a delay, whatever the load: the shared capacity of a provider.
+    Throttled,
+    /// Answers 429 with a `retry-after` of this long, rounded up to whole seconds.
+    ThrottledFor(Duration),
+    /// Answers 529, Anthropic's status for overloaded, in both APIs.
     Overloaded,
     /// Resets the connection before any byte of an answer; in process, fails with
     /// [`ConnectionReset`](std::io::ErrorKind::ConnectionReset).
     Reset,
     /// Never answers; ends when the client goes away.
     Hang,
-    /// Answers well, but this much later than the latency drawn.
+    /// Answers correctly, but this much later than the latency.
     SlowHead(Duration),
-    /// Cuts the connection in mid-body: with fewer bytes than `content-length` said, or in the middle of a stream's event.
-    /// In process the body fails with [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof).
+    /// Cuts the connection in the middle of the body: before `content-length` bytes, or within an event of a stream.
+    /// In process, the body fails with [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof).
     Truncate,
-    /// Ends a stream cleanly as far as HTTP goes, half-way and without its end marker. Without a stream: `Truncate`.
+    /// Ends a stream after half of the content: cleanly as far as HTTP goes, but without its end marker. Without a stream:
+    /// `Truncate`.
     Unfinished,
     /// Answers 200 and sends an error as the first event of the stream. Without a stream: `InternalError`.
     StreamError,
     /// Answers 200 and sends an error after half of the content. Without a stream: `Truncate`.
     LateStreamError,
-    /// Answers 200 and opens the stream, and then sends a sign of life each time this long has passed, for ever, and never
-    /// any content: the comment `: keep-alive` in OpenAI's shape, `event: ping` in Anthropic's. Without a stream: a blank
-    /// line each time, as [DeepSeek](https://api-docs.deepseek.com/quick_start/rate_limit) sends while a request waits.
-    /// Less than a millisecond counts as one.
+    /// Answers 200 and opens the stream, then sends only a keep-alive at this interval, for ever: the comment `: keep-alive`
+    /// in OpenAI's API, `event: ping` in Anthropic's. Without a stream: blank lines, as
+    /// [DeepSeek](https://api-docs.deepseek.com/quick_start/rate_limit) sends while a request waits. The least interval is a
+    /// millisecond.
     OnlyPings(Duration),
-    /// Sends half of the content, and then signs of life for ever, as `OnlyPings` does. Without a stream: `Stall`.
+    /// Sends half of the content, then keep-alives for ever, as `OnlyPings` does. Without a stream: `Stall`.
     LatePings(Duration),
-    /// Sends half of the content, and then nothing any more; the connection stays open until the client goes away. Without
-    /// a stream: half of the body, with the `content-length` of all of it.
+    /// Sends half of the content, then nothing; the connection stays open until the client goes away. Without a stream: half
+    /// of the body, with the `content-length` of all of it.
     Stall,
 }
 
 impl Fault {
-    /// Returns one fault of every kind, with this `delay` where a kind takes one: for a test that lets a client suffer them
-    /// all.
+    /// Returns one fault of every kind, with this `delay` where a kind takes one: for a test of them all.
     ///
     /// ```
     /// use std::time::Duration;
@@ -65,6 +69,8 @@ impl Fault {
             Self::BadGateway,
             Self::Unavailable,
             Self::UnavailableFor(delay),
+            Self::Throttled,
+            Self::ThrottledFor(delay),
             Self::Overloaded,
             Self::Reset,
             Self::Hang,
@@ -85,6 +91,7 @@ impl Fault {
             Self::InternalError => "500",
             Self::BadGateway => "502",
             Self::Unavailable | Self::UnavailableFor(_) => "503",
+            Self::Throttled | Self::ThrottledFor(_) => "429",
             Self::Overloaded => "529",
             Self::Reset => "reset",
             Self::Hang => "hang",
@@ -99,12 +106,27 @@ impl Fault {
         }
     }
 
-    /// Returns true where the client still gets the whole right answer.
+    /// Returns whether the client still gets the whole correct answer.
     pub const fn spares_the_answer(self) -> bool {
         matches!(self, Self::SlowHead(_))
     }
 
-    /// What becomes of a stream's fault where no stream was asked for.
+    /// Returns whether it ends the request before any answer.
+    pub(crate) const fn precedes_the_answer(self) -> bool {
+        matches!(
+            self,
+            Self::InternalError
+                | Self::BadGateway
+                | Self::Unavailable
+                | Self::UnavailableFor(_)
+                | Self::Throttled
+                | Self::ThrottledFor(_)
+                | Self::Overloaded
+                | Self::Reset
+        )
+    }
+
+    /// The equivalent for a request without a stream.
     pub(crate) const fn without_stream(self) -> Self {
         match self {
             Self::StreamError => Self::InternalError,

@@ -1,19 +1,19 @@
-//! How much a refused client is told.
+//! How much a mock tells about its limits.
 
-/// What a mock says about its limits and about when to come back.
+/// How much a mock tells about its limits and about when to come back.
 ///
-/// Real endpoints leave hints out, now and then; a client must do without.
+/// Real endpoints sometimes leave hints out, and a client has to cope.
 /// A `retry-after` planned with [`Fault::UnavailableFor`](crate::Fault::UnavailableFor) is always sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hints {
-    /// All a provider sends: limit headers on every answer; on a 429 `retry-after`, and from OpenAI also `retry-after-ms` and
-    /// the delay in the message. The default.
+    /// Everything a provider sends: limit headers on every answer, and on a 429 `retry-after`. OpenAI's API also sends
+    /// `retry-after-ms`, and the delay in the message. The default.
     #[default]
     All,
-    /// On a 429 only `retry-after`, in whole seconds; no limit headers at all.
+    /// Only `retry-after` on a 429, in whole seconds. No limit headers.
     RetryAfter,
-    /// Only OpenAI's "Please try again in …" in the message; Anthropic has no such text.
+    /// Only OpenAI's "Please try again in …" in the message. Anthropic has no such text.
     Text,
     /// Nothing.
     None,

@@ -1,12 +1,12 @@
-//! A request that was accepted and is not answered yet.
+//! A request that was accepted and not yet answered.
 
 use std::sync::Arc;
 
-use crate::Fault;
-use crate::ledger::Charged;
-use crate::mock::Shared;
+use crate::fault::Fault;
+use crate::ledger::{Charged, End};
+use crate::shared::Shared;
 
-/// Counts as one in flight until dropped. Dropped before [`finish`](Self::finish), it is one whose client went away.
+/// Counts as one in flight until dropped. If it is dropped before [`finish`](Self::finish), its client went away.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     shared: Arc<Shared>,
@@ -17,30 +17,19 @@ pub(crate) struct InFlight {
     finished: bool,
 }
 
-/// How a request in flight ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The whole right answer was handed over.
-    Answered,
-    /// It ended as planned: badly.
-    Spoiled,
-    /// Nobody was there to be answered.
-    Abandoned,
-}
-
 impl InFlight {
     pub(crate) fn new(shared: &Arc<Shared>, key: u64, fault: Option<Fault>, charged: Charged) -> Self {
         Self { shared: Arc::clone(shared), key, fault, charged, produced: 0, finished: false }
     }
 
-    /// So many more words of the answer are there.
+    /// Counts more words of the answer.
     pub(crate) fn produced(&mut self, words: usize) {
         let tokens = u64::try_from(words).unwrap_or(u64::MAX);
         self.produced = self.produced.saturating_add(tokens);
         self.shared.ledger().produced(&self.shared.config, &self.charged, tokens);
     }
 
-    /// All that was to be sent is sent.
+    /// Everything is sent.
     pub(crate) fn finish(mut self) {
         self.finished = true;
     }

@@ -1,17 +1,17 @@
-//! How long an answer takes.
+//! The time to an answer.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::draw::{self, Lot};
 
-/// No latency is longer, whatever is drawn from a distribution's tail.
+/// The longest latency, however long the tail of a distribution.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// The time from accepting a request to the first byte of its answer.
 ///
-/// Drawn anew for each attempt of a prompt, by the seed of the [`Plan`](crate::Plan), and at most an hour.
-/// Planned faults come after it too; refusals (400, 401, 429, outages) come at once. The default is none.
+/// It is drawn for each attempt of a prompt, by the seed of the [`Plan`](crate::Plan), and is at most an hour. Planned faults
+/// come after it too; refusals (400, 401, 429, outages) come at once. Default: zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Shape);
 
@@ -29,25 +29,25 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Takes this long every time.
+    /// Always takes this long.
     pub const fn constant(latency: Duration) -> Self {
         Self(Shape::Constant(latency))
     }
 
-    /// Takes anything in the range, all equally likely; an empty range means its start.
+    /// Takes any time in the range, all equally likely. An empty range means its start.
     pub const fn uniform(range: Range<Duration>) -> Self {
         Self(Shape::Uniform(range))
     }
 
-    /// Takes `median` in the middle with a long tail: `median · exp(sigma · z)` for a standard normal `z`.
+    /// Takes `median · exp(sigma · z)` for a standard normal `z`: half are shorter than `median`, and the tail is long.
     ///
-    /// The 99th percentile is `median · exp(2.33 · sigma)`. A `sigma` that is not finite or negative counts as 0.
+    /// The 99th percentile is `median · exp(2.33 · sigma)`. A `sigma` that is negative or not finite counts as 0.
     pub fn lognormal(median: Duration, sigma: f64) -> Self {
         let sigma = if sigma.is_finite() { sigma.max(0.0) } else { 0.0 };
         Self(Shape::LogNormal { median, sigma })
     }
 
-    /// Returns what the `attempt`-th accepted attempt of a prompt takes under this seed; the first is 1.
+    /// Returns the latency of the `attempt`-th accepted attempt of a prompt with this seed. The first is 1.
     pub fn draw(&self, seed: u64, prompt: &str, attempt: u32) -> Duration {
         self.draw_for(seed, draw::key(prompt), attempt)
     }
@@ -72,7 +72,7 @@ impl Latency {
 
 /// A standard normal from two uniforms (Box and Muller 1958).
 fn normal(u: f64, v: f64) -> f64 {
-    // `1 - u` is never 0, of which there is no logarithm.
+    // `1 - u` is never 0, whose logarithm is infinite.
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 

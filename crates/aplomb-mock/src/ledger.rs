@@ -1,14 +1,16 @@
-//! Everything that is decided about a request as it arrives, in one step under one short lock.
+//! All decisions about a request as it arrives, made in one step under one short lock.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Fault;
 use crate::api::Problem;
 use crate::charging::{Charge, Charging};
 use crate::config::Config;
-use crate::in_flight::End;
+use crate::draw::{self, Lot};
+use crate::fault::Fault;
 use crate::limit::{Levels, Limits};
-use crate::outage::{self, Outage};
+use crate::outage::{self, Outage, WhenFull};
 use crate::prompts::Prompts;
 use crate::size::Size;
 use crate::stats::{PromptStats, Stats};
@@ -23,12 +25,12 @@ pub(crate) struct Ledger {
     stats: Stats,
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Refused(Problem),
     Out(Outage),
-    /// Accepted, as this attempt of its prompt, to suffer this fault.
+    /// Accepted, as this attempt of its prompt, with this fault.
     Accepted {
         attempt: u32,
         fault: Option<Fault>,
@@ -36,11 +38,22 @@ pub(crate) enum Verdict {
     },
 }
 
-/// What a request was charged when it was accepted.
+/// The charge of a request on admission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charged {
     era: u64,
     charge: Charge,
+}
+
+/// How a request in flight ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The whole correct answer was handed over.
+    Answered,
+    /// It ended with its planned fault.
+    Spoiled,
+    /// Its client went away.
+    Abandoned,
 }
 
 impl Ledger {
@@ -63,7 +76,7 @@ impl Ledger {
         self.stats.max_in_flight = in_flight;
     }
 
-    /// A request that makes sense arrives.
+    /// Decides about a valid request.
     pub(crate) fn arrive(
         &mut self,
         config: &Config,
@@ -89,7 +102,11 @@ impl Ledger {
             return Verdict::Refused(Problem::QuotaExhausted);
         }
         if config.max_in_flight.is_some_and(|most| self.stats.in_flight >= most) {
-            return Verdict::Refused(Problem::Full);
+            return Verdict::Refused(match config.when_full {
+                WhenFull::Overloaded => Problem::Full,
+                WhenFull::Throttled => Problem::Busy { concurrency: true, delay: None },
+                WhenFull::ThrottledFor(delay) => Problem::Busy { concurrency: true, delay: Some(delay) },
+            });
         }
         let charge = config.charging.on_admission(size);
         if let Err(refusal) = self.limits.admit(&charge, now) {
@@ -97,20 +114,22 @@ impl Ledger {
         }
         self.stats.input_tokens = self.stats.input_tokens.saturating_add(size.input);
         self.count_charge(&charge);
-        self.accept(config, key, Charged { era: self.era, charge })
+        self.accept(config, key, Charged { era: self.era, charge }, now)
     }
 
-    fn accept(&mut self, config: &Config, key: u64, charged: Charged) -> Verdict {
+    fn accept(&mut self, config: &Config, key: u64, charged: Charged, now: Instant) -> Verdict {
         self.stats.accepted += 1;
         self.stats.in_flight += 1;
         self.stats.max_in_flight = self.stats.max_in_flight.max(self.stats.in_flight);
         let nth = self.stats.accepted;
-        // A prompt that is not tracked gets the number of the request, so that its faults end too.
+        // An untracked prompt uses the number of the request, so that its faults end too.
         let attempt = self.prompts.accept(key).unwrap_or_else(|| u32::try_from(nth).unwrap_or(u32::MAX));
-        let fault = config.plan.deal(nth, key, attempt);
+        let since_start = now.saturating_duration_since(self.start);
+        let planned = config.plan.deal(nth, key, attempt);
+        let fault = planned.or_else(|| brownout(config, key, attempt, since_start));
         if let Some(fault) = fault {
             self.count_fault(fault.name());
-            // At once rather than at its end: a client gives a hang up before the mock sees it go.
+            // Now rather than at its end: a client abandons a hang before the mock sees it.
             if !fault.spares_the_answer() {
                 self.prompts.fail(key);
             }
@@ -118,9 +137,9 @@ impl Ledger {
         Verdict::Accepted { attempt, fault, charged }
     }
 
-    /// A request in flight has produced so many more tokens of its answer.
+    /// Counts tokens that a request in flight has produced.
     pub(crate) fn produced(&mut self, config: &Config, charged: &Charged, tokens: u64) {
-        // A reset has filled the limits: what was accepted before it counts no more.
+        // A reset has filled the limits: requests accepted before it no longer count.
         if charged.era != self.era {
             return;
         }
@@ -131,7 +150,7 @@ impl Ledger {
         }
     }
 
-    /// A request in flight ends, having produced so many tokens.
+    /// Corrects the charge of a request that ends.
     pub(crate) fn settle(&mut self, config: &Config, charged: &Charged, produced: u64) {
         if charged.era == self.era && config.charging == Charging::Corrected {
             let unused = charged.charge.output.saturating_sub(produced);
@@ -143,7 +162,7 @@ impl Ledger {
         }
     }
 
-    /// A request in flight ends.
+    /// Counts the end of a request in flight.
     pub(crate) fn end(&mut self, key: u64, end: End) {
         self.stats.in_flight = self.stats.in_flight.saturating_sub(1);
         match end {
@@ -157,6 +176,14 @@ impl Ledger {
                 self.prompts.fail(key);
             }
         }
+    }
+
+    /// Whether connections are refused now, and when that changes next.
+    pub(crate) fn refusing(&self, config: &Config, now: Instant) -> (bool, Option<Instant>) {
+        let since_start = now.saturating_duration_since(self.start);
+        let refusing = outage::at(&config.outages, since_start) == Some(Outage::Refuse);
+        let next = outage::next_change(&config.outages, since_start);
+        (refusing, next.and_then(|next| self.start.checked_add(next)))
     }
 
     pub(crate) fn tell(&mut self, key: u64, not_before: Instant) {
@@ -200,4 +227,20 @@ impl Ledger {
     pub(crate) fn prompt(&self, key: u64) -> PromptStats {
         self.prompts.of(key)
     }
+}
+
+/// The fault that a brownout at this time deals to this attempt of a prompt.
+fn brownout(config: &Config, key: u64, attempt: u32, since_start: Duration) -> Option<Fault> {
+    let under_way = config
+        .brownouts
+        .iter()
+        .enumerate()
+        .filter(|(_, brownout)| brownout.when.contains(&since_start));
+    under_way
+        .filter(|(n, brownout)| {
+            let number = u64::from(attempt) << 32 | u64::try_from(*n).unwrap_or(0);
+            draw::unit(config.plan.seed(), key, number, Lot::Brownout) < brownout.rate
+        })
+        .map(|(_, brownout)| brownout.fault)
+        .next()
 }

@@ -1,34 +1,13 @@
-//! Requests and tokens per minute, decided together: all or none.
+//! The limits per minute, which admit a request all together or not at all.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::bucket::{Bucket, Level};
-use crate::charging::Charge;
+use crate::charging::{Charge, Dimension};
 use crate::config::Config;
-
-/// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dimension {
-    Requests,
-    /// Input and output together.
-    Tokens,
-    InputTokens,
-    OutputTokens,
-}
-
-impl Dimension {
-    /// What one request takes of this limit.
-    fn cost(self, charge: &Charge) -> u64 {
-        match self {
-            Self::Requests => 1,
-            Self::Tokens => charge.total,
-            Self::InputTokens => charge.input,
-            Self::OutputTokens => charge.output,
-        }
-    }
-}
 
 /// Why a request was refused, in the numbers a provider prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +16,13 @@ pub(crate) struct Refusal {
     pub(crate) limit: u64,
     pub(crate) used: u64,
     pub(crate) requested: u64,
-    /// When it would fit; `None` for a request that never does.
+    /// The period of the limit: a minute, or the length of a window.
+    pub(crate) period: Duration,
+    /// The time until it would fit; `None` for a request that never does.
     pub(crate) delay: Option<Duration>,
 }
 
-/// What all the limits say of themselves in headers.
+/// The state of all limits, as headers report it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Levels {
     pub(crate) requests: Option<Level>,
@@ -51,7 +32,7 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    /// The limit of tokens with the least left: what Anthropic's `tokens` headers tell of.
+    /// The limit of tokens with the least left, which Anthropic's `tokens` headers report.
     pub(crate) fn tightest(&self) -> Option<Level> {
         let all = [self.tokens, self.input_tokens, self.output_tokens];
         all.into_iter().flatten().min_by_key(|level| level.remaining)
@@ -61,31 +42,37 @@ impl Levels {
 #[derive(Debug)]
 pub(crate) struct Limits {
     buckets: Vec<(Dimension, Bucket)>,
+    /// Changes to come, by time.
+    changes: VecDeque<(Instant, Dimension, u64)>,
     refused_calls_count: bool,
 }
 
 impl Limits {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let bucket = |dimension, limit: Option<u64>, burst: Option<u64>| {
-            let limit = limit?;
-            Some((dimension, Bucket::new(limit, burst.unwrap_or(limit), now)))
-        };
-        let burst = config.token_burst;
+        let bucket =
+            |dimension, limit: Option<u64>| Some((dimension, bucket(config, dimension, limit?, now)));
         let buckets = [
-            bucket(Dimension::Requests, config.requests, config.request_burst),
-            bucket(Dimension::Tokens, config.tokens, burst),
-            bucket(Dimension::InputTokens, config.input_tokens, burst),
-            bucket(Dimension::OutputTokens, config.output_tokens, burst),
+            bucket(Dimension::Requests, config.requests),
+            bucket(Dimension::Tokens, config.tokens),
+            bucket(Dimension::InputTokens, config.input_tokens),
+            bucket(Dimension::OutputTokens, config.output_tokens),
         ];
+        let mut changes: Vec<_> = config
+            .changes
+            .iter()
+            .filter_map(|change| Some((now.checked_add(change.after)?, change.dimension, change.limit)))
+            .collect();
+        changes.sort_by_key(|(at, ..)| *at);
         Self {
             buckets: buckets.into_iter().flatten().collect(),
+            changes: changes.into(),
             refused_calls_count: config.refused_calls_count,
         }
     }
 
     /// Charges one request and its tokens, or refuses both.
     ///
-    /// A limit of which nothing is charged must not be used up either.
+    /// A limit refuses when it is used up, even if the request costs nothing of it.
     pub(crate) fn admit(&mut self, charge: &Charge, now: Instant) -> Result<(), Refusal> {
         self.refill(now);
         let refused = self.refusal(charge).is_some();
@@ -94,14 +81,14 @@ impl Limits {
                 bucket.charge(dimension.cost(charge));
             }
         }
-        // Told is the time at which it fits now, itself counted.
+        // The delay is computed after charging: a refused call that counts delays itself.
         match self.refusal(charge).filter(|_| refused) {
             Some(refusal) => Err(refusal),
             None => Ok(()),
         }
     }
 
-    /// Charges what has been used, though it be more than there is.
+    /// Charges tokens that have been used, even if there are fewer.
     pub(crate) fn owe(&mut self, charge: &Charge, now: Instant) {
         self.refill(now);
         for (dimension, bucket) in self.of_tokens() {
@@ -109,7 +96,7 @@ impl Limits {
         }
     }
 
-    /// Gives back what was charged and not used.
+    /// Gives back tokens that were charged and not used.
     pub(crate) fn give_back(&mut self, charge: &Charge, now: Instant) {
         self.refill(now);
         for (dimension, bucket) in self.of_tokens() {
@@ -132,6 +119,13 @@ impl Limits {
     }
 
     fn refill(&mut self, now: Instant) {
+        while let Some((at, dimension, limit)) = self.changes.front().copied().filter(|(at, ..)| *at <= now) {
+            self.changes.pop_front();
+            for (_, bucket) in self.buckets.iter_mut().filter(|(changed, _)| *changed == dimension) {
+                bucket.refill(at);
+                bucket.set_limit(limit);
+            }
+        }
         for (_, bucket) in &mut self.buckets {
             bucket.refill(now);
         }
@@ -141,13 +135,13 @@ impl Limits {
         self.buckets.iter_mut().filter(|(dimension, _)| *dimension != Dimension::Requests)
     }
 
-    /// Why the request is refused: by a limit it never fits, or else by the one with the longest wait.
+    /// The refusal of a request: by a limit it never fits, or else by the one with the longest delay.
     fn refusal(&self, charge: &Charge) -> Option<Refusal> {
         let asked = self.buckets.iter().map(|(dimension, bucket)| {
             let requested = dimension.cost(charge).max(1);
             (dimension, bucket, requested, requested > bucket.burst(), bucket.delay(requested))
         });
-        // The longest wait is until all limits have room, as they must when the client comes back.
+        // After the longest delay, all limits have room.
         let (dimension, bucket, requested, never, delay) =
             asked.max_by_key(|(_, _, _, never, delay)| (*never, *delay))?;
         if delay.is_zero() {
@@ -159,9 +153,23 @@ impl Limits {
             limit: if never { bucket.burst() } else { limit },
             used: limit - remaining,
             requested,
+            period: bucket.period(),
             delay: (!never).then_some(delay),
         })
     }
+}
+
+fn bucket(config: &Config, dimension: Dimension, limit: u64, now: Instant) -> Bucket {
+    let (burst, window, others) = match dimension {
+        Dimension::Requests => (config.request_burst, config.request_window, config.other_requests),
+        Dimension::Tokens => (config.token_burst, config.token_window, config.other_tokens),
+        Dimension::InputTokens | Dimension::OutputTokens => (config.token_burst, None, 0),
+    };
+    let bucket = match window {
+        Some(window) => Bucket::windowed(limit, window, now),
+        None => Bucket::continuous(limit, burst, now),
+    };
+    bucket.shared_with(others)
 }
 
 #[cfg(test)]

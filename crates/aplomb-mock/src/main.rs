@@ -1,7 +1,7 @@
 //! An AI provider to test against, as a program: `aplomb-mock --help`.
 
 mod args;
-mod words;
+mod parse;
 
 use std::io;
 use std::process::ExitCode;

@@ -4,26 +4,23 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::api::Origin;
-use crate::clock::Clock;
+use crate::body::Body;
 use crate::config::Config;
-use crate::ledger::Ledger;
-use crate::line::Line;
-use crate::{Body, Builder, PromptStats, Stats, draw, serve};
+use crate::shared::Shared;
+use crate::stats::{PromptStats, Stats};
+use crate::{draw, serve};
 
 /// An AI provider in process: a [`Service`] from HTTP requests to HTTP responses.
 ///
-/// Clones share everything. It is always ready, and all its time is tokio's, so it runs in paused time. What would happen to
-/// a connection happens to the call: a reset is an [`io::Error`] of kind `ConnectionReset`, a hang never resolves, a
-/// truncated body fails in mid-body. Dropping a call or a body is a client going away.
+/// Clones share everything. It is always ready, and goes by tokio's clock, so it works in paused time. Faults of a connection
+/// become faults of the call: a reset is an [`io::Error`] of kind `ConnectionReset`, a hang never resolves, a truncated body
+/// fails half-way. Dropping a call or a body means that the client goes away.
 ///
 /// # Examples
 ///
@@ -48,58 +45,28 @@ pub struct Mock {
     shared: Arc<Shared>,
 }
 
-/// What the clones of a mock share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) line: Option<Arc<Line>>,
-    clock: Clock,
-    replies: AtomicU64,
-    ledger: Mutex<Ledger>,
-}
-
-impl Shared {
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Nothing in the ledger is left half-done by a panic.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn origin(&self) -> Origin {
-        let id = self.replies.fetch_add(1, Ordering::Relaxed);
-        Origin { id, date: self.clock.date(Instant::now()) }
-    }
-}
-
 impl Mock {
-    /// Starts setting up a mock.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn new(config: Config) -> Self {
-        let shared = Shared {
-            line: config.capacity.map(Line::new),
-            clock: Clock::new(),
-            replies: AtomicU64::new(1),
-            ledger: Mutex::new(Ledger::new(&config)),
-            config,
-        };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared::new(config)) }
     }
 
-    /// Returns what it has seen so far.
+    /// Returns what the mock has seen so far.
     pub fn stats(&self) -> Stats {
         self.shared.ledger().stats()
     }
 
-    /// Returns what it has seen of one prompt so far: zeros for one it does not know.
+    /// Returns what the mock has seen of one prompt so far: zeros for an unknown one.
     pub fn prompt(&self, prompt: &str) -> PromptStats {
         self.shared.ledger().prompt(draw::key(prompt))
     }
 
-    /// Forgets what it has seen, fills the limits and starts time anew; what is in flight stays so.
+    /// Clears the stats, fills the limits and restarts the mock's time. Requests in flight stay in flight.
     pub fn reset(&self) {
-        self.shared.ledger().reset(&self.shared.config);
+        self.shared.reset();
+    }
+
+    pub(crate) fn refusing(&self) -> (bool, impl Future<Output = ()> + Send) {
+        self.shared.refusing()
     }
 
     pub(crate) fn count_connection(&self) {
@@ -127,7 +94,7 @@ where
     }
 }
 
-/// The future of a [`Mock`]'s answer.
+/// The future of an answer of a [`Mock`].
 pub struct ResponseFuture {
     inner: Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>,
 }

@@ -1,21 +1,20 @@
-//! Which request meets which fault: decided by seed or by script, never by the order in which requests happen to arrive.
+//! Which request gets which fault: decided by a seed or a script, not by the order in which requests happen to arrive.
 
 use std::collections::BTreeMap;
 
-use crate::Fault;
 use crate::draw::{self, Lot};
+use crate::fault::Fault;
 
 /// Above this total rate, runs of drawn faults are too long to be counted back.
 const NEARLY_ALWAYS: f64 = 0.99;
 
 /// A plan of faults.
 ///
-/// The fault of the `k`-th attempt of a prompt is a pure function of the seed, the prompt and `k`, so a plan deals the same
-/// faults however the requests are ordered, and a caller can ask [`fault`](Self::fault) beforehand what will happen.
-/// Attempts are counted from 1, and only those the rate limits accepted, so a 429 does not shift the plan.
+/// The fault of the `k`-th attempt of a prompt is a pure function of the seed, the prompt and `k`. So a plan deals the same
+/// faults in whatever order requests arrive, and [`fault`](Self::fault) tells them beforehand. Attempts are counted from 1.
+/// Only accepted ones count, so a 429 does not shift the plan.
 ///
-/// What applies, in order of precedence: the script of requests, the script of attempts, the rates.
-/// The default plan deals no faults.
+/// Scripted requests take precedence over scripted attempts, and those over rates. Default: no faults.
 ///
 /// # Examples
 ///
@@ -45,7 +44,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Makes a plan without faults, with this seed for the rates (and for the latencies) given later.
+    /// Makes a plan without faults, with this seed for rates, latencies and sizes.
     pub fn seeded(seed: u64) -> Self {
         Self {
             seed,
@@ -56,7 +55,7 @@ impl Plan {
         }
     }
 
-    /// Makes a plan by script: the first accepted request gets the first entry, and so on; later ones get none.
+    /// Makes a plan from a script: the first accepted request gets the first entry, and so on. Later ones get none.
     ///
     /// ```
     /// # use aplomb_mock::{Fault, Plan};
@@ -69,7 +68,7 @@ impl Plan {
 
     /// Deals `fault` to this share of attempts, from 0 to 1.
     ///
-    /// A share outside is clamped and NaN is 0; where the shares add up to more than 1, the ones named last are cut.
+    /// A share outside is clamped, and NaN is 0. If the shares add up to more than 1, the last ones are cut.
     #[must_use]
     pub fn rate(mut self, fault: Fault, rate: f64) -> Self {
         let rate = if rate.is_nan() { 0.0 } else { rate.clamp(0.0, 1.0) };
@@ -77,22 +76,22 @@ impl Plan {
         self
     }
 
-    /// Deals `fault` to the `attempt`-th accepted attempt of every prompt; the first is 1.
+    /// Deals `fault` to the `attempt`-th accepted attempt of every prompt. The first is 1.
     #[must_use]
     pub fn attempt(mut self, attempt: u32, fault: Fault) -> Self {
         self.attempts.insert(attempt, fault);
         self
     }
 
-    /// Deals `fault` to the `nth` accepted request of all, whatever its prompt; the first is 1.
+    /// Deals `fault` to the `nth` accepted request of all, whatever its prompt. The first is 1.
     #[must_use]
     pub fn request(mut self, nth: u64, fault: Fault) -> Self {
         self.requests.insert(nth, fault);
         self
     }
 
-    /// Spares a prompt after this many drawn faults in a row, so that it always succeeds in the end. Default 3;
-    /// `u32::MAX` never spares. Scripted faults are not counted.
+    /// Spares a prompt after this many drawn faults in a row, so that it succeeds in the end. Default: 3; `u32::MAX` never
+    /// spares. Scripted faults do not count.
     #[must_use]
     pub fn max_consecutive(mut self, faults: u32) -> Self {
         self.max_consecutive = faults;
@@ -104,14 +103,14 @@ impl Plan {
         self.seed
     }
 
-    /// Returns the fault of the `attempt`-th accepted attempt of a prompt; the first is 1.
+    /// Returns the fault of the `attempt`-th accepted attempt of a prompt. The first is 1.
     ///
-    /// The script of requests is left out: it depends on the order of arrival.
+    /// Ignores the script of requests, which depends on their order.
     pub fn fault(&self, prompt: &str, attempt: u32) -> Option<Fault> {
         self.fault_of(draw::key(prompt), attempt)
     }
 
-    /// What the `nth` accepted request of all gets, being this attempt of this prompt.
+    /// The fault of the `nth` accepted request of all, which is this attempt of this prompt.
     pub(crate) fn deal(&self, nth: u64, key: u64, attempt: u32) -> Option<Fault> {
         let scripted = self.requests.get(&nth).copied();
         scripted.or_else(|| self.fault_of(key, attempt))
@@ -123,7 +122,7 @@ impl Plan {
             return Some(*fault);
         }
         let drawn = self.drawn(key, attempt)?;
-        // In a run of drawn faults every (max + 1)-th is spared, and the run begins anew after it.
+        // In a run of drawn faults every (max + 1)-th is spared, and a new run begins after it.
         let run = self.run(key, attempt);
         let spared = self.max_consecutive.checked_add(1).is_some_and(|every| run % every == 0);
         (!spared).then_some(drawn)
@@ -141,7 +140,7 @@ impl Plan {
         })
     }
 
-    /// How many faults in a row were drawn, up to and with this attempt.
+    /// How many faults in a row were drawn, up to this attempt and including it.
     fn run(&self, key: u64, attempt: u32) -> u32 {
         let total: f64 = self.rates.iter().map(|(_, rate)| rate).sum();
         if total > NEARLY_ALWAYS {
@@ -174,7 +173,7 @@ mod tests {
         }
 
         #[test]
-        fn nobody_meets_more_faults_in_a_row_than_the_maximum(seed: u64, rate in 0.0..=1.0_f64, max in 0..5_u32) {
+        fn no_prompt_gets_more_faults_in_a_row_than_the_maximum(seed: u64, rate in 0.0..=1.0_f64, max in 0..5_u32) {
             let plan = Plan::seeded(seed).rate(Fault::Reset, rate).max_consecutive(max);
             let mut run = 0;
             for attempt in 1..500 {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_that_are_no_rates_are_clamped() {
+    fn invalid_rates_are_clamped() {
         let plan = Plan::seeded(1).rate(Fault::Hang, f64::NAN).rate(Fault::Reset, f64::INFINITY);
         assert_eq!(plan.fault("p", 1), Some(Fault::Reset));
         assert_eq!(plan.fault("p", u32::MAX), Some(Fault::Reset));

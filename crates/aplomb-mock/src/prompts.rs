@@ -1,4 +1,4 @@
-//! The accounts of prompts: how often each was sent again, and how early. Bounded in memory.
+//! The record of each prompt: how often it was sent again, and how early. Bounded in memory.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,7 @@ use crate::stats::{PromptStats, Stats};
 #[derive(Debug, Default)]
 pub(crate) struct Prompts {
     most: usize,
-    by_key: HashMap<u64, Account>,
+    by_key: HashMap<u64, Record>,
     by_retries: BTreeMap<u32, u64>,
     retries: u64,
     early_retries: u64,
@@ -17,7 +17,7 @@ pub(crate) struct Prompts {
 }
 
 #[derive(Debug, Default)]
-struct Account {
+struct Record {
     stats: PromptStats,
     failed: bool,
     not_before: Option<Instant>,
@@ -28,7 +28,7 @@ impl Prompts {
         Self { most, ..Self::default() }
     }
 
-    /// A request with this prompt arrives.
+    /// Counts a request with this prompt.
     pub(crate) fn arrive(&mut self, key: u64, now: Instant) {
         let known = self.by_key.contains_key(&key);
         if !known && self.by_key.len() >= self.most {
@@ -38,53 +38,53 @@ impl Prompts {
         if !known {
             *self.by_retries.entry(0).or_default() += 1;
         }
-        let account = self.by_key.entry(key).or_default();
-        account.stats.seen = account.stats.seen.saturating_add(1);
-        if !account.failed {
+        let record = self.by_key.entry(key).or_default();
+        record.stats.seen = record.stats.seen.saturating_add(1);
+        if !record.failed {
             return;
         }
         self.retries += 1;
-        if account.not_before.is_some_and(|instant| now < instant) {
+        if record.not_before.is_some_and(|instant| now < instant) {
             self.early_retries += 1;
-            account.stats.early_retries = account.stats.early_retries.saturating_add(1);
+            record.stats.early_retries = record.stats.early_retries.saturating_add(1);
         }
-        let before = account.stats.retries;
-        account.stats.retries = before.saturating_add(1);
+        let before = record.stats.retries;
+        record.stats.retries = before.saturating_add(1);
         self.moved(before, before.saturating_add(1));
     }
 
-    /// It is accepted; returns the number of this attempt, or `None` for a prompt that is not tracked.
+    /// Counts an accepted request; returns the number of this attempt, or `None` for an untracked prompt.
     pub(crate) fn accept(&mut self, key: u64) -> Option<u32> {
-        let account = self.by_key.get_mut(&key)?;
-        account.stats.accepted = account.stats.accepted.saturating_add(1);
-        account.failed = false;
-        account.not_before = None;
-        Some(account.stats.accepted)
+        let record = self.by_key.get_mut(&key)?;
+        record.stats.accepted = record.stats.accepted.saturating_add(1);
+        record.failed = false;
+        record.not_before = None;
+        Some(record.stats.accepted)
     }
 
-    /// The attempt fails, so what follows is a retry.
+    /// Notes that the attempt fails: what follows is a retry.
     pub(crate) fn fail(&mut self, key: u64) {
-        if let Some(account) = self.by_key.get_mut(&key) {
-            account.failed = true;
+        if let Some(record) = self.by_key.get_mut(&key) {
+            record.failed = true;
         }
     }
 
-    /// The client is told to wait until then; that holds until an attempt is accepted.
+    /// Notes that the client was told to wait until then. That holds until an attempt is accepted.
     pub(crate) fn tell(&mut self, key: u64, not_before: Instant) {
-        if let Some(account) = self.by_key.get_mut(&key) {
-            account.not_before = Some(not_before);
+        if let Some(record) = self.by_key.get_mut(&key) {
+            record.not_before = Some(not_before);
         }
     }
 
-    /// The prompt is answered.
+    /// Notes that the prompt is answered.
     pub(crate) fn answer(&mut self, key: u64) {
-        if let Some(account) = self.by_key.get_mut(&key) {
-            account.failed = false;
+        if let Some(record) = self.by_key.get_mut(&key) {
+            record.failed = false;
         }
     }
 
     pub(crate) fn of(&self, key: u64) -> PromptStats {
-        self.by_key.get(&key).map(|account| account.stats).unwrap_or_default()
+        self.by_key.get(&key).map(|record| record.stats).unwrap_or_default()
     }
 
     pub(crate) fn describe(&self, stats: &mut Stats) {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_follows_a_failure_is_a_retry_and_early_before_its_time() {
+    fn only_what_follows_a_failure_is_a_retry_and_early_before_the_time_told() {
         let (mut prompts, now) = (Prompts::new(10), Instant::now());
         prompts.arrive(1, now);
         prompts.accept(1);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_over_once_an_attempt_is_accepted() {
+    fn the_time_told_is_forgotten_once_an_attempt_is_accepted() {
         let (mut prompts, now) = (Prompts::new(10), Instant::now());
         prompts.arrive(1, now);
         prompts.fail(1);

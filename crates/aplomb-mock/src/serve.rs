@@ -11,15 +11,19 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 
 use crate::answer::Answer;
-use crate::api::{Api, Headers, Origin, Problem, told};
-use crate::ask::{self, Ask};
+use crate::api::{Api, Ask, Headers, Origin, Problem, told};
+use crate::body::Body;
+use crate::config::Config;
+use crate::draw;
+use crate::fault::Fault;
 use crate::in_flight::InFlight;
 use crate::ledger::Verdict;
 use crate::limit::Levels;
-use crate::mock::Shared;
+use crate::outage::Outage;
+use crate::request;
+use crate::shared::Shared;
 use crate::size::Size;
 use crate::stream::{self, first_half};
-use crate::{Body, Fault, Outage, draw};
 
 const PATHS: [&str; 2] = ["/v1/chat/completions", "/v1/messages"];
 
@@ -32,7 +36,7 @@ where
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/stats") => return Ok(stats(&shared)),
         (&Method::POST, "/reset") => {
-            shared.ledger().reset(&shared.config);
+            shared.reset();
             return Ok(stats(&shared));
         }
         _ => {}
@@ -52,7 +56,7 @@ fn stats(shared: &Shared) -> Response<Body> {
     let json = serde_json::to_vec_pretty(&shared.ledger().stats()).unwrap_or_default();
     let mut headers = Headers::default();
     headers.add("content-type", "application/json");
-    headers.response(StatusCode::OK, Body::whole(json.into(), None))
+    respond_with(StatusCode::OK, headers, Body::whole(json.into(), None))
 }
 
 /// One request to one of the APIs.
@@ -62,7 +66,7 @@ struct Call {
 }
 
 impl Call {
-    /// Checks the head, then reads the body. The outer error is a client that went away.
+    /// Checks the head, then reads the body. The outer error means that the client went away.
     async fn read<B>(&self, head: &Parts, body: B) -> io::Result<Result<Ask, Problem>>
     where
         B: http_body::Body,
@@ -76,7 +80,7 @@ impl Call {
             return Ok(Err(Problem::TooLarge));
         }
         match Limited::new(body, most).collect().await {
-            Ok(body) => Ok(ask::parse(self.api, &body.to_bytes())),
+            Ok(body) => Ok(request::parse(self.api, &body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Ok(Err(Problem::TooLarge)),
             Err(error) => Err(io::Error::other(error)),
         }
@@ -98,7 +102,7 @@ impl Call {
 
     async fn decide(&self, ask: Ask) -> io::Result<Response<Body>> {
         let key = draw::key(&ask.prompt);
-        let size = Size::of(&ask, key, &self.shared.config);
+        let size = size(&ask, key, &self.shared.config);
         let (verdict, levels) = self.shared.ledger().arrive(&self.shared.config, key, &ask.model, &size);
         match verdict {
             Verdict::Refused(problem) => {
@@ -106,11 +110,12 @@ impl Call {
                 Ok(self.refuse(&problem, &levels))
             }
             Verdict::Out(Outage::Unavailable) => Ok(self.refuse(&Problem::Unavailable(None), &levels)),
+            Verdict::Out(Outage::Refuse) => Err(io::ErrorKind::ConnectionRefused.into()),
             Verdict::Out(Outage::Reset) => Err(reset()),
             Verdict::Out(Outage::Hang) => std::future::pending().await,
             Verdict::Accepted { attempt, fault, charged } => {
                 let in_flight = InFlight::new(&self.shared, key, fault, charged);
-                self.wait(key, attempt).await;
+                self.wait(key, attempt, fault).await;
                 let fault = if ask.stream {
                     fault
                 } else {
@@ -121,12 +126,17 @@ impl Call {
         }
     }
 
-    /// The time an answer takes.
-    async fn wait(&self, key: u64, attempt: u32) {
+    /// Waits as long as the answer takes, or the fault.
+    async fn wait(&self, key: u64, attempt: u32, fault: Option<Fault>) {
         let config = &self.shared.config;
+        if let Some(latency) = &config.fault_latency {
+            if fault.is_some_and(Fault::precedes_the_answer) {
+                return tokio::time::sleep(latency.draw_for(config.plan.seed(), key, attempt)).await;
+            }
+        }
         let latency = config.latency.draw_for(config.plan.seed(), key, attempt);
-        match &self.shared.line {
-            Some(line) => line.work(latency).await,
+        match &self.shared.capacity {
+            Some(capacity) => capacity.work(latency).await,
             None if latency.is_zero() => {}
             None => tokio::time::sleep(latency).await,
         }
@@ -145,6 +155,8 @@ impl Call {
             Some(Fault::BadGateway) => Problem::BadGateway,
             Some(Fault::Unavailable) => Problem::Unavailable(None),
             Some(Fault::UnavailableFor(delay)) => Problem::Unavailable(Some(delay)),
+            Some(Fault::Throttled) => Problem::Busy { concurrency: false, delay: None },
+            Some(Fault::ThrottledFor(delay)) => Problem::Busy { concurrency: false, delay: Some(delay) },
             Some(Fault::Overloaded) => Problem::Overloaded,
             Some(Fault::Reset) => return Err(reset()),
             Some(Fault::Hang) => std::future::pending().await,
@@ -173,22 +185,22 @@ impl Call {
             headers.add("content-type", "text/event-stream; charset=utf-8");
             headers.add("cache-control", "no-cache");
             let steps = stream::steps((self.api, origin), ask, answer, config.token_gap, fault);
-            return headers.response(StatusCode::OK, Body::steps(steps, Some(in_flight)));
+            return respond_with(StatusCode::OK, headers, Body::steps(steps, Some(in_flight)));
         }
         headers.add("content-type", "application/json");
         if let Some(Fault::OnlyPings(every)) = fault {
             let blank_lines = stream::pings(&Bytes::from_static(b"\n"), every);
-            return headers.response(StatusCode::OK, Body::steps(blank_lines, Some(in_flight)));
+            return respond_with(StatusCode::OK, headers, Body::steps(blank_lines, Some(in_flight)));
         }
         let whole = self.api.whole(&ask, &answer, &origin);
         in_flight.produced(answer.words.len());
         let body = match fault {
             Some(Fault::Truncate) => Body::cut,
             Some(Fault::Stall) => Body::stalled,
-            _ => return headers.response(StatusCode::OK, Body::whole(whole, Some(in_flight))),
+            _ => return respond_with(StatusCode::OK, headers, Body::whole(whole, Some(in_flight))),
         };
         headers.add("content-length", whole.len());
-        headers.response(StatusCode::OK, body(first_half(&whole), Some(in_flight)))
+        respond_with(StatusCode::OK, headers, body(first_half(&whole), Some(in_flight)))
     }
 
     fn refuse(&self, problem: &Problem, levels: &Levels) -> Response<Body> {
@@ -196,10 +208,10 @@ impl Call {
         let reply = self.api.problem(problem, self.shared.config.hints, &origin);
         let mut headers = self.headers(levels, &origin);
         headers.extend(reply.headers);
-        headers.response(reply.status, Body::whole(reply.body, None))
+        respond_with(reply.status, headers, Body::whole(reply.body, None))
     }
 
-    /// What every answer has.
+    /// The headers of every answer.
     fn headers(&self, levels: &Levels, origin: &Origin) -> Headers {
         let mut headers = Headers::default();
         headers.add("date", httpdate::fmt_http_date(origin.date));
@@ -220,4 +232,25 @@ impl Call {
 
 fn reset() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by the mock")
+}
+
+/// The tokens of a request and of its answer.
+fn size(ask: &Ask, key: u64, config: &Config) -> Size {
+    let seed = config.plan.seed();
+    let (usual, longest) = config.answer_words.draw(seed, key, &ask.prompt);
+    let bound = ask.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    Size {
+        input: config.input_factor.tokens(seed, key, ask.input_chars),
+        bound: ask.max_tokens,
+        longest: ask.max_tokens.unwrap_or(u64::try_from(longest).unwrap_or(u64::MAX)),
+        words: usual.min(bound),
+        cut: bound < usual,
+    }
+}
+
+fn respond_with(status: StatusCode, headers: Headers, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers.into_map();
+    response
 }

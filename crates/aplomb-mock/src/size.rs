@@ -1,12 +1,9 @@
-//! How many tokens a prompt really has, and how many its answer gets.
+//! The tokens of prompts and answers.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::answer::tokens_of;
-use crate::ask::Ask;
-use crate::config::Config;
 use crate::draw::{self, Lot};
 
 /// The tokens of a request and of its answer.
@@ -15,30 +12,20 @@ pub(crate) struct Size {
     pub(crate) input: u64,
     /// The request's `max_tokens`.
     pub(crate) bound: Option<u64>,
-    /// What the answer may come to, as far as is known beforehand.
+    /// The longest possible answer.
     pub(crate) longest: u64,
-    /// What it does come to.
+    /// The length of the answer.
     pub(crate) words: usize,
-    /// It would be longer, but for the bound.
+    /// Whether the bound cuts it off.
     pub(crate) cut: bool,
 }
 
-impl Size {
-    pub(crate) fn of(ask: &Ask, key: u64, config: &Config) -> Self {
-        let seed = config.plan.seed();
-        let (usual, longest) = config.answer_words.draw(seed, key, &ask.prompt);
-        let bound = ask.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        Self {
-            input: config.input_factor.tokens(seed, key, ask.input_chars),
-            bound: ask.max_tokens,
-            longest: ask.max_tokens.unwrap_or(u64::try_from(longest).unwrap_or(u64::MAX)),
-            words: usual.min(bound),
-            cut: bound < usual,
-        }
-    }
+/// A quarter of the characters, rounded up.
+pub(crate) fn tokens_of(chars: usize) -> u64 {
+    u64::try_from(chars.div_ceil(4)).unwrap_or(u64::MAX)
 }
 
-/// The words of an answer that no `max_tokens` cuts shorter, at least one.
+/// The words of an answer before `max_tokens`, at least one.
 #[derive(Clone)]
 pub(crate) enum Words {
     Exactly(usize),
@@ -47,8 +34,8 @@ pub(crate) enum Words {
 }
 
 impl Words {
-    /// The words of this prompt's answer, and the most there may be for all that is known beforehand.
-    fn draw(&self, seed: u64, key: u64, prompt: &str) -> (usize, usize) {
+    /// The words of this prompt's answer, and the most there may be.
+    pub(crate) fn draw(&self, seed: u64, key: u64, prompt: &str) -> (usize, usize) {
         let (words, most) = match self {
             Self::Exactly(words) => (*words, *words),
             Self::Between(range) => {
@@ -64,7 +51,8 @@ impl Words {
     }
 }
 
-/// All from `from` to `to`, equally likely: the top of the product of 64 random bits and their number (Lemire 2019).
+/// A number from `from` to `to`, all equally likely: the upper half of the product of 64 random bits and their number
+/// (Lemire 2019).
 fn between(from: usize, to: usize, bits: u64) -> usize {
     let choices = u128::try_from(to - from).unwrap_or(0) + 1;
     let choice = (u128::from(bits) * choices) >> 64;
@@ -81,7 +69,7 @@ impl fmt::Debug for Words {
     }
 }
 
-/// By how much the tokens of a prompt differ from a quarter of its characters.
+/// The true tokens of a prompt over a quarter of its characters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Factor {
     low: f64,
@@ -107,12 +95,12 @@ impl Factor {
         Self { low, high: sound(high).max(low) }
     }
 
-    /// Halving and doubling are equally likely where both are within the bounds.
+    /// Half and double are equally likely.
     fn draw(self, seed: u64, key: u64) -> f64 {
         self.low * (self.high / self.low).powf(draw::unit(seed, key, 0, Lot::Input))
     }
 
-    fn tokens(self, seed: u64, key: u64, chars: usize) -> u64 {
+    pub(crate) fn tokens(self, seed: u64, key: u64, chars: usize) -> u64 {
         if self == Self::default() {
             return tokens_of(chars);
         }

@@ -1,68 +1,68 @@
-//! What a mock has seen.
+//! The statistics of a mock.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A snapshot of what a mock has seen since its start or its last reset: what [`Mock::stats`](crate::Mock::stats) returns
-/// and `GET /stats` sends.
+/// The statistics of a mock since its start or last reset. [`Mock::stats`](crate::Mock::stats) returns them, and `GET /stats` sends
+/// them.
 ///
-/// A *retry* is a request whose prompt was seen before and whose latest attempt did not end in a whole answer, so asking the
-/// same thing twice with success is not one. The prompt is the text of the last user message.
+/// A *retry* is a request whose prompt was seen before, and whose latest attempt did not end with a whole answer. The prompt
+/// is the text of the last user message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests to the API, also to paths that are none; `/stats` and `/reset` are not counted.
+    /// Requests, valid or not, except those to `/stats` and `/reset`.
     pub seen: u64,
     /// Requests that passed the checks, the limits and the outages.
     pub accepted: u64,
-    /// Answers handed over whole and right.
+    /// Answers handed over whole and correct.
     pub answered: u64,
     /// Accepted requests without a fault whose client went away before the end.
     pub abandoned: u64,
     /// Tokens of the prompts of accepted requests.
     pub input_tokens: u64,
-    /// Tokens of answers, whole or not, as far as they were produced.
+    /// Tokens of answers that were produced, including those of answers that failed.
     pub output_tokens: u64,
-    /// Tokens that [`charging`](crate::Builder::charging) has counted, whatever is limited: against a limit of input and
-    /// output together, less what was given back.
+    /// Tokens that [`charging`](crate::Builder::charging) counts against a limit of input and output together, less those
+    /// given back. Counted with or without a limit.
     pub charged_tokens: u64,
-    /// The same against a limit of input alone.
+    /// The same for a limit of input.
     pub charged_input_tokens: u64,
-    /// The same against a limit of output alone.
+    /// The same for a limit of output.
     pub charged_output_tokens: u64,
-    /// Answers by status; a connection reset or left hanging has none.
+    /// Answers by status. A reset or hanging connection has none.
     pub by_status: BTreeMap<u16, u64>,
     /// Different prompts seen.
     pub prompts: u64,
     /// Retries of all prompts.
     pub retries: u64,
-    /// How many prompts had how many retries: by retries, the prompts.
+    /// The number of prompts, by their retries.
     pub prompts_by_retries: BTreeMap<u32, u64>,
-    /// Retries that came before the instant a preceding 429 or 503 had told.
+    /// Retries that came earlier than a 429 or 503 before had asked for.
     pub early_retries: u64,
-    /// Requests whose prompt is not tracked since too many were seen; they are counted in no retry.
+    /// Requests whose prompt is not tracked, because there are too many. They do not count as retries.
     pub untracked: u64,
     /// Accepted requests not yet answered.
     pub in_flight: u64,
-    /// The most there were of them.
+    /// The most that were in flight at a time.
     pub max_in_flight: u64,
-    /// Faults dealt, by [`Fault::name`](crate::Fault::name), and requests met by an `outage`.
+    /// Faults dealt, by [`Fault::name`](crate::Fault::name), and requests during an `outage`.
     pub faults: BTreeMap<String, u64>,
     /// TCP connections accepted; 0 in process.
     pub connections: u64,
 }
 
-/// What a mock has seen of one prompt.
+/// The statistics of one prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PromptStats {
     /// Requests with this prompt.
     pub seen: u32,
-    /// Those that passed the limits and the outages: the number of the latest attempt in the [`Plan`](crate::Plan).
+    /// Those that passed the limits and the outages, which is the number of the latest attempt in the [`Plan`](crate::Plan).
     pub accepted: u32,
-    /// Requests that came after one that failed.
+    /// Requests after one that failed.
     pub retries: u32,
-    /// Retries that came before the instant told.
+    /// Retries that came earlier than told.
     pub early_retries: u32,
 }

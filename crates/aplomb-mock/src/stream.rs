@@ -1,19 +1,18 @@
-//! A stream, step by step, whole or spoiled.
+//! A stream, step by step, with or without a fault.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::Fault;
 use crate::answer::Answer;
-use crate::api::{Api, Origin};
-use crate::ask::Ask;
+use crate::api::{Api, Ask, Origin};
 use crate::body::{Step, Steps};
+use crate::fault::Fault;
 
-/// Without a pause, pings without end would keep a client busy that looks for the end of its time between them.
+/// Endless pings without a pause would keep a client busy for ever.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Returns the steps of a stream that suffers this fault, made as they are taken.
+/// Returns the steps of a stream with this fault. Each is made when it is taken.
 pub(crate) fn steps(
     (api, origin): (Api, Origin),
     ask: Ask,
@@ -44,13 +43,13 @@ pub(crate) fn steps(
     Box::new(events.opening.into_iter().map(Step::Data).chain(words).chain(ending))
 }
 
-/// Signs of life without end, each after a pause.
+/// Endless pings, each after a pause.
 pub(crate) fn pings(ping: &Bytes, every: Duration) -> Steps {
     let (ping, every) = (ping.clone(), every.max(LEAST_PAUSE));
     Box::new((0..).flat_map(move |_: u64| [Step::Pause(every), Step::Data(ping.clone())]))
 }
 
-/// What of a body arrives when the connection is cut.
+/// The part of a body that arrives before the connection is cut.
 pub(crate) fn first_half(whole: &Bytes) -> Bytes {
     whole.slice(..whole.len() / 2)
 }

@@ -15,8 +15,11 @@ pub(crate) enum BodyFormat {
     Opaque,
 }
 
-/// What an event stream can start with: a field, a comment or a byte order mark.
+/// Possible starts of an event stream: a field, a comment or a byte order mark.
 const EVENT_STARTS: [&[u8]; 6] = [b"data:", b"event:", b":", b"id:", b"retry:", b"\xEF\xBB\xBF"];
+
+/// Fields that start an event stream under another media type.
+const EVENT_FIELDS: [&[u8]; 2] = [b"data:", b"event:"];
 
 impl BodyFormat {
     /// The number of bytes that is always enough to recognize a format, that of the longest field.
@@ -44,6 +47,25 @@ impl BodyFormat {
             (true, true) => Self::JsonLines,
             (true, false) => Self::Json,
             (false, _) => Self::Opaque,
+        }
+    }
+
+    /// Whether a body that is declared as something else may be an event stream all the same: servers send events as
+    /// JSON or plain text.
+    pub(crate) fn may_be_events(self, head: &Head<'_>) -> bool {
+        let is_text = || head.media_type().is_some_and(|media_type| media_type.starts_with("text/"));
+        self == Self::Json || (self == Self::Opaque && is_text())
+    }
+
+    /// Whether the first bytes after any white space of a body that is declared as this are those of events; `None` if
+    /// they are too few to tell.
+    pub(crate) fn is_events(self, start: &[u8]) -> Option<bool> {
+        match start.first()? {
+            // Text may start with a colon, JSON may not.
+            b':' => Some(self == Self::Json),
+            b'd' | b'e' if EVENT_FIELDS.iter().any(|field| start.starts_with(field)) => Some(true),
+            b'd' | b'e' if EVENT_FIELDS.iter().any(|field| field.starts_with(start)) => None,
+            _ => Some(false),
         }
     }
 

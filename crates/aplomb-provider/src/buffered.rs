@@ -10,17 +10,32 @@ use crate::{Head, Provider, StreamEnd, StreamEvent, usage};
 /// How a response ended: with an error if it is judged as one, otherwise as its stream reader says.
 pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> StreamEnd {
     let format = format(head, body);
-    if format != BodyFormat::Events || !head.status().is_success() {
-        let judgement = provider.judge(head, body);
-        if !judgement.outcome().is_success() {
-            return StreamEnd::Failed(judgement);
+    // The reader finds the error in a success, and judging tells more about it.
+    let is_found_by_reader = match format {
+        BodyFormat::Events => true,
+        BodyFormat::Json | BodyFormat::JsonLines => !provider.judges_success(),
+        BodyFormat::Opaque => false,
+    };
+    if !head.status().is_success() || !is_found_by_reader {
+        let judged = provider.judge(head, body);
+        if !judged.outcome().is_success() {
+            return StreamEnd::Failed(judged);
         }
     }
-    match format {
-        BodyFormat::Events | BodyFormat::Json | BodyFormat::JsonLines => {
-            replay(provider, head, body, &mut |_| {})
-        }
+    let end = match format {
         BodyFormat::Opaque => StreamEnd::Complete,
+        _ => replay(provider, head, body, &mut |_| {}),
+    };
+    match end {
+        StreamEnd::Failed(error) if format != BodyFormat::Events => {
+            let judged = provider.judge(head, body);
+            StreamEnd::Failed(if judged.outcome().is_success() {
+                error
+            } else {
+                judged
+            })
+        }
+        end => end,
     }
 }
 
@@ -78,10 +93,16 @@ fn replay<P: Provider + ?Sized>(
     reader.finish(emit)
 }
 
-/// The format of a body: by its media type, or by its first bytes if there is none.
+/// The format of a body: by its media type, unless its first bytes show that it is an event stream.
 fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
-    let starting = || BodyFormat::starting_with(body.trim_ascii_start());
-    BodyFormat::declared(head).or_else(starting).unwrap_or(BodyFormat::Opaque)
+    let start = body.trim_ascii_start();
+    match BodyFormat::declared(head) {
+        None => BodyFormat::starting_with(start).unwrap_or(BodyFormat::Opaque),
+        Some(format) if format.may_be_events(head) && format.is_events(start) == Some(true) => {
+            BodyFormat::Events
+        }
+        Some(format) => format,
+    }
 }
 
 /// Whether the body is a list of what would have been the chunks of a stream.

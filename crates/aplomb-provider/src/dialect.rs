@@ -17,7 +17,7 @@ pub(crate) struct Dialect {
     pub(crate) codes: Table,
     /// Statuses with a meaning of their own at this provider.
     pub(crate) statuses: &'static [(u16, Reason)],
-    /// What the provider says in words only.
+    /// Phrases of the provider where it has no code.
     pub(crate) phrases: &'static [&'static [Phrase]],
     /// The scope of a 409.
     pub(crate) conflict_scope: Scope,

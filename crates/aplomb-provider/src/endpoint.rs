@@ -1,4 +1,4 @@
-//! What an endpoint needs to change the body of a request, and nobody else.
+//! For endpoints that change the body of a request. Not part of the stable interface.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;

@@ -93,7 +93,7 @@ impl<'a> Head<'a> {
         Some(value.split(';').next().unwrap_or(value).trim())
     }
 
-    /// Where a redirect leads, without what may hold credentials.
+    /// The address of a redirect, without parts that may hold credentials.
     pub(crate) fn redirect(&self) -> Option<&'a str> {
         let location = text(self.headers.get(LOCATION)?).filter(|_| self.status.is_redirection())?;
         location.split(['?', '#']).next().filter(|location| !location.contains('@'))

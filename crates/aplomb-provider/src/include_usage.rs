@@ -25,8 +25,7 @@ fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>,
 
 const INCLUDE_USAGE: &[u8] = br#""include_usage":true"#;
 
-/// Paths of OpenAI's chat and completions endpoints end like this, whoever serves them. The Responses API
-/// reports usage unasked.
+/// Endings of the paths of OpenAI's chat and completions endpoints. The Responses API reports usage unasked.
 const PATHS: [&str; 2] = ["/chat/completions", "/completions"];
 
 /// The body with `include_usage` added, if the request streams and does not mention it. Nothing else changes.

@@ -21,8 +21,9 @@ mod time;
 mod tuned;
 mod usage;
 
+pub use aplomb_core::{Classification, Reason};
+
 pub use accounting::{Accounting, Correction, Tokens};
-pub use error::{Judgement, Reason};
 pub use estimate::{CharactersPerToken, Estimate, Tokenizer};
 pub use head::Head;
 pub use json::Text;

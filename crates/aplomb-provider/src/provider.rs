@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{Reading, Usage};
+use aplomb_core::{Classification, Reading, Usage};
 
-use crate::{Accounting, Estimate, Generic, Head, Judgement, StreamEnd, StreamReader, Tokenizer};
+use crate::{Accounting, Estimate, Generic, Head, StreamEnd, StreamReader, Tokenizer};
 use crate::{buffered, include_usage};
 
 /// How an AI provider speaks: how it reports failures, limits and usage, and how its answers end.
@@ -19,8 +19,8 @@ use crate::{buffered, include_usage};
 /// A server that answers 418 when its queue is full:
 ///
 /// ```
-/// use aplomb_core::{Outcome, Scope, WallClock};
-/// use aplomb_provider::{Generic, Head, Judgement, Provider, Reason};
+/// use aplomb_core::{Classification, Outcome, Reason, Scope, WallClock};
+/// use aplomb_provider::{Generic, Head, Provider};
 /// use http::{HeaderMap, StatusCode};
 ///
 /// #[derive(Debug)]
@@ -31,9 +31,10 @@ use crate::{buffered, include_usage};
 ///         "teapot"
 ///     }
 ///
-///     fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+///     fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
 ///         if head.status() == StatusCode::IM_A_TEAPOT {
-///             Judgement::new(Outcome::throttled().with_scope(Scope::Server), Reason::Overloaded)
+///             let outcome = Outcome::throttled().with_scope(Scope::Server);
+///             Classification::new(outcome).with_reason(Reason::Overloaded)
 ///         } else {
 ///             Generic.judge(head, body)
 ///         }
@@ -51,8 +52,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Judges a response by its head and as much of its body as was read.
     ///
     /// The status may be any: a 2xx whose body is an error is that error, and a redirect or an upgrade that
-    /// nobody asked for is a permanent failure. Whether a 2xx is complete is up to [`ending`](Self::ending).
-    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+    /// was not requested is a permanent failure. Whether a 2xx is complete is up to [`ending`](Self::ending).
+    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
         Generic.judge(head, body)
     }
 
@@ -133,7 +134,7 @@ macro_rules! forward {
                 (**self).name()
             }
 
-            fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+            fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
                 (**self).judge(head, body)
             }
 

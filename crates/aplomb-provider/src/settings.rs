@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{Reason, Tokenizer};
 
-/// How responses are read, where there is more than one way to see it.
+/// How responses are read, where there is more than one interpretation.
 ///
 /// Apply them with [`Tuned`](crate::Tuned). Clones share the codes and the tokenizer.
 ///
@@ -34,7 +34,7 @@ pub struct Settings {
 /// A code in lower case and its meaning.
 type OwnCode = (Box<str>, Reason);
 
-/// What an exhausted daily quota means if the server names a short delay all the same.
+/// The meaning of an exhausted daily quota when the server names a short delay all the same.
 ///
 /// Google does: its `RetryInfo` says 36 s when the day's requests are used up. Google's command line client
 /// gives up at once; others found that some quota had often been freed by then.
@@ -61,7 +61,7 @@ impl Settings {
         }
     }
 
-    /// Sets what an exhausted daily quota means. Default: [`DailyQuota::GiveUp`].
+    /// Sets the meaning of an exhausted daily quota. Default: [`DailyQuota::GiveUp`].
     pub const fn daily_quota(mut self, daily_quota: DailyQuota) -> Self {
         self.daily_quota = daily_quota;
         self

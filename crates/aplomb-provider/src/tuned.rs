@@ -1,8 +1,8 @@
 //! A provider with settings.
 
-use aplomb_core::{Reading, Usage};
+use aplomb_core::{Classification, Reading, Usage};
 
-use crate::{Accounting, Estimate, Head, Judgement, Provider, Settings, StreamEnd, StreamReader, Tokenizer};
+use crate::{Accounting, Estimate, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer};
 
 /// A provider that reads responses with [`Settings`] other than the defaults.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl<P: Provider> Provider for Tuned<P> {
         self.provider.name()
     }
 
-    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
         self.provider.judge(&head.with_settings(&self.settings), body)
     }
 

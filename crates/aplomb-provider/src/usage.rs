@@ -56,7 +56,7 @@ const REASONING: &[&[Key]] = &[
 
 const TOTAL: &[Key] = &[Key::TotalTokens, Key::TotalTokensOfConverse, Key::TotalTokenCount];
 
-/// Where an answer or an event holds its usage. Ollama has it at the top level.
+/// Paths to the usage in an answer or an event. Ollama has it at the top level.
 const PLACES: &[&[Key]] = &[
     &[Key::Usage],
     &[Key::UsageMetadata],

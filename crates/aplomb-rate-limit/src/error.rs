@@ -1,105 +1,124 @@
-//! What a refused caller is told.
+//! The error of a rejected call.
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{RejectReason, Rejected};
-use aplomb_core::{CallOptions, LayerName, Rejection};
+use aplomb_core::{CallOptions, Event, LayerName, Rejection};
 
-use crate::Limit;
+use crate::RateLimitReason;
 
-/// A call was refused by the rate limit, and never sent.
+/// A call was rejected by the rate limit. It was not sent.
 ///
-/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
+/// Its `source()` is the [`Rejection`] that all rejections share: when to come back, how long the call waited, what was
+/// tried before.
 #[derive(Clone, Debug)]
-pub struct Exceeded {
-    because: RejectReason,
-    limit: Option<Limit>,
-    place: Option<usize>,
-    refused: Rejection,
+pub struct RateLimited {
+    reject_reason: RejectReason,
+    reason: Option<RateLimitReason>,
+    ahead: Option<usize>,
+    rejection: Rejection,
 }
 
-impl Exceeded {
-    /// Words what the queue said about a call.
+impl RateLimited {
+    /// The error for what the queue reported.
+    #[doc(hidden)]
     #[must_use]
-    pub fn new(rejected: &Rejected<Limit>, options: &CallOptions) -> Self {
+    pub fn new(rejected: &Rejected<RateLimitReason>, options: &CallOptions) -> Self {
         let retry_after = match rejected.gate_reason() {
-            Some(Limit::Exhausted { retry_after }) => Some(*retry_after),
+            Some(RateLimitReason::Exhausted { retry_after }) => Some(*retry_after),
             _ => rejected.retry_after(),
         };
-        let refused = Rejection::by(LayerName::RateLimit)
+        let rejection = Rejection::by(LayerName::RateLimit)
             .with_retry_after(retry_after)
             .with_waited(rejected.waited())
             .with_attempts(options.attempts(), options.last());
         Self {
-            because: rejected.reason(),
-            limit: rejected.gate_reason().copied(),
-            place: rejected.place(),
-            refused,
+            reject_reason: rejected.reason(),
+            reason: rejected.gate_reason().copied(),
+            ahead: rejected.place(),
+            rejection,
         }
     }
 
-    /// What rejected the call away: a bound on waiting, or the limit itself.
-    pub const fn because(&self) -> RejectReason {
-        self.because
+    /// Why the call was rejected: by the limit itself, or because it would have waited too long.
+    pub const fn reject_reason(&self) -> RejectReason {
+        self.reject_reason
     }
 
-    /// What the call would have had to wait for, or what it exceeds for good.
-    pub const fn limit(&self) -> Option<Limit> {
-        self.limit
+    /// What the call would have had to wait for, or why the limit rejected it.
+    pub const fn reason(&self) -> Option<RateLimitReason> {
+        self.reason
     }
 
-    /// How long from now it would have had to wait, where that is known.
+    /// How long from now the call would have had to wait, if that is known.
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.refused.retry_after()
+        self.rejection.retry_after()
     }
 
-    /// How many calls were before it in the line when it arrived, if it was refused on arrival.
-    pub const fn place(&self) -> Option<usize> {
-        self.place
+    /// How many calls were waiting ahead of it, if it was rejected on arrival.
+    pub const fn ahead(&self) -> Option<usize> {
+        self.ahead
+    }
+
+    /// The event of the rejection.
+    pub(crate) fn event(&self) -> Event {
+        let reason = match (self.reject_reason, self.reason) {
+            (RejectReason::QueueFull, _) => "queue full",
+            (RejectReason::TooManyKeys, _) => "key limit reached",
+            (RejectReason::Closed, _) => "closed",
+            (_, Some(RateLimitReason::Exhausted { .. })) => "paused by the server for too long",
+            (_, Some(RateLimitReason::AboveCapacity { .. })) => "cost above the quota",
+            (_, Some(RateLimitReason::CostUnknown(_))) => "cost unknown",
+            _ => "would wait too long",
+        };
+        Event::rejected(LayerName::RateLimit, reason, self.retry_after())
     }
 }
 
-impl fmt::Display for Exceeded {
+impl fmt::Display for RateLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.limit {
-            Some(Limit::AboveCapacity { dimension, cost, capacity }) => {
+        match self.reason {
+            Some(RateLimitReason::AboveCapacity { dimension, cost, capacity }) => {
                 return write!(
                     f,
-                    "the call costs {cost} {dimension}, and the quota never holds more than {capacity}"
+                    "call costs {cost} {dimension}, but the quota never holds more than {capacity}"
                 );
             }
-            Some(Limit::CostUnknown(dimension)) => {
+            Some(RateLimitReason::CostUnknown(dimension)) => {
                 return write!(
                     f,
-                    "there is a quota of {dimension}, but nothing says how many a call costs: set the layer's \
-                     `cost`, or put a `Charge` into the request's extensions"
+                    "a quota of {dimension} is set, but not what a call costs: set the layer's `cost`, or put a \
+                     `Charge` into the request's extensions"
                 );
             }
-            Some(Limit::Exhausted { retry_after }) => {
-                return write!(f, "the server asked to pause for {retry_after:.0?}, longer than calls wait");
+            Some(RateLimitReason::Exhausted { retry_after }) => {
+                return write!(
+                    f,
+                    "server asked for a pause of {retry_after:.0?}, which is too long to wait for"
+                );
             }
             _ => {}
         }
-        f.write_str(match self.because {
+        f.write_str(match self.reject_reason {
             RejectReason::QueueFull => "too many calls are waiting for the rate limit",
-            RejectReason::TooManyKeys => "the rate limit has as many keys as may be, and all are in use",
-            RejectReason::Closed => "the rate limit is closed",
-            _ => "the wait for the rate limit would be too long",
+            RejectReason::TooManyKeys => "rate limit: key limit reached (all keys are in use)",
+            RejectReason::Closed => "rate limit is closed",
+            _ => "rate limit: the call would wait too long",
         })?;
-        if let Some(limit) = self.limit {
-            write!(f, " ({limit})")?;
+        if let Some(reason) = self.reason {
+            write!(f, " ({reason})")?;
         }
-        match self.place {
-            Some(place) if place > 0 => write!(f, ", {place} waiting before it"),
+        match self.ahead {
+            Some(ahead) if ahead > 0 => write!(f, ", {ahead} calls ahead of it"),
             _ => Ok(()),
         }
     }
 }
 
-impl Error for Exceeded {
+impl Error for RateLimited {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.refused)
+        Some(&self.rejection)
     }
 }

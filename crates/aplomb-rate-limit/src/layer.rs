@@ -1,167 +1,182 @@
-//! The layer: configuration, and the door it puts before a service.
+//! The layer: configuration, and the policy by which its services ask for admission.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Context;
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Door, OnBodyEnd, OnHead, Permit, QueueLimits, Rejected, Stopped, Unprepared,
-    Wait,
+    Admission, AdmissionConfig, Door, OnBodyEnd, OnHead, Permit, Rejected, Stopped, Unprepared, Wait,
 };
-use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, Observe, WithReadings, notify};
 use tower_layer::Layer;
 
-use crate::source::Source;
-use crate::{
-    Charge, Cost, Exceeded, Learned, Limit, Limiter, Member, PerRequest, Pool, Quota, Quotas, Waiting,
-};
+use crate::config::{Config, Source};
+use crate::limiter_gate::LimiterGate;
+use crate::{Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, RateLimited, RateLimiter};
 
-/// Spaces requests out, in requests and tokens, so that the peer never has to refuse them.
+/// Spaces calls out, in requests and tokens, so that the server does not have to refuse them.
 ///
-/// See the [crate's documentation](crate) for what clones share, what dropping does and where it goes
-/// in a stack.
+/// A layer is configuration: a setter changes nothing that runs. The limiter is created when the layer is first
+/// used, or by [`limiter`](Self::limiter), and shared by all services and by clones of the layer; a setter
+/// gives the layer a limiter of its own again. To change what is running, use the
+/// [`RateLimiter`].
+///
+/// See the [crate's documentation](crate) for what dropping does and where it goes in a stack.
 #[must_use]
-pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = OnHead, G: Source = Quotas> {
-    limiter: Limiter<G>,
+pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = OnHead> {
+    config: Config,
+    limiter: Arc<OnceLock<RateLimiter>>,
     cost: K,
     classifier: C,
     until: U,
 }
 
 /// A service behind a rate limit. Made by [`RateLimitLayer`].
-pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = OnHead, G = Quotas> =
-    Admission<S, LimitDoor<K, G>, C, U>;
+pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = OnHead> =
+    Admission<S, RateLimitPolicy<K>, C, U>;
 
 impl RateLimitLayer {
-    /// Limits calls to `quotas`, all of which have to admit a call. With no quota at all the server's
+    /// Limits calls to `quotas`, all of which have to admit a call. Without any quota the server's
     /// limits are learned.
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        Self::with_limiter(Limiter::new(quotas))
+        Self::with_config(Config::new(Source::Quotas(quotas.into_iter().collect())))
     }
-}
 
-impl RateLimitLayer<PerRequest, HttpClassifier, OnHead, Member> {
-    /// Limits calls to the quotas of a pool, which those of other layers draw on too. The line before it
-    /// is this layer's own.
+    /// Limits calls to the quotas of a pool, which other layers draw on too. The queue is this layer's own. Pauses,
+    /// learning and the seed are set on the pool; the setters of the layer do not change them.
     pub fn with_pool(pool: &Pool) -> Self {
-        Self::with_limiter(pool.limiter())
+        Self::with_config(Config::new(Source::Pool(pool.clone())))
+    }
+
+    /// Limits calls by a limiter that is shared with others. Its settings are its own; the setters of the layer do not
+    /// change them.
+    pub fn with_limiter(limiter: RateLimiter) -> Self {
+        Self::with_config(Config::new(Source::Limiter(limiter)))
+    }
+
+    fn with_config(config: Config) -> Self {
+        Self {
+            config,
+            limiter: Arc::default(),
+            cost: PerRequest,
+            classifier: HttpClassifier::new(),
+            until: OnHead,
+        }
     }
 }
 
-impl<G: Source> RateLimitLayer<PerRequest, HttpClassifier, OnHead, G> {
-    /// Limits calls by a limiter that is shared with others.
-    pub fn with_limiter(limiter: Limiter<G>) -> Self {
-        Self { limiter, cost: PerRequest, classifier: HttpClassifier::new(), until: OnHead }
-    }
-}
-
-impl<K, C, U, G: Source> RateLimitLayer<K, C, U, G> {
-    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`].
+impl<K, C, U> RateLimitLayer<K, C, U> {
+    /// Sets what a call costs: a [`Cost`], or a closure from the request to a [`Charge`](crate::Charge).
     ///
-    /// Default: the [`Charge`] in the request's extensions, or else one request. With a quota of tokens a call
-    /// for which neither is set is refused.
-    pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U, G> {
-        let Self { limiter, classifier, until, .. } = self;
-        RateLimitLayer { limiter, cost, classifier, until }
+    /// Default: the [`Charge`](crate::Charge) in the request's extensions, or else one request. With a quota of
+    /// tokens, a call for which neither is set is rejected.
+    pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U> {
+        let Self { config, limiter, classifier, until, .. } = self;
+        RateLimitLayer { config, limiter, cost, classifier, until }
     }
 
-    /// Sets who judges responses: a throttled one pauses every caller. Unless set, the rules of HTTP.
-    pub fn classifier<D>(self, classifier: D) -> RateLimitLayer<K, D, U, G> {
-        let Self { limiter, cost, until, .. } = self;
-        RateLimitLayer { limiter, cost, classifier, until }
+    /// Sets the classifier of responses: a throttled response pauses all callers. Default:
+    /// [`HttpClassifier`].
+    pub fn classifier<D>(self, classifier: D) -> RateLimitLayer<K, D, U> {
+        let Self { config, limiter, cost, until, .. } = self;
+        RateLimitLayer { config, limiter, cost, classifier, until }
     }
 
-    /// Sets who reads what the heads of responses say about the server's own limits: a
-    /// [`ReadLimits`](crate::ReadLimits), or a closure from the response to its readings. Unless set,
-    /// nobody does. A classifier that is set later has to read them itself.
-    pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U, G> {
-        let Self { limiter, cost, classifier, until } = self;
-        RateLimitLayer { limiter, cost, classifier: WithReadings::new(classifier, reader), until }
+    /// Sets a closure that reads the server's limits from the heads of responses:
+    /// `Fn(&Response) -> Vec<Reading>`. Default:
+    /// the classifier reads them, and [`HttpClassifier`] reads none. Set the classifier first.
+    pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U> {
+        let Self { config, limiter, cost, classifier, until } = self;
+        RateLimitLayer { config, limiter, cost, classifier: WithReadings::new(classifier, reader), until }
     }
 
-    /// Lets a call last until its response's body has ended, instead of until its head.
-    pub fn until_body_end(self) -> RateLimitLayer<K, C, OnBodyEnd, G> {
-        let Self { limiter, cost, classifier, .. } = self;
-        RateLimitLayer { limiter, cost, classifier, until: OnBodyEnd }
+    /// Ends a call when its response's body has ended. Default: when the head has arrived.
+    pub fn until_body_end(self) -> RateLimitLayer<K, C, OnBodyEnd> {
+        let Self { config, limiter, cost, classifier, .. } = self;
+        RateLimitLayer { config, limiter, cost, classifier, until: OnBodyEnd }
     }
 
-    /// Sets what a call does that can not go at once: it waits in line unless set.
-    pub fn waiting(self, waiting: Waiting) -> Self {
-        self.limiter.set_waiting(waiting);
+    /// Changes a setting of the limiter, which is created anew.
+    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        set(&mut self.config);
+        self.limiter = Arc::default();
         self
     }
 
-    /// Sets how long a call may wait. One that would have to wait longer is refused at once; zero
-    /// refuses all waiting. Unless set, calls wait as long as their own deadlines allow.
+    /// Sets how long a call may wait. A call that would wait longer is rejected immediately if that can be
+    /// predicted, and at the timeout otherwise; zero rejects every call that would have to wait.
+    /// Default: as long as a call's own deadline allows.
     pub fn max_wait(self, wait: Duration) -> Self {
-        self.limiter.set_queue_limits(|limits| limits.max_wait(wait));
-        self
+        self.set(|config| config.limits = config.limits.max_wait(wait))
     }
 
-    /// Sets how many calls may wait; 65,536 unless set.
+    /// Sets how many calls may wait. Default: 65,536.
     pub fn max_waiting(self, calls: usize) -> Self {
-        self.limiter.set_queue_limits(|limits| limits.max_waiting(calls));
-        self
+        self.set(|config| config.limits = config.limits.max_waiting(calls))
     }
 
-    /// Sets all bounds of the line at once.
-    pub fn queue_limits(self, limits: QueueLimits) -> Self {
-        self.limiter.set_queue_limits(|_| limits);
-        self
+    /// Sets how much a level of priority is worth: a call goes before those of the next level that arrived less than
+    /// this long before it. Default: 30 s.
+    pub fn ageing(self, ageing: Duration) -> Self {
+        self.set(|config| config.limits = config.limits.ageing(ageing))
     }
 
-    /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
-    /// asks for more, calls are refused instead of waiting.
+    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
+    /// asks for more, calls are rejected instead of waiting.
     pub fn max_pause(self, longest: Duration) -> Self {
-        self.limiter.set_max_pause(longest);
-        self
+        self.set(|config| config.max_pause = Some(longest))
     }
 
-    /// Sets how long after a pause it takes until calls go as before: 2 s unless set.
+    /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
     pub fn ramp(self, ramp: Duration) -> Self {
-        self.limiter.set_ramp(ramp);
-        self
+        self.set(|config| config.ramp = Some(ramp))
     }
 
-    /// Sets whether limits that nobody configured are learned; they are unless set.
+    /// Sets whether limits that nobody configured are learned: from what the server reports
+    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
     pub fn learning(self, learning: bool) -> Self {
-        self.limiter.set_learning(learning);
-        self
+        self.set(|config| config.learning = learning)
     }
 
     /// Starts with what was learned in an earlier run.
     pub fn remember(self, learned: &Learned) -> Self {
-        self.limiter.remember(learned);
-        self
+        self.set(|config| config.learned = Some(learned.clone()))
     }
 
-    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable: for
+    /// Seeds the length of pauses for which the server names no time, so that they are repeatable: for
     /// tests and simulations. Default: a random seed.
     pub fn seed(self, seed: u64) -> Self {
-        self.limiter.set_seed(seed);
-        self
+        self.set(|config| config.seed = Some(seed))
     }
 
-    /// The limiter, to look at, to close, and to share.
-    pub fn limiter(&self) -> &Limiter<G> {
-        &self.limiter
+    /// Sets the observer of pauses, learned limits and rejections. Default: [`LogEvents`](aplomb_core::LogEvents).
+    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.set(|config| config.observer = Arc::new(observer))
+    }
+
+    /// The limiter: to read its state, to change what is running, and to use it without a service.
+    pub fn limiter(&self) -> &RateLimiter {
+        self.limiter.get_or_init(|| self.config.limiter())
     }
 }
 
-impl<S, K: Clone, C: Clone, U: Clone, G: Source> Layer<S> for RateLimitLayer<K, C, U, G> {
-    type Service = RateLimit<S, K, C, U, G>;
+impl<S, K: Clone, C: Clone, U: Clone> Layer<S> for RateLimitLayer<K, C, U> {
+    type Service = RateLimit<S, K, C, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { limiter, cost, classifier, until } = self.clone();
-        Admission::new(inner, Arc::new(AdmissionConfig::new(LimitDoor { limiter, cost }, classifier, until)))
+        let policy = RateLimitPolicy { limiter: self.limiter().clone(), cost: self.cost.clone() };
+        let config = AdmissionConfig::new(policy, self.classifier.clone(), self.until.clone());
+        Admission::new(inner, Arc::new(config))
     }
 }
 
-impl<K: Clone, C: Clone, U: Clone, G: Source> Clone for RateLimitLayer<K, C, U, G> {
+/// Shares the limiter.
+impl<K: Clone, C: Clone, U: Clone> Clone for RateLimitLayer<K, C, U> {
     fn clone(&self) -> Self {
         Self {
-            limiter: self.limiter.clone(),
+            config: self.config.clone(),
+            limiter: Arc::clone(&self.limiter),
             cost: self.cost.clone(),
             classifier: self.classifier.clone(),
             until: self.until.clone(),
@@ -169,21 +184,29 @@ impl<K: Clone, C: Clone, U: Clone, G: Source> Clone for RateLimitLayer<K, C, U, 
     }
 }
 
-impl<K, C, U, G: Source> fmt::Debug for RateLimitLayer<K, C, U, G> {
+impl<K, C, U> fmt::Debug for RateLimitLayer<K, C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer").field("limiter", &self.limiter).finish_non_exhaustive()
+        f.debug_struct("RateLimitLayer")
+            .field("config", &self.config)
+            .field("limiter", &self.limiter.get())
+            .finish_non_exhaustive()
     }
 }
 
-/// Charges requests and leads them to the limiter.
-#[derive(Debug)]
-pub struct LimitDoor<K, G: Source = Quotas> {
-    limiter: Limiter<G>,
+/// How the services of a layer ask for admission.
+pub struct RateLimitPolicy<K> {
+    limiter: RateLimiter,
     cost: K,
 }
 
-impl<Req, K: Cost<Req>, G: Source> Door<Req> for LimitDoor<K, G> {
-    type Gate = G;
+impl<K> fmt::Debug for RateLimitPolicy<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitPolicy").field("limiter", &self.limiter).finish_non_exhaustive()
+    }
+}
+
+impl<Req, K: Cost<Req>> Door<Req> for RateLimitPolicy<K> {
+    type Gate = LimiterGate;
     type Preparing = Unprepared<Req>;
 
     #[inline(always)]
@@ -196,13 +219,14 @@ impl<Req, K: Cost<Req>, G: Source> Door<Req> for LimitDoor<K, G> {
         request: &Req,
         options: &CallOptions,
         cx: &Context<'_>,
-        permit: &mut Option<Permit<G>>,
-    ) -> Option<Stopped<G>> {
-        let charge: Charge = self.cost.charge(request);
-        self.limiter.queue().ask(charge, Wait::from(options), cx, permit)
+        permit: &mut Option<Permit<LimiterGate>>,
+    ) -> Option<Stopped<LimiterGate>> {
+        self.limiter.queue().ask(self.cost.charge(request), Wait::from(options), cx, permit)
     }
 
-    fn refuse(&self, rejected: Rejected<Limit>, options: &CallOptions) -> BoxError {
-        Box::new(Exceeded::new(&rejected, options))
+    fn refuse(&self, rejected: Rejected<RateLimitReason>, options: &CallOptions) -> BoxError {
+        let error = RateLimited::new(&rejected, options);
+        notify(self.limiter.observer(), &error.event());
+        Box::new(error)
     }
 }

@@ -13,10 +13,10 @@ use crate::Quota;
 ///
 /// ```
 /// use std::time::Duration;
-/// use aplomb_rate_limit::{Dimension, Learned, Limiter, Quota};
+/// use aplomb_rate_limit::{Dimension, Learned, RateLimiter, Quota};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let limiter = Limiter::new([]);
+/// let limiter = RateLimiter::new([]);
 /// // … calls are made; before the program ends:
 /// let learned = limiter.learned();
 /// # let learned = learned.quotas([Quota::requests_per_minute(60)]).rate(Some(0.97));
@@ -31,7 +31,7 @@ use crate::Quota;
 /// let quotas = saved.into_iter().map(|(name, amount, window, burst)| {
 ///     Quota::new(Dimension::named(name), amount, window).burst(burst)
 /// });
-/// let limiter = Limiter::new([]);
+/// let limiter = RateLimiter::new([]);
 /// limiter.remember(&Learned::new().quotas(quotas).rate(rate));
 /// # assert_eq!(limiter.learned(), learned);
 /// # }

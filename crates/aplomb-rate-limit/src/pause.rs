@@ -68,9 +68,15 @@ struct Current {
     exhausted: bool,
     /// How many calls have gone since it ended.
     admitted: u32,
+    /// Whether [`take_end`](Pause::take_end) has returned true.
+    end_taken: bool,
 }
 
 impl Current {
+    const fn new(until: Instant, exhausted: bool) -> Self {
+        Self { until, exhausted, admitted: 0, end_taken: false }
+    }
+
     /// The end of the ramp.
     fn ramp_end(&self, ramp: Duration) -> Instant {
         self.until + ramp
@@ -102,7 +108,7 @@ impl Pause {
 
     /// Whether the next call may go.
     pub(crate) fn check(&mut self, now: Instant) -> PauseState {
-        let Some(Current { until, exhausted, admitted }) = self.current else {
+        let Some(Current { until, exhausted, admitted, .. }) = self.current else {
             return PauseState::Go;
         };
         if exhausted && now < until {
@@ -119,6 +125,14 @@ impl Pause {
             PauseState::NotBefore(at)
         } else {
             PauseState::Go
+        }
+    }
+
+    /// Returns true once when the pause is over.
+    pub(crate) fn take_end(&mut self, now: Instant) -> bool {
+        match &mut self.current {
+            Some(pause) if now >= pause.until => !std::mem::replace(&mut pause.end_taken, true),
+            _ => false,
         }
     }
 
@@ -151,10 +165,10 @@ impl Pause {
         match &mut self.current {
             Some(pause) if known => {
                 if until > pause.until {
-                    *pause = Current { until, exhausted, admitted: 0 };
+                    *pause = Current::new(until, exhausted);
                 }
             }
-            pause => *pause = Some(Current { until, exhausted, admitted: 0 }),
+            pause => *pause = Some(Current::new(until, exhausted)),
         }
         !known
     }
@@ -267,6 +281,20 @@ mod tests {
             }
             pause.on_throttled(start, None, later);
             assert!(pause.until(later).is_some());
+        }
+    }
+
+    #[test]
+    fn the_end_is_taken_once() {
+        let (mut pause, start) = pause();
+        assert!(!pause.take_end(start));
+        for _ in 0..2 {
+            let now = start + 60 * S;
+            pause.on_throttled(now, Some(S), now);
+            assert!(!pause.take_end(now));
+            assert!(pause.take_end(now + S));
+            assert!(!pause.take_end(now + 2 * S));
+            pause = Pause::new(PauseSettings::new(), 3);
         }
     }
 

@@ -143,6 +143,11 @@ impl Quota {
         self.settles_else(Settle::DebtOnly)
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) const fn own_settle(&self) -> Option<Settle> {
+        self.settle
+    }
+
     /// The same where something else is usual than [`Settle::DebtOnly`].
     pub(crate) fn settles_else(&self, usual: Settle) -> Settle {
         let unset = if self.dimension == Dimension::REQUESTS {

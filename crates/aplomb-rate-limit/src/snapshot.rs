@@ -1,4 +1,4 @@
-//! What a limiter looks like, for display and metrics.
+//! The state of a limiter, for display and metrics.
 
 use std::time::Duration;
 
@@ -6,65 +6,67 @@ use tokio::time::Instant;
 
 use crate::{Quota, Quotas};
 
-/// What a [`Limiter`](crate::Limiter) looked like at one moment.
-#[derive(Clone, Debug)]
+/// The state of a [`RateLimiter`](crate::RateLimiter) at one moment.
+///
+/// With the feature `serde` it can be serialized.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Snapshot {
-    pub(crate) available: Vec<(Quota, i64)>,
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) oldest_wait: Option<Duration>,
-    pub(crate) paused_until: Option<Instant>,
-    pub(crate) found_rate: Option<f64>,
+pub struct RateLimitSnapshot {
+    available: Vec<(Quota, i64)>,
+    in_flight: usize,
+    waiting: usize,
+    oldest_wait: Option<Duration>,
+    paused_for: Option<Duration>,
+    estimated_rate: Option<f64>,
 }
 
-impl Snapshot {
+impl RateLimitSnapshot {
     pub(crate) fn of(quotas: &Quotas, waiting: usize, oldest_wait: Option<Duration>, now: Instant) -> Self {
         Self {
             available: quotas.available(now).collect(),
             in_flight: quotas.in_flight(),
             waiting,
             oldest_wait,
-            paused_until: quotas.paused_until(now),
-            found_rate: quotas.estimated_rate(),
+            paused_for: quotas.paused_until(now).map(|until| until - now),
+            estimated_rate: quotas.estimated_rate(),
         }
     }
 
-    /// The quotas in force and what each had left, negative where it was in debt: first those that were
-    /// configured, in that order, then those that were learned. A quota that the server tightened shows
-    /// what the server said.
+    /// The quotas in force and what each has left, negative where it is in debt: first the configured ones, in
+    /// their order, then the learned ones. A quota that the server tightened shows
+    /// the server's limit.
     pub fn available(&self) -> &[(Quota, i64)] {
         &self.available
     }
 
-    /// How many calls had been admitted and had not ended.
+    /// How many calls have been admitted and have not ended.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many calls were waiting.
+    /// How many calls are waiting.
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How long the call that had waited longest had been waiting; not known of the line of a key.
+    /// How long the call that has waited longest has been waiting; `None` for the queue of a key.
     #[must_use]
     pub const fn oldest_wait(&self) -> Option<Duration> {
         self.oldest_wait
     }
 
-    /// Until when a throttled response paused everybody, if one did.
+    /// How long the pause of all callers still lasts, if a throttled response caused one.
     #[must_use]
-    pub const fn paused_until(&self) -> Option<Instant> {
-        self.paused_until
+    pub const fn paused_for(&self) -> Option<Duration> {
+        self.paused_for
     }
 
-    /// The rate, in calls per second, at which a server that says nothing of its limits was found to
+    /// The rate, in calls per second, at which a server that does not report its limits was found to
     /// refuse.
     #[must_use]
-    pub const fn found_rate(&self) -> Option<f64> {
-        self.found_rate
+    pub const fn estimated_rate(&self) -> Option<f64> {
+        self.estimated_rate
     }
 }

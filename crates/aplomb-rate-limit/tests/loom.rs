@@ -4,7 +4,7 @@
 
 use std::task::{Context, Waker};
 
-use aplomb_rate_limit::{Charge, Limiter, Member, Pool, Quota};
+use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, RateLimiter};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -23,7 +23,7 @@ fn model(test: impl Fn(&Handle) + Sync + Send + 'static) {
 }
 
 /// Makes a call that is never sent, and counts who is in flight meanwhile.
-fn call(member: &Limiter<Member>, in_flight: &AtomicUsize) {
+fn call(member: &RateLimiter, in_flight: &AtomicUsize) {
     let permit = block_on(member.acquire(Charge::request())).unwrap();
     assert_eq!(in_flight.fetch_add(1, SeqCst), 0, "more than there is");
     in_flight.fetch_sub(1, SeqCst);

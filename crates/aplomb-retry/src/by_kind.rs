@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Exponential, Failed, Kind};
+use aplomb_core::{Backoff, Exponential, FailedAttempt, Kind};
 use rand::Rng;
 
 /// The default backoff: exponential delays, longer after a throttle than after other failures.
@@ -41,7 +41,7 @@ impl Default for ByKind {
 }
 
 impl Backoff for ByKind {
-    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+    fn delay(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration> {
         match failed.outcome().kind() {
             Kind::Throttled => self.throttled.delay(failed, random),
             _ => self.others.delay(failed, random),

@@ -5,7 +5,8 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use aplomb_core::{
-    Classification, Event, EventKind, Failed, Kind, Outcome, RequestHead, ResponseHead, SetMark, StopReason,
+    Classification, Event, EventKind, FailedAttempt, Kind, Outcome, RequestHead, ResponseHead, SetMark,
+    StopReason,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -77,20 +78,18 @@ impl Call {
 
     /// Examines the request: whether it may be sent again, which budget pays for it, which key it gets.
     fn examine(&mut self, request: &mut impl RequestHead, settings: &Settings) {
-        // The key comes first: a request with a key may be repeated. It is never drawn from the user's seed,
-        // since a key that is used twice is worse than none.
         let key = settings.idempotency_key.as_ref();
-        let added = key.filter(|name| headers::add_key(request, name, &mut rand::rng()));
-        match settings.repeatable.of(request, key) {
+        match settings.repeatable.of(request, key.is_some()) {
             Repeatable::Always => {}
             Repeatable::WhenUnprocessed => self.only_unprocessed = true,
             Repeatable::Never => {
-                if let Some(name) = added {
-                    headers::remove_key(request, name);
-                }
                 self.no_retry = Some(StopReason::NotRepeatable);
                 return;
             }
+        }
+        if let Some(name) = key {
+            // Never from the user's seed: a key that is used twice is worse than none.
+            headers::add_key(request, name, &mut rand::rng());
         }
         if let (Some(budget), Some(now)) = (&settings.budget, self.attempts.began()) {
             let mut lease = budget.lease(request, now);
@@ -119,7 +118,7 @@ impl Call {
     }
 }
 
-/// What is known of it.
+/// The state of a call, as its future reads it.
 impl Call {
     /// Whether the request may have to be sent again.
     #[inline]
@@ -243,7 +242,7 @@ impl Call {
                 lease.refund();
             }
         }
-        let failed = Failed::new(self.attempts.next_retry(), outcome)
+        let failed = FailedAttempt::new(self.attempts.next_retry(), outcome)
             .with_previous(self.attempts.previous_delay())
             .with_response(response);
         let conditions = Conditions {

@@ -1,4 +1,4 @@
-//! What the layers inside find out about a call: its options, and that it will be retried.
+//! The context of a call, for the layers inside: its options, and the mark that it will be retried.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -22,19 +22,19 @@ pub(crate) struct Context {
 enum Passing {
     /// Not at all: the request carries the same ones.
     Unchanged,
-    /// In the request's extensions: they contain a deadline of our own, or the attempts made.
-    Extensions,
-    /// In the task-local while the attempt is polled, because the request has no extensions.
+    /// With the request: they contain a deadline of our own, or the attempts made.
+    WithRequest,
+    /// In the task-local while the attempt is polled, because the request cannot carry them.
     TaskLocal,
 }
 
 impl Context {
     #[inline]
     pub(crate) fn of(request: &impl RequestHead) -> Self {
-        let options = request.extensions().and_then(|extensions| extensions.get::<CallOptions>());
+        let options = request.call_options();
         Self {
             has_own_options: options.is_some(),
-            options: options.copied().unwrap_or_default(),
+            options: options.unwrap_or_default(),
             passing: Passing::Unchanged,
         }
     }
@@ -53,7 +53,7 @@ impl Context {
     /// Adds a deadline; the earliest applies.
     pub(crate) fn limit(&mut self, deadline: Instant) {
         self.options = self.options.with_deadline(deadline);
-        self.passing = Passing::Extensions;
+        self.passing = Passing::WithRequest;
     }
 
     /// Takes over options from the task-local. Called when the first attempt begins, since
@@ -77,7 +77,7 @@ impl Context {
         if let Some(arrived) = self.options.arrived().or(began) {
             self.options = self.options.with_arrival(arrived);
         }
-        self.passing = Passing::Extensions;
+        self.passing = Passing::WithRequest;
     }
 
     /// Puts the options into a request that is about to be sent.
@@ -86,9 +86,8 @@ impl Context {
         if self.passing == Passing::Unchanged {
             return;
         }
-        match request.extensions_mut() {
-            Some(extensions) => drop(extensions.insert(self.options)),
-            None => self.passing = Passing::TaskLocal,
+        if !request.set_call_options(self.options) {
+            self.passing = Passing::TaskLocal;
         }
     }
 

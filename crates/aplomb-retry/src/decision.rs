@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, Failed, Outcome, StopReason};
+use aplomb_core::{Backoff, FailedAttempt, Outcome, StopReason};
 use rand::{Rng, RngExt};
 
 /// The limits that are configured.
@@ -14,7 +14,7 @@ pub(crate) struct Rules {
     pub(crate) throttled: Throttled,
 }
 
-/// What a decision depends on apart from the failure.
+/// The conditions of a decision, apart from the failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Conditions {
     /// The time to the deadline.
@@ -53,7 +53,7 @@ pub enum Throttled {
 /// Returns the delay before the next attempt, counted from the failure, or why there is none.
 pub(crate) fn decide(
     rules: &Rules,
-    failed: &Failed<'_>,
+    failed: &FailedAttempt<'_>,
     conditions: &Conditions,
     backoff: &(impl Backoff + ?Sized),
     random: &mut dyn Rng,
@@ -111,7 +111,7 @@ fn from_hint(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aplomb_core::{Constant, Exponential};
+    use aplomb_core::Exponential;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -133,7 +133,7 @@ mod tests {
 
     fn decided(outcome: Outcome, time: Option<Duration>, backoff: Duration) -> Result<Duration, StopReason> {
         let mut random = StdRng::seed_from_u64(3);
-        decide(&RULES, &Failed::new(0, outcome), &left(time), &Constant(backoff), &mut random)
+        decide(&RULES, &FailedAttempt::new(0, outcome), &left(time), &backoff, &mut random)
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(decided(transient, Some(secs(10)), secs(9)), Ok(secs(9)));
         let mut random = StdRng::seed_from_u64(3);
         let mut decide = |outcome, retry, conditions: &Conditions| {
-            decide(&RULES, &Failed::new(retry, outcome), conditions, &Constant(secs(1)), &mut random)
+            decide(&RULES, &FailedAttempt::new(retry, outcome), conditions, &secs(1), &mut random)
         };
         let free = Conditions::default();
         assert_eq!(decide(transient, 3, &free), Ok(secs(1)));
@@ -195,7 +195,7 @@ mod tests {
         let rules = Rules { throttled: Throttled::Requeue, ..RULES };
         let mut random = StdRng::seed_from_u64(3);
         let mut decide = |outcome, time| {
-            decide(&rules, &Failed::new(0, outcome), &left(time), &Constant(secs(7)), &mut random)
+            decide(&rules, &FailedAttempt::new(0, outcome), &left(time), &secs(7), &mut random)
         };
         let hinted = Outcome::throttled().with_retry_after(secs(20));
         assert_eq!(decide(Outcome::throttled(), None), Ok(Duration::ZERO));
@@ -223,7 +223,7 @@ mod tests {
             let backoff = Exponential::default();
             let outcome = hint.map_or(Outcome::transient(), |hint| Outcome::transient().with_retry_after(hint));
             let mut random = StdRng::seed_from_u64(seed);
-            match decide(&RULES, &Failed::new(retry, outcome), &left(time), &backoff, &mut random) {
+            match decide(&RULES, &FailedAttempt::new(retry, outcome), &left(time), &backoff, &mut random) {
                 Ok(wait) => {
                     prop_assert!(wait >= hint.unwrap_or_default());
                     prop_assert!(wait <= time.unwrap_or(Duration::MAX));

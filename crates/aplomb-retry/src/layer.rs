@@ -82,7 +82,7 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
 
     /// Sets how long to wait when the server does not say. Default: [`ByKind`](crate::ByKind), exponential
     /// with full jitter.
-    pub fn backoff(self, backoff: impl Backoff + Send + Sync + 'static) -> Self {
+    pub fn backoff(self, backoff: impl Backoff + 'static) -> Self {
         self.with(|settings| settings.backoff = Arc::new(backoff))
     }
 
@@ -125,7 +125,7 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
     }
 }
 
-/// What may be sent again, and until when.
+/// Which requests are sent again, and until when.
 impl<K: Clone, C: Clone> RetryLayer<K, C> {
     /// Sets a stop condition. It replaces the number of retries: call [`max_retries`](Self::max_retries)
     /// after it to have both. Hints and deadlines always apply.

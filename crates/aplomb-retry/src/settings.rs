@@ -26,7 +26,7 @@ pub(crate) struct Config<K, C> {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) rules: Rules,
-    pub(crate) backoff: Arc<dyn Backoff + Send + Sync>,
+    pub(crate) backoff: Arc<dyn Backoff>,
     pub(crate) max_elapsed: Option<Duration>,
     pub(crate) stands_down: bool,
     pub(crate) marks_final: bool,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Failed, StopReason};
+use aplomb_core::{FailedAttempt, StopReason};
 use tokio_util::sync::CancellationToken;
 
 /// A condition under which a request is not sent again.
@@ -48,14 +48,14 @@ pub trait Stop: Send + Sync {
 /// The attempt that a [`Stop`] decides about.
 #[derive(Clone, Copy, Debug)]
 pub struct Upcoming<'a> {
-    pub(crate) failed: &'a Failed<'a>,
+    pub(crate) failed: &'a FailedAttempt<'a>,
     pub(crate) delay: Duration,
     pub(crate) elapsed: Duration,
 }
 
 impl<'a> Upcoming<'a> {
     /// The attempt that failed, and the number of the next retry.
-    pub const fn failed(&self) -> &'a Failed<'a> {
+    pub const fn failed(&self) -> &'a FailedAttempt<'a> {
         self.failed
     }
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn stopped(stop: &impl Stop, retry: u32, elapsed: u64, wait: u64) -> Option<StopReason> {
-        let failed = Failed::new(retry, Outcome::transient());
+        let failed = FailedAttempt::new(retry, Outcome::transient());
         stop.stop(&Upcoming { failed: &failed, delay: secs(wait), elapsed: secs(elapsed) })
     }
 

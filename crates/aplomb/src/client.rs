@@ -1,12 +1,12 @@
-//! What an endpoint goes around.
+//! The clients that an endpoint can wrap.
 
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::Body;
 use tower_service::Service;
 
-/// A client of HTTP requests with bodies of type `A`: every `Service` of them that can be cloned, and whose
-/// responses have bodies of bytes. There is nothing to implement.
+/// An HTTP client for requests with bodies of type `A`: any `Service` of them that can be cloned and whose response
+/// bodies consist of bytes. It is implemented for all of these.
 ///
 /// # Examples
 ///
@@ -15,14 +15,14 @@ use tower_service::Service;
 /// use http_body_util::Full;
 /// use tower::{Layer, ServiceExt};
 ///
-/// /// Goes around whatever client there is.
+/// /// Works with any client.
 /// async fn attempts<C>(client: C, prompt: &'static str) -> Result<u32, BoxError>
 /// where
 ///     C: HttpClient<Full<bytes::Bytes>>,
 /// {
 ///     let request = http::Request::post("/v1/chat/completions").body(Full::from(prompt))?;
 ///     let response = EndpointLayer::new(OpenAi).layer(client).oneshot(request).await?;
-///     Ok(response.extensions().get::<Report>().map_or(0, Report::sent))
+///     Ok(Report::of(&response).map_or(0, |report| report.sent()))
 /// }
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// # let client = aplomb_mock::Mock::builder().build();
@@ -39,7 +39,7 @@ use tower_service::Service;
 pub trait HttpClient<A>:
     Service<http::Request<A>, Response = http::Response<Self::Body>, Error: Into<BoxError>> + Clone
 {
-    /// The bodies of its responses.
+    /// The type of its response bodies.
     type Body: Body<Data = Bytes, Error: Into<BoxError>>;
 }
 

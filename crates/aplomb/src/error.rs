@@ -8,14 +8,14 @@ use aplomb_core::{BoxError, Outcome, Rejection, find};
 
 use crate::Report;
 
-/// A call of an [`Endpoint`](crate::Endpoint) failed without a response: why, and what happened until then.
+/// A call of an [`Endpoint`](crate::Endpoint) failed without a response.
 ///
-/// Its `source()` is what ended the call, as it was: [`find`](crate::find) reaches
-/// [`CircuitOpen`](crate::circuit_breaker::CircuitOpen), [`Exceeded`](crate::rate_limit::Exceeded),
+/// Its `source()` is the error that ended the call. [`find`](crate::find) finds
+/// [`CircuitOpen`](crate::circuit_breaker::CircuitOpen), [`RateLimited`](crate::rate_limit::RateLimited),
 /// [`AtCapacity`](crate::concurrency::AtCapacity), [`DeadlinePassed`](crate::DeadlinePassed),
 /// [`TimedOut`](crate::TimedOut), [`BrokenAnswer`](crate::BrokenAnswer),
-/// [`HookFailed`](crate::HookFailed), and the client's own errors. What the provider answers is never an
-/// error, whatever its status, but for an error inside a good answer.
+/// [`HookFailed`](crate::HookFailed), and the client's own errors. A response of the provider is never an error,
+/// whatever its status, unless it is a [`BrokenAnswer`](crate::BrokenAnswer).
 #[derive(Debug)]
 pub struct EndpointError(Box<Failed>);
 
@@ -30,38 +30,37 @@ impl EndpointError {
         Self(Box::new(Failed { cause, report }))
     }
 
-    /// What happened until then.
+    /// What happened to the call.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.0.report
     }
 
-    /// What ended the call.
+    /// The error that ended the call.
     #[must_use]
     pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0.cause
     }
 
-    /// What ended the call, without the account.
+    /// The error that ended the call, without the report.
     #[must_use]
     pub fn into_cause(self) -> BoxError {
         self.0.cause
     }
 
-    /// The refusal, where the call was ended on this side: who refused it, and when to come back.
+    /// The details of the rejection, if the call was ended on this side: by which layer, and when to come back.
     #[must_use]
     pub fn refused(&self) -> Option<&Rejection> {
         find::<Rejection>(self)
     }
 
-    /// What the last attempt that was sent came to, if there was one that was answered.
+    /// The outcome of the last attempt, if one was sent and answered.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.report.outcome()
     }
 
-    /// How long from the failure until a call may succeed, where that is known: what refused the call says
-    /// so, or the server did.
+    /// How long from the failure until a call may succeed, if the rejecting layer or the server said so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.refused() {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod context;
 mod endpoint;
 mod error;
 mod policy;
@@ -31,8 +32,8 @@ pub use aplomb_core::{
 pub use client::HttpClient;
 pub use endpoint::{
     BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointFuture, EndpointHandle, EndpointLayer,
-    GatesHandle, HookFailed, HookFuture, KeyedEndpointHandle, KeyedEndpointLayer, Outgoing, RequestHook,
-    TimedOut, Timeout,
+    GatesHandle, HookFailed, HookFuture, KeyedEndpointHandle, KeyedEndpointLayer, OutgoingRequest,
+    RequestHook, TimedOut, Timeout,
 };
 pub use error::EndpointError;
 pub use policy::{InvalidPolicy, Policy};

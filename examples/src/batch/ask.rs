@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb::circuit_breaker::{CircuitCause, CircuitOpen};
-use aplomb::provider::{Head, Judgement};
+use aplomb::provider::Head;
 use aplomb::retry::{Retried, StopReason};
-use aplomb::{BoxError, BrokenAnswer, CallOptions, Kind, Outcome, WallClock, find};
+use aplomb::{BoxError, BrokenAnswer, CallOptions, Classification, Kind, Outcome, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;
 use tokio::time::Instant;
@@ -86,23 +86,26 @@ impl Asker {
     fn read(&self, parts: &Parts, body: &[u8]) -> Result<String, Failure> {
         let (clock, provider) = (WallClock::system(), self.target.provider());
         let head = Head::new(parts.status, &parts.headers, &clock);
-        let judgement = provider.judge(&head, body);
-        self.health.judged(judgement.outcome());
-        if judgement.outcome().is_success() {
+        let judged = provider.judge(&head, body);
+        self.health.judged(judged.outcome());
+        if judged.outcome().is_success() {
             let text = provider.text(&head, body);
             return text
                 .ok_or_else(|| Failure { why: "the answer holds no text".to_owned(), for_all: false });
         }
-        let mut why = format!("{} ({})", parts.status, judgement.reason());
-        if let Some(message) = judgement.message() {
+        let mut why = match judged.reason() {
+            Some(reason) => format!("{} ({reason})", parts.status),
+            None => parts.status.to_string(),
+        };
+        if let Some(message) = judged.message() {
             why = format!("{why}: {message}");
         }
         let retried = parts.extensions.get::<Retried>().and_then(Retried::stopped);
         let too_late = retried == Some(StopReason::RetryAfterTooLong);
-        if let Some(hint) = judgement.outcome().retry_after().filter(|_| too_late) {
+        if let Some(hint) = judged.outcome().retry_after().filter(|_| too_late) {
             why = format!("{why} (it asks to come back in {} s)", hint.as_secs());
         }
-        Err(self.failure(why, judgement.outcome(), too_late))
+        Err(self.failure(why, judged.outcome(), too_late))
     }
 
     /// Why a call failed without a response.
@@ -110,8 +113,8 @@ impl Asker {
         let why = cause::chain(error);
         if let Some(broken) = find::<BrokenAnswer>(error) {
             self.health.judged(broken.outcome());
-            let judgement = broken.judgement();
-            let why = match judgement.as_ref().and_then(Judgement::message) {
+            let judged = broken.classification();
+            let why = match judged.as_ref().and_then(Classification::message) {
                 Some(message) => format!("{why}: {message}"),
                 None => why,
             };

@@ -101,7 +101,7 @@ where
         if dropped && last.is_some_and(|last| last.is_unanswered()) {
             self.health.failed(self.timed_out.to_string());
             if !attempts.cut_off() {
-                // Whoever waits for the answer is told, and drops this call.
+                // `Asker::ask` hears of it, and drops this call.
                 return Box::pin(pending());
             }
         }

@@ -1,4 +1,4 @@
-//! The HTTP client, without any aplomb.
+//! The HTTP client, without aplomb.
 
 use std::io;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::crypto::ring::default_provider;
 
-/// A pooling client for HTTP/1.1, with or without TLS.
+/// A client with a connection pool, for HTTP/1.1 with or without TLS.
 pub(crate) type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Whoever does not answer a handshake in this time will not answer at all.
+/// The time limit for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes a client; one that is `encrypted` reads the certificates it trusts.
+/// Makes a client. One that is `encrypted` trusts the roots of the system.
 pub(crate) fn http(encrypted: bool) -> io::Result<Http> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -29,14 +29,14 @@ pub(crate) fn http(encrypted: bool) -> io::Result<Http> {
     Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
 }
 
-/// Trusts the roots of the system, or those of Mozilla where it has none.
+/// Trusts the `native` roots of the system, or Mozilla's if there are none.
 fn tls(native: bool) -> io::Result<ClientConfig> {
     let builder = || {
-        // Named rather than found: with two providers compiled in, rustls would not know which to take.
+        // Named explicitly: rustls cannot choose if two providers are compiled in.
         let builder = ClientConfig::builder_with_provider(default_provider().into());
         builder.with_safe_default_protocol_versions().map_err(io::Error::other)
     };
-    // Reading those of the system takes a while: not where none will be needed.
+    // Reading the roots of the system takes a while, and plain HTTP needs none.
     let config = if native {
         builder()?.with_native_roots().ok()
     } else {

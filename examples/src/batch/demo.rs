@@ -48,7 +48,9 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, progress: &Progress) -
     let demo = Demo::new(args);
     writeln!(
         out,
-        "{PROMPTS} prompts, {} workers, and a mock provider on this machine that\n         allows {} requests a minute, {} of them at once, and refuses more with 429;\n         of the others it answers 5 % with 503, resets 2 %, and leaves 1 % hanging.\n",
+        "{PROMPTS} prompts, {} workers, and a mock provider on this machine. It allows\n\
+         {} requests a minute, {} of them at once, and refuses more with a 429.\n\
+         Of the others, 5 % are answered with 503, 2 % are reset and 1 % hang.\n",
         demo.workers, LIMIT.per_minute, LIMIT.burst
     )?;
     out.flush()?;
@@ -59,9 +61,9 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, progress: &Progress) -
     table::write(out, &[naive, not_told, told])?;
     writeln!(
         out,
-        "\nThe retry loop gives up after {ATTEMPTS} attempts, and waits 1, 2, 4 and 8 s between them.\n\
+        "\nThe retry loop makes {ATTEMPTS} attempts, and waits 1, 2, 4 and 8 s between them.\n\
          Not told the limit, aplomb learns it from the provider's answers.\n\
-         No client could take less than {:.1} s: the limit does not allow more.",
+         Under this limit no client could take less than {:.1} s.",
         demo.ideal().as_secs_f64()
     )?;
     out.flush()?;

@@ -1,22 +1,22 @@
-//! Lines, read one by one and never more of one than allowed.
+//! Reading lines of bounded length.
 
 use std::io::{self, BufRead};
 
-/// The longest line that is read.
+/// The longest prompt line.
 pub(crate) const LONGEST: usize = 16 * 1024 * 1024;
 
-/// What was read into the buffer.
+/// A line that was read into the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// The bytes taken from the reader, line end included.
+    /// The bytes taken from the reader, including the line end.
     pub(crate) bytes: u64,
-    /// It was longer than allowed, and its end was thrown away.
+    /// Whether it was longer than allowed. Then its rest was discarded.
     pub(crate) too_long: bool,
-    /// It had a line end: it was not torn off.
+    /// Whether it had a line end.
     pub(crate) ended: bool,
 }
 
-/// Reads the next line into `buffer`, without its end; `None` where there is none.
+/// Reads the next line into `buffer`, without its line end; `None` at the end of the file.
 pub(crate) fn next(
     reader: &mut impl BufRead,
     buffer: &mut Vec<u8>,

@@ -16,8 +16,8 @@ pub(crate) struct Prompt {
     pub(crate) max_tokens: Option<NonZeroU64>,
 }
 
-/// The id of a prompt: a string or a number, kept as JSON, so that it comes out as the type it went in, however many
-/// digits it has. `1` and `"1"` are two ids.
+/// The id of a prompt: a string or a number. It is kept as JSON, so that it is written as it was read, with any number of
+/// digits. `1` and `"1"` are different ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Id(Box<str>);
 
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
         match json.get().as_bytes().first() {
-            // The same string may be written in several ways.
+            // The same string can be written in several ways.
             Some(b'"') => {
                 let text: String = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
                 serde_json::to_string(&text).map(|json| Self(json.into())).map_err(D::Error::custom)
@@ -91,8 +91,8 @@ mod tests {
         };
         assert!(prompt("null").unwrap().max_tokens.is_none());
         assert_eq!(prompt("5").unwrap().max_tokens, NonZeroU64::new(5));
-        for nonsense in ["0", "-1", "1.5", "\"5\"", "12345678901234567890123456789012345"] {
-            assert!(prompt(nonsense).is_err(), "{nonsense}");
+        for invalid in ["0", "-1", "1.5", "\"5\"", "12345678901234567890123456789012345"] {
+            assert!(prompt(invalid).is_err(), "{invalid}");
         }
     }
 }

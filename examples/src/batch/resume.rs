@@ -1,4 +1,4 @@
-//! The output of an earlier run: what it has answered, and the place to go on.
+//! The output of an earlier run: which prompts it answered, and where to continue.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -10,13 +10,13 @@ use serde::Deserialize;
 use super::lines::{self, Line};
 use super::prompt::Id;
 
-/// How every result line begins.
+/// The beginning of every result.
 const BEGINNING: &[u8] = b"{\"id\":";
 
-/// The longest result that is understood: a text can be larger than any prompt.
+/// The longest line that is read: an answer can be longer than any prompt.
 const LONGEST: usize = 256 * 1024 * 1024;
 
-/// What matters of an earlier result. Of what failed, nothing does.
+/// The part of an earlier result that matters.
 #[derive(Deserialize)]
 struct Earlier {
     id: Id,
@@ -28,14 +28,14 @@ struct Earlier {
 pub(crate) struct Resumed {
     pub(crate) file: File,
     pub(crate) answered: HashSet<Id>,
-    /// Lines that are no results. They are left alone.
+    /// The number of lines that are not results. They are left as they are.
     pub(crate) strange: u64,
 }
 
-/// Opens the output at `path`, makes sure that nobody else writes to it, and reads what is there.
+/// Opens the output at `path`, locks it against other runs, and reads it.
 pub(crate) fn open(path: &Path) -> io::Result<Resumed> {
     if path.metadata().is_ok_and(|found| !found.is_file()) {
-        // A pipe or a device: nothing to be read there.
+        // A pipe or a device, which cannot be read.
         let file = OpenOptions::new().append(true).open(path)?;
         return Ok(Resumed { file, answered: HashSet::new(), strange: 0 });
     }
@@ -72,13 +72,13 @@ fn read(mut file: File) -> io::Result<Resumed> {
     Ok(Resumed { file, answered, strange })
 }
 
-/// How the last line of the file ends, and so what has to be done before another follows it.
+/// The end of the file, which decides what to do before the next line is written.
 enum Tail {
-    /// Well.
+    /// A line end.
     Ended,
-    /// Without a line end, but it is whole, or not ours: it is given one.
+    /// A line without a line end, but a whole result or none of ours: the line end is added.
     Unended,
-    /// In the middle of a result that begins here: it says nothing, and is cut off.
+    /// Half of a result, which begins here: it is cut off.
     Torn(u64),
 }
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// What a file with this content holds after it was resumed, how many ids were answered, and how many lines strange.
+    /// Resumes a file with this content; returns its content then, the number of answered ids, and of strange lines.
     fn resumed(content: &[u8]) -> (Vec<u8>, usize, u64) {
         static FILES: AtomicU32 = AtomicU32::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
@@ -113,7 +113,7 @@ mod tests {
     const WHOLE: &[u8] = b"{\"id\":1,\"ok\":true,\"text\":\"a\"}\n{\"id\":2,\"ok\":false,\"text\":null}\n";
 
     #[test]
-    fn only_what_is_answered_counts() {
+    fn only_answered_prompts_count() {
         assert_eq!(resumed(WHOLE), (WHOLE.to_vec(), 1, 0));
         assert_eq!(resumed(b""), (Vec::new(), 0, 0));
     }
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_lacks_only_its_end_is_given_one() {
+    fn a_line_that_lacks_only_its_line_end_gets_one() {
         let (held, answered, strange) = resumed(WHOLE.trim_ascii_end());
         assert_eq!((held.as_slice(), answered, strange), (WHOLE, 1, 0));
     }
 
     #[test]
-    fn what_is_not_ours_is_left_alone() {
+    fn lines_that_are_not_results_are_left_as_they_are() {
         assert_eq!(resumed(b"notes\nmore notes"), (b"notes\nmore notes\n".to_vec(), 0, 2));
         let mixed = [b"{\"id\":9,\"ok\":tr\n", WHOLE].concat();
         assert_eq!(resumed(&mixed), (mixed.clone(), 1, 1));

@@ -146,6 +146,7 @@ impl<'a> Run<'a> {
                     self.reason.get_or_insert(reason.into());
                 }
                 self.record(record);
+                self.look_for_hope();
             }
             Err(panicked) => {
                 self.summary.failed += 1;
@@ -167,14 +168,20 @@ impl<'a> Run<'a> {
     fn tick(&mut self) {
         let trouble = self.asker.trouble();
         self.progress.tick(trouble.as_deref());
+        self.look_for_hope();
+        if self.reason.is_some() && self.handle.in_flight() == 0 {
+            // Requests under way were worth waiting for. What still waits its turn will never be sent.
+            self.give_up.send_replace(self.reason.clone());
+        }
+    }
+
+    /// Gives up if no request can be answered.
+    fn look_for_hope(&mut self) {
         if self.reason.is_none() {
             if let Some(hopeless) = self.asker.hopeless() {
                 self.reason = Some(hopeless.into());
                 self.give_up.send_replace(self.reason.clone());
             }
-        } else if self.handle.in_flight() == 0 {
-            // Requests under way were worth waiting for. What still waits its turn will never be sent.
-            self.give_up.send_replace(self.reason.clone());
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Where a run reads and writes where no file is named.
+//! Standard input, output and error.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
 
-/// Standard input, output and error: those of the process, or of a test.
+/// The standard streams: those of the process, or of a test.
 pub struct Stdio {
     pub(crate) input: Box<dyn Read + Send>,
     pub(crate) output: Box<dyn Write + Send>,
@@ -12,7 +12,7 @@ pub struct Stdio {
 }
 
 impl Stdio {
-    /// Those of the process. Progress is drawn if standard error is a terminal.
+    /// The streams of the process. Progress is drawn if standard error is a terminal.
     #[must_use]
     pub fn of_process() -> Self {
         let errors = io::stderr();
@@ -25,7 +25,7 @@ impl Stdio {
         }
     }
 
-    /// Others, none of which is a terminal.
+    /// Other streams, which are not terminals.
     #[must_use]
     pub fn new(
         input: impl Read + Send + 'static,

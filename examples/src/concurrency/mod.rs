@@ -1,12 +1,12 @@
-//! A limit before a server that collapses under load: what happens, in virtual time.
+//! The example `concurrency`: a concurrency limit in front of a server that collapses under load, in virtual time.
 
 mod client;
-mod scene;
+mod scenario;
 mod server;
 
 pub use client::Client;
-pub use scene::{
+pub use scenario::{
     Batch, CAPACITY, CHANGES, IDEAL, Moment, PROMPTS, WORKERS, adaptive, batch, changing, flaky,
     heavy_tailed, two_clients,
 };
-pub use server::{Server, TooMuch};
+pub use server::{Overloaded, Server};

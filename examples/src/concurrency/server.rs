@@ -1,4 +1,4 @@
-//! A server that slows down when it is given too much, in virtual time.
+//! A server that slows down under load, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// A server that works on all its requests at the same time, all at the same speed.
 ///
-/// Up to its capacity that is full speed. Of `n` requests beyond it each goes at `(capacity / n)²`, so that the
-/// more it is given, the less it gets done; one more than it bears is refused at once. It goes on with a
-/// request that nobody waits for any more, since it does not notice.
+/// Up to its capacity that is full speed. Above it, each of `n` requests proceeds at `(capacity / n)²`: the more requests, the
+/// less gets done. Requests above a bound are refused at once. It does not notice when a client goes away, and finishes the
+/// work.
 #[derive(Clone, Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -28,29 +28,29 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     capacity: f64,
-    bears: usize,
-    /// By how much work there will have been for each when they are done, and their numbers.
+    max_jobs: usize,
+    /// By the work done for each when they will be finished, then by number.
     jobs: BTreeMap<(u64, u64), oneshot::Sender<()>>,
-    /// How much work there has been for each, in nanoseconds at full speed, and up to when.
+    /// The work done for each so far, in nanoseconds at full speed, and until when.
     worked: u64,
     at: Instant,
     seen: u64,
     refused: u64,
-    /// The share of requests that fail for no reason.
+    /// The share of requests that fail at random.
     fails: f64,
     random: StdRng,
 }
 
-/// The server has more to do than it bears.
+/// The server refuses a request: it has too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMuch;
+pub struct Overloaded;
 
 impl Server {
-    /// Starts a server on the runtime. It bears ten times its capacity.
+    /// Starts a server on the runtime. It refuses more than ten times its capacity.
     pub fn start(capacity: u32) -> Self {
         let state = State {
             capacity: f64::from(capacity),
-            bears: 10 * capacity as usize,
+            max_jobs: 10 * capacity as usize,
             jobs: BTreeMap::new(),
             worked: 0,
             at: Instant::now(),
@@ -64,27 +64,27 @@ impl Server {
         Self { shared }
     }
 
-    /// Does a piece of work that takes so long when there is nothing else to do.
+    /// Does a piece of work that takes this long at full speed.
     ///
     /// # Errors
     ///
-    /// [`TooMuch`] where it has too much to do.
-    pub async fn ask(&self, work: Duration) -> Result<(), TooMuch> {
+    /// [`Overloaded`] if it has too many requests.
+    pub async fn ask(&self, work: Duration) -> Result<(), Overloaded> {
         let done = self.shared.with(|state| state.accept(work))?;
         self.shared.changed.notify_one();
-        done.await.map_err(|_| TooMuch)
+        done.await.map_err(|_| Overloaded)
     }
 
-    /// Changes how much it can do at full speed, and so what it bears.
+    /// Changes its capacity, and with it the bound.
     pub fn set_capacity(&self, capacity: u32) {
         self.shared.with(|state| {
             state.capacity = f64::from(capacity);
-            state.bears = 10 * capacity as usize;
+            state.max_jobs = 10 * capacity as usize;
         });
         self.shared.changed.notify_one();
     }
 
-    /// Refuses this share of all requests from now on, at random, whatever it has to do.
+    /// From now on refuses this share of all requests at random, whatever the load.
     pub fn fail_at_random(&self, share: f64, seed: u64) {
         self.shared.with(|state| {
             state.fails = share.clamp(0.0, 1.0);
@@ -92,19 +92,19 @@ impl Server {
         });
     }
 
-    /// How many requests it is at work on.
+    /// The number of requests it is working on.
     pub fn at_work(&self) -> usize {
         self.shared.with(|state| state.jobs.len())
     }
 
-    /// How many requests have come, and how many of them were refused.
+    /// The number of requests so far, and of refusals among them.
     pub fn seen(&self) -> (u64, u64) {
         self.shared.with(|state| (state.seen, state.refused))
     }
 }
 
 impl Shared {
-    /// Brings the work up to now, then looks at it or changes it.
+    /// Brings the work up to date, then reads or changes the state.
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pass(Instant::now());
@@ -113,11 +113,11 @@ impl Shared {
 }
 
 impl State {
-    fn accept(&mut self, work: Duration) -> Result<oneshot::Receiver<()>, TooMuch> {
+    fn accept(&mut self, work: Duration) -> Result<oneshot::Receiver<()>, Overloaded> {
         self.seen += 1;
-        if self.jobs.len() >= self.bears || self.random.random_bool(self.fails) {
+        if self.jobs.len() >= self.max_jobs || self.random.random_bool(self.fails) {
             self.refused += 1;
-            return Err(TooMuch);
+            return Err(Overloaded);
         }
         let (done, wait) = oneshot::channel();
         let work = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
@@ -136,12 +136,12 @@ impl State {
         self.at = now;
         self.worked = self.worked.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
         while let Some(first) = self.jobs.first_entry().filter(|first| first.key().0 <= self.worked) {
-            // Nobody may wait for it any more.
+            // Its client may have gone away.
             let _ = first.remove().send(());
         }
     }
 
-    /// When the next job will be done, if nothing changes. Rounded up, or nothing would be done by then.
+    /// When the next job will be finished, if nothing changes. Rounded up, so that it is.
     fn next(&self) -> Option<Instant> {
         let ((done, _), _) = self.jobs.first_key_value()?;
         let left = Duration::from_nanos(done.saturating_sub(self.worked) + 1);

@@ -1,8 +1,8 @@
-//! Many clients, one row: which jitter gets them through. The example `jitter`.
+//! The example `jitter`: many clients contend for one row, with different kinds of jitter.
 //!
-//! The comparison is that of Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog,
-//! 2015), with its proportions and a hundred times its durations: a base of 0.5 s, a cap of 200 s, and
-//! messages that take 1 s, give or take 0.2 s.
+//! It repeats the comparison of Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015), with the same
+//! proportions and a hundred times the durations: a base of 0.5 s, a cap of 200 s, and messages that take 1 s on average,
+//! with a standard deviation of 0.2 s.
 
 mod plot;
 mod row;

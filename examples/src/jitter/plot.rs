@@ -6,12 +6,12 @@ use super::{Point, Strategy};
 use crate::plot::{Colour, Curve, Plot, Style};
 use aplomb::BoxError;
 
-/// What is shown.
+/// A measure to plot.
 #[derive(Clone, Copy, Debug)]
 pub enum Measure {
-    /// How many calls were made.
+    /// The number of calls.
     Calls,
-    /// How long it took.
+    /// The time until all clients are done.
     Time,
 }
 
@@ -31,7 +31,7 @@ impl Strategy {
 ///
 /// # Errors
 ///
-/// Where there is nothing to draw, or the file can not be written.
+/// Fails if there are no points, or the file cannot be written.
 pub fn plot(path: &Path, measure: Measure, points: &[Point]) -> Result<(), BoxError> {
     let value = |point: &Point| match measure {
         Measure::Calls => point.calls,

@@ -1,4 +1,4 @@
-//! One row of a table that many clients want to change at the same time.
+//! One row of a table that many clients change at the same time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,19 +13,19 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::Strategy;
 
-/// How a contest went.
+/// The result of a contest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contest {
-    /// How many writes it took until every client had written once.
+    /// The number of writes until every client had succeeded once.
     pub calls: u64,
-    /// How long that took.
+    /// The time that took.
     pub time: Duration,
 }
 
-/// Lets so many clients change one row at once, each until it has succeeded.
+/// Lets this many clients change one row at once, each until it succeeds.
 ///
-/// Each reads the row, and writes it back on condition that nobody else has written in between. One
-/// that loses waits and tries again: that is the work of a [`RetryLayer`].
+/// Each reads the row, and writes it back if nobody else has written in between. Otherwise a [`RetryLayer`] waits and tries
+/// again.
 pub async fn contend(clients: usize, strategy: Strategy, seed: u64) -> Contest {
     let row = Arc::new(Row::new(seed));
     let update = service_fn({
@@ -50,7 +50,7 @@ struct Row {
     network: Mutex<StdRng>,
 }
 
-/// Somebody else has written.
+/// Another client has written in between.
 #[derive(Debug)]
 struct Conflict;
 
@@ -72,10 +72,10 @@ impl Row {
         written.map(drop).map_err(|_| Conflict)
     }
 
-    /// How long a message takes: 1 s, with a standard deviation of 0.2 s.
+    /// The time a message takes: 1 s, with a standard deviation of 0.2 s.
     fn message(&self) -> Duration {
         let mut random = self.network.lock().unwrap_or_else(PoisonError::into_inner);
-        // Twelve uniform draws have a variance of one: near enough to a normal distribution.
+        // The sum of twelve uniform draws has a variance of one, and is close to a normal distribution.
         let deviation: f64 = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
         Duration::from_secs_f64((1.0 + 0.2 * deviation).max(0.0))
     }

@@ -1,4 +1,4 @@
-//! How long a client waits after it lost.
+//! How long a client waits before it tries again.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use aplomb::core::{Exponential, Jitter};
 /// A way to wait before trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strategy {
-    /// Not at all.
+    /// No wait.
     Nothing,
-    /// Twice as long each time, and everybody the same.
+    /// Twice as long each time, the same for all clients.
     Exponential,
-    /// Half of that, and up to as much again at random.
+    /// Half of that, plus a random part of the other half.
     Equal,
-    /// Anything up to that, at random.
+    /// A random part of that.
     Full,
-    /// Between the base and three times the wait before, at random.
+    /// At random between the base and three times the previous wait.
     Decorrelated,
 }
 
 impl Strategy {
-    /// All of them.
+    /// All strategies.
     pub const ALL: [Self; 5] = [
         Self::Nothing,
         Self::Exponential,

@@ -1,22 +1,22 @@
-//! Many contests, of more and more clients.
+//! Contests of more and more clients.
 
 use super::{Contest, Strategy};
 
-/// What contests of so many clients came to, on average.
+/// The average of several contests.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
-    /// How the clients waited.
+    /// How the clients wait.
     pub strategy: Strategy,
-    /// How many there were.
+    /// The number of clients.
     pub clients: usize,
-    /// How many writes it took.
+    /// The number of writes.
     pub calls: f64,
-    /// How many seconds it took.
+    /// The time, in seconds.
     pub seconds: f64,
 }
 
-/// Holds `runs` contests for each strategy and each number of clients. `contest` holds one, given the
-/// clients, the strategy and a seed, in virtual time.
+/// Averages `runs` contests for each strategy and each number of clients. `contest` runs one, given the clients, the
+/// strategy and a seed.
 pub fn sweep(
     clients: &[usize],
     runs: u32,

@@ -1,8 +1,7 @@
-//! What a rate limit does, in virtual time: it finds a limit that nobody configured, and keeps a line. The
-//! example `rate_limit`.
+//! The example `rate_limit`: finding an unknown limit, and waiting for a known one, in virtual time.
 
-mod line;
-mod unknown;
+mod queue;
+mod unknown_limit;
 
-pub use line::{CALLERS, Line, Served, in_line, told_to_come_back};
-pub use unknown::{BURST, PROMPTS, Run, ideal, run};
+pub use queue::{CALLERS, Served, Waits, coming_back, in_line};
+pub use unknown_limit::{BURST, PROMPTS, Run, ideal, run};

@@ -3,7 +3,7 @@
 use std::future::{Ready, ready};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Constant};
+use aplomb_core::CallOptions;
 use aplomb_retry::RetryLayer;
 use backon::{ExponentialBuilder, Retryable};
 use tower::retry::Policy;
@@ -107,7 +107,7 @@ fn bare_twice() -> Box<dyn Calls> {
 }
 
 fn aplomb_again() -> Box<dyn Calls> {
-    alone::<Plain, _, _>(RetryLayer::new().backoff(Constant(Duration::ZERO)).layer(Flaky::default()))
+    alone::<Plain, _, _>(RetryLayer::new().backoff(Duration::ZERO).layer(Flaky::default()))
 }
 
 /// A policy as tower's documentation writes it.

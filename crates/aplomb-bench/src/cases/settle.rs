@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aplomb_rate_limit::{Charge, Dimension, Limiter, Quota, RateLimitLayer, Settle};
-use governor::RateLimiter;
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimiter, Settle};
+use governor::RateLimiter as Governor;
 use tower::{Layer, Service, service_fn};
 
 use super::limit::{MANY, TOKENS_A_CALL, plenty};
@@ -41,7 +41,7 @@ fn aplomb() -> Box<dyn Calls> {
 }
 
 fn acquire_and_settle() -> Box<dyn Calls> {
-    let limiter = Limiter::new(quotas());
+    let limiter = RateLimiter::new(quotas());
     over::<Plain, _, _>(service_fn(move |request: Request| {
         let acquiring = limiter.acquire(reserved());
         async move {
@@ -56,8 +56,8 @@ fn acquire_and_settle() -> Box<dyn Calls> {
 
 /// Which never gives anything back.
 fn governor() -> Box<dyn Calls> {
-    let requests = Arc::new(RateLimiter::direct(governor::Quota::per_second(MANY)));
-    let tokens = Arc::new(RateLimiter::direct(governor::Quota::per_second(MANY)));
+    let requests = Arc::new(Governor::direct(governor::Quota::per_second(MANY)));
+    let tokens = Arc::new(Governor::direct(governor::Quota::per_second(MANY)));
     over::<Plain, _, _>(service_fn(move |request: Request| {
         requests.check().expect("plenty");
         tokens.check_n(TOKENS_A_CALL).expect("fits").expect("plenty");

@@ -1,4 +1,4 @@
-//! Who passes, and what the answers say.
+//! The circuit as a gate: admission, and what the answers say.
 
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 use aplomb_core::{Outcome, Usage};
@@ -11,7 +11,7 @@ use crate::probes::Conclusion;
 use crate::ramp::SlowStart;
 use crate::{CircuitCause, CompletedCall, OnOpen, OpenReason, Transition};
 
-/// What a circuit remembers of an admitted call.
+/// An admitted call.
 #[derive(Debug)]
 pub struct CircuitToken {
     epoch: u64,
@@ -61,29 +61,30 @@ impl Gate for Circuit {
         CircuitToken { epoch: self.epoch, role, admitted: now, content: None }
     }
 
-    fn on(&mut self, slip: &mut CircuitToken, progress: Progress<'_>, now: Instant) {
+    fn on(&mut self, token: &mut CircuitToken, progress: Progress<'_>, now: Instant) {
         match progress {
-            Progress::Sent => slip.admitted = now,
-            Progress::FirstByte => self.first_byte(slip, now),
+            Progress::Sent => token.admitted = now,
+            Progress::FirstByte => self.first_byte(token, now),
             Progress::Limits(_) | Progress::Usage(_) => {}
         }
     }
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is handed over is read where it lies")]
-    fn end(&mut self, slip: CircuitToken, end: End, now: Instant) {
-        // By far the most frequent case: a success like any other.
-        if let (End::Judged { outcome, .. }, Phase::Closed { slow_start: None, .. }) = (&end, &self.phase)
-            && outcome.is_success()
-            && slip.epoch == self.epoch
-            && self.health.plain_success(now)
-        {
-            if slip.content.is_none() {
-                self.response_time.record(slip.admitted, now);
+    #[expect(
+        clippy::inline_always,
+        reason = "the arguments are large, and read in place instead of being moved"
+    )]
+    fn end(&mut self, token: CircuitToken, end: End, now: Instant) {
+        // By far the most frequent case: a success that no rule needs to know more about.
+        let in_closed_circuit = matches!(self.phase, Phase::Closed { slow_start: None, .. });
+        let is_success = matches!(&end, End::Judged { outcome, .. } if outcome.is_success());
+        if is_success && in_closed_circuit && token.epoch == self.epoch && self.health.plain_success(now) {
+            if token.content.is_none() {
+                self.response_time.record(token.admitted, now);
             }
             return;
         }
-        self.end_any(&slip, end, now);
+        self.end_slow(&token, end, now);
     }
 
     fn forecast(&mut self, _: &mut dyn Iterator<Item = &()>, _: Instant) -> Option<Instant> {
@@ -113,61 +114,7 @@ impl Gate for Circuit {
 }
 
 impl Circuit {
-    fn first_byte(&mut self, slip: &mut CircuitToken, now: Instant) {
-        self.advance(now);
-        if slip.content.is_none() {
-            slip.content = Some(now);
-            self.response_time.record(slip.admitted, now);
-        }
-        if !self.concerns(slip) {
-            return;
-        }
-        let took = now.saturating_duration_since(slip.admitted);
-        match slip.role {
-            probe @ Role::Probe(_) => {
-                self.release(slip, now);
-                let well = !self.health.first_content_is_slow(took);
-                slip.role = if well {
-                    Role::PassedProbe
-                } else {
-                    Role::FailedProbe
-                };
-                self.probe_answered(probe, well, Outcome::success(), now);
-            }
-            Role::Call | Role::DuringRamp => {
-                self.release(slip, now);
-                self.adjust_ramp(slip.role, HealthSignal::Healthy);
-                slip.role = Role::Call;
-                if matches!(self.phase, Phase::Closed { .. })
-                    && let Some(cause) = self.health.first_content(took, now)
-                {
-                    self.open(cause, None, now);
-                }
-            }
-            Role::PassedProbe | Role::FailedProbe => {}
-        }
-    }
-
-    #[inline(never)]
-    fn end_any(&mut self, slip: &CircuitToken, end: End, now: Instant) {
-        self.advance(now);
-        self.release(slip, now);
-        let (outcome, usage) = match end {
-            End::Judged { outcome, usage } => {
-                if outcome.is_success() && slip.content.is_none() {
-                    self.response_time.record(slip.admitted, now);
-                }
-                (outcome, usage)
-            }
-            End::Abandoned if self.is_failure(slip, now) => (Outcome::transient(), None),
-            _ => return,
-        };
-        if self.concerns(slip) {
-            self.record(slip, outcome, usage, now);
-        }
-    }
-
-    /// Who passes where not everybody does.
+    /// The decision about a call while not everyone is admitted.
     fn decide(&self, now: Instant) -> Decision<OpenReason> {
         let parks = matches!(self.settings.on_open, OnOpen::Park { .. });
         match (&self.phase, self.settings.on_open) {
@@ -185,41 +132,97 @@ impl Circuit {
         }
     }
 
-    /// Whether the result of a call moves anything.
-    fn concerns(&self, slip: &CircuitToken) -> bool {
-        match slip.role {
-            Role::FailedProbe => false,
-            Role::PassedProbe if self.recovered_from == Some(slip.epoch) => true,
-            _ => slip.epoch == self.epoch,
+    fn first_byte(&mut self, token: &mut CircuitToken, now: Instant) {
+        self.advance(now);
+        if token.content.is_none() {
+            token.content = Some(now);
+            self.response_time.record(token.admitted, now);
+        }
+        if !self.counts(token) {
+            return;
+        }
+        let took = now.saturating_duration_since(token.admitted);
+        match token.role {
+            probe @ Role::Probe(_) => {
+                self.release(token, now);
+                let well = !self.health.first_content_is_slow(took);
+                token.role = if well {
+                    Role::PassedProbe
+                } else {
+                    Role::FailedProbe
+                };
+                self.probe_answered(probe, well, Outcome::success(), now);
+            }
+            Role::Call | Role::DuringRamp => {
+                self.release(token, now);
+                self.adjust_ramp(token.role, HealthSignal::Healthy);
+                token.role = Role::Call;
+                if !matches!(self.phase, Phase::Closed { .. }) {
+                    return;
+                }
+                if let Some(cause) = self.health.first_content(took, now) {
+                    self.open(cause, None, now);
+                }
+            }
+            Role::PassedProbe | Role::FailedProbe => {}
         }
     }
 
-    /// Whether a call that nobody waited for counts as a failure.
-    fn is_failure(&self, slip: &CircuitToken, now: Instant) -> bool {
-        let waited = || now.saturating_duration_since(slip.admitted);
-        slip.content.is_none() && self.settings.on_abandoned.is_failure(waited)
+    #[inline(never)]
+    fn end_slow(&mut self, token: &CircuitToken, end: End, now: Instant) {
+        self.advance(now);
+        self.release(token, now);
+        let (outcome, usage) = match end {
+            End::Judged { outcome, usage } => {
+                if outcome.is_success() && token.content.is_none() {
+                    self.response_time.record(token.admitted, now);
+                }
+                (outcome, usage)
+            }
+            End::Abandoned if self.is_failure(token, now) => (Outcome::transient(), None),
+            _ => return,
+        };
+        if self.counts(token) {
+            self.record(token, outcome, usage, now);
+        }
     }
 
-    /// Frees the place of a probe of this half-open stretch, or on this ramp.
-    fn release(&mut self, slip: &CircuitToken, now: Instant) {
-        if slip.role != Role::Call && slip.epoch == self.epoch {
-            match (&mut self.phase, slip.role) {
+    /// Whether the result of a call counts: that of its own epoch, or of a probe from which the circuit recovered.
+    fn counts(&self, token: &CircuitToken) -> bool {
+        match token.role {
+            Role::FailedProbe => false,
+            Role::PassedProbe if self.recovered_from == Some(token.epoch) => true,
+            _ => token.epoch == self.epoch,
+        }
+    }
+
+    /// Whether a call that was dropped counts as a failure.
+    fn is_failure(&self, token: &CircuitToken, now: Instant) -> bool {
+        let waited = || now.saturating_duration_since(token.admitted);
+        token.content.is_none() && self.settings.on_abandoned.is_failure(waited)
+    }
+
+    /// Frees the place of a probe, or of a call on the ramp, if it belongs to this epoch.
+    fn release(&mut self, token: &CircuitToken, now: Instant) {
+        if token.role != Role::Call && token.epoch == self.epoch {
+            match (&mut self.phase, token.role) {
                 (Phase::HalfOpen(half_open), Role::Probe(number)) => half_open.release(number, now),
                 (Phase::Closed { slow_start: Some(slow_start), .. }, Role::DuringRamp) => {
-                    slow_start.release()
+                    slow_start.release();
                 }
                 _ => {}
             }
         }
     }
 
-    fn record(&mut self, slip: &CircuitToken, outcome: Outcome, usage: Option<Usage>, now: Instant) {
-        let ended = CompletedCall { outcome, usage, admitted: slip.admitted, content: slip.content, at: now };
+    fn record(&mut self, token: &CircuitToken, outcome: Outcome, usage: Option<Usage>, now: Instant) {
+        let call =
+            CompletedCall { outcome, usage, admitted: token.admitted, content: token.content, at: now };
         let signal = HealthSignal::from(outcome);
         match &self.phase {
             Phase::Closed { .. } => {
-                self.adjust_ramp(slip.role, signal);
-                if let Some(cause) = self.health.record(signal, &ended) {
+                self.adjust_ramp(token.role, signal);
+                if let Some(cause) = self.health.record(signal, &call) {
                     self.open(cause, Some(outcome), now);
                 }
             }
@@ -229,23 +232,23 @@ impl Circuit {
                     self.open(CircuitCause::Unauthorized, Some(outcome), now);
                 }
                 HealthSignal::Failing | HealthSignal::Throttling => {
-                    self.probe_answered(slip.role, false, outcome, now)
+                    self.probe_answered(token.role, false, outcome, now);
                 }
                 HealthSignal::None => {}
-                _ if slip.role == Role::PassedProbe => {}
+                _ if token.role == Role::PassedProbe => {}
                 HealthSignal::Healthy => {
-                    self.probe_answered(slip.role, !self.health.was_slow(&ended), outcome, now)
+                    self.probe_answered(token.role, !self.health.was_slow(&call), outcome, now);
                 }
-                // Whoever answers lives, also where it refuses a request for its own sake.
+                // A peer that answers is alive, even if it rejects the request.
                 HealthSignal::Alive | HealthSignal::Unauthorized => {
-                    self.probe_answered(slip.role, true, outcome, now)
+                    self.probe_answered(token.role, true, outcome, now);
                 }
             },
             Phase::Open { .. } | Phase::Isolated | Phase::Disabled => {}
         }
     }
 
-    /// A call that was let in while the circuit recovers has been answered.
+    /// Moves the ramp after a call on it was answered.
     fn adjust_ramp(&mut self, role: Role, signal: HealthSignal) {
         if let (Role::DuringRamp, Phase::Closed { slow_start: Some(slow_start), .. }) =
             (role, &mut self.phase)
@@ -253,14 +256,14 @@ impl Circuit {
             match signal {
                 HealthSignal::Healthy | HealthSignal::Alive | HealthSignal::Unauthorized => slow_start.grow(),
                 HealthSignal::Failing | HealthSignal::Throttling | HealthSignal::Exhausted => {
-                    slow_start.shrink()
+                    slow_start.shrink();
                 }
                 HealthSignal::None => {}
             }
         }
     }
 
-    /// A probe has been answered: well or badly, or badly after all.
+    /// A probe was answered well or badly, or has failed after passing.
     fn probe_answered(&mut self, role: Role, well: bool, outcome: Outcome, now: Instant) {
         let Phase::HalfOpen(half_open) = &mut self.phase else {
             return;

@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use aplomb_admission::{Decision, End, Gate, Progress};
-use aplomb_concurrency::{Adaptive, Latency, LimitChangeCause, SlotToken, Slots};
+use aplomb_concurrency::{Adaptive, ConcurrencyCause, Latency, SlotToken, Slots};
 use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 use tokio::time::Instant;
+
+use crate::support::SECOND;
 
 fn judged(outcome: Outcome) -> End {
     End::Judged { outcome, usage: None }
 }
 
 /// Eight calls, of which the first ends so; where the limit of eight is then.
-fn after(end: End) -> (usize, Option<LimitChangeCause>) {
+fn after(end: End) -> (usize, Option<ConcurrencyCause>) {
     let mut slots = Slots::new(Adaptive::new().initial(8));
     let now = Instant::now();
     let mut all: VecDeque<SlotToken> = (0..8).map(|_| slots.admit(&(), now)).collect();
@@ -24,22 +26,22 @@ fn after(end: End) -> (usize, Option<LimitChangeCause>) {
 
 #[test]
 fn what_each_outcome_does() {
-    let up = (9, Some(LimitChangeCause::SlowStart));
+    let up = (9, Some(ConcurrencyCause::SlowStart));
     let down = |cause| (6, Some(cause));
     let same = (8, None);
     for (outcome, expected) in [
         (Outcome::success(), up),
-        (Outcome::transient(), down(LimitChangeCause::Overload)),
-        (Outcome::transient().mark_unanswered(), down(LimitChangeCause::Overload)),
+        (Outcome::transient(), down(ConcurrencyCause::Overload)),
+        (Outcome::transient().mark_unanswered(), down(ConcurrencyCause::Overload)),
         (Outcome::transient().with_scope(Scope::Request), same),
-        (Outcome::throttled(), down(LimitChangeCause::Throttled)),
-        (Outcome::throttled().with_scope(Scope::Server), down(LimitChangeCause::Throttled)),
+        (Outcome::throttled(), down(ConcurrencyCause::Throttled)),
+        (Outcome::throttled().with_scope(Scope::Server), down(ConcurrencyCause::Throttled)),
         (Outcome::throttled().with_scope(Scope::Request), same),
         // A rate, for which the quotas pause everybody.
         (Outcome::throttled().with_retry_after(Duration::from_secs(1)), same),
         (
             Outcome::throttled().of_concurrency().with_retry_after(Duration::from_secs(1)),
-            down(LimitChangeCause::Throttled),
+            down(ConcurrencyCause::Throttled),
         ),
         (Outcome::busy(), same),
         (Outcome::exhausted(), same),
@@ -116,6 +118,36 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..20_000_u64).prop_map(Step::Wait),
         1 => (0..12_usize).prop_map(Step::Set),
     ]
+}
+
+/// Fills the limit for `rounds` round trips, all of which are answered.
+fn answered_round_trips(slots: &mut Slots, rounds: usize, now: &mut Instant) {
+    for _ in 0..rounds {
+        let mut all = Vec::new();
+        while slots.check(&(), *now) == Decision::Admit {
+            all.push(slots.admit(&(), *now));
+        }
+        *now += SECOND;
+        for token in all {
+            slots.end(token, judged(Outcome::success()), *now);
+        }
+    }
+}
+
+#[test]
+fn an_adaptive_limit_that_is_set_again_keeps_what_it_has_learned() {
+    let mut now = Instant::now();
+    let mut slots = Slots::new(Adaptive::new());
+    answered_round_trips(&mut slots, 3, &mut now);
+    assert_eq!(slots.limit(), 20);
+    slots.set_limit(Adaptive::new(), now);
+    assert_eq!(slots.limit(), 20);
+    // Other bounds: it goes on within them.
+    slots.set_limit(Adaptive::new().max(10), now);
+    assert_eq!((slots.limit(), slots.last_change().unwrap().cause()), (10, ConcurrencyCause::Set));
+    slots.set_limit(Adaptive::new().max(100), now);
+    answered_round_trips(&mut slots, 2, &mut now);
+    assert!(slots.limit() > 20, "it is still in slow start: {}", slots.limit());
 }
 
 proptest! {

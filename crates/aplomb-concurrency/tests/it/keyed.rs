@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, End, KeyNotice, KeyRefused, RejectReason};
 use aplomb_concurrency::{
-    Adaptive, AtCapacity, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter, Limit, LimitChange,
-    LimitChangeCause, Slots, TracingObserver,
+    Adaptive, AtCapacity, ConcurrencyCause, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter,
+    Limit, LimitChange, Slots, TracingObserver,
 };
 use aplomb_core::{Account, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
 use http_body_util::BodyExt;
@@ -140,7 +140,7 @@ async fn a_limit_that_was_learned_survives_a_rest_and_any_number_of_other_keys()
     assert!(stage.limiter.keys() < 500, "{} keys", stage.limiter.keys());
     let now = stage.limiter.snapshot(&"a".to_owned()).unwrap();
     let moved = now.last_change().unwrap();
-    assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, LimitChangeCause::Overload));
+    assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, ConcurrencyCause::Overload));
     // Nine go at once, and the ceiling is known: it is approached, where a slow start would leap beyond.
     for _ in 0..5 {
         stage.burst("a", 9, 200).await;
@@ -283,13 +283,13 @@ async fn each_move_is_told_once_with_its_key_and_outside_of_locks() {
     // Neither a rest nor a return is a move.
     limiter.forget_idle();
     stage.burst("a", 1, 200).await;
-    let a = |from, to| ("a".to_owned(), from, to, LimitChangeCause::SlowStart);
+    let a = |from, to| ("a".to_owned(), from, to, ConcurrencyCause::SlowStart);
     assert_eq!(
         *told.lock().unwrap(),
         [
             a(2, 3),
             a(3, 4),
-            ("b".to_owned(), 2, 1, LimitChangeCause::Overload)
+            ("b".to_owned(), 2, 1, ConcurrencyCause::Overload)
         ]
     );
 }

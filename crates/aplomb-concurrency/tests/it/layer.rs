@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_concurrency::{Adaptive, ConcurrencyLimitLayer, Latency, LimitChange, LimitChangeCause, Limiter};
+use aplomb_concurrency::{Adaptive, ConcurrencyCause, ConcurrencyLimitLayer, Latency, LimitChange, Limiter};
 use aplomb_core::{CallOptions, Outcome, Priority};
 use http::Request;
 use http_body_util::BodyExt;
@@ -91,7 +91,7 @@ async fn responses_without_a_body_are_served_to_the_head() {
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lock() {
-    let told: Arc<Mutex<Vec<(LimitChangeCause, usize)>>> = Arc::default();
+    let told: Arc<Mutex<Vec<(ConcurrencyCause, usize)>>> = Arc::default();
     let limiter: Arc<Mutex<Option<Limiter>>> = Arc::default();
     let (log, handle) = (Arc::clone(&told), Arc::clone(&limiter));
     let observed = Limiter::with_observer(Adaptive::new(), move |moved: &LimitChange| {
@@ -116,14 +116,14 @@ async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lo
     // 429 without a hint lowers it; the failures of the same round trip do not lower it again.
     assert_eq!(
         *told.lock().unwrap(),
-        [(LimitChangeCause::SlowStart, 5), (LimitChangeCause::Throttled, 3)]
+        [(ConcurrencyCause::SlowStart, 5), (ConcurrencyCause::Throttled, 3)]
     );
     let moved = stage.now().last_change().unwrap();
     assert_eq!(moved.to_string(), "limit 5 → 3: throttled");
     assert_eq!((moved.from(), moved.to()), (5, 3));
     stage.limiter.set_limit(7);
     assert_eq!(stage.now().limit(), 7);
-    assert_eq!(told.lock().unwrap().last(), Some(&(LimitChangeCause::Set, 7)));
+    assert_eq!(told.lock().unwrap().last(), Some(&(ConcurrencyCause::Set, 7)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn waiting_in_line_is_no_slowness_of_the_peer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_adaptive_limit_that_is_set_anew_forgets_and_keeps_who_is_in_flight() {
+async fn an_adaptive_limit_in_place_of_a_fixed_one_begins_anew_and_keeps_the_calls_in_flight() {
     let mut stage = Stage::new(2);
     let (mut first, send) = stage.sent().await;
     let (mut second, send_second) = stage.sent().await;

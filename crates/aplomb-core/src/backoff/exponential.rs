@@ -1,18 +1,18 @@
-//! Waits that grow.
+//! Exponential backoff.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::{Backoff, Failed};
+use super::{Backoff, FailedAttempt};
 
-/// Waits that double, with a cap and jitter.
+/// Exponential backoff: delays that double, with a cap and jitter.
 ///
-/// Before retry *i*, counted from 0, the ceiling is `min(max, base · 2^i)`. The cap comes before the
-/// jitter, so that waits stay spread when the cap is reached. The jitters are those of Marc Brooker,
-/// "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+/// Before retry *i*, counted from 0, the ceiling is `min(max, base · 2^i)`. The cap is applied before the
+/// jitter, so that delays stay spread at the cap. The jitters are those of Marc Brooker, "Exponential Backoff
+/// And Jitter" (AWS Architecture Blog, 2015).
 ///
-/// The default is what aplomb uses for AI endpoints: base 0.5 s, cap 60 s, full jitter.
+/// Default: base 0.5 s, cap 60 s, full jitter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct Exponential {
@@ -23,16 +23,16 @@ pub struct Exponential {
     jitter: Jitter,
 }
 
-/// How a wait is spread, so that callers who failed together do not come back together.
+/// How delays are spread, so that callers that fail together do not come back together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Uniform between the shortest wait, which is nothing unless set, and the ceiling.
+    /// Uniform between [`min`](Exponential::min) and the ceiling.
     #[default]
     Full,
     /// Uniform between half the ceiling and the ceiling.
     Equal,
-    /// Uniform between the base and three times the wait before, at most the cap.
+    /// Uniform between the base and three times the delay before, at most the cap.
     Decorrelated,
     /// The ceiling itself. Callers that fail together come back together: for tests.
     None,
@@ -45,35 +45,34 @@ impl Exponential {
         Self { base, min, max, factor: 2.0, jitter: Jitter::Full }
     }
 
-    /// Sets the shortest wait, nothing by default. It does not cut the jitter short: full jitter is
-    /// uniform between it and the ceiling. One above the cap counts as the cap.
+    /// Sets the shortest delay. Default: zero. It does not distort the jitter: full jitter is uniform between it
+    /// and the ceiling. If it is above the cap, the cap applies.
     pub const fn min(mut self, min: Duration) -> Self {
         self.min = min;
         self
     }
 
-    /// Sets the cap, which is applied before the jitter.
+    /// Sets the cap. Default: 60 s. It is applied before the jitter.
     pub const fn max(mut self, max: Duration) -> Self {
         self.max = max;
         self
     }
 
-    /// Sets by what the ceiling grows from one retry to the next, 2 by default. Below 1, or not a
-    /// number, counts as 1.
+    /// Sets the growth from one retry to the next. Default: 2. Values below 1 and NaN count as 1.
     pub const fn factor(mut self, factor: f64) -> Self {
         self.factor = if factor >= 1.0 { factor } else { 1.0 };
         self
     }
 
-    /// Sets how waits are spread.
+    /// Sets how delays are spread. Default: full jitter.
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// The ceiling of the wait before retry number `retry`.
+    /// The ceiling of the delay before retry number `retry`, counted from 0.
     pub fn ceiling(&self, retry: u32) -> Duration {
-        // Nothing grows to nothing, also where the growth is infinite.
+        // Zero times an infinite growth would be NaN.
         if self.base.is_zero() {
             return Duration::ZERO;
         }
@@ -82,8 +81,8 @@ impl Exponential {
         Duration::try_from_secs_f64(grown).map_or(self.max, |grown| grown.min(self.max))
     }
 
-    /// The wait before the retry that `failed` describes: there is always a next one.
-    pub fn wait(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Duration {
+    /// The delay before the retry that follows `failed`: there always is one.
+    pub fn wait(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Duration {
         let min = self.min.min(self.max);
         let ceiling = self.ceiling(failed.retry()).max(min);
         match self.jitter {
@@ -106,7 +105,7 @@ impl Default for Exponential {
 }
 
 impl Backoff for Exponential {
-    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+    fn delay(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration> {
         Some(self.wait(failed, random))
     }
 }
@@ -121,7 +120,7 @@ mod tests {
 
     fn delays(backoff: &impl Backoff, retry: u32, many: usize) -> Vec<f64> {
         let mut random = StdRng::seed_from_u64(7);
-        let failed = Failed::new(retry, Outcome::transient());
+        let failed = FailedAttempt::new(retry, Outcome::transient());
         (0..many).map(|_| backoff.delay(&failed, &mut random).unwrap().as_secs_f64()).collect()
     }
 
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortest_wait_leaves_the_jitter_uniform() {
+    fn a_shortest_delay_leaves_the_jitter_uniform() {
         let backoff = Exponential::new(Duration::from_secs(1)).min(Duration::from_secs(1));
         assert_eq!(delays(&backoff, 0, 3), [1.0, 1.0, 1.0]);
         for (retry, ceiling) in [(2, 4.0), (40, 60.0)] {
@@ -173,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn decorrelated_jitter_depends_on_the_wait_before() {
+    fn decorrelated_jitter_depends_on_the_delay_before() {
         let backoff = Exponential::default().jitter(Jitter::Decorrelated);
         let mut random = StdRng::seed_from_u64(1);
-        let failed = Failed::new(5, Outcome::transient()).with_previous(Some(Duration::from_secs(2)));
+        let failed = FailedAttempt::new(5, Outcome::transient()).with_previous(Some(Duration::from_secs(2)));
         for _ in 0..1_000 {
             let delay = backoff.delay(&failed, &mut random).unwrap();
             assert!((Duration::from_millis(500)..=Duration::from_secs(6)).contains(&delay));
@@ -190,7 +189,7 @@ mod tests {
             factor in -1.0_f64..1e300, previous in any::<u64>(), seed: u64, min_ms in 0_u64..20_000_000,
         ) {
             let max = Duration::from_millis(max_ms);
-            let failed = Failed::new(retry, Outcome::transient())
+            let failed = FailedAttempt::new(retry, Outcome::transient())
                 .with_previous(Some(Duration::from_millis(previous)));
             let mut random = StdRng::seed_from_u64(seed);
             for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::None] {

@@ -1,4 +1,4 @@
-//! How long to wait before a retry.
+//! Backoffs: how long to wait before a retry.
 
 mod combine;
 mod exponential;
@@ -10,94 +10,105 @@ use std::time::Duration;
 
 use rand::Rng;
 
-pub use self::combine::{Bounded, Jittered, Plus, Take, Then};
+use self::combine::{Bounded, Jittered, Plus, Take, Then};
 pub use self::exponential::{Exponential, Jitter};
-pub use self::simple::{BackoffFn, Constant, Delays, Uniform, backoff_fn, delays};
+pub use self::simple::{backoff_fn, delays};
 use crate::{Outcome, ResponseHead};
 
-/// Says how long to wait before a retry.
+/// How long to wait before a retry.
 ///
-/// An implementation keeps nothing between two waits: what it may depend on is in [`Failed`], so that
-/// one backoff serves all calls at once. Simple ones are joined to others:
+/// Backoffs:
+///
+/// - a `Duration`: the same delay before every retry;
+/// - a list of them (an array or a `Vec`): one after the other, no retry after the last;
+/// - a range of them, `from..=to`: drawn uniformly;
+/// - [`Exponential`]: delays that double, with jitter;
+/// - the result of [`backoff_fn`] (a closure) and of [`delays`] (an iterator);
+/// - any of these combined with the methods below.
+///
+/// A backoff has no state: everything it may depend on is in [`FailedAttempt`], so that one backoff serves all
+/// calls. An implementation is at least `Send + Sync`.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use aplomb_core::{Backoff, Constant, Exponential, Uniform};
+/// use aplomb_core::{Backoff, Exponential};
 ///
 /// let second = Duration::from_secs(1);
-/// // Three waits of 1 s, then waits that double; up to a second more each time; a minute at most.
-/// let backoff = Constant(second)
+/// // Three delays of 1 s, then delays that double; up to a second more each time; a minute at most.
+/// let backoff = second
 ///     .take(3)
 ///     .then(Exponential::new(second))
-///     .plus(Uniform(Duration::ZERO..=second))
+///     .plus(Duration::ZERO..=second)
 ///     .at_most(Duration::from_secs(60));
 /// # drop(backoff);
 /// ```
-///
-/// A `Duration` is a backoff itself, and so is a list of them (an array or a `Vec`): one wait after
-/// the other, and no retry after the last.
-pub trait Backoff {
-    /// The wait before the retry that `failed` describes, or `None` to make no further one. `random`
-    /// is the only source of chance.
-    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration>;
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a backoff",
+    label = "expected a `Duration`, a list or range of them, an `Exponential` or a `backoff_fn`",
+    note = "a closure becomes a backoff with `backoff_fn`, an iterator with `delays`; both must be `Send + Sync`"
+)]
+pub trait Backoff: Send + Sync {
+    /// Returns the delay before the retry that follows `failed`, or `None` for no further retry. `random` is
+    /// the only source of randomness.
+    fn delay(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration>;
 
-    /// The sum of this wait and `other`'s. It ends when either ends.
-    fn plus<B: Backoff>(self, other: B) -> Plus<Self, B>
+    /// The sum of this delay and `other`'s. Ends when either ends.
+    fn plus<B: Backoff>(self, other: B) -> impl Backoff
     where
         Self: Sized,
     {
         Plus(self, other)
     }
 
-    /// The first `retries` waits of this backoff, and none after them.
-    fn take(self, retries: u32) -> Take<Self>
+    /// The first `retries` delays of this backoff, and none after them.
+    fn take(self, retries: u32) -> impl Backoff
     where
         Self: Sized,
     {
-        Take::new(self, retries)
+        Take { backoff: self, retries }
     }
 
-    /// The waits of `other` once this backoff has ended. It goes on counting: `other` sees how often
-    /// the request has been sent again in all.
-    fn then<B: Backoff>(self, other: B) -> Then<Self, B>
+    /// This backoff, and `other` after it has ended. Retries are numbered on: `other` does not begin at 0.
+    fn then<B: Backoff>(self, other: B) -> impl Backoff
     where
         Self: Sized,
     {
         Then(self, other)
     }
 
-    /// Waits spread uniformly between `share` of what they would be and that: 0 for full jitter, 0.5
-    /// for equal jitter, 1 for none. What is below 0, above 1 or not a number counts as 0.
-    fn jittered(self, share: f64) -> Jittered<Self>
+    /// Delays drawn uniformly between `share` times the delay and the delay: 0 is full jitter, 0.5 equal
+    /// jitter, 1 none. Values below 0 or above 1 and NaN count as 0.
+    fn jittered(self, share: f64) -> impl Backoff
     where
         Self: Sized,
     {
         Jittered::new(self, share)
     }
 
-    /// Waits of `longest` where they would be longer. Cut this way, jitter is lost at the cap: an
-    /// [`Exponential`] has a cap of its own, which keeps it.
-    fn at_most(self, longest: Duration) -> Bounded<Self>
+    /// Delays of at most `longest`. Jitter is lost at this cap; the cap of an [`Exponential`] keeps it.
+    fn at_most(self, longest: Duration) -> impl Backoff
     where
         Self: Sized,
     {
-        Bounded::new(self, Duration::ZERO, longest)
+        Bounded { backoff: self, shortest: Duration::ZERO, longest }
     }
 
-    /// Waits of `shortest` where they would be shorter.
-    fn at_least(self, shortest: Duration) -> Bounded<Self>
+    /// Delays of at least `shortest`.
+    fn at_least(self, shortest: Duration) -> impl Backoff
     where
         Self: Sized,
     {
-        Bounded::new(self, shortest, Duration::MAX)
+        Bounded { backoff: self, shortest, longest: Duration::MAX }
     }
 }
 
-/// A backoff may be shared, or chosen at run time: `&B`, `Arc<dyn Backoff>`, `Box<dyn Backoff>`.
+/// For a backoff that is shared, or chosen at run time: `&B`, `Arc<dyn Backoff>`, `Box<dyn Backoff>`.
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<B: Backoff + ?Sized> Backoff for $pointer {
-            fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+            fn delay(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration> {
                 (**self).delay(failed, random)
             }
         }
@@ -106,59 +117,59 @@ macro_rules! pointers {
 
 pointers!(&B, Box<B>, Arc<B>);
 
-/// What is known of a call when its next wait is chosen.
+/// A failed attempt, as a [`Backoff`] sees it.
 #[derive(Clone, Copy)]
 #[must_use]
-pub struct Failed<'a> {
+pub struct FailedAttempt<'a> {
     retry: u32,
     outcome: Outcome,
     previous: Option<Duration>,
     response: Option<&'a dyn ResponseHead>,
 }
 
-impl<'a> Failed<'a> {
-    /// Before retry number `retry`, counted from 0, after an attempt that came to `outcome`.
+impl<'a> FailedAttempt<'a> {
+    /// An attempt that ended with `outcome`, before retry number `retry`, counted from 0.
     pub const fn new(retry: u32, outcome: Outcome) -> Self {
         Self { retry, outcome, previous: None, response: None }
     }
 
-    /// Adds the wait before the retry before this one.
+    /// Adds the delay before the attempt that failed.
     pub const fn with_previous(mut self, previous: Option<Duration>) -> Self {
         self.previous = previous;
         self
     }
 
-    /// Adds the response that failed.
+    /// Adds the response.
     pub const fn with_response(mut self, response: Option<&'a dyn ResponseHead>) -> Self {
         self.response = response;
         self
     }
 
-    /// The number of the retry to come: 0 for the first.
+    /// The number of the next retry: 0 for the first.
     pub const fn retry(&self) -> u32 {
         self.retry
     }
 
-    /// What the attempt came to.
+    /// The outcome of the attempt.
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// How long was waited before the attempt that failed, if it was a retry itself.
+    /// The delay before the attempt, if it was a retry itself.
     pub const fn previous(&self) -> Option<Duration> {
         self.previous
     }
 
-    /// The head of the response that failed; `None` where the attempt ended in an error.
+    /// The head of the response; `None` if the attempt ended with an error.
     pub const fn response(&self) -> Option<&'a dyn ResponseHead> {
         self.response
     }
 }
 
-/// Headers may hold secrets: of the response only the status is shown.
-impl fmt::Debug for Failed<'_> {
+/// Shows only the status of the response, since headers may contain secrets.
+impl fmt::Debug for FailedAttempt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failed")
+        f.debug_struct("FailedAttempt")
             .field("retry", &self.retry)
             .field("outcome", &self.outcome)
             .field("previous", &self.previous)

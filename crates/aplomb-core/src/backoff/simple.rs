@@ -1,56 +1,32 @@
-//! Waits that do not grow by themselves: the same one, one drawn, one after the other.
+//! Backoffs from a duration, a range, a list, an iterator and a closure.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::{Backoff, Failed};
+use super::{Backoff, FailedAttempt};
 
-/// The same wait before every retry. A plain `Duration` says the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Constant(pub Duration);
-
-impl Backoff for Constant {
-    fn delay(&self, _: &Failed<'_>, _: &mut dyn Rng) -> Option<Duration> {
-        Some(self.0)
-    }
-}
-
+/// The same delay before every retry.
 impl Backoff for Duration {
-    fn delay(&self, _: &Failed<'_>, _: &mut dyn Rng) -> Option<Duration> {
+    fn delay(&self, _: &FailedAttempt<'_>, _: &mut dyn Rng) -> Option<Duration> {
         Some(*self)
     }
 }
 
-/// A wait that is drawn anew from a range each time, uniformly. A range that ends before it begins
-/// comes to its beginning.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use aplomb_core::Uniform;
-///
-/// let up_to_a_second = Uniform(Duration::ZERO..=Duration::from_secs(1));
-/// # drop(up_to_a_second);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uniform(pub RangeInclusive<Duration>);
-
-impl Backoff for Uniform {
-    fn delay(&self, _: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
-        let (from, to) = (*self.0.start(), *self.0.end());
+/// A delay drawn uniformly from the range. If the end is before the start, the delay is the start.
+impl Backoff for RangeInclusive<Duration> {
+    fn delay(&self, _: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration> {
+        let (from, to) = (*self.start(), *self.end());
         Some(random.random_range(from..=to.max(from)))
     }
 }
 
-/// Waits one after the other, and no retry after the last: `Vec<Duration>`, `[Duration; N]`.
+/// One delay after the other, and no retry after the last: `Vec<Duration>`, `[Duration; N]`.
 macro_rules! lists {
     ($([$($generic:tt)*] $list:ty),*) => {$(
         impl<$($generic)*> Backoff for $list {
-            fn delay(&self, failed: &Failed<'_>, _: &mut dyn Rng) -> Option<Duration> {
+            fn delay(&self, failed: &FailedAttempt<'_>, _: &mut dyn Rng) -> Option<Duration> {
                 self.get(usize::try_from(failed.retry()).ok()?).copied()
             }
         }
@@ -59,14 +35,12 @@ macro_rules! lists {
 
 lists!([] Vec<Duration>, [const N: usize] [Duration; N], [] [Duration]);
 
-/// The waits of an iterator: made by [`delays`].
 #[derive(Clone)]
-pub struct Delays<I>(I);
+struct Delays<I>(I);
 
-/// Makes a [`Backoff`] of any iterator that can be cloned; no retry follows after its end.
+/// Makes a [`Backoff`] of an iterator. After its end, there is no retry.
 ///
-/// Every call begins with a copy of the iterator as it was given, and finds the wait before retry *n*
-/// by walking to its item *n*: meant for some dozens of retries.
+/// The delay before retry *n* is item *n* of a clone of the iterator: meant for some dozens of retries.
 ///
 /// # Examples
 ///
@@ -79,39 +53,39 @@ pub struct Delays<I>(I);
 /// let backoff = delays(fibonacci.map(|(seconds, _)| Duration::from_secs(seconds)));
 /// # drop(backoff);
 /// ```
-pub const fn delays<I: Iterator<Item = Duration> + Clone>(delays: I) -> Delays<I> {
+pub const fn delays<I>(delays: I) -> impl Backoff + Clone
+where
+    I: Iterator<Item = Duration> + Clone + Send + Sync,
+{
     Delays(delays)
 }
 
-impl<I: Iterator<Item = Duration> + Clone> Backoff for Delays<I> {
-    fn delay(&self, failed: &Failed<'_>, _: &mut dyn Rng) -> Option<Duration> {
+impl<I: Iterator<Item = Duration> + Clone + Send + Sync> Backoff for Delays<I> {
+    fn delay(&self, failed: &FailedAttempt<'_>, _: &mut dyn Rng) -> Option<Duration> {
         self.0.clone().nth(usize::try_from(failed.retry()).ok()?)
     }
 }
 
-/// A backoff of the caller's own: made by [`backoff_fn`].
-#[derive(Clone, Copy)]
-pub struct BackoffFn<F>(F);
+struct BackoffFn<F>(F);
 
-/// Makes a [`Backoff`] from a closure that sees the number of the retry, the outcome, the wait before
-/// and the head of the response; and returns a `Duration`, or `None` of one to make no further retry.
+/// Makes a [`Backoff`] of a closure. It sees the number of the retry, the outcome, the delay before and the
+/// head of the response, and returns a `Duration`, or an `Option` of one: `None` is no further retry.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use aplomb_core::{Failed, Kind, backoff_fn};
-/// use rand::Rng;
+/// use aplomb_core::{Kind, backoff_fn};
 ///
-/// let backoff = backoff_fn(|failed: &Failed<'_>, _: &mut dyn Rng| match failed.outcome().kind() {
+/// let backoff = backoff_fn(|failed, _| match failed.outcome().kind() {
 ///     Kind::Throttled => Duration::from_secs(20),
 ///     _ => Duration::from_secs(1 + u64::from(failed.retry())),
 /// });
 /// # drop(backoff);
 /// ```
-pub const fn backoff_fn<F, T>(delay: F) -> BackoffFn<F>
+pub const fn backoff_fn<F, T>(delay: F) -> impl Backoff
 where
-    F: Fn(&Failed<'_>, &mut dyn Rng) -> T,
+    F: Fn(&FailedAttempt<'_>, &mut dyn Rng) -> T + Send + Sync,
     T: Into<Option<Duration>>,
 {
     BackoffFn(delay)
@@ -119,23 +93,11 @@ where
 
 impl<F, T> Backoff for BackoffFn<F>
 where
-    F: Fn(&Failed<'_>, &mut dyn Rng) -> T,
+    F: Fn(&FailedAttempt<'_>, &mut dyn Rng) -> T + Send + Sync,
     T: Into<Option<Duration>>,
 {
-    fn delay(&self, failed: &Failed<'_>, random: &mut dyn Rng) -> Option<Duration> {
+    fn delay(&self, failed: &FailedAttempt<'_>, random: &mut dyn Rng) -> Option<Duration> {
         (self.0)(failed, random).into()
-    }
-}
-
-impl<I> fmt::Debug for Delays<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Delays")
-    }
-}
-
-impl<F> fmt::Debug for BackoffFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BackoffFn")
     }
 }
 
@@ -146,39 +108,38 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    fn waits(backoff: &impl Backoff, retries: u32) -> Vec<Option<u64>> {
+    fn delays_of(backoff: &impl Backoff, retries: u32) -> Vec<Option<u64>> {
         let mut random = StdRng::seed_from_u64(1);
-        let mut delay = |retry| backoff.delay(&Failed::new(retry, Outcome::transient()), &mut random);
-        (0..retries).map(|retry| delay(retry).map(|wait| wait.as_secs())).collect()
+        let mut delay = |retry| backoff.delay(&FailedAttempt::new(retry, Outcome::transient()), &mut random);
+        (0..retries).map(|retry| delay(retry).map(|delay| delay.as_secs())).collect()
     }
 
     #[test]
     fn a_list_and_an_iterator_end() {
         let seconds = [3, 1, 2].map(Duration::from_secs);
         let expected = [Some(3), Some(1), Some(2), None, None];
-        assert_eq!(waits(&seconds, 5), expected);
-        assert_eq!(waits(&seconds.to_vec(), 5), expected);
-        assert_eq!(waits(&delays(seconds.into_iter()), 5), expected);
-        let last = Failed::new(u32::MAX, Outcome::transient());
+        assert_eq!(delays_of(&seconds, 5), expected);
+        assert_eq!(delays_of(&seconds.to_vec(), 5), expected);
+        assert_eq!(delays_of(&delays(seconds.into_iter()), 5), expected);
+        let last = FailedAttempt::new(u32::MAX, Outcome::transient());
         assert_eq!(seconds.delay(&last, &mut StdRng::seed_from_u64(1)), None);
     }
 
     #[test]
-    fn a_duration_is_a_constant() {
-        assert_eq!(waits(&Duration::from_secs(4), 2), [Some(4), Some(4)]);
-        assert_eq!(waits(&Constant(Duration::from_secs(4)), 2), [Some(4), Some(4)]);
+    fn a_duration_is_the_same_each_time() {
+        assert_eq!(delays_of(&Duration::from_secs(4), 2), [Some(4), Some(4)]);
     }
 
     #[test]
-    fn a_range_is_drawn_from_and_may_be_empty() {
+    fn a_range_is_drawn_from_and_may_be_reversed() {
         let mut random = StdRng::seed_from_u64(1);
-        let failed = Failed::new(0, Outcome::transient());
+        let failed = FailedAttempt::new(0, Outcome::transient());
         let (one, two) = (Duration::from_secs(1), Duration::from_secs(2));
         for _ in 0..1_000 {
-            let drawn = Uniform(one..=two).delay(&failed, &mut random).unwrap();
+            let drawn = (one..=two).delay(&failed, &mut random).unwrap();
             assert!((one..=two).contains(&drawn));
         }
-        let reversed = Uniform(Duration::from_secs(2)..=Duration::from_secs(1));
+        let reversed = two..=one;
         assert_eq!(reversed.delay(&failed, &mut random), Some(two));
     }
 }

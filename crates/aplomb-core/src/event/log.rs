@@ -65,3 +65,102 @@ fn log(event: &Event) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConcurrencyCause, KeyLabel, LayerName, Outcome, Reason};
+    use std::fmt::{Debug, Write as _};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Metadata, Subscriber};
+
+    /// Collects lines: the level, the message, the fields.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    struct Fields(String);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            let written = match field.name() {
+                "message" => write!(self.0, "|{value:?}"),
+                name => write!(self.0, " {name}={value:?}"),
+            };
+            written.unwrap();
+        }
+    }
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut fields = Fields(event.metadata().level().to_string());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn logged(event: &Event) -> Vec<String> {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || LogEvents.on_event(event));
+        let lines = lines.0.lock().unwrap();
+        lines.clone()
+    }
+
+    #[test]
+    fn a_retry_is_a_warning_with_status_reason_provider_and_cause() {
+        let failed = Classification::from(Reason::Overloaded)
+            .with_status(http::StatusCode::SERVICE_UNAVAILABLE)
+            .with_provider("openai")
+            .with_cause(&"no capacity");
+        let event = Event::retrying(1, Duration::from_millis(1_200), failed);
+        assert_eq!(
+            logged(&event),
+            [
+                "WARN|retrying request in 1.2 s: 503 overloaded: no capacity (openai) layer=retry attempt=1 \
+              status=503 reason=\"overloaded\" provider=\"openai\" cause=\"no capacity\""
+            ]
+        );
+    }
+
+    #[test]
+    fn levels_follow_the_table() {
+        let failed = || Classification::new(Outcome::transient());
+        let gave_up = |attempts, why| Event::gave_up(attempts, Duration::ZERO, why, failed());
+        for (event, level) in [
+            (gave_up(5, StopReason::MaxRetries), "WARN"),
+            (gave_up(1, StopReason::NotRetryable), "DEBUG"),
+            (gave_up(2, StopReason::Nested), "DEBUG"),
+            (Event::resumed(LayerName::RateLimit), "INFO"),
+            (Event::rejected(LayerName::RateLimit, "queue full", None), "DEBUG"),
+            (Event::concurrency_changed(1, 2, ConcurrencyCause::SlowStart), "DEBUG"),
+        ] {
+            assert!(logged(&event)[0].starts_with(level), "{event}: {:?}", logged(&event));
+        }
+        assert!(logged(&Event::attempt_started(1, Duration::ZERO)).is_empty());
+        assert!(logged(&Event::attempt_ended(1, failed())).is_empty());
+    }
+
+    #[test]
+    fn a_key_is_shown_as_its_label() {
+        let event = Event::resumed(LayerName::RateLimit).with_key(Some(KeyLabel::hashed(0xbeef)));
+        assert_eq!(logged(&event), ["INFO|rate limit resumed layer=rate limit key=#000000000000beef"]);
+    }
+}

@@ -1,48 +1,58 @@
 //! How a request is sent again.
 
 mod recorded;
-mod recorded_tape;
 #[cfg(test)]
 mod recorded_tests;
+mod tape;
 
 pub use self::recorded::{Recorded, Recording, ReplayBody};
-pub use self::recorded_tape::Superseded;
 
-/// A strategy that decides what the service receives and what is kept to send it again.
+/// How a request is sent again.
 ///
-/// There is one for every kind of request: [`Copied`] for those that are cheap to copy, [`Recorded`]
-/// for HTTP requests whose body is a stream, [`Once`] for those that must not be sent again.
+/// [`Copied`] is for requests that are cheap to copy, [`Recorded`] for HTTP requests with a streaming body,
+/// [`Once`] for requests that are sent only once.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot send a `{Req}` again",
+    label = "no way to send this request more than once",
+    note = "for a streaming body use `.replay(Recorded::new())`; to send it only once, `.replay(Once)`"
+)]
 pub trait Replay<Req> {
-    /// What the inner service receives.
+    /// The request as the inner service receives it.
     type Sent;
 
-    /// What is kept of a request until its call is over.
+    /// The state that is kept until the call is over.
     type Kept;
 
-    /// Takes a request that has not been sent yet.
+    /// Takes a request that has not been sent.
     fn keep(&self, request: Req) -> Self::Kept;
 
-    /// What is sent next, where more may follow; `None` if this request can not be sent and kept, or
-    /// not any more.
+    /// Returns the request for the next attempt, after which more may follow; `None` if it cannot be sent and
+    /// kept, or not any more.
     fn again(&self, kept: &mut Self::Kept) -> Option<Self::Sent>;
 
-    /// What is sent where nothing was sent before and nothing will be after it.
+    /// Returns the request for the only attempt.
     fn once(&self, kept: Self::Kept) -> Self::Sent;
 }
 
-/// A request that may be copied.
+/// A request that can be copied: `http::Request` with a body that is `Clone`, `reqwest::Request`, and simple types.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be copied, so it cannot be sent again",
+    label = "requests are copied before they are sent",
+    note = "an `http::Request<B>` can be copied if its body is `Clone`: `B: Clone`",
+    note = "for a streaming body use `.replay(Recorded::new())`; to send it only once, `.replay(Once)`"
+)]
 pub trait Copyable: Sized {
-    /// A copy, or `None` if this one can not be copied: a `reqwest::Request` with a stream for a body.
+    /// Returns a copy, or `None` if this one cannot be copied: a `reqwest::Request` with a streaming body.
     fn copy(&self) -> Option<Self>;
 }
 
 /// Copies the request before it is sent. The default.
 ///
-/// HTTP requests are copied with their extensions; a body like `Full<Bytes>` is shared, not copied.
+/// HTTP requests are copied with their extensions. A body like `Full<Bytes>` is shared, not copied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Copied;
 
-/// Sends any request once.
+/// Sends each request only once, whatever its type.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Once;
 

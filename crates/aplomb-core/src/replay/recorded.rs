@@ -1,30 +1,29 @@
-//! Requests whose body is a stream: recorded while it is sent.
+//! Streaming bodies, recorded while they are sent.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::Request;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Replay;
-use super::recorded_tape::Tape;
+use super::tape::{Tape, into_bytes};
 use crate::BoxError;
 
-/// Records the body of an HTTP request while it is sent, and plays it back.
+/// Records the body of an HTTP request while it is sent, and plays it back for further attempts.
 ///
-/// The first attempt streams the body: nothing is read before it asks. What was read is kept up to a
-/// limit, 64 KiB by default and at most 1,024 frames, and a further attempt begins with it, then
-/// reads on where the one before stopped. Trailers are kept too. A body that grows past the limit
-/// goes on untouched, and what was kept is let go: the request can not be sent again then. Neither
-/// can one whose body announces more than the limit, or failed.
+/// The first attempt streams the body; nothing is read ahead. What was read is kept, by default up to 64 KiB and
+/// at most 1,024 frames; a further attempt begins with it and reads on where the one before stopped. Trailers
+/// are kept too. If a body grows past the limit, it is sent on unharmed and what was kept is dropped: the
+/// request cannot be sent again. The same is true of a body that announces more than the limit or fails.
 ///
-/// Where an attempt still reads while the next one has begun, as the task of a connection may, the
-/// old one ends with [`Superseded`](crate::Superseded).
+/// If an attempt still reads when the next one has begun, as the task of a connection may, its body ends with
+/// an error.
 ///
 /// # Examples
 ///
@@ -53,7 +52,7 @@ impl Recorded {
         Self { limit: 64 * 1024 }
     }
 
-    /// Sets how many bytes of a body are kept.
+    /// Sets how many bytes of a body are kept. Default: 64 KiB.
     pub const fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
@@ -89,19 +88,19 @@ where
     fn once(&self, mut recording: Recording<B>) -> Self::Sent {
         match std::mem::replace(&mut recording.0, State::Gone) {
             State::Fresh(request) => request.map(|body| ReplayBody { inner: Inner::Through { body } }),
-            // Has been sent before, against the contract: the body goes on where it was, or ends with
-            // an error.
+            // It was sent before, against the contract: the body continues where it was, or ends with an
+            // error.
             State::Taped { head, tape } => {
                 let epoch = tape.rewind().unwrap_or_default();
                 tape.stop_recording();
                 Request::from_parts(head, ReplayBody::taped(tape, epoch))
             }
-            State::Gone => unreachable!("a recording is gone when it has been consumed"),
+            State::Gone => unreachable!("a recording is consumed only here"),
         }
     }
 }
 
-/// What [`Recorded`] keeps of a request. Once it is dropped, nothing more is recorded.
+/// The state that [`Recorded`] keeps of a request. Dropping it ends the recording.
 pub struct Recording<B>(State<B>);
 
 enum State<B> {
@@ -111,21 +110,21 @@ enum State<B> {
 }
 
 impl<B: Body> Recording<B> {
-    /// Puts the body on a tape, unless that has been done or it announces more than is kept.
+    /// Puts the body on a tape, unless it is on one or announces more than is kept.
     fn start(&mut self, limit: usize) {
-        if let State::Fresh(request) = &self.0
-            && request.body().size_hint().lower() <= limit as u64
-            && let State::Fresh(request) = std::mem::replace(&mut self.0, State::Gone)
-        {
-            let (head, body) = request.into_parts();
-            self.0 = State::Taped { head, tape: Arc::new(Tape::new(body, limit)) };
-        }
+        self.0 = match std::mem::replace(&mut self.0, State::Gone) {
+            State::Fresh(request) if request.body().size_hint().lower() <= limit as u64 => {
+                let (head, body) = request.into_parts();
+                State::Taped { head, tape: Arc::new(Tape::new(body, limit)) }
+            }
+            state => state,
+        };
     }
 }
 
 impl<B> Drop for Recording<B> {
     fn drop(&mut self) {
-        // A body may be sent for long after the answer has come: nobody will ask for it again.
+        // The body may be sent long after the response: it will not be played back any more.
         if let State::Taped { tape, .. } = &self.0 {
             tape.stop_recording();
         }
@@ -139,9 +138,9 @@ impl<B> fmt::Debug for Recording<B> {
 }
 
 pin_project! {
-    /// The body of a request that [`Recorded`] sends.
+    /// The body of a request sent by [`Recorded`].
     ///
-    /// Its bytes and trailers are those of the body it was made of, for every attempt.
+    /// In every attempt, its bytes and trailers are those of the original body.
     pub struct ReplayBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -177,7 +176,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().inner.project() {
             InnerProj::Through { body } => body.poll_frame(cx).map(|frame| {
-                let frame = frame?.map(|frame| frame.map_data(bytes_of));
+                let frame = frame?.map(|frame| frame.map_data(into_bytes));
                 Some(frame.map_err(Into::into))
             }),
             InnerProj::Taped { tape, epoch } => tape.poll_frame(*epoch, cx),
@@ -197,11 +196,6 @@ where
             Inner::Taped { tape, epoch } => tape.size_hint(*epoch),
         }
     }
-}
-
-/// The bytes of a piece of a body, without a copy where they are `Bytes` already.
-pub(super) fn bytes_of<D: Buf>(mut data: D) -> Bytes {
-    data.copy_to_bytes(data.remaining())
 }
 
 impl<B> fmt::Debug for ReplayBody<B> {

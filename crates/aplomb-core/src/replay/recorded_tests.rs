@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
-use super::{Recorded, Recording, Replay, ReplayBody, Superseded};
+use super::tape::Superseded;
+use super::{Recorded, Recording, Replay, ReplayBody};
 use crate::BoxError;
 
 #[derive(Clone, Debug)]
@@ -158,7 +159,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-/// What a reader of the source itself would see.
+/// The frames that a reader of the source itself would get.
 fn whole(steps: &[Step]) -> (Vec<u8>, Option<HeaderMap>) {
     let mut bytes = Vec::new();
     let mut trailers = None;
@@ -373,7 +374,7 @@ fn an_attempt_overtaken_while_it_polls_loses_no_byte_and_wakes_the_next() {
 }
 
 #[test]
-fn a_source_that_fails_or_panics_leaves_nobody_waiting() {
+fn a_source_that_fails_or_panics_leaves_no_attempt_waiting() {
     for last in [Step::Error, Step::Panic] {
         let (frame, next) = overtake([last, data("ab")]);
         assert!(frame.is_none_or(|frame| frame.is_err()));

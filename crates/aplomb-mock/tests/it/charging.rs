@@ -1,4 +1,4 @@
-//! What counts against the limits of tokens, exact in paused time.
+//! How tokens count against the limits, exactly, in paused time.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{ANTHROPIC, Answer, OPENAI, post, question, send, streamed};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// 100 tokens of input, and at most 100 of output.
+/// Makes it 100 tokens of input, and at most 100 of output.
 fn long(mut question: Value) -> Value {
     question["messages"][0]["content"] = "x".repeat(400).into();
     question
@@ -88,12 +88,12 @@ async fn anthropic_limits_input_and_output_apart() {
         .build();
     let first = post_to(&mock, ANTHROPIC, long(question("p"))).await;
     assert_eq!(anthropic_left(&first, "input-tokens"), 500);
-    // What it may come to does not matter, and of its output nothing was there when its head was made.
+    // `max_tokens` does not matter, and nothing of the output had been produced when the head was sent.
     assert_eq!(anthropic_left(&first, "output-tokens"), 60);
     assert_eq!(anthropic_left(&first, "tokens"), 60);
     assert_eq!(first.json()["usage"]["output_tokens"], 70);
 
-    // Ten tokens of debt, and one that must be there, at one a second.
+    // Ten tokens of debt and one to spend, at one a second.
     let refused = post_to(&mock, ANTHROPIC, question("p")).await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, Some("11")));
     assert_eq!(
@@ -139,14 +139,14 @@ async fn output_counts_word_by_word_as_it_is_sent() {
                     .await,
                 )
         };
-        // Before the end all of it is reserved, or what was sent is used; the probe's own token comes last.
+        // Before the end, all of it is reserved, or the words sent are used; the probe's own token comes last.
         let (before, own) = if charging == Charging::Produced {
             (5, 0)
         } else {
             (100, 1)
         };
         assert_eq!(probe().await, before + own, "{charging:?}");
-        // A client that goes leaves what was sent.
+        // If the client goes away, the words sent stay used.
         drop(body);
         assert_eq!(probe().await, 5 + 1 + own, "{charging:?}");
         assert_eq!(mock.stats().abandoned, 1);
@@ -154,7 +154,7 @@ async fn output_counts_word_by_word_as_it_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_failed_answer_its_prompt_counts_and_what_was_produced() {
+async fn a_failed_answer_counts_for_its_prompt_and_for_what_was_produced() {
     for (fault, produced) in [
         (Fault::InternalError, 0),
         (Fault::Reset, 0),
@@ -181,7 +181,7 @@ async fn of_a_failed_answer_its_prompt_counts_and_what_was_produced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_after_a_reset_changes_nothing() {
+async fn a_request_that_ends_after_a_reset_changes_nothing() {
     for charging in [Charging::Produced, Charging::Corrected] {
         let mock = Mock::builder().tokens_per_minute(6_000).charging(charging).build();
         let response = mock.clone().call(post(OPENAI, streamed("p"))).await.unwrap();
@@ -190,7 +190,7 @@ async fn what_ends_after_a_reset_changes_nothing() {
         let used = 6_000 - left(&post_to(&mock, OPENAI, question("")).await);
         response.into_body().collect().await.unwrap();
         let after = 6_000 - left(&post_to(&mock, OPENAI, question("")).await);
-        // Between the two came only the first one's own answer.
+        // Only the first one's own answer came between the two.
         assert_eq!(after - used, 32, "{charging:?}");
         assert_eq!(mock.stats().output_tokens, 96);
     }
@@ -198,7 +198,7 @@ async fn what_ends_after_a_reset_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_debt_is_paid_by_time_alone() {
-    // An answer of 30 each second is half of what the limit of 3,600 a minute gives, one of 90 is more.
+    // An answer of 30 tokens a second is half of the limit of 3,600 a minute, one of 90 is more than it.
     for (words, answered) in [(30, 600), (90, 402)] {
         let mock = Mock::builder()
             .output_tokens_per_minute(3_600)
@@ -211,7 +211,7 @@ async fn a_debt_is_paid_by_time_alone() {
             advance(SECOND).await;
         }
         let stats = mock.stats();
-        // Two answers of three, and the burst.
+        // Two answers in three, and the burst.
         assert!(stats.answered.abs_diff(answered) <= 2, "{words}: {stats:?}");
     }
 }
@@ -247,7 +247,7 @@ async fn lengths_and_true_sizes_are_drawn_by_seed_and_reported_everywhere() {
             let usage = post_to(&mock, OPENAI, body.clone()).await.json()["usage"].clone();
             let (input, output) =
                 (usage["prompt_tokens"].as_u64().unwrap(), usage["completion_tokens"].as_u64().unwrap());
-            // The same on the next attempt, in the other shape and in a stream.
+            // The same on the next attempt, in the other API and in a stream.
             let other = post_to(&mock, ANTHROPIC, body.clone()).await.json()["usage"].clone();
             assert_eq!(
                 (other["input_tokens"].as_u64(), other["output_tokens"].as_u64()),
@@ -267,7 +267,7 @@ async fn lengths_and_true_sizes_are_drawn_by_seed_and_reported_everywhere() {
     let one = all(1).await;
     assert_eq!(one, all(1).await);
     assert_ne!(one, all(2).await);
-    // A client that takes a quarter of the characters is wrong both ways.
+    // A client that counts a quarter of the characters is wrong both ways.
     let under = one.iter().filter(|(input, _)| *input > 101).count();
     assert!((60..140).contains(&under), "{under}");
 }

@@ -1,4 +1,4 @@
-//! Answers that never end: signs of life without content, and silence in the middle.
+//! Answers that never end: pings without content, and silence half-way.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn first(fault: Fault) -> Mock {
     Mock::builder().plan(Plan::default().attempt(1, fault)).build()
 }
 
-/// The frames that come within this time, each with the time it came at; panics if the body ends.
+/// The frames that come within this time, each with its time. Panics if the body ends.
 async fn frames(
     mock: &Mock,
     path: &str,
@@ -110,7 +110,7 @@ async fn pings_without_a_pause_still_let_time_pass() {
     assert!((10..=11).contains(&frames.len()), "{}", frames.len());
 }
 
-/// What arrives up to and with `last`, on a connection that then stays open.
+/// Everything that arrives up to `last` and including it, on a connection that then stays open.
 async fn receive_to(server: &Server, path: &str, body: impl std::fmt::Display, last: &str) -> String {
     let mut stream = connect_to(server, path, body).await;
     let mut text = Vec::new();
@@ -135,7 +135,7 @@ async fn on_the_wire_too_until_the_client_leaves() {
     for path in [OPENAI, ANTHROPIC] {
         for (fault, content) in [(Fault::OnlyPings(EVERY), false), (Fault::LatePings(EVERY), true)] {
             let server = Mock::builder().plan(Plan::default().attempt(1, fault)).start().await.unwrap();
-            // Chunks come between the pings: two of the same say that they come again and again.
+            // There are chunk headers between the pings: two equal ones show that they are repeated.
             let chunk = format!("{:X}\r\n{}\r\n", ping(path).len(), ping(path));
             let text = receive_to(&server, path, streamed("p"), &chunk.repeat(2)).await;
             assert_eq!(text.contains("answer"), content, "{text}");

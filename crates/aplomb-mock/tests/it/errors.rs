@@ -1,4 +1,4 @@
-//! Requests that are refused whatever the limits, in the provider's shape.
+//! Requests that are refused whatever the limits, in the provider's format.
 
 use aplomb_mock::Mock;
 use http::Request;
@@ -36,7 +36,7 @@ async fn bad_requests_are_400() {
 }
 
 #[tokio::test]
-async fn anthropic_demands_max_tokens() {
+async fn anthropic_requires_max_tokens() {
     let mock = Mock::builder().build();
     let mut question = question("hello");
     question.as_object_mut().unwrap().remove("max_tokens");
@@ -59,7 +59,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
 }
 
 #[tokio::test]
-async fn a_key_is_demanded_where_the_provider_expects_it() {
+async fn a_key_is_required_where_the_provider_expects_it() {
     let mock = Mock::builder().api_key("secret").build();
     let cases = [
         (OPENAI, "x-none", "", 401),
@@ -97,7 +97,7 @@ async fn large_bodies_are_413() {
 }
 
 #[tokio::test]
-async fn the_money_ends() {
+async fn an_account_is_exhausted() {
     let mock = Mock::builder().insufficient_quota_after(1).build();
     assert_eq!(ask(&mock, "a").await.unwrap().status, 200);
     let answer = ask(&mock, "b").await.unwrap();

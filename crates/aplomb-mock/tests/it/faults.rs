@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use aplomb_mock::{Fault, Mock, Outage, Plan, answer};
+use aplomb_mock::{Fault, Latency, Mock, Outage, Plan, answer};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{ANTHROPIC, Answer, OPENAI, ask, post, question, send, streamed};
@@ -19,7 +19,7 @@ fn error_type(answer: &Answer) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn statuses_in_each_shape() {
+async fn statuses_come_in_each_providers_format() {
     let cases = [
         (Fault::InternalError, 500, "server_error", "api_error"),
         (Fault::Unavailable, 503, "service_unavailable_error", "api_error"),
@@ -31,7 +31,7 @@ async fn statuses_in_each_shape() {
         let mock = first(fault);
         let refused = send(&mock, post(ANTHROPIC, question("p"))).await.unwrap();
         assert_eq!((refused.status.as_u16(), error_type(&refused).as_str()), (status, anthropic));
-        // The next attempt is good.
+        // The next attempt succeeds.
         assert_eq!(send(&mock, post(ANTHROPIC, question("p"))).await.unwrap().status, 200);
         let stats = mock.stats();
         assert_eq!((stats.retries, stats.answered, stats.accepted), (1, 1, 2));
@@ -40,14 +40,14 @@ async fn statuses_in_each_shape() {
 }
 
 #[tokio::test]
-async fn a_bad_gateway_speaks_html() {
+async fn a_bad_gateway_answers_html() {
     let refused = ask(&first(Fault::BadGateway), "p").await.unwrap();
     assert_eq!((refused.status.as_u16(), refused.header("content-type")), (502, Some("text/html")));
     assert!(refused.body.starts_with("<html>"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unavailable_server_may_say_for_how_long() {
+async fn an_unavailable_server_can_say_for_how_long() {
     let mock = first(Fault::UnavailableFor(Duration::from_millis(1_200)));
     let refused = ask(&mock, "p").await.unwrap();
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("2")));
@@ -72,7 +72,7 @@ async fn a_hang_lasts_until_the_client_goes_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_again_during_a_hang_retries() {
+async fn a_request_sent_again_during_a_hang_is_a_retry() {
     let mock = first(Fault::Hang);
     let hanging = mock.clone();
     let hanging = tokio::spawn(async move { ask(&hanging, "p").await });
@@ -83,7 +83,7 @@ async fn whoever_asks_again_during_a_hang_retries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_head_is_slow_and_then_right() {
+async fn a_slow_head_is_followed_by_the_whole_answer() {
     let (mock, start) = (first(Fault::SlowHead(SECOND * 5)), Instant::now());
     assert_eq!(ask(&mock, "p").await.unwrap().status, 200);
     assert_eq!(start.elapsed(), SECOND * 5);
@@ -103,7 +103,7 @@ async fn a_truncated_body_fails_in_the_middle() {
 }
 
 #[tokio::test]
-async fn an_unfinished_stream_ends_well_but_for_its_end_marker() {
+async fn an_unfinished_stream_lacks_only_its_end_marker() {
     let stream = send(&first(Fault::Unfinished), post(OPENAI, streamed("p"))).await.unwrap();
     assert!(!stream.body.contains("[DONE]") && !stream.body.contains("stop"));
     assert_eq!(stream.events().len(), 1 + 16);
@@ -131,14 +131,14 @@ async fn a_stream_may_break_off_with_an_error_after_content() {
         let stream = send(&first(Fault::LateStreamError), post(path, streamed("p"))).await.unwrap();
         let events = stream.events();
         assert!(events.last().unwrap().1.contains(r#""error""#));
-        // The second word of the answer is there, the end is not.
+        // The second word of the answer has arrived, the end has not.
         assert!(stream.body.contains(r#"" to""#) && !stream.body.contains("[DONE]"));
         assert!(!stream.body.contains("message_stop"));
     }
 }
 
 #[tokio::test]
-async fn faults_of_streams_have_their_like_without_one() {
+async fn faults_of_streams_have_equivalents_without_one() {
     assert_eq!(ask(&first(Fault::StreamError), "p").await.unwrap().status, 500);
     for fault in [Fault::Unfinished, Fault::LateStreamError] {
         let mock = first(fault);
@@ -148,13 +148,14 @@ async fn faults_of_streams_have_their_like_without_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_meets_everybody_while_it_lasts() {
-    for how in [Outage::Unavailable, Outage::Reset, Outage::Hang] {
+async fn an_outage_affects_every_request_while_it_lasts() {
+    for how in [Outage::Unavailable, Outage::Refuse, Outage::Reset, Outage::Hang] {
         let mock = Mock::builder().outage(SECOND..SECOND * 2, how).build();
         assert_eq!(ask(&mock, "a").await.unwrap().status, 200);
         tokio::time::advance(SECOND).await;
         match (how, timeout(SECOND / 2, ask(&mock, "b")).await) {
             (Outage::Unavailable, Ok(Ok(refused))) => assert_eq!(refused.status, 503),
+            (Outage::Refuse, Ok(Err(error))) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
             (Outage::Reset, Ok(Err(error))) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
             (Outage::Hang, Err(_)) => {}
             other => panic!("{other:?}"),
@@ -207,4 +208,48 @@ async fn a_script_goes_by_the_order_of_arrival() {
     }
     assert_eq!(statuses, [200, 529, 200, 200]);
     assert_eq!(ask(&mock, "b").await.unwrap().json()["choices"][0]["message"]["content"], answer("b", 32));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_can_be_dealt_at_random_with_or_without_a_delay() {
+    for (fault, delay) in [(Fault::Throttled, None), (Fault::ThrottledFor(SECOND), Some("1"))] {
+        for path in [OPENAI, ANTHROPIC] {
+            let mock = first(fault);
+            let refused = send(&mock, post(path, question("p"))).await.unwrap();
+            assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, delay));
+            assert_eq!(send(&mock, post(path, question("p"))).await.unwrap().status, 200);
+            let stats = mock.stats();
+            assert_eq!((stats.faults["429"], stats.early_retries), (1, u64::from(delay.is_some())));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_can_come_faster_than_answers() {
+    let mock = Mock::builder()
+        .latency(Latency::constant(5 * SECOND))
+        .fault_latency(Latency::constant(SECOND / 100))
+        .plan(Plan::default().attempt(1, Fault::Unavailable))
+        .build();
+    for (status, time) in [(503, SECOND / 100), (200, 5 * SECOND)] {
+        let start = Instant::now();
+        assert_eq!(ask(&mock, "p").await.unwrap().status, status);
+        assert_eq!(start.elapsed(), time);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_brownout_hits_its_share_of_attempts_while_it_lasts() {
+    let mock = Mock::builder().brownout(SECOND..SECOND * 2, Fault::InternalError, 0.3).build();
+    let mut failed = [0_u32; 3];
+    for failed in &mut failed {
+        for n in 0..1_000_u32 {
+            *failed += u32::from(ask(&mock, &n.to_string()).await.unwrap().status == 500);
+        }
+        tokio::time::advance(SECOND).await;
+    }
+    assert_eq!((failed[0], failed[2]), (0, 0));
+    // The draws of seed 0 are always the same.
+    assert!((250..350).contains(&failed[1]), "{failed:?}");
+    assert_eq!(mock.stats().faults["500"], u64::from(failed[1]));
 }

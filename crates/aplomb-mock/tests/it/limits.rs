@@ -15,14 +15,14 @@ fn has_no_level(answer: &Answer) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openai_says_it_all_in_a_429() {
-    // One request in 1.5 s.
+async fn openai_tells_everything_in_a_429() {
+    // One request every 1.5 s.
     let mock = Mock::builder().requests_per_minute(40).request_burst(2).tokens_per_minute(6000).build();
     let first = ask(&mock, "abcd").await.unwrap();
     assert_eq!(first.header("x-ratelimit-limit-requests"), Some("40"));
     assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
     assert_eq!(first.header("x-ratelimit-reset-requests"), Some("1.5s"));
-    // 1 of input and 100 of max_tokens, at 100 per second.
+    // 1 token of input and 100 of max_tokens, at 100 a second.
     assert_eq!(first.header("x-ratelimit-remaining-tokens"), Some("5899"));
     assert_eq!(first.header("x-ratelimit-reset-tokens"), Some("1.01s"));
     assert_eq!(ask(&mock, "b").await.unwrap().status, 200);
@@ -76,7 +76,7 @@ async fn the_delay_for_tokens_follows_the_formula() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_fits_is_promised_no_time() {
+async fn a_request_that_never_fits_is_told_no_delay() {
     let mock = Mock::builder().tokens_per_minute(50).build();
     let refused = ask(&mock, "abcd").await.unwrap();
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, None));
@@ -108,7 +108,7 @@ async fn anthropic_says_it_in_its_own_headers() {
     let reset = refused.header("anthropic-ratelimit-requests-reset").unwrap();
     let seconds: u64 = reset[17..19].parse().unwrap();
     assert!((2..=3).contains(&((seconds + 60 - unix % 60) % 60)), "{reset} {date:?}");
-    // Told 2 s, so 1.9 s is early though it is admitted.
+    // It was told 2 s, so 1.9 s is early even though it is admitted.
     advance(Duration::from_millis(1_900)).await;
     assert_eq!(send(&mock, post(ANTHROPIC, question("abcd"))).await.unwrap().status, 200);
     assert_eq!(mock.stats().early_retries, 1);
@@ -127,7 +127,7 @@ async fn hints_can_be_left_out() {
         assert!(has_no_level(&refused));
         assert_eq!((refused.header("retry-after"), refused.header("retry-after-ms")), (seconds, None));
         assert_eq!(refused.body.contains("Please try again in 1.5s."), text);
-        // Whoever was told nothing is never early.
+        // A client that was told nothing is never early.
         ask(&mock, "b").await.unwrap();
         assert_eq!(mock.stats().early_retries, u64::from(hints != Hints::None));
     }
@@ -152,6 +152,74 @@ async fn the_rate_holds_over_time() {
         advance(MILLI).await;
         let _ = ask(&mock, &n.to_string()).await.unwrap();
     }
-    // The burst, and one in 100 ms over a minute less a millisecond.
+    // The burst, and one every 100 ms for a minute less a millisecond.
     assert_eq!(mock.stats().accepted, 20 + 599);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_window_is_used_up_and_begins_again() {
+    let mock = Mock::builder().requests_per_window(2, Duration::from_secs(10)).build();
+    advance(3_000 * MILLI).await;
+    let first = ask(&mock, "a").await.unwrap();
+    assert_eq!(first.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
+    assert_eq!(first.header("x-ratelimit-reset-requests"), Some("7s"));
+    ask(&mock, "b").await.unwrap();
+    let refused = ask(&mock, "c").await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after-ms")), (429, Some("7000")));
+    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("on requests per 10s: Limit 2, Used 2, Requested 1."), "{message}");
+    advance(6_999 * MILLI).await;
+    assert_eq!(ask(&mock, "c").await.unwrap().status, 429);
+    advance(MILLI).await;
+    // All of the next window is there at once.
+    assert_eq!(ask(&mock, "c").await.unwrap().status, 200);
+    assert_eq!(ask(&mock, "d").await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_can_limit_tokens_too() {
+    // 1 token of input and 100 of max_tokens.
+    let mock = Mock::builder().tokens_per_window(250, Duration::from_secs(10)).build();
+    let statuses = [
+        ask(&mock, "a").await,
+        ask(&mock, "b").await,
+        ask(&mock, "c").await,
+    ];
+    assert_eq!(statuses.map(|answer| answer.unwrap().status.as_u16()), [200, 200, 429]);
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(ask(&mock, "c").await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_can_change_while_the_mock_runs() {
+    let mock = Mock::builder()
+        .requests_per_minute(60)
+        .request_burst(1)
+        .request_limit_from(Duration::from_secs(10), 600)
+        .request_limit_from(Duration::from_secs(20), 6)
+        .build();
+    let delay = async |mock: &Mock| {
+        ask(mock, "a").await.unwrap();
+        ask(mock, "b").await.unwrap().header("retry-after-ms").map(str::to_owned)
+    };
+    for expected in ["1000", "100", "10000"] {
+        assert_eq!(delay(&mock).await.as_deref(), Some(expected));
+        advance(Duration::from_secs(10)).await;
+    }
+    // A reset starts over.
+    mock.reset();
+    assert_eq!(delay(&mock).await.as_deref(), Some("1000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_clients_use_the_same_limit() {
+    let mock = Mock::builder().requests_per_minute(60).other_requests_per_minute(45).build();
+    let mut accepted = 0;
+    for n in 0..600_u32 {
+        accepted += u32::from(ask(&mock, &n.to_string()).await.unwrap().status == 200);
+        advance(1_000 * MILLI).await;
+    }
+    // The burst of 60, and a quarter of the rate for ten minutes.
+    assert!((205..=212).contains(&accepted), "{accepted}");
 }

@@ -4,11 +4,11 @@
 
 mod abuse;
 mod charging;
-mod collapse;
 mod endless;
 mod errors;
 mod faults;
+mod formats;
 mod limits;
-mod shapes;
+mod overload;
 mod sockets;
 mod support;

@@ -1,4 +1,4 @@
-//! What a client sees on the wire.
+//! The mock on a socket, as a client sees it.
 
 use std::fmt::Display;
 use std::io::ErrorKind;
@@ -35,7 +35,7 @@ pub(crate) async fn connect_to(server: &Server, path: &str, body: impl Display) 
     stream
 }
 
-/// All that comes until the connection ends, and how it ends.
+/// Everything that arrives until the connection ends, and how it ends.
 pub(crate) async fn receive(mut stream: TcpStream) -> (String, Option<ErrorKind>) {
     let mut bytes = Vec::new();
     let end = timeout(LONG, stream.read_to_end(&mut bytes)).await.expect("the connection stays open");
@@ -85,7 +85,7 @@ async fn an_unfinished_stream_ends_with_its_last_chunk() {
 }
 
 #[tokio::test]
-async fn a_hang_is_noticed_to_be_left() {
+async fn a_client_that_leaves_a_hang_is_noticed() {
     let server = first(Fault::Hang).await;
     let mut stream = connect(&server, question("p")).await;
     assert!(timeout(SHORT, stream.read_u8()).await.is_err());
@@ -124,7 +124,27 @@ async fn a_dropped_server_closes_its_connections() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
-/// Asks again and again until it is so.
+#[tokio::test(start_paused = true)]
+async fn an_outage_can_refuse_connections_and_close_those_that_are_open() {
+    let second = Duration::from_secs(1);
+    let server = Mock::builder().outage(second..2 * second, Outage::Refuse).start().await.unwrap();
+    let mut open = TcpStream::connect(server.address()).await.unwrap();
+    tokio::time::advance(second).await;
+    // Connections that are open or under way are reset.
+    let refusal = async || TcpStream::connect(server.address()).await.err().map(|error| error.kind());
+    while refusal().await != Some(ErrorKind::ConnectionRefused) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(open.read(&mut [0]).await.unwrap_or(0), 0);
+    tokio::time::advance(second).await;
+    while TcpStream::connect(server.address()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (answer, _) = receive(connect(&server, question("p")).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// Waits until this is true.
 pub(crate) async fn until(server: &Server, so: impl Fn(&Server) -> bool) {
     let reached = async {
         while !so(server) {

@@ -26,7 +26,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The events of a stream: name (or nothing) and data.
+    /// The events of a stream: the name, if there is one, and the data.
     pub(crate) fn events(&self) -> Vec<(Option<&str>, &str)> {
         self.body
             .split("\n\n")
@@ -68,7 +68,7 @@ pub(crate) async fn read(response: http::Response<Body>) -> io::Result<Answer> {
     Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
-/// Asks in OpenAI's way.
+/// Asks with OpenAI's API.
 pub(crate) async fn ask(mock: &Mock, prompt: &str) -> io::Result<Answer> {
     send(mock, post(OPENAI, question(prompt))).await
 }

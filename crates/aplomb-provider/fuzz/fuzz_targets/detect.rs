@@ -1,4 +1,4 @@
-//! A URL, as anybody may configure it.
+//! A configured URL.
 #![no_main]
 
 use aplomb_provider::{Generic, Hosts, Provider, detect};

@@ -1,4 +1,4 @@
-//! A buffered body: judged, and read for its end, its text and what it consumed.
+//! A buffered body: its judgement, ending, text and usage.
 #![no_main]
 
 use aplomb_provider_fuzz::{PROVIDERS, with_head};

@@ -1,4 +1,4 @@
-//! A body that streams by: in whichever form, split anywhere, it reads the same.
+//! A stream in any format reads the same however it is split.
 #![no_main]
 
 use aplomb_provider::{Head, Provider, StreamEnd, StreamEvent};

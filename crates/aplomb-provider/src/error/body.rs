@@ -1,14 +1,16 @@
 //! Error bodies, in any of the common shapes.
 
 use std::borrow::Cow;
+use std::str;
 use std::time::{Duration, SystemTime};
 
+use aplomb_core::Dimension;
 use serde_json::{Map, Value};
 
-use super::body_delay;
-use super::codes::{Code, Codes, bare};
+use super::codes::{self, Code, Codes, bare};
 use super::google::{self, Details};
 use super::message::prefix;
+use super::{body_delay, dimension};
 use crate::Reason;
 use crate::json::{Key, View};
 
@@ -25,6 +27,7 @@ pub(crate) struct ErrorBody {
     status: Option<u16>,
     message: Option<String>,
     delay: Option<Duration>,
+    dimension: Option<Dimension>,
     details: Option<Details>,
 }
 
@@ -46,6 +49,8 @@ impl ErrorBody {
     /// - `{"code", "message", "type"}`, `{"__type", "message"}`
     /// - `{"detail": "…"}`, `{"detail": [{"msg": "…"}]}`, and RFC 9457's `{"type", "title", "detail"}`
     /// - `{"error": {"code", "status", "details": [{"@type", …}]}}`, Google's
+    /// - `{"base_resp": {"status_code", "status_msg"}}`, `MiniMax`'s
+    /// - `{"choices": [{"finish_reason": "abort"}]}`
     pub(crate) fn from_value(value: &Value, sent: SystemTime, codes: &Codes<'_>) -> Self {
         let Some(top) = first(value).as_object() else {
             return Self { message: value.as_str().map(cut), ..Self::default() };
@@ -55,6 +60,7 @@ impl ErrorBody {
             value["response"].get("error"),
             value["choices"][0].get("error"),
             top.get("errors").map(first),
+            top.get("base_resp"),
             value["x_groq"].get("error"),
             top.get("x_groq").filter(|outer| outer["error"].is_string()),
             top.get("delta").filter(|outer| outer["error"].is_string()),
@@ -62,20 +68,31 @@ impl ErrorBody {
         let inner = inner.into_iter().flatten().find_map(Value::as_object);
         let error = inner.unwrap_or(top);
         Self {
-            code: code_of(error, codes).or_else(|| code_of(top, codes)),
+            code: code_of(error, codes)
+                .or_else(|| code_of(top, codes))
+                .or_else(|| finish_code(value, codes)),
             status: status_of(error).or_else(|| status_of(top)),
             message: message_of(error).or_else(|| message_of(top)).map(cut),
+            dimension: dimension::in_fields(error).or_else(|| dimension::in_fields(top)),
             delay: body_delay::of(error, sent).or_else(|| body_delay::of(top, sent)),
             details: Details::of(error),
         }
     }
 
-    /// A body that is not JSON is a message, unless it is a web page or JSON that breaks off.
+    /// A body that is not JSON is a message, unless it is binary, a web page or JSON that breaks off.
     fn from_text(body: &[u8]) -> Self {
         let body = &body[..body.len().min(MAX_MESSAGE)];
-        let text = String::from_utf8_lossy(body);
+        let text = match str::from_utf8(body) {
+            Ok(text) => text,
+            // The last character may be cut off.
+            Err(error) if error.error_len().is_none() => {
+                str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
+            }
+            Err(_) => "",
+        };
+        let is_binary = |c: char| c.is_control() && !c.is_whitespace();
         let text = text.trim();
-        let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']);
+        let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']) && !text.contains(is_binary);
         Self { message: is_text.then(|| text.to_owned()), ..Self::default() }
     }
 
@@ -112,7 +129,12 @@ impl ErrorBody {
         self.delay
     }
 
-    /// What Google's details say about quotas.
+    /// The limit that the error is about, if a field names it.
+    pub(crate) const fn dimension(&self) -> Option<Dimension> {
+        self.dimension
+    }
+
+    /// Google's details about quotas.
     pub(crate) const fn details(&self) -> Option<&Details> {
         self.details.as_ref()
     }
@@ -121,20 +143,52 @@ impl ErrorBody {
 /// Whether the body of a success says that it is an error.
 pub(crate) fn is_error_answer(value: View<'_>) -> bool {
     let value = value.first_or_self();
-    let choice = value.get(Key::Choices).first();
-    let (kind, object) = (value.get(Key::Type), value.get(Key::Object));
-    is_error(value.get(Key::Error))
-        || is_error(value.at(&[Key::Response, Key::Error]))
-        || is_error(choice.get(Key::Error))
-        || is_error(value.at(&[Key::XGroq, Key::Error]))
-        || kind.is("error")
-        || value.get(Key::EventType).is("error")
-        || object.is("error")
-        || (object.is("response") && value.get(Key::Status).is("failed"))
-        || choice.get(Key::FinishReason).is("error")
-        // Cohere, in either version.
-        || value.get(Key::FinishReason).is("ERROR")
-        || value.at(&[Key::Delta, Key::FinishReason]).is("ERROR")
+    // Every answer is read here, so its members are gone through once.
+    for (key, member) in value.parts() {
+        let is_error = match key {
+            Key::Error => is_error(member),
+            Key::Choices => {
+                let choice = member.first();
+                is_error(choice.get(Key::Error)) || is_broken_off(choice)
+            }
+            Key::Response | Key::XGroq => is_error(member.get(Key::Error)),
+            Key::Type | Key::EventType => member.is("error"),
+            Key::Object => {
+                member.is("error") || (member.is("response") && value.get(Key::Status).is("failed"))
+            }
+            Key::BaseResp => member.get(Key::StatusCode).count().is_some_and(|code| code != 0),
+            // Cohere, in either version.
+            Key::FinishReason => member.is("ERROR"),
+            Key::Delta => member.get(Key::FinishReason).is("ERROR"),
+            _ => false,
+        };
+        if is_error {
+            return true;
+        }
+    }
+    false
+}
+
+/// Finish reasons of answers that were broken off: `OpenRouter`, vLLM, z.ai, `DeepSeek`.
+const BROKEN_OFF: [&str; 4] = ["error", "abort", "network_error", "insufficient_system_resource"];
+
+/// Whether a choice was broken off: by its finish reason, or without content by the one behind a gateway.
+fn is_broken_off(choice: View<'_>) -> bool {
+    let is_any = |reason: View<'_>| reason.is_text() && BROKEN_OFF.iter().any(|known| reason.is(known));
+    let has_content = || {
+        let delta = choice.at(&[Key::Delta, Key::Content]);
+        !delta.is_empty() || !choice.at(&[Key::Message, Key::Content]).is_empty()
+    };
+    is_any(choice.get(Key::FinishReason)) || (is_any(choice.get(Key::NativeFinishReason)) && !has_content())
+}
+
+/// The code in the finish reason of the first choice.
+fn finish_code(value: &Value, codes: &Codes<'_>) -> Option<Code> {
+    let choice = &first(value)["choices"][0];
+    let reasons = [&choice["finish_reason"], &choice["native_finish_reason"]];
+    reasons
+        .iter()
+        .find_map(|reason| codes.known(reason.as_str().filter(|reason| BROKEN_OFF.contains(reason))?))
 }
 
 /// An object whose members are all `null` is no error: jobs have one while nothing has failed.
@@ -172,6 +226,9 @@ fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
         error.get("__type"),
         error.get("error"),
     ];
+    if let Some(code) = error.get("status_code").and_then(Value::as_u64).and_then(codes::of_base_resp) {
+        return Some(code);
+    }
     let reasons = || google::reasons(error).map(Cow::Borrowed);
     let texts = || places.iter().flatten().filter_map(|value| text_of(value)).chain(reasons());
     let lookup = |text: Cow<'_, str>| codes.known(bare(&text));
@@ -209,6 +266,7 @@ fn message_of(error: &Object) -> Option<&str> {
     let places = [
         error.get("message"),
         error.get("Message"),
+        error.get("status_msg"),
         error.get("error"),
         detail,
         detail.and_then(|detail| detail.get(0)?.get("msg")),

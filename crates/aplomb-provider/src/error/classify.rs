@@ -3,27 +3,39 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::{Kind, Outcome, Scope, retry_after};
+use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope, retry_after};
+use http::header::WWW_AUTHENTICATE;
 use serde_json::Value;
 
 use super::body::{self, ErrorBody};
 use super::codes::{self, Codes};
+use super::dimension;
 use super::google::Details;
 use super::header_hints;
 use super::message::Message;
 use super::phrases;
 use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
-use crate::{Head, Judgement, Reason, Settings};
+use crate::{Head, Settings};
+
+/// Any error in a success contains one of these.
+const MARKS: [&[u8]; 6] = [
+    b"error",
+    b"failed",
+    b"\"ERROR\"",
+    b"base_resp",
+    b"abort",
+    b"insufficient_system",
+];
 
 /// Judges a buffered response.
-pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Judgement {
+pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
     let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
     if head.status().is_success() {
         judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())
     } else {
         let error = ErrorBody::read(body, head.sent(), &judge.codes());
-        judge.failure(&error, Some(head.status().as_u16()), true)
+        judge.failure(&error, Some(head.status().as_u16()), head.sent(), true)
     }
 }
 
@@ -34,12 +46,12 @@ pub(crate) fn event(
     dialect: &'static Dialect,
     settings: &Settings,
     had_content: bool,
-) -> Judgement {
+) -> Classification {
     let judge = Judge { dialect, settings, head: None };
-    judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, !had_content)
+    judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, sent, !had_content)
 }
 
-/// What a response is judged by, besides its body.
+/// The context in which a body is judged.
 struct Judge<'a> {
     dialect: &'static Dialect,
     settings: &'a Settings,
@@ -65,29 +77,48 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges the body of a success: `None` if it is not an error.
-    fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Judgement> {
+    fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Classification> {
         // Nearly every body is an answer, which need not be parsed here.
-        let mentions = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-        if !mentions(b"error") && !mentions(b"failed") && !mentions(b"\"ERROR\"") {
+        if !MARKS.iter().any(|mark| memchr::memmem::find(body, mark).is_some()) {
             return None;
         }
         body::is_error_answer(Document::read(body, &mut Nodes::new())?.view()).then(|| {
             let error = ErrorBody::read(body, head.sent(), &self.codes());
-            self.failure(&error, None, true)
+            self.failure(&error, None, head.sent(), true)
         })
     }
 
     /// A success. One beyond the limit asks the account to slow down.
-    fn answered(&self) -> Judgement {
+    fn answered(&self) -> Classification {
         let over = self.head.and_then(|head| head.header("x-ratelimit-over-limit"));
-        let judgement = Judgement::answered();
-        if over.is_some_and(|over| over.eq_ignore_ascii_case("yes")) {
-            return Judgement::new(Outcome::success().with_scope(Scope::Account), Reason::Answered);
-        }
-        judgement
+        let is_over = over.is_some_and(|over| over.eq_ignore_ascii_case("yes"));
+        let success = Outcome::success();
+        self.classification(
+            if is_over {
+                success.with_scope(Scope::Account)
+            } else {
+                success
+            },
+            Reason::Answered,
+        )
     }
 
-    fn failure(&self, error: &ErrorBody, status: Option<u16>, is_unprocessed: bool) -> Judgement {
+    fn classification(&self, outcome: Outcome, reason: Reason) -> Classification {
+        let classification =
+            Classification::new(outcome).with_reason(reason).with_provider(self.dialect.name);
+        match self.head {
+            Some(head) => classification.with_status(head.status()),
+            None => classification,
+        }
+    }
+
+    fn failure(
+        &self,
+        error: &ErrorBody,
+        status: Option<u16>,
+        sent: SystemTime,
+        is_unprocessed: bool,
+    ) -> Classification {
         let codes = self.codes();
         let in_header = self.in_headers(|head| {
             let code = codes::bare(head.header("x-amzn-errortype")?);
@@ -95,25 +126,41 @@ impl<'a> Judge<'a> {
         });
         let coarse = error.reason(status, in_header, &codes);
 
-        let text = error.message().filter(|_| self.settings.reads_text()).map(Message::new);
-        let text = text.as_ref();
+        let message = error.message().filter(|_| self.settings.reads_text()).map(Message::new);
+        let message = message.as_ref();
         let status = status.or(error.status());
-        let (reason, is_shared) = self.refine(coarse, status.is_some(), error, text);
+        let (reason, is_shared) = self.refine(coarse, status.is_some(), error, message);
         let mut outcome = self.outcome(reason, status, is_shared);
 
-        if let Some(hint) = self.hint(outcome, error, text) {
+        // The window of a limit on parallel requests is not a delay: a place is free when a call ends.
+        let is_window = reason == Reason::TooManyAtOnce && self.is_parallel_limit(message);
+        if let Some(hint) = self.hint(outcome, error, message, sent).filter(|_| !is_window) {
             outcome = outcome.with_retry_after(hint);
+        }
+        if let Some(dimension) = self.dimension(reason, error, message) {
+            outcome = outcome.with_dimension(dimension);
         }
         // An overloaded server has not started on this request.
         if reason == Reason::Overloaded && is_unprocessed {
             outcome = outcome.mark_unprocessed();
         }
-        let judgement = Judgement::new(self.should_retry(outcome, reason), reason);
+        let classification = self.classification(self.should_retry(outcome, reason), reason);
         let redirect = || self.head?.redirect().map(|location| format!("redirected to {location}"));
         match error.message().map(Cow::Borrowed).or_else(|| redirect().map(Cow::Owned)) {
-            Some(message) => judgement.with_message(&message),
-            None => judgement,
+            Some(message) => classification.with_message(&message),
+            None => classification,
         }
+    }
+
+    /// The limit that a refusal is about: by a field of the body, the message, or the headers.
+    fn dimension(&self, reason: Reason, error: &ErrorBody, message: Option<&Message>) -> Option<Dimension> {
+        if !matches!(reason, Reason::RateLimited | Reason::QuotaExhausted) {
+            return None;
+        }
+        error
+            .dimension()
+            .or_else(|| dimension::in_message(message?.as_str()))
+            .or_else(|| self.in_headers(|head| dimension::in_headers(head, self.dialect.limits)))
     }
 
     /// Determines which of its many meanings a refusal has, and whether it is about shared capacity.
@@ -122,33 +169,46 @@ impl<'a> Judge<'a> {
         reason: Reason,
         has_status: bool,
         error: &ErrorBody,
-        text: Option<&Message>,
+        message: Option<&Message>,
     ) -> (Reason, bool) {
+        if reason == Reason::Unauthorized && self.head.is_some_and(is_from_edge) {
+            return (Reason::Unknown, false);
+        }
         let is_limited = reason == Reason::RateLimited;
+        if is_limited && self.is_parallel_limit(message) {
+            return (Reason::TooManyAtOnce, false);
+        }
         if is_limited && self.in_headers(|head| is_exhausted(head).then_some(())).is_some() {
             return (Reason::QuotaExhausted, false);
         }
         if let Some(details) = error.details().filter(|_| is_limited) {
-            return self.quota(details, error, text);
+            return self.quota(details, error, message);
         }
-        if is_limited && text.is_some_and(Message::is_too_large) {
+        if is_limited && message.is_some_and(Message::is_too_large) {
             return (Reason::RequestTooLarge, false);
         }
         let in_words =
             |text: &Message| phrases::refine(reason, has_status, text.as_str(), self.dialect.phrases);
-        let refined = text.and_then(in_words);
+        let refined = message.and_then(in_words);
         (refined.unwrap_or(reason), false)
     }
 
+    /// Whether `LiteLLM` says that a limit is on parallel requests.
+    fn is_parallel_limit(&self, message: Option<&Message>) -> bool {
+        let in_header = |head: &Head<'_>| head.header("rate_limit_type") == Some("max_parallel_requests");
+        self.head.is_some_and(in_header)
+            || message.is_some_and(|message| message.as_str().contains(phrases::PARALLEL_LIMIT))
+    }
+
     /// Determines what Google means by `RESOURCE_EXHAUSTED`.
-    fn quota(&self, details: &Details, error: &ErrorBody, text: Option<&Message>) -> (Reason, bool) {
+    fn quota(&self, details: &Details, error: &ErrorBody, message: Option<&Message>) -> (Reason, bool) {
         let follows_hint = details.retry_delay.is_some() && self.settings.follows_daily_hints();
-        let has_zero_quota = details.has_zero_quota || text.is_some_and(Message::names_zero_quota);
+        let has_zero_quota = details.has_zero_quota || message.is_some_and(Message::names_zero_quota);
         if has_zero_quota || (details.per_day && !follows_hint) {
             return (Reason::QuotaExhausted, false);
         }
-        let in_words = |text: &Message| text.names_quota() || text.delay().is_some();
-        let names_any = details.names_quota || error.delay().is_some() || text.is_some_and(in_words);
+        let in_words = |message: &Message| message.names_quota() || message.delay().is_some();
+        let names_any = details.names_quota || error.delay().is_some() || message.is_some_and(in_words);
         if !names_any && self.dialect.shares_capacity {
             return (Reason::Overloaded, true);
         }
@@ -167,7 +227,13 @@ impl<'a> Judge<'a> {
 
     /// When to retry: by the headers, those that a gateway forwards, the body, the message, or what is usual for the
     /// named quota.
-    fn hint(&self, outcome: Outcome, error: &ErrorBody, text: Option<&Message>) -> Option<Duration> {
+    fn hint(
+        &self,
+        outcome: Outcome,
+        error: &ErrorBody,
+        message: Option<&Message>,
+        sent: SystemTime,
+    ) -> Option<Duration> {
         let is_throttled = outcome.kind() == Kind::Throttled;
         let in_headers = |head: &Head<'_>| {
             let hints = || self.dialect.hints.iter().find_map(|hint| hint(head));
@@ -178,7 +244,8 @@ impl<'a> Judge<'a> {
         };
         self.in_headers(in_headers)
             .or_else(|| error.delay())
-            .or_else(|| text?.delay())
+            .or_else(|| message?.delay())
+            .or_else(|| message?.reset(sent))
             .or_else(|| error.details().filter(|_| is_throttled)?.default_delay())
     }
 
@@ -198,6 +265,13 @@ impl<'a> Judge<'a> {
             _ => outcome,
         }
     }
+}
+
+/// Whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
+fn is_from_edge(head: &Head<'_>) -> bool {
+    let is_page = head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
+    let is_challenge = head.headers().contains_key(WWW_AUTHENTICATE);
+    head.headers().contains_key("cf-mitigated") || (is_page && !is_challenge)
 }
 
 /// Whether the head says that a limit is exhausted for hours or for a month.

@@ -52,6 +52,8 @@ const EXACT: Table = &[
         "payment_required", "openrouter_credits", "openrouter_key_limit", "budget_exceeded", "quota_exceeded",
         "quota_exhausted", "insufficient_g1_credits_balance", "billing_disabled", "servicequotaexceededexception",
         "1308",
+        // z.ai without money; the free allocation of a day at Cloudflare.
+        "1113", "3036", "4006",
     ]),
     (Overloaded, &[
         "overloaded_error", "overloaded", "server_is_overloaded", "server_overloaded", "model_overloaded",
@@ -59,8 +61,16 @@ const EXACT: Table = &[
         "service_unavailable", "unavailable_error", "resource_unavailable", "flex_unavailable",
         "compaction_unavailable", "capacity_exceeded", "queue_exceeded", "model_capacity_exhausted", "nocapacity",
         "modelnotreadyexception", "serviceunavailableexception", "temporary-reduced-capacity", "3505",
+        // Cloudflare.
+        "3040",
+        // DeepSeek, as a finish reason.
+        "insufficient_system_resource",
     ]),
-    (ServerError, &["internalserverexception", "incomplete_generation"]),
+    (ServerError, &[
+        "internalserverexception", "incomplete_generation", "modelerrorexception", "modelstreamerrorexception",
+        // Finish reasons.
+        "abort", "network_error",
+    ]),
     (Timeout, &["timeout_error", "timeout", "request_timeout", "deadline_exceeded", "modeltimeoutexception"]),
     (ContextTooLong, &[
         "context_length_exceeded", "context_window_exceeded", "exceed_context_size_error", "string_above_max_length",
@@ -88,6 +98,16 @@ const EXACT: Table = &[
         "invalid_prompt", "invalid_value", "invalid_type", "unsupported_value", "unsupported_parameter",
         "unknown_parameter", "missing_required_parameter", "validationexception",
     ]),
+];
+
+/// The numeric codes of `MiniMax`'s `base_resp`, which mean something else at other vendors.
+const BASE_RESP: &[(u64, Reason)] = &[
+    (1002, RateLimited),
+    (1004, Unauthorized),
+    (1008, QuotaExhausted),
+    (1026, ContentFiltered),
+    (1039, RateLimited),
+    (2013, InvalidRequest),
 ];
 
 /// Endings of codes that say that an account is exhausted: `organization_spend_limit_exceeded`,
@@ -141,6 +161,12 @@ impl Codes<'_> {
         let own = self.statuses.iter().find(|&&(known, _)| known == status);
         own.map_or_else(|| by_status(status), |&(_, reason)| reason)
     }
+}
+
+/// The meaning of a code in `MiniMax`'s `base_resp`.
+pub(crate) fn of_base_resp(code: u64) -> Option<Code> {
+    let (_, reason) = BASE_RESP.iter().find(|(known, _)| *known == code)?;
+    Some(Code { reason: *reason, is_exact: true })
 }
 
 fn find(table: Table, code: &str) -> Option<Reason> {

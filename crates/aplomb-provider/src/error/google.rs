@@ -11,7 +11,7 @@ use crate::time::duration;
 /// The delay for a quota per minute if none is named, as in Google's command line client.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What the details of an error say about quotas.
+/// The details of an error about quotas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is stated independently")]
 pub(crate) struct Details {
@@ -38,19 +38,21 @@ impl Details {
         for detail in list(error, "details") {
             all.retry_delay = all.retry_delay.or_else(|| retry_delay(detail));
             for violation in detail["violations"].as_array().into_iter().flatten() {
-                all.add_violation(violation);
+                let value = &violation["quotaValue"];
+                all.has_zero_quota |= value.as_str() == Some("0") || value.as_u64() == Some(0);
+                all.add_quota(violation["quotaId"].as_str().unwrap_or_default());
+            }
+            if let Some(quota) = detail["metadata"]["quota_limit"].as_str() {
+                all.add_quota(quota);
             }
         }
         Some(all)
     }
 
-    fn add_violation(&mut self, violation: &Value) {
+    fn add_quota(&mut self, id: &str) {
         self.names_quota = true;
-        let id = violation["quotaId"].as_str().unwrap_or_default();
         self.per_day |= id.contains("PerDay") || id.contains("Daily");
         self.per_minute |= id.contains("PerMinute");
-        let value = &violation["quotaValue"];
-        self.has_zero_quota |= value.as_str() == Some("0") || value.as_u64() == Some(0);
     }
 
     /// The delay for the named quota if none is stated.
@@ -59,10 +61,24 @@ impl Details {
     }
 }
 
-/// The codes in the details.
+/// The metrics or identifiers of violated quotas, by `QuotaFailure` or `ErrorInfo`.
+pub(crate) fn quotas(error: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    list(error, "details").flat_map(move |detail| {
+        let violations = detail["violations"].as_array().into_iter().flatten();
+        let metadata = &detail["metadata"];
+        let info = metadata.get("quota_metric").or_else(|| metadata.get("quota_limit"));
+        let metrics =
+            violations.filter_map(|quota| quota.get("quotaMetric").or_else(|| quota.get("quotaId")));
+        metrics.chain(info).filter_map(Value::as_str)
+    })
+}
+
+/// The codes in the details. `QUOTA_EXCEEDED` is not one: it is said of any quota.
 pub(crate) fn reasons(error: &Map<String, Value>) -> impl Iterator<Item = &str> {
     let details = list(error, "details").chain(list(error, "errors"));
-    details.filter_map(|detail| detail["reason"].as_str())
+    details
+        .filter_map(|detail| detail["reason"].as_str())
+        .filter(|reason| *reason != "QUOTA_EXCEEDED")
 }
 
 /// The delay in `RetryInfo`, which others use too, or in `ErrorInfo`.

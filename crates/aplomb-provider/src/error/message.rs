@@ -1,14 +1,14 @@
-//! What the text of a message says: a delay, or that a request exceeds the limit all by itself.
+//! Facts in the text of a message: a delay, or that a request exceeds the limit all by itself.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::time::duration;
+use crate::time::{duration, rfc3339};
 
 /// The part of a message that is read, in bytes.
 const MAX_READ: usize = 8 * 1024;
 
 /// Phrases before a delay.
-const PHRASES: [&str; 9] = [
+const PHRASES: [&str; 10] = [
     "try again in",
     "try again after",
     "retry in",
@@ -17,8 +17,12 @@ const PHRASES: [&str; 9] = [
     "reset in",
     "reset after",
     "resets in",
+    "available in",
     "wait",
 ];
+
+/// Phrases before a point in time.
+const POINTS: [&str; 4] = ["resets at", "reset at", "try again at", "retry at"];
 
 /// Words between the phrase and the number.
 const FILLERS: [&str; 6] = [
@@ -46,6 +50,15 @@ impl Message {
             .filter_map(|(at, rest)| Some((at, duration::leading(without_fillers(rest))?.0)))
             .filter(|(_, delay)| !delay.is_zero());
         delays.min().map(|(_, delay)| delay)
+    }
+
+    /// The time from `sent` until the point in time in the message: `Limit resets at: 2026-11-30 15:00:00 UTC`. A point
+    /// without a zone may be hours off and is ignored.
+    pub(crate) fn reset(&self, sent: SystemTime) -> Option<Duration> {
+        let points =
+            POINTS.iter().flat_map(|phrase| self.after(phrase)).map(|(_, rest)| without_fillers(rest));
+        let mut delays = points.filter_map(|text| rfc3339::leading(text)?.duration_since(sent).ok());
+        delays.find(|delay| !delay.is_zero())
     }
 
     /// Whether the message says that the request exceeds the limit all by itself: by its numbers or, if it has
@@ -97,9 +110,9 @@ pub(super) fn prefix(text: &str, max: usize) -> &str {
 }
 
 fn without_fillers(text: &str) -> &str {
-    let mut text = text.trim_start_matches([' ', ':']);
+    let mut text = text.trim_start_matches([' ', ':', '~']);
     while let Some(rest) = FILLERS.iter().find_map(|filler| text.strip_prefix(filler)) {
-        text = rest.trim_start();
+        text = rest.trim_start_matches([' ', '~']);
     }
     text
 }

@@ -27,13 +27,17 @@ const fn stand_in(from: Reason, words: &'static str, to: Reason) -> Phrase {
     Phrase { from, words, to, stands_in: true }
 }
 
-use Reason::{InvalidRequest, Overloaded, QuotaExhausted, RateLimited, Unauthorized};
+use Reason::{
+    InvalidRequest, NotFound, Overloaded, QuotaExhausted, RateLimited, RequestTooLarge, TooManyAtOnce,
+    Unauthorized, Unknown,
+};
 
 /// Azure: "System is experiencing high demand".
 pub(crate) const AZURE: &[Phrase] = &[phrase(RateLimited, "experiencing high demand", Overloaded)];
 
-/// Anthropic: a 400 that is about the account.
+/// Anthropic: a 400 that is about the account, and a 429 for a kind of request that is not in the plan.
 pub(crate) const ANTHROPIC: &[Phrase] = &[
+    phrase(RateLimited, "extra usage is required", RequestTooLarge),
     phrase(InvalidRequest, "reached your specified api usage limits", QuotaExhausted),
     phrase(InvalidRequest, "credit balance is too low", QuotaExhausted),
 ];
@@ -66,9 +70,21 @@ pub(crate) const CEREBRAS: &[Phrase] = &[phrase(RateLimited, "per day limit exce
 /// z.ai: "Usage limit reached for 5 hour".
 const Z_AI: &[Phrase] = &[phrase(RateLimited, "usage limit reached for", QuotaExhausted)];
 
+/// Alibaba Cloud: `insufficient_quota` for the tokens of a minute.
+const ALIBABA: &[Phrase] = &[phrase(QuotaExhausted, "error-code#token-limit", RateLimited)];
+
+/// `LiteLLM`: too many parallel requests.
+const LITELLM: &[Phrase] = &[phrase(RateLimited, PARALLEL_LIMIT, TooManyAtOnce)];
+
+/// `LiteLLM` names the window of its limits as the delay, although a place is free when a call ends.
+pub(crate) const PARALLEL_LIMIT: &str = "limit type: max_parallel_requests";
+
+/// LM Studio: "Unexpected endpoint or method. (POST /x). Returning 200 anyway".
+const LM_STUDIO: &[Phrase] = &[stand_in(Unknown, "unexpected endpoint or method", NotFound)];
+
 /// Those of all providers, for gateways.
 pub(crate) const ALL: &[&[Phrase]] = &[
-    AZURE, ANTHROPIC, BEDROCK, MISTRAL, COHERE, OPENROUTER, XAI, CEREBRAS, Z_AI,
+    AZURE, ANTHROPIC, BEDROCK, MISTRAL, COHERE, OPENROUTER, XAI, CEREBRAS, Z_AI, ALIBABA, LITELLM, LM_STUDIO,
 ];
 
 /// Words for a prompt that is too long for the model. They matter to the caller, who may shorten it; to the layers

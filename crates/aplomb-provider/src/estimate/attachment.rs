@@ -27,7 +27,7 @@ const FILE_BYTES: u64 = 25;
 /// Tokens of a file that is only referenced, so that its size is unknown.
 const REFERENCED: u64 = 1_000;
 
-/// What an attachment is.
+/// The kind of an attachment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     Image,
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// What a field of an attachment says about it.
+/// The meaning of a field of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Format,

@@ -8,7 +8,7 @@ use super::attachment::{Attachment, Field, ImageTokens};
 use super::part::Part;
 use super::tokenizer::Tokenizer;
 
-/// What a request consumes.
+/// The tokens of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     pub(super) input: u64,

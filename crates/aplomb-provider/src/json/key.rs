@@ -37,6 +37,7 @@ macro_rules! keys {
 
 keys! {
     names {
+        BaseResp = b"base_resp",
         BlockReason = b"blockReason",
         Candidates = b"candidates",
         Choices = b"choices",
@@ -52,6 +53,7 @@ keys! {
         GeneratedText = b"generated_text",
         Index = b"index",
         Message = b"message",
+        NativeFinishReason = b"native_finish_reason",
         Object = b"object",
         Output = b"output",
         Parts = b"parts",
@@ -60,6 +62,7 @@ keys! {
         Role = b"role",
         Special = b"special",
         Status = b"status",
+        StatusCode = b"status_code",
         StopReason = b"stopReason",
         Text = b"text",
         Thinking = b"thinking",

@@ -5,7 +5,7 @@ mod reading;
 pub(crate) mod table;
 
 use std::cell::OnceCell;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aplomb_core::Reading;
 use http::HeaderValue;
@@ -106,15 +106,25 @@ fn is_tighter(reading: &Reading, known: &Reading) -> bool {
     left(reading) < left(known)
 }
 
+/// The window of a limit in a list. Envoy lists all its limits, first the one that counts: `10, 10;w=1, 1000;w=3600`.
+fn window_of(limits: &str, limit: u64) -> Option<Duration> {
+    memchr::memchr(b';', limits.as_bytes())?;
+    let is_limit = |item: &&str| number(item.trim()) == Some(limit);
+    let mut parameters = limits.split(',').filter(is_limit).flat_map(|item| item.split(';'));
+    let seconds = parameters.find_map(|parameter| number(parameter.trim().strip_prefix("w=")?))?;
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 impl Row {
     /// Reads this limit, if the headers report it.
     fn read(&self, headers: &LimitHeaders<'_>) -> Option<Reading> {
-        let count = |name: &str| number(headers.get(name)?);
-        let (limit, remaining) = (count(self.limit), count(self.remaining));
+        let limits = headers.get(self.limit);
+        let (limit, remaining) = (limits.and_then(number), headers.get(self.remaining).and_then(number));
         (limit.is_some() || remaining.is_some()).then_some(())?;
         headers.get(self.unless).is_none().then_some(())?;
         let reset = headers.get(self.reset).and_then(|reset| time::until_from(reset, || headers.sent()));
-        Some(reading(self.dimension, self.window, limit, remaining, reset))
+        let window = self.window.or_else(|| window_of(limits?, limit?));
+        Some(reading(self.dimension, window, limit, remaining, reset))
     }
 }
 

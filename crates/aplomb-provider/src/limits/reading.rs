@@ -28,12 +28,15 @@ pub(super) fn reading(
     reading
 }
 
-/// A count, without any decimals. Negative numbers mean "unknown" and are ignored.
+/// A count, without decimals, parameters or further items of a list. Negative numbers mean "unknown" and are ignored.
 pub(super) fn number(text: &str) -> Option<u64> {
     let (mut number, mut digits) = (0_u64, 0);
-    for byte in text.bytes().take_while(|byte| *byte != b'.') {
-        let digit = char::from(byte).to_digit(10)?;
-        number = number.checked_mul(10)?.checked_add(digit.into())?;
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => number = number.checked_mul(10)?.checked_add((byte - b'0').into())?,
+            b'.' | b',' | b';' => break,
+            _ => return None,
+        }
         digits += 1;
     }
     (digits > 0).then_some(number)

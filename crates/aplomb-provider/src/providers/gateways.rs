@@ -18,7 +18,7 @@ provider! {
 }
 
 provider! {
-    /// LiteLLM's proxy.
+    /// The proxy of `LiteLLM`.
     ///
     /// Any provider may be behind it. Headers of that provider start with `llm_provider-`; the proxy's own
     /// take precedence. All other providers here read such headers too.

@@ -120,6 +120,8 @@ provider! {
                 "ec2throttledexception",
             ],
         )],
+        // The model server failed.
+        statuses: &[(424, Reason::ServerError)],
         phrases: &[phrases::BEDROCK],
         limits: &[],
         // It serves many models, each in its own shape.

@@ -28,7 +28,7 @@ macro_rules! provider {
                     DIALECT.name
                 }
 
-                fn judge(&self, head: &$crate::Head<'_>, body: &[u8]) -> $crate::Judgement {
+                fn judge(&self, head: &$crate::Head<'_>, body: &[u8]) -> aplomb_core::Classification {
                     $crate::error::classify::response(head, body, &DIALECT)
                 }
 

@@ -1,5 +1,7 @@
-//! What the events of a stream mean, in any provider's shape.
+//! The meaning of the events of a stream, in any provider's shape.
 
+use aplomb_core::{Classification, Reason};
+use http::StatusCode;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use crate::error::{classify, is_error_answer};
 use crate::head::SentAt;
 use crate::json::{Document, Key, Nodes, Text, View};
 use crate::usage::Counts;
-use crate::{Head, Judgement, Settings};
+use crate::{Head, Settings};
 
 type Emit<'a> = &'a mut dyn FnMut(StreamEvent<'_>);
 
@@ -28,6 +30,7 @@ struct UnknownShape(Option<aplomb_core::Usage>);
 pub(super) struct Interpreter {
     dialect: &'static Dialect,
     settings: Settings,
+    status: StatusCode,
     sent_at: SentAt,
     counts: Counts,
     /// An event had a known shape.
@@ -50,6 +53,7 @@ impl Interpreter {
         Self {
             dialect,
             settings: head.settings().clone(),
+            status: head.status(),
             sent_at: SentAt::of(head),
             counts: Counts::default(),
             saw_known: false,
@@ -85,7 +89,7 @@ impl Interpreter {
     }
 
     /// Interprets a server-sent event.
-    pub(super) fn event(&mut self, name: &str, data: Option<&[u8]>, emit: Emit<'_>) {
+    pub(super) fn event(&mut self, name: &str, data: Option<&[u8]>, is_terminated: bool, emit: Emit<'_>) {
         let Some(data) = data.map(<[u8]>::trim_ascii) else {
             return self.oversized(name, emit);
         };
@@ -101,6 +105,15 @@ impl Interpreter {
             }
             None if name == "error" => emit(Error(self.judge(data))),
             None if data.is_empty() => emit(Ping),
+            None if is_several(data) => {
+                for line in data.split(|byte| *byte == b'\n') {
+                    self.event(name, Some(line), is_terminated, emit);
+                }
+            }
+            None if data.starts_with(b"{") && is_terminated && self.expects_json() => {
+                let damaged = self.classification(Reason::Truncated.into());
+                emit(Error(damaged.with_cause(&"an event of the stream is not valid JSON")));
+            }
             // Probably cut off.
             None if data.starts_with(b"{") || b"[DONE]".starts_with(data) => {
                 self.is_cut = true;
@@ -108,6 +121,11 @@ impl Interpreter {
             }
             None => self.unknown(None, emit),
         }
+    }
+
+    /// Whether an event that is not JSON is damaged: a lenient dialect may use other formats.
+    const fn expects_json(&self) -> bool {
+        self.saw_known || !self.dialect.is_lenient
     }
 
     /// Interprets a value between the events of an event stream: it may be an error.
@@ -214,7 +232,7 @@ impl Interpreter {
         }
     }
 
-    /// Takes an event of unknown shape for content: to ask for it again may be to pay for it twice.
+    /// Treats an event of unknown shape as content: asking again might mean paying twice.
     fn unknown(&mut self, usage: Option<aplomb_core::Usage>, emit: Emit<'_>) {
         self.saw_unknown = true;
         self.opaque_content(emit);
@@ -230,11 +248,29 @@ impl Interpreter {
     }
 
     /// Judges an error, which may be plain text.
-    fn judge(&self, error: &[u8]) -> Judgement {
+    fn judge(&self, error: &[u8]) -> Classification {
         let error = serde_json::from_slice::<Value>(error)
             .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(error)}));
-        classify::event(&error, self.sent_at.time(), self.dialect, &self.settings, self.has_content)
+        self.classification(classify::event(
+            &error,
+            self.sent_at.time(),
+            self.dialect,
+            &self.settings,
+            self.has_content,
+        ))
     }
+
+    fn classification(&self, error: Classification) -> Classification {
+        error.with_status(self.status).with_provider(self.dialect.name)
+    }
+}
+
+/// Whether every line of an event is a value of its own: the blank lines between several events are missing.
+fn is_several(data: &[u8]) -> bool {
+    let is_event = |line: &[u8]| {
+        line == b"[DONE]" || (line.starts_with(b"{") && Document::read(line, &mut Nodes::new()).is_some())
+    };
+    data.contains(&b'\n') && data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).all(is_event)
 }
 
 /// Whether an event of this name says that the answer failed.

@@ -12,7 +12,7 @@ const MAX_VALUE: usize = 1024 * 1024;
 /// The capacity of the buffer that is kept between values.
 const RETAINED_CAPACITY: usize = 64 * 1024;
 
-/// Where in the body the next byte is.
+/// The syntactic position of the next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
     /// Between values.
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_told_without_its_bytes() {
+    fn oversized_values_are_reported_without_their_bytes() {
         let text = format!("[{{\"a\": \"{}\"}}, 1]", "x".repeat(MAX_VALUE));
         for size in [text.len(), 1_000, 7] {
             assert_eq!(read(text.as_bytes().chunks(size)), (vec!["long".to_owned(), "1".to_owned()], true));

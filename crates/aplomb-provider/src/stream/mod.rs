@@ -11,9 +11,9 @@ pub(crate) use shapes::answer_text;
 
 use std::fmt;
 
-use aplomb_core::Usage;
+use aplomb_core::{Classification, Reason, Usage};
 
-use crate::{Judgement, Text};
+use crate::Text;
 
 /// Reads an answer while it is received, and reports its events.
 ///
@@ -33,7 +33,7 @@ pub trait StreamReader: fmt::Debug + Send {
 ///
 /// It borrows from the bytes that were pushed; [`into_owned`](Self::into_owned) makes it outlive them.
 /// `Debug` omits the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StreamEvent<'a> {
     /// A piece of the answer: its text, or `None` if it is not text (a tool call, reasoning, a piece too long
@@ -44,7 +44,7 @@ pub enum StreamEvent<'a> {
     /// The usage so far.
     Usage(Usage),
     /// The answer failed.
-    Error(Judgement),
+    Error(Classification),
     /// The answer is complete.
     Done,
     /// Anything else: the start of an answer, a role, the end of a part.
@@ -52,7 +52,7 @@ pub enum StreamEvent<'a> {
 }
 
 /// How an answer ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StreamEnd {
     /// With its end marker, as far as its format has one.
@@ -60,7 +60,7 @@ pub enum StreamEnd {
     /// Before its end.
     Truncated,
     /// With an error.
-    Failed(Judgement),
+    Failed(Classification),
 }
 
 impl StreamEvent<'_> {
@@ -76,7 +76,7 @@ impl StreamEvent<'_> {
             Self::Content(text) => StreamEvent::Content(text.map(Text::into_owned)),
             Self::Ping => StreamEvent::Ping,
             Self::Usage(usage) => StreamEvent::Usage(usage),
-            Self::Error(judgement) => StreamEvent::Error(judgement),
+            Self::Error(error) => StreamEvent::Error(error),
             Self::Done => StreamEvent::Done,
             Self::Other => StreamEvent::Other,
         }
@@ -84,12 +84,12 @@ impl StreamEvent<'_> {
 }
 
 impl StreamEnd {
-    /// How the attempt is judged.
-    pub fn judgement(&self) -> Judgement {
+    /// How an attempt with this ending is classified.
+    pub fn classification(&self) -> Classification {
         match self {
-            Self::Complete => Judgement::answered(),
-            Self::Truncated => Judgement::truncated(),
-            Self::Failed(judgement) => judgement.clone(),
+            Self::Complete => Reason::Answered.into(),
+            Self::Truncated => Reason::Truncated.into(),
+            Self::Failed(error) => error.clone(),
         }
     }
 }

@@ -14,12 +14,12 @@ use crate::body_format::BodyFormat;
 use crate::dialect::Dialect;
 use crate::usage;
 
-/// Creates a reader for the format that the media type declares, or the first bytes show if there is none.
-/// A body that is neither an event stream nor JSON is trusted.
+/// Creates a reader for the format that the media type declares, unless the first bytes show that it is an event
+/// stream. A body that is neither an event stream nor JSON is trusted.
 pub(crate) fn reader(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
     let parser = match BodyFormat::declared(head) {
-        None => Parser::Undetermined(SseParser::default(), Start::new()),
-        Some(format) => Parser::of(format),
+        Some(format) if !format.may_be_events(head) => Parser::of(format),
+        declared => Parser::Undetermined { sse: SseParser::default(), start: Start::new(), declared },
     };
     if let Parser::Opaque(opaque) = parser {
         return Box::new(opaque);
@@ -69,9 +69,13 @@ type Start = SmallVec<[u8; 2 * BodyFormat::MAX_START]>;
 /// A parser for the format of a body.
 #[derive(Debug)]
 enum Parser {
-    /// The format is not known yet. So far there was white space, which an event stream may start with, and
+    /// The format is not certain yet. So far there was white space, which an event stream may start with, and
     /// the beginning of a field.
-    Undetermined(SseParser, Start),
+    Undetermined {
+        sse: SseParser,
+        start: Start,
+        declared: Option<BodyFormat>,
+    },
     Events(SseParser),
     /// A list of chunks, or a single answer.
     Json(JsonValues),
@@ -95,7 +99,7 @@ impl Reader {
     /// Determines the format by the first bytes. Once it is known, returns how many of `bytes` are white space
     /// before it, and the bytes that came earlier.
     fn determine(&mut self, bytes: &[u8]) -> Option<(usize, Start)> {
-        let Parser::Undetermined(sse, start) = &mut self.parser else {
+        let Parser::Undetermined { sse, start, declared } = &mut self.parser else {
             return Some((0, Start::new()));
         };
         let mut space = 0;
@@ -106,7 +110,11 @@ impl Reader {
         let known = start.len();
         let rest = &bytes[space..];
         start.extend_from_slice(&rest[..rest.len().min(BodyFormat::MAX_START)]);
-        let format = BodyFormat::starting_with(start)?;
+        let format = match *declared {
+            None => BodyFormat::starting_with(start)?,
+            Some(declared) if declared.is_events(start)? => BodyFormat::Events,
+            Some(declared) => declared,
+        };
         start.truncate(known);
         let (sse, start) = (mem::take(sse), mem::take(start));
         self.parser = match format {
@@ -119,7 +127,7 @@ impl Reader {
     fn read(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent<'_>)) {
         let (interpreter, inline, end) = (&mut self.interpreter, &mut self.inline, &mut self.end);
         match &mut self.parser {
-            Parser::Undetermined(..) => {}
+            Parser::Undetermined { .. } => {}
             Parser::Events(sse) => {
                 sse.push(bytes, &mut |item| read_item(item, interpreter, inline, &mut until_end(end, emit)));
             }
@@ -146,10 +154,15 @@ impl StreamReader for Reader {
         if let Some(end) = &self.end {
             return end.clone();
         }
+        if let Parser::Undetermined { start, declared: Some(declared), .. } = &mut self.parser {
+            let (start, declared) = (mem::take(start), *declared);
+            self.parser = Parser::of(declared);
+            self.read(&start, emit);
+        }
         let (interpreter, inline, end) = (&mut self.interpreter, &mut self.inline, &mut self.end);
         let may_end = match &mut self.parser {
             // Too few bytes to show the format, or none.
-            Parser::Undetermined(_, start) => {
+            Parser::Undetermined { start, .. } => {
                 if !start.is_empty() {
                     emit(StreamEvent::Content(None));
                 }
@@ -200,11 +213,17 @@ fn read_item(
     emit: &mut dyn FnMut(StreamEvent<'_>),
 ) {
     match item {
+        // Some servers send an error as a field.
+        SseItem::Other(line)
+            if line.starts_with(b"error:") && line[6..].trim_ascii_start().starts_with(b"{") =>
+        {
+            interpreter.event("error", Some(&line[6..]), true, emit);
+        }
         SseItem::Other(line) => {
             return inline.push(line, &mut |value| interpreter.inline_value(value, emit));
         }
         SseItem::Comment => emit(StreamEvent::Ping),
-        SseItem::Event { name, data } => interpreter.event(name, data, emit),
+        SseItem::Event { name, data, is_terminated } => interpreter.event(name, data, is_terminated, emit),
     }
     inline.reset();
 }
@@ -245,7 +264,7 @@ fn until_end<'a>(
         }
         match &event {
             StreamEvent::Done => *end = Some(StreamEnd::Complete),
-            StreamEvent::Error(judgement) => *end = Some(StreamEnd::Failed(judgement.clone())),
+            StreamEvent::Error(error) => *end = Some(StreamEnd::Failed(error.clone())),
             _ => {}
         }
         emit(event);

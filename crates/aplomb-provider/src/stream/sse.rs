@@ -21,6 +21,8 @@ pub(super) enum SseItem<'a> {
         name: &'a str,
         /// Its data, or `None` if it was too long.
         data: Option<&'a [u8]>,
+        /// Whether a blank line followed, rather than the end of the body.
+        is_terminated: bool,
     },
     /// A line that is not part of the format.
     Other(&'a [u8]),
@@ -80,7 +82,7 @@ impl SseParser {
         if !self.line.is_empty() {
             self.buffered_line(emit);
         }
-        self.dispatch(emit);
+        self.dispatch(false, emit);
     }
 
     fn buffer(&mut self, bytes: &[u8]) {
@@ -104,7 +106,7 @@ impl SseParser {
             line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
         }
         let (field, value) = match memchr(b':', line) {
-            None if line.is_empty() => return self.dispatch(emit),
+            None if line.is_empty() => return self.dispatch(true, emit),
             None => (line, &b""[..]),
             Some(0) => return emit(SseItem::Comment),
             Some(colon) => (&line[..colon], &line[colon + 1..]),
@@ -137,11 +139,11 @@ impl SseParser {
         self.has_data = true;
     }
 
-    fn dispatch(&mut self, emit: &mut dyn FnMut(SseItem<'_>)) {
+    fn dispatch(&mut self, is_terminated: bool, emit: &mut dyn FnMut(SseItem<'_>)) {
         if mem::take(&mut self.has_data) {
             let is_oversized = mem::take(&mut self.data_is_oversized);
             let data = (!is_oversized).then_some(self.data.as_slice());
-            emit(SseItem::Event { name: &self.name, data });
+            emit(SseItem::Event { name: &self.name, data, is_terminated });
             self.data.clear();
             self.data.shrink_to(RETAINED_CAPACITY);
         }
@@ -167,7 +169,7 @@ mod tests {
         let mut emit = |item: SseItem<'_>| {
             found.push(match item {
                 SseItem::Comment => ":".to_owned(),
-                SseItem::Event { name, data } => {
+                SseItem::Event { name, data, .. } => {
                     let data = data.map(String::from_utf8_lossy);
                     format!("{name}|{}", data.as_deref().unwrap_or("long"))
                 }
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_told_without_its_data() {
+    fn oversized_events_are_reported_without_their_data() {
         let long = "x".repeat(MAX_LINE);
         let text = format!("event: a\ndata: {long}\n\nevent: {long}\ndata: 1\n\n:{long}\n\ndata: 2\n\n");
         for size in [text.len(), 1_000, 1] {
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_in_an_event_stream_is_told_line_by_line() {
+    fn lines_outside_the_format_are_reported_one_by_one() {
         let text = "data: 1\n{\n  \"error\": 1\r\n}\n\nid: 1\nretry: 1\nevent\n{}";
         let whole = read([text.as_bytes()]);
         assert_eq!(whole, ["?{", "?  \"error\": 1", "?}", "|1", "?{}"]);

@@ -23,6 +23,19 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::new(since, nanos))
 }
 
+/// Parses the point in time that a text in lower case starts with. A space may separate date and time, and the zone
+/// may be `utc` or `gmt`.
+pub(crate) fn leading(text: &str) -> Option<SystemTime> {
+    let (date, time) = (text.get(..10)?, text.get(11..19)?);
+    let zone = text[19..].trim_start();
+    let zone = match zone.as_bytes() {
+        [b'+' | b'-', ..] => zone.get(..6)?,
+        _ if ["utc", "gmt", "z"].iter().any(|name| zone.starts_with(name)) => "Z",
+        _ => return None,
+    };
+    matches!(text.as_bytes()[10], b' ' | b't').then(|| parse(&format!("{date}T{time}{zone}")))?
+}
+
 /// Exactly `len` digits.
 fn number(bytes: &[u8], at: usize, len: usize) -> Option<i64> {
     let digits = bytes.get(at..at + len)?;
@@ -117,10 +130,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn points_in_text() {
+        for (text, unix) in [
+            ("2024-03-26 20:00:00 utc.", Some(1_711_483_200)),
+            ("2024-03-26t20:00:00z", Some(1_711_483_200)),
+            ("2024-03-26 21:30:00 +01:30, or so", Some(1_711_483_200)),
+            ("2024-03-26 20:00:00", None),
+            ("2024-03-26 20:00:00 cet", None),
+            ("2024-03-26 ß0:00:00 utc", None),
+            ("2024-03-26", None),
+        ] {
+            let point = unix.map(|unix| SystemTime::UNIX_EPOCH + Duration::from_secs(unix));
+            assert_eq!(leading(text), point, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_never_panics(text in "\\PC*") {
-            let _ = parse(&text);
+            let _ = (parse(&text), leading(&text));
         }
 
         #[test]

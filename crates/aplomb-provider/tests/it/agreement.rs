@@ -1,4 +1,4 @@
-//! What is said of an answer that is there as a whole, and of the same answer as it goes by.
+//! Buffered answers and the same answers as streams are read alike.
 
 use aplomb_core::Usage;
 use aplomb_provider::{
@@ -11,7 +11,7 @@ use crate::support::{self, Response};
 
 const PROVIDERS: [&dyn Provider; 7] = [&OpenAi, &Anthropic, &Gemini, &Bedrock, &Cohere, &Ollama, &Generic];
 
-/// Answers that do not stream, in all the shapes.
+/// Complete answers in all shapes.
 const ANSWERS: [&str; 12] = [
     r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hi \"you\"\n"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4}}}"#,
     r#"{"object":"response","error":null,"output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}],"usage":{"input_tokens":9,"output_tokens":2}}"#,
@@ -27,7 +27,7 @@ const ANSWERS: [&str; 12] = [
     r#"{"choices":[{"finish_reason":"error","error":{"code":502,"message":"m"}}]}"#,
 ];
 
-/// What whoever has all of the body is told is what whoever watches it go by is told.
+/// Checks that a buffered body and its pieces read alike.
 fn agree(body: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     let mut cuts = cuts.iter().map(|&cut| cut.min(body.len())).collect::<Vec<_>>();
     cuts.extend([0, body.len()]);
@@ -48,7 +48,7 @@ fn agree(body: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
             let failed = matches!(end, StreamEnd::Failed(_));
             prop_assert_eq!(failed, !provider.judge(&head, body).outcome().is_success());
             if failed {
-                // Of what failed, only the failure counts.
+                // Of a failed answer only the failure counts.
                 continue;
             }
             let used = events.iter().filter_map(|event| match event {
@@ -63,7 +63,7 @@ fn agree(body: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn whole_answers_and_samples() {
+fn answers_and_samples() {
     let samples = bodies();
     let bodies = ANSWERS.iter().map(|&body| body.to_owned()).chain(samples);
     let mut read = 0;
@@ -83,7 +83,7 @@ fn whole_answers_and_samples() {
 
 proptest! {
     #[test]
-    fn an_answer_that_is_cut_or_spoilt(
+    fn truncated_and_spoilt_answers(
         which in any::<prop::sample::Index>(),
         end in any::<prop::sample::Index>(),
         spoilt in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),

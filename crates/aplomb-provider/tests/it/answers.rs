@@ -1,4 +1,4 @@
-//! Whole answers: how they ended, their text, what they consumed.
+//! Buffered answers: their ending, text and usage.
 
 use aplomb_core::{Kind, Usage};
 use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, Reason, StreamEnd};
@@ -56,7 +56,7 @@ fn json_that_is_cut_is_truncated_wherever_it_is_cut() {
 }
 
 #[test]
-fn what_is_not_json_is_believed() {
+fn bodies_that_are_not_json_are_trusted() {
     let audio = Response::new(200, &[("content-type", "audio/mpeg")]);
     let empty = Response::new(204, &[]);
     for provider in ALL {
@@ -70,20 +70,20 @@ fn what_is_not_json_is_believed() {
 }
 
 #[test]
-fn an_error_is_no_answer() {
+fn an_error_is_not_an_answer() {
     for provider in ALL {
         let error = br#"{"error": {"code": "insufficient_quota", "message": "m"}}"#;
         for status in [200, 429] {
             let response = Response::new(status, &[("content-type", "application/json")]);
-            let StreamEnd::Failed(judgement) = provider.ending(&response.head(), error) else {
+            let StreamEnd::Failed(judged) = provider.ending(&response.head(), error) else {
                 panic!("{status}")
             };
-            assert_eq!(judgement.outcome().kind(), Kind::Exhausted);
+            assert_eq!(judged.outcome().kind(), Kind::Exhausted);
             assert_eq!(provider.text(&response.head(), error), None);
         }
-        // An error status is judged as such, whatever the body pretends to be.
+        // An error status counts, whatever the body looks like.
         let page = Response::new(502, &[("content-type", "text/event-stream")]);
         let end = provider.ending(&page.head(), b"data: [DONE]\n\n");
-        assert_eq!(end.judgement().reason(), Reason::ServerError);
+        assert_eq!(end.classification().reason(), Some(Reason::ServerError));
     }
 }

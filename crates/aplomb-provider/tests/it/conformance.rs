@@ -1,4 +1,4 @@
-//! Durations, resets and refills as official tests and users' reports have them.
+//! Durations, resets and refills from tests of official SDKs and reports of users.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn rows(table: &str) -> Vec<Vec<Value>> {
     rows.into_iter().map(|row| row.as_array().unwrap().clone()).collect()
 }
 
-/// In every place where a provider writes a duration.
+/// In every place where providers write durations.
 #[test]
 fn duration_strings() {
     let rows = rows("duration_strings");
@@ -41,7 +41,7 @@ fn duration_strings() {
     }
 }
 
-/// `reset = (limit - remaining) × 60 / limit`: until full, so no reason to wait.
+/// `reset = (limit - remaining) × 60 / limit` is the time until the bucket is full, not a delay.
 #[test]
 fn a_reset_is_the_time_until_full() {
     for row in rows("openai_reset_formula") {
@@ -70,10 +70,10 @@ fn a_reset_is_the_time_until_full() {
     }
 }
 
-/// `delay = (used + requested - limit) × window / limit`, as the messages say it; and one request above
-/// the limit is permanent whatever they say.
+/// `delay = (used + requested - limit) × window / limit`, as in the messages. A request above the limit is permanent
+/// even if they name a delay.
 #[test]
-fn what_is_reported_of_a_refill() {
+fn reported_refills() {
     let rows = rows("continuous_refill_formula");
     assert_eq!(rows.len(), 6);
     for row in rows {
@@ -93,8 +93,8 @@ fn what_is_reported_of_a_refill() {
             OpenAi.judge(&Response::new(429, &[]).head(), body.to_string().as_bytes())
         };
         assert_eq!(judge(requested).outcome().retry_after(), Some(Duration::from_secs_f64(delay)));
-        assert_eq!(judge(requested).reason(), Reason::RateLimited);
-        assert_eq!(judge(limit + 1).reason(), Reason::RequestTooLarge);
+        assert_eq!(judge(requested).reason(), Some(Reason::RateLimited));
+        assert_eq!(judge(limit + 1).reason(), Some(Reason::RequestTooLarge));
         assert!(!judge(limit + 1).outcome().is_retryable());
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use aplomb_core::{Reading, Usage};
 use aplomb_provider::{
-    Accounting, Estimate, Generic, Head, Judgement, Provider, Settings, StreamEnd, StreamReader, Tokenizer,
-    Tuned,
+    Accounting, Classification, Estimate, Generic, Head, Provider, Settings, StreamEnd, StreamReader,
+    Tokenizer, Tuned,
 };
 
 use crate::support::Response;
@@ -27,7 +27,7 @@ impl Provider for Recorder {
         "recorder"
     }
 
-    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
         self.called("judge");
         Generic.judge(head, body)
     }

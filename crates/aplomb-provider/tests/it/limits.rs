@@ -1,4 +1,4 @@
-//! What headers say about limits.
+//! Limits in headers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const fn s(seconds: u64) -> Duration {
 }
 
 #[test]
-fn openai_and_who_copies_it() {
+fn openai_and_its_copies() {
     let headers = [
         ("x-ratelimit-limit-requests", "60"),
         ("x-ratelimit-limit-tokens", "150000"),
@@ -42,7 +42,7 @@ fn openai_and_who_copies_it() {
     for provider in [&OpenAi as &dyn Provider, &AzureOpenAi, &Generic, &LiteLlm] {
         assert_eq!(read(provider, &headers), expected, "{}", provider.name());
     }
-    // At Groq the one is of a day, the other of a minute.
+    // Groq limits requests per day and tokens per minute.
     let windowed = [expected[0].with_window(DAY), expected[1].with_window(MINUTE)];
     assert_eq!(read(&Groq, &headers), windowed);
 }
@@ -59,7 +59,7 @@ fn of_two_limits_of_one_kind_the_tighter_counts() {
 }
 
 #[test]
-fn what_makes_no_sense_is_left_out() {
+fn nonsense_is_ignored() {
     for value in ["-1", "", "many", "99999999999999999999999999", "1e9", "\u{80}"] {
         let headers = [
             ("x-ratelimit-limit-tokens", value),
@@ -199,7 +199,7 @@ fn others() {
 }
 
 #[test]
-fn the_ietfs_fields_are_read_everywhere() {
+fn the_ietfs_headers_are_read_everywhere() {
     let headers = [
         ("ratelimit-policy", r#""burst";q=100;w=60,"daily";q=1000;w=86400"#),
         ("ratelimit", r#""burst";r=50;t=30"#),
@@ -224,7 +224,7 @@ fn behind_a_gateway() {
         ("llm_provider-anthropic-ratelimit-output-tokens-limit", "8000"),
         ("llm_provider-anthropic-ratelimit-output-tokens-remaining", "7000"),
     ];
-    // What the gateway says itself is about who asks it.
+    // The gateway's own limits take precedence.
     let expected = [
         of(Dimension::REQUESTS, 100, 99),
         of(Dimension::OUTPUT_TOKENS, 8_000, 7_000).with_window(MINUTE),

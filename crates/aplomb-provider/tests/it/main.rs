@@ -1,9 +1,11 @@
-//! What the dialects promise, seen from outside.
+//! Tests of the public interface.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agreement;
 mod answers;
 mod conformance;
+mod dimensions;
+mod field_cases;
 mod forwarding;
 mod limits;
 mod properties;
@@ -12,6 +14,6 @@ mod reasons;
 mod rules;
 mod samples;
 mod shapes;
-mod strange;
 mod streams;
 mod support;
+mod unusual_streams;

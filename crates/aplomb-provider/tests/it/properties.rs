@@ -1,4 +1,4 @@
-//! Whatever the bytes: no panic, and the same reading however they are split.
+//! No bytes cause a panic, and where they are split makes no difference.
 
 use aplomb_provider::{
     Anthropic, AzureOpenAi, Bedrock, Cerebras, Cohere, DeepSeek, Fireworks, Gemini, Generic, Groq,
@@ -35,10 +35,10 @@ const ALL: &[&dyn Provider] = &[
     &Generic,
 ];
 
-/// Those that read everything, and the strictest.
+/// The most lenient and the strictest ones.
 const FEW: &[&dyn Provider] = &[&OpenAi, &Anthropic, &Gemini, &Generic];
 
-/// Bytes that look much like a stream, and some that do not.
+/// Bytes that look like a stream, and some that do not.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => "(data: |event: |: ping| |\n|\n\n|\r|\r\n\r\n|\\[DONE\\]|error|response\\.completed|message_stop)"
@@ -49,7 +49,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// JSON of the words that the dialects look for, in all the wrong places.
+/// JSON of known words in all the wrong places.
 fn json() -> impl Strategy<Value = String> {
     let words = [
         "error",
@@ -140,8 +140,8 @@ fn ask_everything(status: u16, content_type: &str, body: &[u8]) {
     let response = Response::new(status, &[("content-type", content_type)]);
     let head = response.head();
     for provider in FEW {
-        let judgement = provider.judge(&head, body);
-        assert!(judgement.message().is_none_or(|message| message.chars().count() <= 300));
+        let judged = provider.judge(&head, body);
+        assert!(judged.message().is_none_or(|message| message.chars().count() <= 300));
         let _ = provider.usage(&head, body);
         let _ = provider.text(&head, body);
         let estimate = provider.estimate("/v1/chat/completions", body, None);
@@ -216,7 +216,7 @@ fn split_anywhere(
     Ok(())
 }
 
-/// Names of headers that are looked for.
+/// Names of known headers.
 fn name() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "retry-after",
@@ -248,7 +248,7 @@ fn name() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Values that mean something, and some that do not.
+/// Meaningful and meaningless values.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "-?[0-9]{0,40}(\\.[0-9]{0,10})?(ms|s|m|h)?",

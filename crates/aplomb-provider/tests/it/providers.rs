@@ -1,4 +1,4 @@
-//! What each provider means, beyond what the samples show.
+//! Errors of each provider, beyond the samples.
 
 mod settings;
 
@@ -25,7 +25,7 @@ impl Case {
         self
     }
 
-    /// Judged by who is found there, and by the generic dialect, which must not think otherwise.
+    /// Judges it as the provider at the URL, and checks that the generic one agrees.
     fn judge(&self) -> (Reason, Kind, Scope, Option<f64>) {
         let judged = self.by(detect(self.url));
         let generic = self.by(&Generic);
@@ -35,10 +35,10 @@ impl Case {
 
     fn by(&self, provider: &dyn Provider) -> (Reason, Kind, Scope, Option<f64>) {
         let response = Response::new(self.status, self.headers);
-        let judgement = provider.judge(&response.head(), self.body.to_string().as_bytes());
-        let outcome = judgement.outcome();
+        let judged = provider.judge(&response.head(), self.body.to_string().as_bytes());
+        let outcome = judged.outcome();
         let delay = outcome.retry_after().map(|delay| delay.as_secs_f64());
-        (judgement.reason(), outcome.kind(), outcome.scope(), delay)
+        (judged.reason().unwrap(), outcome.kind(), outcome.scope(), delay)
     }
 }
 
@@ -66,7 +66,7 @@ fn google(status: u16, name: &str, message: &str, details: &Value) -> Value {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn what_each_of_them_means() {
+fn errors_of_each_provider() {
     use Kind::{Busy, Exhausted, Permanent, Throttled, Transient, Unauthorized};
     use Reason::{
         Conflict, ContentFiltered, ContextTooLong, InvalidRequest, Overloaded, QuotaExhausted, RateLimited,
@@ -347,9 +347,9 @@ fn what_each_of_them_means() {
     }
 }
 
-/// A prompt that is repeated in an error's message decides nothing.
+/// A prompt that is repeated in an error message decides nothing.
 #[test]
-fn words_only_make_finer_what_the_status_says() {
+fn words_only_refine_what_the_status_says() {
     let words = "used all available credits, capacity exceeded, api calls / month, experiencing high demand, \
         too many tokens per day, free-models-per-day, credit balance is too low";
     for (status, kind) in [
@@ -363,9 +363,9 @@ fn words_only_make_finer_what_the_status_says() {
     }
 }
 
-/// Whose queue is full has not begun with this one; what else fails may have.
+/// A server whose queue is full has not started on the request; other failures may come later.
 #[test]
-fn a_refusal_for_too_much_work_is_marked_as_not_begun() {
+fn an_overloaded_server_has_not_processed_the_request() {
     let is_unprocessed = |status: u16, body: &str| {
         let outcome = OpenAi.judge(&Response::new(status, &[]).head(), body.as_bytes()).outcome();
         outcome.is_unprocessed()
@@ -387,9 +387,9 @@ fn a_refusal_for_too_much_work_is_marked_as_not_begun() {
     }
 }
 
-/// The gateway is who refuses; what it passes on says something where it says nothing.
+/// The gateway refuses; forwarded headers count where it says nothing itself.
 #[test]
-fn a_gateways_own_word_goes_first() {
+fn a_gateways_own_headers_take_precedence() {
     let both = &[("retry-after", "5"), ("llm_provider-retry-after", "60")];
     let behind = &[("llm_provider-retry-after", "60")];
     for url in [OPENAI, "https://litellm.example.org"] {

@@ -1,4 +1,4 @@
-//! Which of the several things that an error says decides.
+//! Errors that say several things: which one decides.
 
 use aplomb_core::{Kind, Scope};
 use aplomb_provider::Reason;
@@ -8,7 +8,7 @@ use crate::support::{judged, stream};
 const GENERIC: &str = "https://gateway.example.org";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
 
-/// `error_type` repeats the status, and what comes with it says that this 402 passes.
+/// `error_type` repeats the status; the fields beside it say that this 402 passes.
 #[test]
 fn openrouters_in_flight_budget_is_retryable_beside_the_error_type_of_its_402() {
     for metadata in [
@@ -19,8 +19,8 @@ fn openrouters_in_flight_budget_is_retryable_beside_the_error_type_of_its_402() 
     ] {
         let body = format!(r#"{{"error": {{"code": 402, "message": "m", "metadata": {metadata}}}}}"#);
         for url in [OPENROUTER, GENERIC] {
-            let said = judged(url, 402, &[("retry-after", "3")], &body);
-            assert_eq!(said, (Reason::TooManyAtOnce, Kind::Throttled, Scope::Account, Some(3)), "{body}");
+            let found = judged(url, 402, &[("retry-after", "3")], &body);
+            assert_eq!(found, (Reason::TooManyAtOnce, Kind::Throttled, Scope::Account, Some(3)), "{body}");
         }
     }
     for source in ["openrouter_credits", "openrouter_key_limit"] {
@@ -32,9 +32,9 @@ fn openrouters_in_flight_budget_is_retryable_beside_the_error_type_of_its_402() 
     }
 }
 
-/// In a stream or a 200 there is no status, and the type is one that is put on everything.
+/// In a stream or a 200 there is no status, and the type is too broad to decide.
 #[test]
-fn mistrals_capacity_where_there_is_no_status_is_not_an_invalid_request() {
+fn mistrals_capacity_without_a_status_is_not_an_invalid_request() {
     for url in ["https://api.mistral.ai/v1", GENERIC] {
         for code in ["null", "3505", "\"3505\""] {
             let body = format!(
@@ -42,7 +42,7 @@ fn mistrals_capacity_where_there_is_no_status_is_not_an_invalid_request() {
                  \"type\": \"invalid_request_error\", \"param\": null, \"code\": {code}}}"
             );
             let (_, end) = stream(url, &format!("data: {body}\n\n"));
-            assert_eq!(end.judgement().reason(), Reason::Overloaded, "{url} {code}");
+            assert_eq!(end.classification().reason(), Some(Reason::Overloaded), "{url} {code}");
             let json = [("content-type", "application/json")];
             assert_eq!(judged(url, 200, &json, &body).0, Reason::Overloaded, "{url} {code}");
         }
@@ -54,7 +54,7 @@ fn mistrals_capacity_where_there_is_no_status_is_not_an_invalid_request() {
 }
 
 #[test]
-fn a_code_that_is_a_number_counts_as_much_as_one_that_is_text() {
+fn a_numeric_code_counts_as_much_as_a_string() {
     for (code, reason) in [
         (1_300, Reason::RateLimited),
         (3_505, Reason::Overloaded),
@@ -63,13 +63,13 @@ fn a_code_that_is_a_number_counts_as_much_as_one_that_is_text() {
         for code in [code.to_string(), format!("\"{code}\"")] {
             let error = format!("{{\"error\": {{\"message\": \"m\", \"code\": {code}}}}}");
             let (_, end) = stream(GENERIC, &format!("data: {error}\n\n"));
-            assert_eq!(end.judgement().reason(), reason, "{code}");
+            assert_eq!(end.classification().reason(), Some(reason), "{code}");
             assert_eq!(judged(GENERIC, 429, &[], &error).0, reason, "{code}");
         }
     }
 }
 
-/// Google's own client takes a 499 for what a 429 is.
+/// Google's own client treats a 499 like a 429.
 #[test]
 fn a_quota_per_day_is_terminal_with_a_499_too() {
     let body = |quota: &str| {
@@ -83,19 +83,19 @@ fn a_quota_per_day_is_terminal_with_a_499_too() {
         let day = body("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
         let minute = body("GenerateRequestsPerMinutePerProjectPerModel-FreeTier");
         for status in [499, 429] {
-            let said = judged(url, status, &[], &day);
-            assert_eq!(said, (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(36)), "{url}");
-            let said = judged(url, status, &[], &minute);
-            assert_eq!(said, (Reason::RateLimited, Kind::Throttled, Scope::Account, Some(36)), "{url}");
+            let found = judged(url, status, &[], &day);
+            assert_eq!(found, (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(36)), "{url}");
+            let found = judged(url, status, &[], &minute);
+            assert_eq!(found, (Reason::RateLimited, Kind::Throttled, Scope::Account, Some(36)), "{url}");
         }
-        // A request that was cancelled is no quota's matter.
+        // A cancelled request is not about a quota.
         let cancelled = r#"{"error": {"code": 499, "status": "CANCELLED", "message": "m"}}"#;
         assert_ne!(judged(url, 499, &[], cancelled).1, Kind::Throttled, "{url}");
     }
 }
 
 #[test]
-fn a_month_that_is_used_up_at_mistral_is_exhausted() {
+fn an_exhausted_month_at_mistral_is_final() {
     let body =
         r#"{"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}"#;
     for url in ["https://api.mistral.ai/v1", GENERIC] {
@@ -112,15 +112,14 @@ fn a_month_that_is_used_up_at_mistral_is_exhausted() {
                 assert_eq!(judged(url, 429, &headers, body).1, kind, "{url} {name} {left}");
             }
         }
-        // It says nothing about what failed for another reason.
+        // It says nothing about other failures.
         let headers = [("x-ratelimit-remaining-tokens-month", "0")];
         assert_eq!(judged(url, 500, &headers, "{}").1, Kind::Transient, "{url}");
     }
 }
 
-/// What the provider behind a gateway says in its headers counts as if it said it itself.
 #[test]
-fn headers_that_a_gateway_passes_on_say_why() {
+fn headers_that_a_gateway_forwards_decide_too() {
     let body = r#"{"error": {"message": "m", "type": "rate_limit_error", "code": "429"}}"#;
     let rejected = [("llm_provider-anthropic-ratelimit-unified-status", "rejected")];
     let month = [("llm_provider-x-ratelimit-remaining-tokens-month", "0")];
@@ -129,14 +128,14 @@ fn headers_that_a_gateway_passes_on_say_why() {
         assert_eq!(judged(url, 429, &rejected, body).1, Kind::Exhausted, "{url}");
         assert_eq!(judged(url, 429, &month, body).1, Kind::Exhausted, "{url}");
         assert_eq!(judged(url, 400, &aws, "{}").1, Kind::Throttled, "{url}");
-        // The gateway's own word goes first.
+        // The gateway's own header takes precedence.
         let both = [aws[0], ("x-amzn-errortype", "ValidationException")];
         assert_eq!(judged(url, 400, &both, "{}").1, Kind::Permanent, "{url}");
     }
 }
 
 #[test]
-fn an_error_of_which_every_part_is_null_is_none() {
+fn an_error_whose_members_are_all_null_is_none() {
     let job =
         |error: &str| format!(r#"{{"object": "fine_tuning.job", "status": "running", "error": {error}}}"#);
     for url in ["https://api.openai.com/v1", GENERIC] {
@@ -154,9 +153,8 @@ fn an_error_of_which_every_part_is_null_is_none() {
     }
 }
 
-/// Who is told of a delay and of a day that is used up has both.
 #[test]
-fn a_used_up_day_keeps_the_reset_that_the_server_names() {
+fn an_exhausted_day_keeps_the_reset_that_the_server_names() {
     let exhausted = |seconds| (Reason::QuotaExhausted, Kind::Exhausted, Scope::Account, Some(seconds));
     let headers = [
         ("x-ratelimit-limit", "50"),
@@ -165,7 +163,7 @@ fn a_used_up_day_keeps_the_reset_that_the_server_names() {
     ];
     let body = r#"{"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day"}}"#;
     assert_eq!(judged(OPENROUTER, 429, &headers, body), exhausted(27_203));
-    // At Cerebras the headers name the window.
+    // Cerebras names the window in its headers.
     let headers = [
         ("x-ratelimit-remaining-tokens-day", "0"),
         ("x-ratelimit-reset-tokens-day", "33011.5"),
@@ -174,13 +172,59 @@ fn a_used_up_day_keeps_the_reset_that_the_server_names() {
     assert_eq!(judged("https://api.cerebras.ai/v1", 429, &headers, body), exhausted(33_011));
 }
 
-/// Spring writes one too.
+/// Spring sends one too.
 #[test]
 fn a_status_in_capitals_alone_is_not_googles_form() {
     let plain = r#"{"status": "TOO_MANY_REQUESTS", "message": "Too many requests"}"#;
-    let said = judged(GENERIC, 429, &[], plain);
-    assert_eq!(said, (Reason::RateLimited, Kind::Throttled, Scope::Account, None));
+    let found = judged(GENERIC, 429, &[], plain);
+    assert_eq!(found, (Reason::RateLimited, Kind::Throttled, Scope::Account, None));
     let above = r#"{"error": {"status": "TOO_MANY_REQUESTS", "code": "rate_limit_exceeded",
         "message": "Limit 7000, Used 0, Requested 12903."}}"#;
     assert_eq!(judged(GENERIC, 429, &[], above).0, Reason::RequestTooLarge);
+}
+
+/// A proxy in front of the provider says nothing about the credential.
+#[test]
+fn a_401_or_403_of_an_edge_is_not_about_the_key() {
+    for url in ["https://api.openai.com/v1", GENERIC] {
+        for status in [401, 403] {
+            let page = [("content-type", "text/html; charset=UTF-8")];
+            assert_eq!(judged(url, status, &page, "<html>").1, Kind::Transient, "{url} {status}");
+            let challenge = [page[0], ("www-authenticate", "Basic")];
+            assert_eq!(judged(url, status, &challenge, "<html>").1, Kind::Unauthorized, "{url} {status}");
+            assert_eq!(judged(url, status, &[], "").1, Kind::Unauthorized, "{url} {status}");
+        }
+    }
+}
+
+#[test]
+fn an_envelope_of_a_vendor_is_an_error_unless_it_says_otherwise() {
+    for (code, kind) in [
+        (0, Kind::Success),
+        (1002, Kind::Throttled),
+        (1004, Kind::Unauthorized),
+        (1008, Kind::Exhausted),
+        (1026, Kind::Permanent),
+        (2013, Kind::Permanent),
+        (1000, Kind::Transient),
+    ] {
+        let body =
+            format!(r#"{{"choices": null, "base_resp": {{"status_code": {code}, "status_msg": "m"}}}}"#);
+        assert_eq!(judged(GENERIC, 200, &[], &body).1, kind, "{code}");
+    }
+}
+
+#[test]
+fn a_limit_on_parallel_requests_names_no_delay() {
+    let body =
+        r#"{"error": {"message": "Rate limit exceeded. Limit type: max_parallel_requests.", "code": "429"}}"#;
+    let at_once = (Reason::TooManyAtOnce, Kind::Throttled, Scope::Account, None);
+    assert_eq!(judged(GENERIC, 429, &[("retry-after", "60")], body), at_once);
+    let headers = [
+        ("retry-after", "60"),
+        ("rate_limit_type", "max_parallel_requests"),
+    ];
+    assert_eq!(judged("https://api.openai.com/v1", 429, &headers, "{}"), at_once);
+    let rate = [("retry-after", "60"), ("rate_limit_type", "requests")];
+    assert_eq!(judged(GENERIC, 429, &rate, "{}").3, Some(60));
 }

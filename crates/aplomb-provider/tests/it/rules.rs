@@ -1,16 +1,16 @@
-//! The rules of judging, one by one.
+//! The rules for judging responses, one by one.
 
 use std::time::Duration;
 
 use aplomb_core::{Kind, Scope};
-use aplomb_provider::{Anthropic, DeepSeek, Generic, Judgement, LlmEngine, OpenAi, Provider, Reason};
+use aplomb_provider::{Anthropic, Classification, DeepSeek, Generic, LlmEngine, OpenAi, Provider, Reason};
 use serde_json::json;
 
 use crate::support::Response;
 
 const ALL: [&dyn Provider; 3] = [&OpenAi, &Anthropic, &Generic];
 
-fn judge(provider: &dyn Provider, status: u16, headers: &[(&str, &str)], body: &str) -> Judgement {
+fn judge(provider: &dyn Provider, status: u16, headers: &[(&str, &str)], body: &str) -> Classification {
     provider.judge(&Response::new(status, headers).head(), body.as_bytes())
 }
 
@@ -23,10 +23,10 @@ fn code(code: &str) -> String {
 }
 
 #[test]
-fn too_many_at_once_is_told_from_too_fast() {
+fn too_many_at_once_differs_from_too_fast() {
     for provider in ALL {
         let at_once = judge(provider, 429, &[], &code("concurrency_limit_exceeded"));
-        assert_eq!(at_once.reason(), Reason::TooManyAtOnce);
+        assert_eq!(at_once.reason(), Some(Reason::TooManyAtOnce));
         assert_eq!(
             (at_once.outcome().kind(), at_once.outcome().is_of_concurrency()),
             (Kind::Throttled, true)
@@ -34,7 +34,7 @@ fn too_many_at_once_is_told_from_too_fast() {
         let fast = judge(provider, 429, &[], &code("rate_limit_exceeded"));
         assert!(!fast.outcome().is_of_concurrency());
     }
-    // These limit nothing else.
+    // These providers limit nothing else.
     for provider in [&DeepSeek as &dyn Provider, &LlmEngine] {
         assert!(judge(provider, 429, &[], "").outcome().is_of_concurrency());
         assert!(!judge(provider, 503, &[], "").outcome().is_of_concurrency());
@@ -42,7 +42,7 @@ fn too_many_at_once_is_told_from_too_fast() {
 }
 
 #[test]
-fn the_status_decides_where_nothing_else_does() {
+fn the_status_decides_if_nothing_else_does() {
     for provider in ALL {
         for body in [
             "",
@@ -89,11 +89,11 @@ fn a_redirect_or_an_upgrade_is_a_permanent_failure_that_says_where_it_leads() {
     for provider in ALL {
         for status in [101, 300, 301, 302, 303, 304, 307, 308] {
             let redirect = [("location", "https://example.org/login?token=secret")];
-            let judgement = judge(provider, status, &redirect, "");
-            assert_eq!(judgement.outcome().kind(), Kind::Permanent, "{status}");
-            assert_eq!(judgement.reason(), Reason::InvalidRequest, "{status}");
+            let judged = judge(provider, status, &redirect, "");
+            assert_eq!(judged.outcome().kind(), Kind::Permanent, "{status}");
+            assert_eq!(judged.reason(), Some(Reason::InvalidRequest), "{status}");
             let message = (status != 101).then_some("redirected to https://example.org/login");
-            assert_eq!(judgement.message(), message, "{status}");
+            assert_eq!(judged.message(), message, "{status}");
         }
         let secret = judge(provider, 302, &[("location", "https://user:secret@example.org")], "");
         assert_eq!(secret.message(), None);
@@ -125,7 +125,7 @@ fn a_code_outranks_the_status() {
 }
 
 #[test]
-fn a_name_put_on_everything_does_not_outrank_the_status() {
+fn a_broad_code_does_not_outrank_the_status() {
     for (status, wide, expected) in [
         (429, "invalid_request_error", Kind::Throttled),
         (503, "invalid_request_error", Kind::Transient),
@@ -140,7 +140,7 @@ fn a_name_put_on_everything_does_not_outrank_the_status() {
 }
 
 #[test]
-fn slow_down_is_about_whoever_the_status_says() {
+fn the_status_says_what_slow_down_is_about() {
     for provider in ALL {
         assert_eq!(kind(provider, 429, &code("slow_down")), Kind::Throttled);
         assert_eq!(kind(provider, 503, &code("slow_down")), Kind::Transient);
@@ -149,7 +149,7 @@ fn slow_down_is_about_whoever_the_status_says() {
 }
 
 #[test]
-fn the_code_that_says_the_account_is_used_up_wins_over_others() {
+fn a_code_about_an_exhausted_account_outranks_other_codes() {
     let body = r#"{"error": {"type": "insufficient_quota", "code": "rate_limit_exceeded"}}"#;
     assert_eq!(kind(&OpenAi, 429, body), Kind::Exhausted);
     let body = r#"{"type": "error", "error": {"type": "rate_limit_error",
@@ -160,7 +160,7 @@ fn the_code_that_says_the_account_is_used_up_wins_over_others() {
 }
 
 #[test]
-fn a_request_above_the_limit_is_permanent_although_a_delay_is_named() {
+fn a_request_above_the_limit_is_permanent_even_with_a_delay() {
     let message = |limit, used, requested| {
         let text = format!(
             "Request too large for gpt-4o on tokens per min (TPM): \
@@ -173,7 +173,7 @@ fn a_request_above_the_limit_is_permanent_although_a_delay_is_named() {
         assert_eq!(too_large.outcome().kind(), Kind::Permanent);
         assert_eq!(too_large.outcome().scope(), Scope::Request);
         assert_eq!(too_large.outcome().retry_after(), Some(Duration::from_secs(9)));
-        assert_eq!(too_large.reason(), Reason::RequestTooLarge);
+        assert_eq!(too_large.reason(), Some(Reason::RequestTooLarge));
         assert_eq!(kind(provider, 429, &message(30_000, 29_000, 30_000)), Kind::Throttled);
     }
 }
@@ -188,7 +188,7 @@ fn text_decides_nothing_else() {
 }
 
 #[test]
-fn the_servers_no_outranks_everything() {
+fn x_should_retry_false_outranks_everything() {
     let no = [("x-should-retry", "false")];
     for provider in ALL {
         for status in [408, 409, 429, 500, 503, 529] {
@@ -200,7 +200,7 @@ fn the_servers_no_outranks_everything() {
 }
 
 #[test]
-fn the_servers_yes_is_not_believed_about_accounts_and_credentials() {
+fn x_should_retry_true_is_ignored_for_accounts_and_credentials() {
     let yes = [("x-should-retry", "true")];
     for provider in ALL {
         let upgraded = judge(provider, 400, &yes, "{}").outcome();
@@ -243,7 +243,7 @@ fn hints_have_an_order() {
 }
 
 #[test]
-fn a_reset_is_a_hint_for_what_was_throttled_and_nothing_else() {
+fn a_reset_is_a_hint_only_for_throttled_requests() {
     let used_up = |dimension: &str, status| {
         let (remaining, reset) = (format!("{dimension}-remaining"), format!("{dimension}-reset"));
         let headers = [
@@ -261,7 +261,7 @@ fn a_reset_is_a_hint_for_what_was_throttled_and_nothing_else() {
 }
 
 #[test]
-fn a_hint_however_long_is_passed_on_as_it_is() {
+fn a_long_hint_is_returned_as_it_is() {
     for provider in ALL {
         let outcome = judge(provider, 429, &[("retry-after", "86400")], "").outcome();
         assert_eq!(outcome.kind(), Kind::Throttled);
@@ -284,9 +284,9 @@ fn bodies_come_in_many_shapes() {
         r#"[{"error": {"code": "insufficient_quota", "message": "why"}}]"#,
     ] {
         for provider in ALL {
-            let judgement = judge(provider, 429, &[], body);
-            assert_eq!(judgement.reason(), Reason::QuotaExhausted, "{body}");
-            assert_eq!(judgement.message(), Some("why"), "{body}");
+            let judged = judge(provider, 429, &[], body);
+            assert_eq!(judged.reason(), Some(Reason::QuotaExhausted), "{body}");
+            assert_eq!(judged.message(), Some("why"), "{body}");
         }
     }
     assert_eq!(judge(&Generic, 503, &[], r#"{"error": "why"}"#).message(), Some("why"));
@@ -295,7 +295,7 @@ fn bodies_come_in_many_shapes() {
 }
 
 #[test]
-fn an_error_within_a_200_is_judged_as_that_error() {
+fn an_error_in_a_200_is_judged_as_that_error() {
     for (body, expected) in [
         (r#"{"error": {"code": 502, "message": "m"}}"#, Kind::Transient),
         (r#"{"error": {"code": 429, "message": "m"}}"#, Kind::Throttled),

@@ -1,4 +1,4 @@
-//! Responses seen, documented or read in source code, with what they should come to.
+//! Responses that were seen, documented or found in source code, with the expected judgement.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +12,13 @@ use serde_json::Value;
 
 use crate::support::{self, Response};
 
-/// A longer wait is not worth it.
-const CAP: Duration = Duration::from_mins(2);
+/// The longest delay that the samples count as retryable.
+const CAP: Duration = Duration::from_secs(120);
 
-/// What no dialect but the provider's own can know: what a 409 at OpenAI concerns, and that a 412 at
-/// Fireworks is about the account.
+/// Samples that only their own provider judges right: the scope of a 409 at OpenAI, and a 412 at Fireworks.
 const OF_ITS_OWN: &[&str] = &["openai: lock timeout 409", "fireworks: 412 suspended"];
 
-/// Each provider, and a URL at which it is found.
+/// The providers, with a URL of each.
 const PROVIDERS: &[(&str, &dyn Provider, &str)] = &[
     ("openai", &OpenAi, "https://api.openai.com/v1"),
     ("azure-openai", &AzureOpenAi, "https://mine.openai.azure.com/openai"),
@@ -82,7 +81,7 @@ fn response_of(sample: &Value) -> Response {
     response
 }
 
-/// Judges a sample as a caller would: whether to retry, whom it concerns, and when to come back.
+/// Judges a sample as a caller would: whether to retry, its scope and its delay.
 fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option<f64>) {
     let response = response_of(sample);
     let head = response.head();
@@ -94,12 +93,12 @@ fn judge(provider: &dyn Provider, sample: &Value) -> (bool, &'static str, Option
 
     let (outcome, had_content): (Outcome, bool) = if is_stream {
         let (events, end) = support::read(provider.stream(&head), [body.as_bytes()]);
-        (end.judgement().outcome(), events.iter().any(StreamEvent::is_content))
+        (end.classification().outcome(), events.iter().any(StreamEvent::is_content))
     } else {
         let outcome = match provider.ending(&head, body.as_bytes()) {
-            // An answer that is whole may still be about the account.
+            // A complete answer may still ask the account to slow down.
             StreamEnd::Complete => provider.judge(&head, body.as_bytes()).outcome(),
-            end => end.judgement().outcome(),
+            end => end.classification().outcome(),
         };
         (outcome, false)
     };
@@ -123,7 +122,7 @@ fn expected(sample: &Value) -> (bool, &str, Option<f64>) {
     )
 }
 
-/// The provider of a sample, and the URL at which it is found.
+/// The provider of a sample, and its URL.
 fn provider_of(sample: &Value) -> (&'static dyn Provider, &'static str) {
     let name = text(&sample["provider"]);
     let known = PROVIDERS.iter().find(|(known, ..)| *known == name);
@@ -141,16 +140,16 @@ fn every_sample_is_judged_right_by_its_own_provider() {
 }
 
 #[test]
-fn every_sample_is_judged_right_by_who_is_found_at_its_host() {
+fn every_sample_is_judged_right_by_the_provider_at_its_host() {
     for sample in samples() {
         let (_, url) = provider_of(&sample);
         assert_eq!(judge(detect(url), &sample), expected(&sample), "{}", name(&sample));
     }
 }
 
-/// Both ways: what is listed must fail.
+/// In both directions: the listed samples must be judged wrong.
 #[test]
-fn whoever_is_behind_a_gateway_is_judged_right_but_for_what_only_it_can_mean() {
+fn generic_providers_judge_all_other_samples_right() {
     for gateway in [&Generic as &dyn Provider, &LiteLlm] {
         let wrong = samples()
             .iter()
@@ -161,13 +160,12 @@ fn whoever_is_behind_a_gateway_is_judged_right_but_for_what_only_it_can_mean() {
     }
 }
 
-/// What a gateway passes on under its own names is read all the same.
 #[test]
-fn headers_that_a_gateway_passes_on_are_read() {
+fn headers_that_a_gateway_forwards_are_read() {
     for mut sample in samples() {
         let headers = sample["headers"].as_object().unwrap();
         let passed_on = headers.iter().map(|(name, value)| {
-            // These are the gateway's own word.
+            // These are the gateway's own.
             let own = [
                 "content-type",
                 "date",
@@ -190,7 +188,6 @@ fn headers_that_a_gateway_passes_on_are_read() {
     }
 }
 
-/// What the samples tell of limits.
 #[test]
 fn limits_are_read_as_the_samples_say() {
     let mut told = 0;

@@ -1,4 +1,4 @@
-//! Streams in other forms than OpenAI's and Anthropic's.
+//! Streams of other shapes than OpenAI's and Anthropic's.
 
 use aplomb_core::{Kind, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Error, Other, Usage as Used};
@@ -86,7 +86,7 @@ fn gemini_in_both_forms() {
     for provider in [&Gemini as &dyn Provider, &VertexAi, &Generic] {
         complete(provider, "text/event-stream", &events(GEMINI), &expected);
         complete(provider, "application/json", &list(GEMINI), &expected);
-        // Neither half a list nor a list without its last chunk is an answer.
+        // Half a list is not an answer, nor is a list without its last chunk.
         let body = list(GEMINI);
         for cut in 0..body.len() {
             assert_eq!(read(provider, "application/json", &body[..cut]).1, StreamEnd::Truncated);
@@ -105,12 +105,12 @@ fn an_error_may_be_an_element_of_a_list() {
     let first = GEMINI.lines().nth(1).unwrap();
     for (body, is_unbegun) in [(list(error), true), (list(&format!("{first}\n{error}")), false)] {
         let (events, end) = read(&VertexAi, "application/json", &body);
-        let Some(Error(judgement)) = events.last() else {
+        let Some(Error(judged)) = events.last() else {
             panic!("{events:?}")
         };
-        assert_eq!(judgement.outcome().kind(), Kind::Transient);
-        assert_eq!(judgement.outcome().is_unprocessed(), is_unbegun);
-        assert_eq!(end, StreamEnd::Failed(judgement.clone()));
+        assert_eq!(judged.outcome().kind(), Kind::Transient);
+        assert_eq!(judged.outcome().is_unprocessed(), is_unbegun);
+        assert_eq!(end, StreamEnd::Failed(judged.clone()));
     }
 }
 
@@ -124,7 +124,7 @@ fn ollamas_lines() {
         let failed = format!("{cut}\n{{\"error\":\"an error was encountered while running the model\"}}\n");
         let (events, end) = read(provider, "application/x-ndjson", &failed);
         assert!(matches!(events.last(), Some(Error(_))), "{events:?}");
-        assert_eq!(end.judgement().outcome().kind(), Kind::Transient);
+        assert_eq!(end.classification().outcome().kind(), Kind::Transient);
     }
 }
 
@@ -171,7 +171,6 @@ fn coheres_two_versions() {
     }
 }
 
-/// A body without a media type is what its first byte says.
 #[test]
 fn without_a_media_type_the_first_byte_decides() {
     let response = Response::new(200, &[]);
@@ -187,7 +186,7 @@ fn without_a_media_type_the_first_byte_decides() {
             assert_eq!(end, StreamEnd::Complete);
         }
     }
-    // Space before a colon makes it no comment, wherever it is split.
+    // A colon after white space does not start a comment, wherever it is split.
     let indented = b"\n  : x\n";
     let read = |size| support::read(OpenAi.stream(&response.head()), indented.chunks(size));
     assert_eq!(read(1), read(7));
@@ -195,9 +194,8 @@ fn without_a_media_type_the_first_byte_decides() {
     assert_eq!((events, end), (vec![], StreamEnd::Truncated));
 }
 
-/// An answer that does not stream is read as one that does.
 #[test]
-fn whole_answers_go_through_the_reader_of_streams() {
+fn complete_answers_go_through_the_stream_reader() {
     for (provider, body) in [
         (
             &OpenAi as &dyn Provider,
@@ -231,13 +229,13 @@ fn whole_answers_go_through_the_reader_of_streams() {
     let json = Response::new(200, &[("content-type", "application/json")]);
     assert_eq!(Cohere.text(&json.head(), cohere.as_bytes()).as_deref(), Some("Hello"));
     assert_eq!(Cohere.usage(&json.head(), cohere.as_bytes()), Some(used()));
-    // Whatever was asked for is content: embeddings, images.
+    // Embeddings and images are content too.
     let embeddings =
         r#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":9,"total_tokens":9}}"#;
     assert_eq!(read(&OpenAi, "application/json", embeddings).0.first(), Some(&Content(None)));
 }
 
-/// Bedrock's frames are believed; what they came to is in the headers, where the body can not be read.
+/// Bedrock's binary frames are trusted; their usage is in the headers.
 #[test]
 fn bedrock() {
     let headers = [
@@ -251,9 +249,9 @@ fn bedrock() {
     assert_eq!(Bedrock.usage(&response.head(), b"\0\0\0\x7F"), Some(used()));
 }
 
-/// Titan tells its input in the open, and its output in a list of results.
+/// Titan reports its input at the top level, and its output in a list of results.
 #[test]
-fn bedrocks_headers_complete_what_the_body_says() {
+fn bedrocks_headers_complete_the_usage_in_the_body() {
     let headers = [
         ("content-type", "application/json"),
         ("x-amzn-bedrock-input-token-count", "7"),
@@ -266,7 +264,7 @@ fn bedrocks_headers_complete_what_the_body_says() {
         let (events, end) = support::read(provider.stream(&response.head()), [&body[..]]);
         let told = events.into_iter().rev().find(|event| matches!(event, Used(_)));
         assert_eq!((told, end), (Some(Used(used())), StreamEnd::Complete));
-        // What the body says, it knows better; and it is told once.
+        // The body takes precedence, and the usage is reported once.
         let body = br#"{"usage": {"input_tokens": 9, "output_tokens": 2}}"#;
         assert_eq!(provider.usage(&response.head(), body), Some(used()));
         let (events, _) = support::read(provider.stream(&response.head()), [&body[..]]);
@@ -274,7 +272,7 @@ fn bedrocks_headers_complete_what_the_body_says() {
     }
 }
 
-/// The own completions of llama.cpp say `stop`, and no marker follows.
+/// llama.cpp's own completions end with `stop` and without a marker.
 #[test]
 fn an_unknown_shape_of_a_lenient_provider_ends_with_its_body() {
     let body = "data: {\"content\":\"Hello\",\"stop\":false}\n\ndata: {\"content\":\"\",\"stop\":true}\n\n";

@@ -1,4 +1,4 @@
-//! What streams say, and how they end.
+//! Events of streams, and how streams end.
 
 use aplomb_core::{Kind, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Error, Other, Ping, Usage as Used};
@@ -101,7 +101,7 @@ fn messages() {
 fn a_stream_that_is_cut_is_truncated_wherever_it_is_cut() {
     let known: [(&dyn Provider, &str); 3] = [(&OpenAi, CHAT), (&OpenAi, RESPONSES), (&Anthropic, MESSAGES)];
     for (provider, stream) in known {
-        // The line that ends it is whole without its line ends.
+        // The last line may lack its line end.
         let whole = stream.trim_end().len();
         for cut in 0..whole {
             assert_eq!(end(provider, &stream[..cut]), StreamEnd::Truncated, "{}", &stream[..cut]);
@@ -110,12 +110,12 @@ fn a_stream_that_is_cut_is_truncated_wherever_it_is_cut() {
             assert_eq!(end(provider, &stream[..cut]), StreamEnd::Complete);
         }
     }
-    assert_eq!(StreamEnd::Truncated.judgement().reason(), Reason::Truncated);
-    assert_eq!(StreamEnd::Truncated.judgement().outcome().kind(), Kind::Transient);
+    assert_eq!(StreamEnd::Truncated.classification().reason(), Some(Reason::Truncated));
+    assert_eq!(StreamEnd::Truncated.classification().outcome().kind(), Kind::Transient);
 }
 
 #[test]
-fn an_unknown_server_may_leave_out_the_marker() {
+fn an_unknown_server_may_omit_the_marker() {
     let finished = CHAT.replace("data: [DONE]", "");
     assert_eq!(end(&Generic, &finished), StreamEnd::Complete);
     assert_eq!(end(&OpenAi, &finished), StreamEnd::Truncated);
@@ -155,11 +155,11 @@ fn errors_end_a_stream() {
     ] {
         for provider in [&OpenAi as &dyn Provider, &Generic] {
             let (events, end) = read(provider, stream);
-            let [Error(judgement)] = &events[..] else {
+            let [Error(judged)] = &events[..] else {
                 panic!("{stream} {events:?}")
             };
-            assert_eq!(judgement.outcome().kind(), kind, "{stream}");
-            assert_eq!(end, StreamEnd::Failed(judgement.clone()));
+            assert_eq!(judged.outcome().kind(), kind, "{stream}");
+            assert_eq!(end, StreamEnd::Failed(judged.clone()));
         }
     }
 }
@@ -186,14 +186,14 @@ fn errors_in_the_last_event_are_errors() {
     ] {
         for url in [url, "https://gateway.example.org"] {
             let (_, end) = support::stream(url, &body);
-            let StreamEnd::Failed(judgement) = end else {
+            let StreamEnd::Failed(judged) = end else {
                 panic!("{url} {body} {end:?}")
             };
-            assert_eq!(judgement.outcome().kind(), Kind::Transient, "{url} {body}");
-            assert_eq!(judgement.message(), message, "{url} {body}");
+            assert_eq!(judged.outcome().kind(), Kind::Transient, "{url} {body}");
+            assert_eq!(judged.message(), message, "{url} {body}");
         }
     }
-    // Without an error, a last event is one.
+    // A last event without an error is an event.
     let fine = v2.replace("\"ERROR\", \"error\": \"boom\"", "\"COMPLETE\"");
     assert_eq!(support::stream(cohere, &fine).1, StreamEnd::Complete);
     assert_eq!(support::stream(groq, &last("null")).1, StreamEnd::Complete);
@@ -207,11 +207,11 @@ fn a_hint_in_a_stream_is_counted_from_its_head() {
     let stream =
         "event: error\ndata: {\"error\":{\"code\":\"rate_limit_exceeded\",\"resets_at\":1696004803}}\n\n";
     let (_, end) = read(&OpenAi, stream);
-    assert_eq!(end.judgement().outcome().retry_after().unwrap().as_secs(), 6);
+    assert_eq!(end.classification().outcome().retry_after().unwrap().as_secs(), 6);
 }
 
 #[test]
-fn what_is_no_text_is_content_all_the_same() {
+fn content_need_not_be_text() {
     for delta in [
         r#"{"tool_calls":[{"index":0}]}"#,
         r#"{"content":null,"reasoning_content":"hm"}"#,
@@ -227,7 +227,7 @@ fn what_is_no_text_is_content_all_the_same() {
 }
 
 #[test]
-fn an_event_too_long_to_look_into_still_has_its_name() {
+fn an_event_too_long_to_parse_still_has_its_name() {
     let long = "x".repeat(2 << 20);
     let completed = format!("event: response.completed\ndata: {long}\n\n");
     assert_eq!(end(&OpenAi, &completed), StreamEnd::Complete);
@@ -237,7 +237,7 @@ fn an_event_too_long_to_look_into_still_has_its_name() {
 }
 
 #[test]
-fn a_body_that_is_no_event_stream_is_believed() {
+fn a_body_that_is_not_an_event_stream_is_trusted() {
     for media_type in ["application/json", "application/x-ndjson", "audio/mpeg"] {
         let response = Response::new(200, &[("content-type", media_type)]);
         for provider in [&OpenAi as &dyn Provider, &Anthropic, &Generic] {

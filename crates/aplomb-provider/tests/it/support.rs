@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers for the tests.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use aplomb_core::{Kind, Scope, WallClock};
 use aplomb_provider::{Head, Reason, StreamEnd, StreamEvent, StreamReader, detect};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// A response's head that owns what a `Head` borrows.
+/// An owned version of `Head`.
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -43,7 +43,7 @@ pub(crate) fn read<'a>(
     (events, end)
 }
 
-/// Reads an event stream of whoever is found at a URL.
+/// Reads an event stream as the provider at a URL.
 pub(crate) fn stream(url: &str, body: &str) -> (Vec<StreamEvent<'static>>, StreamEnd) {
     let response = Response::new(200, &[("content-type", "text/event-stream")]);
     let whole = read(detect(url).stream(&response.head()), [body.as_bytes()]);
@@ -52,13 +52,13 @@ pub(crate) fn stream(url: &str, body: &str) -> (Vec<StreamEvent<'static>>, Strea
     whole
 }
 
-/// What a judgement says, with its delay in seconds.
-pub(crate) type Said = (Reason, Kind, Scope, Option<u64>);
+/// Reason, kind, scope and delay in seconds.
+pub(crate) type Judged = (Reason, Kind, Scope, Option<u64>);
 
-/// How whoever is found at a URL judges a response.
-pub(crate) fn judged(url: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Said {
-    let judgement = detect(url).judge(&Response::new(status, headers).head(), body.as_bytes());
-    let outcome = judgement.outcome();
+/// Judges a response as the provider at a URL.
+pub(crate) fn judged(url: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Judged {
+    let judged = detect(url).judge(&Response::new(status, headers).head(), body.as_bytes());
+    let outcome = judged.outcome();
     let delay = outcome.retry_after().map(|delay| delay.as_secs());
-    (judgement.reason(), outcome.kind(), outcome.scope(), delay)
+    (judged.reason().unwrap(), outcome.kind(), outcome.scope(), delay)
 }

@@ -8,12 +8,13 @@ use aplomb_core::{BoxError, CallOptions, HttpClassifier, WithReadings};
 use tower_layer::Layer;
 
 use super::KeyedLimiter;
-use crate::{Charge, Cost, Exceeded, Limit, PerRequest, Quotas, RateLimitLayer};
+use crate::limiter_gate::LimiterGate;
+use crate::{Charge, Cost, PerRequest, RateLimitLayer, RateLimitReason, RateLimited};
 
 /// Spaces requests out by the quotas of their key. Made by [`RateLimitLayer::keyed`].
 ///
 /// The key is what `key_of` finds in a request, or the [`CallKey`](aplomb_core::CallKey) in its
-/// extensions. Refusals are [`Exceeded`], inside a [`KeyRefused`](aplomb_admission::KeyRefused) that names the
+/// extensions. Refusals are [`RateLimited`], inside a [`KeyRefused`](aplomb_admission::KeyRefused) that names the
 /// key.
 pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = OnHead> {
     limiter: KeyedLimiter<K>,
@@ -25,7 +26,7 @@ pub struct KeyedRateLimitLayer<K, F, P = PerRequest, C = HttpClassifier, U = OnH
 
 /// A service behind the rate limits of its requests' keys. Made by [`KeyedRateLimitLayer`].
 pub type KeyedRateLimit<S, K, F, P = PerRequest, C = HttpClassifier, U = OnHead> =
-    Admission<S, KeyedDoor<K, F, LimitTerms<P>, Quotas>, C, U>;
+    Admission<S, KeyedDoor<K, F, LimitTerms<P>, LimiterGate>, C, U>;
 
 impl RateLimitLayer {
     /// Limits the calls of each key by themselves. `key_of` finds the key of a request: a closure
@@ -125,13 +126,13 @@ impl<K, F, P, C, U> fmt::Debug for KeyedRateLimitLayer<K, F, P, C, U> {
 pub struct LimitTerms<P>(P);
 
 impl<Req, P: Cost<Req>> Terms<Req> for LimitTerms<P> {
-    type Gate = Quotas;
+    type Gate = LimiterGate;
 
     fn ask(&self, request: &Req, _: &CallOptions) -> Charge {
         self.0.charge(request)
     }
 
-    fn refuse(&self, rejected: Rejected<Limit>, options: &CallOptions) -> BoxError {
-        Box::new(Exceeded::new(&rejected, options))
+    fn refuse(&self, rejected: Rejected<RateLimitReason>, options: &CallOptions) -> BoxError {
+        Box::new(RateLimited::new(&rejected, options))
     }
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::hash::Hash;
 
-use aplomb_admission::{Closing, QueueLimits, Queues, Wait};
-use aplomb_core::CallOptions;
+use aplomb_admission::{Closing, KeyNotice, QueueLimits, Queues, Wait};
+use aplomb_core::{CallOptions, Event, LogEvents, Observe};
 use tokio::time::Instant;
 
-use crate::{Acquiring, Charge, Quota, Quotas, Snapshot};
+use crate::limiter_gate::LimiterGate;
+use crate::{AcquireFuture, Charge, Quota, Quotas, RateLimitSnapshot};
 
 /// Quotas for each key, of which none affects another: an account, a model, a tenant, a host.
 ///
@@ -22,10 +23,10 @@ use crate::{Acquiring, Charge, Quota, Quotas, Snapshot};
 /// # Examples
 ///
 /// ```
-/// use aplomb_core::CallOptions;
+/// use aplomb_core::{CallOptions, Event, LogEvents, Observe};
 /// use aplomb_rate_limit::{Charge, KeyedLimiter, Quota};
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::Exceeded> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::RateLimited> {
 /// let limiter = KeyedLimiter::new(100_000, |tenant: &u64| {
 ///     let paying = *tenant < 1_000;
 ///     [Quota::requests_per_minute(if paying { 6_000 } else { 60 })]
@@ -35,7 +36,7 @@ use crate::{Acquiring, Charge, Quota, Quotas, Snapshot};
 /// # drop(permit); Ok(()) }
 /// ```
 pub struct KeyedLimiter<K> {
-    queues: Queues<K, Quotas>,
+    queues: Queues<K, LimiterGate>,
 }
 
 impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
@@ -53,23 +54,32 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> KeyedLimiter<K> {
 
     /// The same, where there is more to set than quotas.
     pub fn with_gates(max_keys: usize, policy: impl Fn(&K) -> Quotas + Send + Sync + 'static) -> Self {
-        Self { queues: Queues::new(max_keys, QueueLimits::new(), policy, ()) }
+        Self {
+            queues: Queues::new(
+                max_keys,
+                QueueLimits::new(),
+                move |key| LimiterGate::Own(policy(key)),
+                |event: &KeyNotice<'_, K, Event>| LogEvents.on_event(event.notice()),
+            ),
+        }
     }
 
     /// Waits until `charge` is there for `key`, takes it, and returns a permit to make one call, as
-    /// [`Limiter::acquire_with`](crate::Limiter::acquire_with) does. Where there is no room for the key,
-    /// the future ends in [`Exceeded`](crate::Exceeded) at once.
+    /// [`RateLimiter::acquire_with`](crate::RateLimiter::acquire_with) does. Where there is no room for the key,
+    /// the future ends in [`RateLimited`](crate::RateLimited) at once.
     ///
     /// Dropping the future leaves the line without a trace. It panics if it has to wait outside of a
     /// tokio runtime with time enabled.
-    pub fn acquire(&self, key: &K, charge: Charge, options: &CallOptions) -> Acquiring {
-        Acquiring::new(self.queues.acquire(key, charge, Wait::from(options)), *options)
+    pub fn acquire(&self, key: &K, charge: Charge, options: &CallOptions) -> AcquireFuture {
+        AcquireFuture::new(self.queues.acquire(key, charge, Wait::from(options)), *options)
     }
 
     /// What every key looks like now, a few at a time. Keys that come and go meanwhile may be seen or not.
-    pub fn snapshot(&self) -> impl Iterator<Item = (K, Snapshot)> {
-        self.queues
-            .snapshot(|key, quotas, waiting, now| (key.clone(), Snapshot::of(quotas, waiting, None, now)))
+    pub fn snapshot(&self) -> impl Iterator<Item = (K, RateLimitSnapshot)> {
+        self.queues.snapshot(|key, quotas, waiting, now| {
+            let of = |quotas: &mut Quotas, now| RateLimitSnapshot::of(quotas, waiting, None, now);
+            (key.clone(), quotas.quotas(now, of))
+        })
     }
 
     /// Changes the bounds of every key's line. Those who wait keep the ones they came under.
@@ -100,7 +110,7 @@ impl<K> KeyedLimiter<K> {
         self.queues.max_keys()
     }
 
-    pub(super) const fn queues(&self) -> &Queues<K, Quotas> {
+    pub(super) const fn queues(&self) -> &Queues<K, LimiterGate> {
         &self.queues
     }
 }

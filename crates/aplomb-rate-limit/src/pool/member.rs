@@ -1,16 +1,16 @@
 //! A pool as a gate of one queue.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_core::Event;
 use tokio::time::Instant;
 
 use super::order::{Order, Place};
 use super::shared::Shared;
-use crate::{Charge, Drawn, Limit, Quotas};
+use crate::{Charge, Quotas, RateLimitReason, Reservation};
 
 /// The gate of one queue before a [`Pool`](crate::Pool). Made by [`Pool::member`](crate::Pool::member).
 ///
@@ -18,23 +18,33 @@ use crate::{Charge, Drawn, Limit, Quotas};
 /// pool, and only while no other gate of that queue is what it waits for.
 ///
 /// Dropping it leaves the pool without a trace. Nothing is kept of it at rest: all state is the pool's.
-pub struct Member {
+pub struct PoolMember {
     pool: Arc<Shared>,
     /// The place of the head of the queue among those of the other members, while it waits.
     place: Option<Place>,
     /// What has been taken and not been handed out yet.
-    taken: Option<Drawn>,
+    taken: Option<Reservation>,
     /// It was asked, and not what the caller waits for.
     asked: bool,
     /// Others may wait for what was done here.
     others_wait: bool,
+    /// The pool has an event to report.
+    has_event: bool,
     /// Has the queue ask again; kept while somebody waits in it.
     queue: Option<Waker>,
 }
 
-impl Member {
+impl PoolMember {
     pub(super) const fn new(pool: Arc<Shared>) -> Self {
-        Self { pool, place: None, taken: None, asked: false, others_wait: false, queue: None }
+        Self {
+            pool,
+            place: None,
+            taken: None,
+            asked: false,
+            others_wait: false,
+            has_event: false,
+            queue: None,
+        }
     }
 
     /// Does something under the pool's lock that may make room for others.
@@ -42,6 +52,7 @@ impl Member {
         let mut order = self.pool.lock();
         let result = act(&mut order);
         self.others_wait |= order.waiting() > 0;
+        self.has_event |= order.has_event();
         result
     }
 
@@ -58,13 +69,13 @@ impl Member {
     }
 }
 
-impl Gate for Member {
+impl Gate for PoolMember {
     type Cost = Charge;
-    type Token = Drawn;
-    type Reason = Limit;
-    type Event = Infallible;
+    type Token = Reservation;
+    type Reason = RateLimitReason;
+    type Event = Event;
 
-    fn check(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
+    fn check(&mut self, charge: &Charge, now: Instant) -> Decision<RateLimitReason> {
         self.asked = true;
         let place = self.place;
         self.order(|order| order.check(charge, place, now))
@@ -75,15 +86,15 @@ impl Gate for Member {
     /// # Panics
     ///
     /// Panics if nothing was: `reserve` has to admit first, as the queue has it.
-    fn admit(&mut self, _: &Charge, _: Instant) -> Drawn {
+    fn admit(&mut self, _: &Charge, _: Instant) -> Reservation {
         self.taken.take().expect("what is shared is confirmed before it is handed out")
     }
 
-    fn on(&mut self, drawn: &mut Drawn, progress: Progress<'_>, now: Instant) {
+    fn on(&mut self, drawn: &mut Reservation, progress: Progress<'_>, now: Instant) {
         self.with(now, |quotas, now| quotas.on(drawn, progress, now));
     }
 
-    fn end(&mut self, drawn: Drawn, end: End, now: Instant) {
+    fn end(&mut self, drawn: Reservation, end: End, now: Instant) {
         self.with(now, |quotas, now| quotas.end(drawn, end, now));
     }
 
@@ -95,17 +106,23 @@ impl Gate for Member {
         self.pool.lock().quotas().hints()
     }
 
-    fn next_event(&mut self) -> Option<Infallible> {
-        None
+    fn next_event(&mut self) -> Option<Event> {
+        if !self.has_event {
+            return None;
+        }
+        let mut order = self.pool.lock();
+        let event = order.next_event();
+        self.has_event = order.has_event();
+        event
     }
 
-    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, Limit>> {
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, RateLimitReason>> {
         Some(self)
     }
 }
 
-impl PooledGate<Charge, Limit> for Member {
-    fn reserve(&mut self, charge: &Charge, now: Instant) -> Decision<Limit> {
+impl PooledGate<Charge, RateLimitReason> for PoolMember {
+    fn reserve(&mut self, charge: &Charge, now: Instant) -> Decision<RateLimitReason> {
         self.give_back(now);
         let place = self.place;
         match self.order(|order| order.take(charge, place, now)) {
@@ -118,7 +135,13 @@ impl PooledGate<Charge, Limit> for Member {
         }
     }
 
-    fn register_waiter(&mut self, charge: &Charge, until: Option<Instant>, why: &Limit, _: Instant) {
+    fn register_waiter(
+        &mut self,
+        charge: &Charge,
+        until: Option<Instant>,
+        why: &RateLimitReason,
+        _: Instant,
+    ) {
         self.asked = false;
         let place = self.place;
         self.place = Some(self.order(|order| order.join(place, charge, until, *why)));
@@ -150,7 +173,7 @@ impl PooledGate<Charge, Limit> for Member {
     }
 }
 
-impl Rests for Member {
+impl Rests for PoolMember {
     type Rest = ();
 
     fn rest(&self, _: Instant) -> Option<()> {
@@ -160,7 +183,7 @@ impl Rests for Member {
     fn resume(&mut self, (): ()) {}
 }
 
-impl Drop for Member {
+impl Drop for PoolMember {
     fn drop(&mut self) {
         // There is something to do only where a gate panicked amid a step. The others ask again by
         // themselves: nobody knows what locks are held here.
@@ -171,8 +194,8 @@ impl Drop for Member {
     }
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for PoolMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("waits", &self.place.is_some()).finish_non_exhaustive()
+        f.debug_struct("PoolMember").field("waits", &self.place.is_some()).finish_non_exhaustive()
     }
 }

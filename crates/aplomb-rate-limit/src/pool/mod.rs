@@ -7,16 +7,19 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aplomb_admission::QueueLimits;
+use aplomb_core::LogEvents;
 use tokio::time::Instant;
 
-pub use self::member::Member;
+pub use self::member::PoolMember;
 use self::shared::Shared;
-use crate::{Learned, Limiter, Quota, Quotas, Snapshot};
+use crate::limiter_gate::LimiterGate;
+use crate::{Learned, Quota, Quotas, RateLimitSnapshot, RateLimiter};
 
 /// Quotas that the callers in several lines share: two models on one quota, each with a line, a circuit
 /// and quotas of its own.
 ///
-/// Each line has a [`Member`]: a gate that draws on the pool, decides in one step with the other gates of
+/// Each line has a [`PoolMember`]: a gate that draws on the pool, decides in one step with the other gates of
 /// its queue, and holds nothing while those are waited for. All members together never draw more than the
 /// quotas let through, and a throttled response of one pauses all.
 ///
@@ -31,7 +34,7 @@ use crate::{Learned, Limiter, Quota, Quotas, Snapshot};
 /// ```
 /// use aplomb_rate_limit::{Charge, Pool, Quota};
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::Exceeded> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::RateLimited> {
 /// let account = Pool::new([Quota::tokens_per_minute(90_000)]);
 /// let (small, large) = (account.limiter(), account.limiter());
 /// let one = small.acquire(Charge::request().input_tokens(1_000)).await?;
@@ -56,8 +59,8 @@ impl Pool {
 
     /// A gate that draws on this pool, for one queue.
     #[must_use]
-    pub fn member(&self) -> Member {
-        Member::new(Arc::clone(&self.0))
+    pub fn member(&self) -> PoolMember {
+        PoolMember::new(Arc::clone(&self.0))
     }
 
     /// A limiter that draws on this pool, and has a line of its own.
@@ -65,8 +68,8 @@ impl Pool {
     /// What is set or read by it of quotas, pauses, learning and calls in flight is the pool's; waiting,
     /// bounds and closing are its own.
     #[must_use]
-    pub fn limiter(&self) -> Limiter<Member> {
-        Limiter::before(self.member())
+    pub fn limiter(&self) -> RateLimiter {
+        RateLimiter::before(LimiterGate::Pooled(self.member()), QueueLimits::new(), Arc::new(LogEvents))
     }
 
     /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
@@ -120,10 +123,10 @@ impl Pool {
     /// What the pool looks like now: calls in flight are those of all members, and what waits is lines,
     /// each with its head.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> RateLimitSnapshot {
         let mut order = self.0.lock();
         let now = order.tick(Instant::now());
-        Snapshot::of(order.quotas(), order.waiting(), None, now)
+        RateLimitSnapshot::of(order.quotas(), order.waiting(), None, now)
     }
 
     /// Looks at the quotas, or changes them; then lets go whom that admits.

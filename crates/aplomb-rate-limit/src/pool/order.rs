@@ -5,9 +5,10 @@ use std::iter::once;
 use std::task::Waker;
 
 use aplomb_admission::{Decision, Gate};
+use aplomb_core::Event;
 use tokio::time::Instant;
 
-use crate::{Charge, Drawn, Limit, Quotas};
+use crate::{Charge, Quotas, RateLimitReason, Reservation};
 
 /// How far a forecast looks ahead. What is beyond only makes the wait longer.
 const FARTHEST: usize = 256;
@@ -33,7 +34,7 @@ struct Head {
     charge: Charge,
     /// When it will ask again by itself, if it will, and what it was told that it waits for.
     until: Option<Instant>,
-    why: Limit,
+    why: RateLimitReason,
     /// Has its queue ask again, once that is known.
     queue: Option<Waker>,
     /// It has been woken, and has not asked since.
@@ -55,6 +56,14 @@ impl Order {
         &self.quotas
     }
 
+    pub(super) fn has_event(&self) -> bool {
+        self.quotas.has_event()
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.quotas.next_event()
+    }
+
     /// How many lines wait for the quotas.
     pub(super) fn waiting(&self) -> usize {
         self.heads.len()
@@ -66,7 +75,12 @@ impl Order {
     }
 
     /// What the quotas say to a charge in this place, or behind everybody. Takes nothing.
-    pub(super) fn check(&mut self, charge: &Charge, own: Option<Place>, now: Instant) -> Decision<Limit> {
+    pub(super) fn check(
+        &mut self,
+        charge: &Charge,
+        own: Option<Place>,
+        now: Instant,
+    ) -> Decision<RateLimitReason> {
         let now = self.tick(now);
         let said = self.quotas.check(charge, now);
         let own = own.unwrap_or(Place::MAX);
@@ -93,7 +107,7 @@ impl Order {
         charge: &Charge,
         own: Option<Place>,
         now: Instant,
-    ) -> Result<Drawn, Decision<Limit>> {
+    ) -> Result<Reservation, Decision<RateLimitReason>> {
         match self.check(charge, own, now) {
             Decision::Admit => {}
             decision => return Err(decision),
@@ -110,7 +124,7 @@ impl Order {
         own: Option<Place>,
         charge: &Charge,
         until: Option<Instant>,
-        why: Limit,
+        why: RateLimitReason,
     ) -> Place {
         let own = own.unwrap_or_else(|| {
             self.places += 1;

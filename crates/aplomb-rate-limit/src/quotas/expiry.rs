@@ -3,6 +3,7 @@
 //! Otherwise a limit that is nonsense, or out of date, would hold for ever: it rejects or delays
 //! every call, so no answer comes that could correct it.
 
+use aplomb_core::Event;
 use tokio::time::Instant;
 
 use super::Quotas;
@@ -38,19 +39,21 @@ impl Quotas {
             if estimate.is_none_or(|estimate| nanos < estimate.expires()) {
                 continue;
             }
+            let (dimension, was_enforced) = (quota.quota().dimension(), quota.is_reported());
             if let Some(configured) = quota.as_configured().copied() {
                 self.give_back(index, u64::MAX, now);
                 let (quota, bucket) = self.set.at_mut(index);
                 quota.change(configured, bucket, nanos);
             } else {
-                let removed = self.set.remove(index);
-                let estimator = self.server.as_mut().and_then(|server| server.estimator.as_mut());
-                match estimator {
-                    Some(estimator) if removed.quota().dimension() == Dimension::REQUESTS => {
-                        estimator.on_limits_expired(now);
-                    }
-                    _ => {}
-                }
+                self.set.remove(index);
+            }
+            let server = self.server_mut(now);
+            match &mut server.estimator {
+                Some(estimator) if dimension == Dimension::REQUESTS => estimator.on_limits_expired(now),
+                _ => {}
+            }
+            if was_enforced {
+                server.events.push_back(Event::limit_lapsed(dimension));
             }
         }
         self.drop_estimates();

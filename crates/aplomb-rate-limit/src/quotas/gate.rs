@@ -1,9 +1,7 @@
 //! The quotas as a gate.
 
-use std::convert::Infallible;
-
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
-use aplomb_core::Kind;
+use aplomb_core::{Event, Kind};
 use tokio::time::Instant;
 
 use super::{Quotas, RateLimitReason, Reservation};
@@ -14,7 +12,7 @@ impl Gate for Quotas {
     type Cost = Charge;
     type Token = Reservation;
     type Reason = RateLimitReason;
-    type Event = Infallible;
+    type Event = Event;
 
     #[inline]
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<RateLimitReason> {
@@ -130,8 +128,8 @@ impl Gate for Quotas {
     }
 
     #[inline]
-    fn next_event(&mut self) -> Option<Infallible> {
-        None
+    fn next_event(&mut self) -> Option<Event> {
+        self.server.as_mut().and_then(|server| server.events.pop_front())
     }
 
     #[inline]

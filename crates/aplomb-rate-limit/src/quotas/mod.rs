@@ -177,6 +177,11 @@ impl Quotas {
         self.server.as_ref().and_then(|server| server.estimator.as_ref()?.rate())
     }
 
+    /// Whether there is an event that has not been reported.
+    pub(crate) fn has_event(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| !server.events.is_empty())
+    }
+
     fn server_mut(&mut self, now: Instant) -> &mut ServerLimits {
         let Settings { seed, pause, .. } = *self.set.settings();
         let seed = seed ^ self.set.nanos(now);

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Dimension, Reading};
+use aplomb_core::{Dimension, Event, Reading};
 use tokio::time::Instant;
 
 use super::{Quotas, Reservation};
@@ -127,8 +127,10 @@ impl Quotas {
         quota.change(in_force, bucket, nanos);
         let quota = *quota;
         if quota.changes() != changes {
-            let estimate = self.server_mut(now).estimate_mut(quota.id());
+            let server = self.server_mut(now);
+            let estimate = server.estimate_mut(quota.id());
             estimate.tightened_until = quota.converted(estimate.tightened_until);
+            server.events.push_back(learned(quota.quota()));
         }
     }
 
@@ -217,30 +219,29 @@ impl Quotas {
             return;
         }
         let quota = Quota::new(dimension, limit, reported.window.length());
-        let Some(remaining) = reported.remaining else {
-            self.learn(quota, now);
-            return;
-        };
         let is_requests = dimension == Dimension::REQUESTS;
-        // What the server shows may come at once; if it is less than all, then as many requests as were left
-        // before this call.
         let (own, others) = if is_requests {
             (reservation.requests, u64::from(self.unanswered))
         } else {
             (0, 0)
         };
-        let shown = remaining.saturating_add(own).min(limit);
-        let quota = if is_requests {
-            quota.burst(as_u32(shown))
-        } else {
-            quota
+        // What remains may come at once; of requests, as many as remained before this call.
+        let remaining = reported.remaining;
+        let quota = match remaining {
+            Some(remaining) if is_requests => quota.burst(as_u32(remaining.saturating_add(own).min(limit))),
+            _ => quota,
         };
-        if self.learn(quota, now) {
-            let nanos = self.set.nanos(now);
-            let (quota, bucket) = self.set.at(self.set.quotas().len() - 1);
+        if !self.learn(quota, now) {
+            return;
+        }
+        let nanos = self.set.nanos(now);
+        let (quota, bucket) = self.set.at(self.set.quotas().len() - 1);
+        if let Some(remaining) = remaining {
             let left = remaining.saturating_sub(others);
             bucket.owe(quota.flow(), u64::from(quota.flow().burst()).saturating_sub(left), nanos);
         }
+        let learned = learned(quota.quota());
+        self.server_mut(now).events.push_back(learned);
     }
 
     /// Adds a quota that nobody configured, full, unless there is one like it; returns whether it did.
@@ -251,6 +252,10 @@ impl Quotas {
         }
         learned
     }
+}
+
+fn learned(quota: &Quota) -> Event {
+    Event::limit_learned(quota.dimension(), quota.amount(), quota.window())
 }
 
 fn as_u32(number: u64) -> u32 {

@@ -1,8 +1,10 @@
 //! What is known of the server: the pause it asked for, the limits it reported, the rate it accepts.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use aplomb_admission::Decision;
+use aplomb_core::{Event, LayerName};
 use tokio::time::Instant;
 
 use super::RateLimitReason;
@@ -21,6 +23,8 @@ pub(super) struct ServerLimits {
     pub(super) estimates: Estimates,
     /// When the first limit that the server reported expires, unless it is reported again.
     pub(super) expires: Option<u64>,
+    /// Events that have not been reported yet.
+    pub(super) events: VecDeque<Event>,
 }
 
 pub(super) type Estimates = Vec<(u32, Estimate)>;
@@ -52,6 +56,7 @@ impl ServerLimits {
             estimator: None,
             estimates: Estimates::new(),
             expires: None,
+            events: VecDeque::new(),
         }
     }
 
@@ -64,6 +69,9 @@ impl ServerLimits {
         unanswered: u32,
         now: Instant,
     ) -> Decision<RateLimitReason> {
+        if self.pause.take_end(now) {
+            self.events.push_back(Event::resumed(LayerName::RateLimit));
+        }
         let paused = match self.pause.check(now) {
             PauseState::Exhausted(retry_after) => {
                 return Decision::Reject(RateLimitReason::Exhausted { retry_after });
@@ -102,6 +110,7 @@ impl ServerLimits {
     /// Whether it knows no more than a new one.
     pub(super) fn is_empty(&self, now: Instant) -> bool {
         self.estimates.is_empty()
+            && self.events.is_empty()
             && self.estimator.is_none()
             && self.pause.is_ramp_over(now)
             && !self.pause.has_grown()

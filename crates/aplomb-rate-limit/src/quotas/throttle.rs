@@ -1,6 +1,6 @@
 //! What a throttled call says about the quotas.
 
-use aplomb_core::Outcome;
+use aplomb_core::{Event, LayerName, Outcome};
 use tokio::time::Instant;
 
 use super::{Quotas, Reservation};
@@ -19,6 +19,10 @@ impl Quotas {
         }
         if !server.pause.on_throttled(reservation.at, outcome.retry_after(), now) {
             return;
+        }
+        if let Some(until) = server.pause.until(now) {
+            let paused = Event::paused(LayerName::RateLimit, until - now, until, Some((*outcome).into()));
+            server.events.push_back(paused);
         }
         self.empty_refusing(reservation, outcome, now);
         let estimator = self.server.as_mut().and_then(|server| server.estimator.as_mut());

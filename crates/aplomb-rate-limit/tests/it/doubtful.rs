@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb_core::Outcome;
-use aplomb_rate_limit::{Charge, Dimension, Learned, Limit, Limiter, Quota, Reading};
+use aplomb_rate_limit::{Charge, Dimension, Learned, Quota, RateLimitReason, RateLimiter, Reading};
 use tokio::time::{Instant, advance, timeout};
 
 const S: Duration = Duration::from_secs(1);
@@ -11,30 +11,30 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const REQUESTS: Reading = Reading::of(Dimension::REQUESTS);
 const TOKENS: Reading = Reading::of(Dimension::TOKENS);
 
-async fn heard(limiter: &Limiter, charge: Charge, reading: Reading) {
+async fn heard(limiter: &RateLimiter, charge: Charge, reading: Reading) {
     let mut permit = limiter.acquire(charge).await.unwrap();
     permit.sent();
-    permit.heard(&[reading]);
+    permit.limits(&[reading]);
     permit.end(Outcome::success());
 }
 
-fn amounts(limiter: &Limiter) -> Vec<u64> {
+fn amounts(limiter: &RateLimiter) -> Vec<u64> {
     limiter.snapshot().available().iter().map(|(quota, _)| quota.amount()).collect()
 }
 
-fn left(limiter: &Limiter) -> i64 {
+fn left(limiter: &RateLimiter) -> i64 {
     limiter.snapshot().available()[0].1
 }
 
 /// How much goes in a minute where every answer says `reading`.
-async fn in_a_minute(limiter: &Limiter, charge: &Charge, reading: Reading) -> u64 {
-    limiter.set_queue_limits(|limits| limits.max_wait(Duration::ZERO));
+async fn in_a_minute(limiter: &RateLimiter, charge: &Charge, reading: Reading) -> u64 {
+    limiter.set_max_wait(Duration::ZERO);
     let mut went = 0;
     for _ in 0..600 {
         if let Ok(mut permit) = limiter.acquire(charge.clone()).await {
             went += 1;
             permit.sent();
-            permit.heard(&[reading]);
+            permit.limits(&[reading]);
             permit.end(Outcome::success());
         }
         advance(S / 10).await;
@@ -44,10 +44,10 @@ async fn in_a_minute(limiter: &Limiter, charge: &Charge, reading: Reading) -> u6
 
 #[tokio::test(start_paused = true)]
 async fn promise_17_a_configured_quota_holds_whatever_the_server_has_left() {
-    let a_day = Limiter::new([Quota::requests_per_day(100).burst(100)]);
+    let a_day = RateLimiter::new([Quota::requests_per_day(100).burst(100)]);
     let minute = REQUESTS.with_limit(500).with_remaining(499).with_reset(Duration::from_millis(120));
     assert_eq!(in_a_minute(&a_day, &Charge::request(), minute).await, 100);
-    let a_minute = Limiter::new([Quota::tokens_per_minute(10_000)]);
+    let a_minute = RateLimiter::new([Quota::tokens_per_minute(10_000)]);
     let larger = TOKENS.with_limit(1_000_000).with_remaining(999_000).with_window(60 * S);
     let thousand = Charge::request().input_tokens(1_000);
     assert!(in_a_minute(&a_minute, &thousand, larger).await <= 20);
@@ -55,13 +55,13 @@ async fn promise_17_a_configured_quota_holds_whatever_the_server_has_left() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_is_given_back_than_readings_took() {
-    let limiter = Limiter::new([Quota::requests_per_hour(3_600).burst(100)]);
+    let limiter = RateLimiter::new([Quota::requests_per_hour(3_600).burst(100)]);
     drop(limiter.acquire(Charge::request()).await.unwrap());
     let mut flying = Vec::new();
     for _ in 0..40 {
         flying.push(limiter.acquire(Charge::request()).await.unwrap());
     }
-    flying.iter_mut().for_each(aplomb_rate_limit::Permit::sent);
+    flying.iter_mut().for_each(aplomb_rate_limit::RateLimitPermit::sent);
     drop(flying);
     // The server's own account is reset: it has all, and 40 of ours have been drawn.
     let all = REQUESTS.with_limit(3_600).with_remaining(3_600).with_window(HOUR);
@@ -80,11 +80,11 @@ async fn no_more_is_given_back_than_readings_took() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reading_is_about_the_quota_of_its_window() {
-    let two = Limiter::new([Quota::requests_per_day(10_000), Quota::requests_per_minute(600)]);
+    let two = RateLimiter::new([Quota::requests_per_day(10_000), Quota::requests_per_minute(600)]);
     heard(&two, Charge::request(), REQUESTS.with_limit(300).with_remaining(299).with_reset(S)).await;
     assert_eq!(amounts(&two), [10_000, 300]);
     // It follows that the window is a minute, of which there is none.
-    let day = Limiter::new([Quota::tokens_per_day(10_000_000)]);
+    let day = RateLimiter::new([Quota::tokens_per_day(10_000_000)]);
     let minute = TOKENS.with_limit(160_000).with_remaining(159_976).with_reset(Duration::from_millis(9));
     heard(&day, Charge::request().input_tokens(24), minute).await;
     assert_eq!((amounts(&day), left(&day)), (vec![10_000_000], 10_000_000 - 24));
@@ -95,7 +95,7 @@ async fn a_reading_is_about_the_quota_of_its_window() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
-    let limiter = Limiter::new([Quota::tokens_per_minute(90_000)]);
+    let limiter = RateLimiter::new([Quota::tokens_per_minute(90_000)]);
     heard(&limiter, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
     assert_eq!(amounts(&limiter), [1]);
     // It waits for what there is, and leaves a debt.
@@ -104,10 +104,10 @@ async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
     assert!(left(&limiter) < 0);
     let above = limiter.acquire(Charge::request().input_tokens(90_001)).await.unwrap_err();
     let dimension = Dimension::TOKENS;
-    let limit = Limit::AboveCapacity { dimension, cost: 90_001, capacity: 90_000 };
-    assert_eq!(above.limit(), Some(limit), "what is configured does");
+    let limit = RateLimitReason::AboveCapacity { dimension, cost: 90_001, capacity: 90_000 };
+    assert_eq!(above.reason(), Some(limit), "what is configured does");
 
-    let learned = Limiter::new([Quota::requests_per_minute(600)]);
+    let learned = RateLimiter::new([Quota::requests_per_minute(600)]);
     heard(&learned, Charge::request(), TOKENS.with_limit(500).with_remaining(400)).await;
     let start = Instant::now();
     for _ in 0..2 {
@@ -123,8 +123,8 @@ async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_confirms_for_an_hour_lapses() {
-    let tightened = Limiter::new([Quota::tokens_per_minute(90_000)]);
-    let learned = Limiter::new([]);
+    let tightened = RateLimiter::new([Quota::tokens_per_minute(90_000)]);
+    let learned = RateLimiter::new([]);
     heard(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
     heard(
         &learned,
@@ -152,7 +152,7 @@ async fn what_nobody_confirms_for_an_hour_lapses() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_reading_took_lapses_with_it() {
-    let limiter = Limiter::new([Quota::requests_per_day(100).burst(100)]);
+    let limiter = RateLimiter::new([Quota::requests_per_day(100).burst(100)]);
     let empty = REQUESTS.with_limit(100).with_remaining(0).with_window(24 * HOUR);
     heard(&limiter, Charge::request(), empty).await;
     let start = Instant::now();
@@ -162,7 +162,10 @@ async fn what_a_reading_took_lapses_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_beyond_a_day_is_not_learned() {
-    for limiter in [Limiter::new([]), Limiter::new([Quota::requests_per_minute(600)])] {
+    for limiter in [
+        RateLimiter::new([]),
+        RateLimiter::new([Quota::requests_per_minute(600)]),
+    ] {
         let before = amounts(&limiter);
         let vast = REQUESTS.with_limit(1).with_remaining(0).with_window(Duration::MAX);
         heard(&limiter, Charge::request(), vast).await;
@@ -172,7 +175,7 @@ async fn a_window_beyond_a_day_is_not_learned() {
 
 #[tokio::test(start_paused = true)]
 async fn the_least_of_three_agreeing_limits_is_put_in_force() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     limiter.remember(&Learned::new().quotas([Quota::requests_per_minute(60)]));
     for limit in [62, 61, 1_000_000_000] {
         heard(&limiter, Charge::request(), REQUESTS.with_limit(limit).with_window(60 * S)).await;
@@ -183,7 +186,7 @@ async fn the_least_of_three_agreeing_limits_is_put_in_force() {
 #[tokio::test(start_paused = true)]
 async fn a_debt_that_is_nonsense_lasts_an_hour() {
     for used in [10_u64.pow(18), u64::MAX] {
-        let limiter = Limiter::new([Quota::tokens_per_minute(90_000)]);
+        let limiter = RateLimiter::new([Quota::tokens_per_minute(90_000)]);
         let mut permit = limiter.acquire(Charge::request().input_tokens(10)).await.unwrap();
         permit.sent();
         permit.settle(&Charge::request().output_tokens(used));
@@ -194,9 +197,9 @@ async fn a_debt_that_is_nonsense_lasts_an_hour() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_counts_as_vastly_many_leaves_an_hours_debt_where_a_limit_is_found_out() {
-    let found = Limiter::new([]);
+    let found = RateLimiter::new([]);
     found.remember(&Learned::new().rate(Some(10.0)));
-    for limiter in [Limiter::new([]), found] {
+    for limiter in [RateLimiter::new([]), found] {
         for _ in 0..2 {
             let vast = Charge::request().requests(u64::MAX);
             let went = timeout(2 * HOUR, limiter.acquire(vast)).await;

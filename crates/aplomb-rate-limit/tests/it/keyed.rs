@@ -9,7 +9,7 @@ use aplomb_admission::{Closing, KeyRefused, RejectReason};
 use aplomb_core::{
     Account, BoxError, CallKey, CallOptions, HttpClassifier, LayerName, Outcome, Priority, Rejection, find_in,
 };
-use aplomb_rate_limit::{Charge, Dimension, Exceeded, KeyedLimiter, Quota, RateLimitLayer, Reading};
+use aplomb_rate_limit::{Charge, Dimension, KeyedLimiter, Quota, RateLimitLayer, RateLimited, Reading};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service};
@@ -127,8 +127,8 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
     service.call(post("a", "/200")).await.unwrap();
     service.call(post("b", "/200")).await.unwrap();
     let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
-    let exceeded = find_in::<Exceeded, _>(&error).unwrap();
-    assert_eq!(exceeded.because(), RejectReason::TooManyKeys);
+    let exceeded = find_in::<RateLimited, _>(&error).unwrap();
+    assert_eq!(exceeded.reject_reason(), RejectReason::TooManyKeys);
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
     let key = find_in::<KeyRefused, _>(&error).unwrap().key();
     assert!(key.starts_with("api.example.com:443 credential #"), "{key}");
@@ -139,7 +139,7 @@ async fn a_full_map_of_busy_keys_refuses_and_says_so() {
         next = error.source();
     }
     assert!(!told.contains("secret"), "{told}");
-    assert!(told.contains("as many keys as may be"), "{told}");
+    assert!(told.contains("key limit reached"), "{told}");
     // A minute later both are full again.
     advance(60 * S).await;
     service.call(post("sk-secret", "/200")).await.unwrap();
@@ -192,7 +192,7 @@ async fn all_who_can_go_are_forgotten_though_others_go_to_rest_meanwhile() {
 async fn hears(limiter: &KeyedLimiter<u64>, key: u64, told: &[Reading]) {
     let mut permit = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await.unwrap();
     permit.sent();
-    permit.heard(told);
+    permit.limits(told);
     permit.end(Outcome::success());
 }
 
@@ -219,7 +219,7 @@ async fn keys_of_which_only_what_was_learned_is_left_make_room() {
         hears(&limiter, key, &[empty]).await;
     }
     let refused = limiter.acquire(&MAX, Charge::request(), &CallOptions::new()).await.unwrap_err();
-    assert_eq!(refused.because(), RejectReason::TooManyKeys);
+    assert_eq!(refused.reject_reason(), RejectReason::TooManyKeys);
 }
 
 /// Puts all keys to rest, used or not.
@@ -342,12 +342,16 @@ async fn bounds_and_closing_hold_for_every_key() {
         let _first = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await;
         let urgent = CallOptions::new().with_priority(Priority::HIGH);
         let refused = limiter.acquire(&key, Charge::request(), &urgent).await.unwrap_err();
-        assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)), "{key}");
+        assert_eq!(
+            (refused.reject_reason(), refused.retry_after()),
+            (RejectReason::WaitTooLong, Some(S)),
+            "{key}"
+        );
     }
     limiter.close(Closing::Fail);
     for key in [1, 2, 3] {
         let refused = limiter.acquire(&key, Charge::request(), &CallOptions::new()).await.unwrap_err();
-        assert_eq!(refused.because(), RejectReason::Closed, "{key}");
+        assert_eq!(refused.reject_reason(), RejectReason::Closed, "{key}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb_core::{BoxError, LayerName, Outcome, Rejection, find_in};
-use aplomb_rate_limit::{Charge, Dimension, Exceeded, Quota, RateLimitLayer};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimited};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt};
@@ -83,7 +83,7 @@ async fn a_layer_applied_twice_and_a_clone_share_the_quota() {
     assert!(two.call("").await.is_ok());
     assert!(three.call("").await.is_ok());
     let error = one.call("").await.unwrap_err();
-    assert_eq!(find_in::<Exceeded, _>(&error).unwrap().retry_after(), Some(20 * S));
+    assert_eq!(find_in::<RateLimited, _>(&error).unwrap().retry_after(), Some(20 * S));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,12 +154,29 @@ async fn a_quota_that_no_call_would_draw_from_is_an_error() {
     ] {
         let layer = || RateLimitLayer::new([quota]);
         let error = send(layer(), None).await.unwrap_err();
-        let expected =
-            format!("there is a quota of {}, but nothing says how many a call costs", quota.dimension());
+        let expected = format!("a quota of {} is set, but not what a call costs", quota.dimension());
         assert!(error.starts_with(&expected), "{error}");
         let own = Charge::request().and(quota.dimension(), 100);
         assert_eq!(send(layer(), Some(own)).await, Ok(900));
         assert_eq!(send(layer(), Some(Charge::request())).await, Ok(1_000), "it says that it costs none");
     }
     assert_eq!(send(RateLimitLayer::new([Quota::requests_per_minute(60).burst(60)]), None).await, Ok(59));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setter_changes_nothing_that_runs_and_a_limiter_does() {
+    let layer = RateLimitLayer::new([Quota::requests_per_second(1)]);
+    let answers = tower::service_fn(async |_: http::Request<()>| Ok::<_, BoxError>(http::Response::new(())));
+    let service = layer.layer(answers);
+    service.clone().oneshot(http::Request::new(())).await.unwrap();
+    let start = Instant::now();
+    let impatient = layer.clone().max_wait(Duration::ZERO);
+    assert_eq!(impatient.limiter().available()[0].1, 1, "a limiter of its own");
+    service.clone().oneshot(http::Request::new(())).await.unwrap();
+    assert_eq!(start.elapsed(), S, "the other one waits as before");
+    // The cost of a call is no setting of the limiter.
+    let clone = layer.clone().cost(|_: &http::Request<()>| Charge::request().requests(0));
+    assert_eq!(clone.limiter().available()[0].1, 0);
+    layer.limiter().set_max_wait(Duration::ZERO);
+    service.clone().oneshot(http::Request::new(())).await.unwrap_err();
 }

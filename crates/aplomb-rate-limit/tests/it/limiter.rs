@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_admission::RejectReason;
 use aplomb_core::{CallOptions, Outcome};
-use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Permit, Quota};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitPermit, RateLimitReason, RateLimiter};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -32,7 +32,7 @@ async fn counting<F: Future>(polls: &AtomicU32, future: F) -> F::Output {
 
 #[tokio::test(start_paused = true)]
 async fn promise_18_four_thousand_callers_get_the_full_rate_in_order_with_few_polls() {
-    let limiter = Limiter::new([Quota::requests_per_second(1_000).burst(2)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1_000).burst(2)]);
     let start = Instant::now();
     let polls = Arc::new(AtomicU32::new(0));
     let served = Arc::new(Mutex::new(Vec::new()));
@@ -58,7 +58,7 @@ async fn promise_18_four_thousand_callers_get_the_full_rate_in_order_with_few_po
 
 #[tokio::test(start_paused = true)]
 async fn promise_18_small_calls_without_end_do_not_starve_a_large_one() {
-    let limiter = Limiter::new([Quota::new(Dimension::TOKENS, 50_000, 60 * S)]);
+    let limiter = RateLimiter::new([Quota::new(Dimension::TOKENS, 50_000, 60 * S)]);
     let small = limiter.clone();
     let stream = tokio::spawn(async move {
         for _ in 0..10_000 {
@@ -80,7 +80,7 @@ async fn promise_18_small_calls_without_end_do_not_starve_a_large_one() {
 }
 
 /// The permit of a call that is on its way.
-fn sent<E: std::fmt::Debug>(permit: Result<Permit, E>) -> Permit {
+fn sent<E: std::fmt::Debug>(permit: Result<RateLimitPermit, E>) -> RateLimitPermit {
     let mut permit = permit.unwrap();
     permit.sent();
     permit
@@ -88,7 +88,7 @@ fn sent<E: std::fmt::Debug>(permit: Result<Permit, E>) -> Permit {
 
 #[tokio::test(start_paused = true)]
 async fn promise_19_nothing_is_held_of_one_quota_while_another_is_waited_for() {
-    let limiter = Limiter::new([Quota::requests_per_second(10), Quota::tokens_per_minute(600)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(10), Quota::tokens_per_minute(600)]);
     drop(sent(limiter.acquire(tokens(600)).await));
     let waiting = limiter.clone();
     let waiting = tokio::spawn(async move { sent(waiting.acquire(tokens(100)).await) });
@@ -102,11 +102,11 @@ async fn promise_19_nothing_is_held_of_one_quota_while_another_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_22_one_more_than_ever_fits_is_refused_at_once() {
-    let limiter = Limiter::new([Quota::tokens_per_minute(1_000).burst(100)]);
+    let limiter = RateLimiter::new([Quota::tokens_per_minute(1_000).burst(100)]);
     let error = limiter.acquire(tokens(1_001)).await.unwrap_err();
-    let limit = Limit::AboveCapacity { dimension: Dimension::TOKENS, cost: 1_001, capacity: 1_000 };
-    assert_eq!((error.because(), error.limit()), (RejectReason::Gate, Some(limit)));
-    assert_eq!(error.to_string(), "the call costs 1001 tokens, and the quota never holds more than 1000");
+    let limit = RateLimitReason::AboveCapacity { dimension: Dimension::TOKENS, cost: 1_001, capacity: 1_000 };
+    assert_eq!((error.reject_reason(), error.reason()), (RejectReason::Gate, Some(limit)));
+    assert_eq!(error.to_string(), "call costs 1001 tokens, but the quota never holds more than 1000");
     let start = Instant::now();
     drop(sent(limiter.acquire(tokens(1_000)).await));
     assert_eq!(start.elapsed(), Duration::ZERO, "the bucket was full");
@@ -116,19 +116,19 @@ async fn promise_22_one_more_than_ever_fits_is_refused_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_22_what_can_not_end_before_the_deadline_is_refused_at_once_and_says_when() {
-    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     drop(sent(limiter.acquire(Charge::request()).await));
     let start = Instant::now();
     let deadline = options().with_deadline(start + S / 2);
     let error = limiter.acquire_with(Charge::request(), &deadline).await.unwrap_err();
-    assert_eq!((error.because(), error.retry_after()), (RejectReason::WaitTooLong, Some(S)));
+    assert_eq!((error.reject_reason(), error.retry_after()), (RejectReason::WaitTooLong, Some(S)));
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(limiter.snapshot().available()[0].1, 0, "a refused call has taken nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_23_one_throttled_response_pauses_every_caller_and_waiting_calls_keep_their_order() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     limiter.set_learning(false);
     let first = sent(limiter.acquire(Charge::request()).await);
     let start = Instant::now();
@@ -155,7 +155,7 @@ async fn promise_23_one_throttled_response_pauses_every_caller_and_waiting_calls
 
 #[tokio::test(start_paused = true)]
 async fn promise_23_a_refund_does_not_shorten_a_pause() {
-    let limiter = Limiter::new([Quota::requests_per_second(2)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(2)]);
     let unsent = limiter.acquire(Charge::request()).await.unwrap();
     let throttled = sent(limiter.acquire(Charge::request()).await);
     let start = Instant::now();
@@ -168,7 +168,7 @@ async fn promise_23_a_refund_does_not_shorten_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_26_cancelled_and_refused_callers_consume_nothing() {
-    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     drop(limiter.acquire(Charge::request()));
     drop(limiter.acquire(Charge::request()).await);
     drop(sent(limiter.acquire(Charge::request()).await));

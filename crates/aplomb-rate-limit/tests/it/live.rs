@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, RejectReason};
 use aplomb_core::{CallOptions, Outcome, Priority};
-use aplomb_rate_limit::{Charge, Dimension, Limit, Limiter, Quota, Waiting};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitReason, RateLimiter};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
@@ -12,12 +12,12 @@ const S: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn promise_25_a_changed_quota_keeps_its_level_and_what_is_in_flight() {
-    let limiter = Limiter::new([Quota::requests_per_second(10), Quota::tokens_per_minute(600)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(10), Quota::tokens_per_minute(600)]);
     let mut flying = Vec::new();
     for _ in 0..9 {
         flying.push(limiter.acquire(Charge::request().input_tokens(10)).await.unwrap());
     }
-    flying.iter_mut().for_each(aplomb_rate_limit::Permit::sent);
+    flying.iter_mut().for_each(aplomb_rate_limit::RateLimitPermit::sent);
     // From 10 to 1 a second: nine are still owed, not the 900 ms that they took at the old rate.
     limiter.set_quotas([
         Quota::tokens_per_minute(60).burst(600),
@@ -51,7 +51,7 @@ async fn promise_25_a_changed_quota_keeps_its_level_and_what_is_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_25_a_snapshot_shows_levels_the_line_and_the_pause() {
-    let limiter = Limiter::new([Quota::tokens_per_minute(60)]);
+    let limiter = RateLimiter::new([Quota::tokens_per_minute(60)]);
     assert_eq!(limiter.snapshot().oldest_wait(), None);
     let mut all = limiter.acquire(Charge::request().input_tokens(60)).await.unwrap();
     all.sent();
@@ -67,7 +67,7 @@ async fn promise_25_a_snapshot_shows_levels_the_line_and_the_pause() {
     // 2 had flowed back that the server did not have, as it has nothing until the pause is over.
     assert_eq!((snapshot.available()[0].1, snapshot.waiting(), snapshot.in_flight()), (-30, 3, 0));
     assert_eq!(snapshot.oldest_wait(), Some(2 * S));
-    assert_eq!(snapshot.paused_until(), Some(Instant::now() + 30 * S));
+    assert_eq!(snapshot.paused_for(), Some(30 * S));
     for waiting in waiting {
         waiting.await.unwrap().unwrap();
     }
@@ -75,39 +75,42 @@ async fn promise_25_a_snapshot_shows_levels_the_line_and_the_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     limiter.set_max_pause(60 * S);
     let first = limiter.acquire(Charge::request()).await.unwrap();
     first.end(Outcome::throttled().with_retry_after(600 * S));
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!(refused.because(), RejectReason::Gate);
-    assert_eq!(refused.limit(), Some(Limit::Exhausted { retry_after: 600 * S }));
+    assert_eq!(refused.reject_reason(), RejectReason::Gate);
+    assert_eq!(refused.reason(), Some(RateLimitReason::Exhausted { retry_after: 600 * S }));
     assert_eq!(refused.retry_after(), Some(600 * S));
-    assert_eq!(refused.to_string(), "the server asked to pause for 600s, longer than calls wait");
+    assert_eq!(refused.to_string(), "server asked for a pause of 600s, which is too long to wait for");
     sleep(600 * S).await;
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_22_what_can_not_go_at_once_waits_or_is_refused_as_set() {
-    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
-    limiter.set_waiting(Waiting::Refused);
+    limiter.set_max_wait(Duration::ZERO);
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)));
-    assert_eq!((refused.limit(), refused.place()), (Some(Limit::Quota(Dimension::REQUESTS)), Some(0)));
+    assert_eq!((refused.reject_reason(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S)));
+    assert_eq!(
+        (refused.reason(), refused.ahead()),
+        (Some(RateLimitReason::Quota(Dimension::REQUESTS)), Some(0))
+    );
 
-    limiter.set_waiting(Waiting::AtMost(2 * S));
+    limiter.set_max_wait(2 * S);
     let start = Instant::now();
     let in_line: Vec<_> = (0..2).map(|_| tokio::spawn(limiter.acquire(Charge::request()))).collect();
     yield_now().await;
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-    assert_eq!((refused.retry_after(), refused.place()), (Some(3 * S), Some(2)));
+    assert_eq!((refused.retry_after(), refused.ahead()), (Some(3 * S), Some(2)));
     assert_eq!(
         refused.to_string(),
-        "the wait for the rate limit would be too long (quota of requests), 2 waiting before it"
+        "rate limit: the call would wait too long (quota of requests), 2 calls ahead of it"
     );
-    limiter.set_waiting(Waiting::InLine);
+    limiter.set_max_wait(Duration::MAX);
     let patient = tokio::spawn(limiter.acquire(Charge::request()));
     for (seconds, waiting) in (1..).zip(in_line) {
         waiting.await.unwrap().unwrap().end(Outcome::success());
@@ -119,7 +122,7 @@ async fn promise_22_what_can_not_go_at_once_waits_or_is_refused_as_set() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_18_urgent_calls_go_first_and_what_is_sent_again_keeps_its_place() {
-    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     let start = Instant::now();
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     let options = |priority| CallOptions::new().with_priority(priority);
@@ -146,14 +149,14 @@ async fn promise_18_urgent_calls_go_first_and_what_is_sent_again_keeps_its_place
 #[tokio::test(start_paused = true)]
 async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
     for (closing, served) in [(Closing::Drain, true), (Closing::Fail, false)] {
-        let limiter = Limiter::new([Quota::requests_per_second(1)]);
+        let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
         let mut running = limiter.acquire(Charge::request()).await.unwrap();
         running.sent();
         let waiting = tokio::spawn(limiter.acquire(Charge::request()));
         sleep(S / 10).await;
         limiter.close(closing);
         let refused = limiter.acquire(Charge::request()).await.unwrap_err();
-        assert_eq!(refused.because(), RejectReason::Closed);
+        assert_eq!(refused.reject_reason(), RejectReason::Closed);
         let waited = waiting.await.unwrap();
         assert_eq!(waited.is_ok(), served);
         drop(waited);
@@ -165,7 +168,7 @@ async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
 #[tokio::test(start_paused = true)]
 async fn the_ramp_after_a_pause_can_be_set() {
     for (ramp, last) in [(Duration::ZERO, 10 * S), (8 * S, 13 * S)] {
-        let limiter = Limiter::new([Quota::requests_per_second(1_000)]);
+        let limiter = RateLimiter::new([Quota::requests_per_second(1_000)]);
         limiter.set_ramp(ramp);
         let start = Instant::now();
         let first = limiter.acquire(Charge::request()).await.unwrap();
@@ -180,7 +183,7 @@ async fn the_ramp_after_a_pause_can_be_set() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_never_sent_is_given_back_though_quotas_change_and_change_again() {
-    let limiter = Limiter::new([Quota::tokens_per_day(1_000)]);
+    let limiter = RateLimiter::new([Quota::tokens_per_day(1_000)]);
     let permit = limiter.acquire(Charge::request().input_tokens(900)).await.unwrap();
     for amount in [2_000, 500, 1_000] {
         limiter.set_quotas([Quota::tokens_per_day(amount)]);

@@ -3,6 +3,7 @@
 
 mod compiles;
 mod doubtful;
+mod events;
 #[path = "../../../aplomb-admission/tests/support/mod.rs"]
 mod gate_support;
 mod keyed;

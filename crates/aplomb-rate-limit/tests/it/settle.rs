@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, Classification, Classify, Exchange, Outcome, Usage};
-use aplomb_rate_limit::{Charge, Dimension, Limiter, Quota, RateLimitLayer, Reading, Settle, from_body};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimiter, Reading, Settle, from_body};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -25,14 +25,14 @@ fn three_ways() -> [Quota; 3] {
     ]
 }
 
-fn left(limiter: &Limiter) -> Vec<i64> {
+fn left(limiter: &RateLimiter) -> Vec<i64> {
     limiter.snapshot().available().iter().map(|(_, left)| *left).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_21_each_quota_settles_in_its_own_way() {
     for (actual, expected) in [(40, [900, 960, 900]), (100, [900; 3]), (150, [900, 850, 850])] {
-        let limiter = Limiter::new(three_ways());
+        let limiter = RateLimiter::new(three_ways());
         let mut permit = limiter.acquire(Charge::request().output_tokens(100)).await.unwrap();
         permit.sent();
         permit.settle(&Charge::request().output_tokens(actual));
@@ -84,7 +84,7 @@ impl<E> Classify<http::Response<Words>, E> for Live {
 }
 
 fn speaking(
-    limiter: &Limiter,
+    limiter: &RateLimiter,
     words: usize,
     end: fn() -> Polled,
 ) -> impl Service<
@@ -111,7 +111,7 @@ fn ten_bytes() -> http::Request<String> {
 #[tokio::test(start_paused = true)]
 async fn promise_21_a_stream_is_settled_at_its_end_with_what_its_reader_saw() {
     for (words, expected) in [(1, [900, 940, 900]), (4, [900, 790, 790])] {
-        let limiter = Limiter::new(three_ways());
+        let limiter = RateLimiter::new(three_ways());
         let body = speaking(&limiter, words, || Poll::Ready(None))
             .call(ten_bytes())
             .await
@@ -126,12 +126,12 @@ async fn promise_21_a_stream_is_settled_at_its_end_with_what_its_reader_saw() {
 #[tokio::test(start_paused = true)]
 async fn promise_21_a_broken_or_dropped_stream_gives_nothing_back_and_owes_what_was_seen() {
     for (words, expected) in [(1, [900; 3]), (4, [900, 790, 790])] {
-        let broken = Limiter::new(three_ways());
+        let broken = RateLimiter::new(three_ways());
         let mut service = speaking(&broken, words, || Poll::Ready(Some(Err("cut".into()))));
         assert!(service.call(ten_bytes()).await.unwrap().into_body().collect().await.is_err());
         assert_eq!(left(&broken), expected);
 
-        let dropped = Limiter::new(three_ways());
+        let dropped = RateLimiter::new(three_ways());
         let mut service = speaking(&dropped, words, || Poll::Pending);
         let mut body = Box::pin(service.call(ten_bytes()).await.unwrap().into_body());
         for _ in 0..words {
@@ -186,7 +186,7 @@ impl Service<http::Request<()>> for LongInReadying {
 async fn promise_20_dropped_at_any_await_point_the_charge_is_where_it_belongs() {
     // Not polled; readying twice; sent and waiting for its answer twice; answered.
     for (polls, expected) in [2, 2, 2, 1, 1, 1].into_iter().enumerate() {
-        let limiter = Limiter::new([Quota::requests_per_hour(1).burst(2)]);
+        let limiter = RateLimiter::new([Quota::requests_per_hour(1).burst(2)]);
         let mut service = RateLimitLayer::with_limiter(limiter.clone()).layer(LongInReadying(2));
         let mut call = task::spawn(service.call(http::Request::new(())));
         for poll in 1..=polls {
@@ -197,7 +197,7 @@ async fn promise_20_dropped_at_any_await_point_the_charge_is_where_it_belongs() 
         assert_eq!((limiter.snapshot().in_flight(), limiter.snapshot().waiting()), (0, 0));
     }
     // The same while it waits for its turn.
-    let limiter = Limiter::new([Quota::requests_per_hour(60)]);
+    let limiter = RateLimiter::new([Quota::requests_per_hour(60)]);
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     let mut service = RateLimitLayer::with_limiter(limiter.clone()).layer(LongInReadying(0));
     let mut call = task::spawn(service.call(http::Request::new(())));
@@ -211,7 +211,7 @@ async fn promise_20_dropped_at_any_await_point_the_charge_is_where_it_belongs() 
 
 #[tokio::test(start_paused = true)]
 async fn promise_20_an_admitted_call_that_is_dropped_unpolled_gives_back_what_it_drew() {
-    let limiter = Limiter::new([Quota::requests_per_second(1)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     drop(limiter.acquire(Charge::request()).await.unwrap());
     let mut first = limiter.acquire(Charge::request()).await.unwrap();
     first.sent();
@@ -225,7 +225,7 @@ async fn promise_20_an_admitted_call_that_is_dropped_unpolled_gives_back_what_it
 
 #[tokio::test(start_paused = true)]
 async fn promise_20_a_panic_in_the_inner_call_leaves_nothing_stuck() {
-    let limiter = Limiter::new([Quota::requests_per_second(2)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(2)]);
     let mut service = RateLimitLayer::with_limiter(limiter.clone())
         .layer(service_fn(|_: http::Request<()>| -> Slow { panic!("in the inner call") }));
     let mut call = Box::pin(service.call(http::Request::new(())));
@@ -240,7 +240,7 @@ async fn promise_20_a_panic_in_the_inner_call_leaves_nothing_stuck() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_23_what_the_server_did_not_have_is_not_there_after_the_pause_either() {
-    let limiter = Limiter::new([
+    let limiter = RateLimiter::new([
         Quota::requests_per_minute(60).burst(60),
         Quota::tokens_per_minute(6_000),
     ]);
@@ -272,13 +272,13 @@ async fn promise_23_what_the_server_did_not_have_is_not_there_after_the_pause_ei
 
 /// Left of 60 requests and of 6,000 tokens when a call of 1,000 tokens was refused so, in a pause of 2 s.
 async fn left_after(outcome: Outcome, readings: &[Reading]) -> Vec<i64> {
-    let limiter = Limiter::new([
+    let limiter = RateLimiter::new([
         Quota::requests_per_minute(60).burst(60),
         Quota::tokens_per_minute(6_000),
     ]);
     let mut permit = limiter.acquire(Charge::request().input_tokens(1_000)).await.unwrap();
     permit.sent();
-    permit.heard(readings);
+    permit.limits(readings);
     permit.end(outcome.with_retry_after(2 * S));
     left(&limiter)
 }
@@ -308,7 +308,7 @@ async fn a_refusal_empties_the_quota_that_it_names() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_without_a_word_empties_the_quota_that_was_closest_to_empty() {
     for (requests, tokens, expected) in [(55, 0, [4, 5_000]), (0, 4_000, [59, -200])] {
-        let limiter = Limiter::new([
+        let limiter = RateLimiter::new([
             Quota::requests_per_minute(60).burst(60),
             Quota::tokens_per_minute(6_000),
         ]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_core::HttpClassifier;
 use aplomb_mock::{Hints, Latency, Mock};
-use aplomb_rate_limit::{Dimension, Limiter, RateLimitLayer, Reading};
+use aplomb_rate_limit::{Dimension, RateLimitLayer, RateLimiter, Reading};
 use http::HeaderMap;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -70,7 +70,7 @@ fn request(number: u64) -> http::Request<String> {
 /// over; who is refused asks again, through the limiter.
 pub(crate) async fn run(
     provider: Provider,
-    limiter: &Limiter,
+    limiter: &RateLimiter,
     callers: u64,
     prompts: u64,
     until: Option<Duration>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aplomb_core::Outcome;
 use aplomb_mock::Hints;
-use aplomb_rate_limit::{Charge, Dimension, Learned, Limit, Limiter, Quota, Reading};
+use aplomb_rate_limit::{Charge, Dimension, Learned, Quota, RateLimitReason, RateLimiter, Reading};
 use tokio::time::Instant;
 
 use crate::sim::{Provider, run};
@@ -19,7 +19,7 @@ fn a_minute(per_minute: u64, burst: u64, hints: Hints) -> Provider {
 async fn promise_24_a_hundred_prompts_under_an_unknown_limit_take_few_more_requests_and_no_more_time() {
     for hints in [Hints::All, Hints::RetryAfter, Hints::Text, Hints::None] {
         let provider = a_minute(60, 10, hints);
-        let run = run(provider, &Limiter::new([]), 100, 100, None).await;
+        let run = run(provider, &RateLimiter::new([]), 100, 100, None).await;
         assert_eq!(run.answered, 100);
         assert!(run.requests <= 115, "{hints:?}: {run:?}");
         assert!(run.took <= provider.ideal(100).mul_f64(1.05), "{hints:?}: {run:?}");
@@ -31,7 +31,7 @@ async fn promise_24_over_five_minutes_an_unknown_limit_is_held() {
     for hints in [Hints::All, Hints::RetryAfter, Hints::None] {
         for latency in [S / 5, 2 * S] {
             let provider = Provider { latency, ..a_minute(60, 10, hints) };
-            let run = run(provider, &Limiter::new([]), 100, u64::MAX, Some(300 * S)).await;
+            let run = run(provider, &RateLimiter::new([]), 100, u64::MAX, Some(300 * S)).await;
             assert!(run.refused * 20 <= run.requests, "{hints:?}: {run:?}");
             // 10 at once and then one a second.
             assert!(run.answered * 100 >= 310 * 97, "{hints:?}: {run:?}");
@@ -43,7 +43,7 @@ async fn promise_24_over_five_minutes_an_unknown_limit_is_held() {
 async fn promise_24_a_limit_that_the_server_tells_is_never_exceeded() {
     for (per_minute, burst) in [(20, 5), (60, 10), (60, 60), (600, 20)] {
         let provider = a_minute(per_minute, burst, Hints::All);
-        let run = run(provider, &Limiter::new([]), 100, 200, None).await;
+        let run = run(provider, &RateLimiter::new([]), 100, 200, None).await;
         assert_eq!((run.answered, run.refused), (200, 0), "{provider:?}");
         assert!(run.took <= provider.ideal(200).mul_f64(1.05), "{provider:?}: {run:?}");
     }
@@ -53,10 +53,10 @@ async fn promise_24_a_limit_that_the_server_tells_is_never_exceeded() {
 async fn promise_24_what_was_learned_is_saved_and_a_restart_does_not_start_blind() {
     for hints in [Hints::All, Hints::RetryAfter] {
         let provider = a_minute(60, 10, hints);
-        let limiter = Limiter::new([]);
+        let limiter = RateLimiter::new([]);
         run(provider, &limiter, 100, u64::MAX, Some(300 * S)).await;
         let learned = limiter.learned();
-        let again = Limiter::new([]);
+        let again = RateLimiter::new([]);
         again.remember(&learned);
         assert_eq!(again.learned(), learned);
         let run = run(provider, &again, 100, 100, None).await;
@@ -73,7 +73,7 @@ async fn promise_24_what_was_learned_is_saved_and_a_restart_does_not_start_blind
 async fn promise_23_one_429_among_64_callers_costs_one_429() {
     // A provider that has just been emptied by somebody else: one call finds out for all.
     let provider = Provider { latency: S / 50, ..a_minute(6_000, 100, Hints::RetryAfter) };
-    let limiter = Limiter::new([Quota::requests_per_second(1_000)]);
+    let limiter = RateLimiter::new([Quota::requests_per_second(1_000)]);
     let first = limiter.acquire(Charge::request()).await.unwrap();
     first.end(Outcome::throttled().with_retry_after(10 * S));
     let start = Instant::now();
@@ -82,22 +82,22 @@ async fn promise_23_one_429_among_64_callers_costs_one_429() {
     assert!(start.elapsed() >= 10 * S && start.elapsed() <= 13 * S, "{run:?}");
 }
 
-async fn heard(limiter: &Limiter, charge: Charge, reading: Reading) {
+async fn heard(limiter: &RateLimiter, charge: Charge, reading: Reading) {
     let mut permit = limiter.acquire(charge).await.unwrap();
     permit.sent();
-    permit.heard(&[reading]);
+    permit.limits(&[reading]);
     permit.end(Outcome::success());
 }
 
 const REQUESTS: Reading = Reading::of(Dimension::REQUESTS);
 
-fn left(limiter: &Limiter) -> i64 {
+fn left(limiter: &RateLimiter) -> i64 {
     limiter.snapshot().available()[0].1
 }
 
 #[tokio::test(start_paused = true)]
 async fn promise_24_stricter_is_believed_at_once_and_looser_when_three_agree() {
-    let limiter = Limiter::new([Quota::requests_per_minute(60).burst(60)]);
+    let limiter = RateLimiter::new([Quota::requests_per_minute(60).burst(60)]);
     heard(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(12)).await;
     assert_eq!(left(&limiter), 12);
     // Each of these takes one; the third in a row that says more is left is believed.
@@ -119,12 +119,12 @@ async fn promise_24_stricter_is_believed_at_once_and_looser_when_three_agree() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_24_what_is_in_flight_is_not_taken_for_free() {
-    let limiter = Limiter::new([Quota::requests_per_minute(60).burst(60)]);
+    let limiter = RateLimiter::new([Quota::requests_per_minute(60).burst(60)]);
     let mut flying = Vec::new();
     for _ in 0..20 {
         flying.push(limiter.acquire(Charge::request()).await.unwrap());
     }
-    flying.iter_mut().for_each(aplomb_rate_limit::Permit::sent);
+    flying.iter_mut().for_each(aplomb_rate_limit::RateLimitPermit::sent);
     // The server has counted only what it answers; it will count the 20.
     for used in 1..=6 {
         heard(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(60 - used)).await;
@@ -135,7 +135,7 @@ async fn promise_24_what_is_in_flight_is_not_taken_for_free() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_24_garbage_is_ignored() {
-    let limiter = Limiter::new([Quota::requests_per_minute(60).burst(60)]);
+    let limiter = RateLimiter::new([Quota::requests_per_minute(60).burst(60)]);
     for garbage in [
         REQUESTS,
         REQUESTS.with_limit(0).with_remaining(0),
@@ -153,7 +153,7 @@ async fn promise_24_garbage_is_ignored() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are() {
-    let limiter = Limiter::new([Quota::requests_per_minute(600).burst(600)]);
+    let limiter = RateLimiter::new([Quota::requests_per_minute(600).burst(600)]);
     let tokens = Reading::of(Dimension::TOKENS).with_limit(1_000).with_remaining(100).with_window(60 * S);
     heard(&limiter, Charge::request(), tokens).await;
     let snapshot = limiter.snapshot();
@@ -166,7 +166,7 @@ async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are()
         .end(Outcome::success());
     assert_eq!(start.elapsed(), 3 * S);
     // Not where it is not wanted.
-    let configured = Limiter::new([Quota::requests_per_minute(600)]);
+    let configured = RateLimiter::new([Quota::requests_per_minute(600)]);
     configured.set_learning(false);
     heard(&configured, Charge::request(), tokens).await;
     assert_eq!(configured.snapshot().available().len(), 1);
@@ -174,7 +174,7 @@ async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are()
 
 #[tokio::test(start_paused = true)]
 async fn once_the_server_has_told_its_limit_as_many_go_as_it_gives() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     heard(&limiter, Charge::request(), REQUESTS.with_limit(600).with_remaining(99)).await;
     let start = Instant::now();
     let mut flying = Vec::new();
@@ -188,7 +188,7 @@ async fn once_the_server_has_told_its_limit_as_many_go_as_it_gives() {
 
 #[tokio::test(start_paused = true)]
 async fn unanswered_calls_open_the_window_as_time_passes() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     let start = Instant::now();
     let mut flying = Vec::new();
     for _ in 0..18 {
@@ -201,7 +201,7 @@ async fn unanswered_calls_open_the_window_as_time_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_number_of_quotas_a_server_can_teach_is_bounded() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     for seconds in 1..1_000 {
         heard(&limiter, Charge::request().requests(0), REQUESTS.with_limit(10).with_window(seconds * S))
             .await;
@@ -211,14 +211,14 @@ async fn the_number_of_quotas_a_server_can_teach_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn without_learning_and_quotas_only_pauses_hold_calls_back() {
-    let limiter = Limiter::new([]);
+    let limiter = RateLimiter::new([]);
     limiter.set_learning(false);
     let mut flying = Vec::new();
     for _ in 0..1_000 {
         flying.push(limiter.acquire(Charge::request()).await.unwrap());
     }
-    let blind = Limiter::new([]);
-    blind.set_waiting(aplomb_rate_limit::Waiting::Refused);
+    let blind = RateLimiter::new([]);
+    blind.set_max_wait(Duration::ZERO);
     let mut sent = Vec::new();
     let refused = loop {
         match blind.acquire(Charge::request()).await {
@@ -226,5 +226,5 @@ async fn without_learning_and_quotas_only_pauses_hold_calls_back() {
             Err(refused) => break refused,
         }
     };
-    assert_eq!((sent.len(), refused.limit()), (4, Some(Limit::Unknown)));
+    assert_eq!((sent.len(), refused.reason()), (4, Some(RateLimitReason::Unknown)));
 }

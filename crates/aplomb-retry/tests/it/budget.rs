@@ -1,10 +1,10 @@
-//! What pays for retries: promise 13.
+//! Budgets: promise 13.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{Constant, EventKind, RequestHead};
+use aplomb_core::{EventKind, RequestHead};
 use aplomb_retry::{Budget, Retried, RetryLayer, StopReason, Throttled};
 use futures_util::FutureExt;
 use http::Request;
@@ -18,10 +18,10 @@ use tower_service::Service;
 use crate::peer::{Answer, Log, Peer, request, respond, secs};
 
 fn retry(budget: &Budget) -> RetryLayer {
-    RetryLayer::new().backoff(Constant(secs(1))).budget(budget.clone())
+    RetryLayer::new().backoff(secs(1)).budget(budget.clone())
 }
 
-/// No floor, so that only tokens count.
+/// Without a minimum rate, so that only tokens count.
 fn tokens(capacity: u32) -> Budget {
     Budget::new().capacity(capacity).min_per_second(0.0)
 }
@@ -42,7 +42,7 @@ async fn promise_13_retries_into_an_outage_are_bounded() {
     }
     let responses = calls.join_all().await;
     let (retries, seconds) = (peer.calls() as u64 - 1_000, began.elapsed().as_secs());
-    // 500 tokens are 35 retries; one each second beside them.
+    // 500 tokens are 35 retries, and one more each second.
     assert!((35..=35 + seconds).contains(&retries), "{retries} retries in {seconds} s");
     let stopped = |response: &http::Response<_>| response.extensions().get::<Retried>().unwrap().stopped();
     let by_budget = responses.iter().filter(|it| stopped(it.as_ref().unwrap()) == Some(StopReason::Budget));
@@ -74,7 +74,7 @@ async fn promise_13_costs_by_kind_and_what_successes_give_back() {
         retry(&budget).layer(peer).oneshot(request()).await.unwrap();
         assert_eq!((seen.load(Ordering::SeqCst), remaining(&budget)), (during, after), "{status} {failures}");
     }
-    // Any other success gives back one, up to the brim.
+    // Any other success returns one token, until the bucket is full.
     let service = retry(&budget).layer(Peer::failing(0, 200));
     for left in [468, 469] {
         service.clone().oneshot(request()).await.unwrap();
@@ -105,7 +105,7 @@ fn to(host: &str) -> Request<String> {
 #[tokio::test(start_paused = true)]
 async fn promise_13_a_client_with_little_traffic_may_retry() {
     let floor = Budget::new().capacity(0).min_per_second(0.1);
-    // A key is forgotten between its calls; its floor must not begin anew when it comes back.
+    // The state of a key is dropped between its calls; its minimum rate must not start over when it comes back.
     for budget in [floor.clone(), floor.key(100, host)] {
         let peer = Peer::failing(usize::MAX, 500);
         let service = retry(&budget).max_retries(1).layer(peer.clone());
@@ -118,7 +118,7 @@ async fn promise_13_a_client_with_little_traffic_may_retry() {
             others.clone().oneshot(to(&format!("other-{other}"))).await.unwrap();
             sleep(secs(4)).await;
         }
-        // The first after ten seconds, and none within ten seconds of another.
+        // The first after ten seconds, and no two within ten seconds.
         assert_eq!(sent, [1, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1]);
     }
 }
@@ -141,7 +141,7 @@ async fn promise_13_a_retry_that_waits_in_the_line_of_a_quota_is_free() {
     let layer = retry(&budget).throttled(Throttled::Requeue);
     layer.layer(Peer::failing(3, 429)).oneshot(request()).await.unwrap();
     assert_eq!((budget.snapshot().granted, remaining(&budget)), (0, 500));
-    // Other failures are paid for all the same.
+    // Other failures are paid for.
     layer.layer(Peer::failing(3, 500)).oneshot(request()).await.unwrap();
     assert_eq!(budget.snapshot().granted, 3);
 }
@@ -157,9 +157,9 @@ async fn promise_13_keys_spend_apart_and_are_forgotten_when_full() {
     };
     assert_eq!((attempts("a").await, attempts("a").await, attempts("b").await), (3, 1, 3));
     assert_eq!((budget.snapshot().keys, remaining(&budget)), (2, 0));
-    // No room: the further keys share what is left over.
+    // No room: further keys share one bucket.
     assert_eq!((attempts("c").await, attempts("d").await), (3, 1));
-    // A key whose budget is full again makes room.
+    // A key whose bucket is full again makes room.
     for _ in 0..28 {
         up.clone().oneshot(to("a")).await.unwrap();
     }
@@ -172,7 +172,7 @@ async fn promise_13_what_was_paid_for_a_retry_that_is_never_sent_is_given_back()
     let budget = tokens(500);
     let peer = Peer::failing(usize::MAX, 500);
     let mut service = retry(&budget).layer(peer.clone());
-    // Dropped while it waits for its first retry, and while its second attempt runs.
+    // Dropped while it waits for its first retry, and while its second attempt is running.
     let mut call = Box::pin(service.call(request()));
     assert!(call.as_mut().now_or_never().is_none());
     assert_eq!(remaining(&budget), 486);
@@ -227,13 +227,13 @@ async fn towers_budget_in_its_place() {
     }
     let response = down.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
-    // Four deposits at a ratio of a half.
+    // Four deposits at a ratio of one half.
     assert_eq!((retried.attempts(), retried.stopped()), (3, Some(StopReason::Budget)));
     assert_eq!((budget.snapshot().granted, budget.snapshot().refused), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_observer_is_told_that_the_budget_was_used_up() {
+async fn an_event_says_that_the_budget_was_used_up() {
     let log = Log::default();
     let layer = retry(&tokens(14)).observer(log.clone());
     layer.layer(Peer::failing(usize::MAX, 500)).oneshot(request()).await.unwrap();

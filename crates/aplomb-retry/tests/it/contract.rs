@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use aplomb_core::{BoxError, Constant, EventKind, HttpClassifier, Kind, WallClock};
+use aplomb_core::{BoxError, EventKind, HttpClassifier, Kind, WallClock};
 use aplomb_retry::{Retry, RetryLayer, StopReason};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
@@ -21,7 +21,7 @@ use crate::peer::{Answer, Log, Peer, millis, request, respond, secs};
 
 #[tokio::test(start_paused = true)]
 async fn promise_1_every_attempt_readies_the_instance_it_calls() {
-    // The peer panics when it is called without having been ready.
+    // The server panics if it is called without having been ready.
     let peer = Peer::failing(3, 503);
     let response = RetryLayer::new().layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -33,7 +33,7 @@ async fn promise_2_a_finished_inner_service_shows_in_the_calls_future_and_is_not
     let log = Log::default();
     let layer = RetryLayer::new().observer(log.clone());
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer);
-    // The inner service is not ready, and then finished: the retry is ready all the same.
+    // The inner service is not ready and then fails; the retry is ready anyway.
     handle.allow(0);
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call("a"));
@@ -51,7 +51,7 @@ async fn promise_2_a_finished_inner_service_shows_in_the_calls_future_and_is_not
 #[tokio::test(start_paused = true)]
 async fn promise_2_finished_between_attempts() {
     let log = Log::default();
-    let layer = RetryLayer::new().backoff(Constant(secs(1))).observer(log.clone());
+    let layer = RetryLayer::new().backoff(secs(1)).observer(log.clone());
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer);
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call("a"));
@@ -62,7 +62,7 @@ async fn promise_2_finished_between_attempts() {
     advance(millis(1_001)).await;
     assert!(call.is_woken());
     assert_eq!(assert_ready_err!(call.poll()).to_string(), "finished");
-    // The observer is told what the attempt came to, not what its successor would have.
+    // The event describes the attempt that was made.
     let last = log.events().last().cloned();
     let Some(EventKind::GaveUp { attempts: 1, failed, why: StopReason::NotReady, .. }) = last else {
         panic!("{last:?}")
@@ -73,7 +73,7 @@ async fn promise_2_finished_between_attempts() {
 #[tokio::test(start_paused = true)]
 async fn promise_3_a_waiting_task_is_polled_a_handful_of_times() {
     let peer = Peer::failing(1, 503);
-    let service = RetryLayer::new().backoff(Constant(secs(1))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(1)).layer(peer.clone());
     let mut polls = 0;
     let mut call = pin!(service.oneshot(request()));
     let response = std::future::poll_fn(|cx| {
@@ -88,7 +88,7 @@ async fn promise_3_a_waiting_task_is_polled_a_handful_of_times() {
 #[tokio::test(start_paused = true)]
 async fn promise_3_retries_without_a_wait_do_not_keep_the_thread() {
     let peer = Peer::failing(usize::MAX, 503);
-    let service = RetryLayer::new().max_retries(10_000).backoff(Constant(millis(0))).layer(peer.clone());
+    let service = RetryLayer::new().max_retries(10_000).backoff(millis(0)).layer(peer.clone());
     let call = tokio::spawn(service.oneshot(request()));
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -102,7 +102,7 @@ async fn promise_3_retries_without_a_wait_do_not_keep_the_thread() {
 #[tokio::test(start_paused = true)]
 async fn promise_4_no_readiness_is_held_while_waiting() {
     let peer = Peer::failing(1, 503);
-    let service = RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(10)).layer(peer.clone());
     let call = tokio::spawn(service.oneshot(request()));
     sleep(secs(5)).await;
     assert_eq!((peer.calls(), peer.held(), peer.in_flight()), (1, 0, 0));
@@ -113,7 +113,7 @@ async fn promise_4_no_readiness_is_held_while_waiting() {
 async fn promise_4_others_use_the_only_slot_while_one_waits() {
     let peer = Peer::failing(1, 503);
     let limited = ConcurrencyLimit::new(peer.clone(), 1);
-    let service = RetryLayer::new().backoff(Constant(secs(10))).layer(limited);
+    let service = RetryLayer::new().backoff(secs(10)).layer(limited);
     let first = tokio::spawn(service.clone().oneshot(request()));
     sleep(secs(1)).await;
     let began = Instant::now();
@@ -122,12 +122,12 @@ async fn promise_4_others_use_the_only_slot_while_one_waits() {
     first.await.unwrap().unwrap();
 }
 
-/// The waits of the calls through `services`, one after another.
+/// The delays of the calls through `services`, one after another.
 async fn waits(services: &[Retry<Peer>], peer: &Peer) -> Vec<std::time::Duration> {
     for service in services {
         service.clone().oneshot(request()).await.unwrap();
     }
-    // Every call was two attempts: the odd gaps are between calls.
+    // Each call was two attempts: every other gap is between calls.
     peer.waits().into_iter().step_by(2).collect()
 }
 
@@ -146,11 +146,11 @@ async fn promise_5_services_of_one_layer_and_their_clones_share_its_state() {
         waits(&services, &peer).await
     };
     let waits = run().await;
-    // Had each its own counter, they would all begin with the same wait.
+    // With a counter each, they would all begin with the same delay.
     for (i, wait) in waits.iter().enumerate() {
         assert!(!waits[..i].contains(wait), "{waits:?}");
     }
-    // Repeatable, to the tick of the timer.
+    // Reproducible, to the tick of the timer.
     for (again, wait) in run().await.into_iter().zip(waits) {
         assert!(again.abs_diff(wait) <= millis(1));
     }
@@ -169,7 +169,7 @@ async fn promise_5_layers_set_up_from_a_seeded_one_draw_on() {
 async fn a_call_that_has_ended_sends_nothing_when_it_is_polled_again() {
     let token = CancellationToken::new();
     let peer = Peer::failing(9, 503);
-    let layer = RetryLayer::new().backoff(Constant(secs(60))).cancellation(token.clone());
+    let layer = RetryLayer::new().backoff(secs(60)).cancellation(token.clone());
     let mut service = layer.layer(peer.clone());
     let mut call = task::spawn(service.call(request()));
     assert_pending!(call.poll());

@@ -1,10 +1,8 @@
-//! How long it waits: promises 9 and 10.
+//! Delays: promises 9 and 10.
 
 use std::time::Duration;
 
-use aplomb_core::{
-    CallOptions, Constant, EventKind, Exponential, Failed, Jitter, Outcome, Scope, backoff_fn,
-};
+use aplomb_core::{CallOptions, EventKind, Exponential, FailedAttempt, Jitter, Outcome, Scope, backoff_fn};
 use aplomb_retry::{ByKind, Retried, RetryLayer, StopReason, Throttled};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -13,11 +11,10 @@ use tower_layer::Layer;
 
 use crate::peer::{Log, Peer, millis, request, respond, secs, unavailable};
 
-/// Tokio's timer counts in milliseconds, and rounds up.
+/// tokio's timer counts in milliseconds and rounds up.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Whether a sample is uniform on `[0, most]` (Kolmogorov and Smirnov, at a level of 0.1 %: samples
-/// are seeded).
+/// Whether a sample is uniform on `[0, most]` (Kolmogorov and Smirnov, at a level of 0.1 %; samples are seeded).
 fn is_uniform(waits: &[Duration], most: Duration) -> bool {
     let mut sample: Vec<f64> = waits.iter().map(|wait| wait.div_duration_f64(most)).collect();
     sample.sort_by(f64::total_cmp);
@@ -29,7 +26,7 @@ fn is_uniform(waits: &[Duration], most: Duration) -> bool {
     (0..).zip(&sample).map(distance).fold(0.0, f64::max) < 1.95 / many.sqrt()
 }
 
-/// The waits before each retry of `calls` calls that never succeed.
+/// The delays before each retry of `calls` calls that never succeed.
 async fn waits(layer: RetryLayer, status: u16, retries: u32, calls: usize) -> Vec<Vec<Duration>> {
     let log = Log::default();
     let peer = Peer::failing(usize::MAX, status);
@@ -52,7 +49,7 @@ async fn waits(layer: RetryLayer, status: u16, retries: u32, calls: usize) -> Ve
 
 #[tokio::test(start_paused = true)]
 async fn promise_9_waits_are_uniform_below_a_ceiling_that_doubles_up_to_the_cap() {
-    // (status, base): throttled calls begin longer.
+    // (status, base): throttled calls begin with longer delays.
     for (status, base) in [(503, 500), (409, 500), (429, 1_000)] {
         let waits = waits(RetryLayer::new().random_seed(u64::from(status)), status, 10, 1_000).await;
         for (retry, waits) in (0_u32..).zip(waits) {
@@ -95,7 +92,7 @@ async fn promise_9_calls_started_together_do_not_come_back_in_lockstep() {
         for seen in &peer.seen()[1_000..] {
             tens[(seen.at - began).as_millis() as usize / 10] += 1;
         }
-        // 20 on average; 50 would be a chance of one in ten million.
+        // 20 on average; 50 has a probability of one in ten million.
         assert!(*tens.iter().max().unwrap() < 50, "{tens:?}");
         assert_eq!(tens.iter().sum::<i32>(), 1_000);
     }
@@ -106,7 +103,7 @@ async fn promise_9_each_wait_of_a_call_is_drawn_anew() {
     let log = Log::default();
     let layer = RetryLayer::new().random_seed(1).observer(log.clone());
     layer.layer(Peer::failing(4, 503)).oneshot(request()).await.unwrap();
-    // Drawn once, each would be twice the one before.
+    // If they were drawn once, each would be twice the one before.
     let waits = log.waits();
     let drawn = waits.windows(2).filter(|pair| pair[1].abs_diff(pair[0] * 2) > millis(5));
     assert_eq!(drawn.count(), 3, "{waits:?}");
@@ -145,12 +142,12 @@ async fn the_jitter_above_a_hint_can_be_bounded() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_a_backoff_longer_than_the_hint_holds() {
     let peer = Peer::new(|call| respond(if call == 0 { 503 } else { 200 }, &[("retry-after", "4")]));
-    let layer = RetryLayer::new().backoff(Constant(secs(30)));
+    let layer = RetryLayer::new().backoff(secs(30));
     layer.layer(peer.clone()).oneshot(request()).await.unwrap();
     assert!(peer.waits()[0] >= secs(30) && peer.waits()[0] <= secs(32) + TICK);
 }
 
-/// Calls a peer that asks to wait, and says when the response came, and how the call went.
+/// Calls a server that asks to wait. Returns when the response came and how the call went.
 async fn asked_to_wait(layer: RetryLayer, retry_after: &'static str) -> (Duration, Option<Retried>) {
     let peer = Peer::new(move |_| respond(429, &[("retry-after", retry_after)]));
     let began = Instant::now();
@@ -197,7 +194,7 @@ async fn promise_10_jitter_is_clipped_to_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_a_backoff_past_the_deadline_gives_up_at_once() {
     let peer = Peer::failing(usize::MAX, 503);
-    let service = RetryLayer::new().max_elapsed(secs(10)).backoff(Constant(secs(4))).layer(peer.clone());
+    let service = RetryLayer::new().max_elapsed(secs(10)).backoff(secs(4)).layer(peer.clone());
     let began = Instant::now();
     let response = service.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
@@ -209,15 +206,12 @@ async fn promise_10_a_backoff_past_the_deadline_gives_up_at_once() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_above_a_rate_limit_a_throttled_call_queues_again_at_once() {
     let peer = Peer::new(|call| respond([429, 503, 429, 200][call], &[]));
-    let service = RetryLayer::new()
-        .throttled(Throttled::Requeue)
-        .backoff(Constant(secs(3)))
-        .layer(peer.clone());
+    let service = RetryLayer::new().throttled(Throttled::Requeue).backoff(secs(3)).layer(peer.clone());
     let began = Instant::now();
     service.oneshot(request()).await.unwrap();
     let waits = peer.waits();
     assert_eq!((waits[0], waits[2]), (secs(0), secs(0)));
-    assert!(waits[1] >= secs(3), "what is no throttle waits here");
+    assert!(waits[1] >= secs(3), "other failures wait here");
     for seen in &peer.seen()[1..] {
         assert_eq!(seen.options.arrived(), Some(began), "at its original place");
     }
@@ -226,7 +220,7 @@ async fn promise_10_above_a_rate_limit_a_throttled_call_queues_again_at_once() {
 #[tokio::test(start_paused = true)]
 async fn promise_10_a_throttle_of_the_request_alone_is_slept_for() {
     let peer = Peer::failing(1, 429);
-    let layer = RetryLayer::new().throttled(Throttled::Requeue).backoff(Constant(secs(3))).classifier(
+    let layer = RetryLayer::new().throttled(Throttled::Requeue).backoff(secs(3)).classifier(
         |result: Result<&http::Response<_>, &aplomb_core::BoxError>| match result {
             Ok(response) if response.status() == 200 => Outcome::success(),
             _ => Outcome::throttled().with_scope(Scope::Request),
@@ -237,9 +231,9 @@ async fn promise_10_a_throttle_of_the_request_alone_is_slept_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_without_end_does_not_panic() {
+async fn an_endless_delay_does_not_panic() {
     let peer = Peer::failing(1, 503);
-    let layer = RetryLayer::new().backoff(Constant(Duration::MAX)).max_elapsed(Duration::MAX);
+    let layer = RetryLayer::new().backoff(Duration::MAX).max_elapsed(Duration::MAX);
     let mut request = request();
     request.extensions_mut().insert(CallOptions::new());
     let call = tokio::spawn(layer.layer(peer.clone()).oneshot(request));
@@ -248,7 +242,7 @@ async fn a_wait_without_end_does_not_panic() {
     call.abort();
 }
 
-/// Fails at once, with a hint.
+/// Fails at once with a hint.
 async fn failing_with_a_hint(layer: RetryLayer, hint: Duration) {
     let classifier = move |_: Result<&(), &()>| Outcome::throttled().with_retry_after(hint);
     let policy = layer.max_retry_after(Duration::MAX).max_retries(1).classifier(classifier);
@@ -256,7 +250,7 @@ async fn failing_with_a_hint(layer: RetryLayer, hint: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_without_end_is_waited_for_where_there_is_no_deadline() {
+async fn an_endless_hint_is_obeyed_without_a_deadline() {
     let call = failing_with_a_hint(RetryLayer::new(), Duration::MAX);
     assert!(timeout(secs(86_400), call).await.is_err());
 }
@@ -291,9 +285,9 @@ async fn backoffs_by_kind_are_settable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backoff_of_ones_own_sees_the_retry_the_outcome_and_the_wait_before() {
+async fn a_custom_backoff_sees_the_retry_the_outcome_and_the_delay_before() {
     let log = Log::default();
-    let backoff = backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+    let backoff = backoff_fn(|failed: &FailedAttempt<'_>, _: &mut dyn rand::Rng| {
         assert_eq!(failed.outcome(), unavailable());
         failed.previous().map_or(secs(1), |previous| previous * 3 + secs(failed.retry().into()))
     });

@@ -1,10 +1,10 @@
-//! Dropping the future of a call at each point at which it waits.
+//! Dropping the future of a call at each point where it waits.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_core::{BoxError, Constant};
+use aplomb_core::BoxError;
 use aplomb_retry::RetryLayer;
 use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
@@ -14,14 +14,14 @@ use tower_service::Service;
 
 use crate::peer::{Answer, Noted, Peer, millis, request, respond, response, secs};
 
-/// Gives up on a call after `patience`; nothing may be held, and nothing sent, from then on.
+/// Drops a call after `patience`. From then on, nothing may be held or sent.
 async fn given_up(peer: &Peer, patience: std::time::Duration) -> usize {
-    let service = RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(10)).layer(peer.clone());
     assert!(timeout(patience, service.oneshot(request())).await.is_err());
     assert_eq!((peer.held(), peer.in_flight()), (0, 0));
     let calls = peer.calls();
     sleep(secs(1_000)).await;
-    assert_eq!(peer.calls(), calls, "nothing is sent for a caller who went away");
+    assert_eq!(peer.calls(), calls, "nothing is sent for a caller that has gone");
     calls
 }
 
@@ -38,7 +38,7 @@ async fn before_it_was_polled() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_inner_service_is_not_ready() {
-    /// Never ready; notes how many of it there are.
+    /// Never ready. Counts its instances.
     #[derive(Clone)]
     struct Busy(#[expect(dead_code, reason = "counted")] Arc<()>);
     impl Service<http::Request<String>> for Busy {

@@ -1,4 +1,4 @@
-//! What servers say about retrying.
+//! The hints of servers.
 
 use aplomb_core::{HttpClassifier, WallClock};
 use aplomb_retry::RetryLayer;
@@ -11,7 +11,7 @@ const DATE: (&str, &str) = ("date", "Fri, 29 Sep 2023 16:26:37 GMT");
 const IN_TWENTY_SECONDS: (&str, &str) = ("retry-after", "Fri, 29 Sep 2023 16:26:57 GMT");
 
 #[tokio::test(start_paused = true)]
-async fn the_finest_hint_wins_and_dates_count_by_the_servers_clock() {
+async fn the_most_precise_hint_wins_and_dates_count_by_the_servers_clock() {
     // (headers, the hint in milliseconds)
     let rows: &[(&'static [(&str, &str)], u64)] = &[
         (&[("retry-after-ms", "3000"), ("retry-after", "90")], 3_000),
@@ -21,7 +21,7 @@ async fn the_finest_hint_wins_and_dates_count_by_the_servers_clock() {
         (&[DATE, IN_TWENTY_SECONDS], 20_000),
         (&[("retry-after-ms", "soon"), DATE, IN_TWENTY_SECONDS], 20_000),
     ];
-    // Our own clock is a year behind: it must not matter where the response has a `Date`.
+    // Our own clock is a year behind, which must not matter if the response has a `Date`.
     let late = WallClock::from_fn(|| std::time::SystemTime::UNIX_EPOCH + secs(1_664_468_797));
     for &(headers, hint) in rows {
         let log = Log::default();

@@ -1,8 +1,8 @@
-//! The keys by which a server knows that two attempts are one call.
+//! Idempotency keys.
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, Constant, RequestHead};
+use aplomb_core::{BoxError, RequestHead};
 use aplomb_retry::RetryLayer;
 use http::{HeaderName, Method, Request, Response};
 use rand::SeedableRng;
@@ -34,7 +34,7 @@ async fn keys(layer: RetryLayer, calls: usize) -> Vec<Option<String>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_differ_also_where_the_waits_come_from_a_seed() {
+async fn keys_differ_even_if_the_delays_come_from_a_seed() {
     for layer in [
         RetryLayer::new().random_seed(7),
         RetryLayer::new().random_source(|| StdRng::seed_from_u64(7)),
@@ -46,18 +46,18 @@ async fn keys_differ_also_where_the_waits_come_from_a_seed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_never_sent_again_is_given_no_key() {
+async fn a_request_that_is_never_sent_again_gets_no_key() {
     let never = RetryLayer::new().repeatable(|_: &dyn RequestHead| false);
     assert_eq!(keys(never, 1).await, [None]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_in_a_header_of_ones_own_makes_a_post_repeatable() {
+async fn a_key_in_a_custom_header_makes_a_post_repeatable() {
     let peer = Peer::failing(1, 500);
     let mut post = request();
     *post.method_mut() = Method::POST;
     let service = RetryLayer::new()
-        .backoff(Constant(secs(1)))
+        .backoff(secs(1))
         .idempotency_key(HeaderName::from_static("x-request-key"))
         .idempotent_only()
         .layer(peer.clone());

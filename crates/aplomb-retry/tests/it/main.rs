@@ -1,4 +1,4 @@
-//! What the retry layer promises, in virtual time.
+//! The promises of the retry layer, in virtual time.
 #![expect(
     clippy::unwrap_used,
     reason = "the functions that tests share may panic as the tests do"

@@ -1,8 +1,8 @@
-//! Retries inside retries, and behind the retries of somebody else: promise 16.
+//! Retries inside retries, and behind the retries of a client: promise 16.
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, Constant, EventKind, Once, Outcome, RequestHead};
+use aplomb_core::{BoxError, CallOptions, EventKind, Once, Outcome, RequestHead};
 use aplomb_retry::{Budget, EveryError, Retried, RetryLayer, StopReason};
 use http::{HeaderName, Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use crate::peer::{Log, Noted, Peer, request, respond, secs};
 
 fn retry(retries: u32) -> RetryLayer {
-    RetryLayer::new().max_retries(retries).backoff(Constant(secs(1)))
+    RetryLayer::new().max_retries(retries).backoff(secs(1))
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +32,7 @@ async fn promise_16_a_retry_layer_inside_another_stands_down() {
     };
     assert_eq!(gave_up(&inside), [StopReason::Nested; 3]);
     assert_eq!(gave_up(&outside), [StopReason::MaxRetries]);
-    assert_eq!(response.extensions().get::<Retried>().unwrap().attempts(), 3, "the outer's account");
+    assert_eq!(response.extensions().get::<Retried>().unwrap().attempts(), 3, "those of the outer layer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn promise_16_inside_a_closure_that_is_retried_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outer_layer_that_can_not_retry_leaves_it_to_the_inner() {
+async fn an_outer_layer_that_cannot_retry_leaves_it_to_the_inner() {
     for outer in [retry(0), retry(3).repeatable(|_: &dyn RequestHead| false)] {
         let peer = Peer::failing(2, 503);
         let response = outer.layer(retry(4).layer(peer.clone())).oneshot(request()).await.unwrap();
@@ -63,7 +63,7 @@ async fn an_outer_layer_that_can_not_retry_leaves_it_to_the_inner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outer_layer_whose_request_can_not_be_copied_leaves_it_to_the_inner() {
+async fn an_outer_layer_whose_request_cannot_be_copied_leaves_it_to_the_inner() {
     let peer = Peer::failing(2, 503);
     let service = retry(3).replay(Once).layer(retry(4).layer(peer.clone()));
     let response = service.oneshot(request()).await.unwrap();
@@ -71,7 +71,7 @@ async fn an_outer_layer_whose_request_can_not_be_copied_leaves_it_to_the_inner()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_outer_layer_takes_for_a_success_bears_no_account_of_a_failure() {
+async fn a_response_that_the_outer_layer_takes_for_a_success_has_no_retried() {
     let any_answer = |_: Result<&Response<Noted>, &BoxError>| Outcome::success();
     let service = retry(1).classifier(any_answer).layer(retry(1).layer(Peer::failing(9, 503)));
     let response = service.oneshot(request()).await.unwrap();
@@ -80,7 +80,7 @@ async fn what_the_outer_layer_takes_for_a_success_bears_no_account_of_a_failure(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_is_told_not_to_stand_down_multiplies() {
+async fn with_stand_down_disabled_attempts_multiply() {
     let peer = Peer::failing(9, 503);
     let service = retry(1).layer(retry(4).stand_down(false).layer(peer.clone()));
     assert_eq!(service.oneshot(request()).await.unwrap().status(), 200);
@@ -89,7 +89,7 @@ async fn a_layer_that_is_told_not_to_stand_down_multiplies() {
 
 #[tokio::test(start_paused = true)]
 async fn the_mark_does_not_outlive_the_attempt() {
-    // Two calls by turns in one task: the second is not inside the first.
+    // Two calls polled by turns in one task: the second is not inside the first.
     let (first, second) = (Peer::failing(2, 503), Peer::failing(2, 503));
     let (one, two) = (retry(4).layer(first.clone()), retry(4).layer(second.clone()));
     let (one, two) = tokio::join!(one.oneshot(request()), two.oneshot(request()));
@@ -99,7 +99,7 @@ async fn the_mark_does_not_outlive_the_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_16_behind_a_buffer_too() {
-    // The buffer's task calls, but it is the outer attempt that polls.
+    // The buffer's task calls, but the outer attempt polls.
     let peer = Peer::failing(99, 503);
     let buffered = ServiceBuilder::new().buffer(4).layer(retry(4)).service(peer.clone());
     let response = retry(3).layer(buffered).oneshot(request()).await.unwrap();
@@ -109,7 +109,7 @@ async fn promise_16_behind_a_buffer_too() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_16_in_a_task_of_its_own_the_retries_of_a_retry_stand_down() {
-    // The first attempt crosses to another task without a mark; the retries carry their number.
+    // The first attempt crosses into another task without a mark; retries carry their number.
     let peer = Peer::failing(99, 503);
     let inner = retry(4).layer(peer.clone());
     let spawning = service_fn(move |request: Request<String>| {
@@ -136,7 +136,7 @@ async fn promise_16_what_a_client_in_front_retries_draws_on_the_budget() {
         let retried = *response.extensions().get::<Retried>().unwrap();
         (retried.attempts(), retried.stopped().unwrap(), budget.snapshot().remaining)
     };
-    // One for the client's own retry, one for ours; then there is nothing left to pay with.
+    // One for the client's retry, one for ours; then the budget is used up.
     assert_eq!(stopped("1").await, (2, StopReason::Budget, 0));
     assert_eq!(stopped("2").await, (1, StopReason::Budget, 0));
     assert_eq!(stopped("0").await, (1, StopReason::Budget, 0));
@@ -144,7 +144,7 @@ async fn promise_16_what_a_client_in_front_retries_draws_on_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_16_a_final_failure_can_be_marked_for_the_client_in_front() {
-    // (status, the peer's own word, what the client is told)
+    // (status, the server's header, the client's header)
     for (status, own, marked) in [
         (503, None, Some("false")),
         (429, Some("true"), Some("false")),
@@ -159,8 +159,8 @@ async fn promise_16_a_final_failure_can_be_marked_for_the_client_in_front() {
         let header = response.headers().get("x-should-retry").map(|value| value.to_str().unwrap());
         assert_eq!(header, marked, "{status}");
     }
-    // Unless set, responses are left as they are; and so are those that were not tried, by the caller's
-    // wish or since somebody outside will.
+    // By default, responses are unchanged; and so are those that were not retried, because the caller disabled
+    // retries or an outer layer retries.
     let mut single = request();
     single.extensions_mut().insert(CallOptions::new().without_retry());
     let service = retry(1).mark_final_failures().layer(Peer::failing(9, 503));
@@ -174,7 +174,7 @@ async fn promise_16_a_final_failure_can_be_marked_for_the_client_in_front() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_was_cut_short_by_a_cancelled_wait_is_not_marked() {
+async fn a_failure_whose_delay_was_cancelled_is_not_marked() {
     let token = CancellationToken::new();
     let service = retry(1).cancellation(token.clone()).mark_final_failures().layer(Peer::failing(9, 503));
     let call = tokio::spawn(service.oneshot(request()));
@@ -186,7 +186,7 @@ async fn a_failure_that_was_cut_short_by_a_cancelled_wait_is_not_marked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_sent_again_from_here_is_not_marked() {
+async fn a_failure_that_could_not_be_retried_is_not_marked() {
     let marking = retry(1).mark_final_failures();
     let once = marking.clone().replay(Once).layer(Peer::failing(9, 503));
     let never = marking.repeatable(|_: &dyn RequestHead| false).layer(Peer::failing(9, 503));
@@ -233,7 +233,7 @@ async fn attempts_are_numbered_and_keyed_for_the_server() {
             call[0].1.as_str()
         })
         .collect();
-    assert!(keys[0] != keys[1] && keys[0].len() == 36, "and another for another call: {keys:?}");
+    assert!(keys[0] != keys[1] && keys[0].len() == 36, "a different one for each call: {keys:?}");
     assert_eq!(keys[2], "mine");
 }
 
@@ -245,7 +245,7 @@ async fn a_panic_inside_leaves_no_mark() {
         async move { policy.run(async || -> Result<(), ()> { panic!("in the operation") }).await }
     });
     assert!(panics.await.unwrap_err().is_panic());
-    // The same thread, and no longer inside an attempt.
+    // The same thread, no longer inside an attempt.
     let peer = Peer::failing(1, 503);
     assert_eq!(retry(1).layer(peer.clone()).oneshot(request()).await.unwrap().status(), 200);
     assert_eq!(peer.calls(), 2);

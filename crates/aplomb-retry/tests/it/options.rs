@@ -1,8 +1,8 @@
-//! What a caller says about a call, and what the layers inside are told.
+//! Options of a call, and how the layers inside see them.
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, Constant, Copyable, Outcome, Priority, RequestHead, ResponseHead};
+use aplomb_core::{BoxError, CallOptions, Copyable, Outcome, Priority, RequestHead, ResponseHead};
 use aplomb_retry::{Discard, Retried, RetryLayer, StopReason};
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt, service_fn};
@@ -13,7 +13,7 @@ use crate::peer::{Peer, millis, request, secs, unavailable};
 #[tokio::test(start_paused = true)]
 async fn the_deadline_in_the_extensions_ends_the_retries() {
     let peer = Peer::failing(usize::MAX, 503);
-    let service = RetryLayer::new().backoff(Constant(secs(4))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(4)).layer(peer.clone());
     let deadline = Instant::now() + secs(10);
     let mut request = request();
     request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
@@ -24,10 +24,10 @@ async fn the_deadline_in_the_extensions_ends_the_retries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earlier_of_two_deadlines_holds_and_is_passed_on() {
+async fn the_earlier_of_two_deadlines_applies_and_is_passed_on() {
     for (caller, layer, holds) in [(100, 6, 6), (6, 100, 6)] {
         let peer = Peer::failing(usize::MAX, 503);
-        let layer = RetryLayer::new().backoff(Constant(secs(4))).max_elapsed(secs(layer));
+        let layer = RetryLayer::new().backoff(secs(4)).max_elapsed(secs(layer));
         let began = Instant::now();
         let mut request = request();
         request.extensions_mut().insert(CallOptions::new().with_deadline(began + secs(caller)));
@@ -42,7 +42,7 @@ async fn the_earlier_of_two_deadlines_holds_and_is_passed_on() {
 #[tokio::test(start_paused = true)]
 async fn attempts_are_recorded_and_the_callers_options_kept() {
     let peer = Peer::failing(2, 503);
-    let service = RetryLayer::new().backoff(Constant(secs(1))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(1)).layer(peer.clone());
     let began = Instant::now();
     let mut request = request();
     request.extensions_mut().insert(CallOptions::new().with_priority(Priority::HIGH));
@@ -59,7 +59,7 @@ async fn attempts_are_recorded_and_the_callers_options_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_attempt_is_sent_as_it_came() {
+async fn a_first_attempt_is_sent_unchanged() {
     let seen = Arc::new(Mutex::new(None));
     let service = {
         let seen = Arc::clone(&seen);
@@ -83,7 +83,7 @@ async fn an_earlier_arrival_is_kept() {
     assert_eq!(peer.seen()[1].options.arrived(), Some(arrived));
 }
 
-/// A request that hides its extensions.
+/// A request without extensions.
 #[derive(Clone, Debug)]
 struct Hidden;
 
@@ -95,7 +95,7 @@ impl Copyable for Hidden {
     }
 }
 
-/// A response that is nothing but good.
+/// A response without a head.
 struct Answered;
 
 impl ResponseHead for Answered {}
@@ -110,7 +110,7 @@ impl Discard for Answered {
 
 type Seen = Arc<Mutex<Vec<(CallOptions, CallOptions)>>>;
 
-/// Fails `failures` times. Notes what options it finds when it is called and when it is polled.
+/// Fails `failures` times. Records the options that it finds when it is called and when it is polled.
 fn hidden(
     failures: usize,
 ) -> (impl Service<Hidden, Response = Answered, Error = BoxError, Future: Send> + Clone, Seen) {
@@ -136,9 +136,9 @@ fn hidden(
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_extensions_are_hidden_options_travel_in_the_task_local() {
+async fn without_extensions_options_travel_in_the_task_local() {
     let (service, seen) = hidden(2);
-    let layer = RetryLayer::new().backoff(Constant(secs(1)));
+    let layer = RetryLayer::new().backoff(secs(1));
     let began = Instant::now();
     let options = CallOptions::new().with_priority(Priority::LOW).with_deadline(began + secs(60));
     let call = layer.layer(service).oneshot(Hidden);
@@ -157,9 +157,9 @@ async fn where_extensions_are_hidden_options_travel_in_the_task_local() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_and_a_single_attempt_from_the_task_local() {
     let (service, seen) = hidden(usize::MAX);
-    let mut service = RetryLayer::new().backoff(Constant(secs(4))).layer(service);
+    let mut service = RetryLayer::new().backoff(secs(4)).layer(service);
     let in_time = CallOptions::new().with_deadline(Instant::now() + secs(10));
-    // `call` runs before the scope is entered: the options are found all the same.
+    // `call` runs before the scope is entered, and the options are found anyway.
     assert!(in_time.scope(service.call(Hidden)).await.is_err());
     assert_eq!(seen.lock().unwrap().len(), 3);
     assert!(CallOptions::new().without_retry().scope(service.call(Hidden)).await.is_err());

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aplomb_core::{BoxError, Constant, Once, Recorded};
-use aplomb_retry::{Retried, RetryLayer};
+use aplomb_core::{BoxError, Once, Recorded};
+use aplomb_retry::{Retried, Retry, RetryLayer};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -22,8 +22,8 @@ use tower_service::Service;
 
 use crate::peer::{Peer, request, secs};
 
-/// An HTTP/1 server that answers the first two requests with 503, and all others with 200 and what
-/// they sent. Says where it listens, and how many connections were made.
+/// An HTTP/1 server that answers the first two requests with 503 and all others with 200. Returns its URL and
+/// its number of connections.
 async fn server() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -57,7 +57,7 @@ async fn server() -> (String, Arc<AtomicUsize>) {
 }
 
 fn layer() -> RetryLayer {
-    RetryLayer::new().backoff(Constant(secs(10)))
+    RetryLayer::new().backoff(secs(10))
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,6 +71,28 @@ async fn over_reqwest_on_one_connection() {
     assert_eq!(response.extensions().get::<Retried>().unwrap().attempts(), 3);
     assert_eq!(response.text().await.unwrap(), "answer");
     assert_eq!(connections.load(Ordering::SeqCst), 1, "the failed responses were drained");
+}
+
+/// The type of a field is one line.
+struct Asking {
+    client: Retry<reqwest::Client>,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_of_reqwest_is_a_field_of_one_line() {
+    let (url, _) = server().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut asking = Asking { client: layer().layer(client.clone()) };
+    let request = client.post(&url).body("question").build().unwrap();
+    assert_eq!(asking.client.call(request).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn around_reqwests_own_request_builder() {
+    let (url, _) = server().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let response = layer().run(|| client.post(&url).body("question").send()).await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "answer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +166,7 @@ async fn over_boxed_services_and_boxed_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_can_not_be_cloned() {
+async fn a_request_that_cannot_be_cloned() {
     struct NotClone;
     impl aplomb_core::RequestHead for NotClone {}
     let service = service_fn(|_: NotClone| std::future::ready(Err::<(), _>("lost")));
@@ -153,10 +175,13 @@ async fn a_request_that_can_not_be_cloned() {
 }
 
 #[test]
-fn futures_are_send_where_the_service_is() {
+fn services_and_futures_are_send_and_sync_where_the_inner_service_is() {
     fn is_send<T: Send>(_: &T) {}
+    fn is_sync<T: Sync>(_: &T) {}
     let mut service = RetryLayer::new().observer(|_: &aplomb_core::Event| ()).layer(Peer::failing(0, 503));
     is_send(&service);
+    is_sync(&service);
+    is_sync(&RetryLayer::new());
     is_send(&service.call(request()));
     assert!(format!("{:?}", service.call(request())).contains("fresh"));
 }

@@ -1,4 +1,4 @@
-//! A peer to retry against: it keeps to the contract of tower, and insists that its callers do.
+//! A server to retry against. It keeps the contract of tower and checks that its callers do.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
-/// What the peer does with a request.
+/// How the server handles a request.
 pub(crate) enum Answer {
     Respond(Response<Noted>),
     Fail(&'static str),
@@ -35,7 +35,7 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: Noted) -> Re
     response.body(body).unwrap()
 }
 
-/// One call, as the peer saw it.
+/// One call, as the server saw it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
@@ -81,12 +81,12 @@ impl Peer {
         self.seen().len()
     }
 
-    /// The times between the calls.
+    /// The times between calls.
     pub(crate) fn waits(&self) -> Vec<Duration> {
         self.seen().windows(2).map(|pair| pair[1].at - pair[0].at).collect()
     }
 
-    /// How many instances are ready and have not been called.
+    /// The number of instances that are ready and have not been called.
     pub(crate) fn held(&self) -> usize {
         self.state.held.load(Ordering::SeqCst)
     }
@@ -158,23 +158,23 @@ impl<B> Service<Request<B>> for Peer {
     }
 }
 
-/// What became of a body.
+/// When a body was read and dropped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fate(Arc<Mutex<(Option<Instant>, Option<Instant>)>>);
 
 impl Fate {
-    /// When its end was read.
+    /// The time when its end was read.
     pub(crate) fn ended(&self) -> Option<Instant> {
         self.0.lock().unwrap().0
     }
 
-    /// When it was dropped.
+    /// The time when it was dropped.
     pub(crate) fn dropped(&self) -> Option<Instant> {
         self.0.lock().unwrap().1
     }
 }
 
-/// A body that notes when it was read to its end and when it was dropped.
+/// A body that records when it is read to its end and when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Noted {
     frames: Vec<&'static str>,
@@ -229,7 +229,7 @@ impl Body for Noted {
     }
 }
 
-/// Keeps what it is told.
+/// Records events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<EventKind>>>);
 
@@ -238,7 +238,7 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
-    /// The waits that were announced.
+    /// The delays that were announced.
     pub(crate) fn waits(&self) -> Vec<Duration> {
         let wait = |event: &EventKind| match event {
             EventKind::Retrying { delay, .. } => Some(*delay),
@@ -266,7 +266,7 @@ pub(crate) fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// What a 503 comes to.
+/// The outcome of a 503.
 pub(crate) fn unavailable() -> Outcome {
     Outcome::transient().mark_unprocessed()
 }

@@ -1,6 +1,6 @@
-//! What becomes of a request's body that can not be copied: promise 14.
+//! Request bodies that cannot be copied: promise 14.
 
-use aplomb_core::{BoxError, CallOptions, Constant, HttpClassifier, Recorded, ReplayBody};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, Recorded, ReplayBody};
 use aplomb_retry::{Budget, Retried, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,18 +15,17 @@ use crate::peer::secs;
 
 type Sent = ReplayBody<BoxBody<Bytes, BoxError>>;
 
-/// A body in two frames, which can not be copied.
+/// A body in two frames that cannot be copied.
 fn stream() -> Request<BoxBody<Bytes, BoxError>> {
     let frames = ["first, ", "second"].map(|text| Ok(http_body::Frame::data(Bytes::from(text))));
     Request::new(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))))
 }
 
 fn retry(recorded: Recorded) -> RetryLayer<Recorded, HttpClassifier> {
-    RetryLayer::new().replay(recorded).drain(false).backoff(Constant(secs(60)))
+    RetryLayer::new().replay(recorded).drain(false).backoff(secs(60))
 }
 
-/// Answers after the first frame, with the rest of the request as its answer: a 503 at first, a 200 to
-/// the retry.
+/// Answers after the first frame of the request, with the rest of it: a 503 at first, a 200 to the retry.
 async fn echo_the_rest(request: Request<Sent>) -> Result<Response<Sent>, BoxError> {
     let status = if CallOptions::of(&request).attempts() == 0 {
         503
@@ -38,7 +37,7 @@ async fn echo_the_rest(request: Request<Sent>) -> Result<Response<Sent>, BoxErro
     Ok(Response::builder().status(status).body(body).unwrap())
 }
 
-/// Why it was not sent again, and what the answer consists of.
+/// Why the request was not sent again, and the body of the response.
 async fn handed_out(response: Response<Sent>) -> (Option<StopReason>, Bytes) {
     let stopped = response.extensions().get::<Retried>().unwrap().stopped();
     (stopped, response.into_body().collect().await.unwrap().to_bytes())

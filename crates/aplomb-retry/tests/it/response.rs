@@ -1,12 +1,12 @@
-//! What becomes of responses: promises 11, 12, 14 and 15.
+//! Responses, drained or returned: promises 11, 12, 14 and 15.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aplomb_core::{
-    BoxError, CallOptions, Constant, Copied, EventKind, Exchange, LayerName, LogEvents, Once, Outcome,
-    Recorded, Rejection, Replay, ReplayBody,
+    BoxError, CallOptions, Copied, Event, EventKind, Exchange, LayerName, LogEvents, Once, Outcome, Recorded,
+    Rejection, Replay, ReplayBody,
 };
 use aplomb_retry::{Retried, RetryLayer, StopReason};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tower_layer::Layer;
 
 use crate::peer::{Answer, Log, Noted, Peer, millis, request, respond, response, secs, unavailable};
 
-/// A peer whose first answer is a 503 with `body`, and what becomes of that body.
+/// A server whose first response is a 503 with `body`, and the fate of that body.
 fn with_body(body: impl Fn() -> Noted) -> (Peer, crate::peer::Fate) {
     let body = body();
     let fate = body.fate();
@@ -34,8 +34,7 @@ fn with_body(body: impl Fn() -> Noted) -> (Peer, crate::peer::Fate) {
 async fn promise_11_a_short_body_is_drained_and_dropped_before_the_wait() {
     let (peer, fate) = with_body(|| Noted::short("overloaded"));
     let began = Instant::now();
-    let call =
-        tokio::spawn(RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone()).oneshot(request()));
+    let call = tokio::spawn(RetryLayer::new().backoff(secs(10)).layer(peer.clone()).oneshot(request()));
     sleep(secs(1)).await;
     assert_eq!((fate.ended(), fate.dropped()), (Some(began), Some(began)));
     assert_eq!(peer.calls(), 1);
@@ -45,7 +44,7 @@ async fn promise_11_a_short_body_is_drained_and_dropped_before_the_wait() {
 #[tokio::test(start_paused = true)]
 async fn promise_11_draining_counts_towards_the_wait() {
     let (peer, fate) = with_body(|| Noted::slow(4, millis(100)));
-    let service = RetryLayer::new().backoff(Constant(secs(10))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(secs(10)).layer(peer.clone());
     let began = Instant::now();
     service.oneshot(request()).await.unwrap();
     let ended = fate.ended().unwrap() - began;
@@ -57,20 +56,20 @@ async fn promise_11_draining_counts_towards_the_wait() {
 async fn promise_11_a_slow_body_is_dropped_after_a_second_or_when_time_is_short() {
     for (max_elapsed, most) in [(secs(1_000), secs(1)), (millis(600), millis(20))] {
         let (peer, fate) = with_body(|| Noted::slow(1_000, millis(100)));
-        let layer = RetryLayer::new().max_elapsed(max_elapsed).backoff(Constant(millis(20)));
+        let layer = RetryLayer::new().max_elapsed(max_elapsed).backoff(millis(20));
         let began = Instant::now();
         layer.layer(peer.clone()).oneshot(request()).await.unwrap();
         assert_eq!(fate.ended(), None);
         let dropped = fate.dropped().unwrap() - began;
         assert!(dropped >= most && dropped <= most + millis(2), "{dropped:?}");
-        assert!(peer.seen()[1].at - began < max_elapsed, "no attempt in vain");
+        assert!(peer.seen()[1].at - began < max_elapsed, "no attempt after the deadline");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_account_counts_the_time_that_draining_took() {
+async fn retried_includes_the_time_that_draining_took() {
     let (peer, _) = with_body(|| Noted::slow(1_000, millis(100)));
-    let service = RetryLayer::new().backoff(Constant(millis(20))).layer(peer.clone());
+    let service = RetryLayer::new().backoff(millis(20)).layer(peer.clone());
     let response = service.oneshot(request()).await.unwrap();
     let retried = response.extensions().get::<Retried>().unwrap();
     assert!(retried.waited() >= secs(1));
@@ -80,7 +79,7 @@ async fn the_account_counts_the_time_that_draining_took() {
 #[tokio::test(start_paused = true)]
 async fn promise_11_without_draining_the_body_is_not_read() {
     let (peer, fate) = with_body(|| Noted::slow(2, secs(1)));
-    let layer = RetryLayer::new().drain(false).backoff(Constant(secs(10)));
+    let layer = RetryLayer::new().drain(false).backoff(secs(10));
     let began = Instant::now();
     layer.layer(peer).oneshot(request()).await.unwrap();
     assert_eq!((fate.ended(), fate.dropped()), (None, Some(began)));
@@ -94,7 +93,7 @@ async fn promise_12_the_last_response_comes_back_unchanged() {
         Answer::Respond(response(503, &headers, Noted::slow(3, secs(2))))
     });
     let log = Log::default();
-    let layer = RetryLayer::new().max_retries(2).backoff(Constant(secs(3))).observer(log.clone());
+    let layer = RetryLayer::new().max_retries(2).backoff(secs(3)).observer(log.clone());
     let response = layer.layer(peer).oneshot(request()).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!((&response.headers()["x-number"], response.headers().len()), (&"2".parse().unwrap(), 2));
@@ -144,9 +143,9 @@ async fn promise_12_a_refusal_by_our_own_gates_is_returned_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_success_is_left_alone_and_a_later_one_noted() {
+async fn a_first_success_is_left_alone_and_a_later_one_has_retried() {
     let log = Log::default();
-    let layer = RetryLayer::new().backoff(Constant(secs(1))).observer((log.clone(), LogEvents));
+    let layer = RetryLayer::new().backoff(secs(1)).observer((log.clone(), LogEvents));
     let response = layer.layer(Peer::failing(0, 500)).oneshot(request()).await.unwrap();
     assert!(response.extensions().is_empty());
     assert!(matches!(
@@ -177,6 +176,43 @@ async fn the_first_success_is_left_alone_and_a_later_one_noted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_say_in_plain_words_what_failed_and_what_follows() {
+    let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let observer = {
+        let lines = Arc::clone(&lines);
+        move |event: &Event| lines.lock().unwrap().push(event.to_string())
+    };
+    let peer = Peer::new(|call| match call {
+        0 => respond(429, &[]),
+        1 => Answer::Fail("connection reset by peer"),
+        _ => respond(503, &[]),
+    });
+    let layer = RetryLayer::new().max_retries(2).backoff([secs(1), millis(1_250)]);
+    layer.observer(observer).layer(peer).oneshot(request()).await.unwrap();
+    assert_eq!(
+        *lines.lock().unwrap(),
+        [
+            "attempt 1 started",
+            "attempt 1 ended: 429 Too Many Requests",
+            "retrying request in 1.0 s: 429 Too Many Requests",
+            "attempt 2 started",
+            "attempt 2 ended: connection reset by peer",
+            "retrying request in 1.2 s: connection reset by peer",
+            "attempt 3 started",
+            "attempt 3 ended: 503 Service Unavailable",
+            "gave up after 3 attempts, retries used up: 503 Service Unavailable",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_observer_does_not_end_the_call() {
+    let layer = RetryLayer::new().observer(|event: &Event| panic!("{event}"));
+    let response = layer.layer(Peer::failing(1, 503)).oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_may_pass_is_sent_again() {
     for (status, calls) in [
         (200, 1),
@@ -201,7 +237,7 @@ async fn only_what_may_pass_is_sent_again() {
     }
 }
 
-/// A body in two frames, which can not be copied.
+/// A body in two frames that cannot be copied.
 fn stream() -> impl http_body::Body<Data = Bytes, Error = BoxError> + Unpin {
     let frames = ["first, ", "second"].map(|text| Ok(http_body::Frame::data(Bytes::from(text))));
     StreamBody::new(futures_util::stream::iter(frames))
@@ -218,7 +254,7 @@ async fn promise_14_a_recorded_body_is_byte_identical_also_when_dropped_half_way
                 let attempt = CallOptions::of(&request).attempts();
                 let mut body = request.into_body();
                 let bytes = if attempt == 0 {
-                    // Answers in the middle of the request.
+                    // Answers before the request has been read.
                     body.frame().await.unwrap()?.into_data().unwrap()
                 } else {
                     body.collect().await?.to_bytes()
@@ -281,7 +317,7 @@ async fn promise_15_a_stream_known_to_have_failed_before_its_first_content_is_re
 
 #[tokio::test(start_paused = true)]
 async fn promise_15_what_breaks_after_its_first_content_is_the_callers() {
-    /// Content, and then an error.
+    /// One frame of content, then an error.
     struct Breaks(usize);
     impl http_body::Body for Breaks {
         type Data = bytes::Bytes;
@@ -303,7 +339,7 @@ async fn promise_15_what_breaks_after_its_first_content_is_the_callers() {
         let calls = Arc::clone(&calls);
         service_fn(move |_: Request<String>| {
             calls.fetch_add(1, Ordering::SeqCst);
-            // The reader of the bytes has seen nothing wrong yet.
+            // Nothing wrong has been read yet.
             let mut response = http::Response::new(Breaks(0));
             response.extensions_mut().insert(Exchange::new(Outcome::success()));
             std::future::ready(Ok::<_, BoxError>(response))
@@ -316,7 +352,7 @@ async fn promise_15_what_breaks_after_its_first_content_is_the_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_sent_again_passes_through_once() {
+async fn a_request_that_cannot_be_sent_again_is_sent_once() {
     let peer = Peer::failing(usize::MAX, 503);
     let service = RetryLayer::new().replay(Once).layer(peer.clone());
     let response = service.oneshot(Request::new(stream())).await.unwrap();
@@ -347,7 +383,7 @@ impl Replay<Request<String>> for Counted {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_copied_only_where_it_may_be_sent_again() {
+async fn a_request_is_copied_only_if_it_may_be_sent_again() {
     let counted = Counted::default();
     let layer = RetryLayer::new().replay(counted.clone());
     let mut single = request();

@@ -1,10 +1,10 @@
-//! The policy around a closure.
+//! Retries around a closure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Constant, EventKind, Outcome, Priority};
+use aplomb_core::{CallOptions, EventKind, Outcome, Priority};
 use aplomb_retry::{Budget, EveryError, RetryLayer, StopReason};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ fn failing(failures: u32) -> (impl Fn() -> std::future::Ready<Result<u32, u32>>,
 }
 
 fn policy() -> RetryLayer<aplomb_core::Copied, EveryError> {
-    RetryLayer::new().classifier(EveryError).backoff(Constant(secs(2)))
+    RetryLayer::new().classifier(EveryError).backoff(secs(2))
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +49,7 @@ async fn it_runs_again_until_it_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_error_is_returned_and_the_reason_told() {
+async fn the_last_error_is_returned_and_the_reason_reported() {
     for (policy, attempts, why) in [
         (policy().max_retries(2), 3, StopReason::MaxRetries),
         (policy().max_elapsed(secs(5)), 3, StopReason::Deadline),
@@ -64,7 +64,7 @@ async fn the_last_error_is_returned_and_the_reason_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_classifier_of_ones_own_says_what_is_worth_it_and_when() {
+async fn a_custom_classifier_decides_what_is_retried_and_when() {
     let classifier = |result: Result<&u32, &u32>| match result {
         Ok(_) => Outcome::success(),
         Err(0) => Outcome::throttled().with_retry_after(secs(30)),
@@ -99,9 +99,9 @@ async fn the_operation_finds_its_options() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_ends_the_wait_with_the_last_error() {
+async fn a_token_ends_the_delay_with_the_last_error() {
     let token = CancellationToken::new();
-    let policy = policy().backoff(Constant(secs(60))).cancellation(token.clone());
+    let policy = policy().backoff(secs(60)).cancellation(token.clone());
     let (operation, calls) = failing(9);
     let began = Instant::now();
     let (result, ()) = tokio::join!(policy.run(operation), async {
@@ -139,7 +139,7 @@ async fn dropping_it_ends_the_attempt_or_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_is_gone_before_the_wait() {
+async fn the_failure_is_dropped_before_the_delay() {
     struct Held(Arc<AtomicU32>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -163,9 +163,9 @@ async fn what_failed_is_gone_before_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_without_a_wait_leave_room_for_others() {
+async fn retries_without_a_delay_leave_room_for_others() {
     let (operation, calls) = failing(1_000_000);
-    let policy = policy().backoff(Constant(Duration::ZERO)).max_retries(u32::MAX);
+    let policy = policy().backoff(Duration::ZERO).max_retries(u32::MAX);
     let impatient = timeout(secs(0), async { policy.run(operation).await });
     assert!(impatient.await.is_err());
     assert!(calls.load(Ordering::SeqCst) < 1_000);

@@ -1,12 +1,13 @@
 //! The tables that official SDKs are tested with, and the settings under which this layer does the same.
 //!
-//! Where it does not, the row says so, and why.
+//! If it differs, the row says so, and why.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{
-    Backoff, BoxError, Classify, Exponential, Failed, HttpClassifier, Jitter, Outcome, WallClock, backoff_fn,
+    Backoff, BoxError, Classify, Exponential, FailedAttempt, HttpClassifier, Jitter, Outcome, WallClock,
+    backoff_fn,
 };
 use aplomb_retry::{Retried, RetryLayer, StopReason};
 use http::Response;
@@ -16,28 +17,27 @@ use tower_layer::Layer;
 
 use crate::peer::{Log, Noted, Peer, request, respond, secs};
 
-/// What a row comes to here.
+/// The result of a row in this layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Here {
-    /// The wait of the SDK.
+    /// The delay of the SDK.
     Agrees,
-    /// The failure is handed out, since coming earlier than told is never right.
+    /// The failure is handed out, since a request is never sent before the hint.
     HandedOut,
-    /// The plain backoff: a number that fits no `Duration`, and infinity, are no hint but a mistake.
+    /// The plain backoff: infinity and numbers that do not fit into a `Duration` are no hint.
     Backoff,
 }
 use Here::{Agrees, HandedOut};
 
-/// `(remaining_retries, Retry-After, the SDK's wait in seconds, what it comes to here)`, with three
-/// retries in all, at Fri, 29 Sep 2023 16:26:37 GMT.
+/// `(remaining_retries, Retry-After, the SDK's delay in seconds, the result here)`, with three retries in all, at
+/// Fri, 29 Sep 2023 16:26:37 GMT.
 type Row = (i32, &'static str, f64, Here);
 
 /// `tests/test_client.py` of openai 3.54.0.
 ///
-/// The rows above 120 s are those of its `_calculate_retry_timeout`. Its `_should_retry` has refused
-/// them before, as this layer does: since 2.52.0 no request is sent after half a second that was to
-/// wait for longer than two minutes. It refuses the number of 35 digits likewise; here that is a
-/// mistake of the server's, and the row holds.
+/// The rows above 120 s are those of its `_calculate_retry_timeout`. Its `_should_retry` refuses them before, as
+/// this layer does: since 2.52.0 it does not retry if the hint is longer than two minutes. It also refuses the
+/// number of 35 digits, which is ignored here.
 const OPENAI: &[Row] = &[
     (3, "20", 20.0, Agrees),
     (3, "0", 0.5, Agrees),
@@ -64,7 +64,7 @@ const OPENAI: &[Row] = &[
     (-1100, "", 8.0, Agrees),
 ];
 
-/// `tests/test_client.py` of anthropic 2.12.0, which obeys any hint, up to fifty days.
+/// `tests/test_client.py` of anthropic 2.12.0, which obeys any hint up to fifty days.
 const ANTHROPIC: &[Row] = &[
     (3, "20", 20.0, Agrees),
     (3, "0", 0.5, Agrees),
@@ -86,11 +86,11 @@ const ANTHROPIC: &[Row] = &[
     (-1100, "", 8.0, Agrees),
 ];
 
-/// 2³² ms, to which anthropic 2.12.0 clamps its waits.
+/// 2³² ms, the longest delay of anthropic 2.12.0.
 const ANTHROPIC_LONGEST: f64 = 4_294_967.0;
 
 /// `tests/test_client.py` of anthropic 0.121.0; groq 1.7.0, together 3.1.1 and fireworks-ai 1.2.30 have
-/// the same rule. A hint above 60 s is dropped, and the request comes back too early.
+/// the same rule. A hint above 60 s is ignored, and the request is sent too early.
 const STAINLESS: &[Row] = &[
     (3, "20", 20.0, Agrees),
     (3, "0", 0.5, Agrees),
@@ -116,21 +116,21 @@ fn about(seconds: f64) -> RangeInclusive<f64> {
 }
 
 /// min(0.5 · 2ⁿ, 8) · (1 − U(0, 0.25)): the backoff of all these SDKs (`_calculate_retry_timeout`).
-fn stainless() -> impl Backoff + Clone {
+fn stainless() -> impl Backoff {
     let doubling = Exponential::new(Duration::from_millis(500)).max(secs(8));
-    backoff_fn(move |failed: &Failed<'_>, random: &mut dyn Rng| {
+    backoff_fn(move |failed: &FailedAttempt<'_>, random: &mut dyn Rng| {
         doubling.ceiling(failed.retry()).mul_f64(1.0 - 0.25 * random.random::<f64>())
     })
 }
 
-/// The rules of HTTP at the moment in which the SDKs' tests are frozen.
+/// The rules of HTTP at the time at which the SDKs' tests are frozen.
 fn frozen() -> HttpClassifier {
     let now = SystemTime::UNIX_EPOCH + secs(1_696_004_797);
     HttpClassifier::new().clock(WallClock::from_fn(move || now))
 }
 
-/// Fails `retries` times without a hint, then once with these headers, then succeeds: what the layer
-/// does after the last failure.
+/// Fails `retries` times without a hint, then once with these headers, then succeeds. Returns the delay after
+/// the last failure, or why there was none.
 async fn last_wait<C>(
     layer: RetryLayer<aplomb_core::Copied, C>,
     retries: usize,
@@ -156,16 +156,16 @@ where
     }
 }
 
-/// Runs a table, three retries counted downwards as the SDKs do.
+/// Runs a table. The SDKs count three retries downwards.
 async fn check<C>(rows: &[Row], layer: &RetryLayer<aplomb_core::Copied, C>)
 where
     C: Classify<Response<Noted>, BoxError> + Clone,
 {
     for &(remaining, retry_after, expected, here) in rows {
         let retries = usize::try_from(3 - remaining).unwrap();
-        // Where the SDK waits for longer than its backoff, it has been told to.
-        let told = retries == 0 && expected > 0.5;
-        // Chance has its say in each of them.
+        // If the SDK waits longer than its backoff, there was a hint.
+        let hinted = retries == 0 && expected > 0.5;
+        // Each delay is random.
         for _ in 0..20 {
             let wait = last_wait(layer.clone(), retries, 503, &[("retry-after", retry_after)]).await;
             let row = format!("{remaining}, {retry_after:?}: {wait:?}");
@@ -173,7 +173,7 @@ where
                 Agrees => {
                     let wait = wait.unwrap().as_secs_f64();
                     assert!(about(expected).contains(&wait), "{row}");
-                    assert!(!told || wait >= expected, "never earlier than told: {row}");
+                    assert!(!hinted || wait >= expected, "never before the hint: {row}");
                 }
                 HandedOut => assert_eq!(wait, Err(StopReason::RetryAfterTooLong), "{row}"),
                 Here::Backoff => assert!(about(0.5).contains(&wait.unwrap().as_secs_f64()), "{row}"),
@@ -196,7 +196,7 @@ async fn openai() {
 async fn anthropic() {
     let longest = Duration::from_secs_f64(ANTHROPIC_LONGEST);
     check(ANTHROPIC, &layer().max_retry_after(longest)).await;
-    // A hint as long as that is one, if it is a number that can be meant.
+    // Such a long hint is obeyed.
     let wait = last_wait(layer().max_retry_after(longest), 0, 503, &[("retry-after", "4294967")]).await;
     assert!(wait.unwrap() >= longest);
 }
@@ -208,7 +208,7 @@ async fn those_of_the_old_rule_never_too_early() {
 
 #[tokio::test(start_paused = true)]
 async fn those_of_the_old_rule_to_the_letter() {
-    // Who wants to come too early as they do takes the long hints away.
+    // To come too early, as they do, a classifier removes long hints.
     let rules = frozen();
     let forgetful = move |result: Result<&Response<Noted>, &BoxError>| {
         let outcome = rules.classify(result).outcome();
@@ -226,7 +226,7 @@ async fn those_of_the_old_rule_to_the_letter() {
 
 #[tokio::test(start_paused = true)]
 async fn the_default_backoff_stays_below_that_of_the_sdks() {
-    // Ours is spread over all that lies below the same ceilings, at the cap too.
+    // Ours is spread below the same ceilings, at the cap too.
     for _ in 0..200 {
         let log = Log::default();
         let layer = RetryLayer::new().observer(log.clone());
@@ -238,7 +238,7 @@ async fn the_default_backoff_stays_below_that_of_the_sdks() {
 }
 
 /// `sdk/core/azure-core/tests/test_retry_policy.py` of azure-sdk-for-python: headers, and the hint in
-/// seconds. A hint of 0 counts as none in its `_sleep_for_retry`.
+/// seconds. Its `_sleep_for_retry` ignores a hint of 0.
 const AZURE: &[(&[(&str, &str)], f64)] = &[
     (&[("retry-after-ms", "0")], 0.0),
     (&[("retry-after-ms", "800")], 0.8),
@@ -269,7 +269,7 @@ fn azure_order(result: Result<&Response<Noted>, &BoxError>) -> Outcome {
 }
 
 /// azure-core's backoff: none before the first retry, then factor · 2ⁿ, without jitter.
-fn azure_backoff(factor: Duration, max: Duration) -> impl Backoff + Clone {
+fn azure_backoff(factor: Duration, max: Duration) -> impl Backoff {
     Duration::ZERO.take(1).then(Exponential::new(factor).max(max).jitter(Jitter::None))
 }
 
@@ -281,7 +281,7 @@ async fn azure_hints() {
         .backoff(azure_backoff(Duration::from_millis(800), secs(120)));
     for &(headers, hint) in AZURE.iter().cycle().take(20 * AZURE.len()) {
         let wait = last_wait(layer.clone(), 0, 503, headers).await.unwrap().as_secs_f64();
-        // It waits for exactly as long as told; callers who were told together are spread here.
+        // The SDK waits exactly as long as the hint; here callers with the same hint are spread.
         let latest = hint + (hint / 2.0).min(5.0) + A_TICK;
         assert!(wait >= hint && wait <= latest, "{headers:?}: {wait}");
     }
@@ -289,7 +289,7 @@ async fn azure_hints() {
 
 #[tokio::test(start_paused = true)]
 async fn azure_hints_by_our_own_order() {
-    // Without a classifier for it the finer header wins: the last four rows disagree.
+    // Without such a classifier the more precise header wins: the last four rows differ.
     let layer = RetryLayer::new()
         .max_retry_after(Duration::MAX)
         .backoff(azure_backoff(Duration::from_millis(800), secs(120)));
@@ -302,7 +302,7 @@ async fn azure_hints_by_our_own_order() {
 
 #[tokio::test(start_paused = true)]
 async fn azure_waits() {
-    // The row of its test: a history of three failures, a factor of 1 and a cap of 10 s make 4 s.
+    // The row of its test: after three failures, a factor of 1 and a cap of 10 s give 4 s.
     let waits = [0, 2, 4, 8, 10, 10];
     for (retries, wait) in waits.into_iter().enumerate() {
         let layer = RetryLayer::new().backoff(azure_backoff(secs(1), secs(10)));

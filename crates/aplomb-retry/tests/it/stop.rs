@@ -1,4 +1,4 @@
-//! When it stops, in the caller's words, and what may be sent again at all.
+//! Stop conditions, cancellation, and which requests may be sent again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Constant, EventKind, Failed, RequestHead, backoff_fn};
+use aplomb_core::{BoxError, EventKind, FailedAttempt, RequestHead, backoff_fn};
 use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, StopReason, Upcoming};
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -28,7 +28,7 @@ async fn stopped(layer: RetryLayer, peer: Peer) -> (u32, Option<StopReason>, Dur
 }
 
 fn every(seconds: u64) -> RetryLayer {
-    RetryLayer::new().backoff(Constant(secs(seconds)))
+    RetryLayer::new().backoff(secs(seconds))
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,22 +63,22 @@ async fn a_list_that_is_used_up_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backoff_of_ones_own_sees_the_head_of_the_response() {
+async fn a_custom_backoff_sees_the_head_of_the_response() {
     let peer = Peer::new(|call| respond(if call < 2 { 503 } else { 200 }, &[("x-busy-for", "9")]));
-    let layer = RetryLayer::new().backoff(backoff_fn(|failed: &Failed<'_>, _: &mut dyn rand::Rng| {
+    let layer = RetryLayer::new().backoff(backoff_fn(|failed: &FailedAttempt<'_>, _: &mut dyn rand::Rng| {
         let headers = failed.response()?.headers()?;
         headers.get("x-busy-for")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }));
     layer.layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!(peer.waits(), [secs(9), secs(9)]);
-    // An error has none, and this backoff no wait for it.
+    // After an error there is no response, and this backoff has no delay.
     let peer = Peer::new(|_| Answer::Fail("lost"));
     assert!(layer.layer(peer.clone()).oneshot(request()).await.is_err());
     assert_eq!(peer.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_token_ends_a_wait_and_hands_out_what_had_failed() {
+async fn a_cancelled_token_ends_a_delay_and_returns_the_failure() {
     let token = CancellationToken::new();
     let log = Log::default();
     let layer = every(60).cancellation(token.clone()).observer(log.clone());
@@ -100,12 +100,12 @@ async fn a_cancelled_token_ends_a_wait_and_hands_out_what_had_failed() {
     );
     let retried = response.extensions().get::<Retried>().unwrap();
     assert_eq!((retried.attempts(), retried.stopped()), (1, Some(StopReason::Cancelled)));
-    assert_eq!(retried.waited(), secs(10), "not what it would have waited");
+    assert_eq!(retried.waited(), secs(10), "not the delay that was planned");
     assert!(matches!(log.events().last(), Some(EventKind::GaveUp { why: StopReason::Cancelled, .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_token_that_is_never_cancelled_it_retries_as_ever() {
+async fn with_a_token_that_is_never_cancelled_it_retries_as_usual() {
     let token = CancellationToken::new();
     let peer = Peer::new(|call| {
         if call == 0 {
@@ -116,7 +116,7 @@ async fn with_a_token_that_is_never_cancelled_it_retries_as_ever() {
     });
     let response = every(5).cancellation(token.clone()).layer(peer.clone()).oneshot(request()).await.unwrap();
     assert_eq!((response.status().as_u16(), peer.waits()), (200, vec![secs(5), secs(5)]));
-    // A cancelled one lets the first attempt through, and no retry.
+    // If it is cancelled already, the first attempt is made, and no retry.
     token.cancel();
     let peer = Peer::new(|_| Answer::Fail("lost"));
     let error = every(5).cancellation(token).layer(peer.clone()).oneshot(request()).await.unwrap_err();
@@ -142,7 +142,7 @@ async fn with_a_token_the_response_is_drained_when_the_wait_is_over() {
     assert_eq!((fate.ended(), fate.dropped()), (Some(began + secs(5)), Some(began + secs(5))));
 }
 
-/// Is ready for a call when the body of the answer before is gone. Answers with a 503 at first.
+/// Is ready for a call when the body of the previous response is gone. Answers with a 503 at first.
 struct OneAtATime {
     slots: PollSemaphore,
     slot: Option<OwnedSemaphorePermit>,
@@ -180,7 +180,7 @@ impl Service<Request<String>> for OneAtATime {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_response_is_gone_before_the_inner_service_is_readied_also_with_a_token() {
+async fn the_response_is_gone_before_the_inner_service_gets_ready_even_with_a_token() {
     for layer in [every(1), every(1).cancellation(CancellationToken::new())] {
         let slots = PollSemaphore::new(Arc::new(Semaphore::new(1)));
         let service = layer.layer(OneAtATime { slots, slot: None, calls: 0 });
@@ -205,7 +205,7 @@ async fn by_default_a_post_is_retried_like_anything_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idempotent_only_repeats_a_post_where_the_server_has_not_begun() {
+async fn idempotent_only_repeats_a_post_if_the_server_has_not_begun() {
     // (method, status, calls)
     for (method, status, calls) in [
         (Method::GET, 500, 2),
@@ -226,7 +226,7 @@ async fn idempotent_only_repeats_a_post_where_the_server_has_not_begun() {
         let retried = response.extensions().get::<Retried>().unwrap();
         assert_eq!(retried.stopped(), (calls == 1).then_some(StopReason::NotRepeatable));
     }
-    // A connection that was lost may have carried the request; a key makes a POST safe.
+    // A lost connection may have carried the request; a key makes a POST safe.
     let lost = || {
         Peer::new(|call| {
             if call == 0 {

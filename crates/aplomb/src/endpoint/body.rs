@@ -11,35 +11,33 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::gates::EndpointGates;
-use super::shared::Running;
-use super::watched::Watched;
+use super::inspected_body::InspectedBody;
+use super::state::InProgress;
 
 pin_project! {
-    /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's, watched until it ends.
+    /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's body, read as it passes.
     ///
-    /// Bytes, trailers and errors are the client's, in their order. Small frames that were read ahead may be
-    /// joined.
-    /// Two errors are added: [`BrokenAnswer`](crate::BrokenAnswer) where the answer ends too early or with an
-    /// error in it, after everything there is of it; and [`TimedOut`](crate::TimedOut) or
-    /// [`DeadlinePassed`](crate::DeadlinePassed) where it takes too long. **Dropping** it drops the client's
-    /// body, and ends the call.
+    /// Bytes, trailers and errors are the client's, in order. Small frames that were read ahead may be joined. Errors
+    /// are added at the end: [`BrokenAnswer`](crate::BrokenAnswer) if the response ends early or contains an error,
+    /// [`TimedOut`](crate::TimedOut) or [`DeadlinePassed`](crate::DeadlinePassed) if it takes too long. **Dropping** it
+    /// drops the client's body and ends the call.
     pub struct EndpointBody<B>
     where
         B: Body,
     {
         #[pin]
         body: GuardedBody<ReadBody<B>, PermitGuard<EndpointGates>>,
-        running: Option<Running>,
+        in_progress: Option<InProgress>,
     }
 }
 
 impl<B: Body<Data = Bytes>> EndpointBody<B> {
     /// The call goes on until this body has ended.
-    pub(super) fn follow(&mut self, running: Option<Running>) {
-        self.running = running.filter(|_| !self.body.is_end_stream());
+    pub(super) fn follow(&mut self, in_progress: Option<InProgress>) {
+        self.in_progress = in_progress.filter(|_| !self.body.is_end_stream());
     }
 
-    /// A body that nobody watches.
+    /// A body that is not read on its way.
     pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self>
     where
         B::Error: Into<BoxError>,
@@ -48,8 +46,8 @@ impl<B: Body<Data = Bytes>> EndpointBody<B> {
     }
 }
 
-/// An attempt is over when its body has ended or was dropped: that which its caller is handed, so that a
-/// response is wrapped once.
+/// An attempt is complete when the body that the caller gets has ended or was dropped. So a response is wrapped only
+/// once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UntilRead;
 
@@ -65,12 +63,12 @@ impl<B: Body<Data = Bytes>> Completion<http::Response<ReadBody<B>>, PermitGuard<
         response: http::Response<ReadBody<B>>,
         guard: Option<PermitGuard<EndpointGates>>,
     ) -> Self::Response {
-        response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), running: None })
+        response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), in_progress: None })
     }
 }
 
-// Without a bound on the error: a future that holds this body across an `.await` could not be spawned where the
-// client's error is a `BoxError`.
+// There is no bound on the error: with one, a future that holds this body across an `.await` could not be spawned if
+// the client's error is a `BoxError`.
 impl<B: Body<Data = Bytes>> Body for EndpointBody<B> {
     type Data = Bytes;
     type Error = BoxError;
@@ -82,7 +80,7 @@ impl<B: Body<Data = Bytes>> Body for EndpointBody<B> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
-            *this.running = None;
+            *this.in_progress = None;
         }
         Poll::Ready(frame)
     }
@@ -106,7 +104,7 @@ impl<B: Body> fmt::Debug for EndpointBody<B> {
 pub(super) type BoxErrorOf<B> = fn(<B as Body>::Error) -> BoxError;
 
 pin_project! {
-    /// A client's body: left alone where there is nothing to see, or looked at as it goes by.
+    /// A client's body: as it is, or read as it passes.
     pub(crate) struct ReadBody<B>
     where
         B: Body,
@@ -123,7 +121,7 @@ pin_project! {
         B: Body,
     {
         Untouched { #[pin] body: B, boxed: BoxErrorOf<B> },
-        Watched { body: Pin<Box<Watched<B>>> },
+        Inspected { body: Pin<Box<InspectedBody<B>>> },
     }
 }
 
@@ -135,8 +133,8 @@ impl<B: Body> ReadBody<B> {
         Self { body: Inner::Untouched { body, boxed: Into::into } }
     }
 
-    pub(super) const fn watched(body: Pin<Box<Watched<B>>>) -> Self {
-        Self { body: Inner::Watched { body } }
+    pub(super) const fn inspected(body: Pin<Box<InspectedBody<B>>>) -> Self {
+        Self { body: Inner::Inspected { body } }
     }
 }
 
@@ -152,31 +150,31 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
             InnerProj::Untouched { body, boxed } => {
                 Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(*boxed)))
             }
-            InnerProj::Watched { body } => body.as_mut().poll_frame(cx),
+            InnerProj::Inspected { body } => body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
             Inner::Untouched { body, .. } => body.is_end_stream(),
-            Inner::Watched { body } => body.is_end_stream(),
+            Inner::Inspected { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Inner::Untouched { body, .. } => body.size_hint(),
-            Inner::Watched { body } => body.size_hint(),
+            Inner::Inspected { body } => body.size_hint(),
         }
     }
 }
 
-/// Without what was read: it may repeat a prompt or hold a completion.
+/// Without what was read: it may contain a prompt or a completion.
 impl<B: Body> fmt::Debug for ReadBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.body {
             Inner::Untouched { .. } => "ReadBody(untouched)",
-            Inner::Watched { .. } => "ReadBody(watched)",
+            Inner::Inspected { .. } => "ReadBody(inspected)",
         })
     }
 }

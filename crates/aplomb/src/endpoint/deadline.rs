@@ -1,4 +1,4 @@
-//! The deadline of a call, waits, retries and the body of its answer included.
+//! The deadline of a call.
 
 use std::error::Error;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use aplomb_core::{LayerName, Rejection};
 
 use crate::Report;
+use crate::context::CallContext;
 
-/// A call did not end before its deadline. An attempt that was under way has been dropped.
+/// A call did not end before its deadline. An attempt in progress was dropped.
 ///
-/// It is what ended the call, or, where an answer has begun to reach the caller, the error that the
-/// body of the answer ends with.
+/// It is the error of the call or, if a response has reached the caller, the error at the end of its body.
 ///
 /// Its `source()` is the [`Rejection`] that everything which ends a call on this side shares; the attempt
 /// under way counts among its attempts.
@@ -22,13 +22,14 @@ pub struct DeadlinePassed {
 }
 
 impl DeadlinePassed {
-    /// The deadline of the call that `report` is about has passed.
-    pub(super) fn now(report: &Report) -> Self {
+    /// The deadline of `call` has passed.
+    pub(super) fn now(call: &CallContext) -> Self {
+        let report = Report::new(call.clone());
         let refused = Rejection::by(LayerName::Endpoint)
             .with_reason("deadline passed")
             .with_waited(report.queued())
             .with_attempts(report.sent(), report.last_failure());
-        Self { elapsed: report.began().elapsed(), refused }
+        Self { elapsed: call.began().elapsed(), refused }
     }
 
     /// How long the call had taken.

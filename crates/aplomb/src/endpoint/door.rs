@@ -8,15 +8,15 @@ use std::time::Duration;
 use aplomb_admission::{Closing, Door, KeyRefused, Permit, Queue, RejectReason, Rejected, Stopped, Wait};
 use aplomb_circuit_breaker::{CircuitOpen, StateWatch, TracingObserver as CircuitLog, Transition};
 use aplomb_concurrency::{AtCapacity, TracingObserver as LimitLog};
-use aplomb_core::{BoxError, CallOptions, LayerName, Observe, Rejection};
-use aplomb_rate_limit::{Exceeded, Settle};
+use aplomb_core::{BoxError, CallOptions, LayerName, LogEvents, Observe, Rejection};
+use aplomb_rate_limit::{RateLimited, Settle};
 use http_body::Body;
 
 use super::RequestHook;
+use super::attempt_request::AttemptRequest;
 use super::gates::{EndpointGates, EndpointRejection, GateEvent, raise_max_pause};
 use super::hook::Hooking;
 use super::keyed::Keys;
-use super::outbound::Outbound;
 use crate::Policy;
 use crate::route::RequestView;
 
@@ -65,7 +65,7 @@ impl Queues {
     }
 }
 
-impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
+impl<B: Body + Clone> Door<AttemptRequest<B>> for EndpointDoor {
     type Gate = EndpointGates;
     type Preparing = Hooking<B>;
 
@@ -76,15 +76,16 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
     )]
     fn ask(
         &self,
-        outbound: &Outbound<B>,
+        attempt: &AttemptRequest<B>,
         options: &CallOptions,
         cx: &Context<'_>,
         permit: &mut Option<Permit<EndpointGates>>,
     ) -> Option<Stopped<EndpointGates>> {
-        let (cost, wait) = (outbound.known.charge.clone(), Wait::from(options));
+        attempt.call.asks();
+        let (cost, wait) = (attempt.charge.clone(), Wait::from(options));
         match &self.queues {
             Queues::One(queue) => queue.ask(cost, wait, cx, permit),
-            Queues::Keyed(keys) => keys.ask(&RequestView::of(&outbound.request), cost, wait, cx, permit),
+            Queues::Keyed(keys) => keys.ask(&RequestView::of(&attempt.request), cost, wait, cx, permit),
         }
     }
 
@@ -94,7 +95,7 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
 
     fn refuse_request(
         &self,
-        outbound: &Outbound<B>,
+        attempt: &AttemptRequest<B>,
         rejected: Rejected<EndpointRejection>,
         options: &CallOptions,
     ) -> BoxError {
@@ -102,7 +103,7 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
         match &self.queues {
             Queues::One(..) => error,
             Queues::Keyed(keys) => {
-                Box::new(KeyRefused::new(keys.name(&RequestView::of(&outbound.request)), error))
+                Box::new(KeyRefused::new(keys.name(&RequestView::of(&attempt.request)), error))
             }
         }
     }
@@ -111,12 +112,12 @@ impl<B: Body + Clone> Door<Outbound<B>> for EndpointDoor {
         self.hook.is_some()
     }
 
-    fn prepare(&self, outbound: Outbound<B>) -> Hooking<B> {
+    fn prepare(&self, attempt: AttemptRequest<B>) -> Hooking<B> {
         let Some((hook, longest)) = &self.hook else {
             panic!("there is no hook");
         };
-        outbound.known.report.admitted();
-        Hooking::new(&**hook, outbound, *longest)
+        attempt.call.admitted();
+        Hooking::new(&**hook, attempt, *longest)
     }
 }
 
@@ -139,7 +140,7 @@ fn refusal(rejected: Rejected<EndpointRejection>, options: &CallOptions) -> BoxE
             Box::new(CircuitOpen::new(reason, refused(LayerName::CircuitBreaker, retry_after)))
         }
         (Some(EndpointRejection::Quota(limit) | EndpointRejection::Pool(limit)), _) => {
-            Box::new(Exceeded::new(&rejected.map(|_| limit), options))
+            Box::new(RateLimited::new(&rejected.map(|_| limit), options))
         }
         (Some(EndpointRejection::Concurrency(occupancy)), _) => {
             Box::new(AtCapacity::new(&rejected.map(|_| occupancy), options))
@@ -165,6 +166,7 @@ impl<O: Observe<Transition>> Observe<GateEvent> for GateLog<O> {
     fn on_event(&self, event: &GateEvent) {
         match event {
             GateEvent::Circuit(transition) => self.0.on_event(transition),
+            GateEvent::RateLimit(event) => LogEvents.on_event(event),
             GateEvent::Concurrency(change) => LimitLog.on_event(change),
         }
     }

@@ -10,17 +10,19 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
-use super::service::Stack;
-use super::shared::Running;
-use super::spent::Spent;
+use super::attempt_error::AttemptError;
+use super::attempt_request::AttemptRequest;
+use super::stack::CallStack;
+use super::state::InProgress;
 use super::{DeadlinePassed, EndpointBody};
+use crate::context::CallContext;
 use crate::{EndpointError, HttpClient, Report};
 
 pin_project! {
     /// The future of an [`Endpoint`](crate::Endpoint)'s call.
     ///
-    /// A call without a deadline has no timer of its own. Dropping it drops the attempt that is under way, or
-    /// leaves the queue.
+    /// A call without a deadline has no timer of its own. Dropping it drops the attempt in progress, or leaves the
+    /// queue.
     pub struct EndpointFuture<S, A>
     where
         S: HttpClient<A>,
@@ -29,15 +31,23 @@ pin_project! {
         A: 'static,
     {
         #[pin]
-        call: Option<<Stack<S> as Service<http::Request<A>>>::Future>,
-        // Set when there is something to wait for.
+        attempts: Option<<CallStack<S> as Service<AttemptRequest<A>>>::Future>,
+        // At the deadline. Set when the call has to wait for the first time.
         #[pin]
         alarm: Option<Sleep>,
-        waits: bool,
-        report: Report,
-        // What follows until the call has ended, its body included.
-        running: Option<Running>,
+        stage: Stage,
+        call: CallContext,
+        // Counts the call until it has ended, its body included.
+        in_progress: Option<InProgress>,
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Fresh,
+    Polled,
+    // The alarm is set, if there is a deadline.
+    Waiting,
 }
 
 impl<S, A> EndpointFuture<S, A>
@@ -47,11 +57,17 @@ where
 {
     #[inline]
     pub(super) const fn new(
-        call: <Stack<S> as Service<http::Request<A>>>::Future,
-        report: Report,
-        running: Running,
+        attempts: <CallStack<S> as Service<AttemptRequest<A>>>::Future,
+        call: CallContext,
+        in_progress: InProgress,
     ) -> Self {
-        Self { call: Some(call), alarm: None, waits: false, report, running: Some(running) }
+        Self {
+            attempts: Some(attempts),
+            alarm: None,
+            stage: Stage::Fresh,
+            call,
+            in_progress: Some(in_progress),
+        }
     }
 }
 
@@ -64,31 +80,34 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(mut call) = this.call.as_mut().as_pin_mut() else {
+        let Some(mut attempts) = this.attempts.as_mut().as_pin_mut() else {
             panic!("polled after it was ready");
         };
-        let mut polled = call.as_mut().poll(cx);
+        if *this.stage == Stage::Fresh {
+            *this.stage = Stage::Polled;
+            this.call.take_over_task_local();
+        }
+        let mut polled = attempts.as_mut().poll(cx);
         if polled.is_pending() {
-            // What its caller wants is known only since it was polled, see `CallOptions::scope`.
-            if !mem::replace(this.waits, true) {
-                this.alarm.set(call.deadline().map(sleep_until));
+            if mem::replace(this.stage, Stage::Waiting) != Stage::Waiting {
+                this.alarm.set(this.call.deadline().map(sleep_until));
             }
             let Some(alarm) = this.alarm.as_pin_mut() else {
                 return Poll::Pending;
             };
             ready!(alarm.poll(cx));
-            // The attempt is gone, also where this future is kept.
-            this.call.set(None);
-            polled = Poll::Ready(Err(DeadlinePassed::now(this.report).into()));
+            // Drops the attempt, even if this future is kept.
+            this.attempts.set(None);
+            polled = Poll::Ready(Err(DeadlinePassed::now(this.call).into()));
         }
-        this.report.ended();
-        let running = this.running.take();
-        // In place: each move of a response counts.
+        this.call.ended();
+        let in_progress = this.in_progress.take();
+        // In place: each move of a response costs.
         if let Poll::Ready(Ok(response)) = &mut polled {
-            response.extensions_mut().insert(this.report.clone());
-            response.body_mut().follow(running);
+            response.body_mut().follow(in_progress);
         }
-        polled.map_err(|cause| EndpointError::new(Spent::unwrap(cause), this.report.clone()))
+        polled
+            .map_err(|cause| EndpointError::new(AttemptError::unwrap(cause), Report::new(this.call.clone())))
     }
 }
 
@@ -98,6 +117,8 @@ where
     A: Body + Clone + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointFuture").field("report", &self.report).finish_non_exhaustive()
+        f.debug_struct("EndpointFuture")
+            .field("report", &Report::new(self.call.clone()))
+            .finish_non_exhaustive()
     }
 }

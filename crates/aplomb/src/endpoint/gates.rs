@@ -5,7 +5,8 @@ use std::task::Waker;
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
 use aplomb_circuit_breaker::{Circuit, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
-use aplomb_rate_limit::{Charge, Limit, Member, Pool, Quotas, Settle};
+use aplomb_core::Event;
+use aplomb_rate_limit::{Charge, Pool, PoolMember, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
 use crate::Policy;
@@ -15,7 +16,7 @@ pub(crate) struct EndpointGates {
     pub(super) circuit: Circuit,
     pub(super) quotas: Quotas,
     /// Quotas that other endpoints draw on too.
-    pub(super) pool: Option<Member>,
+    pub(super) pool: Option<PoolMember>,
     pub(super) concurrency: Option<Slots>,
 }
 
@@ -25,9 +26,9 @@ pub(crate) enum EndpointRejection {
     /// The circuit is open.
     Circuit(OpenReason),
     /// A quota of the endpoint.
-    Quota(Limit),
+    Quota(RateLimitReason),
     /// A quota of the pool.
-    Pool(Limit),
+    Pool(RateLimitReason),
     /// The concurrency limit.
     Concurrency(Occupancy),
 }
@@ -36,6 +37,7 @@ pub(crate) enum EndpointRejection {
 #[derive(Clone, Debug)]
 pub(crate) enum GateEvent {
     Circuit(Transition),
+    RateLimit(Event),
     Concurrency(LimitChange),
 }
 
@@ -46,7 +48,7 @@ type TokenOf<G> = <G as Gate>::Token;
 pub(crate) struct EndpointToken {
     circuit: TokenOf<Circuit>,
     quotas: TokenOf<Quotas>,
-    pool: Option<TokenOf<Member>>,
+    pool: Option<TokenOf<PoolMember>>,
     concurrency: Option<TokenOf<Slots>>,
 }
 
@@ -189,6 +191,12 @@ impl Gate for EndpointGates {
     fn next_event(&mut self) -> Option<GateEvent> {
         if let Some(transition) = self.circuit.next_event() {
             return Some(GateEvent::Circuit(transition));
+        }
+        if let Some(event) = self.quotas.next_event() {
+            return Some(GateEvent::RateLimit(event));
+        }
+        if let Some(event) = self.pool.as_mut().and_then(Gate::next_event) {
+            return Some(GateEvent::RateLimit(event));
         }
         let slots = self.concurrency.as_mut()?;
         slots.next_event().map(GateEvent::Concurrency)

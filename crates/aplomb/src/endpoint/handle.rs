@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gates::EndpointGates;
-use super::shared::Shared;
+use super::state::EndpointState;
 use crate::{InvalidPolicy, Policy};
 
 /// A handle on an [`EndpointLayer`](crate::EndpointLayer): its policy, and through [`Deref`] its
@@ -21,18 +21,18 @@ use crate::{InvalidPolicy, Policy};
 #[derive(Clone, Debug)]
 pub struct EndpointHandle {
     gates: GatesHandle,
-    shared: Arc<Shared>,
+    state: Arc<EndpointState>,
     watch: StateWatch,
 }
 
 impl EndpointHandle {
-    pub(super) const fn new(gates: GatesHandle, shared: Arc<Shared>, watch: StateWatch) -> Self {
-        Self { gates, shared, watch }
+    pub(super) const fn new(gates: GatesHandle, state: Arc<EndpointState>, watch: StateWatch) -> Self {
+        Self { gates, state, watch }
     }
 
     /// The policy in force.
     pub fn policy(&self) -> Policy {
-        self.shared.policy()
+        self.state.policy()
     }
 
     /// Puts another policy in force, also for services that have been made.
@@ -46,7 +46,7 @@ impl EndpointHandle {
     ///
     /// [`InvalidPolicy`] if it contradicts itself; then nothing changes.
     pub fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
-        self.shared.set_policy(policy)
+        self.state.set_policy(policy)
     }
 
     /// The state of the circuit, to be watched: the latest, not each on the way.
@@ -58,13 +58,13 @@ impl EndpointHandle {
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says, and so are the
     /// retries of calls that have begun. Attempts that are under way end as they would have.
     pub fn close(&self, closing: Closing) {
-        self.shared.close(closing);
+        self.state.close(closing);
     }
 
     /// Waits until no call is under way, the bodies of responses included. For after
     /// [`close`](Self::close): while new calls come it may never end. Dropping the future changes nothing.
     pub async fn drained(&self) {
-        self.shared.drained().await;
+        self.state.drained().await;
     }
 }
 

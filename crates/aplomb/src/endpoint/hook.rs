@@ -1,4 +1,4 @@
-//! What is done to a request just before it is sent.
+//! The hook that changes each request just before it is sent.
 
 use std::error::Error;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, CallOptions, InMemory, RetryMark};
+use aplomb_rate_limit::Charge;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
@@ -14,47 +15,49 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-use super::outbound::{Known, Outbound};
+use super::attempt_request::AttemptRequest;
+use super::calibration::PromptEstimate;
+use crate::context::CallContext;
 
-/// Changes the head of each attempt just before it is sent, after all waiting: for tokens that live shortly,
-/// and for signing.
+/// Changes the head of each attempt just before it is sent, after all waiting: for short-lived tokens and for
+/// signing.
 ///
-/// A closure `Fn(Outgoing) -> impl Future<Output = Result<Outgoing, BoxError>>` is one, see
-/// [`EndpointLayer::request_hook`](crate::EndpointLayer::request_hook). Every retry is a new attempt, with the
-/// head as the caller made it. The body is there to be read where it is in memory; it can not be changed.
+/// A closure `Fn(OutgoingRequest) -> impl Future<Output = Result<OutgoingRequest, BoxError>>` is one, see
+/// [`EndpointLayer::request_hook`](crate::EndpointLayer::request_hook). Each retry starts again with the head
+/// that the caller made. The body can be read if it is in memory; it cannot be changed.
 ///
-/// **Errors** end the call with [`HookFailed`], without a retry: nothing was sent, nothing is charged, and
-/// the circuit does not count it. So does a hook that takes longer than the policy's
+/// An **error** ends the call with [`HookFailed`], without a retry: nothing was sent, nothing is charged, and the
+/// circuit does not count it. So does a hook that takes longer than the policy's
 /// [`head_timeout`](crate::Policy::head_timeout). **Dropping** the call drops the hook's future.
 pub trait RequestHook: Send + Sync {
-    /// Makes of what is about to be sent what is sent.
-    fn before_send(&self, outgoing: Outgoing) -> HookFuture;
+    /// Returns the request head that will be sent.
+    fn before_send(&self, outgoing: OutgoingRequest) -> HookFuture;
 }
 
-/// What a [`RequestHook`] returns.
-pub type HookFuture = Pin<Box<dyn Future<Output = Result<Outgoing, BoxError>> + Send>>;
+/// The future of a [`RequestHook`].
+pub type HookFuture = Pin<Box<dyn Future<Output = Result<OutgoingRequest, BoxError>> + Send>>;
 
 impl<F, T> RequestHook for F
 where
-    F: Fn(Outgoing) -> T + Send + Sync,
-    T: Future<Output = Result<Outgoing, BoxError>> + Send + 'static,
+    F: Fn(OutgoingRequest) -> T + Send + Sync,
+    T: Future<Output = Result<OutgoingRequest, BoxError>> + Send + 'static,
 {
-    fn before_send(&self, outgoing: Outgoing) -> HookFuture {
+    fn before_send(&self, outgoing: OutgoingRequest) -> HookFuture {
         Box::pin(self(outgoing))
     }
 }
 
 /// The head of a request that is about to be sent.
 ///
-/// `Debug` shows the method and the path, and no header.
-pub struct Outgoing {
+/// `Debug` shows the method and the path, but no headers.
+pub struct OutgoingRequest {
     parts: Parts,
     body: Option<Bytes>,
     attempt: u32,
 }
 
-impl Outgoing {
-    /// Which attempt it is; the first is 1.
+impl OutgoingRequest {
+    /// The number of the attempt; the first is 1.
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt
@@ -66,13 +69,13 @@ impl Outgoing {
         &self.parts.method
     }
 
-    /// The address.
+    /// The URI.
     #[must_use]
     pub const fn uri(&self) -> &Uri {
         &self.parts.uri
     }
 
-    /// The address, to be changed.
+    /// The URI, mutable.
     pub const fn uri_mut(&mut self) -> &mut Uri {
         &mut self.parts.uri
     }
@@ -83,7 +86,7 @@ impl Outgoing {
         &self.parts.headers
     }
 
-    /// The headers, to be changed.
+    /// The headers, mutable.
     pub const fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.parts.headers
     }
@@ -94,21 +97,21 @@ impl Outgoing {
         &self.parts.extensions
     }
 
-    /// The extensions, to be changed.
+    /// The extensions, mutable.
     pub const fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.parts.extensions
     }
 
-    /// The body, where it is in memory; `None` where it is a stream.
+    /// The body if it is in memory; `None` if it is a stream.
     #[must_use]
     pub const fn body(&self) -> Option<&Bytes> {
         self.body.as_ref()
     }
 }
 
-impl fmt::Debug for Outgoing {
+impl fmt::Debug for OutgoingRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing")
+        f.debug_struct("OutgoingRequest")
             .field("method", &self.parts.method)
             .field("path", &self.parts.uri.path())
             .field("attempt", &self.attempt)
@@ -117,85 +120,92 @@ impl fmt::Debug for Outgoing {
 }
 
 pin_project! {
-    /// A request in the hands of a hook, before anything of the client is held for it.
+    /// Runs a hook, before anything of the client is held for the request.
     pub(crate) struct Hooking<A> {
         hook: HookFuture,
         #[pin]
-        patience: Sleep,
+        timeout: Sleep,
         longest: Duration,
-        // What is not in the hands of the hook.
-        rest: Option<(A, Known)>,
+        // What the hook does not get.
+        rest: Option<Rest<A>>,
     }
 }
 
+struct Rest<A> {
+    body: A,
+    call: CallContext,
+    charge: Charge,
+    estimate: Option<PromptEstimate>,
+}
+
 impl<A: Body + Clone> Hooking<A> {
-    pub(super) fn new(hook: &dyn RequestHook, outbound: Outbound<A>, longest: Duration) -> Self {
-        let attempt = CallOptions::of(&outbound).attempts().saturating_add(1);
-        let Outbound { request, known } = outbound;
+    pub(super) fn new(hook: &dyn RequestHook, attempt: AttemptRequest<A>, longest: Duration) -> Self {
+        let number = CallOptions::of(&attempt).attempts().saturating_add(1);
+        let AttemptRequest { request, call, charge, estimate } = attempt;
         let bytes = request.body_bytes();
         let (parts, body) = request.into_parts();
-        let outgoing = Outgoing { parts, body: bytes, attempt };
+        let outgoing = OutgoingRequest { parts, body: bytes, attempt: number };
         Self {
             hook: apart(|| hook.before_send(outgoing)),
-            patience: sleep(longest),
+            timeout: sleep(longest),
             longest,
-            rest: Some((body, known)),
+            rest: Some(Rest { body, call, charge, estimate }),
         }
     }
 }
 
 impl<A> Future for Hooking<A> {
-    type Output = Result<Outbound<A>, BoxError>;
+    type Output = Result<AttemptRequest<A>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Poll::Ready(done) = apart(|| this.hook.as_mut().poll(cx)) else {
-            ready!(this.patience.poll(cx));
-            return Poll::Ready(Err(HookFailed::took_longer(*this.longest).into()));
+            ready!(this.timeout.poll(cx));
+            return Poll::Ready(Err(HookFailed::timed_out(*this.longest).into()));
         };
         let outgoing = done.map_err(HookFailed::returned)?;
-        let Some((body, known)) = this.rest.take() else {
+        let Some(Rest { body, call, charge, estimate }) = this.rest.take() else {
             panic!("polled after it was ready");
         };
         let request = http::Request::from_parts(outgoing.parts, body);
-        Poll::Ready(Ok(Outbound { request, known }))
+        Poll::Ready(Ok(AttemptRequest { request, call, charge, estimate }))
     }
 }
 
-/// What a hook calls is no part of the call that it is run for: it is retried by itself, and has no options.
+/// Calls that a hook makes are not part of the call it is run for: they have their own retries and options.
 fn apart<T>(step: impl FnOnce() -> T) -> T {
     let _cleared = RetryMark::clear();
     CallOptions::new().sync_scope(step)
 }
 
-/// A [`RequestHook`] failed, or took too long: nothing was sent.
+/// A [`RequestHook`] failed or took too long. Nothing was sent.
 ///
-/// Its `source()` is what the hook returned.
+/// Its `source()` is the error that the hook returned.
 #[derive(Debug)]
-pub struct HookFailed(Why);
+pub struct HookFailed(HookFailure);
 
 #[derive(Debug)]
-enum Why {
+enum HookFailure {
     Returned(BoxError),
-    TookLonger(Duration),
+    TimedOut(Duration),
 }
 
 impl HookFailed {
     pub(super) fn returned(error: BoxError) -> Self {
-        Self(Why::Returned(error))
+        Self(HookFailure::Returned(error))
     }
 
-    pub(super) const fn took_longer(than: Duration) -> Self {
-        Self(Why::TookLonger(than))
+    pub(super) const fn timed_out(after: Duration) -> Self {
+        Self(HookFailure::TimedOut(after))
     }
 }
 
 impl fmt::Display for HookFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Why::Returned(_) => f.write_str("the request hook failed, nothing was sent"),
-            Why::TookLonger(than) => {
-                write!(f, "the request hook did not end within {than:?}, nothing was sent")
+            HookFailure::Returned(_) => f.write_str("request hook failed, nothing was sent"),
+            HookFailure::TimedOut(after) => {
+                write!(f, "request hook timed out after {after:?}, nothing was sent")
             }
         }
     }
@@ -204,8 +214,8 @@ impl fmt::Display for HookFailed {
 impl Error for HookFailed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Why::Returned(error) => Some(&**error),
-            Why::TookLonger(_) => None,
+            HookFailure::Returned(error) => Some(&**error),
+            HookFailure::TimedOut(_) => None,
         }
     }
 }

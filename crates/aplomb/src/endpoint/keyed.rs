@@ -3,20 +3,19 @@
 use std::any::Any;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::task::Context;
 
 use aplomb_admission::{Closing, Full, KeyNotice, Permit, Queues, Stopped, Wait};
 use aplomb_circuit_breaker::TracingObserver as CircuitLog;
 use aplomb_concurrency::TracingObserver as LimitLog;
-use aplomb_core::{Account, CallKey, Observe};
+use aplomb_core::{Account, CallKey, LogEvents, Observe};
 use aplomb_rate_limit::{Charge, Quota};
 use tower_layer::Layer;
 
 use super::door;
 use super::gates::{EndpointGates, GateEvent};
-use super::layer::Base;
-use super::shared::{Live, Shared};
+use super::state::{self, EndpointState};
 use super::{Endpoint, GatesHandle};
 use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
@@ -82,7 +81,7 @@ type QuotasOf<K> = Arc<dyn Fn(&K) -> Vec<Quota> + Send + Sync>;
 /// ```
 #[must_use]
 pub struct KeyedEndpointLayer<K> {
-    base: Base,
+    state: Arc<EndpointState>,
     key_of: KeyOf<K>,
     quotas_of: Option<QuotasOf<K>>,
     max_keys: usize,
@@ -93,19 +92,24 @@ impl<K> KeyedEndpointLayer<K>
 where
     K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
 {
-    pub(super) fn new(base: Base, key_of: KeyOf<K>) -> Self {
-        Self::restarted(base, key_of, None, MAX_KEYS)
+    pub(super) fn new(before: &EndpointState, key_of: KeyOf<K>) -> Self {
+        Self::restarted(before, key_of, None, MAX_KEYS)
     }
 
-    fn restarted(base: Base, key_of: KeyOf<K>, quotas_of: Option<QuotasOf<K>>, max_keys: usize) -> Self {
-        let (settle, policy) = (base.config.settle(), base.shared.policy());
+    fn restarted(
+        before: &EndpointState,
+        key_of: KeyOf<K>,
+        quotas_of: Option<QuotasOf<K>>,
+        max_keys: usize,
+    ) -> Self {
+        let (settle, policy) = (before.settings().settle(), before.policy());
         let limits = policy.queue_limits();
-        let live = Live::new(policy);
+        let policy = Arc::new(RwLock::new(policy));
         let made = {
-            let (live, quotas_of) = (Arc::clone(&live), quotas_of.clone());
+            let (policy, quotas_of) = (Arc::clone(&policy), quotas_of.clone());
             move |key: &K| {
                 // Not under the lock: what says the quotas is the caller's.
-                let policy = live.read().policy.clone();
+                let policy = state::read(&policy);
                 EndpointGates::new(&policy_of(key, &policy, quotas_of.as_ref()), settle)
             }
         };
@@ -115,26 +119,27 @@ where
             key_of: Arc::clone(&key_of),
             quotas_of: quotas_of.clone(),
         };
-        let shared = Shared::new(live, door::Queues::Keyed(Arc::new(keys)));
-        Self { base: Base { shared, ..base }, key_of, quotas_of, max_keys, queues }
+        let queues_of_all = door::Queues::Keyed(Arc::new(keys));
+        let state = EndpointState::new(before.settings().clone(), policy, queues_of_all);
+        Self { state, key_of, quotas_of, max_keys, queues }
     }
 
     /// Sets the quotas of each key, in place of the policy's. Asked whenever a key comes into use, and when
     /// another policy is put in force; outside of locks.
     pub fn quotas(self, of: impl Fn(&K) -> Vec<Quota> + Send + Sync + 'static) -> Self {
-        Self::restarted(self.base, self.key_of, Some(Arc::new(of)), self.max_keys)
+        Self::restarted(&self.state, self.key_of, Some(Arc::new(of)), self.max_keys)
     }
 
     /// Sets how many keys there may be: 100,000 unless set. A call with one too many is refused, where none
     /// that is idle can be forgotten.
     pub fn max_keys(self, keys: usize) -> Self {
-        Self::restarted(self.base, self.key_of, self.quotas_of, keys)
+        Self::restarted(&self.state, self.key_of, self.quotas_of, keys)
     }
 
     /// A handle, to look at the keys and to switch them.
     #[must_use]
     pub fn handle(&self) -> KeyedEndpointHandle<K> {
-        KeyedEndpointHandle { shared: Arc::clone(&self.base.shared), queues: self.queues.clone() }
+        KeyedEndpointHandle { state: Arc::clone(&self.state), queues: self.queues.clone() }
     }
 }
 
@@ -142,20 +147,20 @@ impl<S, K> Layer<S> for KeyedEndpointLayer<K> {
     type Service = Endpoint<S>;
 
     fn layer(&self, client: S) -> Endpoint<S> {
-        self.base.layer(client)
+        Endpoint::new(client, Arc::clone(&self.state))
     }
 }
 
-impl<K> From<KeyedEndpointLayer<K>> for Base {
+impl<K> From<KeyedEndpointLayer<K>> for Arc<EndpointState> {
     fn from(layer: KeyedEndpointLayer<K>) -> Self {
-        layer.base
+        layer.state
     }
 }
 
 impl<K> Clone for KeyedEndpointLayer<K> {
     fn clone(&self) -> Self {
         Self {
-            base: self.base.clone(),
+            state: Arc::clone(&self.state),
             key_of: Arc::clone(&self.key_of),
             quotas_of: self.quotas_of.clone(),
             max_keys: self.max_keys,
@@ -167,7 +172,7 @@ impl<K> Clone for KeyedEndpointLayer<K> {
 impl<K> fmt::Debug for KeyedEndpointLayer<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedEndpointLayer")
-            .field("base", &self.base)
+            .field("state", &self.state)
             .field("max_keys", &self.max_keys)
             .finish_non_exhaustive()
     }
@@ -246,6 +251,7 @@ impl<K: fmt::Debug> Observe<KeyNotice<'_, K, GateEvent>> for KeyLog {
     fn on_event(&self, notice: &KeyNotice<'_, K, GateEvent>) {
         match notice.notice() {
             GateEvent::Circuit(transition) => CircuitLog.on_event(&notice.part(transition)),
+            GateEvent::RateLimit(event) => LogEvents.on_event(event),
             GateEvent::Concurrency(change) => LimitLog.on_event(&notice.part(change)),
         }
     }
@@ -255,7 +261,7 @@ impl<K: fmt::Debug> Observe<KeyNotice<'_, K, GateEvent>> for KeyLog {
 ///
 /// Clones are handles on the same keys.
 pub struct KeyedEndpointHandle<K> {
-    shared: Arc<Shared>,
+    state: Arc<EndpointState>,
     queues: Queues<K, EndpointGates>,
 }
 
@@ -280,7 +286,7 @@ where
 
     /// The policy in force.
     pub fn policy(&self) -> Policy {
-        self.shared.policy()
+        self.state.policy()
     }
 
     /// Puts another policy in force, as [`EndpointHandle::set_policy`](crate::EndpointHandle::set_policy) does, for all keys.
@@ -289,23 +295,23 @@ where
     ///
     /// [`InvalidPolicy`] if it contradicts itself; then nothing changes.
     pub fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
-        self.shared.set_policy(policy)
+        self.state.set_policy(policy)
     }
 
     /// Refuses new calls of every key from now on; those who wait are served or refused, as `closing` says.
     pub fn close(&self, closing: Closing) {
-        self.shared.close(closing);
+        self.state.close(closing);
     }
 
     /// Waits until no call is under way, as [`EndpointHandle::drained`](crate::EndpointHandle::drained) does.
     pub async fn drained(&self) {
-        self.shared.drained().await;
+        self.state.drained().await;
     }
 }
 
 impl<K> Clone for KeyedEndpointHandle<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), queues: self.queues.clone() }
+        Self { state: Arc::clone(&self.state), queues: self.queues.clone() }
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use aplomb_admission::Queue;
 use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Observe, WallClock};
-use aplomb_provider::{Head, Judgement, Provider};
+use aplomb_core::{Account, Classification, Observe, WallClock};
+use aplomb_provider::{Head, Provider};
 use tower_layer::Layer;
 
-use super::config::Config;
 use super::door::{self, Queues};
 use super::gates::EndpointGates;
-use super::shared::{Live, Shared};
+use super::state::{EndpointState, Settings};
 use super::{Endpoint, EndpointHandle, GatesHandle, KeyedEndpointLayer, RequestHook};
 use crate::route::RequestView;
 use crate::{InvalidPolicy, Policy};
@@ -55,27 +54,14 @@ use crate::{InvalidPolicy, Policy};
 #[derive(Clone)]
 #[must_use]
 pub struct EndpointLayer {
-    base: Base,
+    state: Arc<EndpointState>,
     queue: Queue<EndpointGates>,
     watch: StateWatch,
 }
 
-/// What makes services of clients, whatever queues are behind them.
-#[derive(Clone, Debug)]
-pub(crate) struct Base {
-    pub(super) config: Config,
-    pub(super) shared: Arc<Shared>,
-}
-
-impl Base {
-    pub(super) fn layer<S>(&self, client: S) -> Endpoint<S> {
-        Endpoint::new(client, self.config.clone(), Arc::clone(&self.shared))
-    }
-}
-
-impl From<EndpointLayer> for Base {
+impl From<EndpointLayer> for Arc<EndpointState> {
     fn from(layer: EndpointLayer) -> Self {
-        layer.base
+        layer.state
     }
 }
 
@@ -83,7 +69,7 @@ impl EndpointLayer {
     /// An endpoint that speaks the dialect of `provider`, under the default [`Policy`]: what the server says
     /// of its limits is learned and kept to.
     pub fn new(provider: impl Provider + 'static) -> Self {
-        Self::under(provider, Policy::new())
+        Self::start(Settings::new(Arc::new(provider)), Policy::new())
     }
 
     /// An endpoint that speaks the dialect of `provider`, under `policy`.
@@ -93,15 +79,15 @@ impl EndpointLayer {
     /// [`InvalidPolicy`] if the policy contradicts itself.
     pub fn with_policy(provider: impl Provider + 'static, policy: Policy) -> Result<Self, InvalidPolicy> {
         policy.validate()?;
-        Ok(Self::under(provider, policy))
+        Ok(Self::start(Settings::new(Arc::new(provider)), policy))
     }
 
-    fn under(provider: impl Provider + 'static, policy: Policy) -> Self {
-        let config = Config::new(Arc::new(provider));
+    fn start(settings: Settings, policy: Policy) -> Self {
         let watch = StateWatch::new();
-        let queue = door::queue(&policy, config.settle(), watch.clone());
-        let shared = Shared::new(Live::new(policy), Queues::One(queue.clone()));
-        Self { base: Base { config, shared }, queue, watch }
+        let queue = door::queue(&policy, settings.settle(), watch.clone());
+        let policy = Arc::new(RwLock::new(policy));
+        let state = EndpointState::new(settings, policy, Queues::One(queue.clone()));
+        Self { state, queue, watch }
     }
 
     /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own: `key_of` says which key a
@@ -119,7 +105,7 @@ impl EndpointLayer {
     where
         K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
     {
-        KeyedEndpointLayer::new(self.base, Arc::new(key_of))
+        KeyedEndpointLayer::new(&self.state, Arc::new(key_of))
     }
 
     /// The same for each [`Account`] that requests are sent on: the server and the credential, of which a hash
@@ -141,9 +127,8 @@ impl EndpointLayer {
 
     /// Sets the observer of attempts, retries and calls given up. It replaces the default,
     /// [`LogEvents`](aplomb_core::LogEvents).
-    pub fn observer(mut self, observer: impl Observe + Send + Sync + 'static) -> Self {
-        self.base.config.observer = Some(Arc::new(observer));
-        self
+    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 
     /// Sets what is done to the head of each attempt just before it is sent, after all waiting.
@@ -151,14 +136,14 @@ impl EndpointLayer {
     /// # Examples
     ///
     /// ```
-    /// use aplomb::{BoxError, EndpointLayer, Outgoing, provider::VertexAi};
+    /// use aplomb::{BoxError, EndpointLayer, OutgoingRequest, provider::VertexAi};
     ///
     /// async fn fresh_token() -> Result<String, BoxError> {
     ///     Ok("ya29.…".to_owned()) // from a cache, or from the token endpoint
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let layer = EndpointLayer::new(VertexAi).request_hook(|mut outgoing: Outgoing| async move {
+    /// let layer = EndpointLayer::new(VertexAi).request_hook(|mut outgoing: OutgoingRequest| async move {
     ///     let token = format!("Bearer {}", fresh_token().await?);
     ///     let mut value = http::HeaderValue::try_from(token)?;
     ///     value.set_sensitive(true);
@@ -168,13 +153,12 @@ impl EndpointLayer {
     /// # drop(layer);
     /// # }
     /// ```
-    pub fn request_hook(mut self, hook: impl RequestHook + 'static) -> Self {
-        self.base.config.hook = Some(Arc::new(hook));
-        self
+    pub fn request_hook(self, hook: impl RequestHook + 'static) -> Self {
+        self.with(|settings| settings.hook = Some(Arc::new(hook)))
     }
 
-    /// Changes the provider's judgement of responses: `judge` gets the head, the body and the judgement, and
-    /// returns the judgement that holds for this attempt, for retries, quotas and the circuit. Default: the
+    /// Changes how responses are judged: `judge` gets the head, the body and the provider's classification, and
+    /// returns the one that holds for this attempt, for retries, quotas and the circuit. Default: the
     /// provider's stands.
     ///
     /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
@@ -188,40 +172,45 @@ impl EndpointLayer {
     /// Retries an answer in which the model says that it was cut off, and never retries a 409:
     ///
     /// ```
-    /// use aplomb::provider::{Head, Judgement, OpenAi, Reason};
-    /// use aplomb::{EndpointLayer, Outcome};
+    /// use aplomb::provider::{Head, OpenAi};
+    /// use aplomb::{Classification, EndpointLayer, Outcome, Reason};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judgement| {
+    /// let layer = EndpointLayer::new(OpenAi).judge_with(|head: &Head<'_>, body, judged| {
     ///     let is_cut = |body| String::from_utf8_lossy(body).contains(r#""finish_reason":"length""#);
     ///     match head.status().as_u16() {
-    ///         409 => Judgement::new(Outcome::permanent(), Reason::Conflict),
-    ///         200 if is_cut(body) => Judgement::new(Outcome::transient(), Reason::Truncated),
-    ///         _ => judgement,
+    ///         409 => Classification::new(Outcome::permanent()).with_reason(Reason::Conflict),
+    ///         200 if is_cut(body) => Classification::from(Reason::Truncated),
+    ///         _ => judged,
     ///     }
     /// });
     /// # drop(layer);
     /// # }
     /// ```
     pub fn judge_with(
-        mut self,
-        judge: impl Fn(&Head<'_>, &[u8], Judgement) -> Judgement + Send + Sync + 'static,
+        self,
+        judge: impl Fn(&Head<'_>, &[u8], Classification) -> Classification + Send + Sync + 'static,
     ) -> Self {
-        self.base.config.judge = Some(Arc::new(judge));
-        self
+        self.with(|settings| settings.judge = Some(Arc::new(judge)))
     }
 
     /// Sets the clock that dates in headers are compared with where a response has no `Date`.
-    pub fn wall_clock(mut self, clock: WallClock) -> Self {
-        self.base.config.clock = clock;
-        self
+    pub fn wall_clock(self, clock: WallClock) -> Self {
+        self.with(|settings| settings.clock = clock)
+    }
+
+    /// An endpoint of its own with changed settings.
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.state.settings().clone();
+        change(&mut settings);
+        Self::start(settings, self.state.policy())
     }
 
     /// A handle, to look at the endpoint and to switch it.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
         let gates = GatesHandle::new(self.queue.clone());
-        EndpointHandle::new(gates, Arc::clone(&self.base.shared), self.watch.clone())
+        EndpointHandle::new(gates, Arc::clone(&self.state), self.watch.clone())
     }
 }
 
@@ -229,14 +218,14 @@ impl<S> Layer<S> for EndpointLayer {
     type Service = Endpoint<S>;
 
     fn layer(&self, client: S) -> Endpoint<S> {
-        self.base.layer(client)
+        Endpoint::new(client, Arc::clone(&self.state))
     }
 }
 
 impl fmt::Debug for EndpointLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointLayer")
-            .field("provider", &self.base.config.provider)
+            .field("provider", &self.state.settings().provider)
             .field("queue", &self.queue)
             .finish_non_exhaustive()
     }

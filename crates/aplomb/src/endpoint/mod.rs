@@ -1,42 +1,41 @@
 //! All layers, composed in the order that works.
 
-mod answer;
-mod attempts;
+mod answer_reader;
+mod attempt_error;
+mod attempt_request;
 mod body;
+mod broken_answer;
 mod calibration;
-mod config;
+mod classifier;
 mod deadline;
 mod door;
-mod entry;
+mod estimate;
 mod frame_buffer;
 mod future;
 mod gates;
 mod handle;
 mod hook;
 mod inspect;
+mod inspected_body;
+mod judge;
 mod keyed;
 mod layer;
-mod observer;
-mod outbound;
-mod sent;
 mod service;
-mod shared;
-mod spent;
+mod stack;
+mod state;
 mod timeouts;
-mod watched;
 
-pub(crate) use self::entry::Entry;
-pub(crate) use self::layer::Base;
+pub(crate) use self::state::EndpointState;
 pub(crate) use self::timeouts::Timeouts;
 
-pub use self::answer::BrokenAnswer;
-use self::answer::EndpointClassifier;
 pub use self::body::EndpointBody;
 use self::body::{ReadBody, UntilRead};
+pub use self::broken_answer::BrokenAnswer;
+use self::classifier::EndpointClassifier;
 pub use self::deadline::DeadlinePassed;
 pub use self::future::EndpointFuture;
 pub use self::handle::{EndpointHandle, GatesHandle};
-pub use self::hook::{HookFailed, HookFuture, Outgoing, RequestHook};
+pub use self::hook::{HookFailed, HookFuture, OutgoingRequest, RequestHook};
 use self::inspect::Inspect;
 pub use self::keyed::{KeyedEndpointHandle, KeyedEndpointLayer};
 pub use self::layer::EndpointLayer;

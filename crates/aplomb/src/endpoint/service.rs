@@ -1,57 +1,38 @@
-//! The service, and what a call goes through.
+//! The service.
 
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aplomb_admission::Admission;
-use aplomb_core::Copied;
-use aplomb_retry::Retry;
 use http_body::Body;
-use tokio::time::Instant;
 use tower_service::Service;
 
-use super::attempts::Attempts;
-use super::config::{Config, Setup};
-use super::door::EndpointDoor;
-use super::outbound::Known;
-use super::shared::Shared;
-use super::{EndpointBody, EndpointClassifier, EndpointFuture, Inspect, UntilRead, sent};
-use crate::{EndpointError, HttpClient, Report};
+use super::stack::Stack;
+use super::state::EndpointState;
+use super::{EndpointBody, EndpointFuture};
+use crate::{EndpointError, HttpClient};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.
 ///
-/// It is always ready: a call waits in its future, and readies a clone of the client for each attempt.
+/// It is always ready: calls wait in their futures, and each attempt readies a clone of the client.
 #[derive(Clone)]
 pub struct Endpoint<S> {
     client: S,
-    config: Config,
-    shared: Arc<Shared>,
-    setup: Arc<Setup>,
+    state: Arc<EndpointState>,
+    /// The stack as it was when it was last used.
+    stack: Arc<Stack>,
 }
 
-/// What one call goes through, put together around its own account.
-pub(super) type Stack<S> = Retry<
-    Attempts<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>>,
-    Copied,
-    EndpointClassifier,
->;
-
 impl<S> Endpoint<S> {
-    pub(super) fn new(client: S, config: Config, shared: Arc<Shared>) -> Self {
-        let setup = config.set_up(&shared);
-        Self { client, config, shared, setup }
+    pub(super) fn new(client: S, state: Arc<EndpointState>) -> Self {
+        let stack = state.stack();
+        Self { client, state, stack }
     }
 
-    /// The same endpoint around another client: quotas, circuit, policy and everything else are shared with this
-    /// one. It costs a few reference counts, so a client may be borrowed for a single call.
+    /// Returns the same endpoint around another client: quotas, circuit, policy and everything else are shared. It
+    /// costs two reference counts, so a client can be borrowed for a single call.
     pub fn with_client<C>(&self, client: C) -> Endpoint<C> {
-        Endpoint {
-            client,
-            config: self.config.clone(),
-            shared: Arc::clone(&self.shared),
-            setup: Arc::clone(&self.setup),
-        }
+        Endpoint { client, state: Arc::clone(&self.state), stack: Arc::clone(&self.stack) }
     }
 }
 
@@ -69,36 +50,15 @@ where
     }
 
     fn call(&mut self, request: http::Request<A>) -> Self::Future {
-        if self.setup.version != self.shared.version() {
-            self.setup = self.config.set_up(&self.shared);
+        if self.stack.version != self.state.version() {
+            self.stack = self.state.stack();
         }
-        EndpointFuture::begin(self.client.clone(), request, &self.setup, &self.shared)
-    }
-}
-
-impl<S, A> EndpointFuture<S, A>
-where
-    S: HttpClient<A>,
-    A: Body + Clone + 'static,
-{
-    /// A call that arrives now. Put together in its place: it is large, and each move of it counts.
-    #[inline]
-    pub(super) fn begin(client: S, mut request: http::Request<A>, setup: &Setup, shared: &Shared) -> Self {
-        let provider = &*setup.reading.provider;
-        let report = Report::new(provider.name(), Instant::now());
-        if setup.include_usage {
-            sent::include_usage(&mut request, provider);
-        }
-        let (charge, guessed) = sent::charge(&request, provider, &setup.reading.calibration, setup.room);
-        let inspect = Inspect::new(client, Arc::clone(&setup.reading));
-        let gated = Admission::new(inspect, Arc::clone(&setup.passage));
-        let attempts = Attempts::new(gated, Known { charge, guessed, report: report.clone() });
-        Self::new(setup.retries.call(attempts, request), report, shared.begin())
+        self.stack.call(self.client.clone(), request, self.state.in_progress())
     }
 }
 
 impl<S> fmt::Debug for Endpoint<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("state", &self.state).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! How long the parts of an attempt may take, on one timer.
+//! The timeouts of an attempt, on one timer.
 
 use std::error::Error;
 use std::fmt;
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// An attempt took too long. It has been dropped, and the server may still be at work on it.
+/// An attempt took too long. It was dropped; the server may still be working on it.
 ///
-/// Before anything of the answer has reached the caller it is a failed attempt like any other, and is
-/// retried; later it is the error that the body of the answer ends with. Either way the circuit counts it.
+/// If nothing of the response has reached the caller yet, it is a failed attempt like any other and is retried; later
+/// it is the error at the end of the response body. The circuit counts it either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut {
     timeout: Timeout,
     after: Duration,
 }
 
-/// The timeouts of an attempt, each named for what it waits for.
+/// The timeouts of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
@@ -33,18 +33,18 @@ pub enum Timeout {
 }
 
 impl TimedOut {
-    /// The client did not get ready in the time that a head may take.
+    /// The client did not become ready within the head timeout.
     pub(super) const fn head(after: Duration) -> Self {
         Self { timeout: Timeout::Head, after }
     }
 
-    /// Which timeout it was.
+    /// The timeout that expired.
     #[must_use]
     pub const fn timeout(&self) -> Timeout {
         self.timeout
     }
 
-    /// How long was waited: as long as the timeout was set to.
+    /// The value of the timeout.
     #[must_use]
     pub const fn after(&self) -> Duration {
         self.after
@@ -65,7 +65,7 @@ impl fmt::Display for TimedOut {
 
 impl Error for TimedOut {}
 
-/// How long each may take.
+/// The values of the timeouts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     pub(crate) head: Duration,
@@ -74,44 +74,43 @@ pub(crate) struct Timeouts {
     pub(crate) attempt: Duration,
 }
 
-/// What an attempt is waiting for.
+/// What an attempt waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Awaited {
     Head,
-    /// The first content, or more of it, for the caller who reads.
+    /// The first content or more of it, for a caller that is reading.
     Body {
         has_content: bool,
     },
-    /// The same before the caller has anything; at this instant the caller is handed what is there.
+    /// The same before the caller has the response, which it gets at this instant at the latest.
     Ahead {
         has_content: bool,
         until: Option<Instant>,
     },
-    /// Something the attempt does not depend on: the body of an error, or the end of a connection after the
-    /// end of its answer.
+    /// Something the attempt does not depend on: the body of an error, or the end of the body after the end marker.
     Optional {
         until: Option<Instant>,
     },
 }
 
-/// What is over.
+/// The time that has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Timeout(TimedOut),
     /// The deadline of the whole call.
     Deadline,
-    /// Nothing failed, but enough has been waited.
+    /// Nothing failed, but the wait was long enough.
     Enough,
 }
 
-/// Measures an attempt, on one timer that is moved as little as can be: it is only set where something is
-/// waited for, and where the answer goes on it is left to ring and set anew.
+/// Measures an attempt with one timer, which is moved as little as possible: it is set only when the attempt has to
+/// wait, and while content keeps coming it is left to expire and then set again.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
     timeouts: Timeouts,
     began: Instant,
     deadline: Option<Instant>,
-    /// How long was waited for content since the last of it. Who reads slowly makes no server slow.
+    /// How long the caller has waited for content since the last of it. A slow reader does not make the server slow.
     idle: Duration,
     waits_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -129,13 +128,13 @@ impl Stopwatch {
         }
     }
 
-    /// The same attempt's, to be carried on with elsewhere.
+    /// Moves the measurement of the same attempt.
     pub(super) fn take(&mut self) -> Self {
         let timer = self.timer.take();
         Self { timer, ..Self::new(self.timeouts, self.deadline, self.began) }
     }
 
-    /// Takes note that something has arrived.
+    /// Something has arrived.
     pub(super) fn arrived(&mut self, content: bool) {
         let since = self.waits_since.take();
         if content {
@@ -145,7 +144,7 @@ impl Stopwatch {
         }
     }
 
-    /// Takes note that nothing has arrived, and waits for what is due next.
+    /// Nothing has arrived: waits for the next time to run out.
     pub(super) fn poll(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Due> {
         if !matches!(awaited, Awaited::Head) {
             self.waits_since.get_or_insert_with(Instant::now);
@@ -166,14 +165,14 @@ impl Stopwatch {
         }
     }
 
-    /// What is due by now, though something has arrived. A body that is always ready never waits for the timer:
-    /// its reader may be slower than its server.
+    /// The time that has run out although something has arrived. A body that is always ready never waits for the
+    /// timer, if its reader is slower than its server.
     pub(super) fn overdue(&self, awaited: Awaited) -> Option<Due> {
         let (at, due) = self.next(awaited)?;
         (at < Instant::now()).then_some(due)
     }
 
-    /// What is due next, and when.
+    /// The next time to run out, and when.
     fn next(&self, awaited: Awaited) -> Option<(Instant, Due)> {
         let Timeouts { head, content, idle, attempt } = self.timeouts;
         let timeout = |from: Instant, left: Duration, timeout: Timeout, after: Duration| {
@@ -196,7 +195,7 @@ impl Stopwatch {
             Awaited::Ahead { has_content, until } => [body(has_content), attempt, enough(until)],
             Awaited::Optional { until } => [enough(until), attempt.map(|(at, _)| (at, Due::Enough)), None],
         };
-        // Of several at the same time the first.
+        // If several run out at the same instant, the first.
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_ping_does_not_wind_the_clock_back_and_content_does() {
+    async fn content_resets_the_idle_timeout_and_pings_do_not() {
         let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
         for content in [true, false] {
             watch.arrived(content);
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_in_which_nobody_reads_is_not_the_servers() {
+    async fn time_in_which_nobody_reads_does_not_count() {
         let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
         watch.arrived(true);
         advance(30 * S).await;
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_never_ends_has_no_timer() {
+    async fn without_limits_there_is_no_timer() {
         let never = Duration::MAX;
         let timeouts = Timeouts { head: never, content: never, idle: never, attempt: never };
         let mut watch = Stopwatch::new(timeouts, None, Instant::now());

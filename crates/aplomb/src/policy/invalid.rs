@@ -1,4 +1,4 @@
-//! What contradicts itself.
+//! Checking a policy.
 
 use std::error::Error;
 use std::fmt;
@@ -9,50 +9,49 @@ use aplomb_rate_limit::Quota;
 
 use super::Policy;
 
-/// A [`Policy`] that contradicts itself, or by which no call could ever end well.
+/// A [`Policy`] with contradictory settings, or with which no call can succeed.
 ///
-/// Only what was set is held against it: a default that is longer than a deadline is cut off by it, and so is
-/// `Duration::MAX`, which stands for no limit.
+/// Only explicit settings are compared: a default that is longer than a deadline is cut off by it, and so is
+/// `Duration::MAX`, which means no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidPolicy {
-    /// A time of zero, within which nothing can happen.
+    /// A time of zero, in which nothing can happen.
     #[non_exhaustive]
-    NoTime {
-        /// Which setting.
+    ZeroTime {
+        /// The setting.
         setting: &'static str,
     },
-    /// A time that is longer than another one within which it lies.
+    /// A time that is longer than another time that includes it.
     #[non_exhaustive]
     LongerThan {
         /// The setting that is too long.
         setting: &'static str,
-        /// How long it is.
+        /// Its value.
         time: Duration,
-        /// The setting that ends earlier.
+        /// The setting that includes it.
         outer: &'static str,
-        /// How long that is.
+        /// The value of that.
         within: Duration,
     },
-    /// Two quotas of the same dimension over the same window, of which one lies within the other: that has no
-    /// effect.
+    /// Two quotas of the same dimension over the same window, one of which never has an effect.
     #[non_exhaustive]
-    TwiceLimited {
-        /// What both count.
+    RedundantQuota {
+        /// What both quotas count.
         dimension: Dimension,
-        /// The window of both.
+        /// The window of both quotas.
         window: Duration,
     },
-    /// No byte of an answer may be read.
-    NoRoomForAnswers,
+    /// Whole answers of zero bytes.
+    ZeroWholeAnswers,
 }
 
 impl Policy {
-    /// Checks that the settings do not contradict each other.
+    /// Checks the settings for contradictions.
     ///
     /// # Errors
     ///
-    /// The first contradiction that is found.
+    /// The first contradiction found.
     pub fn validate(&self) -> Result<(), InvalidPolicy> {
         let deadline = ("deadline", self.deadline);
         let attempt = ("attempt timeout", self.attempt_timeout);
@@ -64,7 +63,7 @@ impl Policy {
         ];
         for (setting, time) in [deadline, attempt].iter().chain(&parts) {
             if *time == Some(Duration::ZERO) {
-                return Err(InvalidPolicy::NoTime { setting });
+                return Err(InvalidPolicy::ZeroTime { setting });
             }
         }
         for part in parts {
@@ -75,14 +74,14 @@ impl Policy {
         lies_within(("longest wait", self.max_wait), deadline)?;
         self.no_quota_twice()?;
         match self.whole_answers {
-            Some(0) => Err(InvalidPolicy::NoRoomForAnswers),
+            Some(0) => Err(InvalidPolicy::ZeroWholeAnswers),
             _ => Ok(()),
         }
     }
 
     fn no_quota_twice(&self) -> Result<(), InvalidPolicy> {
         let of = |quota: &Quota| (quota.dimension(), quota.window());
-        // A peak beside an average is no contradiction.
+        // A peak next to an average is not a contradiction.
         let is_within = |one: &Quota, other: &Quota| {
             one.amount() <= other.amount() && one.max_burst() <= other.max_burst()
         };
@@ -91,13 +90,13 @@ impl Policy {
             others.any(|other| is_within(quota, other) || is_within(other, quota))
         });
         match twice.map(|(_, quota)| of(quota)) {
-            Some((dimension, window)) => Err(InvalidPolicy::TwiceLimited { dimension, window }),
+            Some((dimension, window)) => Err(InvalidPolicy::RedundantQuota { dimension, window }),
             None => Ok(()),
         }
     }
 }
 
-/// A setting by its name, and what it is set to.
+/// The name of a setting, and its value.
 type Set = (&'static str, Option<Duration>);
 
 fn lies_within((setting, time): Set, (outer, within): Set) -> Result<(), InvalidPolicy> {
@@ -112,15 +111,14 @@ fn lies_within((setting, time): Set, (outer, within): Set) -> Result<(), Invalid
 impl fmt::Display for InvalidPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoTime { setting } => write!(f, "the {setting} is zero: nothing can happen within it"),
-            Self::LongerThan { setting, time, outer, within } => write!(
-                f,
-                "the {setting} of {time:?} is longer than the {outer} of {within:?}, within which it lies"
-            ),
-            Self::TwiceLimited { dimension, window } => {
-                write!(f, "there are two quotas of {dimension} per {window:?}, of which one has no effect")
+            Self::ZeroTime { setting } => write!(f, "the {setting} is zero"),
+            Self::LongerThan { setting, time, outer, within } => {
+                write!(f, "the {setting} of {time:?} is longer than the {outer} of {within:?}")
             }
-            Self::NoRoomForAnswers => f.write_str("whole answers of 0 bytes leave no room for an answer"),
+            Self::RedundantQuota { dimension, window } => {
+                write!(f, "one of two quotas of {dimension} per {window:?} has no effect")
+            }
+            Self::ZeroWholeAnswers => f.write_str("whole answers are limited to 0 bytes"),
         }
     }
 }
@@ -134,38 +132,35 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     #[test]
-    fn what_contradicts_itself_is_found_and_named() {
+    fn contradictions_are_found_and_named() {
         let policy = Policy::new;
         for (policy, message) in [
-            (policy().deadline(Duration::ZERO), "the deadline is zero: nothing can happen within it"),
-            (
-                policy().idle_timeout(Duration::ZERO),
-                "the idle timeout is zero: nothing can happen within it",
-            ),
+            (policy().deadline(Duration::ZERO), "the deadline is zero"),
+            (policy().idle_timeout(Duration::ZERO), "the idle timeout is zero"),
             (
                 policy().attempt_timeout(2 * S).deadline(S),
-                "the attempt timeout of 2s is longer than the deadline of 1s, within which it lies",
+                "the attempt timeout of 2s is longer than the deadline of 1s",
             ),
             (
                 policy().content_timeout(3 * S).attempt_timeout(2 * S),
-                "the content timeout of 3s is longer than the attempt timeout of 2s, within which it lies",
+                "the content timeout of 3s is longer than the attempt timeout of 2s",
             ),
             (
                 policy().max_wait(3 * S).deadline(2 * S),
-                "the longest wait of 3s is longer than the deadline of 2s, within which it lies",
+                "the longest wait of 3s is longer than the deadline of 2s",
             ),
             (
                 policy().requests_per_minute(5).quota(Quota::requests_per_minute(6).burst(2)),
-                "there are two quotas of requests per 60s, of which one has no effect",
+                "one of two quotas of requests per 60s has no effect",
             ),
-            (policy().whole_answers(0), "whole answers of 0 bytes leave no room for an answer"),
+            (policy().whole_answers(0), "whole answers are limited to 0 bytes"),
         ] {
             assert_eq!(policy.validate().unwrap_err().to_string(), message);
         }
     }
 
     #[test]
-    fn what_was_not_set_is_no_contradiction() {
+    fn defaults_are_no_contradiction() {
         let short = Policy::new().deadline(S).quotas([
             Quota::requests_per_minute(5),
             Quota::requests_per_day(500),

@@ -1,5 +1,7 @@
-//! How calls to one service are treated, as a plain value.
+//! The settings of an endpoint, as a plain value.
 
+#[cfg(feature = "serde")]
+mod from_config;
 mod invalid;
 mod presets;
 
@@ -15,23 +17,34 @@ use aplomb_retry::{Budget, ByKind};
 pub use self::invalid::InvalidPolicy;
 use crate::endpoint::Timeouts;
 
-/// How calls to one service are treated: its quotas, retries, timeouts and its circuit.
+/// The settings of an endpoint: quotas, retries, timeouts and the circuit.
 ///
-/// A plain value: it holds settings, and no state but that of a [`Budget`] and a [`Pool`], which are handles. It is checked
-/// when an [`EndpointLayer`](crate::EndpointLayer) is made of it, or by [`validate`](Self::validate).
+/// A plain value without state, except for a [`Budget`] and a [`Pool`], which are handles. It is checked when an
+/// [`EndpointLayer`](crate::EndpointLayer) is made of it, or by [`validate`](Self::validate).
 ///
-/// | setting | unless set |
+/// | setting | default |
 /// | --- | --- |
 /// | quotas | none: the server's limits are learned |
 /// | concurrency limit | none |
-/// | retries | up to 4, after 0.5 s doubled up to 60 s, with full jitter; no budget |
-/// | a server's hint | obeyed up to 120 s |
-/// | waiting in the queue | ten minutes at most, with 65,536 others at most |
-/// | an open circuit | is waited for where its cooldown is 150 s or less |
-/// | to the head of a response, and to the first content | 600 s, as in the official SDKs of OpenAI and Anthropic |
-/// | without content after that | 300 s |
-/// | an attempt | one hour, which is what Anthropic's SDKs reckon 128,000 tokens with |
-/// | a call | no deadline |
+/// | retries | 4, after 0.5 s doubled up to 60 s, with full jitter; no budget |
+/// | longest server hint obeyed | 120 s |
+/// | wait in the queue | at most 10 min, with at most 65,536 other calls |
+/// | open circuit | calls wait if its cooldown is 150 s or less |
+/// | head of a response, first content | 600 s, as in the official SDKs of OpenAI and Anthropic |
+/// | silence after that | 300 s |
+/// | attempt | one hour, which Anthropic's SDKs assume for 128,000 tokens |
+/// | call | no deadline |
+///
+/// With the feature `serde` a policy can be read from a configuration file. The keys are the names of the setters;
+/// times are seconds, or texts such as `"1m 30s"`:
+///
+/// ```toml
+/// preset = "batch"              # or "interactive"; default: the table above
+/// requests_per_minute = 500
+/// quotas = [{ dimension = "tokens", amount = 10_000_000, window = "1d" }]
+/// attempt_timeout = "10m"
+/// whole_answers = 1_048_576
+/// ```
 ///
 /// # Examples
 ///
@@ -50,7 +63,7 @@ use crate::endpoint::Timeouts;
 /// let never = policy.attempt_timeout(Duration::from_secs(900));
 /// assert_eq!(
 ///     never.validate().unwrap_err().to_string(),
-///     "the attempt timeout of 900s is longer than the deadline of 600s, within which it lies",
+///     "the attempt timeout of 900s is longer than the deadline of 600s",
 /// );
 /// ```
 #[derive(Clone, Debug)]
@@ -78,24 +91,24 @@ pub struct Policy {
     pub(crate) whole_answers: Option<usize>,
     pub(crate) include_usage: bool,
     pub(crate) seed: Option<u64>,
-    usual: Usual,
+    default_times: DefaultTimes,
 }
 
-/// How long things may take that were not set.
+/// The times that apply where none is set.
 #[derive(Clone, Copy, Debug)]
-struct Usual {
+struct DefaultTimes {
     max_wait: Duration,
     head: Duration,
     content: Duration,
     idle: Duration,
     attempt: Duration,
     deadline: Option<Duration>,
-    /// How long a stream that has not come to its first content is kept from the caller.
+    /// How long a stream without content is kept from the caller.
     patience: Duration,
 }
 
-/// With these, completions arrive that think for minutes.
-const USUAL: Usual = Usual {
+/// Long enough for completions that think for minutes.
+const DEFAULT_TIMES: DefaultTimes = DefaultTimes {
     max_wait: Duration::from_secs(600),
     head: Duration::from_secs(600),
     content: Duration::from_secs(600),
@@ -105,25 +118,25 @@ const USUAL: Usual = Usual {
     patience: Duration::from_secs(30),
 };
 
-/// What is read of a stream until its first content, or of a small answer.
+/// How much of a stream is read before its first content, or of a small response: 64 KiB.
 const LOOK_AHEAD: usize = 64 * 1024;
 
 impl Policy {
-    /// The settings of the table above.
+    /// The defaults of the table above.
     pub fn new() -> Self {
         Self {
             quotas: Vec::new(),
             pool: None,
             concurrency: None,
             trip: Trip::default(),
-            // One probe every 15 s is no burden, and an outage is over 15 s after its end.
+            // A probe every 15 s is no load, and calls resume at most 15 s after an outage.
             cooldown: Cooldown::new(
                 Exponential::new(Duration::from_secs(2))
                     .max(Duration::from_secs(15))
                     .jitter(Jitter::Equal),
             ),
             ramp: Ramp::default(),
-            // Longer than any cooldown but that of an exhausted account or a refused credential.
+            // Longer than any cooldown except that of an exhausted account or a refused credential.
             on_open: OnOpen::Park { max: Duration::from_secs(150) },
             max_wait: None,
             max_waiting: None,
@@ -140,13 +153,13 @@ impl Policy {
             whole_answers: None,
             include_usage: false,
             seed: None,
-            usual: USUAL,
+            default_times: DEFAULT_TIMES,
         }
     }
 
-    /// Adds a quota. A call costs one request, and the tokens that the provider's dialect estimates for its
-    /// body, or that a [`Charge`](aplomb_rate_limit::Charge) in its request's extensions says. They are
-    /// settled as the provider does, unless the quota says [how](Quota::settle).
+    /// Adds a quota. A call costs one request, and the tokens that the provider's dialect estimates from its body
+    /// or that a [`Charge`](aplomb_rate_limit::Charge) in its request's extensions specifies. They are settled as
+    /// the provider does it, unless the quota [says otherwise](Quota::settle).
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
         self
@@ -178,12 +191,12 @@ impl Policy {
         self.quota(Quota::output_tokens_per_minute(tokens))
     }
 
-    /// Sets a pool of quotas to draw on together with other endpoints, beside the quotas of its own: two models on
-    /// one account. Each keeps its own queue, circuit and timeouts, and they are served in the order in which they
-    /// came to wait for the pool.
+    /// Sets a pool of quotas that several endpoints share, in addition to their own: two models on one account,
+    /// for example. Each endpoint keeps its own queue, circuit and timeouts. Calls are served in the order in which
+    /// they started to wait for the pool.
     ///
-    /// What the server says of its limits teaches the pool. Its quotas are settled by debt alone where they do
-    /// not [say](Quota::settle). Copies of the policy draw on the same pool.
+    /// The limits that the server reports are learned by the pool. Its quotas are settled by debt only, unless they
+    /// [say otherwise](Quota::settle). Clones of the policy use the same pool.
     ///
     /// # Examples
     ///
@@ -208,158 +221,153 @@ impl Policy {
     }
 
     /// Sets how many calls may be in flight at a time: a number, or an
-    /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds its level. There is none unless set:
-    /// providers limit rates, and a limit that finds its level takes some round trips for it. It is for a
-    /// server of your own. Each of its moves is logged with `tracing`, at debug.
+    /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds it. Default: no limit, since providers limit
+    /// rates. It is meant for servers of your own.
     pub fn concurrency(mut self, limit: impl Into<Limit>) -> Self {
         self.concurrency = Some(limit.into());
         self
     }
 
-    /// Sets what opens the circuit.
+    /// Sets the conditions that open the circuit.
     pub fn trip(mut self, trip: Trip) -> Self {
         self.trip = trip;
         self
     }
 
-    /// Sets how long the circuit stays open: between 1 and 2 s at first, up to 15 s, unless set.
+    /// Sets how long the circuit stays open. Default: between 1 and 2 s at first, then up to 15 s.
     pub fn cooldown(mut self, cooldown: Cooldown) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// Sets how the circuit lets the calls in when it has closed: two at first, and one more with each
-    /// answer, unless set.
+    /// Sets how calls are let in after the circuit has closed. Default: two at first, and one more with each
+    /// response.
     pub fn ramp(mut self, ramp: Ramp) -> Self {
         self.ramp = ramp;
         self
     }
 
-    /// Refuses calls at once while the circuit is open, where they would wait for it otherwise.
+    /// Rejects calls immediately while the circuit is open. Default: they wait, see [`park`](Self::park).
     pub fn fail_fast(mut self) -> Self {
         self.on_open = OnOpen::FailFast;
         self
     }
 
-    /// Lets calls wait for an open circuit whose cooldown is not longer than `cooldown`: 150 s unless set,
-    /// which is longer than any but that of an exhausted account or a refused credential.
+    /// Lets calls wait for an open circuit whose cooldown is at most `cooldown`. Default: 150 s, which is longer
+    /// than any cooldown except that of an exhausted account or a refused credential.
     pub fn park(mut self, cooldown: Duration) -> Self {
         self.on_open = OnOpen::Park { max: cooldown };
         self
     }
 
-    /// Sets how long an attempt may wait in the queue, and an open circuit is waited for.
+    /// Sets how long an attempt may wait in the queue, also for an open circuit. Default: 10 min.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
     }
 
-    /// Sets how many calls may wait in the queue.
+    /// Sets how many calls may wait in the queue. Default: 65,536.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.max_waiting = Some(calls);
         self
     }
 
-    /// Sets how often a request is sent again at most.
+    /// Sets how often a request is retried at most. Default: 4.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// Sets how long to wait before a retry where the server does not say: 0.5 s doubled up to 60 s,
-    /// with full jitter, unless set.
+    /// Sets how long to wait before a retry if the server does not say. Default: 0.5 s doubled up to 60 s, with full
+    /// jitter.
     pub fn backoff(mut self, backoff: ByKind) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// Sets what pays for retries; nothing unless set. Those that wait for the quotas or for an open
-    /// circuit are free. Copies of the policy share the budget.
+    /// Sets a budget for retries. Default: none. Retries that wait for quotas or an open circuit are free. Clones of
+    /// the policy share the budget.
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets the longest wait a server may ask for. When it asks for longer, its answer is handed to
-    /// the caller at once, and the other calls pause this long. A [pool](Self::pool) pauses as long as any policy
-    /// that draws on it wants, at least.
+    /// Sets the longest wait that a server may ask for. If it asks for longer, the caller gets its response at once,
+    /// and other calls pause this long. A [pool](Self::pool) pauses as long as the longest of the policies that use
+    /// it. Default: 120 s.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = longest;
         self
     }
 
-    /// Sets how long an attempt may take, from when it is sent to the end of its body: one hour unless set.
-    /// Waiting in the queue is not part of it, and connecting is the client's: it is, unless the client
-    /// limits it.
+    /// Sets how long an attempt may take, from when it is sent to the end of its body. Default: one hour. Waiting in
+    /// the queue is not included; connecting is, unless the client limits it.
     ///
-    /// This and the three below end an attempt with [`TimedOut`](crate::TimedOut), drop it, and count as a
-    /// failure with the circuit. What times out before anything has reached the caller is retried; after
-    /// that the body ends with the error. They share one timer, and none is set for what is there at once.
+    /// This timeout and the three below end an attempt with [`TimedOut`](crate::TimedOut), drop it, and count as a
+    /// failure in the circuit. If nothing has reached the caller yet, the attempt is retried; later the body ends
+    /// with the error. They share one timer, which is not set for anything that is available at once.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = Some(timeout);
         self
     }
 
-    /// Sets how long an attempt may take to the head of its response: 600 s unless set. An answer that does
-    /// not stream has its head when all of it is there.
+    /// Sets how long an attempt may take to the head of its response. Default: 600 s. The head of a completion that
+    /// does not stream arrives only when the completion is finished.
     pub fn head_timeout(mut self, timeout: Duration) -> Self {
         self.head_timeout = Some(timeout);
         self
     }
 
-    /// Sets how long an attempt may take to the first content of its answer: 600 s unless set. Pings,
-    /// comments, and that an answer begins, are not content; where no event stream is read, any bytes
-    /// but blanks are.
+    /// Sets how long an attempt may take to the first content of its response. Default: 600 s. Pings, comments and
+    /// the start of a message are not content. In a body that is not an event stream, any bytes except blanks are.
     ///
-    /// A stream is kept from its caller as long as this where it is set, so that it can be sent again, unless
+    /// If set, a stream is kept from its caller this long, so that it can be retried, unless
     /// [`look_ahead`](Self::look_ahead) says otherwise.
     pub fn content_timeout(mut self, timeout: Duration) -> Self {
         self.content_timeout = Some(timeout);
         self
     }
 
-    /// Sets how long an answer may go on without content once it has had some: 300 s unless set. Only
-    /// the time counts in which its body is waited for: who reads slowly makes no server slow.
+    /// Sets how long a response may go without content after its first content. Default: 300 s. Only time in which
+    /// the caller waits for the body counts: a slow reader does not make the server slow.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sets how long a call may take, waits, retries and the body of its answer included. A deadline in a
-    /// call's own options holds as well; the earlier one ends the call, or the body, with
-    /// [`DeadlinePassed`](crate::DeadlinePassed). No circuit counts it.
+    /// Sets how long a call may take, including waits, retries and the body of its response. Default: no deadline.
+    /// If a call has a deadline in its own options, the earlier one applies. It ends the call, or the body, with
+    /// [`DeadlinePassed`](crate::DeadlinePassed), which the circuit does not count.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Sets how far a stream is looked into for its first content before its caller has it: 64 KiB and
-    /// 30 s unless set, or as long as the [`content_timeout`](Self::content_timeout) where that is set.
+    /// Sets how much of a stream is read, and for how long, to find its first content before the caller gets it.
+    /// Default: 64 KiB and 30 s, or the [`content_timeout`](Self::content_timeout) if that is set.
     ///
-    /// Within these bounds an error in the stream, its end or a timeout is a failed attempt, and is
-    /// retried. Beyond them the caller gets what there is. Answers in JSON that announce a size of no more
-    /// bytes are looked into as well.
+    /// Within these limits an error in the stream, its end, or a timeout is a failed attempt, which is retried.
+    /// Beyond them the caller gets what there is. JSON with an announced size of at most `max_bytes` is read
+    /// completely.
     pub fn look_ahead(mut self, max_bytes: usize, max_wait: Duration) -> Self {
         self.look_ahead = Some((max_bytes, max_wait));
         self
     }
 
-    /// Reads every answer to its end, at most `max_bytes` of it, before the caller receives it.
+    /// Reads every response to its end, at most `max_bytes` of it, before the caller gets it.
     ///
-    /// An answer that breaks off, a stream without its end marker or with an error in it, is then an
-    /// attempt that failed, and is retried. For those who want answers rather than streams: a stream
-    /// reaches the caller only when it is complete.
+    /// Then a response that breaks off, a stream without its end marker, or one that contains an error is a failed
+    /// attempt, which is retried. If you want complete answers rather than streams, set this.
     pub fn whole_answers(mut self, max_bytes: usize) -> Self {
         self.whole_answers = Some(max_bytes);
         self
     }
 
-    /// Asks for the usage of streams where that has to be asked for: adds
-    /// `"stream_options": {"include_usage": true}` to requests for a stream in OpenAI's chat and
-    /// completion shapes that do not say themselves what they want. Not done unless set: the stream gets one
-    /// more event, without choices, and old servers refuse what they do not know.
+    /// Asks for the usage of streams: adds `"stream_options": {"include_usage": true}` to streaming requests in
+    /// OpenAI's chat and completion format that do not say whether they want it. Default: off, since the stream gets
+    /// one more event without choices, and old servers reject unknown fields.
     ///
-    /// Only bodies of `http_body_util::Full<Bytes>` and `String` can be changed; others are sent as they are.
+    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String` can be changed.
     pub fn include_usage(mut self) -> Self {
         self.include_usage = true;
         self
@@ -373,28 +381,28 @@ impl Policy {
     }
 
     pub(crate) fn queue_limits(&self) -> QueueLimits {
-        let limits = QueueLimits::new().max_wait(self.max_wait.unwrap_or(self.usual.max_wait));
+        let limits = QueueLimits::new().max_wait(self.max_wait.unwrap_or(self.default_times.max_wait));
         self.max_waiting.map_or(limits, |calls| limits.max_waiting(calls))
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
-        let usual = self.usual;
+        let default = self.default_times;
         Timeouts {
-            head: self.head_timeout.unwrap_or(usual.head),
-            content: self.content_timeout.unwrap_or(usual.content),
-            idle: self.idle_timeout.unwrap_or(usual.idle),
-            attempt: self.attempt_timeout.unwrap_or(usual.attempt),
+            head: self.head_timeout.unwrap_or(default.head),
+            content: self.content_timeout.unwrap_or(default.content),
+            idle: self.idle_timeout.unwrap_or(default.idle),
+            attempt: self.attempt_timeout.unwrap_or(default.attempt),
         }
     }
 
     /// How long a call may take.
-    pub(crate) fn ends_after(&self) -> Option<Duration> {
-        self.deadline.or(self.usual.deadline)
+    pub(crate) fn effective_deadline(&self) -> Option<Duration> {
+        self.deadline.or(self.default_times.deadline)
     }
 
-    /// How much of an answer, and for how long, is looked into before the caller has it.
-    pub(crate) fn looks_ahead(&self) -> (usize, Duration) {
-        let patience = self.content_timeout.unwrap_or(self.usual.patience);
+    /// How much of a response, and for how long, is read before the caller gets it.
+    pub(crate) fn effective_look_ahead(&self) -> (usize, Duration) {
+        let patience = self.content_timeout.unwrap_or(self.default_times.patience);
         self.look_ahead.unwrap_or((LOOK_AHEAD, patience))
     }
 }

@@ -1,51 +1,55 @@
-//! The account of one attempt.
+//! One attempt of a call.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Exchange, Outcome, Usage};
-use aplomb_provider::Reason;
+use aplomb_core::{Classification, ExchangeState, Outcome, Reason, Usage};
 use http::StatusCode;
-use tokio::time::Instant;
 
-use super::Judged;
+use crate::context::SentAttempt;
 
-/// What happened to an attempt: when its turn came, and what it came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One attempt of a call: when it was sent, and its result as far as it is known.
+#[derive(Clone, Debug)]
 pub struct Attempt {
     number: u32,
     queued: Duration,
     waited: Duration,
     took: Option<Duration>,
-    status: Option<StatusCode>,
-    outcome: Option<Outcome>,
-    reason: Option<Reason>,
-    cause: Option<Arc<str>>,
+    result: Option<Classification>,
     usage: Option<Usage>,
 }
 
 impl Attempt {
-    /// Which attempt it is; the first is 1.
+    pub(crate) fn of((sent, exchange): (SentAttempt, ExchangeState)) -> Self {
+        Self {
+            number: sent.number,
+            queued: sent.queued,
+            waited: sent.waited,
+            took: sent.took,
+            result: sent.is_judged().then(|| exchange.result().clone()),
+            usage: exchange.usage(),
+        }
+    }
+
+    /// The number of the attempt; the first is 1.
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.number
     }
 
-    /// How long it waited in the queue for its turn.
+    /// How long it waited in the queue to be admitted.
     #[must_use]
     pub const fn queued(&self) -> Duration {
         self.queued
     }
 
-    /// How long the call waited before, since the attempt before ended.
+    /// How long the call waited before it, since the attempt before ended.
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// How long it took from when it was sent until it was judged; `None` while it has not been, and where
-    /// its call ended first.
+    /// How long it took from when it was sent until it was judged; `None` if the call ended before.
     #[must_use]
     pub const fn took(&self) -> Option<Duration> {
         self.took
@@ -53,29 +57,29 @@ impl Attempt {
 
     /// The status of its response, if there was one.
     #[must_use]
-    pub const fn status(&self) -> Option<StatusCode> {
-        self.status
+    pub fn status(&self) -> Option<StatusCode> {
+        self.result.as_ref()?.status()
     }
 
-    /// What it came to, as far as it has been read; `None` where nothing came.
+    /// Its outcome, as far as it is known; `None` if it was not answered.
     #[must_use]
-    pub const fn outcome(&self) -> Option<Outcome> {
-        self.outcome
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.result.as_ref().map(Classification::outcome)
     }
 
-    /// Why, where the provider said so.
+    /// The reason, if the provider gave one.
     #[must_use]
-    pub const fn reason(&self) -> Option<Reason> {
-        self.reason
+    pub fn reason(&self) -> Option<Reason> {
+        self.result.as_ref()?.reason()
     }
 
-    /// The text of the innermost error, where the attempt ended with one: a refused connection, a timeout.
+    /// The text of the innermost error, if the attempt ended with one: a refused connection, a timeout.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.result.as_ref()?.cause()
     }
 
-    /// What it consumed, as far as that has been reported.
+    /// Its usage, as far as it was reported.
     #[must_use]
     pub const fn usage(&self) -> Option<Usage> {
         self.usage
@@ -85,12 +89,12 @@ impl Attempt {
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}. ", self.number)?;
-        match self.outcome {
+        match self.outcome() {
             None => f.write_str("no answer")?,
             Some(outcome) => write!(f, "{outcome}")?,
         }
-        let status = self.status.map(|status| status.as_u16().to_string());
-        let reason = self.reason.filter(|reason| *reason != Reason::Answered).map(Reason::as_str);
+        let status = self.status().map(|status| status.as_u16().to_string());
+        let reason = self.reason().filter(|reason| *reason != Reason::Answered).map(Reason::as_str);
         let took = self.took.map(|took| format!("after {took:.1?}"));
         let mut details = [status.as_deref(), reason, self.cause(), took.as_deref()].into_iter().flatten();
         if let Some(first) = details.next() {
@@ -99,51 +103,5 @@ impl fmt::Display for Attempt {
             f.write_str(")")?;
         }
         Ok(())
-    }
-}
-
-/// An attempt that has been sent.
-pub(super) struct Sent {
-    number: u32,
-    at: Instant,
-    queued: Duration,
-    waited: Duration,
-    took: Option<Duration>,
-    judged: Option<Judged>,
-}
-
-impl Sent {
-    pub(super) const fn new(number: u32, at: Instant, queued: Duration, waited: Duration) -> Self {
-        Self { number, at, queued, waited, took: None, judged: None }
-    }
-
-    pub(super) fn judge(&mut self, judged: Judged, now: Instant) {
-        self.took = Some(now.saturating_duration_since(self.at));
-        self.judged = Some(judged);
-    }
-
-    /// What it came to, as far as it has been read by now.
-    pub(super) fn outcome(&self) -> Option<Outcome> {
-        let judged = self.judged.as_ref()?;
-        Some(judged.exchange.as_ref().map_or(judged.outcome, Exchange::outcome))
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.judged.as_ref()?.exchange.as_ref()?.usage()
-    }
-
-    pub(super) fn account(&self) -> Attempt {
-        let judged = self.judged.as_ref();
-        Attempt {
-            number: self.number,
-            queued: self.queued,
-            waited: self.waited,
-            took: self.took,
-            status: judged.and_then(|judged| judged.status),
-            outcome: self.outcome(),
-            reason: judged.and_then(|judged| judged.reason),
-            cause: judged.and_then(|judged| judged.cause.clone()),
-            usage: self.usage(),
-        }
     }
 }

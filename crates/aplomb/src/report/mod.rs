@@ -1,28 +1,25 @@
-//! The account of one call.
+//! What happened to a call.
 
 mod attempt;
+#[cfg(feature = "serde")]
+mod serialize;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aplomb_core::{Exchange, Kind, Outcome, Usage};
-use aplomb_provider::Reason;
-use http::StatusCode;
-use smallvec::SmallVec;
-use tokio::time::Instant;
+use aplomb_core::{Exchange, ExchangeState, Kind, Outcome, ResponseHead, Usage};
 
 pub use self::attempt::Attempt;
-use self::attempt::Sent;
+use crate::context::CallContext;
 
-/// What happened to a call: its attempts, what each came to, and where the time went.
+/// What happened to a call: its attempts, their results, and where the time went.
 ///
-/// Every response of an [`Endpoint`](crate::Endpoint) carries it in its extensions, and so does every
-/// [`EndpointError`](crate::EndpointError). It goes on being written while the body of the response is read:
-/// what the last attempt came to, and its usage, are final when the body has ended. It holds neither
-/// prompts nor completions nor headers, and keeps the last 16 attempts.
+/// [`Report::of`] finds it in each response of an [`Endpoint`](crate::Endpoint); an
+/// [`EndpointError`](crate::EndpointError) has it too. It is updated while the body of the response is read: the
+/// outcome and the usage of the last attempt are final when the body has ended. It contains no prompts, completions
+/// or headers, and the last 16 attempts.
 ///
-/// Clones are the same account.
+/// Clones are the same report.
 ///
 /// # Examples
 ///
@@ -30,194 +27,79 @@ use self::attempt::Sent;
 /// use aplomb::Report;
 ///
 /// fn log<B>(response: &http::Response<B>) {
-///     if let Some(report) = response.extensions().get::<Report>() {
+///     if let Some(report) = Report::of(response) {
 ///         println!("{report}"); // 2 attempts in 1.2s (0.1s in the queue, 0.9s between attempts): …
 ///     }
 /// }
 /// # log(&http::Response::new(()));
 /// ```
 #[derive(Clone)]
-pub struct Report(Arc<Mutex<Record>>);
-
-/// So many attempts are kept.
-const KEPT: usize = 16;
-
-struct Record {
-    provider: &'static str,
-    began: Instant,
-    /// Since when the attempt that comes next waits for its turn.
-    asked: Option<Instant>,
-    /// How long the attempt that comes next has waited for its turn, where that has come and it is not sent.
-    admitted: Option<Duration>,
-    /// When the last thing happened that ended something: an attempt, or the call.
-    ended: Option<Instant>,
-    sent: u32,
-    attempts: SmallVec<[Sent; 1]>,
-    queued: Duration,
-    waited: Duration,
-}
-
-/// What an attempt came to, by its head or its error.
-pub(crate) struct Judged {
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) outcome: Outcome,
-    pub(crate) reason: Option<Reason>,
-    /// The text of the innermost error.
-    pub(crate) cause: Option<Arc<str>>,
-    /// Where it is read along how the attempt goes on.
-    pub(crate) exchange: Option<Exchange>,
-}
+pub struct Report(CallContext);
 
 impl Report {
-    /// The account of a call that begins now.
-    pub(crate) fn new(provider: &'static str, now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Record {
-            provider,
-            began: now,
-            asked: None,
-            admitted: None,
-            ended: None,
-            sent: 0,
-            attempts: SmallVec::new(),
-            queued: Duration::ZERO,
-            waited: Duration::ZERO,
-        })))
+    pub(crate) const fn new(call: CallContext) -> Self {
+        Self(call)
     }
 
-    /// An attempt waits for its turn: the first since the call began, others since now.
-    pub(crate) fn asks(&self) {
-        let mut record = self.lock();
-        let is_first = record.sent == 0 && record.asked.is_none();
-        let now = if is_first { record.began } else { Instant::now() };
-        // One before that was never sent: whatever came of it, the call has waited since.
-        let since = record.asked.take().or(record.ended);
-        if let Some(since) = since.filter(|_| record.admitted.take().is_none()) {
-            record.waited += now.saturating_duration_since(since);
-        }
-        record.asked = Some(now);
+    /// The report of the call that `response` answers, if it went through an [`Endpoint`](crate::Endpoint).
+    #[must_use]
+    pub fn of(response: &impl ResponseHead) -> Option<Self> {
+        let exchange = response.extensions()?.get::<Exchange>()?;
+        exchange.record().map(CallContext::of).map(Self)
     }
 
-    /// The attempt's turn has come; something is done before it is sent.
-    pub(crate) fn admitted(&self) {
-        let now = Instant::now();
-        let mut record = self.lock();
-        if let Some(asked) = record.asked {
-            let queued = now.saturating_duration_since(asked);
-            record.queued += queued;
-            record.admitted = Some(queued);
-        }
-    }
-
-    /// The attempt is sent.
-    pub(crate) fn sends(&self, now: Instant) {
-        let mut record = self.lock();
-        let asked = record.asked.take().unwrap_or(now);
-        let queued = record.admitted.take().unwrap_or_else(|| {
-            let queued = now.saturating_duration_since(asked);
-            record.queued += queued;
-            queued
-        });
-        let waited = record.ended.take().map(|ended| asked.saturating_duration_since(ended));
-        record.sent = record.sent.saturating_add(1);
-        if record.attempts.len() == KEPT {
-            record.attempts.remove(0);
-        }
-        let number = record.sent;
-        record.attempts.push(Sent::new(number, now, queued, waited.unwrap_or_default()));
-    }
-
-    /// The attempt that was sent last has been judged.
-    pub(crate) fn judged(&self, judged: Judged) {
-        let now = Instant::now();
-        let mut record = self.lock();
-        record.ended = Some(now);
-        if let Some(attempt) = record.attempts.last_mut() {
-            attempt.judge(judged, now);
-        }
-    }
-
-    /// The call has ended: how long it has taken is known.
-    pub(crate) fn ended(&self) {
-        let mut record = self.lock();
-        // An attempt that waits in vain, or has not been answered; else the last has only just been judged.
-        if record.asked.is_some() || record.ended.is_none() {
-            let now = Instant::now();
-            if let (Some(asked), None) = (record.asked.take(), record.admitted.take()) {
-                record.queued += now.saturating_duration_since(asked);
-            }
-            record.ended = Some(now);
-        }
-    }
-
-    /// How the provider is called.
+    /// The name of the provider.
     #[must_use]
     pub fn provider(&self) -> &'static str {
-        self.lock().provider
+        self.0.provider()
     }
 
-    /// When the call began.
-    pub(crate) fn began(&self) -> Instant {
-        self.lock().began
-    }
-
-    /// How many attempts have been sent.
+    /// The number of attempts that were sent.
     #[must_use]
     pub fn sent(&self) -> u32 {
-        self.lock().sent
+        self.0.lock().sent
     }
 
-    /// The attempts that were sent, the last 16 of them.
+    /// The attempts that were sent, oldest first: the last 16 of them.
     #[must_use]
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.lock().attempts.iter().map(Sent::account).collect()
+        self.0.attempts().into_iter().map(Attempt::of).collect()
     }
 
-    /// What the last attempt that was sent came to, as far as it has been read; `None` if none was sent, or
-    /// it has not been answered.
+    /// The outcome of the last attempt, as far as it is known; `None` if none was sent, or it was not answered.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        self.lock().attempts.last().and_then(Sent::outcome)
+        self.0.last_result(|result| result.result().outcome())
     }
 
-    /// What the last attempt came to that failed, and was not ended on this side.
+    /// The outcome of the last attempt that failed and was not ended on this side.
     pub(crate) fn last_failure(&self) -> Option<Outcome> {
-        let record = self.lock();
-        record
-            .attempts
-            .iter()
-            .rev()
-            .filter_map(Sent::outcome)
-            .find(|outcome| !outcome.is_success() && outcome.kind() != Kind::Local)
+        let mut outcomes = self.attempts().into_iter().rev().filter_map(|attempt| attempt.outcome());
+        outcomes.find(|outcome| !outcome.is_success() && outcome.kind() != Kind::Local)
     }
 
-    /// What the last attempt consumed, as far as it has been reported.
+    /// The usage of the last attempt, as far as it was reported.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        self.lock().attempts.last().and_then(Sent::usage)
+        self.0.last_result(ExchangeState::usage).flatten()
     }
 
-    /// How long the call has waited in the queue, all attempts together.
+    /// How long the call waited to be admitted, all attempts together.
     #[must_use]
     pub fn queued(&self) -> Duration {
-        self.lock().queued
+        self.0.lock().queued
     }
 
-    /// How long the call has waited between its attempts, for a backoff.
+    /// How long the call waited between its attempts.
     #[must_use]
     pub fn waited(&self) -> Duration {
-        self.lock().waited
+        self.0.lock().waited
     }
 
-    /// How long the call took to the head of its response, or to its error; so far, where it has not come
-    /// to that.
+    /// How long the call took to the head of its response, or to its error; so far, if it has neither.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        let record = self.lock();
-        record.ended.unwrap_or_else(Instant::now).saturating_duration_since(record.began)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.elapsed()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aplomb_core::{LayerName, Rejection};
 
 use super::{InvalidRoute, RequestView, Route, Table};
-use crate::endpoint::{Base, Entry};
+use crate::endpoint::EndpointState;
 use crate::{EndpointLayer, KeyedEndpointLayer};
 
 /// A list of [routes](Route), each with an endpoint of its own provider, policy and state. A
@@ -44,8 +44,8 @@ use crate::{EndpointLayer, KeyedEndpointLayer};
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Routes {
-    routes: Vec<(Route, Base)>,
-    unmatched: Unmatched<Base>,
+    routes: Vec<(Route, Arc<EndpointState>)>,
+    unmatched: Unmatched<Arc<EndpointState>>,
 }
 
 /// What happens to a request that no route matches.
@@ -82,20 +82,13 @@ impl Routes {
     }
 
     pub(crate) fn compile(self) -> Result<CompiledRoutes, InvalidRoute> {
-        let entry = |base| Arc::new(Entry::new(base));
-        let table = Table::new(self.routes.into_iter().map(|(route, base)| (route, entry(base))))?;
-        let unmatched = match self.unmatched {
-            Unmatched::Pass => Unmatched::Pass,
-            Unmatched::Reject => Unmatched::Reject,
-            Unmatched::Fallback(base) => Unmatched::Fallback(entry(base)),
-        };
-        Ok(CompiledRoutes { table, unmatched })
+        Ok(CompiledRoutes { table: Table::new(self.routes)?, unmatched: self.unmatched })
     }
 }
 
 /// An endpoint of [`Routes`]: an [`EndpointLayer`] or a [`KeyedEndpointLayer`].
 #[derive(Clone, Debug)]
-pub struct RouteEndpoint(Base);
+pub struct RouteEndpoint(Arc<EndpointState>);
 
 impl From<EndpointLayer> for RouteEndpoint {
     fn from(layer: EndpointLayer) -> Self {
@@ -112,18 +105,18 @@ impl<K> From<KeyedEndpointLayer<K>> for RouteEndpoint {
 /// Routes ready for use.
 #[derive(Debug)]
 pub(crate) struct CompiledRoutes {
-    pub(crate) table: Table<Arc<Entry>>,
-    pub(crate) unmatched: Unmatched<Arc<Entry>>,
+    pub(crate) table: Table<Arc<EndpointState>>,
+    pub(crate) unmatched: Unmatched<Arc<EndpointState>>,
 }
 
 impl CompiledRoutes {
     /// All endpoints; one that has several routes comes several times.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<EndpointState>> {
         let fallback = match &self.unmatched {
-            Unmatched::Fallback(entry) => Some(entry),
+            Unmatched::Fallback(endpoint) => Some(endpoint),
             Unmatched::Pass | Unmatched::Reject => None,
         };
-        self.table.iter().map(|(_, entry)| entry).chain(fallback)
+        self.table.iter().map(|(_, endpoint)| endpoint).chain(fallback)
     }
 }
 

@@ -9,6 +9,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use crate::context::CallContext;
 use crate::route::NoRoute;
 use crate::{EndpointBody, EndpointError, EndpointFuture, HttpClient, Report};
 
@@ -99,11 +100,11 @@ where
 /// The error of a call without an endpoint: its report only says whether it was sent.
 fn without_endpoint(error: impl Into<BoxError>, was_sent: bool) -> EndpointError {
     let now = Instant::now();
-    let report = Report::new("none", now);
+    let call = CallContext::new("none", now, None);
     if was_sent {
-        report.sends(now);
+        call.sends(now);
     }
-    EndpointError::new(error.into(), report)
+    EndpointError::new(error.into(), Report::new(call))
 }
 
 impl<S, A> fmt::Debug for RouterFuture<S, A>

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aplomb::rate_limit::{Exceeded, Quota, RateLimitLayer};
+use aplomb::rate_limit::{Quota, RateLimitLayer, RateLimited};
 use aplomb::retry::{Budget, RetryLayer};
 use aplomb::{BoxError, find};
 use bytes::Bytes;
@@ -83,6 +83,6 @@ async fn promise_13_a_retry_that_a_quota_refuses_costs_nothing() {
     let impatient = one_a_minute().max_wait(Duration::ZERO);
     let service = retry(&budget).layer(impatient.layer(down(&calls)));
     let error = service.oneshot(request()).await.unwrap_err();
-    assert!(find::<Exceeded>(&*error).is_some(), "{error}");
+    assert!(find::<RateLimited>(&*error).is_some(), "{error}");
     assert_eq!((calls.load(Ordering::Relaxed), budget.snapshot().remaining), (1, 500));
 }

@@ -4,9 +4,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aplomb::concurrency::Adaptive;
 use aplomb::rate_limit::Quota;
 use aplomb::{KeyedEndpointHandle, Policy, route};
 use http_body_util::BodyExt;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
@@ -62,6 +64,21 @@ async fn a_policy_that_changes_a_quota_only_keeps_the_counts_of_the_circuit() {
     assert_eq!((circuit.failures_in_a_row(), circuit.window().failures()), (4, 4));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_policy_with_the_same_concurrency_limit_keeps_what_that_has_learned() {
+    let policy = Policy::new().concurrency(Adaptive::new());
+    let layer = under(policy.clone());
+    let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
+    for _ in 0..10 {
+        let calls: JoinSet<_> = (0..4).map(|_| endpoint.clone().oneshot(chat("hello", false))).collect();
+        drop(calls.join_all().await);
+    }
+    let learned = handle.concurrency().unwrap().limit();
+    assert!(learned > 4, "{learned}");
+    handle.set_policy(policy.quota(Quota::requests_per_minute(600))).unwrap();
+    assert_eq!(handle.concurrency().unwrap().limit(), learned);
+}
+
 // Calls that have begun go on under the policy they began with, but for the gates, which are the same for all.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_draws_on_a_token_quota_that_is_set_meanwhile() {
@@ -101,7 +118,7 @@ async fn who_waits_hears_of_a_new_policy() {
         let result = waits.await.unwrap();
         assert!(result.is_ok() == ok && start.elapsed() < S, "{policy:?} {:?}", start.elapsed());
     }
-    // So does who waits for a slot.
+    // So does a call that waits for a slot.
     for policy in [Policy::new(), Policy::new().concurrency(2)] {
         let layer = under(Policy::new().concurrency(1));
         let (handle, endpoint) =

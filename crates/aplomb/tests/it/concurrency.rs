@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb::concurrency::{Adaptive, AtCapacity, Latency, LimitChangeCause};
+use aplomb::concurrency::{Adaptive, AtCapacity, ConcurrencyCause, Latency};
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
 use aplomb::{EndpointLayer, LayerName, Policy, Rejection, find};
@@ -88,6 +88,6 @@ async fn a_server_that_collapses_is_kept_at_what_it_can_do() {
         assert!(start.elapsed() <= 19 * S * 3 / 2, "{:?} with {latency:?}", start.elapsed());
         assert!(mock.stats().seen <= 315, "{} requests with {latency:?}", mock.stats().seen);
         let moved = layer.handle().concurrency().unwrap().last_change().unwrap();
-        assert!(matches!(moved.cause(), LimitChangeCause::Slower | LimitChangeCause::Answered), "{moved}");
+        assert!(matches!(moved.cause(), ConcurrencyCause::Slower | ConcurrencyCause::Answered), "{moved}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::{Closing, Outgoing, Policy};
+use aplomb::{Closing, OutgoingRequest, Policy};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt};
 
@@ -40,7 +40,7 @@ async fn calls_dropped_anywhere_leave_nothing_behind() {
         .quota(Quota::requests_per_second(40))
         .deadline(20 * S)
         .max_waiting(50);
-    let layer = under(policy).request_hook(|outgoing: Outgoing| async move {
+    let layer = under(policy).request_hook(|outgoing: OutgoingRequest| async move {
         tokio::time::sleep(S / 7).await;
         Ok(outgoing)
     });

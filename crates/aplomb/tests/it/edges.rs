@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb::provider::Generic;
 use aplomb::rate_limit::{Charge, Pool, Quota};
-use aplomb::{EndpointLayer, Outgoing, Policy};
+use aplomb::{EndpointLayer, OutgoingRequest, Policy};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
@@ -40,7 +40,7 @@ async fn the_largest_settings_work() {
         .max_waiting(usize::MAX);
     let mut throttled = Reply::json(429);
     throttled.headers.push(("retry-after", "18446744073709551615".into()));
-    let layer = under(policy).request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
+    let layer = under(policy).request_hook(|outgoing: OutgoingRequest| async move { Ok(outgoing) });
     let endpoint = layer.layer(Server::new([Reply::json(503), Reply::json(200), throttled]));
     let mut request = chat("hello", false);
     request
@@ -93,7 +93,7 @@ async fn an_absurd_wait_panics_nowhere() {
     }
 }
 
-// Odd JSON is sent as it is, or changed into what says the same and asks for the usage.
+// Odd JSON is sent as it is, or changed into equivalent JSON that asks for the usage.
 #[tokio::test(start_paused = true)]
 async fn odd_requests_that_shall_ask_for_usage_stay_json() {
     let seen = Arc::new(Mutex::new(Vec::<(Option<String>, Bytes)>::new()));

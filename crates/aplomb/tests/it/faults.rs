@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb::provider::{Anthropic, OpenAi};
-use aplomb::rate_limit::{Charge, Exceeded, Quota};
+use aplomb::rate_limit::{Charge, Quota, RateLimited};
 use aplomb::{
     BrokenAnswer, CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection,
     TimedOut, Timeout, find,
@@ -114,7 +114,7 @@ async fn a_charge_in_the_extensions_is_drawn_from_the_tokens() {
     let mut request = chat("hello", false);
     request.extensions_mut().insert(Charge::request().input_tokens(1_001));
     let error = ask(endpoint, request).await.unwrap_err();
-    assert!(find::<Exceeded>(&*error).is_some());
+    assert!(find::<RateLimited>(&*error).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,6 +174,37 @@ async fn an_errors_body_that_never_ends_is_not_waited_for() {
     assert!(start.elapsed() <= 6 * S);
     let mut body = response.into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{");
+}
+
+/// The causes of retries, as they are logged, when the first attempt fails with `fault`.
+async fn logged(fault: Fault, stream: bool) -> String {
+    let lines = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let observer = {
+        let lines = std::sync::Arc::clone(&lines);
+        move |event: &aplomb::Event| {
+            if let aplomb::EventKind::Retrying { failed, .. } = event.kind() {
+                lines.lock().unwrap().push_str(&failed.to_string());
+            }
+        }
+    };
+    let mock = Mock::builder().plan(Plan::script([Some(fault)])).build();
+    ask(under(policy()).observer(observer).layer(mock), chat("hello", stream)).await.unwrap();
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_says_what_failed_why_and_where() {
+    for (fault, stream, line) in [
+        (Fault::Unavailable, false, "503 overloaded (openai)"),
+        (Fault::InternalError, false, "500 server error (openai)"),
+        (Fault::Reset, false, "connection reset by the mock (openai)"),
+        (Fault::Hang, false, "the answer did not end within 2s (openai)"),
+        (Fault::Truncate, false, "the connection was cut in mid-body (openai)"),
+        (Fault::StreamError, true, "200 server error (openai)"),
+    ] {
+        assert_eq!(logged(fault, stream).await, line, "{fault:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! What users say about answers, beside the provider.
 
-use aplomb::provider::{Generic, Head, Judgement, OpenAi, Provider, Reason};
+use aplomb::provider::{Generic, Head, OpenAi, Provider};
 use aplomb::{BrokenAnswer, EndpointLayer, Kind, Outcome, Policy, Report, find};
+use aplomb::{Classification, Reason};
 use tower::{Layer, ServiceExt};
 
 use crate::calls::{chat, send, under};
@@ -19,9 +20,9 @@ impl Provider for Partial {
         "partial"
     }
 
-    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Judgement {
+    fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
         if head.status().is_success() && is_partial(body) {
-            Judgement::new(Outcome::transient(), Reason::Truncated)
+            Classification::from(Reason::Truncated)
         } else {
             Generic.judge(head, body)
         }
@@ -58,11 +59,11 @@ async fn a_provider_of_ones_own_is_asked_about_a_200() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_retried_when_its_json_says_so() {
     let judged = |layer: EndpointLayer| {
-        reads_all(layer).judge_with(|head: &Head<'_>, body, judgement| {
+        reads_all(layer).judge_with(|head: &Head<'_>, body, judged| {
             if head.status() == 200 && is_partial(body) {
-                Judgement::new(Outcome::transient(), Reason::Truncated)
+                Classification::from(Reason::Truncated)
             } else {
-                judgement
+                judged
             }
         })
     };
@@ -74,21 +75,23 @@ async fn an_answer_is_retried_when_its_json_says_so() {
     let server = Server::new([json(PARTIAL)]);
     let error = judged(EndpointLayer::new(OpenAi)).layer(server.clone()).oneshot(chat("a", false)).await;
     let error = error.unwrap_err();
-    assert_eq!(find::<BrokenAnswer>(&error).unwrap().judgement().unwrap().reason(), Reason::Truncated);
+    assert_eq!(
+        find::<BrokenAnswer>(&error).unwrap().classification().unwrap().reason(),
+        Some(Reason::Truncated)
+    );
     assert_eq!(server.seen(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_status_is_not_retried_when_the_user_says_so() {
-    let layer =
-        under(Policy::new()).judge_with(|head: &Head<'_>, _, judgement| match head.status().as_u16() {
-            409 => Judgement::new(Outcome::permanent(), Reason::Conflict),
-            _ => judgement,
-        });
+    let layer = under(Policy::new()).judge_with(|head: &Head<'_>, _, judged| match head.status().as_u16() {
+        409 => Classification::new(Outcome::permanent()).with_reason(Reason::Conflict),
+        _ => judged,
+    });
     let server = Server::new([Reply { status: 409, ..json("{}") }, json(WHOLE)]);
     let response = layer.layer(server.clone()).oneshot(chat("a", false)).await.unwrap();
     assert_eq!((response.status().as_u16(), server.seen()), (409, 1));
-    let report = response.extensions().get::<Report>().unwrap();
+    let report = Report::of(&response).unwrap();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Permanent);
     // Without a word from the user it is.
     let server = Server::new([Reply { status: 409, ..json("{}") }, json(WHOLE)]);
@@ -102,7 +105,7 @@ async fn an_error_inside_an_answer_may_be_forgiven() {
     let body = r#"{"error":{"message":"kept for reference","type":"server_error"}}"#;
     let failed = format!("data: {body}\n\n");
     let layer =
-        || reads_all(EndpointLayer::new(OpenAi)).judge_with(|_: &Head<'_>, _, _| Judgement::answered());
+        || reads_all(EndpointLayer::new(OpenAi)).judge_with(|_: &Head<'_>, _, _| Reason::Answered.into());
     for reply in [json(body), Reply::stream([data(failed), word("and on"), done()])] {
         let server = Server::new([reply]);
         let (text, error) = send(layer(), &server).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aplomb::rate_limit::Quota;
 use aplomb::route::{self, Routes};
-use aplomb::{Outgoing, Policy, RouterLayer};
+use aplomb::{OutgoingRequest, Policy, RouterLayer};
 use bytes::Bytes;
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceExt};
@@ -94,7 +94,7 @@ impl Service<Request> for Strict {
 // every policy.
 #[tokio::test(start_paused = true)]
 async fn promise_1_in_every_way() {
-    let hooked = under(Policy::new()).request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
+    let hooked = under(Policy::new()).request_hook(|outgoing: OutgoingRequest| async move { Ok(outgoing) });
     let routes = Routes::new()
         .route(route::path("/v1/chat"), under(Policy::new()))
         .route(route::path("/hooked"), hooked);
@@ -108,7 +108,7 @@ async fn promise_1_in_every_way() {
     }
 }
 
-// With a hook the client is asked later: what it comes to is the same, as nothing was sent.
+// With a hook the client is readied later. The result is the same, since nothing was sent.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_not_ready_costs_the_same_with_and_without_a_hook() {
     let policy = Policy::new().quota(Quota::requests_per_hour(50).burst(50));
@@ -116,7 +116,7 @@ async fn a_client_that_is_not_ready_costs_the_same_with_and_without_a_hook() {
     for hooked in [false, true] {
         let mut layer = under(policy.clone());
         if hooked {
-            layer = layer.request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
+            layer = layer.request_hook(|outgoing: OutgoingRequest| async move { Ok(outgoing) });
         }
         let handle = layer.handle();
         let asked = Arc::default();
@@ -153,7 +153,7 @@ async fn a_client_that_never_gets_ready_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_gets_ready_after_the_hook_is_given_up() {
     let layer = under(Policy::new().concurrency(1).max_retries(0).head_timeout(10 * S))
-        .request_hook(|outgoing: Outgoing| async move { Ok(outgoing) });
+        .request_hook(|outgoing: OutgoingRequest| async move { Ok(outgoing) });
     let call = layer.layer(Connecting).oneshot(chat("hello", false));
     assert!(tokio::time::timeout(100_000 * S, call).await.is_ok());
 }

@@ -5,9 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use aplomb::circuit_breaker::CircuitOpen;
-use aplomb::provider::{Judgement, OpenAi, Reason};
+use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
 use aplomb::{Attempt, EndpointError, EndpointLayer, Kind, LayerName, Policy, Report, find};
+use aplomb::{Classification, Reason};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ async fn a_response_tells_of_each_attempt_and_where_the_time_went() {
     let start = Instant::now();
     let endpoint = EndpointLayer::new(OpenAi).layer(server);
     let response = endpoint.oneshot(chat("tell me a secret", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     assert_eq!((report.provider(), report.sent()), ("openai", 3));
     assert_eq!(report.elapsed(), start.elapsed());
     let attempts = report.attempts();
@@ -82,11 +83,11 @@ async fn a_failure_that_is_an_answer_says_why_and_stays_what_it_is() {
     let body = r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#;
     let endpoint = EndpointLayer::new(OpenAi).layer(Server::new([error(429, body)]));
     let response = endpoint.oneshot(chat("hello", false)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Exhausted);
     assert_eq!(report.attempts()[0].reason(), Some(Reason::QuotaExhausted));
-    let judgement = response.extensions().get::<Judgement>().unwrap().clone();
-    assert_eq!((judgement.reason(), judgement.message()), (Reason::QuotaExhausted, Some("pay")));
+    let judged = response.extensions().get::<Classification>().unwrap().clone();
+    assert_eq!((judged.reason(), judged.message()), (Some(Reason::QuotaExhausted), Some("pay")));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
 }
 
@@ -94,7 +95,7 @@ async fn a_failure_that_is_an_answer_says_why_and_stays_what_it_is() {
 async fn an_answer_that_breaks_off_later_is_told_in_the_same_account() {
     let server = Server::new([Reply::stream([word("half"), Step::Cut])]);
     let response = EndpointLayer::new(OpenAi).layer(server).oneshot(chat("hello", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     assert!(report.outcome().unwrap().is_success());
     response.into_body().collect().await.unwrap_err();
     assert_eq!(report.outcome().unwrap().kind(), Kind::Transient);
@@ -145,7 +146,7 @@ async fn an_error_does_not_repeat_its_cause_and_every_attempt_shows_its_own() {
     assert!(cause.is::<io::Error>() && !shown.contains(&format!("{cause} (")), "{shown}");
 }
 
-// What is neither an answer nor an error by its status, is no success for a request that asks for something.
+// A redirect does not answer a request that asks for something.
 #[tokio::test(start_paused = true)]
 async fn a_redirect_of_a_post_is_not_a_success() {
     for status in [302, 101, 308] {
@@ -153,13 +154,13 @@ async fn a_redirect_of_a_post_is_not_a_success() {
         let layer = under(Policy::new());
         let response = layer.layer(server.clone()).oneshot(chat("hello", false)).await.unwrap();
         assert_eq!(response.status(), status, "it is handed on");
-        let report = response.extensions().get::<Report>().unwrap().clone();
+        let report = Report::of(&response).unwrap();
         assert_eq!(report.outcome().unwrap().kind(), Kind::Permanent, "{status}");
         assert_eq!(server.seen(), 1);
 
         let get = http::Request::get("/v1/models").body(Full::<Bytes>::default()).unwrap();
         let response = layer.layer(server).oneshot(get).await.unwrap();
-        assert!(response.extensions().get::<Report>().unwrap().outcome().unwrap().is_success());
+        assert!(Report::of(&response).unwrap().outcome().unwrap().is_success());
     }
 }
 
@@ -168,18 +169,18 @@ async fn a_call_that_is_sent_for_ever_keeps_a_short_account() {
     let server = Server::new([error(503, "")]);
     let layer = under(Policy::new().max_retries(100).trip(aplomb::circuit_breaker::Trip::consecutive(1_000)));
     let response = layer.layer(server).oneshot(chat("hello", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap();
+    let report = Report::of(&response).unwrap();
     assert_eq!((report.sent(), report.attempts().len()), (101, 16));
     assert_eq!(report.attempts()[15].number(), 101);
 }
 
-// A caller who has gone away has not been answered.
+// A caller that has gone away has no answer.
 #[tokio::test(start_paused = true)]
 async fn the_account_of_a_stream_that_was_dropped_is_no_success() {
     let layer = under(Policy::new());
     let endpoint = layer.layer(Server::new([Reply::stream([word("a"), Step::Wait(S), word("b"), done()])]));
     let response = endpoint.oneshot(chat("hello", true)).await.unwrap();
-    let report = response.extensions().get::<Report>().unwrap().clone();
+    let report = Report::of(&response).unwrap();
     let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);

@@ -112,8 +112,8 @@ async fn what_would_fail_again_is_told_and_not_sent_again() {
         .layer(server.clone())
         .oneshot(http::Request::new(String::new()));
     let error = call.await.unwrap_err();
-    let judgement = find::<BrokenAnswer>(&error).unwrap().judgement().unwrap();
-    assert_eq!(judgement.reason(), Reason::ContextTooLong);
+    let judged = find::<BrokenAnswer>(&error).unwrap().classification().unwrap();
+    assert_eq!(judged.reason(), Some(Reason::ContextTooLong));
     assert_eq!(server.seen(), 1);
     assert!(!format!("{error} {error:?}").contains("secret"));
 }
@@ -133,7 +133,9 @@ async fn what_breaks_after_content_ends_with_an_error_and_is_never_sent_again() 
         let broken = find::<BrokenAnswer>(&*error);
         match fault {
             Fault::Truncate => assert!(find::<io::Error>(&*error).is_some(), "{error}"),
-            Fault::Unfinished => assert_eq!(broken.unwrap().judgement().unwrap().reason(), Reason::Truncated),
+            Fault::Unfinished => {
+                assert_eq!(broken.unwrap().classification().unwrap().reason(), Some(Reason::Truncated))
+            }
             _ => {
                 assert!(text.contains("server_error"), "so is what the server said: {text}");
                 assert_eq!(broken.unwrap().outcome().kind(), Kind::Transient);
@@ -198,12 +200,12 @@ async fn an_error_in_a_json_answer_is_found_before_or_at_its_end() {
     assert_eq!(find::<BrokenAnswer>(&*broken.unwrap()).unwrap().outcome().kind(), Kind::Transient);
     let server = Server::new([Reply::of("application/json", [data(well.split_at(20).0)])]);
     let (_, broken) = send(EndpointLayer::new(OpenAi), &server).await;
-    let judgement = find::<BrokenAnswer>(&*broken.unwrap()).unwrap().judgement().unwrap();
-    assert_eq!(judgement.reason(), Reason::Truncated);
+    let judged = find::<BrokenAnswer>(&*broken.unwrap()).unwrap().classification().unwrap();
+    assert_eq!(judged.reason(), Some(Reason::Truncated));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_read_is_believed() {
+async fn what_cannot_be_read_is_believed() {
     let mut compressed = Reply::stream([data("\u{1f}\u{8b}"), data("\u{7f}")]);
     compressed.headers.push(("content-encoding", "gzip".to_owned()));
     let audio = Reply::of("audio/mpeg", [data("\u{1}"), data("\u{2}")]);

@@ -15,7 +15,8 @@ fn row(scenario: &Scenario, client: Client, seeds: &Range<u64>) -> Row {
 }
 
 /// Nowhere worse than the best plain loop: as many answered, at most 1.02 times its time and 1.05 times its requests, and
-/// never a retry earlier than told. Time and requests are compared with loops that got as many answers.
+/// never a retry earlier than told. Time and requests are compared with loops that got as many answers and were never
+/// early either: whoever is told to wait for a minute and does not is faster.
 ///
 /// # Errors
 ///
@@ -27,7 +28,7 @@ pub fn promise_43(seeds: Range<u64>) -> Result<(), Violation> {
         let most = plain.iter().map(|row| row.answered).max().unwrap_or(0);
         let best = plain
             .iter()
-            .filter(|row| row.answered == most && most >= batch.answered)
+            .filter(|row| row.answered == most && most >= batch.answered && row.early == 0)
             .min_by(|one, other| one.took.total_cmp(&other.took));
         let name = scenario.name;
         let mut found = Vec::new();

@@ -60,7 +60,8 @@ pub(super) fn all() -> Vec<Scenario> {
             "healthy-200ms",
             "no trouble at all, 0.2 s an answer",
             World { latency: Latency::Fixed(SECOND / 5), ..World::default() },
-        ),
+        )
+        .job(Job { prompts: 3_000, ..Job::default() }),
         Scenario::new(
             "heavy-tail",
             "no trouble, answers with a heavy tail around 2 s",

@@ -77,7 +77,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "60,000 tokens a minute, what is not needed is given back",
             given_back,
         )
-        .job(job)
+        .job(Job { prompts: 900, ..job })
         .told(Quota::tokens_per_minute(60_000)),
         Scenario::new("changing", "20 a second, 5 from the 5th second, 40 from the 25th", limited(changing)),
         Scenario::new("others", "20 a second, 12 of which others take for 16 s", limited(shared)),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use aplomb_bench::{Ask, Peer, Plain};
 use aplomb_core::Outcome;
-use aplomb_rate_limit::{Charge, Limiter, Quota, RateLimitLayer};
-use governor::{Jitter, RateLimiter};
+use aplomb_rate_limit::{Charge, Quota, RateLimitLayer, RateLimiter};
+use governor::{Jitter, RateLimiter as Governor};
 use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_resilience_ratelimiter::RateLimiterLayer;
@@ -64,7 +64,7 @@ fn aplomb() -> Line {
 }
 
 fn aplomb_acquire() -> Line {
-    let limiter = Limiter::new([quota()]);
+    let limiter = RateLimiter::new([quota()]);
     line(move || {
         let acquiring = limiter.acquire(Charge::request());
         async move { acquiring.await.expect("served").end(Outcome::success()) }
@@ -87,7 +87,7 @@ fn reserved_slot() -> Line {
 
 fn direct() -> Arc<governor::DefaultDirectRateLimiter> {
     let of = |number| NonZeroU32::new(number).expect("not zero");
-    Arc::new(RateLimiter::direct(governor::Quota::per_second(of(1_000)).allow_burst(of(BURST))))
+    Arc::new(Governor::direct(governor::Quota::per_second(of(1_000)).allow_burst(of(BURST))))
 }
 
 fn governor() -> Line {

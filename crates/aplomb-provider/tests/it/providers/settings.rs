@@ -8,7 +8,7 @@ use super::{BEDROCK, Case, GEMINI, OPENAI, case, error, google};
 use crate::support::Response;
 
 #[test]
-fn settings_change_how_it_is_read() {
+fn settings_change_how_errors_are_read() {
     let day = google(
         429,
         "RESOURCE_EXHAUSTED",
@@ -48,12 +48,12 @@ fn settings_change_how_it_is_read() {
     assert_eq!(counted.name(), "openai");
 }
 
-/// An error within a stream is read with the same settings.
+/// An error in a stream is read with the same settings.
 #[test]
 fn settings_reach_into_streams() {
     let settings = Settings::new().code("tenant_asleep", Reason::Overloaded);
     let response = Response::new(200, &[]);
     let mut reader = Tuned::new(OpenAi, settings).stream(&response.head());
     reader.push(b"data: {\"error\": {\"code\": \"tenant_asleep\"}}\n\n", &mut |_| {});
-    assert_eq!(reader.finish(&mut |_| {}).judgement().reason(), Reason::Overloaded);
+    assert_eq!(reader.finish(&mut |_| {}).classification().reason(), Some(Reason::Overloaded));
 }

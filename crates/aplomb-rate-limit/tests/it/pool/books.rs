@@ -5,7 +5,7 @@ use aplomb_rate_limit::{Pool, Settle};
 use proptest::prelude::*;
 use tokio::time::{Instant, advance};
 
-use super::{Acquiring, Permit, S, acquire, tokens, tokens_per_second};
+use super::{AcquireFuture, Permit, S, acquire, tokens, tokens_per_second};
 use tokio_test::task::Spawn;
 
 const AMOUNT: u64 = 100;
@@ -106,12 +106,12 @@ fn end(flying: Flying, how: u8, used: u64, model: &mut Model) {
 /// Who waits, in three lines, and the lines in the order in which their heads came to wait.
 #[derive(Default)]
 struct Waiting {
-    calls: Vec<(usize, u64, Spawn<Acquiring>)>,
+    calls: Vec<(usize, u64, Spawn<AcquireFuture>)>,
     order: Vec<usize>,
 }
 
 impl Waiting {
-    fn arrives(&mut self, line: usize, cost: u64, call: Spawn<Acquiring>) {
+    fn arrives(&mut self, line: usize, cost: u64, call: Spawn<AcquireFuture>) {
         self.calls.push((line, cost, call));
         self.keep_order();
     }

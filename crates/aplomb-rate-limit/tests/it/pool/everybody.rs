@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Acquire, Closing, Decision, End, Gate, Permit, Queue, QueueLimits, Wait};
 use aplomb_core::{CallOptions, Outcome, Priority};
-use aplomb_rate_limit::{Charge, Dimension, Member, Pool, Quota, Quotas};
+use aplomb_rate_limit::{Charge, Dimension, Pool, PoolMember, Quota, Quotas};
 use proptest::prelude::*;
 use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};
@@ -71,7 +71,7 @@ impl Gate for Door {
     simple!();
 }
 
-type Gates = Both<Door, Both<Quotas, Both<Member, Both<Member, Places>>>>;
+type Gates = Both<Door, Both<Quotas, Both<PoolMember, Both<PoolMember, Places>>>>;
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use aplomb_admission::{Acquire, Decision, End, Gate, Queue, QueueLimits, Queues, Wait};
-use aplomb_rate_limit::{Charge, Member, Pool, Quota, Quotas};
+use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, Quotas};
 use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -31,7 +31,7 @@ impl Gate for Says {
     simple!();
 }
 
-type Gates = Both<Says, Both<Member, Quotas>>;
+type Gates = Both<Says, Both<PoolMember, Quotas>>;
 
 fn queue(pool: &Pool, says: Decision<()>) -> Queue<Gates> {
     let own = Quotas::new([Quota::requests_per_second(1_000)], 1);

@@ -1,7 +1,7 @@
 //! Two stacks with one quota.
 
 use aplomb_core::{BoxError, find_in};
-use aplomb_rate_limit::{Charge, Exceeded, Pool, Quota, RateLimitLayer};
+use aplomb_rate_limit::{Charge, Pool, Quota, RateLimitLayer, RateLimited};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::S;
@@ -24,7 +24,7 @@ async fn promise_17_two_stacks_over_one_pool_share_its_quota_and_wait_each_in_it
     drop(large.clone().oneshot("two").await.unwrap());
     assert_eq!(pool.snapshot().available()[1].1, 97);
     let error = small.clone().oneshot("three").await.unwrap_err();
-    assert_eq!(find_in::<Exceeded, _>(&error).unwrap().retry_after(), Some(30 * S));
+    assert_eq!(find_in::<RateLimited, _>(&error).unwrap().retry_after(), Some(30 * S));
     let start = tokio::time::Instant::now();
     large.oneshot("three").await.unwrap();
     assert!(start.elapsed() >= 30 * S, "this one waits");

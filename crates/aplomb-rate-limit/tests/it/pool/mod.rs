@@ -11,7 +11,7 @@ mod waking;
 
 use std::time::Duration;
 
-use aplomb_rate_limit::{Charge, Dimension, Limiter, Member, Quota};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimiter};
 use tokio_test::task::{self, Spawn};
 
 const S: Duration = Duration::from_secs(1);
@@ -25,9 +25,9 @@ fn tokens_per_second(amount: u64) -> Quota {
     Quota::new(Dimension::TOKENS, amount, S)
 }
 
-type Acquiring = aplomb_rate_limit::Acquiring<Member>;
-type Permit = aplomb_rate_limit::Permit<Member>;
+type AcquireFuture = aplomb_rate_limit::AcquireFuture;
+type Permit = aplomb_rate_limit::RateLimitPermit;
 
-fn acquire(limiter: &Limiter<Member>, charge: Charge) -> Spawn<Acquiring> {
+fn acquire(limiter: &RateLimiter, charge: Charge) -> Spawn<AcquireFuture> {
     task::spawn(limiter.acquire(charge))
 }

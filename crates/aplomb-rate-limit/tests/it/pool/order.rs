@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_admission::RejectReason;
 use aplomb_core::CallOptions;
-use aplomb_rate_limit::{Charge, Limiter, Member, Pool, Quota};
+use aplomb_rate_limit::{Charge, Pool, Quota, RateLimiter};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 
@@ -33,7 +33,7 @@ async fn promise_18_small_calls_of_one_member_do_not_starve_a_large_one_of_anoth
 }
 
 /// Callers without end, each of which asks again when it has gone.
-fn callers(limiter: &Limiter<Member>, callers: u32, cost: u64) -> Arc<AtomicU64> {
+fn callers(limiter: &RateLimiter, callers: u32, cost: u64) -> Arc<AtomicU64> {
     let gone = Arc::new(AtomicU64::new(0));
     for _ in 0..callers {
         let (limiter, gone) = (limiter.clone(), Arc::clone(&gone));
@@ -131,7 +131,10 @@ async fn promise_22_a_wait_behind_the_heads_of_other_lines_that_can_not_end_in_t
     let within = |wait| CallOptions::new().with_deadline(Instant::now() + wait);
     let mut late = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S)));
     let refused = assert_ready_err!(late.poll());
-    assert_eq!((refused.because(), refused.retry_after()), (RejectReason::WaitTooLong, Some(S + S / 10)));
+    assert_eq!(
+        (refused.reject_reason(), refused.retry_after()),
+        (RejectReason::WaitTooLong, Some(S + S / 10))
+    );
     assert_eq!(pool.snapshot().waiting(), 1, "it has not taken a place");
     let mut in_time = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S + S / 5)));
     assert_pending!(in_time.poll());

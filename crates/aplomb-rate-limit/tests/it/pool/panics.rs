@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aplomb_admission::{Decision, End, Gate, Hints, Queue, QueueLimits, Wait};
 use aplomb_core::CallOptions;
-use aplomb_rate_limit::{Charge, Dimension, Limiter, Pool, Quota};
+use aplomb_rate_limit::{Charge, Dimension, Pool, Quota, RateLimiter};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 use tokio_test::task;
@@ -71,7 +71,7 @@ fn promise_7_a_call_in_a_runtime_without_a_timer_does_not_stop_the_other_lines()
 
 #[test]
 fn promise_7_a_call_in_a_runtime_without_a_timer_leaves_nobody_in_the_line() {
-    let limiter = Limiter::new([Quota::new(Dimension::REQUESTS, 10, S).burst(1)]);
+    let limiter = RateLimiter::new([Quota::new(Dimension::REQUESTS, 10, S).burst(1)]);
     let bad = Builder::new_current_thread().build().unwrap();
     bad.block_on(async { limiter.acquire(Charge::request()).await.unwrap().sent() });
     let panicked = catch_unwind(AssertUnwindSafe(|| {

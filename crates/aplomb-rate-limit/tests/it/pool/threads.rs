@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 
-use aplomb_rate_limit::{Charge, Pool, Quota, Waiting};
+use aplomb_rate_limit::{Charge, Pool, Quota};
 use tokio_test::task;
 
 #[test]
@@ -18,7 +18,7 @@ fn promise_17_threads_that_ask_at_once_never_get_more_than_there_is() {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     let member = pool.limiter();
-                    member.set_waiting(Waiting::Refused);
+                    member.set_max_wait(std::time::Duration::ZERO);
                     together.wait();
                     for i in 0..400 {
                         let polled = task::spawn(member.acquire(Charge::request())).poll();

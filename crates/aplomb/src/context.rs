@@ -1,0 +1,213 @@
+//! The record of one call, shared by everything the call passes.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aplomb_core::{CallOptions, Exchange, ExchangeRecord, ExchangeState, Outcome};
+use tokio::time::Instant;
+
+/// The record of one call: its options, its attempts and their results, and where its time went.
+///
+/// There is one for each call, behind one `Arc`. The request of each attempt carries it, the innermost judge
+/// writes the result of the attempt into it, the gates, the circuit and the retry read that, and the caller reads
+/// it as a [`Report`](crate::Report).
+#[derive(Clone)]
+pub(crate) struct CallContext(Arc<CallRecord>);
+
+pub(crate) struct CallRecord {
+    pub(crate) provider: &'static str,
+    pub(crate) began: Instant,
+    state: Mutex<CallState>,
+    /// The result of the attempt that was sent last.
+    current: Mutex<ExchangeState>,
+}
+
+/// At most this many attempts are kept.
+const KEPT: usize = 16;
+
+#[derive(Default)]
+pub(crate) struct CallState {
+    /// Of the caller and of the policy, with what a retry adds.
+    options: Option<CallOptions>,
+    /// Since when the next attempt waits to be admitted.
+    asked: Option<Instant>,
+    /// How long the next attempt waited to be admitted, if it was and has not been sent.
+    admitted: Option<Duration>,
+    /// When the last attempt ended, or the call.
+    ended: Option<Instant>,
+    pub(crate) sent: u32,
+    pub(crate) queued: Duration,
+    pub(crate) waited: Duration,
+    /// The attempt that was sent last. Most calls have no other.
+    last: Option<SentAttempt>,
+    /// Attempts before that, with their results.
+    earlier: VecDeque<(SentAttempt, ExchangeState)>,
+}
+
+/// An attempt that was sent.
+#[derive(Clone, Copy)]
+pub(crate) struct SentAttempt {
+    pub(crate) number: u32,
+    at: Instant,
+    pub(crate) queued: Duration,
+    pub(crate) waited: Duration,
+    /// From when it was sent until it was judged.
+    pub(crate) took: Option<Duration>,
+}
+
+impl CallContext {
+    /// A call that begins now, with the options that its request carries.
+    pub(crate) fn new(provider: &'static str, now: Instant, options: Option<CallOptions>) -> Self {
+        let state = Mutex::new(CallState { options, ..CallState::default() });
+        let current = Mutex::new(ExchangeState::new(0, Outcome::success()));
+        Self(Arc::new(CallRecord { provider, began: now, state, current }))
+    }
+
+    pub(crate) const fn of(record: Arc<CallRecord>) -> Self {
+        Self(record)
+    }
+
+    pub(crate) fn provider(&self) -> &'static str {
+        self.0.provider
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.0.began
+    }
+
+    pub(crate) fn options(&self) -> Option<CallOptions> {
+        self.lock().options
+    }
+
+    pub(crate) fn set_options(&self, options: CallOptions) {
+        self.lock().options = Some(options);
+    }
+
+    /// The deadline of the call: the caller's or the policy's, whichever is earlier.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.options()?.deadline()
+    }
+
+    /// Options from the task-local, which are known only when the call is polled. Those that the request carries
+    /// come before them.
+    pub(crate) fn take_over_task_local(&self) {
+        if let (None, Some(current)) = (self.options(), CallOptions::current()) {
+            self.set_options(current);
+        }
+    }
+
+    /// An attempt waits to be admitted: the first since the call began, others since now.
+    pub(crate) fn asks(&self) {
+        let mut state = self.lock();
+        let is_first = state.sent == 0 && state.asked.is_none();
+        let now = if is_first { self.0.began } else { Instant::now() };
+        // An attempt before that was never sent: the call has waited since.
+        let since = state.asked.take().or(state.ended);
+        if let Some(since) = since.filter(|_| state.admitted.take().is_none()) {
+            state.waited += now.saturating_duration_since(since);
+        }
+        state.asked = Some(now);
+    }
+
+    /// The attempt is admitted, and will be sent later.
+    pub(crate) fn admitted(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if let Some(asked) = state.asked {
+            let queued = now.saturating_duration_since(asked);
+            state.queued += queued;
+            state.admitted = Some(queued);
+        }
+    }
+
+    /// The attempt is sent.
+    pub(crate) fn sends(&self, now: Instant) -> Exchange {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let asked = state.asked.take().unwrap_or(now);
+        let queued = state.admitted.take().unwrap_or_else(|| {
+            let queued = now.saturating_duration_since(asked);
+            state.queued += queued;
+            queued
+        });
+        let waited = state.ended.take().map(|ended| asked.saturating_duration_since(ended));
+        state.sent = state.sent.saturating_add(1);
+        let number = state.sent;
+        let attempt = SentAttempt { number, at: now, queued, waited: waited.unwrap_or_default(), took: None };
+        let before = mem::replace(&mut *self.current(), ExchangeState::new(number, Outcome::success()));
+        if let Some(last) = state.last.replace(attempt) {
+            state.earlier.push_back((last, before));
+            if state.earlier.len() == KEPT {
+                state.earlier.pop_front();
+            }
+        }
+        Exchange::within(Arc::clone(&self.0) as Arc<dyn ExchangeRecord>, number)
+    }
+
+    /// The attempt that was sent last is judged.
+    pub(crate) fn judged(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.ended = Some(now);
+        if let Some(attempt) = &mut state.last {
+            attempt.took = Some(now.saturating_duration_since(attempt.at));
+        }
+    }
+
+    /// The call has ended.
+    pub(crate) fn ended(&self) {
+        let mut state = self.lock();
+        // An attempt that was not admitted or not answered; otherwise the last attempt has only just been judged.
+        if state.asked.is_some() || state.ended.is_none() {
+            let now = Instant::now();
+            if let (Some(asked), None) = (state.asked.take(), state.admitted.take()) {
+                state.queued += now.saturating_duration_since(asked);
+            }
+            state.ended = Some(now);
+        }
+    }
+
+    /// How long the call took, or has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let ended = self.lock().ended;
+        ended.unwrap_or_else(Instant::now).saturating_duration_since(self.0.began)
+    }
+
+    /// The attempts that are kept with their results, oldest first. Those of an attempt that was not judged are
+    /// only assumptions.
+    pub(crate) fn attempts(&self) -> Vec<(SentAttempt, ExchangeState)> {
+        let state = self.lock();
+        let last = state.last.map(|last| (last, self.current().clone()));
+        state.earlier.iter().cloned().chain(last).collect()
+    }
+
+    /// The result of the attempt that was sent last, if it has been judged.
+    pub(crate) fn last_result<T>(&self, read: impl FnOnce(&ExchangeState) -> T) -> Option<T> {
+        self.lock().last?.took?;
+        Some(read(&self.current()))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, CallState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locked alone, or after the state.
+    fn current(&self) -> MutexGuard<'_, ExchangeState> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SentAttempt {
+    /// Whether it has been judged.
+    pub(crate) const fn is_judged(&self) -> bool {
+        self.took.is_some()
+    }
+}
+
+impl ExchangeRecord for CallRecord {
+    fn current(&self) -> &Mutex<ExchangeState> {
+        &self.current
+    }
+}

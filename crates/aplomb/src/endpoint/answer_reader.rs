@@ -1,0 +1,232 @@
+//! Reads the bytes of a response as they pass.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aplomb_core::{Classification, Exchange, Outcome};
+use aplomb_provider::{Accounting, Head, Provider, StreamEnd, StreamEvent, StreamReader};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+/// The kind of a success response's body, as its head describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// An event stream, or JSON line by line.
+    Stream,
+    /// JSON, or a body without a media type: a response only when it is complete.
+    Whole,
+    /// Anything else, and compressed bodies: passed through and treated as successful.
+    Opaque,
+}
+
+impl Form {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if is_encoded(headers) {
+            return Self::Opaque;
+        }
+        let Some(value) = headers.get(CONTENT_TYPE) else {
+            return Self::Whole;
+        };
+        let value = value.to_str().unwrap_or_default();
+        let media_type = value.split(';').next().unwrap_or(value).trim().as_bytes();
+        let ends = |end: &&str| {
+            let at = media_type.len().checked_sub(end.len());
+            at.is_some_and(|at| media_type[at..].eq_ignore_ascii_case(end.as_bytes()))
+        };
+        let is_any = |all: &[&str]| all.iter().any(ends);
+        if media_type.eq_ignore_ascii_case(b"text/event-stream")
+            || is_any(&["ndjson", "jsonl", "jsonlines", "stream+json"])
+        {
+            Self::Stream
+        } else if is_any(&["/json", "+json"]) {
+            Self::Whole
+        } else {
+            Self::Opaque
+        }
+    }
+}
+
+/// Whether the body is compressed. Some proxies leave an empty header, which means that it is not.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Reads a response as it passes, without copying it, and writes what it finds into the record of the attempt.
+pub(super) struct AnswerReader {
+    source: Source,
+    findings: Findings,
+    has_content: bool,
+}
+
+enum Source {
+    Stream(Reader),
+    /// JSON; and whether an empty body is acceptable.
+    Whole(Reader, bool),
+    Opaque,
+}
+
+/// Never locked. A reader need not be `Sync`, but a body is `Sync` where its client's is.
+type Reader = Mutex<Box<dyn StreamReader>>;
+
+impl AnswerReader {
+    /// Reads the body of a success response.
+    pub(super) fn of_answer(
+        form: Form,
+        head: &Head<'_>,
+        provider: &Arc<dyn Provider>,
+        exchange: Exchange,
+    ) -> Self {
+        let source = match form {
+            Form::Stream => Source::Stream(Mutex::new(provider.stream(head))),
+            Form::Whole => {
+                let is_typed = head.headers().contains_key(CONTENT_TYPE);
+                Source::Whole(Mutex::new(provider.stream(head)), !is_typed)
+            }
+            Form::Opaque => Source::Opaque,
+        };
+        Self::new(source, provider.accounting(), exchange)
+    }
+
+    /// Reads nothing.
+    pub(super) fn opaque(exchange: Exchange) -> Self {
+        Self::new(Source::Opaque, Accounting::unknown(), exchange)
+    }
+
+    const fn new(source: Source, accounting: Accounting, exchange: Exchange) -> Self {
+        let findings = Findings { exchange, accounting, is_done: false, error: None };
+        Self { source, findings, has_content: false }
+    }
+
+    pub(super) const fn exchange(&self) -> &Exchange {
+        &self.findings.exchange
+    }
+
+    /// Whether some of the response's content has been seen.
+    pub(super) const fn has_content(&self) -> bool {
+        self.has_content
+    }
+
+    /// Whether the end marker has been seen, or the end.
+    pub(super) const fn is_done(&self) -> bool {
+        self.findings.is_done
+    }
+
+    /// The error that was seen in the response.
+    pub(super) fn error(&self) -> Option<&Classification> {
+        self.findings.error.as_ref()
+    }
+
+    /// Whether the body is JSON or a stream, and not compressed.
+    pub(super) const fn is_legible(&self) -> bool {
+        !matches!(self.source, Source::Opaque)
+    }
+
+    /// Takes back an error that was judged not to be one. Returns whether there was one.
+    pub(super) fn forgive(&mut self) -> bool {
+        if self.findings.error.take().is_none() {
+            return false;
+        }
+        self.findings.exchange.set_outcome(Outcome::success());
+        // The reader stopped at the error, but there may be more of the response.
+        self.source = Source::Opaque;
+        true
+    }
+
+    /// Reads the next bytes. Returns whether they contain content.
+    pub(super) fn see(&mut self, data: &Bytes) -> bool {
+        let mut has_content = false;
+        let mut note = |event: StreamEvent<'_>| {
+            has_content |= event.is_content();
+            self.findings.note(event);
+        };
+        let content = match &mut self.source {
+            Source::Stream(reader) => {
+                unlocked(reader).push(data, &mut note);
+                has_content
+            }
+            Source::Whole(reader, _) => {
+                unlocked(reader).push(data, &mut note);
+                // Blank lines keep a connection alive.
+                !data.trim_ascii().is_empty()
+            }
+            Source::Opaque => !data.is_empty(),
+        };
+        self.has_content |= content;
+        content
+    }
+
+    /// The body has ended. Returns how the response did.
+    pub(super) fn finish(&mut self) -> StreamEnd {
+        let end = match &mut self.source {
+            Source::Whole(_, true) if !self.has_content => StreamEnd::Complete,
+            Source::Stream(reader) | Source::Whole(reader, _) => {
+                unlocked(reader).finish(&mut |event| self.findings.note(event))
+            }
+            Source::Opaque => StreamEnd::Complete,
+        };
+        match &end {
+            StreamEnd::Complete => self.findings.done(),
+            end => self.findings.exchange.set_outcome(end.classification().outcome()),
+        }
+        end
+    }
+}
+
+fn unlocked(reader: &mut Reader) -> &mut dyn StreamReader {
+    &mut **reader.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the events of a response have told.
+struct Findings {
+    exchange: Exchange,
+    accounting: Accounting,
+    is_done: bool,
+    error: Option<Classification>,
+}
+
+impl Findings {
+    fn note(&mut self, event: StreamEvent<'_>) {
+        match event {
+            StreamEvent::Usage(usage) => {
+                let usage = self.exchange.add_usage(usage);
+                self.exchange.set_counted(self.accounting.counted(&usage));
+            }
+            StreamEvent::Done => self.done(),
+            StreamEvent::Error(error) => {
+                self.exchange.set_outcome(error.outcome());
+                self.error = Some(error);
+            }
+            _ => {}
+        }
+    }
+
+    fn done(&mut self) {
+        self.is_done = true;
+        self.exchange.set_whole();
+    }
+}
+
+/// A caller that goes away before the end has no answer.
+impl Drop for Findings {
+    fn drop(&mut self) {
+        if !self.is_done && self.exchange.outcome().is_success() {
+            self.exchange.set_outcome(Outcome::local());
+        }
+    }
+}
+
+/// Without the bytes: they are the response.
+impl fmt::Debug for AnswerReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerReader")
+            .field("has_content", &self.has_content)
+            .finish_non_exhaustive()
+    }
+}

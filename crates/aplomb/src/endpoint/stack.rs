@@ -1,0 +1,118 @@
+//! What a call passes, derived from the settings and the policy in force.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aplomb_admission::{Admission, AdmissionConfig};
+use aplomb_core::{Copied, RequestHead};
+use aplomb_retry::{Retry, RetryLayer, Throttled};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::attempt_request::AttemptRequest;
+use super::calibration::Calibration;
+use super::door::{EndpointDoor, Queues};
+use super::estimate::{self, TokenLimits};
+use super::judge::Inspection;
+use super::state::{InProgress, Settings};
+use super::{EndpointClassifier, EndpointFuture, Inspect, UntilRead};
+use crate::context::CallContext;
+use crate::{HttpClient, Policy};
+
+/// The services that one call passes, from the outermost to the client.
+pub(super) type CallStack<S> =
+    Retry<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>, Copied, EndpointClassifier>;
+
+/// The layers of an endpoint, ready for calls under one policy. Derived from the [`Settings`] and the policy.
+pub(super) struct Stack {
+    /// The version of the policy.
+    pub(super) version: u64,
+    retry: RetryLayer<Copied, EndpointClassifier>,
+    admission: Arc<AdmissionConfig<EndpointDoor, EndpointClassifier, UntilRead>>,
+    inspection: Arc<Inspection>,
+    include_usage: bool,
+    limits: TokenLimits,
+}
+
+impl Stack {
+    pub(super) fn new(
+        settings: &Settings,
+        policy: &Policy,
+        queues: &Queues,
+        calibration: &Arc<Calibration>,
+        version: u64,
+    ) -> Arc<Self> {
+        let Settings { provider, clock, observer, hook, judge } = settings.clone();
+        let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
+        let mut retry = RetryLayer::new()
+            .classifier(classifier.clone())
+            .max_retries(policy.max_retries)
+            .max_retry_after(policy.max_retry_after)
+            .backoff(policy.backoff.clone())
+            // The pause of the quotas does the waiting, for all calls at once.
+            .throttled(Throttled::Requeue);
+        if let Some(observer) = observer {
+            retry = retry.observer(observer);
+        }
+        // It becomes the deadline in the call's options.
+        if let Some(deadline) = policy.effective_deadline() {
+            retry = retry.max_elapsed(deadline);
+        }
+        if let Some(budget) = &policy.budget {
+            retry = retry.budget(budget.clone());
+        }
+        if let Some(seed) = policy.seed {
+            retry = retry.random_seed(seed);
+        }
+        let timeouts = policy.timeouts();
+        let door = EndpointDoor { queues: queues.clone(), hook: hook.map(|hook| (hook, timeouts.head)) };
+        let inspection = Inspection {
+            provider,
+            clock,
+            timeouts,
+            calibration: Arc::clone(calibration),
+            look_ahead: policy.effective_look_ahead(),
+            whole_answers: policy.whole_answers,
+            judge,
+        };
+        Arc::new(Self {
+            version,
+            retry,
+            admission: Arc::new(AdmissionConfig::new(door, classifier, UntilRead)),
+            inspection: Arc::new(inspection),
+            include_usage: policy.include_usage,
+            limits: TokenLimits::of(policy),
+        })
+    }
+
+    /// Begins a call. Its future is built in place: it is large, and each move of it costs.
+    #[inline]
+    pub(super) fn call<S, A>(
+        &self,
+        client: S,
+        mut request: http::Request<A>,
+        in_progress: InProgress,
+    ) -> EndpointFuture<S, A>
+    where
+        S: HttpClient<A>,
+        A: Body + Clone + 'static,
+    {
+        let provider = &*self.inspection.provider;
+        let call = CallContext::new(provider.name(), Instant::now(), request.call_options());
+        if self.include_usage {
+            estimate::include_usage(&mut request, provider);
+        }
+        let (charge, estimate) =
+            estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
+        let inspect = Inspect::new(client, Arc::clone(&self.inspection));
+        let admission = Admission::new(inspect, Arc::clone(&self.admission));
+        let attempt = AttemptRequest { request, call: call.clone(), charge, estimate };
+        EndpointFuture::new(self.retry.call(admission, attempt), call, in_progress)
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("version", &self.version).finish_non_exhaustive()
+    }
+}

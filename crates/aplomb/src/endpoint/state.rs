@@ -1,0 +1,156 @@
+//! The state of an endpoint, shared by its layer, its handles and its services.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use aplomb_admission::Closing;
+use aplomb_core::{Observe, WallClock};
+use aplomb_provider::{Correction, Provider};
+use aplomb_rate_limit::Settle;
+use http_body::Body;
+use tokio::sync::watch;
+
+use super::calibration::Calibration;
+use super::door::Queues;
+use super::judge::JudgeFn;
+use super::stack::Stack;
+use super::{EndpointFuture, RequestHook};
+use crate::{HttpClient, InvalidPolicy, Policy};
+
+/// What is configured in addition to the policy. It does not change while calls run.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) clock: WallClock,
+    /// `None` logs events.
+    pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
+    pub(super) hook: Option<Arc<dyn RequestHook>>,
+    pub(super) judge: Option<Arc<JudgeFn>>,
+}
+
+impl Settings {
+    pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
+        Self { provider, clock: WallClock::system(), observer: None, hook: None, judge: None }
+    }
+
+    /// How the provider settles quotas that do not say it themselves.
+    pub(super) fn settle(&self) -> Settle {
+        match self.provider.accounting().correction() {
+            Correction::None => Settle::Keep,
+            Correction::Both => Settle::Correct,
+            _ => Settle::DebtOnly,
+        }
+    }
+}
+
+/// The policy in force. Shared with what creates the gates of a new key.
+pub(super) type PolicyInForce = Arc<RwLock<Policy>>;
+
+/// The state of an endpoint: the policy in force, the queues with their gates, and the stack that is derived from
+/// the settings and the policy.
+pub(crate) struct EndpointState {
+    settings: Settings,
+    policy: PolicyInForce,
+    queues: Queues,
+    calibration: Arc<Calibration>,
+    stack: RwLock<Arc<Stack>>,
+    /// The version of the stack, readable without a lock.
+    version: AtomicU64,
+    /// Locked while the policy is changed.
+    changing: Mutex<()>,
+    /// Each call holds a receiver until it has ended.
+    calls: watch::Sender<()>,
+}
+
+/// Held by a call that has not ended.
+pub(super) type InProgress = watch::Receiver<()>;
+
+impl EndpointState {
+    pub(super) fn new(settings: Settings, policy: PolicyInForce, queues: Queues) -> Arc<Self> {
+        let calibration = Arc::new(Calibration::new());
+        let stack = Stack::new(&settings, &read(&policy), &queues, &calibration, 0);
+        Arc::new(Self {
+            settings,
+            policy,
+            queues,
+            calibration,
+            stack: RwLock::new(stack),
+            version: AtomicU64::new(0),
+            changing: Mutex::new(()),
+            calls: watch::Sender::new(()),
+        })
+    }
+
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        read(&self.policy)
+    }
+
+    pub(super) fn set_policy(&self, mut policy: Policy) -> Result<(), InvalidPolicy> {
+        policy.validate()?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut in_force = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+            policy.pool = in_force.pool.take();
+            *in_force = policy.clone();
+        }
+        self.queues.adopt(&policy);
+        let version = self.version() + 1;
+        let stack = Stack::new(&self.settings, &policy, &self.queues, &self.calibration, version);
+        *self.stack.write().unwrap_or_else(PoisonError::into_inner) = stack;
+        self.version.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    /// The version of the policy in force.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The stack for the policy in force.
+    pub(super) fn stack(&self) -> Arc<Stack> {
+        Arc::clone(&self.stack.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins a call with any client.
+    pub(crate) fn call<S, A>(&self, client: S, request: http::Request<A>) -> EndpointFuture<S, A>
+    where
+        S: HttpClient<A>,
+        A: Body + Clone + 'static,
+    {
+        self.stack().call(client, request, self.in_progress())
+    }
+
+    /// A call begins.
+    pub(super) fn in_progress(&self) -> InProgress {
+        self.calls.subscribe()
+    }
+
+    /// Rejects new calls from now on.
+    pub(crate) fn close(&self, closing: Closing) {
+        self.queues.close(closing);
+    }
+
+    /// Waits until no call is in progress.
+    pub(crate) async fn drained(&self) {
+        self.calls.closed().await;
+    }
+}
+
+/// A copy of the policy in force. No code of the user runs under the lock.
+pub(super) fn read(policy: &PolicyInForce) -> Policy {
+    policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl fmt::Debug for EndpointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointState")
+            .field("provider", &self.settings.provider)
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
+    }
+}
