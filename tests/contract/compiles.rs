@@ -65,7 +65,7 @@ async fn over_hyper_utils_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_can_not_be_copied_passes_once_when_the_retry_is_told_so() {
+async fn a_request_that_cannot_be_copied_passes_once_when_the_retry_is_told_so() {
     struct NotClone;
     let service = tower::service_fn(async |_: http::Request<NotClone>| {
         Ok::<_, BoxError>(http::Response::new(Empty::<Bytes>::new()))

@@ -100,13 +100,13 @@ where
     assert!(polls.load(Relaxed) <= 8, "{} polls", polls.load(Relaxed));
 }
 
-/// Promise 5: what one service has learned, all services of the layer know.
+/// Promise 5: all services of a layer share what one of them has learned.
 pub(crate) async fn shared<L, B>(layer: impl Fn() -> L, statuses: &[u16])
 where
     L: Layer<Peer, Service: Answers<B, Error: Into<BoxError>>>,
     B: BodyExt<Error: std::fmt::Debug>,
 {
-    // A retry has nothing to share but its configuration; all others wait for what the first call did.
+    // A retry shares only its configuration; all others wait because of the first call.
     for clone in [false, true] {
         let (layer, peer) = (layer(), Peer::new(statuses));
         let first = layer.layer(peer.clone());

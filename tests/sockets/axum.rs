@@ -1,4 +1,4 @@
-//! The layers in an axum service in front of a model: limits for those who call it, an endpoint behind it.
+//! The layers in an axum service in front of a model: limits for its callers, and an endpoint behind it.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn complete(State(model): State<Model>, prompt: String) -> Result<Response
     Ok(answer.map(axum::body::Body::new))
 }
 
-/// What a caller of ours is told who comes too fast.
+/// The response to a caller that is too fast.
 async fn refuse(error: BoxError) -> Response {
     match find::<RateLimited>(&*error).map(RateLimited::retry_after) {
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

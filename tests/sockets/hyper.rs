@@ -106,7 +106,7 @@ async fn every_fault_is_survived_or_called_what_it_is_in_both_apis_streaming_or_
                 let openai = meets(fault, OpenAi, "/v1/chat/completions", hello.clone(), 5).await;
                 let anthropic = meets(fault, Anthropic, "/v1/messages", words, 5).await;
                 for seen in [openai, anthropic] {
-                    // A head that is only slow is no failure.
+                    // A slow head is not a failure.
                     let is_harmless =
                         matches!(fault, Fault::SlowHead(_)) || (!stream && is_of_streams(fault));
                     assert!(seen.unwrap() >= if is_harmless { 1 } else { 2 }, "{fault:?} {stream}");
@@ -243,7 +243,7 @@ async fn a_stream_that_begins_with_an_error_is_retried_and_one_that_breaks_later
     }
 }
 
-// What waiting cannot mend is sent once, counts as nobody's failure, and says what it is.
+// A request that cannot succeed by waiting is sent once, does not count in the circuit, and says why it failed.
 #[tokio::test]
 async fn a_request_that_the_client_cannot_send_is_not_retried() {
     let server = Mock::builder().start().await.unwrap();

@@ -55,7 +55,7 @@ async fn options_reach_the_layers_through_the_task_where_the_request_hides_its_e
     let response = once.scope(service.call(request())).await.unwrap();
     assert_eq!((response.status().as_u16(), server.stats().seen), (503, 1));
 
-    // The quota of this second is used up: a wait for the next can not end in time.
+    // The quota of this second is used up: a wait for the next one cannot end in time.
     let soon = CallOptions::new().with_deadline(Instant::now() + Duration::from_millis(1));
     let error = soon.scope(async { service.call(request()).await }).await.unwrap_err();
     assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::RateLimit);
@@ -63,7 +63,7 @@ async fn options_reach_the_layers_through_the_task_where_the_request_hides_its_e
 }
 
 #[tokio::test]
-async fn a_request_that_can_not_be_copied_passes_once() {
+async fn a_request_that_cannot_be_copied_passes_once() {
     let server = Mock::builder().plan(Plan::script([Some(Fault::Unavailable)])).start().await.unwrap();
     let client = reqwest::Client::new();
     let url = format!("{}/chat/completions", server.openai_base_url());

@@ -9,13 +9,18 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway, request_id};
 use crate::bucket::Level;
+use crate::charging::Dimension;
 use crate::clock::{ceil_seconds, rfc3339};
 use crate::hints::Hints;
-use crate::limit::{Dimension, Levels, Refusal};
+use crate::limit::{Levels, Refusal};
 
 /// From this limit on, remaining tokens are rounded to the nearest thousand, as Anthropic documents. For smaller limits
 /// that would say nothing.
 const ROUNDED_FROM: u64 = 10_000;
+
+const TOO_MANY: &str =
+    "Number of concurrent connections has exceeded your rate limit. Please try again later.";
+const SHARED: &str = "This request would exceed the available capacity. Please try again later.";
 
 pub(crate) fn problem(problem: &Problem, hints: Hints, origin: &Origin) -> Reply {
     let mut headers = Headers::default();
@@ -38,6 +43,13 @@ pub(crate) fn problem(problem: &Problem, hints: Hints, origin: &Origin) -> Reply
                 headers.add("retry-after", ceil_seconds(delay));
             }
             (429, "rate_limit_error", throttled(refusal, model))
+        }
+        Problem::Busy { concurrency, delay } => {
+            if let Some(delay) = delay {
+                headers.add("retry-after", ceil_seconds(*delay));
+            }
+            let message = if *concurrency { TOO_MANY } else { SHARED };
+            (429, "rate_limit_error", message.to_owned())
         }
         Problem::InternalError => (500, "api_error", "Internal server error".to_owned()),
         Problem::BadGateway => return bad_gateway(),

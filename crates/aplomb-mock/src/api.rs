@@ -48,6 +48,11 @@ pub(crate) enum Problem {
     Overloaded,
     /// Too many requests are in flight: what each provider sends when it is overloaded.
     Full,
+    /// A 429 that no limit decides, with this `retry-after`: about concurrency, or about shared capacity.
+    Busy {
+        concurrency: bool,
+        delay: Option<Duration>,
+    },
 }
 
 /// A whole answer with its own headers.
@@ -150,7 +155,7 @@ pub(crate) fn bad_gateway() -> Reply {
 /// The delay that an answer tells, as precisely as it tells it.
 pub(crate) fn told(api: Api, problem: &Problem, hints: Hints) -> Option<Duration> {
     let (delay, fine) = match problem {
-        Problem::Unavailable(delay) => ((*delay)?, false),
+        Problem::Unavailable(delay) | Problem::Busy { delay, .. } => ((*delay)?, false),
         Problem::Throttled(refusal, _) => (refusal.delay?, api == Api::OpenAi && hints.text()),
         _ => return None,
     };

@@ -6,12 +6,13 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::charging::Charging;
-use crate::config::{Config, Secret};
+use crate::charging::{Charging, Dimension};
+use crate::config::{Brownout, Change, Config, Secret};
+use crate::fault::Fault;
 use crate::hints::Hints;
 use crate::latency::Latency;
 use crate::mock::Mock;
-use crate::outage::{Outage, Window};
+use crate::outage::{Outage, WhenFull, Window};
 use crate::plan::Plan;
 use crate::server::Server;
 use crate::size::{Factor, Words};
@@ -45,12 +46,56 @@ impl Builder {
         self
     }
 
+    /// Limits requests in fixed windows: this many in each, the first of which starts with the mock. Replaces
+    /// [`requests_per_minute`](Self::requests_per_minute). Default: none; 0 counts as 1, and the shortest window is a
+    /// millisecond.
+    pub fn requests_per_window(mut self, requests: u64, window: Duration) -> Self {
+        (self.config.requests, self.config.request_window) = (Some(requests), Some(window));
+        self
+    }
+
+    /// Changes the limit of requests at this time since the start or the last reset. Ignored without a limit. Default:
+    /// never.
+    pub fn request_limit_from(mut self, after: Duration, requests: u64) -> Self {
+        self.config
+            .changes
+            .push(Change { after, dimension: Dimension::Requests, limit: requests });
+        self
+    }
+
+    /// Lets other clients send this many requests per minute on the same limit, as long as it allows. Default: 0.
+    pub fn other_requests_per_minute(mut self, requests: u64) -> Self {
+        self.config.other_requests = requests;
+        self
+    }
+
     /// Limits tokens per minute, input and output together, refilled continuously. Default: unlimited; 0 counts as 1.
     ///
     /// [`charging`](Self::charging) decides what a request is charged, and when. A refused request is told a delay of
     /// `(used + requested − limit) × window / limit`, after which it is admitted.
     pub fn tokens_per_minute(mut self, tokens: u64) -> Self {
         self.config.tokens = Some(tokens);
+        self
+    }
+
+    /// Limits tokens, input and output together, in fixed windows, as
+    /// [`requests_per_window`](Self::requests_per_window) limits requests. Default: none.
+    pub fn tokens_per_window(mut self, tokens: u64, window: Duration) -> Self {
+        (self.config.tokens, self.config.token_window) = (Some(tokens), Some(window));
+        self
+    }
+
+    /// Changes the limit of tokens, input and output together, at this time since the start or the last reset. Ignored
+    /// without a limit. Default: never.
+    pub fn token_limit_from(mut self, after: Duration, tokens: u64) -> Self {
+        self.config.changes.push(Change { after, dimension: Dimension::Tokens, limit: tokens });
+        self
+    }
+
+    /// Lets other clients use this many tokens per minute of the same limit of input and output together, as long as it
+    /// allows. Default: 0.
+    pub fn other_tokens_per_minute(mut self, tokens: u64) -> Self {
+        self.config.other_tokens = tokens;
         self
     }
 
@@ -112,6 +157,14 @@ impl Builder {
         self
     }
 
+    /// Sets the time to a fault that precedes the answer, such as a 503 or a reset. Default: that of an answer.
+    ///
+    /// Real refusals take milliseconds where answers take seconds. They take nothing of the [`capacity`](Self::capacity).
+    pub fn fault_latency(mut self, latency: Latency) -> Self {
+        self.config.fault_latency = Some(latency);
+        self
+    }
+
     /// Sets the pause between the words of a stream. Default: none.
     pub fn token_gap(mut self, gap: Duration) -> Self {
         self.config.token_gap = gap;
@@ -148,6 +201,15 @@ impl Builder {
         self
     }
 
+    /// Deals `fault` to this share of attempts, from 0 to 1, from and to these times since the start or the last reset, in
+    /// addition to the plan. Default: none.
+    ///
+    /// Which attempts it hits is drawn by the seed of the [`Plan`].
+    pub fn brownout(mut self, when: Range<Duration>, fault: Fault, rate: f64) -> Self {
+        self.config.brownouts.push(Brownout { when, fault, rate });
+        self
+    }
+
     /// Exhausts the account after this many accepted requests. Default: never.
     ///
     /// From then on every request gets OpenAI's 429 `insufficient_quota`, or Anthropic's 429 with the error code
@@ -166,10 +228,22 @@ impl Builder {
         self
     }
 
-    /// Refuses requests while this many are in flight, including hanging ones and unfinished streams, as overloaded:
-    /// OpenAI's 503 `server_is_overloaded`, Anthropic's 529. Default: never.
+    /// Sets whether work for a client that has gone away is finished, and slows the others down until then. Default: no;
+    /// without effect without a [`capacity`](Self::capacity).
+    pub fn abandoned_work_goes_on(mut self, goes_on: bool) -> Self {
+        self.config.abandoned_work_goes_on = goes_on;
+        self
+    }
+
+    /// Refuses requests while this many are in flight, including hanging ones and unfinished streams. Default: never.
     pub fn max_in_flight(mut self, requests: u64) -> Self {
         self.config.max_in_flight = Some(requests);
+        self
+    }
+
+    /// Sets the answer to requests above [`max_in_flight`](Self::max_in_flight). Default: [`WhenFull::Overloaded`].
+    pub fn when_full(mut self, answer: WhenFull) -> Self {
+        self.config.when_full = answer;
         self
     }
 

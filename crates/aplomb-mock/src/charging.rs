@@ -40,6 +40,28 @@ pub(crate) struct Charge {
     pub(crate) total: u64,
 }
 
+/// A limited quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dimension {
+    Requests,
+    /// Input and output together.
+    Tokens,
+    InputTokens,
+    OutputTokens,
+}
+
+impl Dimension {
+    /// The cost of one request to this limit.
+    pub(crate) fn cost(self, charge: &Charge) -> u64 {
+        match self {
+            Self::Requests => 1,
+            Self::Tokens => charge.total,
+            Self::InputTokens => charge.input,
+            Self::OutputTokens => charge.output,
+        }
+    }
+}
+
 impl Charge {
     /// This much output.
     pub(crate) fn output(tokens: u64) -> Self {

@@ -11,6 +11,7 @@ pub(crate) enum Lot {
     Filler = 4,
     Words = 5,
     Input = 6,
+    Brownout = 7,
 }
 
 /// Returns the key of a prompt: 64 bits of FNV-1a, mixed.

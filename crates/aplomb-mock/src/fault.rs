@@ -17,6 +17,10 @@ pub enum Fault {
     Unavailable,
     /// Answers 503 with a `retry-after` of this long, rounded up to whole seconds.
     UnavailableFor(Duration),
+    /// Answers 429 without a delay, whatever the load: the shared capacity of a provider.
+    Throttled,
+    /// Answers 429 with a `retry-after` of this long, rounded up to whole seconds.
+    ThrottledFor(Duration),
     /// Answers 529, Anthropic's status for overloaded, in both APIs.
     Overloaded,
     /// Resets the connection before any byte of an answer; in process, fails with
@@ -65,6 +69,8 @@ impl Fault {
             Self::BadGateway,
             Self::Unavailable,
             Self::UnavailableFor(delay),
+            Self::Throttled,
+            Self::ThrottledFor(delay),
             Self::Overloaded,
             Self::Reset,
             Self::Hang,
@@ -85,6 +91,7 @@ impl Fault {
             Self::InternalError => "500",
             Self::BadGateway => "502",
             Self::Unavailable | Self::UnavailableFor(_) => "503",
+            Self::Throttled | Self::ThrottledFor(_) => "429",
             Self::Overloaded => "529",
             Self::Reset => "reset",
             Self::Hang => "hang",
@@ -102,6 +109,21 @@ impl Fault {
     /// Returns whether the client still gets the whole correct answer.
     pub const fn spares_the_answer(self) -> bool {
         matches!(self, Self::SlowHead(_))
+    }
+
+    /// Returns whether it ends the request before any answer.
+    pub(crate) const fn precedes_the_answer(self) -> bool {
+        matches!(
+            self,
+            Self::InternalError
+                | Self::BadGateway
+                | Self::Unavailable
+                | Self::UnavailableFor(_)
+                | Self::Throttled
+                | Self::ThrottledFor(_)
+                | Self::Overloaded
+                | Self::Reset
+        )
     }
 
     /// The equivalent for a request without a stream.

@@ -1,13 +1,16 @@
 //! All decisions about a request as it arrives, made in one step under one short lock.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::api::Problem;
 use crate::charging::{Charge, Charging};
 use crate::config::Config;
+use crate::draw::{self, Lot};
 use crate::fault::Fault;
 use crate::limit::{Levels, Limits};
-use crate::outage::{self, Outage};
+use crate::outage::{self, Outage, WhenFull};
 use crate::prompts::Prompts;
 use crate::size::Size;
 use crate::stats::{PromptStats, Stats};
@@ -99,7 +102,11 @@ impl Ledger {
             return Verdict::Refused(Problem::QuotaExhausted);
         }
         if config.max_in_flight.is_some_and(|most| self.stats.in_flight >= most) {
-            return Verdict::Refused(Problem::Full);
+            return Verdict::Refused(match config.when_full {
+                WhenFull::Overloaded => Problem::Full,
+                WhenFull::Throttled => Problem::Busy { concurrency: true, delay: None },
+                WhenFull::ThrottledFor(delay) => Problem::Busy { concurrency: true, delay: Some(delay) },
+            });
         }
         let charge = config.charging.on_admission(size);
         if let Err(refusal) = self.limits.admit(&charge, now) {
@@ -107,17 +114,19 @@ impl Ledger {
         }
         self.stats.input_tokens = self.stats.input_tokens.saturating_add(size.input);
         self.count_charge(&charge);
-        self.accept(config, key, Charged { era: self.era, charge })
+        self.accept(config, key, Charged { era: self.era, charge }, now)
     }
 
-    fn accept(&mut self, config: &Config, key: u64, charged: Charged) -> Verdict {
+    fn accept(&mut self, config: &Config, key: u64, charged: Charged, now: Instant) -> Verdict {
         self.stats.accepted += 1;
         self.stats.in_flight += 1;
         self.stats.max_in_flight = self.stats.max_in_flight.max(self.stats.in_flight);
         let nth = self.stats.accepted;
         // An untracked prompt uses the number of the request, so that its faults end too.
         let attempt = self.prompts.accept(key).unwrap_or_else(|| u32::try_from(nth).unwrap_or(u32::MAX));
-        let fault = config.plan.deal(nth, key, attempt);
+        let since_start = now.saturating_duration_since(self.start);
+        let planned = config.plan.deal(nth, key, attempt);
+        let fault = planned.or_else(|| brownout(config, key, attempt, since_start));
         if let Some(fault) = fault {
             self.count_fault(fault.name());
             // Now rather than at its end: a client abandons a hang before the mock sees it.
@@ -169,6 +178,14 @@ impl Ledger {
         }
     }
 
+    /// Whether connections are refused now, and when that changes next.
+    pub(crate) fn refusing(&self, config: &Config, now: Instant) -> (bool, Option<Instant>) {
+        let since_start = now.saturating_duration_since(self.start);
+        let refusing = outage::at(&config.outages, since_start) == Some(Outage::Refuse);
+        let next = outage::next_change(&config.outages, since_start);
+        (refusing, next.and_then(|next| self.start.checked_add(next)))
+    }
+
     pub(crate) fn tell(&mut self, key: u64, not_before: Instant) {
         self.prompts.tell(key, not_before);
     }
@@ -210,4 +227,20 @@ impl Ledger {
     pub(crate) fn prompt(&self, key: u64) -> PromptStats {
         self.prompts.of(key)
     }
+}
+
+/// The fault that a brownout at this time deals to this attempt of a prompt.
+fn brownout(config: &Config, key: u64, attempt: u32, since_start: Duration) -> Option<Fault> {
+    let under_way = config
+        .brownouts
+        .iter()
+        .enumerate()
+        .filter(|(_, brownout)| brownout.when.contains(&since_start));
+    under_way
+        .filter(|(n, brownout)| {
+            let number = u64::from(attempt) << 32 | u64::try_from(*n).unwrap_or(0);
+            draw::unit(config.plan.seed(), key, number, Lot::Brownout) < brownout.rate
+        })
+        .map(|(_, brownout)| brownout.fault)
+        .next()
 }

@@ -39,7 +39,7 @@ pub use fault::Fault;
 pub use hints::Hints;
 pub use latency::Latency;
 pub use mock::{Mock, ResponseFuture};
-pub use outage::Outage;
+pub use outage::{Outage, WhenFull};
 pub use plan::Plan;
 pub use server::Server;
 pub use stats::{PromptStats, Stats};

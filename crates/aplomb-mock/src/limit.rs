@@ -1,34 +1,13 @@
 //! The limits per minute, which admit a request all together or not at all.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::bucket::{Bucket, Level};
-use crate::charging::Charge;
+use crate::charging::{Charge, Dimension};
 use crate::config::Config;
-
-/// A limited quantity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dimension {
-    Requests,
-    /// Input and output together.
-    Tokens,
-    InputTokens,
-    OutputTokens,
-}
-
-impl Dimension {
-    /// The cost of one request to this limit.
-    fn cost(self, charge: &Charge) -> u64 {
-        match self {
-            Self::Requests => 1,
-            Self::Tokens => charge.total,
-            Self::InputTokens => charge.input,
-            Self::OutputTokens => charge.output,
-        }
-    }
-}
 
 /// Why a request was refused, in the numbers a provider prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +16,8 @@ pub(crate) struct Refusal {
     pub(crate) limit: u64,
     pub(crate) used: u64,
     pub(crate) requested: u64,
+    /// The period of the limit: a minute, or the length of a window.
+    pub(crate) period: Duration,
     /// The time until it would fit; `None` for a request that never does.
     pub(crate) delay: Option<Duration>,
 }
@@ -61,24 +42,30 @@ impl Levels {
 #[derive(Debug)]
 pub(crate) struct Limits {
     buckets: Vec<(Dimension, Bucket)>,
+    /// Changes to come, by time.
+    changes: VecDeque<(Instant, Dimension, u64)>,
     refused_calls_count: bool,
 }
 
 impl Limits {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let bucket = |dimension, limit: Option<u64>, burst: Option<u64>| {
-            let limit = limit?;
-            Some((dimension, Bucket::new(limit, burst.unwrap_or(limit), now)))
-        };
-        let burst = config.token_burst;
+        let bucket =
+            |dimension, limit: Option<u64>| Some((dimension, bucket(config, dimension, limit?, now)));
         let buckets = [
-            bucket(Dimension::Requests, config.requests, config.request_burst),
-            bucket(Dimension::Tokens, config.tokens, burst),
-            bucket(Dimension::InputTokens, config.input_tokens, burst),
-            bucket(Dimension::OutputTokens, config.output_tokens, burst),
+            bucket(Dimension::Requests, config.requests),
+            bucket(Dimension::Tokens, config.tokens),
+            bucket(Dimension::InputTokens, config.input_tokens),
+            bucket(Dimension::OutputTokens, config.output_tokens),
         ];
+        let mut changes: Vec<_> = config
+            .changes
+            .iter()
+            .filter_map(|change| Some((now.checked_add(change.after)?, change.dimension, change.limit)))
+            .collect();
+        changes.sort_by_key(|(at, ..)| *at);
         Self {
             buckets: buckets.into_iter().flatten().collect(),
+            changes: changes.into(),
             refused_calls_count: config.refused_calls_count,
         }
     }
@@ -132,6 +119,13 @@ impl Limits {
     }
 
     fn refill(&mut self, now: Instant) {
+        while let Some((at, dimension, limit)) = self.changes.front().copied().filter(|(at, ..)| *at <= now) {
+            self.changes.pop_front();
+            for (_, bucket) in self.buckets.iter_mut().filter(|(changed, _)| *changed == dimension) {
+                bucket.refill(at);
+                bucket.set_limit(limit);
+            }
+        }
         for (_, bucket) in &mut self.buckets {
             bucket.refill(now);
         }
@@ -159,9 +153,23 @@ impl Limits {
             limit: if never { bucket.burst() } else { limit },
             used: limit - remaining,
             requested,
+            period: bucket.period(),
             delay: (!never).then_some(delay),
         })
     }
+}
+
+fn bucket(config: &Config, dimension: Dimension, limit: u64, now: Instant) -> Bucket {
+    let (burst, window, others) = match dimension {
+        Dimension::Requests => (config.request_burst, config.request_window, config.other_requests),
+        Dimension::Tokens => (config.token_burst, config.token_window, config.other_tokens),
+        Dimension::InputTokens | Dimension::OutputTokens => (config.token_burst, None, 0),
+    };
+    let bucket = match window {
+        Some(window) => Bucket::windowed(limit, window, now),
+        None => Bucket::continuous(limit, burst, now),
+    };
+    bucket.shared_with(others)
 }
 
 #[cfg(test)]

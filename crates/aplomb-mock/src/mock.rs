@@ -62,7 +62,11 @@ impl Mock {
 
     /// Clears the stats, fills the limits and restarts the mock's time. Requests in flight stay in flight.
     pub fn reset(&self) {
-        self.shared.ledger().reset(&self.shared.config);
+        self.shared.reset();
+    }
+
+    pub(crate) fn refusing(&self) -> (bool, impl Future<Output = ()> + Send) {
+        self.shared.refusing()
     }
 
     pub(crate) fn count_connection(&self) {

@@ -1,6 +1,6 @@
 //! OpenAI's chat completions API.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,15 +9,20 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway};
 use crate::bucket::Level;
+use crate::charging::Dimension;
 use crate::clock::{ceil_millis, ceil_seconds, go_duration, unix_seconds};
 use crate::hints::Hints;
-use crate::limit::{Dimension, Levels, Refusal};
+use crate::limit::{Levels, Refusal};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const SERVER_ERROR: &str = "The server had an error while processing your request";
 const OVERLOADED: &str = "The server is currently overloaded with other requests. Sorry about that! You can retry your \
                           request, or contact us through our help center if the error persists.";
 const NO_QUOTA: &str = "You exceeded your current quota, please check your plan and billing details. For more information on \
                         this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.";
+
+const TOO_MANY: &str = "Too many concurrent requests. Please retry your request later.";
+const SHARED: &str = "The model is at capacity. Please retry your request later.";
 
 pub(crate) fn problem(problem: &Problem, hints: Hints) -> Reply {
     let mut headers = Headers::default();
@@ -60,6 +65,13 @@ pub(crate) fn problem(problem: &Problem, hints: Hints) -> Reply {
             let code = Some("server_is_overloaded");
             (503, OVERLOADED.to_owned(), "service_unavailable_error", None, code)
         }
+        Problem::Busy { concurrency, delay } => {
+            if let Some(delay) = delay {
+                headers.add("retry-after", ceil_seconds(*delay));
+            }
+            let message = if *concurrency { TOO_MANY } else { SHARED };
+            (429, message.to_owned(), "rate_limit_error", None, Some("rate_limit_exceeded"))
+        }
         Problem::Overloaded => (529, OVERLOADED.to_owned(), "server_error", None, None),
     };
     let body = json!({"error": {"message": message, "type": kind, "param": param, "code": code}});
@@ -83,7 +95,12 @@ fn hint(refusal: &Refusal, hints: Hints, headers: &mut Headers) {
 fn throttled(refusal: &Refusal, model: &str, hints: Hints) -> String {
     let Refusal { limit, used, requested, .. } = refusal;
     let (name, short) = dimension(refusal.dimension);
-    let on = format!("for {model} in organization org-mock on {name} per min ({short})");
+    let per = if refusal.period == MINUTE {
+        format!("min ({short})")
+    } else {
+        go_duration(refusal.period)
+    };
+    let on = format!("for {model} in organization org-mock on {name} per {per}");
     let visit = "Visit https://platform.openai.com/account/rate-limits to learn more.";
     match refusal.delay {
         None => format!(

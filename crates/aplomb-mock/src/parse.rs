@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
 
-use aplomb_mock::{Charging, Fault, Hints, Latency, Outage};
+use aplomb_mock::{Charging, Fault, Hints, Latency, Outage, WhenFull};
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let unit = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -44,6 +44,7 @@ fn kind_of_fault(text: &str) -> Result<Fault, String> {
     };
     let delayed: Option<fn(Duration) -> Fault> = match name {
         "503" => Some(Fault::UnavailableFor),
+        "429" => Some(Fault::ThrottledFor),
         "slow-head" => Some(Fault::SlowHead),
         "only-pings" => Some(Fault::OnlyPings),
         "late-pings" => Some(Fault::LatePings),
@@ -51,7 +52,9 @@ fn kind_of_fault(text: &str) -> Result<Fault, String> {
     };
     match (delayed, delay) {
         (Some(delayed), Some(delay)) => return Ok(delayed(delay)),
-        (Some(_), None) if name != "503" => return Err(format!("write {name}@DELAY, as in {name}@5s")),
+        (Some(_), None) if !matches!(name, "503" | "429") => {
+            return Err(format!("write {name}@DELAY, as in {name}@5s"));
+        }
         (None, Some(_)) => return Err(format!("{name} takes no delay")),
         (_, None) => {}
     }
@@ -63,11 +66,40 @@ pub(crate) fn outage(text: &str) -> Result<(Range<Duration>, Outage), String> {
     let (when, how) = text.split_once('=').unwrap_or((text, "503"));
     let how = match how {
         "503" => Outage::Unavailable,
+        "refuse" => Outage::Refuse,
         "reset" => Outage::Reset,
         "hang" => Outage::Hang,
-        _ => return Err(format!("unknown outage `{how}`: write 503, reset or hang")),
+        _ => return Err(format!("unknown outage `{how}`: write 503, refuse, reset or hang")),
     };
     Ok((range(when)?, how))
+}
+
+/// A fault with its rate, in a range of times.
+pub(crate) fn brownout(text: &str) -> Result<(Range<Duration>, Fault, f64), String> {
+    let (when, what) = text.split_once('=').ok_or("write FROM..TO=KIND=RATE, as in 10s..20s=503=0.3")?;
+    let (fault, rate) = fault(what)?;
+    Ok((range(when)?, fault, rate))
+}
+
+/// A limit for each window.
+pub(crate) fn per_window(text: &str) -> Result<(u64, Duration), String> {
+    let (limit, window) = text.split_once('/').ok_or("write LIMIT/WINDOW, as in 100/10s")?;
+    Ok((limit.parse().map_err(|_| format!("`{limit}` is not a limit"))?, duration(window)?))
+}
+
+/// A limit from a time on.
+pub(crate) fn limit_from(text: &str) -> Result<(Duration, u64), String> {
+    let (after, limit) = text.split_once('=').ok_or("write TIME=LIMIT, as in 30s=300")?;
+    Ok((duration(after)?, limit.parse().map_err(|_| format!("`{limit}` is not a limit"))?))
+}
+
+pub(crate) fn when_full(text: &str) -> Result<WhenFull, String> {
+    match text.split_once('@') {
+        None if text == "overloaded" => Ok(WhenFull::Overloaded),
+        None if text == "429" => Ok(WhenFull::Throttled),
+        Some(("429", delay)) => Ok(WhenFull::ThrottledFor(duration(delay)?)),
+        _ => Err(format!("unknown answer `{text}`: write overloaded, 429 or 429@DELAY")),
+    }
 }
 
 pub(crate) fn latency(text: &str) -> Result<Latency, String> {
@@ -144,8 +176,13 @@ mod tests {
         assert_eq!(latency("1s~0.5"), Ok(Latency::lognormal(Duration::from_secs(1), 0.5)));
         assert_eq!((counts("8..200"), factors("2")), (Ok(8..=200), Ok(2.0..=2.0)));
         assert_eq!(charging("corrected"), Ok(Charging::Corrected));
-        let minute = Duration::from_mins(1);
+        let minute = Duration::from_secs(60);
         assert_eq!(outage("1m..2m=hang"), Ok((minute..minute * 2, Outage::Hang)));
+        assert_eq!(outage("1m..2m=refuse"), Ok((minute..minute * 2, Outage::Refuse)));
+        let throttled = Fault::ThrottledFor(Duration::from_secs(2));
+        assert_eq!(brownout("1m..2m=429@2s=0.3"), Ok((minute..minute * 2, throttled, 0.3)));
+        assert_eq!((per_window("9/1m"), limit_from("1m=9")), (Ok((9, minute)), Ok((minute, 9))));
+        assert_eq!(when_full("429@1m"), Ok(WhenFull::ThrottledFor(minute)));
     }
 
     #[test]
@@ -168,6 +205,15 @@ mod tests {
         }
         for text in ["1s", "2s..1s", "1s..2s=no"] {
             assert!(outage(text).is_err(), "{text}");
+        }
+        for text in ["", "1s..2s", "1s..2s=503", "503=0.1"] {
+            assert!(brownout(text).is_err(), "{text}");
+        }
+        for text in ["", "9", "9/", "/1s", "x/1s", "1s=x", "1s", "=9"] {
+            assert!(per_window(text).is_err() && limit_from(text).is_err(), "{text}");
+        }
+        for text in ["", "503", "overloaded@1s", "429@"] {
+            assert!(when_full(text).is_err(), "{text}");
         }
         assert!(latency("1s~x").is_err());
         assert!(hints("some").is_err());

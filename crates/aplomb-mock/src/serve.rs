@@ -36,7 +36,7 @@ where
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/stats") => return Ok(stats(&shared)),
         (&Method::POST, "/reset") => {
-            shared.ledger().reset(&shared.config);
+            shared.reset();
             return Ok(stats(&shared));
         }
         _ => {}
@@ -110,11 +110,12 @@ impl Call {
                 Ok(self.refuse(&problem, &levels))
             }
             Verdict::Out(Outage::Unavailable) => Ok(self.refuse(&Problem::Unavailable(None), &levels)),
+            Verdict::Out(Outage::Refuse) => Err(io::ErrorKind::ConnectionRefused.into()),
             Verdict::Out(Outage::Reset) => Err(reset()),
             Verdict::Out(Outage::Hang) => std::future::pending().await,
             Verdict::Accepted { attempt, fault, charged } => {
                 let in_flight = InFlight::new(&self.shared, key, fault, charged);
-                self.wait(key, attempt).await;
+                self.wait(key, attempt, fault).await;
                 let fault = if ask.stream {
                     fault
                 } else {
@@ -125,9 +126,14 @@ impl Call {
         }
     }
 
-    /// Waits as long as the answer takes.
-    async fn wait(&self, key: u64, attempt: u32) {
+    /// Waits as long as the answer takes, or the fault.
+    async fn wait(&self, key: u64, attempt: u32, fault: Option<Fault>) {
         let config = &self.shared.config;
+        if let Some(latency) = &config.fault_latency {
+            if fault.is_some_and(Fault::precedes_the_answer) {
+                return tokio::time::sleep(latency.draw_for(config.plan.seed(), key, attempt)).await;
+            }
+        }
         let latency = config.latency.draw_for(config.plan.seed(), key, attempt);
         match &self.shared.capacity {
             Some(capacity) => capacity.work(latency).await,
@@ -149,6 +155,8 @@ impl Call {
             Some(Fault::BadGateway) => Problem::BadGateway,
             Some(Fault::Unavailable) => Problem::Unavailable(None),
             Some(Fault::UnavailableFor(delay)) => Problem::Unavailable(Some(delay)),
+            Some(Fault::Throttled) => Problem::Busy { concurrency: false, delay: None },
+            Some(Fault::ThrottledFor(delay)) => Problem::Busy { concurrency: false, delay: Some(delay) },
             Some(Fault::Overloaded) => Problem::Overloaded,
             Some(Fault::Reset) => return Err(reset()),
             Some(Fault::Hang) => std::future::pending().await,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -26,7 +27,7 @@ impl Server {
     pub(crate) async fn bind(mock: Mock, address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let accepting = tokio::spawn(accept(listener, mock.clone())).abort_handle();
+        let accepting = tokio::spawn(accept(listener, address, mock.clone())).abort_handle();
         Ok(Self { mock, address, accepting })
     }
 
@@ -72,21 +73,42 @@ impl Drop for Server {
     }
 }
 
-/// Accepts connections for ever. Dropping it drops them all.
-async fn accept(listener: TcpListener, mock: Mock) {
+/// Accepts connections for ever, except during outages that refuse them. Dropping it drops them all.
+async fn accept(listener: TcpListener, address: SocketAddr, mock: Mock) {
+    let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    mock.count_connection();
-                    connections.spawn(serve(stream, mock.clone()));
-                }
-                // Most likely out of file descriptors: some will be free soon.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            },
-            Some(_) = connections.join_next() => {}
+        let (refusing, changed) = mock.refusing();
+        if refusing {
+            listener = None;
+            connections.abort_all();
+        } else if listener.is_none() {
+            listener = TcpListener::bind(address).await.ok();
         }
+        let mut changed = pin!(changed);
+        loop {
+            tokio::select! {
+                () = &mut changed => break,
+                accepted = next(listener.as_ref()) => match accepted {
+                    Ok((stream, _)) => {
+                        mock.count_connection();
+                        connections.spawn(serve(stream, mock.clone()));
+                    }
+                    // Most likely out of file descriptors: some will be free soon.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                },
+                Some(_) = connections.join_next() => {}
+                // The port is not free yet.
+                () = tokio::time::sleep(Duration::from_millis(10)), if listener.is_none() && !refusing => break,
+            }
+        }
+    }
+}
+
+async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -105,8 +127,11 @@ async fn serve(stream: TcpStream, mock: Mock) {
     }
 }
 
-/// Whether the mock itself failed the call with a reset.
+/// Whether the mock itself failed the call with a reset, or refused it on a connection that was still open.
 fn is_reset(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    error.is_user() && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionReset)
+    error.is_user()
+        && cause.is_some_and(|cause| {
+            matches!(cause.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
+        })
 }

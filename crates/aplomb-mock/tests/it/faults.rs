@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use aplomb_mock::{Fault, Mock, Outage, Plan, answer};
+use aplomb_mock::{Fault, Latency, Mock, Outage, Plan, answer};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{ANTHROPIC, Answer, OPENAI, ask, post, question, send, streamed};
@@ -149,12 +149,13 @@ async fn faults_of_streams_have_equivalents_without_one() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_affects_every_request_while_it_lasts() {
-    for how in [Outage::Unavailable, Outage::Reset, Outage::Hang] {
+    for how in [Outage::Unavailable, Outage::Refuse, Outage::Reset, Outage::Hang] {
         let mock = Mock::builder().outage(SECOND..SECOND * 2, how).build();
         assert_eq!(ask(&mock, "a").await.unwrap().status, 200);
         tokio::time::advance(SECOND).await;
         match (how, timeout(SECOND / 2, ask(&mock, "b")).await) {
             (Outage::Unavailable, Ok(Ok(refused))) => assert_eq!(refused.status, 503),
+            (Outage::Refuse, Ok(Err(error))) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
             (Outage::Reset, Ok(Err(error))) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
             (Outage::Hang, Err(_)) => {}
             other => panic!("{other:?}"),
@@ -207,4 +208,48 @@ async fn a_script_goes_by_the_order_of_arrival() {
     }
     assert_eq!(statuses, [200, 529, 200, 200]);
     assert_eq!(ask(&mock, "b").await.unwrap().json()["choices"][0]["message"]["content"], answer("b", 32));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_can_be_dealt_at_random_with_or_without_a_delay() {
+    for (fault, delay) in [(Fault::Throttled, None), (Fault::ThrottledFor(SECOND), Some("1"))] {
+        for path in [OPENAI, ANTHROPIC] {
+            let mock = first(fault);
+            let refused = send(&mock, post(path, question("p"))).await.unwrap();
+            assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, delay));
+            assert_eq!(send(&mock, post(path, question("p"))).await.unwrap().status, 200);
+            let stats = mock.stats();
+            assert_eq!((stats.faults["429"], stats.early_retries), (1, u64::from(delay.is_some())));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_can_come_faster_than_answers() {
+    let mock = Mock::builder()
+        .latency(Latency::constant(5 * SECOND))
+        .fault_latency(Latency::constant(SECOND / 100))
+        .plan(Plan::default().attempt(1, Fault::Unavailable))
+        .build();
+    for (status, time) in [(503, SECOND / 100), (200, 5 * SECOND)] {
+        let start = Instant::now();
+        assert_eq!(ask(&mock, "p").await.unwrap().status, status);
+        assert_eq!(start.elapsed(), time);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_brownout_hits_its_share_of_attempts_while_it_lasts() {
+    let mock = Mock::builder().brownout(SECOND..SECOND * 2, Fault::InternalError, 0.3).build();
+    let mut failed = [0_u32; 3];
+    for failed in &mut failed {
+        for n in 0..1_000_u32 {
+            *failed += u32::from(ask(&mock, &n.to_string()).await.unwrap().status == 500);
+        }
+        tokio::time::advance(SECOND).await;
+    }
+    assert_eq!((failed[0], failed[2]), (0, 0));
+    // The draws of seed 0 are always the same.
+    assert!((250..350).contains(&failed[1]), "{failed:?}");
+    assert_eq!(mock.stats().faults["500"], u64::from(failed[1]));
 }

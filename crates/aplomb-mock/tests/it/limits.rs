@@ -155,3 +155,71 @@ async fn the_rate_holds_over_time() {
     // The burst, and one every 100 ms for a minute less a millisecond.
     assert_eq!(mock.stats().accepted, 20 + 599);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_window_is_used_up_and_begins_again() {
+    let mock = Mock::builder().requests_per_window(2, Duration::from_secs(10)).build();
+    advance(3_000 * MILLI).await;
+    let first = ask(&mock, "a").await.unwrap();
+    assert_eq!(first.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
+    assert_eq!(first.header("x-ratelimit-reset-requests"), Some("7s"));
+    ask(&mock, "b").await.unwrap();
+    let refused = ask(&mock, "c").await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after-ms")), (429, Some("7000")));
+    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("on requests per 10s: Limit 2, Used 2, Requested 1."), "{message}");
+    advance(6_999 * MILLI).await;
+    assert_eq!(ask(&mock, "c").await.unwrap().status, 429);
+    advance(MILLI).await;
+    // All of the next window is there at once.
+    assert_eq!(ask(&mock, "c").await.unwrap().status, 200);
+    assert_eq!(ask(&mock, "d").await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_can_limit_tokens_too() {
+    // 1 token of input and 100 of max_tokens.
+    let mock = Mock::builder().tokens_per_window(250, Duration::from_secs(10)).build();
+    let statuses = [
+        ask(&mock, "a").await,
+        ask(&mock, "b").await,
+        ask(&mock, "c").await,
+    ];
+    assert_eq!(statuses.map(|answer| answer.unwrap().status.as_u16()), [200, 200, 429]);
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(ask(&mock, "c").await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_can_change_while_the_mock_runs() {
+    let mock = Mock::builder()
+        .requests_per_minute(60)
+        .request_burst(1)
+        .request_limit_from(Duration::from_secs(10), 600)
+        .request_limit_from(Duration::from_secs(20), 6)
+        .build();
+    let delay = async |mock: &Mock| {
+        ask(mock, "a").await.unwrap();
+        ask(mock, "b").await.unwrap().header("retry-after-ms").map(str::to_owned)
+    };
+    for expected in ["1000", "100", "10000"] {
+        assert_eq!(delay(&mock).await.as_deref(), Some(expected));
+        advance(Duration::from_secs(10)).await;
+    }
+    // A reset starts over.
+    mock.reset();
+    assert_eq!(delay(&mock).await.as_deref(), Some("1000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_clients_use_the_same_limit() {
+    let mock = Mock::builder().requests_per_minute(60).other_requests_per_minute(45).build();
+    let mut accepted = 0;
+    for n in 0..600_u32 {
+        accepted += u32::from(ask(&mock, &n.to_string()).await.unwrap().status == 200);
+        advance(1_000 * MILLI).await;
+    }
+    // The burst of 60, and a quarter of the rate for ten minutes.
+    assert!((205..=212).contains(&accepted), "{accepted}");
+}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb_mock::{Latency, Mock};
-use tokio::time::Instant;
+use aplomb_mock::{Latency, Mock, WhenFull};
+use tokio::time::{Instant, timeout};
 
-use crate::support::{ANTHROPIC, ask, post, question, send};
+use crate::support::{ANTHROPIC, OPENAI, ask, post, question, send};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,4 +41,46 @@ async fn above_its_bound_it_refuses() {
     assert_eq!(one.await.unwrap().unwrap().status, 200);
     assert_eq!(two.await.unwrap().unwrap().status, 200);
     assert_eq!(ask(&mock, "3").await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_its_bound_it_can_answer_429() {
+    for (answer, delay) in [
+        (WhenFull::Throttled, None),
+        (WhenFull::ThrottledFor(60 * SECOND), Some("60")),
+    ] {
+        let mock = Mock::builder()
+            .latency(Latency::constant(SECOND))
+            .max_in_flight(1)
+            .when_full(answer)
+            .build();
+        let busy = mock.clone();
+        let one = tokio::spawn(async move { ask(&busy, "1").await });
+        tokio::task::yield_now().await;
+        for path in [OPENAI, ANTHROPIC] {
+            let refused = send(&mock, post(path, question("2"))).await.unwrap();
+            assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, delay));
+            assert!(refused.body.contains("oncurrent"), "{}", refused.body);
+        }
+        assert_eq!(one.await.unwrap().unwrap().status, 200);
+        assert_eq!(ask(&mock, "2").await.unwrap().status, 200);
+        assert_eq!(mock.stats().early_retries, 2 * u64::from(delay.is_some()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn abandoned_work_can_go_on_and_slow_the_others_down() {
+    for (goes_on, millis) in [(false, 1_750), (true, 4_000)] {
+        let mock = Mock::builder()
+            .latency(Latency::constant(SECOND))
+            .capacity(1)
+            .abandoned_work_goes_on(goes_on)
+            .build();
+        let (patient, impatient, start) = (mock.clone(), mock.clone(), Instant::now());
+        let patient = tokio::spawn(async move { ask(&patient, "1").await });
+        assert!(timeout(SECOND, ask(&impatient, "2")).await.is_err());
+        assert_eq!(patient.await.unwrap().unwrap().status, 200);
+        let took = start.elapsed();
+        assert!(took.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(10), "{took:?}");
+    }
 }

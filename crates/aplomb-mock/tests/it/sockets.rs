@@ -124,6 +124,26 @@ async fn a_dropped_server_closes_its_connections() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_outage_can_refuse_connections_and_close_those_that_are_open() {
+    let second = Duration::from_secs(1);
+    let server = Mock::builder().outage(second..2 * second, Outage::Refuse).start().await.unwrap();
+    let mut open = TcpStream::connect(server.address()).await.unwrap();
+    tokio::time::advance(second).await;
+    // Connections that are open or under way are reset.
+    let refusal = async || TcpStream::connect(server.address()).await.err().map(|error| error.kind());
+    while refusal().await != Some(ErrorKind::ConnectionRefused) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(open.read(&mut [0]).await.unwrap_or(0), 0);
+    tokio::time::advance(second).await;
+    while TcpStream::connect(server.address()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (answer, _) = receive(connect(&server, question("p")).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 /// Waits until this is true.
 pub(crate) async fn until(server: &Server, so: impl Fn(&Server) -> bool) {
     let reached = async {

@@ -1,4 +1,4 @@
-//! How a route begins.
+//! Functions that start a route.
 
 use http::Method;
 
@@ -86,7 +86,7 @@ pub fn model(pattern: &str) -> Route {
     any().model(pattern)
 }
 
-/// A route for whatever a closure says: see [`Route::when`].
+/// A route for requests that a closure accepts: see [`Route::when`].
 ///
 /// ```
 /// use aplomb::route::{self, RequestView};

@@ -15,7 +15,7 @@ type Holds = dyn Fn(&RequestView<'_>) -> bool + Send + Sync;
 pub(super) enum Condition {
     Host(HostPattern),
     Method(Method),
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     Path(Box<str>),
     HasHeader(HeaderName),
     Header(HeaderName, HeaderValue),
@@ -24,7 +24,7 @@ pub(super) enum Condition {
 }
 
 impl Condition {
-    /// What it costs to look at, compared with the others: a closure is not known to be cheap, and the body least of all.
+    /// The cost of checking it, compared with the others: a closure may be expensive, and the body is.
     pub(super) const fn cost(&self) -> u8 {
         match self {
             Self::Host(_) => 0,

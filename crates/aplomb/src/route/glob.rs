@@ -1,4 +1,4 @@
-//! Patterns in which a `*` stands for anything.
+//! Patterns in which a `*` matches anything.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ impl Glob {
         Self(pattern.into())
     }
 
-    /// What stands between two stars is looked for as early as may be: if it can be found at all, so can the rest.
+    /// Each piece between two stars is matched as early as possible: if there is a match at all, this finds one.
     pub(super) fn matches(&self, text: &str) -> bool {
         let Some((start, rest)) = self.0.split_once('*') else {
             return *self.0 == *text;
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// By definition: a star takes nothing, or one character and is asked again.
+    /// By definition: a star matches nothing, or one character and then the same star.
     fn naive(pattern: &[char], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stand_for_anything() {
+    fn stars_match_anything() {
         for (pattern, yes, no) in [
             ("gpt-4o", &["gpt-4o"][..], &["gpt-4o-mini", "agpt-4o", "", "GPT-4o"][..]),
             ("gpt-4o*", &["gpt-4o", "gpt-4o-mini"], &["gpt-4", "a-gpt-4o"]),

@@ -5,9 +5,9 @@ use std::net::Ipv6Addr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HostPattern {
-    /// In lower case, without a dot at its end.
+    /// In lower case, without a trailing dot.
     host: Box<str>,
-    /// Every host below this one, rather than it.
+    /// Matches the hosts below this one instead.
     below: bool,
     port: Option<u16>,
 }
@@ -15,19 +15,19 @@ pub(super) struct HostPattern {
 impl HostPattern {
     pub(super) fn parse(pattern: &str) -> Result<Self, &'static str> {
         let (host, port) = match pattern.rsplit_once(':') {
-            // Colons within brackets belong to the address.
+            // Colons in brackets belong to an address.
             Some((host, port)) if !port.ends_with(']') => {
-                (host, Some(port.parse().map_err(|_| "what follows the colon is no port")?))
+                (host, Some(port.parse().map_err(|_| "has an invalid port")?))
             }
             _ => (pattern, None),
         };
         let (host, below) = host.strip_prefix("*.").map_or((host, false), |domain| (domain, true));
         if host.contains('*') {
-            return Err("a wildcard must be the first label, as in *.example.com");
+            return Err("has a wildcard that is not the first label, as in *.example.com");
         }
         let host = normal(host);
         if host.is_empty() {
-            return Err("it is empty");
+            return Err("is empty");
         }
         let is_address = |host: &str| {
             let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -35,7 +35,7 @@ impl HostPattern {
         };
         let is_name = |host: &str| host.split('.').all(is_label);
         if !is_name(host) && (below || !is_address(host)) {
-            return Err("it is no host name");
+            return Err("is not a host name");
         }
         Ok(Self { host: host.to_ascii_lowercase().into(), below, port })
     }
@@ -54,7 +54,7 @@ impl HostPattern {
         })
     }
 
-    /// The single host it matches, in lower case.
+    /// The host, if it matches only one; in lower case.
     pub(super) fn exact(&self) -> Option<&str> {
         (!self.below).then_some(&self.host)
     }
@@ -69,12 +69,12 @@ impl fmt::Display for HostPattern {
 }
 
 fn is_label(label: &str) -> bool {
-    // Underscores are in no host name, and yet in the names of services in containers.
+    // Host names have no underscores, but the names of services in containers do.
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !label.is_empty() && label.bytes().all(is_part)
 }
 
-/// Without the dot at the end that says that a name is a whole one.
+/// Without the trailing dot of a fully qualified name.
 pub(super) fn normal(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn what_is_not_a_host_is_rejected() {
         for pattern in [
             "",
             ".",

@@ -1,46 +1,32 @@
-//! A pattern that makes no sense.
+//! Invalid patterns.
 
 use std::error::Error;
 use std::fmt;
 
-/// A route can not be: one of its patterns makes no sense.
+/// A route has an invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRoute {
-    part: Part,
+    part: &'static str,
     pattern: Box<str>,
-    why: &'static str,
-}
-
-/// What a pattern was to match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Part {
-    /// The host.
-    Host,
-    /// The path.
-    Path,
-    /// A header.
-    Header,
-    /// The model.
-    Model,
+    problem: &'static str,
 }
 
 impl InvalidRoute {
-    pub(super) fn new(part: Part, pattern: &str, why: &'static str) -> Self {
-        // Who pastes an address may paste a password or a key with it.
+    pub(super) fn new(part: &'static str, pattern: &str, problem: &'static str) -> Self {
+        // A pasted URL may contain a password or a key.
         let shown = pattern.split_once('?').map_or(pattern, |(before, _)| before);
         let shown = shown.rsplit_once('@').map_or(shown, |(_, behind)| behind);
-        Self { part, pattern: shown.into(), why }
+        Self { part, pattern: shown.into(), problem }
     }
 
-    /// What the pattern was to match.
+    /// What the pattern should match: `"host"`, `"path"`, `"header"` or `"model"`.
     #[must_use]
-    pub const fn part(&self) -> Part {
+    pub const fn part(&self) -> &'static str {
         self.part
     }
 
-    /// The pattern as it was given, without what may be a secret: of a header its name, of an address neither the
-    /// query nor what stands before an `@`.
+    /// The pattern without possible secrets: of a header only the name, of a URL neither the query nor what is before
+    /// an `@`.
     #[must_use]
     pub const fn pattern(&self) -> &str {
         &self.pattern
@@ -49,13 +35,7 @@ impl InvalidRoute {
 
 impl fmt::Display for InvalidRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            Part::Host => "host",
-            Part::Path => "path",
-            Part::Header => "header",
-            Part::Model => "model",
-        };
-        write!(f, "a route's {part} can not be `{}`: {}", self.pattern, self.why)
+        write!(f, "invalid {} in a route: `{}` {}", self.part, self.pattern, self.problem)
     }
 }
 

@@ -7,11 +7,11 @@ use aplomb_core::{InMemory, RequestHead};
 
 use super::{InvalidRoute, RequestView, Route, hosts};
 
-/// Routes in order, each with something of yours: the first that matches a request counts.
+/// Routes in order, each with a value: the first route that matches a request counts.
 ///
-/// Routes for a single host are found by it, so hundreds of them cost no more than one; all others are asked one after
-/// another. The body is looked at only where a route for a model is otherwise right, and once for the whole table.
-/// Clones are copies; the closures of the routes are shared.
+/// Routes for a single host are indexed by it, so hundreds of them cost no more than one; all others are tried in order.
+/// The body is examined only if all other conditions of a route with a model hold, and once for the whole table. Clones
+/// are copies; the closures of the routes are shared.
 ///
 /// # Examples
 ///
@@ -32,7 +32,7 @@ use super::{InvalidRoute, RequestView, Route, hosts};
 #[must_use]
 pub struct Table<T> {
     entries: Vec<(Route, T)>,
-    /// The entries that demand one host, by it and in order.
+    /// The entries that require one host, by host and in order.
     by_host: HashMap<Box<str>, Vec<usize>>,
     /// The others, in order.
     others: Vec<usize>,
@@ -43,7 +43,7 @@ impl<T> Table<T> {
     ///
     /// # Errors
     ///
-    /// Fails for the first route with a pattern that makes no sense.
+    /// Fails for the first route with an invalid pattern.
     pub fn new(routes: impl IntoIterator<Item = (Route, T)>) -> Result<Self, InvalidRoute> {
         let mut table = Self { entries: Vec::new(), by_host: HashMap::new(), others: Vec::new() };
         for (at, (route, value)) in routes.into_iter().enumerate() {
@@ -57,13 +57,13 @@ impl<T> Table<T> {
         Ok(table)
     }
 
-    /// What stands with the first route that matches this request, whose body is looked at where it is in memory.
+    /// The value of the first route that matches this request. Its body is examined if it is in memory.
     #[must_use]
     pub fn find<R: RequestHead + InMemory>(&self, request: &R) -> Option<&T> {
         self.find_by(&RequestView::of(request))
     }
 
-    /// What stands with the first route that matches what is seen of a request.
+    /// The value of the first route that matches this view of a request.
     ///
     /// ```
     /// use aplomb::route::{self, RequestView, Table};
@@ -73,7 +73,7 @@ impl<T> Table<T> {
     /// ```
     #[must_use]
     pub fn find_by(&self, request: &RequestView<'_>) -> Option<&T> {
-        // Both lists are in order: what is merged of them is, too.
+        // Both lists are in order, and so is their merger.
         let (mut here, mut others) = (self.at_host(request), self.others.as_slice());
         loop {
             let at = match (here.split_first(), others.split_first()) {
@@ -94,7 +94,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// The routes and what stands with them, in order.
+    /// The routes and their values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Route, &T)> {
         self.entries.iter().map(|(route, value)| (route, value))
     }

@@ -96,7 +96,7 @@ where
     }
 }
 
-/// Sends a request, and reads what comes.
+/// Sends a request, and reads the response.
 pub(crate) async fn send(layer: EndpointLayer, server: &Server) -> (String, Option<BoxError>) {
     let response = layer.layer(server.clone()).oneshot(http::Request::new(String::new())).await.unwrap();
     read(response.into_body()).await

@@ -118,7 +118,7 @@ async fn who_waits_hears_of_a_new_policy() {
         let result = waits.await.unwrap();
         assert!(result.is_ok() == ok && start.elapsed() < S, "{policy:?} {:?}", start.elapsed());
     }
-    // So does who waits for a slot.
+    // So does a call that waits for a slot.
     for policy in [Policy::new(), Policy::new().concurrency(2)] {
         let layer = under(Policy::new().concurrency(1));
         let (handle, endpoint) =

@@ -21,7 +21,7 @@ fn server() -> Mock {
     Mock::builder().latency(Latency::constant(S / 2)).capacity(10).build()
 }
 
-/// One attempt, with nobody's help.
+/// One attempt, without any layer.
 async fn attempt(mock: Mock, number: usize) -> bool {
     let answer = timeout(3 * S, async {
         let answer = mock.oneshot(chat(&prompt(number), false)).await.ok()?;

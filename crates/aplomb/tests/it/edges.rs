@@ -93,7 +93,7 @@ async fn an_absurd_wait_panics_nowhere() {
     }
 }
 
-// Odd JSON is sent as it is, or changed into what says the same and asks for the usage.
+// Odd JSON is sent as it is, or changed into equivalent JSON that asks for the usage.
 #[tokio::test(start_paused = true)]
 async fn odd_requests_that_shall_ask_for_usage_stay_json() {
     let seen = Arc::new(Mutex::new(Vec::<(Option<String>, Bytes)>::new()));

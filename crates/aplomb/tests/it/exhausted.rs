@@ -91,7 +91,7 @@ async fn once_an_account_is_exhausted_no_caller_sends_anything_and_another_accou
                             response.into_body().collect().await.unwrap();
                             answered.fetch_add(1, Relaxed);
                         }
-                        // It was in flight, and is told what the provider said.
+                        // It was in flight, and gets the provider's response.
                         Ok(response) => assert!(response.status().is_client_error()),
                         Err(error) => {
                             let open = find::<CircuitOpen>(&error).expect("refused by the circuit");

@@ -20,7 +20,7 @@ const S: Duration = Duration::from_secs(1);
 
 type Request = http::Request<Full<Bytes>>;
 
-/// Fails the first time, and keeps what it was asked.
+/// Fails the first time, and records its requests.
 fn server(
     seen: &Arc<Mutex<Vec<Request>>>,
 ) -> impl tower::Service<Request, Response = http::Response<Full<Bytes>>, Error = std::io::Error, Future: Send>
@@ -132,7 +132,7 @@ async fn slow_token(outgoing: OutgoingRequest) -> Result<OutgoingRequest, BoxErr
     Ok(outgoing)
 }
 
-// Nothing was sent: the quota gets back what was taken.
+// Nothing was sent: the quota gets the charge back.
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_in_its_hook_is_not_charged() {
     let layer = under(Policy::new().quota(Quota::requests_per_hour(5).burst(5))).request_hook(slow_token);

@@ -204,7 +204,7 @@ async fn the_keys_of_an_endpoint_draw_on_one_pool() {
     assert_eq!(pool.snapshot().in_flight(), 0);
 }
 
-// The sources of an error say what ended the call, whether a key stands before it or not.
+// The sources of an error contain the error that ended the call, with a key and without.
 #[tokio::test(start_paused = true)]
 async fn the_error_of_a_key_says_why() {
     let open = async |keyed: bool| {

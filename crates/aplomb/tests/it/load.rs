@@ -1,4 +1,4 @@
-//! Many callers who always want more, and what a server made of them.
+//! Many callers that always want more, and how a server fares.
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -117,7 +117,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// One line of figures, for who wants to see them.
+    /// One line of figures, to be printed.
     pub(crate) fn tell(&self, of: &str, used: f64) {
         let Self { end, failed, .. } = self;
         println!(
@@ -144,7 +144,7 @@ impl Run {
         of(&self.end) as f64 / (limit * self.minutes + burst) as f64
     }
 
-    /// Which share was used of what flowed after the first minute.
+    /// The share of the flow after the first minute that was used.
     pub(crate) fn used_then(&self, of: fn(&Stats) -> u64, limit: u64) -> f64 {
         (of(&self.end) as f64 - of(&self.warm) as f64) / (limit * (self.minutes - 1)) as f64
     }

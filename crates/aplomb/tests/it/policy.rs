@@ -143,7 +143,7 @@ async fn an_endpoint_is_drained_when_the_last_body_has_been_read() {
 
 #[tokio::test(start_paused = true)]
 async fn presets_do_what_they_are_for() {
-    // An outage of a minute: a batch waits for its end, somebody who waits himself is told at once.
+    // An outage of a minute: a batch waits for its end, an interactive call fails at once.
     let outage = || {
         let start = Instant::now();
         service_fn(move |_: http::Request<Full<Bytes>>| async move {
@@ -175,7 +175,7 @@ async fn presets_do_what_they_are_for() {
     assert!(error.retry_after().is_some_and(|after| after > 50 * S) && start.elapsed() <= 5 * S);
 }
 
-// Only what was set is held against a policy: what a preset brings along is cut off by the shorter time.
+// Only explicit settings are compared: the defaults of a preset are cut off by a shorter time.
 #[test]
 fn a_preset_can_be_given_a_shorter_deadline() {
     assert_eq!(Policy::interactive().deadline(30 * S).validate(), Ok(()));

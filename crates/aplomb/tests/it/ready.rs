@@ -108,7 +108,7 @@ async fn promise_1_in_every_way() {
     }
 }
 
-// With a hook the client is asked later: what it comes to is the same, as nothing was sent.
+// With a hook the client is readied later. The result is the same, since nothing was sent.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_not_ready_costs_the_same_with_and_without_a_hook() {
     let policy = Policy::new().quota(Quota::requests_per_hour(50).burst(50));

@@ -146,7 +146,7 @@ async fn an_error_does_not_repeat_its_cause_and_every_attempt_shows_its_own() {
     assert!(cause.is::<io::Error>() && !shown.contains(&format!("{cause} (")), "{shown}");
 }
 
-// What is neither an answer nor an error by its status, is no success for a request that asks for something.
+// A redirect does not answer a request that asks for something.
 #[tokio::test(start_paused = true)]
 async fn a_redirect_of_a_post_is_not_a_success() {
     for status in [302, 101, 308] {
@@ -174,7 +174,7 @@ async fn a_call_that_is_sent_for_ever_keeps_a_short_account() {
     assert_eq!(report.attempts()[15].number(), 101);
 }
 
-// A caller who has gone away has not been answered.
+// A caller that has gone away has no answer.
 #[tokio::test(start_paused = true)]
 async fn the_account_of_a_stream_that_was_dropped_is_no_success() {
     let layer = under(Policy::new());

@@ -90,12 +90,12 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_unknown_passes_or_is_refused_or_has_a_default() {
+async fn an_unmatched_request_passes_or_is_rejected_or_has_a_fallback() {
     let seen = Seen::default();
     let known = || Routes::new().route(route::host("a.example"), EndpointLayer::new(Generic));
     let layer = RouterLayer::new(known()).unwrap();
     let service = layer.layer(client(&seen));
-    // Untouched: whatever it comes to is the client's affair.
+    // It passes untouched, whatever the client's response.
     let response = service.clone().oneshot(to("b.example", "down")).await.unwrap();
     assert_eq!((response.status().as_u16(), Report::of(&response).is_some()), (503, false));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
@@ -171,7 +171,7 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
         (down.handle().circuit().state(), up.handle().circuit().state()),
         (CircuitState::Open, CircuitState::Closed)
     );
-    // Those who wait for the circuit of the one hold nothing of what both draw on.
+    // Calls that wait for the circuit of one endpoint hold nothing of the shared pool.
     let parked = tokio::spawn(service.clone().oneshot(to("a.example", "down")));
     tokio::time::sleep(S / 10).await;
     assert_eq!(down.handle().waiting(), 1);
@@ -194,7 +194,7 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
 
 // What passes has no account: the client did send it.
 #[tokio::test(start_paused = true)]
-async fn the_error_of_what_passes_does_not_say_that_nothing_was_sent() {
+async fn the_error_of_a_request_that_passes_does_not_say_that_nothing_was_sent() {
     let broken = service_fn(|_: Request| async {
         Err::<http::Response<Full<Bytes>>, _>(std::io::Error::other("reset"))
     });
@@ -203,7 +203,7 @@ async fn the_error_of_what_passes_does_not_say_that_nothing_was_sent() {
     assert!(!error.to_string().contains("nothing sent"), "{error}");
 }
 
-// Trailers reach the caller, of what passes and of what has a policy.
+// Trailers reach the caller, with an endpoint and without.
 #[tokio::test(start_paused = true)]
 async fn trailers_pass() {
     let mut trailers = http::HeaderMap::new();
@@ -272,7 +272,7 @@ fn invalid_routes_do_not_show_credentials() {
     assert!(shown.is_empty(), "{shown:?}");
 }
 
-// The host that is connected to counts, however it is written, and not what only looks like it.
+// The host that the client connects to counts, in any spelling, and not one that only looks like it.
 #[test]
 fn hosts_are_not_tricked() {
     let to = |uri: &str, host: Option<&str>| {

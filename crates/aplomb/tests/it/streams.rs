@@ -223,7 +223,7 @@ async fn an_error_in_a_json_answer_is_found_before_or_at_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_read_is_believed() {
+async fn what_cannot_be_read_is_believed() {
     let mut compressed = Reply::stream([data("\u{1f}\u{8b}"), data("\u{7f}")]);
     compressed.headers.push(("content-encoding", "gzip".to_owned()));
     let audio = Reply::of("audio/mpeg", [data("\u{1}"), data("\u{2}")]);

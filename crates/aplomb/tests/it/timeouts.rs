@@ -296,7 +296,7 @@ async fn a_deadline_drops_the_attempt_though_its_future_is_held() {
     assert_eq!(handle.in_flight(), 0);
 }
 
-// There is no time to be answered in.
+// There is no time for a response.
 #[tokio::test(start_paused = true)]
 async fn a_deadline_in_the_past_sends_nothing() {
     let server = Server::new([Reply::json(200)]);

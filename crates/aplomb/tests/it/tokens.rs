@@ -120,7 +120,7 @@ async fn what_a_caller_says_goes_before_the_estimate_and_what_asks_nothing_costs
         .await
         .unwrap();
     assert_eq!(handle.available()[0].1, 100_000 - 7);
-    // Embeddings have no output; what is no JSON is estimated as a usual answer.
+    // Embeddings have no output. A body that is not JSON gets the default estimate.
     let embed = json!({"model": "m", "input": "four".repeat(100)}).to_string();
     let request = http::Request::post("/v1/embeddings").body(Full::<Bytes>::from(embed)).unwrap();
     endpoint.clone().oneshot(request).await.unwrap();
@@ -152,7 +152,7 @@ async fn with_nothing_configured_tokens_are_estimated_once_the_server_tells_of_t
 
 type Bodies = Arc<Mutex<Vec<(Option<u64>, Value)>>>;
 
-/// Keeps what it was sent: the announced length, and the body.
+/// Records requests: the announced length, and the body.
 fn keeps<B>(
     bodies: &Bodies,
 ) -> impl Service<http::Request<B>, Response = http::Response<Full<Bytes>>, Error = std::io::Error, Future: Send>
@@ -238,7 +238,7 @@ async fn asking_for_usage_drops_digests_and_leaves_signed_bodies_alone() {
 
 /// It is charged when it arrives, whatever can be read of it.
 #[tokio::test(start_paused = true)]
-async fn a_prompt_that_can_not_be_read_costs_something() {
+async fn a_prompt_that_cannot_be_read_costs_something() {
     let words = "word ".repeat(10_000);
     let half_an_emoji = format!(r#"{{"messages":[{{"role":"user","content":"{words}\ud83d"}}]}}"#);
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
@@ -255,7 +255,7 @@ async fn a_prompt_that_can_not_be_read_costs_something() {
     }
 }
 
-// What an answer is guessed to come to is no reason to refuse a request for ever: the least deployment at Azure has
+// A guessed output is no reason to reject a request forever: the smallest deployment at Azure has
 // 1,000 tokens per minute.
 #[tokio::test(start_paused = true)]
 async fn a_guess_of_the_output_refuses_nothing_for_ever() {

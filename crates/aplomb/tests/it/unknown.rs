@@ -1,4 +1,4 @@
-//! Limits that nobody configured, and an endpoint that is told nothing but whose they are.
+//! Limits that are not configured: the endpoint knows only the provider.
 
 use aplomb::{EndpointLayer, Policy};
 use aplomb_mock::{Hints, Stats};
