@@ -101,7 +101,7 @@ fn refused(error: &EndpointError) -> Response {
         Some(_) => StatusCode::TOO_MANY_REQUESTS,
         None => StatusCode::BAD_GATEWAY,
     };
-    let mut response = (status, error.to_string()).into_response();
+    let mut response = (status, error.cause().to_string()).into_response();
     if let Some(after) = error.retry_after() {
         let seconds = u64::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
         response.headers_mut().insert("retry-after", seconds.into());

@@ -24,6 +24,9 @@ struct Args {
     /// How many seeds to take the median of
     #[arg(long, value_name = "NUMBER", default_value_t = 5)]
     seeds: u64,
+    /// Shows how the first seed of each scenario goes, every so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    watch: Option<f64>,
     /// Checks the promises instead, or those of these numbers
     #[arg(long, value_name = "NUMBER", num_args = 0..)]
     promises: Option<Vec<u8>>,
@@ -63,6 +66,14 @@ fn main() -> Result<(), BoxError> {
             names.iter().map(client).collect::<Result<_, _>>()?
         }
     };
+    if let Some(every) = args.watch {
+        for (scenario, client) in
+            scenarios.iter().flat_map(|one| clients.iter().map(move |client| (one, *client)))
+        {
+            watch(scenario, client, every);
+        }
+        return Ok(());
+    }
     let table = Table::of(&scenarios, &clients, 0..args.seeds.max(1));
     print!("{table}");
     if let Some(path) = args.json {
@@ -77,6 +88,32 @@ fn main() -> Result<(), BoxError> {
         }
     }
     Ok(())
+}
+
+/// Shows how a run goes, a line every so many seconds.
+fn watch(scenario: &Scenario, client: Client, every: f64) {
+    println!("{}, {}", scenario.name, client.name());
+    println!("     at  in flight  waiting  circuit   paused      rate  limit  answered  requests");
+    let run = run(scenario, client, 0, true);
+    let mut next = 0.0;
+    for moment in &run.moments {
+        let (at, look) = (moment.at.as_secs_f64(), moment.look);
+        if at < next {
+            continue;
+        }
+        next = at + every;
+        let answered = run.waits.iter().filter(|wait| wait.answered && wait.to <= moment.at).count();
+        let requests = run.seen.iter().filter(|seen| seen.at <= moment.at).count();
+        println!(
+            "{at:>7.1}{:>11}{:>9}{:>9}{:>8.1}s{:>10}{:>7}{answered:>10}{requests:>10}",
+            moment.in_flight,
+            look.waiting,
+            if look.open { "open" } else { "closed" },
+            look.paused.as_secs_f64(),
+            look.rate.map_or("-".to_owned(), |rate| format!("{rate:.2}")),
+            look.limit.map_or("-".to_owned(), |limit| limit.to_string()),
+        );
+    }
 }
 
 /// Checks these promises, or all.

@@ -11,6 +11,8 @@ pub(crate) enum BodyFormat {
     Json,
     /// JSON, one value per line.
     JsonLines,
+    /// The binary frames of an AWS event stream.
+    AwsEvents,
     /// Anything else, which is trusted.
     Opaque,
 }
@@ -39,6 +41,9 @@ impl BodyFormat {
 
     fn of_other(media_type: &str) -> Self {
         let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
+        if subtype == "vnd.amazon.eventstream" {
+            return Self::AwsEvents;
+        }
         let is_any = |subtypes: &[&str]| subtypes.contains(&subtype);
         let is_json =
             is_any(&["json", "x-ndjson", "ndjson", "jsonl", "x-jsonlines"]) || subtype.ends_with("+json");

@@ -12,7 +12,7 @@ pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: 
     let format = format(head, body);
     // The reader finds the error in a success, and judging tells more about it.
     let is_found_by_reader = match format {
-        BodyFormat::Events => true,
+        BodyFormat::Events | BodyFormat::AwsEvents => true,
         BodyFormat::Json | BodyFormat::JsonLines => !provider.judges_success(),
         BodyFormat::Opaque => false,
     };
@@ -27,7 +27,7 @@ pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: 
         _ => replay(provider, head, body, &mut |_| {}),
     };
     match end {
-        StreamEnd::Failed(error) if format != BodyFormat::Events => {
+        StreamEnd::Failed(error) if matches!(format, BodyFormat::Json | BodyFormat::JsonLines) => {
             let judged = provider.judge(head, body);
             StreamEnd::Failed(if judged.outcome().is_success() {
                 error
@@ -47,7 +47,7 @@ pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[
             let text = answer_text(Document::read(body, &mut nodes)?.view())?;
             Some(text.read().into_owned())
         }
-        BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events => {
+        BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events | BodyFormat::AwsEvents => {
             let mut text = None;
             replay(provider, head, body, &mut |event| {
                 if let StreamEvent::Content(Some(piece)) = event {
@@ -64,7 +64,7 @@ pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[
 pub(crate) fn usage<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
     let in_body = match format(head, body) {
         BodyFormat::Json if !is_list(body) => Document::read(body, &mut Nodes::new()).and_then(usage::of),
-        BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events => {
+        BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events | BodyFormat::AwsEvents => {
             let mut usage: Option<Usage> = None;
             replay(provider, head, body, &mut |event| {
                 if let StreamEvent::Usage(later) = event {

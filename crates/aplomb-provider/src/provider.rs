@@ -78,8 +78,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Generic.usage(head, body)
     }
 
-    /// Creates a reader for an answer that is received piece by piece: server-sent events, a JSON list, JSON
-    /// lines or a single JSON value.
+    /// Creates a reader for an answer that is received piece by piece: server-sent events, an AWS event stream, a
+    /// JSON list, JSON lines or a single JSON value.
     ///
     /// A body of another media type is trusted: its reader reports content once and completes at its end.
     /// Without a media type, the first bytes decide.

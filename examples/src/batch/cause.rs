@@ -1,7 +1,6 @@
 //! The causes of errors, as text for people.
 
 use std::error::Error;
-use std::io;
 
 use aplomb::{Rejection, find};
 
@@ -43,15 +42,11 @@ pub(crate) fn permanent(error: &(dyn Error + 'static)) -> Option<String> {
     }
 }
 
-/// Whether an error only says that the reader of a pipe has gone.
-pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::BrokenPipe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use aplomb::LayerName;
+    use std::io;
 
     #[derive(Debug)]
     struct Failed(io::Error);

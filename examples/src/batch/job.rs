@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::ask::Asker;
-use super::cause;
 use super::client::http;
 use super::demo;
 use super::endpoint::{Settings, endpoint};
@@ -169,19 +168,21 @@ impl Job {
         // Only what is in the output counts.
         (summary.answered, summary.failed) = (written.answered, written.failed);
         progress.end(false);
-        let error = match written.result {
-            Err(error) if cause::is_broken_pipe(&error) => {
-                progress.say("the reader of the results has gone");
-                None
-            }
-            Err(error) => Some(io::Error::new(error.kind(), format!("cannot write the results: {error}"))),
-            Ok(()) => {
-                progress.say(&summary);
-                return Ok(summary.is_complete());
-            }
+        let (complete, trouble) = match written.result {
+            Ok(()) => (Ok(summary.is_complete()), None),
+            Err(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe => (Ok(false), Some("the reader of the results has gone")),
+                io::ErrorKind::TimedOut => {
+                    (Ok(false), Some("the reader of the results has stalled; the rest is not written"))
+                }
+                kind => (Err(io::Error::new(kind, format!("cannot write the results: {error}"))), None),
+            },
         };
+        if let Some(trouble) = trouble {
+            progress.say(trouble);
+        }
         progress.say(&summary);
-        error.map_or(Ok(false), Err)
+        complete
     }
 }
 

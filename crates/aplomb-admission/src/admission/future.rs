@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use aplomb_core::{BoxError, CallOptions, Classify, RequestHead, RetryMark};
+use aplomb_core::{BoxError, CallOptions, Classify, CurrentCall, RequestHead};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -102,7 +102,7 @@ where
                 }
                 Err(Stopped::Queued(place)) => {
                     if options.attempts() > 0 {
-                        RetryMark::note_paced();
+                        CurrentCall::note_queued();
                     }
                     *this.queued = Some((place, options));
                     *this.stage = Stage::Queued;

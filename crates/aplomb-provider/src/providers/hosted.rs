@@ -98,7 +98,7 @@ provider! {
 provider! {
     /// AWS Bedrock: errors by `x-amzn-errortype`, delays by `x-amz-retry-after`, usage in bodies and headers.
     ///
-    /// Its binary event streams are trusted and not parsed. On arrival, a request reserves its prompt and its
+    /// Its streams are AWS event streams. On arrival, a request reserves its prompt and its
     /// maximum output, which is corrected when it ends.
     Bedrock: Dialect {
         name: "bedrock",

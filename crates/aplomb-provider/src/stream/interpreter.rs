@@ -1,11 +1,15 @@
 //! The meaning of the events of a stream, in any provider's shape.
 
+use std::borrow::Cow;
+
 use aplomb_core::{Classification, Reason};
 use http::StatusCode;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::StreamEvent::{self, Content, Done, Error, Other, Ping, Usage};
+use super::aws::decode_base64;
 use super::json_values::JsonValue;
 use super::shapes::{self, EventKind};
 use crate::dialect::Dialect;
@@ -111,8 +115,7 @@ impl Interpreter {
                 }
             }
             None if data.starts_with(b"{") && is_terminated && self.expects_json() => {
-                let damaged = self.classification(Reason::Truncated.into());
-                emit(Error(damaged.with_cause(&"an event of the stream is not valid JSON")));
+                self.damaged(emit);
             }
             // Probably cut off.
             None if data.starts_with(b"{") || b"[DONE]".starts_with(data) => {
@@ -121,6 +124,34 @@ impl Interpreter {
             }
             None => self.unknown(None, emit),
         }
+    }
+
+    /// Reports that a part of the answer is unreadable.
+    pub(super) fn damaged(&self, emit: Emit<'_>) {
+        let error = self.classification(Reason::Truncated.into());
+        emit(Error(error.with_cause(&"an event of the stream is damaged")));
+    }
+
+    /// Interprets a chunk of a model that Bedrock wraps: `{"bytes": "<base64>"}`.
+    pub(super) fn wrapped_event(&mut self, payload: &[u8], emit: Emit<'_>) {
+        #[derive(Deserialize)]
+        struct Chunk<'a> {
+            #[serde(borrow)]
+            bytes: Cow<'a, str>,
+        }
+        let chunk = serde_json::from_slice::<Chunk<'_>>(payload).ok();
+        match chunk.and_then(|chunk| decode_base64(&chunk.bytes)) {
+            Some(event) => self.event("", Some(&event), true, emit),
+            None => self.unknown(None, emit),
+        }
+    }
+
+    /// Reports an exception of an AWS event stream.
+    pub(super) fn aws_error(&self, code: &str, explanation: &[u8], emit: Emit<'_>) {
+        let explanation = serde_json::from_slice::<Value>(explanation)
+            .unwrap_or_else(|_| json!(String::from_utf8_lossy(explanation)));
+        let message = explanation.get("message").unwrap_or(&explanation);
+        emit(Error(self.judge(json!({"code": code, "message": message}).to_string().as_bytes())));
     }
 
     /// Whether an event that is not JSON is damaged: a lenient dialect may use other formats.
@@ -136,7 +167,8 @@ impl Interpreter {
             JsonValue::Raw(bytes) => Document::read(bytes, &mut nodes),
             JsonValue::Oversized => None,
         };
-        if let Some(document) = document.filter(|document| is_error_answer(document.view())) {
+        if let Some(document) = document.filter(|document| is_error_answer(document.view(), self.has_content))
+        {
             emit(Error(self.judge(document.text())));
         }
     }
@@ -195,7 +227,7 @@ impl Interpreter {
         let kind = value.get(Key::Type).text();
         let kind = kind.as_ref().map(Text::read);
         let kind = kind.as_deref().unwrap_or(name);
-        if name == "error" || is_failure(kind) || is_error_answer(value) {
+        if name == "error" || is_failure(kind) || is_error_answer(value, self.has_content) {
             emit(Error(self.judge(document.text())));
             return Ok(());
         }

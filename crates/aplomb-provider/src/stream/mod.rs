@@ -1,5 +1,6 @@
 //! Reading an answer while it is received.
 
+mod aws;
 mod interpreter;
 mod json_values;
 mod reader;

@@ -5,6 +5,7 @@ use std::mem;
 use aplomb_core::Usage;
 use smallvec::SmallVec;
 
+use super::aws::{AwsItem, AwsParser};
 use super::interpreter::Interpreter;
 use super::json_values::{JsonValue, JsonValues};
 use super::sse::{SseItem, SseParser};
@@ -81,6 +82,7 @@ enum Parser {
     Json(JsonValues),
     /// One chunk per line.
     JsonLines(JsonValues),
+    AwsEvents(AwsParser),
     Opaque(Opaque),
 }
 
@@ -90,6 +92,7 @@ impl Parser {
             BodyFormat::Events => Self::Events(SseParser::default()),
             BodyFormat::Json => Self::Json(JsonValues::default()),
             BodyFormat::JsonLines => Self::JsonLines(JsonValues::default()),
+            BodyFormat::AwsEvents => Self::AwsEvents(AwsParser::default()),
             BodyFormat::Opaque => Self::Opaque(Opaque::default()),
         }
     }
@@ -133,6 +136,9 @@ impl Reader {
             }
             Parser::Json(values) | Parser::JsonLines(values) => {
                 values.push(bytes, &mut |value| interpreter.value(value, &mut until_end(end, emit)));
+            }
+            Parser::AwsEvents(aws) => {
+                aws.push(bytes, &mut |item| read_aws_item(item, interpreter, &mut until_end(end, emit)));
             }
             Parser::Opaque(opaque) => opaque.push(bytes, emit),
         }
@@ -186,6 +192,7 @@ impl StreamReader for Reader {
                 values.finish(&mut |value| interpreter.value(value, &mut until_end(end, emit)));
                 is_complete && !interpreter.lacks_last_chunk()
             }
+            Parser::AwsEvents(aws) => aws.is_complete() && interpreter.may_end_here(),
             Parser::Opaque(_) => true,
         };
         if let Some(end) = &self.end {
@@ -226,6 +233,31 @@ fn read_item(
         SseItem::Event { name, data, is_terminated } => interpreter.event(name, data, is_terminated, emit),
     }
     inline.reset();
+}
+
+fn read_aws_item(item: AwsItem<'_>, interpreter: &mut Interpreter, emit: &mut dyn FnMut(StreamEvent<'_>)) {
+    match item {
+        AwsItem::Event { name: "chunk", payload } => interpreter.wrapped_event(payload, emit),
+        AwsItem::Event { name, payload } => {
+            interpreter.event(converse_kind(name), Some(payload), true, emit);
+        }
+        AwsItem::Error { code, explanation } => interpreter.aws_error(code, explanation, emit),
+        AwsItem::Oversized => interpreter.event("", None, true, emit),
+        AwsItem::Damaged => interpreter.damaged(emit),
+    }
+}
+
+/// The kind of an event of Bedrock's Converse API. Event streams of others use the same names for other events.
+fn converse_kind(name: &str) -> &str {
+    match name {
+        "messageStart" => "converse.messageStart",
+        "contentBlockStart" => "converse.contentBlockStart",
+        "contentBlockDelta" => "converse.contentBlockDelta",
+        "contentBlockStop" => "converse.contentBlockStop",
+        "messageStop" => "converse.messageStop",
+        "metadata" => "converse.metadata",
+        _ => name,
+    }
 }
 
 /// JSON between the events of an event stream: an error that a server wrote as it is.

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::support::{self, Response};
 
-/// Cases that are decided elsewhere, or not yet.
+/// Cases that are decided or tested elsewhere.
 const ELSEWHERE: &[&str] = &[
     // By the client's error, or by a circuit.
     "refused-stream",
     "a-burst-of-401-for-a-good-key",
-    // Binary frames are not read yet.
+    // Described in words only: see `aws_streams`.
     "binary-frames",
 ];
 

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod answers;
+mod aws_streams;
 mod conformance;
 mod dimensions;
 mod field_cases;

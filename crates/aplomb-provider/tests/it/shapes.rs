@@ -235,20 +235,6 @@ fn complete_answers_go_through_the_stream_reader() {
     assert_eq!(read(&OpenAi, "application/json", embeddings).0.first(), Some(&Content(None)));
 }
 
-/// Bedrock's binary frames are trusted; their usage is in the headers.
-#[test]
-fn bedrock() {
-    let headers = [
-        ("content-type", "application/vnd.amazon.eventstream"),
-        ("x-amzn-bedrock-input-token-count", "9"),
-        ("x-amzn-bedrock-output-token-count", "2"),
-    ];
-    let response = Response::new(200, &headers);
-    let read = support::read(Bedrock.stream(&response.head()), [&b"\0\0\0\x7F\0\0\0\x10"[..]]);
-    assert_eq!(read, (vec![Content(None)], StreamEnd::Complete));
-    assert_eq!(Bedrock.usage(&response.head(), b"\0\0\0\x7F"), Some(used()));
-}
-
 /// Titan reports its input at the top level, and its output in a list of results.
 #[test]
 fn bedrocks_headers_complete_the_usage_in_the_body() {

@@ -17,8 +17,8 @@ pub(super) trait Buckets: Send + Sync {
     /// The tokens in the emptiest bucket and the number of keys.
     fn summary(&self, rates: &Rates) -> (u32, usize);
 
-    /// The same buckets, all full.
-    fn refilled(&self) -> Box<dyn Buckets>;
+    /// The same buckets, all full, and state for at most `max_keys`.
+    fn refilled(&self, max_keys: usize) -> Box<dyn Buckets>;
 }
 
 /// One bucket for all requests.
@@ -34,15 +34,14 @@ impl Buckets for SingleBucket {
         (self.0.get().map_or(rates.capacity, |bucket| bucket.left(rates)), 0)
     }
 
-    fn refilled(&self) -> Box<dyn Buckets> {
+    fn refilled(&self, _: usize) -> Box<dyn Buckets> {
         Box::<Self>::default()
     }
 }
 
 /// A bucket for each key.
 pub(super) struct KeyedBuckets<K> {
-    key: Arc<KeyOf<K>>,
-    most: usize,
+    key_of: Arc<KeyOf<K>>,
     buckets: Keyed<K, KeyState>,
     began: OnceLock<Instant>,
     /// Pays for the keys for which there was no room.
@@ -68,24 +67,15 @@ impl Evictable for KeyState {
 }
 
 impl<K: Clone + Hash + Eq> KeyedBuckets<K> {
-    pub(super) fn new(max_keys: usize, key: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self {
-        Self::with(max_keys, Arc::new(key))
-    }
-
-    fn with(max_keys: usize, key: Arc<KeyOf<K>>) -> Self {
-        Self {
-            key,
-            most: max_keys,
-            buckets: Keyed::new(max_keys),
-            began: OnceLock::new(),
-            others: SingleBucket::default(),
-        }
+    pub(super) fn new(max_keys: usize, key_of: Arc<KeyOf<K>>) -> Self {
+        let buckets = Keyed::new(max_keys);
+        Self { key_of, buckets, began: OnceLock::new(), others: SingleBucket::default() }
     }
 }
 
 impl<K: Clone + Hash + Eq + Send + Sync + 'static> Buckets for KeyedBuckets<K> {
     fn bucket_for(&self, request: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
-        let key = (self.key)(request);
+        let key = (self.key_of)(request);
         let began = *self.began.get_or_init(|| now);
         let make = |_: &K| KeyState { bucket: Arc::new(TokenBucket::new(rates, began)), rates: *rates };
         self.buckets
@@ -99,7 +89,7 @@ impl<K: Clone + Hash + Eq + Send + Sync + 'static> Buckets for KeyedBuckets<K> {
         (least, self.buckets.len())
     }
 
-    fn refilled(&self) -> Box<dyn Buckets> {
-        Box::new(Self::with(self.most, Arc::clone(&self.key)))
+    fn refilled(&self, max_keys: usize) -> Box<dyn Buckets> {
+        Box::new(Self::new(max_keys, Arc::clone(&self.key_of)))
     }
 }

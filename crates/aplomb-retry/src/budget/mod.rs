@@ -51,8 +51,12 @@ use self::token_bucket::Rates;
 #[must_use]
 pub struct Budget(Arc<Inner>);
 
+/// The number of keys whose state is kept, by default.
+const MAX_KEYS: usize = 100_000;
+
 struct Inner {
     rates: Rates,
+    max_keys: usize,
     tokens: TokenSource,
     granted: AtomicU64,
     refused: AtomicU64,
@@ -85,7 +89,7 @@ impl Budget {
     /// 500 tokens, and at least one retry per second.
     pub fn new() -> Self {
         let rates = Rates { capacity: 500, throttled: 5, others: 14, floor: Some(Duration::from_secs(1)) };
-        Self::with(rates, TokenSource::Buckets(Box::new(SingleBucket::default())))
+        Self::with(rates, MAX_KEYS, TokenSource::Buckets(Box::new(SingleBucket::default())))
     }
 
     /// A budget that is kept elsewhere: `withdraw` returns whether a retry is allowed, `deposit` is called for
@@ -113,7 +117,7 @@ impl Budget {
     ) -> Self {
         let rates = Self::new().0.rates;
         let tokens = TokenSource::Custom { withdraw: Box::new(withdraw), deposit: Box::new(deposit) };
-        Self::with(rates, tokens)
+        Self::with(rates, MAX_KEYS, tokens)
     }
 
     /// Sets the capacity, which is also the number of tokens at the start. Default: 500. With 0, only
@@ -140,15 +144,23 @@ impl Budget {
         })
     }
 
-    /// Gives each key a bucket of its own: a server, an account, a tenant. `key` sees the head of the request.
+    /// Gives each key a bucket of its own: a server, an account, a tenant. `key_of` sees the head of the
+    /// request. Keys are never shown.
     ///
-    /// The bucket of a key is kept while one of its calls runs and until it is full again. If more than
-    /// `max_keys` are kept, further keys share one bucket.
-    pub fn key<K>(self, max_keys: usize, key: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self
+    /// The bucket of a key is kept while one of its calls runs and until it is full again.
+    pub fn by_key<K>(self, key_of: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self
     where
         K: Clone + Hash + Eq + Send + Sync + 'static,
     {
-        Self::with(self.0.rates, TokenSource::Buckets(Box::new(KeyedBuckets::new(max_keys, key))))
+        let max_keys = self.0.max_keys;
+        let buckets = Box::new(KeyedBuckets::new(max_keys, Arc::new(key_of)));
+        Self::with(self.0.rates, max_keys, TokenSource::Buckets(buckets))
+    }
+
+    /// Sets the number of keys whose state is kept at most. Default: 100,000. Further keys share one bucket.
+    pub fn max_keys(self, max_keys: usize) -> Self {
+        let rates = self.0.rates;
+        self.renewed(rates, max_keys)
     }
 
     /// The state at this moment.
@@ -166,18 +178,27 @@ impl Budget {
         }
     }
 
-    /// Starts a new budget with other rates. Clones made before keep the old one.
     fn rated(self, change: impl FnOnce(&mut Rates)) -> Self {
         let mut rates = self.0.rates;
         change(&mut rates);
+        let max_keys = self.0.max_keys;
+        self.renewed(rates, max_keys)
+    }
+
+    /// Starts a new budget. Clones made before keep the old one.
+    fn renewed(self, rates: Rates, max_keys: usize) -> Self {
         match &self.0.tokens {
-            TokenSource::Buckets(buckets) => Self::with(rates, TokenSource::Buckets(buckets.refilled())),
+            TokenSource::Buckets(buckets) => {
+                let buckets = buckets.refilled(max_keys);
+                Self::with(rates, max_keys, TokenSource::Buckets(buckets))
+            }
             TokenSource::Custom { .. } => self,
         }
     }
 
-    fn with(rates: Rates, tokens: TokenSource) -> Self {
-        Self(Arc::new(Inner { rates, tokens, granted: AtomicU64::new(0), refused: AtomicU64::new(0) }))
+    fn with(rates: Rates, max_keys: usize, tokens: TokenSource) -> Self {
+        let (granted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { rates, max_keys, tokens, granted, refused }))
     }
 }
 

@@ -106,7 +106,7 @@ fn to(host: &str) -> Request<String> {
 async fn promise_13_a_client_with_little_traffic_may_retry() {
     let floor = Budget::new().capacity(0).min_per_second(0.1);
     // The state of a key is dropped between its calls; its minimum rate must not start over when it comes back.
-    for budget in [floor.clone(), floor.key(100, host)] {
+    for budget in [floor.clone(), floor.by_key(host)] {
         let peer = Peer::failing(usize::MAX, 500);
         let service = retry(&budget).max_retries(1).layer(peer.clone());
         let others = retry(&budget).layer(Peer::failing(0, 500));
@@ -148,7 +148,7 @@ async fn promise_13_a_retry_that_waits_in_the_line_of_a_quota_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_13_keys_spend_apart_and_are_forgotten_when_full() {
-    let budget = tokens(28).key(2, host);
+    let budget = tokens(28).by_key(host).max_keys(2);
     let down = retry(&budget).layer(Peer::failing(usize::MAX, 500));
     let up = retry(&budget).layer(Peer::failing(0, 200));
     let attempts = async |host: &str| {
@@ -207,7 +207,7 @@ async fn promise_13_what_the_floor_paid_for_a_retry_that_is_never_sent_is_given_
 
 #[tokio::test(start_paused = true)]
 async fn a_call_does_not_show_the_keys_of_its_budget() {
-    let budget = tokens(28).key(3, |_: &dyn RequestHead| "sk-secret".to_owned());
+    let budget = tokens(28).by_key(|_: &dyn RequestHead| "sk-secret".to_owned());
     let mut service = retry(&budget).layer(Peer::new(|_| Answer::Hang));
     let mut call = Box::pin(service.call(request()));
     assert!(call.as_mut().now_or_never().is_none());

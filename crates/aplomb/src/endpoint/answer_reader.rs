@@ -12,7 +12,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 /// The kind of a success response's body, as its head describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// An event stream, or JSON line by line.
+    /// An event stream, of AWS too, or JSON line by line.
     Stream,
     /// JSON, or a body without a media type: a response only when it is complete.
     Whole,
@@ -36,7 +36,13 @@ impl Form {
         };
         let is_any = |all: &[&str]| all.iter().any(ends);
         if media_type.eq_ignore_ascii_case(b"text/event-stream")
-            || is_any(&["ndjson", "jsonl", "jsonlines", "stream+json"])
+            || is_any(&[
+                "ndjson",
+                "jsonl",
+                "jsonlines",
+                "stream+json",
+                "/vnd.amazon.eventstream",
+            ])
         {
             Self::Stream
         } else if is_any(&["/json", "+json"]) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb::provider::{Anthropic, OpenAi, Provider, Reason};
+use aplomb::provider::{Anthropic, Bedrock, OpenAi, Provider, Reason};
 use aplomb::{BrokenAnswer, EndpointLayer, Kind, Policy, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;
@@ -102,6 +102,24 @@ async fn a_stream_that_ends_without_a_word_is_retried() {
         assert!(error.is_none() && text.contains("all") && !text.contains("half"), "{text}");
         assert_eq!(server.seen(), 2);
     }
+}
+
+/// Bedrock's, in binary frames.
+#[tokio::test(start_paused = true)]
+async fn an_exception_in_an_aws_event_stream_is_sent_again() {
+    const THROTTLED: &[u8] =
+        b"\0\0\0_\0\0\0@\xa9\xbd\xc6\xe3\x0f:exception-type\x07\0\x13throttlingException\
+        \x0d:message-type\x07\0\x09exception{\"message\":\"m\"}[\xb3\x1a\x0c";
+    const STOPPED: &[u8] = b"\0\0\0Y\0\0\00v\xf8B\x7f\x0b:event-type\x07\0\x0bmessageStop\
+        \x0d:message-type\x07\0\x05event{\"stopReason\":\"end_turn\"}F\xf7I\xbc";
+    let reply = |frame: &'static [u8]| {
+        Reply::of("application/vnd.amazon.eventstream", [Step::Data(Bytes::from_static(frame))])
+    };
+    let server = Server::new([reply(THROTTLED), reply(STOPPED)]);
+    let layer = EndpointLayer::new(Bedrock);
+    let response = layer.layer(server.clone()).oneshot(chat("hello", true)).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!((&body[..], server.seen()), (STOPPED, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ pub(super) fn read(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option
         .or_else(|| vendors::ollama(value, emit))
         .or_else(|| vendors::tgi(value, emit))
         .or_else(|| vendors::llm_engine(value, emit))
+        .or_else(|| vendors::converse_stream(kind, value, emit))
         .or_else(|| vendors::converse(value, emit))
 }
 
