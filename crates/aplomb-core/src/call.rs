@@ -1,17 +1,17 @@
-//! What a caller says about one call, and what a retry tells the layers inside about it.
+//! Options of one call.
+
+use std::future::poll_fn;
+use std::pin::pin;
 
 use tokio::time::Instant;
 
+use crate::current_call::CurrentCall;
 use crate::{Outcome, RequestHead};
 
-tokio::task_local! {
-    static CALL: CallOptions;
-}
-
-/// Options of one call: they travel in the request's extensions.
+/// Options of one call, in its request's extensions.
 ///
-/// Where a request type hides its extensions (`reqwest::Request`), they travel in a task-local: run
-/// the call inside [`CallOptions::scope`]. Extensions come first where both are set.
+/// If the request type has no extensions (`reqwest::Request`), run the call inside [`CallOptions::scope`]. Options in
+/// the extensions take precedence.
 ///
 /// # Examples
 ///
@@ -49,10 +49,10 @@ impl Priority {
     pub const HIGH: Self = Self(0);
     /// The default.
     pub const NORMAL: Self = Self(1);
-    /// When nothing else is waiting, or after having waited long enough.
+    /// When nothing else waits, or after a long wait.
     pub const LOW: Self = Self(2);
 
-    /// A level of the caller's own; 0 is the most urgent.
+    /// Any other level; 0 is the most urgent.
     #[must_use]
     pub const fn level(level: u8) -> Self {
         Self(level)
@@ -72,7 +72,7 @@ impl Default for Priority {
 }
 
 impl CallOptions {
-    /// No deadline, normal priority, retried as the layers are configured.
+    /// No deadline, normal priority, retries as configured.
     pub const fn new() -> Self {
         Self {
             deadline: None,
@@ -84,33 +84,33 @@ impl CallOptions {
         }
     }
 
-    /// Sets the instant by which the call must have ended, waits included. Of several deadlines the
-    /// earliest holds.
+    /// Sets the instant by which the call must have ended, including waits. If several are set, the earliest
+    /// applies.
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
         self
     }
 
-    /// Sets how urgent the call is. The default is [`Priority::NORMAL`].
+    /// Sets how urgent the call is. Default: [`Priority::NORMAL`].
     pub const fn with_priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Sends the call once, whatever it comes to.
+    /// Disables retries for this call.
     pub const fn without_retry(mut self) -> Self {
         self.no_retry = true;
         self
     }
 
-    /// Says since when the call has been waiting: it takes its place in a queue accordingly. A retry
-    /// sets it, so that a call that is sent again does not go to the end of the line.
+    /// Sets since when the call has been waiting, which determines its place in a queue. A retry sets it, so that a
+    /// retried call does not go to the end of the queue.
     pub fn with_arrival(mut self, arrived: Instant) -> Self {
         self.arrived = Some(arrived);
         self
     }
 
-    /// Says how many attempts have been sent, and what the last one came to. A retry sets it.
+    /// Sets how many attempts have been sent, and the outcome of the last one. A retry sets it.
     pub fn with_attempts(mut self, attempts: u32, last: Outcome) -> Self {
         self.attempts = attempts;
         self.last = Some(last);
@@ -127,12 +127,12 @@ impl CallOptions {
         self.priority
     }
 
-    /// Whether the call may be sent again.
+    /// Whether the call may be retried.
     pub const fn allows_retry(&self) -> bool {
         !self.no_retry
     }
 
-    /// When the call first arrived, if it is being sent again.
+    /// When the call first arrived, if it is being retried.
     pub const fn arrived(&self) -> Option<Instant> {
         self.arrived
     }
@@ -142,30 +142,32 @@ impl CallOptions {
         self.attempts
     }
 
-    /// What the last attempt that was sent came to.
+    /// The outcome of the last attempt that was sent.
     pub const fn last(&self) -> Option<Outcome> {
         self.last
     }
 
-    /// The options of `request`: from its extensions, or from the task-local, or none.
+    /// The options of `request`: those that it carries, or else those in [scope](Self::scope), or the defaults.
     pub fn of<R: RequestHead + ?Sized>(request: &R) -> Self {
         request.call_options().or_else(Self::current).unwrap_or_default()
     }
 
-    /// The options of the task-local, if one is set.
+    /// The options in [scope](Self::scope), if any.
     #[inline]
     pub fn current() -> Option<Self> {
-        CALL.try_with(|options| *options).ok()
+        CurrentCall::options()
     }
 
-    /// Runs `call` with these options in the task-local.
+    /// Runs `call` with these options in scope: for requests that have no extensions. A spawned task does not see
+    /// them.
     pub async fn scope<F: Future>(self, call: F) -> F::Output {
-        CALL.scope(self, call).await
+        let mut call = pin!(call);
+        poll_fn(|cx| self.sync_scope(|| call.as_mut().poll(cx))).await
     }
 
-    /// Runs `step` with these options in the task-local.
+    /// Runs `step` with these options in scope.
     pub fn sync_scope<T>(self, step: impl FnOnce() -> T) -> T {
-        CALL.sync_scope(self, step)
+        CurrentCall::with_options(self, step)
     }
 }
 
@@ -175,7 +177,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn extensions_come_before_the_task_local() {
+    async fn options_of_a_request_come_before_those_in_scope() {
         let outer = CallOptions::new().without_retry();
         let inner = CallOptions::new().with_priority(Priority::LOW);
         let mut request = http::Request::new(());

@@ -4,6 +4,7 @@ mod backoff;
 mod call;
 mod classification;
 mod classify;
+mod current_call;
 mod dimension;
 mod error;
 mod event;
@@ -19,7 +20,6 @@ mod reason;
 mod rejection;
 mod replay;
 mod retry_after;
-mod retry_mark;
 mod short_duration;
 mod unsendable;
 mod usage;
@@ -29,6 +29,9 @@ pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delay
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
 pub use classify::{Classify, WithReadings};
+#[doc(hidden)]
+#[doc(hidden)]
+pub use current_call::{AttemptStep, CurrentCall};
 pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};
 pub use event::{
@@ -55,7 +58,5 @@ pub use replay::{Copied, Copyable, Once, Recorded, Replay, ReplayBody};
 pub use retry_after::retry_after;
 #[doc(hidden)]
 pub use retry_after::sent_at;
-#[doc(hidden)]
-pub use retry_mark::{RetryMark, SetMark};
 pub use usage::Usage;
 pub use wall_clock::WallClock;

@@ -5,8 +5,8 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use aplomb_core::{
-    Classification, Event, EventKind, FailedAttempt, Kind, Outcome, RequestHead, ResponseHead, SetMark,
-    StopReason,
+    AttemptStep, Classification, CurrentCall, Event, EventKind, FailedAttempt, Kind, Outcome, RequestHead,
+    ResponseHead, StopReason,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::attempts::Attempts;
 use crate::budget::BudgetLease;
-use crate::context::{Context, mark_attempt};
+use crate::context::Context;
 use crate::decision::{Conditions, decide};
 use crate::settings::Settings;
 use crate::{Repeatable, Retried, Upcoming, headers};
@@ -155,7 +155,7 @@ impl Call {
         &mut self,
         request: &mut impl RequestHead,
         settings: &Settings,
-    ) -> Option<SetMark> {
+    ) -> Option<AttemptStep> {
         self.attempts.start();
         if let Some(name) = &settings.retry_count {
             headers::count(request, name, self.attempts.next_retry());
@@ -183,9 +183,9 @@ impl Call {
         attempt: Pin<&mut F>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<F::Output> {
-        let mark = self.begin_step();
+        let step = self.begin_step();
         let polled = self.context.poll(attempt, cx);
-        self.end_step(mark);
+        self.end_step(step);
         polled
     }
 
@@ -194,18 +194,18 @@ impl Call {
         self.context.run(make)
     }
 
-    /// Begins a step of the attempt. Retry layers inside see the mark and stand down.
+    /// Begins a step of the attempt. Retry layers inside see it and stand down.
     #[inline]
-    fn begin_step(&self) -> Option<SetMark> {
-        self.may_retry().then(mark_attempt)
+    fn begin_step(&self) -> Option<AttemptStep> {
+        self.may_retry().then(CurrentCall::attempt)
     }
 
     /// Ends a step. If a gate made the attempt wait for its turn, the retry puts no load on the server and
     /// costs nothing.
     #[inline]
-    pub(crate) fn end_step(&mut self, mark: Option<SetMark>) {
+    pub(crate) fn end_step(&mut self, step: Option<AttemptStep>) {
         if let Some(lease) = &mut self.lease {
-            if mark.is_some_and(|mark| mark.is_paced()) {
+            if step.is_some_and(|step| step.was_queued()) {
                 lease.refund();
             }
         }

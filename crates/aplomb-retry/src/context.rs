@@ -1,9 +1,9 @@
-//! The context of a call, for the layers inside: its options, and the mark that it will be retried.
+//! The context of a call, for the layers inside: its options, and that it will be retried.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use aplomb_core::{CallOptions, Outcome, RequestHead, RetryMark, SetMark};
+use aplomb_core::{CallOptions, CurrentCall, Outcome, RequestHead};
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -47,7 +47,7 @@ impl Context {
     /// Whether this call is an attempt of a retry layer further out.
     #[inline]
     pub(crate) fn is_nested(&self) -> bool {
-        RetryMark::is_set() || self.options.attempts() > 0
+        CurrentCall::is_attempt() || self.options.attempts() > 0
     }
 
     /// Adds a deadline; the earliest applies.
@@ -127,10 +127,4 @@ impl Context {
 #[cold]
 fn scoped_call<S: Service<T>, T>(options: CallOptions, inner: &mut S, request: T) -> S::Future {
     options.sync_scope(|| inner.call(request))
-}
-
-/// Marks the step that follows as inside of an attempt, until the mark is dropped.
-#[inline]
-pub(crate) fn mark_attempt() -> SetMark {
-    RetryMark::set()
 }

@@ -131,10 +131,10 @@ where
                         call.cannot_replay();
                         config.replay.once(this.kept.take().expect("taken here only"))
                     });
-                    let mark = call.begin_attempt(&mut request, settings);
+                    let step = call.begin_attempt(&mut request, settings);
                     let attempt = call.call(this.inner, request);
                     state.set(State::Called { attempt });
-                    call.end_step(mark);
+                    call.end_step(step);
                 }
                 // → `Waiting` if the request will be sent again; otherwise the end.
                 StateProj::Called { attempt } => {
@@ -205,10 +205,10 @@ where
                         return Poll::Ready(Err(error));
                     }
                     let mut request = next.request.take().expect("made before the wait was over");
-                    let mark = call.begin_attempt(&mut request, settings);
+                    let step = call.begin_attempt(&mut request, settings);
                     let attempt = call.call(this.inner, request);
                     state.set(State::Called { attempt });
-                    call.end_step(mark);
+                    call.end_step(step);
                 }
                 StateProj::Done => panic!("polled after it was ready"),
             }

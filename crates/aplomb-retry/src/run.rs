@@ -77,9 +77,9 @@ impl<K, C> RetryLayer<K, C> {
         let mut call = Call::begin(&mut (), settings);
         call.arrive(settings);
         loop {
-            let mark = call.begin_attempt(&mut (), settings);
+            let step = call.begin_attempt(&mut (), settings);
             let attempt = call.make(&mut operation);
-            call.end_step(mark);
+            call.end_step(step);
             let result = {
                 // Dropped before the wait begins.
                 let mut attempt = pin!(attempt);

@@ -14,7 +14,9 @@ use tower_service::Service;
 pub use self::door::{Door, Unprepared};
 pub use self::guard::PermitGuard;
 use crate::{Completion, End, Gate, OnHead, Permit, Queued, Rejected, Stopped};
-use aplomb_core::{BoxError, CallOptions, Classification, Classify, HttpClassifier, RequestHead, RetryMark};
+use aplomb_core::{
+    BoxError, CallOptions, Classification, Classify, CurrentCall, HttpClassifier, RequestHead,
+};
 
 /// A service behind a gate.
 ///
@@ -164,7 +166,7 @@ where
                 }
                 Some(Stopped::Queued(place)) => {
                     if options.attempts() > 0 {
-                        RetryMark::note_paced();
+                        CurrentCall::note_queued();
                     }
                     *this.waits = Some((place, options));
                     *this.stage = Stage::Waiting;

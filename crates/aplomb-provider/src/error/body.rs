@@ -129,6 +129,11 @@ impl ErrorBody {
         self.delay
     }
 
+    /// Whether the body explains nothing.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.code.is_none() && self.message.is_none()
+    }
+
     /// The limit that the error is about, if a field names it.
     pub(crate) const fn dimension(&self) -> Option<Dimension> {
         self.dimension
@@ -140,8 +145,8 @@ impl ErrorBody {
     }
 }
 
-/// Whether the body of a success says that it is an error.
-pub(crate) fn is_error_answer(value: View<'_>) -> bool {
+/// Whether the body of a success, or an event of a stream that may have had content, says that it is an error.
+pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
     let value = value.first_or_self();
     // Every answer is read here, so its members are gone through once.
     for (key, member) in value.parts() {
@@ -149,7 +154,7 @@ pub(crate) fn is_error_answer(value: View<'_>) -> bool {
             Key::Error => is_error(member),
             Key::Choices => {
                 let choice = member.first();
-                is_error(choice.get(Key::Error)) || is_broken_off(choice)
+                is_error(choice.get(Key::Error)) || is_broken_off(choice, had_content)
             }
             Key::Response | Key::XGroq => is_error(member.get(Key::Error)),
             Key::Type | Key::EventType => member.is("error"),
@@ -173,13 +178,14 @@ pub(crate) fn is_error_answer(value: View<'_>) -> bool {
 const BROKEN_OFF: [&str; 4] = ["error", "abort", "network_error", "insufficient_system_resource"];
 
 /// Whether a choice was broken off: by its finish reason, or without content by the one behind a gateway.
-fn is_broken_off(choice: View<'_>) -> bool {
+fn is_broken_off(choice: View<'_>, had_content: bool) -> bool {
     let is_any = |reason: View<'_>| reason.is_text() && BROKEN_OFF.iter().any(|known| reason.is(known));
     let has_content = || {
         let delta = choice.at(&[Key::Delta, Key::Content]);
         !delta.is_empty() || !choice.at(&[Key::Message, Key::Content]).is_empty()
     };
-    is_any(choice.get(Key::FinishReason)) || (is_any(choice.get(Key::NativeFinishReason)) && !has_content())
+    is_any(choice.get(Key::FinishReason))
+        || (!had_content && is_any(choice.get(Key::NativeFinishReason)) && !has_content())
 }
 
 /// The code in the finish reason of the first choice.

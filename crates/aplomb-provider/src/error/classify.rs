@@ -82,7 +82,7 @@ impl<'a> Judge<'a> {
         if !MARKS.iter().any(|mark| memchr::memmem::find(body, mark).is_some()) {
             return None;
         }
-        body::is_error_answer(Document::read(body, &mut Nodes::new())?.view()).then(|| {
+        body::is_error_answer(Document::read(body, &mut Nodes::new())?.view(), false).then(|| {
             let error = ErrorBody::read(body, head.sent(), &self.codes());
             self.failure(&error, None, head.sent(), true)
         })
@@ -171,7 +171,7 @@ impl<'a> Judge<'a> {
         error: &ErrorBody,
         message: Option<&Message>,
     ) -> (Reason, bool) {
-        if reason == Reason::Unauthorized && self.head.is_some_and(is_from_edge) {
+        if reason == Reason::Unauthorized && error.is_silent() && self.head.is_some_and(is_from_edge) {
             return (Reason::Unknown, false);
         }
         let is_limited = reason == Reason::RateLimited;

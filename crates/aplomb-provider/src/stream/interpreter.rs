@@ -167,7 +167,8 @@ impl Interpreter {
             JsonValue::Raw(bytes) => Document::read(bytes, &mut nodes),
             JsonValue::Oversized => None,
         };
-        if let Some(document) = document.filter(|document| is_error_answer(document.view())) {
+        if let Some(document) = document.filter(|document| is_error_answer(document.view(), self.has_content))
+        {
             emit(Error(self.judge(document.text())));
         }
     }
@@ -226,7 +227,7 @@ impl Interpreter {
         let kind = value.get(Key::Type).text();
         let kind = kind.as_ref().map(Text::read);
         let kind = kind.as_deref().unwrap_or(name);
-        if name == "error" || is_failure(kind) || is_error_answer(value) {
+        if name == "error" || is_failure(kind) || is_error_answer(value, self.has_content) {
             emit(Error(self.judge(document.text())));
             return Ok(());
         }

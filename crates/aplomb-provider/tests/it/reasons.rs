@@ -193,6 +193,9 @@ fn a_401_or_403_of_an_edge_is_not_about_the_key() {
             let challenge = [page[0], ("www-authenticate", "Basic")];
             assert_eq!(judged(url, status, &challenge, "<html>").1, Kind::Unauthorized, "{url} {status}");
             assert_eq!(judged(url, status, &[], "").1, Kind::Unauthorized, "{url} {status}");
+            // Some servers send JSON under this type.
+            let body = r#"{"error": {"message": "no such key"}}"#;
+            assert_eq!(judged(url, status, &page, body).1, Kind::Unauthorized, "{url} {status}");
         }
     }
 }

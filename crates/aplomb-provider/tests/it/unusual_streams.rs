@@ -272,4 +272,7 @@ fn finish_reasons_of_broken_answers_are_errors() {
     let native = "\"finish_reason\": \"stop\", \"native_finish_reason\": \"network_error\"";
     assert_eq!(reason(last(native, "")), Some(Reason::ServerError));
     assert_eq!(last(native, "Hi"), StreamEnd::Complete);
+    let first = "data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\n";
+    let last = format!("data: {{\"choices\": [{{\"delta\": {{}}, {native}}}]}}\n\ndata: [DONE]\n\n");
+    assert_eq!(stream(OPENAI, &format!("{first}{last}")).1, StreamEnd::Complete);
 }

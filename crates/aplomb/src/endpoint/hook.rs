@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, CallOptions, InMemory, RetryMark};
+use aplomb_core::{BoxError, CallOptions, CurrentCall, InMemory};
 use aplomb_rate_limit::Charge;
 use bytes::Bytes;
 use http::request::Parts;
@@ -174,7 +174,7 @@ impl<A> Future for Hooking<A> {
 
 /// Calls that a hook makes are not part of the call it is run for: they have their own retries and options.
 fn apart<T>(step: impl FnOnce() -> T) -> T {
-    let _cleared = RetryMark::clear();
+    let _cleared = CurrentCall::none();
     CallOptions::new().sync_scope(step)
 }
 
