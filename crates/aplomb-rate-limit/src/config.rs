@@ -1,7 +1,7 @@
 //! The settings of a layer, and the limiter that is made of them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits};
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) learning: bool,
     pub(crate) learned: Option<Learned>,
     pub(crate) seed: Option<u64>,
+    /// The quotas of keys that have those of the layer: clones share everything but their levels.
+    pub(crate) template: OnceLock<Quotas>,
     pub(crate) observer: Arc<dyn Observe + Send + Sync>,
 }
 
@@ -52,6 +54,7 @@ impl Config {
             learning: true,
             learned: None,
             seed: None,
+            template: OnceLock::new(),
             observer: Arc::new(LogEvents),
         }
     }
@@ -71,7 +74,10 @@ impl Config {
             Source::Pool(pool) => LimiterGate::Pooled(pool.member()),
             Source::Quotas(quotas) => {
                 let own = key.and_then(|key| self.quotas_of.as_ref()?(key));
-                LimiterGate::Own(self.quotas(own.unwrap_or_else(|| quotas.clone())))
+                LimiterGate::Own(match own {
+                    Some(own) => self.quotas(own),
+                    None => self.template.get_or_init(|| self.quotas(quotas.iter().copied())).clone(),
+                })
             }
             Source::Limiter(_) => LimiterGate::Own(self.quotas([])),
         }

@@ -104,6 +104,7 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     /// Changes a setting of the limiter, which is created anew.
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
         set(&mut self.config);
+        self.config.template = OnceLock::new();
         self.limiter = Arc::default();
         self
     }

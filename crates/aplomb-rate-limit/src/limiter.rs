@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use aplomb_admission::{Closing, Entries, ErasedKey, Full, Queue, Wait};
@@ -66,8 +66,14 @@ impl RateLimiter {
             None => Entries::one(read(&config).gate(None), limits, events),
             Some(by) => {
                 let config = Arc::clone(&config);
-                // Not under the lock: what says the quotas is the caller's.
-                let make = move |key: &dyn ErasedKey| read(&config).clone().gate(Some(key));
+                let make = move |key: &dyn ErasedKey| {
+                    let own = read(&config).quotas_of.clone();
+                    match own {
+                        None => read(&config).gate(Some(key)),
+                        // Not under the lock: what returns the quotas is the caller's.
+                        Some(_) => read(&config).clone().gate(Some(key)),
+                    }
+                };
                 Entries::keyed(by, max_keys, limits, make, events)
             }
         };
@@ -133,7 +139,11 @@ impl RateLimiter {
 
     /// Changes a setting of the gates there are, and of those that will be made.
     fn change(&self, set: impl FnOnce(&mut Config), change: impl Fn(&mut Quotas, Instant)) {
-        set(&mut self.config.write().unwrap_or_else(PoisonError::into_inner));
+        {
+            let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
+            set(&mut config);
+            config.template = OnceLock::new();
+        }
         self.entries.for_each_gate(|_, queue| queue.with(|gate, now| gate.quotas(now, &change)));
     }
 

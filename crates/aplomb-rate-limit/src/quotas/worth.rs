@@ -6,7 +6,8 @@ use aplomb_admission::{Evictable, Worth};
 use tokio::time::Instant;
 
 use super::Quotas;
-use crate::pause::MAX_UNHINTED_PAUSE;
+use crate::active_quota::ActiveQuota;
+use crate::pause::{MAX_UNHINTED_PAUSE, Pause};
 
 /// How long what was learned is kept after its last use.
 const KEPT: Duration = Duration::from_secs(60 * 60);
@@ -27,7 +28,7 @@ impl Quotas {
     /// Whether it knows anything of the server's limits.
     fn has_learned(&self) -> bool {
         let estimator = self.server.as_ref().and_then(|server| server.estimator.as_ref());
-        let reported = self.set.quotas().iter().any(|quota| quota.is_reported());
+        let reported = self.set.quotas().iter().any(ActiveQuota::is_reported);
         reported || estimator.is_some_and(|estimator| !estimator.is_fresh())
     }
 }
@@ -42,7 +43,7 @@ impl Evictable for Quotas {
             return Worth::HIGH;
         }
         // How long pauses have grown is forgotten when nobody has called for as long as the longest.
-        let has_grown = pause.is_some_and(|pause| pause.has_grown());
+        let has_grown = pause.is_some_and(Pause::has_grown);
         if !self.is_full(now) || has_grown && self.was_used_within(MAX_UNHINTED_PAUSE, now) {
             return Worth::MEDIUM;
         }
