@@ -247,7 +247,7 @@ async fn a_stream_that_begins_with_an_error_is_retried_and_one_that_breaks_later
 #[tokio::test]
 async fn a_request_that_the_client_cannot_send_is_not_retried() {
     let server = Mock::builder().start().await.unwrap();
-    let https = server.base_url().to_string().replace("http://", "https://");
+    let https = server.base_url().replace("http://", "https://");
     for (uri, says) in [
         ("/v1/chat/completions".to_owned(), "UserAbsoluteUriRequired"),
         (https, "invalid URL, scheme is not http"),

@@ -68,8 +68,14 @@ impl LayerSettings {
     fn handle(&self) -> CircuitHandle {
         let (circuit, circuit_of) = (Arc::clone(&self.circuit), self.circuit_of.clone());
         let make = move |key: Option<&dyn ErasedKey>| {
-            let own = key.and_then(|key| circuit_of.as_ref()?(key));
-            own.unwrap_or_else(|| fresh(&circuit))
+            if let Some(own) = key.and_then(|key| circuit_of.as_ref()?(key)) {
+                return own;
+            }
+            match key {
+                // All calls of an account carry the same credential.
+                Some(key) if key.as_any().is::<Account>() => fresh(&circuit).one_credential(),
+                _ => fresh(&circuit),
+            }
         };
         let watch = StateWatch::new();
         let events = crate::event::events_to(watch.clone(), Arc::clone(&self.observer));

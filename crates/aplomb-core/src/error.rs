@@ -1,4 +1,4 @@
-//! Errors: one boxed type at the borders, and a way to find ours through any nesting.
+//! Boxed errors, and finding errors in them.
 
 use std::any::Any;
 use std::error::Error;
@@ -7,11 +7,10 @@ use std::io;
 /// The boxed error of tower stacks.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// Errors nested deeper than this are not looked into: a chain that links to itself must not
-/// hang its reader.
+/// Errors nested deeper than this are not examined: a chain that links to itself must not hang its reader.
 const DEEPEST: usize = 32;
 
-/// Finds an error of type `T` in `error` or in what caused it, through any nesting.
+/// Finds an error of type `T` in `error` or its causes, at any depth.
 ///
 /// Looks through `source()`, and into `io::Error`, whose `source()` skips the error it wraps.
 ///
@@ -31,7 +30,7 @@ pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
 
 /// [`find`] for generic code, where the error may be a [`BoxError`] (which is not an `Error` itself).
 ///
-/// Of other types only `T` itself and `io::Error` are looked into: nothing says that they are errors.
+/// Of other types, only `T` itself, `io::Error` and the errors of enabled clients are examined.
 pub fn find_in<T: Error + 'static, E: 'static>(error: &E) -> Option<&T> {
     match known(error) {
         Some(error) => find(error),
@@ -48,12 +47,12 @@ pub(crate) fn innermost_text<E: 'static>(error: &E) -> Option<String> {
     Some(text)
 }
 
-/// `error` and what caused it, outermost first; empty where nothing says that it is an error.
+/// `error` and its causes, outermost first; empty if its type is not known to be an error.
 pub(crate) fn chain<E: 'static>(error: &E) -> impl Iterator<Item = &(dyn Error + 'static)> {
     known(error).into_iter().flat_map(causes)
 }
 
-/// `error` and what caused it, outermost first.
+/// `error` and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let inner = |error: &&'a (dyn Error + 'static)| {
         let error: &'a (dyn Error + 'static) = *error;
@@ -65,7 +64,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), inner).take(DEEPEST)
 }
 
-/// `error` as an error, where its type is known to be one.
+/// `error` as an error, if its type is known to be one.
 fn known<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)> {
     let error: &dyn Any = error;
     if let Some(boxed) = error.downcast_ref::<BoxError>() {

@@ -1,12 +1,12 @@
-//! The heads of requests and responses: what a layer reads without touching the body.
+//! The heads of requests and responses.
 
 use http::{Extensions, HeaderMap, Method, StatusCode};
 
 use crate::CallOptions;
 
-/// What a layer can read of a request without its body.
+/// The parts of a request that a layer can read without its body.
 ///
-/// Every method has a default that says "not known", so that any type can be a request:
+/// Each method has a default that means "not known", so any type can be a request:
 /// `impl RequestHead for MyRequest {}`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request that layers can read",
@@ -25,7 +25,7 @@ pub trait RequestHead {
         None
     }
 
-    /// The port: that of the address, or the usual one of its scheme.
+    /// The port: that of the URI, or the default of its scheme.
     fn port(&self) -> Option<u16> {
         None
     }
@@ -40,22 +40,22 @@ pub trait RequestHead {
         None
     }
 
-    /// The headers, to write to.
+    /// The headers, mutable.
     fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
         None
     }
 
-    /// The extensions, in which [`CallOptions`](crate::CallOptions) travel.
+    /// The extensions, which may contain [`CallOptions`](crate::CallOptions).
     fn extensions(&self) -> Option<&Extensions> {
         None
     }
 
-    /// The extensions, to write to.
+    /// The extensions, mutable.
     fn extensions_mut(&mut self) -> Option<&mut Extensions> {
         None
     }
 
-    /// The options of the call that the request carries. Default: those in its extensions.
+    /// The options of the call that this request carries. Default: those in its extensions.
     fn call_options(&self) -> Option<CallOptions> {
         self.extensions()?.get().copied()
     }
@@ -73,9 +73,9 @@ pub trait RequestHead {
     }
 }
 
-/// What a layer can read of a response without its body.
+/// The parts of a response that a layer can read without its body.
 ///
-/// Every method has a default that says "not known": `impl ResponseHead for MyResponse {}`.
+/// Each method has a default that means "not known": `impl ResponseHead for MyResponse {}`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a response that layers can read",
     label = "not a `ResponseHead`",
@@ -93,7 +93,7 @@ pub trait ResponseHead {
         None
     }
 
-    /// The headers, to write to.
+    /// The headers, mutable.
     fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
         None
     }
@@ -103,7 +103,7 @@ pub trait ResponseHead {
         None
     }
 
-    /// The extensions, to write to.
+    /// The extensions, mutable.
     fn extensions_mut(&mut self) -> Option<&mut Extensions> {
         None
     }
@@ -220,7 +220,7 @@ impl ResponseHead for reqwest::Response {
     }
 }
 
-/// Types without a head, for services that are not HTTP.
+/// Types without a head, for services that do not use HTTP.
 macro_rules! headless {
     ($($type:ty),*) => {$(
         impl RequestHead for $type {}

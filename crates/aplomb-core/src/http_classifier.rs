@@ -1,4 +1,4 @@
-//! The classifier for HTTP, right by default.
+//! The default classifier for HTTP.
 
 use std::io;
 
@@ -9,29 +9,27 @@ use crate::{
     retry_after, unsendable,
 };
 
-/// Judges HTTP responses by what the reader of the bytes left in the extensions, else by status and
-/// headers; and errors.
+/// Judges HTTP responses by the [`Exchange`] in their extensions, or else by status and headers; and errors.
 ///
 /// | status | outcome |
 /// | --- | --- |
 /// | 1xx, 2xx, 3xx | success |
-/// | 408, 500, 502, 503, 504, 529 and every other 5xx but 501 and 505 | transient |
+/// | 408, and all 5xx except 501 and 505 | transient |
 /// | 409, 425 | busy |
 /// | 429 | throttled |
 /// | 401, 403 | unauthorized |
 /// | other 4xx, 501, 505 | permanent |
 ///
-/// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false`
-/// forbids a retry whatever the status; `true` lets a permanent failure be retried.
+/// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false` forbids a retry
+/// whatever the status; `x-should-retry: true` allows a retry of a permanent failure.
 ///
-/// An error is transient and [unanswered](Outcome::is_unanswered), unless no connection could be made. A
+/// An error is transient and [unanswered](Outcome::is_unanswered), or unprocessed if no connection could be made. A
 /// rejection by an aplomb layer is local. What cannot succeed by waiting is permanent: a request that the client
 /// cannot send (an invalid URL, a scheme it does not speak), and a refused TLS handshake.
 ///
-/// A server that answers 429, 503 or 529 has not begun to act on the request, and neither has one to
-/// which no connection could be made: those outcomes are
-/// [unprocessed](Outcome::is_unprocessed). That a connection could not be made is known of
-/// errors of the operating system and, with the features named for them, of reqwest's and hyper-util's.
+/// A server that answers 429, 503 or 529 has not begun to process the request, and neither has a server that could not be
+/// connected to: these outcomes are [unprocessed](Outcome::is_unprocessed). Failed connections are recognized by the
+/// errors of the operating system and, with the features of these names, of reqwest and hyper-util.
 #[derive(Clone, Debug, Default)]
 pub struct HttpClassifier {
     clock: WallClock,
@@ -44,7 +42,7 @@ impl HttpClassifier {
         Self::default()
     }
 
-    /// Sets the clock that dates in `Retry-After` are compared with where a response has no `Date`.
+    /// Sets the clock for dates in `Retry-After`, for responses without a `Date`.
     #[must_use]
     pub fn clock(mut self, clock: WallClock) -> Self {
         self.clock = clock;
@@ -114,7 +112,7 @@ fn is_success(status: StatusCode) -> bool {
     status.as_u16() < 400
 }
 
-/// The outcome that a status says by itself; see [`HttpClassifier`] for the table.
+/// The outcome of a status, see the table of [`HttpClassifier`].
 fn by_status(status: StatusCode) -> Outcome {
     match status.as_u16() {
         100..=399 => Outcome::success(),
@@ -130,8 +128,7 @@ fn by_status(status: StatusCode) -> Outcome {
 
 /// The outcome of an error: see [`HttpClassifier`].
 ///
-/// A connection that could not be made or was lost, and an attempt that took too long, may go better
-/// next time.
+/// A connection that could not be made or was lost, and an attempt that timed out, may succeed next time.
 fn by_error<E: 'static>(error: &E) -> Outcome {
     if let Some(refused) = find_in::<Rejection, E>(error) {
         let outcome = Outcome::local();
@@ -158,7 +155,7 @@ fn is_connect<E: 'static>(error: &E) -> bool {
     {
         return true;
     }
-    // A host may also turn out to be unreachable when the request has long been sent.
+    // A host may also become unreachable after the request was sent.
     find_in::<io::Error, E>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
@@ -194,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_word_on_retrying_outranks_the_status() {
+    fn the_header_about_retrying_outranks_the_status() {
         let forbidden = judged(500, &[("x-should-retry", "false")]);
         assert_eq!((forbidden.kind(), forbidden.scope()), (Kind::Transient, Scope::Server));
         assert!(!forbidden.is_retryable());
@@ -204,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_turned_away_at_the_door_is_unprocessed() {
+    fn only_a_request_that_was_turned_away_at_once_is_unprocessed() {
         for (status, unprocessed) in [(429, true), (503, true), (529, true), (500, false), (409, false)] {
             assert_eq!(judged(status, &[]).is_unprocessed(), unprocessed, "{status}");
         }
@@ -226,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_of_the_body_outranks_the_head() {
+    fn the_result_of_reading_the_body_outranks_the_head() {
         let mut response = http::Response::new(());
         let exchange = Exchange::new(Outcome::success());
         response.extensions_mut().insert(exchange.clone());
@@ -237,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_refusals_are_local_and_other_errors_transient() {
+    fn rejections_by_layers_are_local_and_other_errors_transient() {
         let classifier = HttpClassifier::new();
         let classify = |error: BoxError| {
             let result: Result<&http::Response<()>, _> = Err(&error);

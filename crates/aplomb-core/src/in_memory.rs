@@ -1,4 +1,4 @@
-//! The bytes of a request's body, where they are in memory.
+//! Request bodies that are in memory.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -6,21 +6,21 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use http_body::Body;
 
-/// A request whose body can be read before it is sent, because it is in memory.
+/// A request whose body may be in memory, so that it can be read before it is sent.
 ///
-/// Implemented for HTTP requests whose body is cheap to clone (`Full<Bytes>`, `String`, `Bytes` and
-/// their like), and for `reqwest::Request`.
+/// Implemented for HTTP requests whose body is cheap to clone (`Full<Bytes>`, `String`, `Bytes` and the like), and for
+/// `reqwest::Request`.
 pub trait InMemory {
-    /// The body's bytes, or `None` where they are not in memory: a stream.
+    /// The bytes of the body, or `None` if they are not in memory: a stream.
     ///
-    /// Shares the bytes where the body does; a body in several frames, and a `reqwest::Request`'s, is
+    /// The bytes are shared if the body shares them. A body in several frames and the body of a `reqwest::Request` are
     /// copied.
     fn body_bytes(&self) -> Option<Bytes>;
 }
 
 impl<B: Body + Clone> InMemory for http::Request<B> {
     fn body_bytes(&self) -> Option<Bytes> {
-        // What does not know its size is being made as it is read, and may have no end.
+        // A body of unknown size is produced while it is read, and may have no end.
         self.body().size_hint().exact()?;
         let mut body = std::pin::pin!(self.body().clone());
         let first = next(body.as_mut()).ok()?;
@@ -36,10 +36,10 @@ impl<B: Body + Clone> InMemory for http::Request<B> {
     }
 }
 
-/// They are not there yet, or will never be.
+/// The bytes are not available yet, or never will be.
 struct NotInMemory;
 
-/// The next bytes of a body, `None` at its end.
+/// The next bytes of a body; `None` at its end.
 fn next<B: Body>(mut body: Pin<&mut B>) -> Result<Option<Bytes>, NotInMemory> {
     loop {
         match body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -71,7 +71,7 @@ mod tests {
     use http_body_util::{Empty, Full};
     use std::convert::Infallible;
 
-    /// Hands out its frames, and then ends or never does.
+    /// Returns its frames, and then ends or never ends.
     #[derive(Clone)]
     struct Frames(Vec<&'static str>, bool);
 

@@ -29,7 +29,9 @@ mod wall_clock;
 pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delays};
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
-pub use classify::{Classify, WithReadings};
+pub use classify::Classify;
+#[doc(hidden)]
+pub use classify::WithReadings;
 #[doc(hidden)]
 #[doc(hidden)]
 pub use current_call::{AttemptStep, CurrentCall};

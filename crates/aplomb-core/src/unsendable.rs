@@ -1,15 +1,14 @@
-//! Errors of a client that no retry can mend.
+//! Errors of clients that no retry can fix.
 
 use std::error::Error;
 use std::io;
 
 use crate::error::chain;
 
-/// Whether `error` says that the request cannot be sent, now or later: the client's user made a mistake, or the
-/// server's TLS is not acceptable.
+/// Whether `error` means that the request can never be sent: the caller made a mistake, or the TLS handshake was refused.
 ///
-/// hyper-util and its connectors keep the kinds of their errors private, so they are told by their texts; the
-/// tests over real sockets hold on to these.
+/// hyper-util and its connectors keep the kinds of their errors private, so they are recognized by their texts, which the
+/// tests over real sockets check.
 pub(crate) fn is_in<E: 'static>(error: &E) -> bool {
     #[cfg(feature = "reqwest-0-13")]
     if crate::find_in::<reqwest::Error, E>(error)
@@ -35,8 +34,7 @@ fn is_mistake(cause: &(dyn Error + 'static), text: &str) -> bool {
             .any(|start| text.starts_with(start))
 }
 
-/// A handshake that would end the same again: rustls reports all of them as invalid data, OpenSSL and others name
-/// the certificate.
+/// A handshake that would fail again: rustls reports invalid data, OpenSSL and others mention the certificate.
 fn is_tls_refusal(cause: &(dyn Error + 'static), text: &str) -> bool {
     let invalid = cause
         .downcast_ref::<io::Error>()
@@ -72,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_cannot_mend_is_told_from_what_it_can() {
+    fn only_errors_that_waiting_cannot_fix_are_unsendable() {
         let tls = io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer");
         assert!(unsendable("client error (Connect)", tls));
         assert!(unsendable("client error (Connect)", "certificate verify failed"));

@@ -1,34 +1,40 @@
 //! Reading a response whose body has been buffered.
 
-use aplomb_core::Usage;
+use aplomb_core::{Classification, Usage};
 
 use crate::body_format::BodyFormat;
 use crate::json::{Document, Nodes};
 use crate::stream::answer_text;
-use crate::{Head, Provider, StreamEnd, StreamEvent, usage};
+use crate::{Head, StreamEnd, StreamEvent, StreamReader, usage};
 
 /// How a response ended: with an error if it is judged as one, otherwise as its stream reader says.
-pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> StreamEnd {
+pub(crate) fn ending(
+    head: &Head<'_>,
+    body: &[u8],
+    judges_success: bool,
+    judge: impl Fn() -> Classification,
+    reader: impl FnOnce() -> Box<dyn StreamReader>,
+) -> StreamEnd {
     let format = format(head, body);
     // The reader finds the error in a success, and judging tells more about it.
     let is_found_by_reader = match format {
         BodyFormat::Events | BodyFormat::AwsEvents => true,
-        BodyFormat::Json | BodyFormat::JsonLines => !provider.judges_success(),
+        BodyFormat::Json | BodyFormat::JsonLines => !judges_success,
         BodyFormat::Opaque => false,
     };
     if !head.status().is_success() || !is_found_by_reader {
-        let judged = provider.judge(head, body);
+        let judged = judge();
         if !judged.outcome().is_success() {
             return StreamEnd::Failed(judged);
         }
     }
     let end = match format {
         BodyFormat::Opaque => StreamEnd::Complete,
-        _ => replay(provider, head, body, &mut |_| {}),
+        _ => replay(reader(), body, &mut |_| {}),
     };
     match end {
         StreamEnd::Failed(error) if matches!(format, BodyFormat::Json | BodyFormat::JsonLines) => {
-            let judged = provider.judge(head, body);
+            let judged = judge();
             StreamEnd::Failed(if judged.outcome().is_success() {
                 error
             } else {
@@ -40,7 +46,11 @@ pub(crate) fn ending<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: 
 }
 
 /// The text of an answer.
-pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> Option<String> {
+pub(crate) fn text(
+    head: &Head<'_>,
+    body: &[u8],
+    reader: impl FnOnce() -> Box<dyn StreamReader>,
+) -> Option<String> {
     match format(head, body) {
         BodyFormat::Json if !is_list(body) => {
             let mut nodes = Nodes::new();
@@ -49,7 +59,7 @@ pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[
         }
         BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events | BodyFormat::AwsEvents => {
             let mut text = None;
-            replay(provider, head, body, &mut |event| {
+            replay(reader(), body, &mut |event| {
                 if let StreamEvent::Content(Some(piece)) = event {
                     text.get_or_insert_with(String::new).push_str(&piece.read());
                 }
@@ -61,12 +71,16 @@ pub(crate) fn text<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[
 }
 
 /// The usage of an answer, by its body and, for what the body does not say, its headers.
-pub(crate) fn usage<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
+pub(crate) fn usage(
+    head: &Head<'_>,
+    body: &[u8],
+    reader: impl FnOnce() -> Box<dyn StreamReader>,
+) -> Option<Usage> {
     let in_body = match format(head, body) {
         BodyFormat::Json if !is_list(body) => Document::read(body, &mut Nodes::new()).and_then(usage::of),
         BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events | BodyFormat::AwsEvents => {
             let mut usage: Option<Usage> = None;
-            replay(provider, head, body, &mut |event| {
+            replay(reader(), body, &mut |event| {
                 if let StreamEvent::Usage(later) = event {
                     usage = Some(usage.unwrap_or_default().updated_by(later));
                 }
@@ -82,13 +96,11 @@ pub(crate) fn usage<P: Provider + ?Sized>(provider: &P, head: &Head<'_>, body: &
 }
 
 /// Reads a body as if it were streamed.
-fn replay<P: Provider + ?Sized>(
-    provider: &P,
-    head: &Head<'_>,
+fn replay(
+    mut reader: Box<dyn StreamReader>,
     body: &[u8],
     emit: &mut dyn FnMut(StreamEvent<'_>),
 ) -> StreamEnd {
-    let mut reader = provider.stream(head);
     reader.push(body, emit);
     reader.finish(emit)
 }

@@ -73,4 +73,7 @@ impl Dialect {
         is_lenient: true,
         ..Self::COMMON
     };
+
+    /// Any unknown server.
+    pub(crate) const GENERIC: Self = Self { name: "generic", ..Self::ANY };
 }

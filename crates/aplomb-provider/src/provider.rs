@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use aplomb_core::{Classification, Reading, Usage};
 
-use crate::{Accounting, Estimate, Generic, Head, StreamEnd, StreamReader, Tokenizer};
-use crate::{buffered, include_usage};
+use crate::dialect::Dialect;
+use crate::error::classify;
+use crate::{Accounting, Estimate, Head, StreamEnd, StreamReader, Tokenizer};
+use crate::{buffered, include_usage, limits, stream};
+
+/// The dialect of the defaults.
+static GENERIC: Dialect = Dialect::GENERIC;
 
 /// How an AI provider speaks: how it reports failures, limits and usage, and how its answers end.
 ///
 /// Every method is a pure function of bytes and headers: it neither waits nor panics, whatever the bytes are.
-/// The trait is object-safe. Every method except [`name`](Self::name) has a default that asks [`Generic`], so
-/// an implementation states only what differs.
+/// The trait is object-safe. Every method except [`name`](Self::name) has a default, that of
+/// [`Generic`](crate::Generic), so an implementation states only what differs.
 ///
 /// # Examples
 ///
@@ -54,7 +59,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The status may be any: a 2xx whose body is an error is that error, and a redirect or an upgrade that
     /// was not requested is a permanent failure. Whether a 2xx is complete is up to [`ending`](Self::ending).
     fn judge(&self, head: &Head<'_>, body: &[u8]) -> Classification {
-        Generic.judge(head, body)
+        classify::response(head, body, &GENERIC)
     }
 
     /// Whether [`judge`](Self::judge) should see the body of a 2xx as well, once all of it has been received.
@@ -70,12 +75,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The reset of a reading is when the whole limit is available again, which is later than when the next
     /// request is admitted.
     fn limits(&self, head: &Head<'_>) -> Vec<Reading> {
-        Generic.limits(head)
+        limits::read(head, GENERIC.limits)
     }
 
     /// Reads the usage of a buffered answer, from JSON, an event stream or its headers.
     fn usage(&self, head: &Head<'_>, body: &[u8]) -> Option<Usage> {
-        Generic.usage(head, body)
+        buffered::usage(head, body, || self.stream(head))
     }
 
     /// Creates a reader for an answer that is received piece by piece: server-sent events, an AWS event stream, a
@@ -87,19 +92,20 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// For a single JSON answer the reader reports what [`usage`](Self::usage) and [`ending`](Self::ending)
     /// report for the buffered body. An error inside it is judged by its body and the head's date alone.
     fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
-        Generic.stream(head)
+        stream::reader(head, &GENERIC)
     }
 
     /// Says how a buffered response ended: an event stream needs its end marker, JSON must be complete, a
     /// list and lines need their last chunk; anything else is trusted.
     fn ending(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {
-        buffered::ending(self, head, body)
+        let judge = || self.judge(head, body);
+        buffered::ending(head, body, self.judges_success(), judge, || self.stream(head))
     }
 
     /// Joins the text of a buffered answer: that of its first choice if there are several, `None` if it has
     /// no text.
     fn text(&self, head: &Head<'_>, body: &[u8]) -> Option<String> {
-        buffered::text(self, head, body)
+        buffered::text(head, body, || self.stream(head))
     }
 
     /// Estimates how many tokens a request with this path and body will consume. Embeddings, rankings and
@@ -109,7 +115,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     ///
     /// [`Settings::tokenizer`]: crate::Settings::tokenizer
     fn estimate(&self, path: &str, body: &[u8], tokenizer: Option<&dyn Tokenizer>) -> Estimate {
-        Generic.estimate(path, body, tokenizer)
+        Estimate::of(path, body, tokenizer, GENERIC.image_tokens)
     }
 
     /// Adds `include_usage` to the body of a streaming request that does not say whether its stream should
@@ -121,7 +127,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// How the provider counts tokens against its quotas.
     fn accounting(&self) -> Accounting {
-        Generic.accounting()
+        GENERIC.accounting
     }
 }
 

@@ -88,6 +88,12 @@ impl Circuit {
         self
     }
 
+    /// Refused credentials in a row open it: see [`Trip::one_credential`].
+    pub(crate) fn one_credential(self) -> Self {
+        let trip = self.settings.trip.clone().one_credential();
+        self.trip(trip)
+    }
+
     /// Sets how long it stays open.
     #[must_use]
     pub fn cooldown(mut self, cooldown: impl Into<Cooldown>) -> Self {

@@ -180,12 +180,12 @@ const BROKEN_OFF: [&str; 4] = ["error", "abort", "network_error", "insufficient_
 /// Whether a choice was broken off: by its finish reason, or without content by the one behind a gateway.
 fn is_broken_off(choice: View<'_>, had_content: bool) -> bool {
     let is_any = |reason: View<'_>| reason.is_text() && BROKEN_OFF.iter().any(|known| reason.is(known));
-    let has_content = || {
+    let is_empty = || {
         let delta = choice.at(&[Key::Delta, Key::Content]);
-        !delta.is_empty() || !choice.at(&[Key::Message, Key::Content]).is_empty()
+        delta.is_empty() && choice.at(&[Key::Message, Key::Content]).is_empty()
     };
     is_any(choice.get(Key::FinishReason))
-        || (!had_content && is_any(choice.get(Key::NativeFinishReason)) && !has_content())
+        || (!had_content && is_any(choice.get(Key::NativeFinishReason)) && is_empty())
 }
 
 /// The code in the finish reason of the first choice.

@@ -11,10 +11,7 @@ provider! {
     /// It goes by the status, tries the common shapes of error bodies, and understands the codes, headers,
     /// words and streams of every known provider. It forgives what it does not understand: a stream of an
     /// unknown shape counts as complete when it ends, and its events count as content.
-    Generic: Dialect {
-        name: "generic",
-        ..Dialect::ANY
-    }
+    Generic: Dialect::GENERIC
 }
 
 provider! {

@@ -40,10 +40,6 @@ macro_rules! provider {
                     $crate::limits::read(head, DIALECT.limits)
                 }
 
-                fn usage(&self, head: &$crate::Head<'_>, body: &[u8]) -> Option<aplomb_core::Usage> {
-                    $crate::buffered::usage(self, head, body)
-                }
-
                 fn stream(&self, head: &$crate::Head<'_>) -> Box<dyn $crate::StreamReader> {
                     $crate::stream::reader(head, &DIALECT)
                 }

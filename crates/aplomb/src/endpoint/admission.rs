@@ -8,7 +8,8 @@ use aplomb_admission::{Entries, ErasedKey, RejectReason, Rejected, RequestPolicy
 use aplomb_circuit_breaker::{CircuitOpen, StateWatch};
 use aplomb_concurrency::AtCapacity;
 use aplomb_core::{
-    BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView, notify,
+    Account, BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView,
+    notify,
 };
 use aplomb_rate_limit::RateLimited;
 use http_body::Body;
@@ -63,7 +64,11 @@ pub(super) fn adopt(entries: &Entries<EndpointGates>, policy: &Policy, settings:
 
 /// The policy of one key.
 fn policy_of(key: &dyn ErasedKey, policy: &Policy, quotas_of: Option<&QuotasOf>) -> Policy {
-    let policy = policy.clone();
+    let mut policy = policy.clone();
+    // All calls of an account carry the same credential.
+    if key.as_any().is::<Account>() {
+        policy.trip = policy.trip.one_credential();
+    }
     match quotas_of.and_then(|quotas_of| quotas_of(key)) {
         Some(quotas) => policy.quotas(quotas),
         None => policy,

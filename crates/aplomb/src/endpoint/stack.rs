@@ -52,7 +52,7 @@ impl Stack {
             .classifier(classifier.clone())
             .max_retries(policy.max_retries)
             .max_retry_after(policy.max_retry_after)
-            .backoff(policy.backoff.clone())
+            .backoff(policy.backoff)
             // The pause of the quotas does the waiting, for all calls at once.
             .throttled(Throttled::Requeue);
         if let Some(observer) = observer.clone() {

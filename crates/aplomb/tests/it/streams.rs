@@ -110,7 +110,7 @@ async fn an_exception_in_an_aws_event_stream_is_sent_again() {
     const THROTTLED: &[u8] =
         b"\0\0\0_\0\0\0@\xa9\xbd\xc6\xe3\x0f:exception-type\x07\0\x13throttlingException\
         \x0d:message-type\x07\0\x09exception{\"message\":\"m\"}[\xb3\x1a\x0c";
-    const STOPPED: &[u8] = b"\0\0\0Y\0\0\00v\xf8B\x7f\x0b:event-type\x07\0\x0bmessageStop\
+    const STOPPED: &[u8] = b"\0\0\0Y\0\0\0\x30v\xf8B\x7f\x0b:event-type\x07\0\x0bmessageStop\
         \x0d:message-type\x07\0\x05event{\"stopReason\":\"end_turn\"}F\xf7I\xbc";
     let reply = |frame: &'static [u8]| {
         Reply::of("application/vnd.amazon.eventstream", [Step::Data(Bytes::from_static(frame))])
@@ -152,7 +152,7 @@ async fn what_breaks_after_content_ends_with_an_error_and_is_never_sent_again() 
         match fault {
             Fault::Truncate => assert!(find::<io::Error>(&*error).is_some(), "{error}"),
             Fault::Unfinished => {
-                assert_eq!(broken.unwrap().classification().unwrap().reason(), Some(Reason::Truncated))
+                assert_eq!(broken.unwrap().classification().unwrap().reason(), Some(Reason::Truncated));
             }
             _ => {
                 assert!(text.contains("server_error"), "so is what the server said: {text}");

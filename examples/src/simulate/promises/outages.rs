@@ -82,7 +82,7 @@ pub fn promise_40(seeds: Range<u64>) -> Result<(), Violation> {
         let name = format!("answers of {seconds} s");
         cases.push((name.clone(), Scenario::new("healthy", "", world.clone()).job(job), Duration::ZERO));
         // All answers come, and all callers ask again, in the middle of it.
-        let began = seconds * SECOND - SECOND / 2;
+        let began = (seconds * SECOND).saturating_sub(SECOND / 2);
         let outage = World {
             outages: vec![Outage { when: began..began + 3 * SECOND, how: Down::Unavailable }],
             ..world.clone()

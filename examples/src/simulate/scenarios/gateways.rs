@@ -22,8 +22,8 @@ pub(super) fn all() -> Vec<Scenario> {
     };
     let page = Refusal { status: 429, hint: Hint::None, words: Words::Html };
     let nginx = |amount| behind(Limit::bucket(amount, SECOND, 10).refusal(page));
-    let busy = Refusal { status: 429, hint: Hint::Seconds(60), words: Words::LiteLlm };
-    let unhinted = Refusal { hint: Hint::None, ..busy };
+    let busy = Refusal { status: 429, hint: Hint::Seconds(60), words: Words::LiteLlmParallel };
+    let unhinted = Refusal { hint: Hint::None, words: Words::LiteLlmRequests, ..busy };
     let known = |scenario: Scenario, places| Scenario { told_places: Some(places), ..scenario };
     let per_second = |amount: u32, burst| Quota::requests_per_second(amount.into()).burst(burst);
     vec![
@@ -76,7 +76,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::new(
             "litellm-minute",
             "LiteLLM, 100 a minute, told when it is over",
-            behind(Limit::window(100, MINUTE).refusal(Refusal { hint: Hint::Exact, ..busy })),
+            behind(Limit::window(100, MINUTE).refusal(Refusal { hint: Hint::Exact, ..unhinted })),
         )
         .job(prompts(200, 32))
         .told(Quota::requests_per_minute(100).burst(100)),

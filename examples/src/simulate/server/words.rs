@@ -46,7 +46,12 @@ fn body(refusal: Refusal, hint: Option<Duration>, levels: &[Level]) -> (&'static
             return ("text/html", page);
         }
         (Words::Line, _) => return ("text/plain", "local_rate_limited".to_owned()),
-        (Words::LiteLlm, _) => error(
+        (Words::LiteLlmRequests, _) => error(
+            "Rate limit exceeded for api_key: sim. Limit type: requests. Current limit: 100, Remaining: 0.",
+            "None",
+            json!("429"),
+        ),
+        (Words::LiteLlmParallel, _) => error(
             "Rate limit exceeded. Limit type: max_parallel_requests. Current limit reached, please try again later.",
             "None",
             json!("429"),

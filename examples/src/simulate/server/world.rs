@@ -241,8 +241,10 @@ pub enum Words {
     Html,
     /// Envoy's line.
     Line,
-    /// `LiteLLM`'s JSON.
-    LiteLlm,
+    /// `LiteLLM`'s JSON about too many requests at a time.
+    LiteLlmParallel,
+    /// `LiteLLM`'s JSON about a key's requests per minute.
+    LiteLlmRequests,
     /// `OpenAI`'s JSON for a request that is larger than the limit.
     TooLarge,
 }

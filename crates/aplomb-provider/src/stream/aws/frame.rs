@@ -3,10 +3,21 @@
 
 use std::str;
 
-use super::AwsItem;
-
 /// The longest frame that AWS sends: 24 MiB of payload and 128 KiB of headers.
 const MAX_LENGTH: usize = (24 * 1024 + 128) * 1024 + 16;
+
+/// A part of an AWS event stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AwsItem<'a> {
+    /// An event and its payload.
+    Event { name: &'a str, payload: &'a [u8] },
+    /// An error: its code, and a payload or a message that explains it.
+    Error { code: &'a str, explanation: &'a [u8] },
+    /// A frame that was too long to keep.
+    Oversized,
+    /// Bytes that are not a frame. Nothing follows them.
+    Damaged,
+}
 
 pub(super) const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;

@@ -6,6 +6,7 @@ mod base64;
 mod frame;
 
 pub(super) use base64::decode_base64;
+pub(super) use frame::AwsItem;
 
 use std::{fmt, mem};
 
@@ -16,19 +17,6 @@ const MAX_FRAME: usize = 1024 * 1024;
 
 /// The capacity of the buffer that is kept between frames.
 const RETAINED_CAPACITY: usize = 64 * 1024;
-
-/// A part of an AWS event stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AwsItem<'a> {
-    /// An event and its payload.
-    Event { name: &'a str, payload: &'a [u8] },
-    /// An error: its code, and a payload or a message that explains it.
-    Error { code: &'a str, explanation: &'a [u8] },
-    /// A frame that was too long to keep.
-    Oversized,
-    /// Bytes that are not a frame. Nothing follows them.
-    Damaged,
-}
 
 /// Parses an AWS event stream.
 #[derive(Default)]
