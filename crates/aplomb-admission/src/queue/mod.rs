@@ -6,6 +6,7 @@ mod limits;
 mod permit;
 mod rejected;
 mod timer;
+mod try_acquire;
 mod wait_queue;
 
 use std::fmt;
