@@ -33,7 +33,6 @@ pub(crate) struct Config {
 #[derive(Clone)]
 pub(crate) struct Circuits {
     pub(crate) entries: Entries<Circuit>,
-    pub(crate) key_by: Option<KeyBy>,
     observer: Observer,
     settings: Arc<Settings>,
 }
@@ -83,7 +82,7 @@ impl Circuits {
             let observer = Arc::clone(&observer);
             move |transition: &Transition, key: Option<&KeyLabel>| transition.report(&*observer, key)
         };
-        let entries = match key_by.clone() {
+        let entries = match key_by {
             None => Entries::one(Circuit::new(settings.of(None)), limits, report),
             Some(by) => {
                 let settings = Arc::clone(&settings);
@@ -91,7 +90,7 @@ impl Circuits {
                 Entries::keyed(by, max_keys, limits, make, report)
             }
         };
-        Self { entries, key_by, observer, settings }
+        Self { entries, observer, settings }
     }
 
     /// Applies other settings to the circuits in use, and to those to come.

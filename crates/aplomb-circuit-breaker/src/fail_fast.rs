@@ -42,11 +42,9 @@ impl CircuitHandle {
     /// The error of a request whose circuit is open.
     fn rejects<Req: RequestHead>(&self, request: &Req) -> Option<BoxError> {
         let circuits = self.circuits();
-        let queue = match (self.narrowed(), circuits.entries.single(), &circuits.key_by) {
-            (Some(queue), ..) | (None, Some(queue), _) => queue.clone(),
-            (None, None, by) => {
-                by.as_ref()?.with_key(&RequestView::head(request), |key| circuits.entries.get(key))?
-            }
+        let queue = match self.narrowed() {
+            Some(queue) => queue.clone(),
+            None => circuits.entries.find(|| RequestView::head(request))?,
         };
         let open = queue.with(Circuit::rejection)?;
         Some(circuits.open(open, queue.key_label(), &CallOptions::of(request)))
