@@ -74,7 +74,8 @@ where
     let mut service = layer().layer(Finished);
     assert!(service.ready().await.is_ok(), "nothing is refused by readiness");
     let error = call(&service).await.unwrap_err();
-    assert!(error.to_string().contains("finished"), "{error}");
+    let mut causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| error.source());
+    assert!(causes.any(|cause| cause.to_string().contains("finished")), "{error:?}");
 }
 
 /// Promise 3.

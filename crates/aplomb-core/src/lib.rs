@@ -19,6 +19,7 @@ mod reading;
 mod reason;
 mod rejection;
 mod replay;
+mod request_view;
 mod retry_after;
 mod short_duration;
 mod unsendable;
@@ -57,6 +58,9 @@ pub use rejection::Rejection;
 #[doc(hidden)]
 pub use replay::Recording;
 pub use replay::{Copied, Copyable, Once, Recorded, Replay, ReplayBody};
+pub use request_view::RequestView;
+#[doc(hidden)]
+pub use request_view::split_authority;
 pub use retry_after::retry_after;
 #[doc(hidden)]
 pub use retry_after::sent_at;

@@ -2,19 +2,16 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use aplomb_admission::Queue;
-use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Classification, Observe, WallClock};
+use aplomb_admission::{ErasedKey, KeyBy};
+use aplomb_core::{Account, Classification, Observe, RequestView, WallClock};
 use aplomb_provider::{Head, Provider};
+use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
-use super::door::{self, Queues};
-use super::gates::EndpointGates;
 use super::state::{EndpointState, Settings};
-use super::{Endpoint, EndpointHandle, GatesHandle, KeyedEndpointLayer, RequestHook};
-use crate::route::RequestView;
+use super::{Endpoint, EndpointHandle, RequestHook};
 use crate::{InvalidPolicy, Policy};
 
 /// Makes calls to one AI endpoint dependable: all layers, composed in the order that works.
@@ -55,8 +52,6 @@ use crate::{InvalidPolicy, Policy};
 #[must_use]
 pub struct EndpointLayer {
     state: Arc<EndpointState>,
-    queue: Queue<EndpointGates>,
-    watch: StateWatch,
 }
 
 impl From<EndpointLayer> for Arc<EndpointState> {
@@ -83,33 +78,54 @@ impl EndpointLayer {
     }
 
     fn start(settings: Settings, policy: Policy) -> Self {
-        let watch = StateWatch::new();
-        let queue = door::queue(&policy, settings.settle(), watch.clone());
-        let policy = Arc::new(RwLock::new(policy));
-        let state = EndpointState::new(settings, policy, Queues::One(queue.clone()));
-        Self { state, queue, watch }
+        Self { state: EndpointState::new(settings, policy) }
     }
 
-    /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own: `key_of` says which key a
-    /// request has.
+    /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own. The key is shown as a hash.
+    ///
+    /// What happens to one key, a 429, an exhausted account, an outage, does not touch the others. Retries, timeouts, the
+    /// budget and the reading of responses are the same for all. A [`CallKey`](crate::core::CallKey) of the same type in the
+    /// extensions of a request takes precedence.
     ///
     /// Limits of many providers belong to the account and the model:
-    /// `|request| (request.account(), request.model().map(str::to_owned))`. A model has to be looked for in the
-    /// body, for every attempt.
+    /// `|request| (request.account(), request.model().map(str::to_owned))`. A model has to be looked for in the body, for
+    /// every attempt.
     ///
-    /// What has been set before holds for every key. What was learned and counted before is left behind.
-    pub fn by_key<K>(
-        self,
-        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
-    ) -> KeyedEndpointLayer<K>
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb::{EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota, route::RequestView};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
+    /// let tenant = |request: &RequestView<'_>| {
+    ///     let header = request.headers().and_then(|headers| headers.get("x-tenant"));
+    ///     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("anybody").to_owned()
+    /// };
+    /// let quotas = |tenant: &String| match tenant.as_str() {
+    ///     "anybody" => vec![Quota::requests_per_minute(10)],
+    ///     _ => vec![Quota::requests_per_minute(500), Quota::tokens_per_minute(200_000)],
+    /// };
+    /// let layer = EndpointLayer::with_policy(OpenAi, Policy::interactive())?.by_key_with(tenant, quotas);
+    /// assert_eq!(layer.handle().keys(), Some(0));
+    /// # Ok(()) }
+    /// ```
+    pub fn by_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
     where
-        K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
+        K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        KeyedEndpointLayer::new(&self.state, Arc::new(key_of))
+        self.with(|settings| settings.key_by = Some(KeyBy::secret(key_of)))
     }
 
-    /// The same for each [`Account`] that requests are sent on: the server and the credential, of which a hash
-    /// is kept.
+    /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own, as [`by_key`](Self::by_key). The key is
+    /// shown in errors and events.
+    pub fn by_public_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+    {
+        self.with(|settings| settings.key_by = Some(KeyBy::public(key_of)))
+    }
+
+    /// Gives each [`Account`], the server and the credential, a queue, quotas, a circuit and a concurrency limit of its own.
     ///
     /// # Examples
     ///
@@ -121,8 +137,38 @@ impl EndpointLayer {
     /// # drop(layer);
     /// # }
     /// ```
-    pub fn by_account(self) -> KeyedEndpointLayer<Account> {
-        self.by_key(|request: &RequestView<'_>| request.account())
+    pub fn by_account(self) -> Self {
+        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
+    }
+
+    /// Gives each key a queue, a circuit and a concurrency limit of its own, as [`by_key`](Self::by_key), and the quotas that
+    /// `quotas_of` returns in place of the policy's. The key is shown as a hash.
+    ///
+    /// `quotas_of` is called when a key comes into use, and when another policy is put in force; outside of locks.
+    pub fn by_key_with<K, I>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        quotas_of: impl Fn(&K) -> I + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        I: IntoIterator<Item = Quota>,
+    {
+        let quotas_of = move |key: &dyn ErasedKey| {
+            let key = key.as_any().downcast_ref::<K>()?;
+            Some(quotas_of(key).into_iter().collect())
+        };
+        self.with(|settings| {
+            settings.quotas_of = Some(Arc::new(quotas_of));
+            settings.key_by = Some(KeyBy::secret(key_of));
+        })
+    }
+
+    /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten: a
+    /// refused credential or a single failure first, an open circuit, a debt or a learned limit last. If all are in use,
+    /// calls with another key are rejected.
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.with(|settings| settings.max_keys = keys)
     }
 
     /// Sets the observer of attempts, retries and calls given up. It replaces the default,
@@ -209,8 +255,7 @@ impl EndpointLayer {
     /// A handle, to look at the endpoint and to switch it.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
-        let gates = GatesHandle::new(self.queue.clone());
-        EndpointHandle::new(gates, Arc::clone(&self.state), self.watch.clone())
+        EndpointHandle::new(Arc::clone(&self.state))
     }
 }
 
@@ -226,7 +271,6 @@ impl fmt::Debug for EndpointLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointLayer")
             .field("provider", &self.state.settings().provider)
-            .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aplomb_core::{LayerName, Rejection};
 
 use super::{InvalidRoute, RequestView, Route, Table};
+use crate::EndpointLayer;
 use crate::endpoint::EndpointState;
-use crate::{EndpointLayer, KeyedEndpointLayer};
 
 /// A list of [routes](Route), each with an endpoint of its own provider, policy and state. A
 /// [`RouterLayer`](crate::RouterLayer) is made of it.
@@ -86,18 +86,12 @@ impl Routes {
     }
 }
 
-/// An endpoint of [`Routes`]: an [`EndpointLayer`] or a [`KeyedEndpointLayer`].
+/// An endpoint of [`Routes`]: an [`EndpointLayer`].
 #[derive(Clone, Debug)]
 pub struct RouteEndpoint(Arc<EndpointState>);
 
 impl From<EndpointLayer> for RouteEndpoint {
     fn from(layer: EndpointLayer) -> Self {
-        Self(layer.into())
-    }
-}
-
-impl<K> From<KeyedEndpointLayer<K>> for RouteEndpoint {
-    fn from(layer: KeyedEndpointLayer<K>) -> Self {
         Self(layer.into())
     }
 }
