@@ -87,7 +87,7 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
         crate::gate_support::simple!();
     }
 
-    let queue = Queue::new(Undecided(0), QueueLimits::new(), ());
+    let queue = Queue::new(Undecided(0), QueueLimits::new(), |_| ());
     let start = Instant::now();
     assert!(queue.acquire((), Wait::default()).await.is_ok());
     assert!(start.elapsed() <= Duration::from_millis(10));
