@@ -201,7 +201,7 @@ fn waiting_for_a_release_without_a_timer_makes_no_noise() {
         assert!(waits.is_woken());
         assert!(waits.poll().is_ready());
         // And for an instant, in a section of somebody else's.
-        let paced = Queue::new(Paced::new(), QueueLimits::new(), ());
+        let paced = Queue::new(Paced::new(), QueueLimits::new(), |_| ());
         drop(paced.acquire((), Wait::default()).await.unwrap());
         paced.with(|_, _| ());
     });
