@@ -41,7 +41,7 @@ fn half_open(settings: CircuitSettings) -> Circuit {
 }
 
 fn queue(circuit: Circuit) -> Queue<Circuit> {
-    Queue::new(circuit, QueueLimits::new(), ())
+    Queue::new(circuit, QueueLimits::new(), |_| ())
 }
 
 fn ask(queue: &Queue<Circuit>) -> Option<Permit<Circuit>> {
