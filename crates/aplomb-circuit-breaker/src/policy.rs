@@ -1,4 +1,4 @@
-//! What the circuit says about requests.
+//! The part of the circuit that concerns requests.
 
 use std::fmt;
 use std::future::{Ready, ready};

@@ -1,4 +1,4 @@
-//! What the limit says about requests.
+//! The part of the limit that concerns requests.
 
 use aplomb_admission::{Entries, Rejected, RequestPolicy};
 use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, RequestHead, RequestView, notify};

@@ -1,4 +1,4 @@
-//! What is lost with the limit of a key.
+//! The worth of a key's limit.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is lost with the circuit of a key.
+//! The worth of a key's circuit.
 
 use aplomb_admission::{Evictable, Worth};
 use tokio::time::Instant;
