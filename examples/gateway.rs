@@ -52,8 +52,8 @@ fn routes() -> Result<Routes, BoxError> {
     let small = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
     let claude = EndpointLayer::with_policy(Anthropic, chat)?;
     Ok(Routes::new()
-        .route(route::model("gpt-large"), large.by_key(tenant).quotas(|tenant: &String| bought(tenant)))
-        .route(route::model("gpt-*"), small.by_key(tenant).quotas(|tenant: &String| bought(tenant)))
+        .route(route::model("gpt-large"), large.by_key_with(tenant, |tenant: &String| bought(tenant)))
+        .route(route::model("gpt-*"), small.by_key_with(tenant, |tenant: &String| bought(tenant)))
         .route(route::model("claude-*"), claude)
         .reject_unmatched())
 }

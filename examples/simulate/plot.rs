@@ -30,7 +30,8 @@ pub(crate) fn draw(directory: &Path, scenario: &Scenario, runs: &[(Client, Run)]
             height: height.max(1.0) * 1.1,
             logarithmic: false,
         };
-        plot.draw(&directory.join(format!("{}-{}.svg", scenario.name, what.replace(' ', "-"))), &curves)
+        let file = format!("{}-{what}.svg", scenario.name).replace(' ', "-").replace('%', "");
+        plot.draw(&directory.join(file), &curves)
     };
     let over_time = |of: &dyn Fn(&Moment) -> f64| -> (Vec<Curve>, f64) {
         let points = |run: &Run| -> Vec<_> {

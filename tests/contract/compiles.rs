@@ -6,10 +6,8 @@ use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use aplomb::circuit_breaker::{Circuit, CircuitBreakerLayer, KeyedCircuits};
-use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
-use aplomb::core::{Account, Once};
-use aplomb::rate_limit::{KeyedLimiter, Quota, RateLimitLayer};
+use aplomb::concurrency::ConcurrencyLimitLayer;
+use aplomb::core::Once;
 use aplomb::route::Routes;
 use aplomb::{BoxError, RouterLayer};
 use bytes::Bytes;
@@ -38,17 +36,14 @@ async fn over_reqwest() {
     serves::<reqwest::Request, _>(retry().layer(client.clone()));
     serves::<reqwest::Request, _>(rate_limit().layer(client.clone()));
     serves::<reqwest::Request, _>(ConcurrencyLimitLayer::new(1).until_head().layer(client.clone()));
-    let by_key =
-        ConcurrencyLimitLayer::keyed(KeyedSlots::new(10, |_: &Account| 1), Account::of::<reqwest::Request>);
-    serves::<reqwest::Request, _>(by_key.until_head().layer(client.clone()));
-    let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
-    let by_key = RateLimitLayer::keyed(limiter, Account::of::<reqwest::Request>);
-    serves::<reqwest::Request, _>(by_key.layer(client.clone()));
+    serves::<reqwest::Request, _>(
+        ConcurrencyLimitLayer::new(1).by_account().until_head().layer(client.clone()),
+    );
+    serves::<reqwest::Request, _>(rate_limit().by_account().layer(client.clone()));
     serves::<reqwest::Request, _>(circuit_breaker().layer(client.clone()));
-    let circuits = KeyedCircuits::new(10, |_: &Account| Circuit::new());
-    let by_key = CircuitBreakerLayer::keyed(circuits.clone(), Account::of::<reqwest::Request>);
-    let shield = circuits.fail_fast(Account::of::<reqwest::Request>);
-    serves::<reqwest::Request, _>(shield.layer(by_key.layer(client)));
+    let by_key = circuit_breaker().by_account();
+    let fail_fast = by_key.handle().fail_fast();
+    serves::<reqwest::Request, _>(fail_fast.layer(by_key.layer(client)));
 }
 
 #[tokio::test(start_paused = true)]

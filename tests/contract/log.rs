@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use aplomb::Closing;
 use aplomb::admission::End;
-use aplomb::concurrency::{Adaptive, KeyedLimiter, Limiter, TracingObserver};
+use aplomb::concurrency::{Adaptive, ConcurrencyLimitLayer, Limiter};
 use aplomb::core::Account;
 use aplomb::{CallOptions, Outcome};
 use tower::{Layer, ServiceExt, service_fn};
@@ -36,13 +36,15 @@ impl Lines {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("aplomb_concurrency")
+        metadata.target().starts_with("aplomb_core")
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+        if line.0.contains("concurrency") {
+            self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+        }
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -71,21 +73,21 @@ const OVERLOAD: End = End::Judged { outcome: Outcome::transient(), usage: None }
 #[tokio::test(start_paused = true)]
 async fn each_move_of_a_limit_is_one_line_at_debug() {
     let (lines, _guard) = Lines::gather();
-    let limiter = Limiter::with_observer(Adaptive::new(), TracingObserver);
+    let limiter = Limiter::new(Adaptive::new());
     limiter.acquire(&CallOptions::new()).await.unwrap().end(OVERLOAD);
     limiter.close(Closing::Drain);
-    let line = "message=concurrency limit moved from=4 to=3 cause=overload ";
+    let line = "message=concurrency limit 4 → 3: overload layer=concurrency limit ";
     assert_eq!(lines.take(), [(Level::DEBUG, line.to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_line_names_the_key_and_not_the_credential() {
     let (lines, _guard) = Lines::gather();
-    let limiter = KeyedLimiter::with_observer(9, |_: &Account| Adaptive::new(), TracingObserver);
+    let limiter = ConcurrencyLimitLayer::new(Adaptive::new()).by_account().limiter();
     let request = http::Request::post("https://api.example.com/").header("x-api-key", "sk-secret");
     let key = Account::of(&request.body(()).unwrap());
-    limiter.acquire(&key, &CallOptions::new()).await.unwrap().end(OVERLOAD);
-    let line = format!("message=concurrency limit moved key={key:?} from=4 to=3 cause=overload ");
+    limiter.acquire_for(&key, &CallOptions::new()).await.unwrap().end(OVERLOAD);
+    let line = format!("message=concurrency limit 4 → 3: overload layer=concurrency limit key={key} ");
     assert!(!line.contains("secret"));
     assert_eq!(lines.take(), [(Level::DEBUG, line)]);
 }
@@ -100,6 +102,6 @@ async fn an_endpoint_logs_the_moves_of_its_limit() {
         Ok::<_, aplomb::BoxError>(response)
     }));
     assert_eq!(service.oneshot(request("/")).await.unwrap().status(), 503);
-    let line = "message=concurrency limit moved from=4 to=3 cause=overload ";
+    let line = "message=concurrency limit 4 → 3: overload layer=concurrency limit ";
     assert_eq!(lines.take(), [(Level::DEBUG, line.to_owned())]);
 }

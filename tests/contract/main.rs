@@ -9,13 +9,11 @@ mod promises;
 
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{
-    Circuit, CircuitBreakerLayer, Cooldown, KeyedCircuitBreakerLayer, KeyedCircuits, OnOpen, Trip,
-};
-use aplomb::concurrency::{ConcurrencyLimitLayer, KeyedConcurrencyLimitLayer, KeyedLimiter as KeyedSlots};
+use aplomb::circuit_breaker::{CircuitBreakerLayer, Cooldown, OnOpen, Trip};
+use aplomb::concurrency::ConcurrencyLimitLayer;
 use aplomb::core::{Account, Exponential, Jitter};
 use aplomb::provider::OpenAi;
-use aplomb::rate_limit::{KeyedLimiter, KeyedRateLimitLayer, Pool, Quota, RateLimitLayer};
+use aplomb::rate_limit::{Pool, Quota, RateLimitLayer};
 use aplomb::retry::RetryLayer;
 use aplomb::{CallOptions, EndpointLayer, Policy};
 use tower::ServiceBuilder;
@@ -35,9 +33,8 @@ fn pooled_rate_limit() -> RateLimitLayer {
     RateLimitLayer::with_pool(&Pool::new([Quota::requests_per_second(1)]))
 }
 
-fn keyed_rate_limit() -> KeyedRateLimitLayer<Account, fn(&peer::Request) -> Account> {
-    let limiter = KeyedLimiter::new(10, |_: &Account| [Quota::requests_per_second(1)]);
-    RateLimitLayer::keyed(limiter, Account::of::<peer::Request>)
+fn keyed_rate_limit() -> RateLimitLayer {
+    rate_limit().by_account().max_keys(10)
 }
 
 /// A second of cooldown after each failure, which calls wait for.
@@ -45,9 +42,8 @@ fn circuit_breaker() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new().trip(Trip::consecutive(1)).cooldown(a_second()).on_open(PARK)
 }
 
-fn keyed_circuit_breaker() -> KeyedCircuitBreakerLayer<Account, fn(&peer::Request) -> Account> {
-    let policy = |_: &Account| Circuit::new().trip(Trip::consecutive(1)).cooldown(a_second()).on_open(PARK);
-    CircuitBreakerLayer::keyed(KeyedCircuits::new(10, policy), Account::of::<peer::Request>)
+fn keyed_circuit_breaker() -> CircuitBreakerLayer {
+    circuit_breaker().by_account().max_keys(10)
 }
 
 const PARK: OnOpen = OnOpen::Park { max: Duration::from_secs(10) };
@@ -59,7 +55,7 @@ fn a_second() -> Cooldown {
 /// One at a time. After the first call somebody else has the place, for a second.
 fn concurrency() -> ConcurrencyLimitLayer {
     let layer = ConcurrencyLimitLayer::new(1);
-    let limiter = layer.limiter().clone();
+    let limiter = layer.limiter();
     tokio::spawn(async move {
         let permit = limiter.acquire(&CallOptions::new()).await;
         tokio::time::sleep(SECOND).await;
@@ -69,15 +65,15 @@ fn concurrency() -> ConcurrencyLimitLayer {
 }
 
 /// The same for each key.
-fn keyed_concurrency() -> KeyedConcurrencyLimitLayer<Account, fn(&peer::Request) -> Account> {
-    let limiter = KeyedSlots::new(10, |_: &Account| 1);
-    let (key, taken) = (Account::of(&promises::request("/")), limiter.clone());
+fn keyed_concurrency() -> ConcurrencyLimitLayer {
+    let layer = ConcurrencyLimitLayer::new(1).by_account().max_keys(10);
+    let (key, limiter) = (Account::of(&promises::request("/")), layer.limiter());
     tokio::spawn(async move {
-        let permit = taken.acquire(&key, &CallOptions::new()).await;
+        let permit = limiter.acquire_for(&key, &CallOptions::new()).await;
         tokio::time::sleep(SECOND).await;
         drop(permit);
     });
-    ConcurrencyLimitLayer::keyed(limiter, Account::of::<peer::Request>)
+    layer
 }
 
 fn policy() -> Policy {
@@ -146,7 +142,7 @@ keeps_the_contract! {
     circuit_breaker_by_key_to_the_end_of_the_body: keyed_circuit_breaker().until_body_end(), [503, 200];
     shield_over_circuit_breaker_by_key: {
         let breaker = keyed_circuit_breaker();
-        let shield = breaker.circuits().fail_fast(Account::of::<peer::Request>);
+        let shield = breaker.handle().fail_fast();
         ServiceBuilder::new().layer(shield).layer(rate_limit()).layer(breaker).into_inner()
     }, [200, 200];
     concurrency_limit_alone: concurrency(), [200, 200];

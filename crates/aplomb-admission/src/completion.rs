@@ -36,7 +36,7 @@ pub trait Completion<Res, G: ResponseGuard> {
     const AT_HEAD: bool;
 
     /// Holds `guard` until the call is over. There is none where the call is over already.
-    fn hold(&self, response: Res, guard: Option<G>) -> Self::Response;
+    fn guard(&self, response: Res, guard: Option<G>) -> Self::Response;
 }
 
 /// The call is over when the head of the response has arrived. Works with any response.
@@ -53,7 +53,7 @@ impl<Res, G: ResponseGuard> Completion<Res, G> for OnHead {
     const AT_HEAD: bool = true;
 
     #[inline]
-    fn hold(&self, response: Res, _: Option<G>) -> Res {
+    fn guard(&self, response: Res, _: Option<G>) -> Res {
         response
     }
 }
@@ -63,7 +63,7 @@ impl<B: Body, G: ResponseGuard> Completion<http::Response<B>, G> for OnBodyEnd {
     const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(&self, response: http::Response<B>, guard: Option<G>) -> Self::Response {
+    fn guard(&self, response: http::Response<B>, guard: Option<G>) -> Self::Response {
         response.map(|body| GuardedBody::new(body, guard))
     }
 }
@@ -182,7 +182,7 @@ mod tests {
     fn held<B: Body>(body: B) -> (GuardedBody<B, Logged>, Log) {
         let log = Log::default();
         let guard = Logged(Arc::clone(&log), false);
-        let response = OnBodyEnd.hold(http::Response::new(body), Some(guard));
+        let response = OnBodyEnd.guard(http::Response::new(body), Some(guard));
         (response.into_body(), log)
     }
 

@@ -2,14 +2,22 @@
 
 mod admission;
 mod completion;
+mod entries;
 mod gate;
+mod key;
 mod keyed;
+mod layer_state;
 mod queue;
+mod worth;
 
-pub use admission::{Admission, AdmissionConfig, AdmissionFuture, Door, PermitGuard, Unprepared};
+pub use admission::{Admission, AdmissionConfig, AdmissionFuture, PermitGuard, RequestPolicy};
 pub use completion::{BodyEnd, Completion, GuardedBody, OnBodyEnd, OnHead, ResponseGuard};
+pub use entries::Entries;
 pub use gate::{Decision, End, Gate, Hints, PooledGate, Progress};
-pub use keyed::{Full, Idle, KeyNotice, KeyOf, KeyRefused, Keyed, KeyedDoor, Queues, Rests, Terms};
+pub use key::{ErasedKey, KeyBy};
+pub use keyed::{Full, Keyed};
+pub use layer_state::LayerState;
 pub use queue::{
     Acquire, Closing, Permit, Queue, QueueLimits, Queued, RejectReason, Rejected, Stopped, Wait,
 };
+pub use worth::{Evictable, Worth};

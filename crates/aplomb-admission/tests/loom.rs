@@ -12,7 +12,8 @@ mod gates;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use aplomb_admission::{Idle, Keyed, Queue, QueueLimits, Queues, Wait};
+use aplomb_admission::{Entries, ErasedKey, Evictable, KeyBy, Keyed, Queue, QueueLimits, Wait, Worth};
+use aplomb_core::RequestView;
 use loom::future::block_on;
 use loom::thread;
 
@@ -71,69 +72,70 @@ fn closing_reaches_who_waits() {
     });
 }
 
-fn one_tally(max_keys: usize) -> Queues<u8, Tally> {
-    Queues::new(max_keys, QueueLimits::new(), |_| Tally::new(1).never_idle(), ())
+/// One at a time for each key, which is evicted only if it is `worth` little.
+fn tallies(max_keys: usize, worth: Worth) -> Entries<Tally> {
+    let by = KeyBy::secret(|_: &RequestView<'_>| 0_u8);
+    let make = move |_: &dyn ErasedKey| Tally::new(1).worth(worth);
+    Entries::keyed(by, max_keys, QueueLimits::new(), make, |_, _| ())
 }
 
-fn call(queues: &Queues<u8, Tally>, key: u8) -> bool {
-    block_on(queues.acquire(&key, (), Wait::default())).is_ok()
+fn call(entries: &Entries<Tally>, key: u8) -> bool {
+    block_on(entries.acquire(&key, (), Wait::default())).is_ok()
 }
 
-fn calls(queues: &Queues<u8, Tally>) -> Vec<(u8, u32, u32)> {
-    queues.snapshot(|key, gate, _, _| (*key, gate.kept.begun, gate.kept.ended)).collect()
+fn calls(entries: &Entries<Tally>) -> Vec<(u32, u32)> {
+    let mut calls = Vec::new();
+    entries.for_each(|_, queue| calls.push(queue.with(|gate, _| (gate.begun, gate.ended))));
+    calls
 }
 
 #[test]
-fn a_call_that_ends_while_its_key_is_put_to_rest_and_another_comes_is_not_lost() {
+fn a_call_that_ends_while_its_key_is_to_be_evicted_and_another_comes_is_not_lost() {
     loom::model(|| {
-        let queues = one_tally(1);
-        let held = block_on(queues.acquire(&1, (), Wait::default())).unwrap();
-        // The gate itself panics where a second one lets in more than one at a time.
+        let entries = tallies(1, Worth::IN_USE);
+        let held = block_on(entries.acquire(&1_u8, (), Wait::default())).unwrap();
+        // The gate itself panics if a second one admits more than one at a time.
         let ends = thread::spawn(move || drop(held));
-        queues.forget_idle(Instant::now());
-        assert!(call(&queues, 1));
+        entries.evict_fresh(Instant::now());
+        assert!(call(&entries, 1));
         ends.join().unwrap();
-        queues.forget_idle(Instant::now());
-        assert_eq!((queues.len(), queues.in_use(), calls(&queues)), (1, 0, vec![(1, 2, 2)]));
+        assert_eq!(calls(&entries), [(2, 2)]);
     });
 }
 
 #[test]
-fn a_key_that_is_woken_by_two_callers_goes_on_from_one_rest() {
+fn a_key_that_is_made_by_two_callers_has_one_gate() {
     loom::model(|| {
-        let queues = one_tally(1);
-        assert!(call(&queues, 1));
-        queues.forget_idle(Instant::now());
-        assert_eq!(queues.in_use(), 0);
-        let other = queues.clone();
-        let wakes = thread::spawn(move || assert!(call(&other, 1)));
-        assert!(call(&queues, 1));
-        wakes.join().unwrap();
-        assert_eq!((queues.len(), calls(&queues)), (1, vec![(1, 3, 3)]));
+        let entries = tallies(1, Worth::IN_USE);
+        let other = entries.clone();
+        let makes = thread::spawn(move || assert!(call(&other, 1)));
+        assert!(call(&entries, 1));
+        makes.join().unwrap();
+        assert_eq!((entries.keys(), calls(&entries)), (Some(1), vec![(2, 2)]));
     });
 }
 
 #[test]
-fn a_key_that_is_put_to_rest_by_two_is_kept_once() {
+fn a_key_is_evicted_by_two_only_once() {
     loom::model(|| {
-        let queues = one_tally(2);
-        let held = block_on(queues.acquire(&1, (), Wait::default())).unwrap();
-        let other = queues.clone();
-        let rests = thread::spawn(move || other.forget_idle(Instant::now()));
+        let entries = tallies(2, Worth::FRESH);
+        let held = block_on(entries.acquire(&1_u8, (), Wait::default())).unwrap();
+        let other = entries.clone();
+        let evicts = thread::spawn(move || other.evict_fresh(Instant::now()));
         drop(held);
-        assert_eq!(queues.forget_idle(Instant::now()) + rests.join().unwrap(), 0);
-        assert_eq!((queues.len(), calls(&queues)), (1, vec![(1, 1, 1)]));
+        let evicted = entries.evict_fresh(Instant::now()) + evicts.join().unwrap();
+        assert_eq!((evicted, entries.keys(), calls(&entries).len()), (1, Some(0), 0));
     });
 }
 
 #[test]
 fn closing_reaches_a_key_that_is_just_made() {
     loom::model(|| {
-        let queues = one_tally(1);
-        let other = queues.clone();
-        let makes = thread::spawn(move || other.queue(&1).is_ok());
-        queues.close(aplomb_admission::Closing::Fail);
-        assert!(!call(&queues, 1), "nobody gets in after it is closed");
+        let entries = tallies(1, Worth::IN_USE);
+        let other = entries.clone();
+        let makes = thread::spawn(move || other.queue(&1_u8).is_ok());
+        entries.close(aplomb_admission::Closing::Fail);
+        assert!(!call(&entries, 1), "nobody gets in after it is closed");
         assert!(makes.join().unwrap());
     });
 }
@@ -141,20 +143,32 @@ fn closing_reaches_a_key_that_is_just_made() {
 #[test]
 fn two_keys_that_want_the_last_place_do_not_both_get_it() {
     loom::model(|| {
-        let queues = one_tally(1);
-        let other = queues.clone();
+        let entries = tallies(1, Worth::IN_USE);
+        let other = entries.clone();
         let takes = thread::spawn(move || call(&other, 1));
-        let (first, second) = (call(&queues, 2), takes.join().unwrap());
+        let (first, second) = (call(&entries, 2), takes.join().unwrap());
         assert!(first != second, "one place, one key");
-        assert_eq!((queues.len(), calls(&queues).len()), (1, 1));
+        assert_eq!((entries.keys(), calls(&entries).len()), (Some(1), 1));
     });
 }
 
-/// Never idle, or always.
-struct Count(u32, bool);
+#[test]
+fn two_keys_that_want_the_place_of_a_third_never_exceed_the_limit() {
+    loom::model(|| {
+        let entries = tallies(1, Worth::LOW);
+        let other = entries.clone();
+        let takes = thread::spawn(move || call(&other, 1));
+        call(&entries, 2);
+        takes.join().unwrap();
+        assert_eq!((entries.keys(), calls(&entries).len()), (Some(1), 1), "the count is that of the entries");
+    });
+}
 
-impl Idle for Count {
-    fn is_idle(&self, _: Instant) -> bool {
+/// Equals a fresh one, or is in use.
+struct Count(u32, Worth);
+
+impl Evictable for Count {
+    fn worth(&mut self, _: Instant) -> Worth {
         self.1
     }
 }
@@ -163,18 +177,18 @@ impl Idle for Count {
 fn a_value_made_by_two_at_once_is_one() {
     loom::model(|| {
         let map = std::sync::Arc::new(Keyed::new(2));
-        let count = |map: &Keyed<u8, Count>, key, idle| {
-            map.with(&key, Instant::now(), |_| Count(0, idle), |count| count.0 += 1)
+        let count = |map: &Keyed<u8, Count>, key, worth| {
+            map.with(&key, Instant::now(), |_| Count(0, worth), |count| count.0 += 1)
         };
         let other = std::sync::Arc::clone(&map);
         let counts = thread::spawn(move || {
-            count(&other, 1, false).unwrap();
-            count(&other, 2, true).unwrap();
+            count(&other, 1, Worth::IN_USE).unwrap();
+            count(&other, 2, Worth::FRESH).unwrap();
         });
-        count(&map, 1, false).unwrap();
+        count(&map, 1, Worth::IN_USE).unwrap();
         counts.join().unwrap();
         assert_eq!(map.peek(&1, |count| count.0), Some(2));
-        map.forget_idle(Instant::now());
+        map.evict_fresh(Instant::now());
         assert_eq!((map.len(), map.snapshot(|_, _| ()).count()), (1, 1), "the count is that of the entries");
     });
 }

@@ -2,10 +2,9 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Outcome, Rejection};
+use aplomb_core::{KeyLabel, Outcome, Rejection};
 
 use crate::{CircuitCause, CircuitState};
 
@@ -50,7 +49,7 @@ impl OpenReason {
 pub struct CircuitOpen {
     why: OpenReason,
     refused: Rejection,
-    key: Option<Arc<str>>,
+    key: Option<KeyLabel>,
 }
 
 impl CircuitOpen {
@@ -66,16 +65,17 @@ impl CircuitOpen {
         self.refused.retry_after()
     }
 
-    /// Names the key of the circuit, if there are several. It is printed, so it must not hold a secret.
+    /// Adds the label of the circuit's key.
+    #[doc(hidden)]
     #[must_use]
-    pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.key = Some(key.into());
+    pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
+        self.key = key;
         self
     }
 
-    /// The key of the circuit, if there are several.
-    pub fn key(&self) -> Option<&str> {
-        self.key.as_deref()
+    /// The label of the circuit's key, if each key has a circuit of its own.
+    pub const fn key(&self) -> Option<&KeyLabel> {
+        self.key.as_ref()
     }
 
     /// How long ago the outage began: since then the circuit has not admitted everyone.

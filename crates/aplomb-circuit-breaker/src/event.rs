@@ -1,12 +1,12 @@
 //! A circuit's transitions, and its state at one moment.
 
-use std::fmt;
 use std::time::Duration;
 
-use aplomb_admission::KeyNotice;
-use aplomb_core::{CircuitCause, CircuitState, Observe, Outcome};
+use aplomb_core::{CircuitCause, CircuitState, Classification, Event, KeyLabel, Observe, Outcome, notify};
 use tokio::time::Instant;
 
+use crate::StateWatch;
+use crate::layer::Observer;
 use crate::window::WindowCounts;
 
 /// A change of state. Reported exactly once, outside of any lock.
@@ -120,32 +120,17 @@ impl CircuitSnapshot {
     }
 }
 
-/// Writes each [`Transition`] to `tracing`: opening as a warning, the rest as information;
-/// with its key, where there are circuits by key.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TracingObserver;
-
-impl Observe<Transition> for TracingObserver {
-    fn on_event(&self, event: &Transition) {
-        event.log(None);
-    }
-}
-
-impl<K: fmt::Debug> Observe<KeyNotice<'_, K, Transition>> for TracingObserver {
-    fn on_event(&self, event: &KeyNotice<'_, K, Transition>) {
-        event.notice().log(Some(event.key()));
-    }
-}
-
-impl Transition {
-    fn log(&self, key: Option<&dyn fmt::Debug>) {
-        let Self { from, to, epoch, cause, .. } = self;
-        let key = key.map(tracing::field::debug);
-        if let Some(cooldown) = self.cooldown {
-            let last = self.last.map(tracing::field::display);
-            tracing::warn!(key, %from, %to, epoch, %cause, ?cooldown, last, "circuit opened");
-        } else {
-            tracing::info!(key, %from, %to, epoch, %cause, "circuit changed state");
+/// Passes the transitions of circuits to those who watch the state of the one circuit of all calls, and to an observer.
+pub(crate) fn events_to(
+    watch: StateWatch,
+    observer: Observer,
+) -> impl Fn(&Transition, Option<&KeyLabel>) + Send + Sync {
+    move |transition, key| {
+        if key.is_none() {
+            watch.on_event(transition);
         }
+        let Transition { from, to, epoch, cause, cooldown, last, .. } = *transition;
+        let event = Event::circuit_changed(from, to, cause, cooldown, last.map(Classification::new), epoch);
+        notify(&observer, &event.with_key(key.cloned()));
     }
 }

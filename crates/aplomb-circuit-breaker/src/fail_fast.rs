@@ -4,8 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::Queue;
-use aplomb_core::{BoxError, CallOptions, RequestHead};
+use aplomb_admission::Entries;
+use aplomb_core::{BoxError, CallOptions, RequestHead, RequestView};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -14,7 +14,7 @@ use crate::{Circuit, CircuitHandle, CircuitOpen};
 
 /// Refuses calls at once while a circuit is open, and does nothing else.
 ///
-/// Made by [`CircuitHandle::fail_fast`], and for circuits by key by [`KeyedCircuits::fail_fast`](crate::KeyedCircuits::fail_fast). A circuit breaker stands inside of the queues, next to the peer, so that
+/// Made by [`CircuitHandle::fail_fast`]. It makes no circuit of a key: a call whose key has none passes. A circuit breaker stands inside of the queues, next to the peer, so that
 /// it counts what the peer does; a call that comes while it is open would wait its turn in those queues only to
 /// be refused at their end. This layer stands outside of them and spares it the wait:
 ///
@@ -28,88 +28,73 @@ use crate::{Circuit, CircuitHandle, CircuitOpen};
 /// Services are always ready; the inner service is readied just before it is called. Clones share the
 /// circuit. The error of a refusal is [`CircuitOpen`](crate::CircuitOpen).
 #[derive(Clone, Debug)]
-pub struct FailFastLayer<L = OneCircuit> {
-    lookout: L,
-}
-
-/// Looks whether the circuit that a request would come to is open.
-pub trait Lookout<Req> {
-    /// The refusal of `request`, if it is.
-    fn refusal(&self, request: &Req) -> Option<BoxError>;
-}
-
-/// The circuit that is the same for all requests.
-#[derive(Clone, Debug)]
-pub struct OneCircuit {
-    queue: Queue<Circuit>,
-}
-
-impl<L> FailFastLayer<L> {
-    pub(crate) const fn new(lookout: L) -> Self {
-        Self { lookout }
-    }
+pub struct FailFastLayer {
+    circuits: Entries<Circuit>,
 }
 
 impl CircuitHandle {
     /// A layer that refuses at once while the circuit is open, to stand outside of a queue.
     #[must_use]
     pub fn fail_fast(&self) -> FailFastLayer {
-        FailFastLayer::new(OneCircuit { queue: self.queue().clone() })
+        FailFastLayer { circuits: self.entries().clone() }
     }
 }
 
-impl<Req: RequestHead> Lookout<Req> for OneCircuit {
-    fn refusal(&self, request: &Req) -> Option<BoxError> {
-        let why = self.queue.with(Circuit::rejection)?;
-        Some(Box::new(CircuitOpen::at_once(why, &CallOptions::of(request))))
+impl FailFastLayer {
+    /// The rejection of `request`, if its circuit is open.
+    fn rejection(&self, request: &impl RequestHead) -> Option<BoxError> {
+        let view = || RequestView::head(request);
+        let reason = self.circuits.find(view)?.with(Circuit::rejection)?;
+        let key = self.circuits.label_of(view);
+        Some(Box::new(CircuitOpen::at_once(reason, key, &CallOptions::of(request))))
     }
 }
 
-impl<S, L: Clone> Layer<S> for FailFastLayer<L> {
-    type Service = FailFast<S, L>;
+impl<S> Layer<S> for FailFastLayer {
+    type Service = FailFast<S>;
 
-    fn layer(&self, inner: S) -> FailFast<S, L> {
-        FailFast { inner, lookout: self.lookout.clone() }
+    fn layer(&self, inner: S) -> FailFast<S> {
+        FailFast { inner, layer: self.clone() }
     }
 }
 
 /// A service behind a [`FailFastLayer`].
 #[derive(Clone)]
-pub struct FailFast<S, L = OneCircuit> {
+pub struct FailFast<S> {
     inner: S,
-    lookout: L,
+    layer: FailFastLayer,
 }
 
-impl<S, Req, L> Service<Req> for FailFast<S, L>
+impl<S, Req> Service<Req> for FailFast<S>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
-    L: Lookout<Req> + Clone,
+    Req: RequestHead,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = FailFastFuture<S, Req, L>;
+    type Future = FailFastFuture<S, Req>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Req) -> FailFastFuture<S, Req, L> {
+    fn call(&mut self, request: Req) -> FailFastFuture<S, Req> {
         let call = Some((self.inner.clone(), request));
-        FailFastFuture { state: Stage::Arriving, call, lookout: self.lookout.clone() }
+        FailFastFuture { state: Stage::Arriving, call, layer: self.layer.clone() }
     }
 }
 
 pin_project! {
     /// The future of a [`FailFast`]'s call. Dropping it drops the inner call.
-    pub struct FailFastFuture<S, Req, L = OneCircuit>
+    pub struct FailFastFuture<S, Req>
     where
         S: Service<Req>,
     {
         #[pin]
         state: Stage<S::Future>,
         call: Option<(S, Req)>,
-        lookout: L,
+        layer: FailFastLayer,
     }
 }
 
@@ -125,11 +110,11 @@ pin_project! {
     }
 }
 
-impl<S, Req, L> Future for FailFastFuture<S, Req, L>
+impl<S, Req> Future for FailFastFuture<S, Req>
 where
     S: Service<Req>,
     S::Error: Into<BoxError>,
-    L: Lookout<Req>,
+    Req: RequestHead,
 {
     type Output = Result<S::Response, BoxError>;
 
@@ -138,10 +123,10 @@ where
         // Arriving → Readying, or → Done where the circuit is open.
         if let (StageProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
         {
-            if let Some(refusal) = this.lookout.refusal(request) {
+            if let Some(rejection) = this.layer.rejection(request) {
                 this.state.set(Stage::Done);
                 *this.call = None;
-                return Poll::Ready(Err(refusal));
+                return Poll::Ready(Err(rejection));
             }
             this.state.set(Stage::Readying);
         }
@@ -167,13 +152,13 @@ where
     }
 }
 
-impl<S: fmt::Debug, L> fmt::Debug for FailFast<S, L> {
+impl<S: fmt::Debug> fmt::Debug for FailFast<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FailFast").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S: Service<Req>, Req, L> fmt::Debug for FailFastFuture<S, Req, L> {
+impl<S: Service<Req>, Req> fmt::Debug for FailFastFuture<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
             Stage::Arriving => "FailFastFuture(arriving)",

@@ -160,6 +160,11 @@ impl Health {
             && self.detector.is_clean(old, now)
     }
 
+    /// Whether the counts hold at most one failure, whatever they hold of refused credentials.
+    pub(crate) fn is_nearly_clean(&mut self, now: Instant) -> bool {
+        self.failures_in_a_row <= 1 && self.failure_counts(now).failures() <= 1
+    }
+
     pub(crate) fn clear(&mut self) {
         self.failures_in_a_row = 0;
         self.refusals_in_a_row = 0;

@@ -8,13 +8,12 @@ mod event;
 mod fail_fast;
 mod handle;
 mod health;
-mod keyed;
 mod layer;
 mod on_open;
+mod policy;
 mod probes;
 mod ramp;
 mod rule;
-mod service;
 mod trip;
 mod watch;
 mod window;
@@ -24,21 +23,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use aplomb_core::{CircuitCause, CircuitState};
-pub use circuit::{Circuit, CircuitAtRest, CircuitToken};
+pub use circuit::{Circuit, CircuitToken};
 pub use cooldown::Cooldown;
 pub use error::{CircuitOpen, OpenReason};
-pub use event::{CircuitSnapshot, TracingObserver, Transition};
-pub use fail_fast::{FailFast, FailFastFuture, FailFastLayer, Lookout, OneCircuit};
+pub use event::{CircuitSnapshot, Transition};
+pub use fail_fast::{FailFast, FailFastFuture, FailFastLayer};
 pub use handle::CircuitHandle;
-pub use keyed::{
-    CircuitOfKey, CircuitTerms, KeyedCircuitBreaker, KeyedCircuitBreakerLayer, KeyedCircuits, TooManyKeys,
-};
 pub use layer::CircuitBreakerLayer;
 pub use on_open::{OnAbandoned, OnOpen};
+#[doc(hidden)]
+pub use policy::CircuitPolicy;
+pub use policy::{CircuitBreaker, CircuitBreakerFuture};
 pub use probes::Probes;
 pub use ramp::Ramp;
 pub use rule::{CompletedCall, Rule};
-pub use service::{CircuitBreaker, CircuitBreakerFuture, CircuitDoor};
 pub use trip::{Slow, Trip};
 pub use watch::StateWatch;
 pub use window::{Window, WindowCounts};

@@ -25,6 +25,7 @@ pub(crate) struct Controller {
     /// The limit after the last decrease.
     floor: f64,
     next: u64,
+    last_used: Option<Instant>,
     /// The first call admitted after the last decrease.
     valid_from: u64,
     round_trip: RoundTrip,
@@ -64,6 +65,7 @@ impl Controller {
             step_factor: 1.0,
             floor: 0.0,
             next,
+            last_used: None,
             valid_from: next,
             round_trip: RoundTrip { first: next, grew: false },
             background_failures: BackgroundFailures::default(),
@@ -73,6 +75,11 @@ impl Controller {
 
     pub(crate) const fn config(&self) -> &Adaptive {
         &self.config
+    }
+
+    /// When the last call was admitted.
+    pub(crate) const fn last_used(&self) -> Option<Instant> {
+        self.last_used
     }
 
     /// What it has learned, if a new one would not know it.
@@ -130,6 +137,7 @@ impl Controller {
     /// A call is admitted under this number, which is higher than all before.
     pub(crate) fn admit(&mut self, number: u64, now: Instant) {
         self.next = number + 1;
+        self.last_used = Some(now);
         if let Some(slowdown) = &mut self.slowdown {
             slowdown.admitted(number, now);
         }

@@ -2,11 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{RejectReason, Rejected};
-use aplomb_core::{CallOptions, LayerName, Rejection};
+use aplomb_core::{CallOptions, KeyLabel, LayerName, Rejection};
 
 /// What a call waits for: the places were all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub struct AtCapacity {
     because: RejectReason,
     why: Option<Occupancy>,
     place: Option<usize>,
-    key: Option<Arc<str>>,
+    key: Option<KeyLabel>,
     refused: Rejection,
 }
 
@@ -78,14 +77,27 @@ impl AtCapacity {
         self.refused.retry_after()
     }
 
-    /// The key of the call, as its `Debug` shows it, where each key has a limit of its own.
-    pub fn key(&self) -> Option<&str> {
-        self.key.as_deref()
+    /// The label of the call's key, if each key has a limit of its own.
+    pub const fn key(&self) -> Option<&KeyLabel> {
+        self.key.as_ref()
     }
 
-    pub(crate) fn with_key(mut self, key: Arc<str>) -> Self {
-        self.key = Some(key);
+    /// Adds the label of the call's key.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
+        self.key = key;
         self
+    }
+
+    /// The reason in a few words.
+    pub(crate) const fn short_reason(&self) -> &'static str {
+        match self.because {
+            RejectReason::QueueFull => "queue full",
+            RejectReason::Closed => "closed",
+            RejectReason::TooManyKeys => "key limit reached",
+            _ => "would wait too long",
+        }
     }
 
     /// How many calls were before it in the line when it arrived, if it was refused on arrival.
@@ -107,7 +119,7 @@ impl fmt::Display for AtCapacity {
         f.write_str(match self.because {
             RejectReason::QueueFull => "too many calls are waiting for the concurrency limit",
             RejectReason::Closed => "the concurrency limit is closed",
-            RejectReason::TooManyKeys => "as many keys as may have a concurrency limit are in use",
+            RejectReason::TooManyKeys => "concurrency limit: key limit reached (all keys in use)",
             _ => "the wait for the concurrency limit would be too long",
         })?;
         if let Some(key) = &self.key {

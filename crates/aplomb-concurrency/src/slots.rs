@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::abandoned_calls::AbandonedCalls;
 use crate::average_duration::AverageDuration;
-use crate::controller::{Controller, Learned};
-use crate::{Adaptive, ConcurrencySnapshot, Limit, LimitChange, Occupancy, SlotsAtRest};
+use crate::controller::Controller;
+use crate::{Adaptive, ConcurrencySnapshot, Limit, LimitChange, Occupancy};
 
 /// How many calls are in flight, and how many may be: the pure part of
 /// [`ConcurrencyLimitLayer`](crate::ConcurrencyLimitLayer), which puts it behind a queue.
@@ -129,27 +129,16 @@ impl Slots {
         }
     }
 
-    /// What to keep while no call is in flight; `None` while any is, abandoned ones included.
-    pub(crate) fn at_rest(&self, now: Instant) -> Option<SlotsAtRest> {
-        let learned = match &self.level {
-            Level::Fixed(_) => None,
-            Level::Adaptive(controller) => controller.learned(),
-        };
-        let is_busy = self.in_flight > 0 || !self.abandoned.is_over(now);
-        (!is_busy).then(|| SlotsAtRest::new(learned, self.average_duration, self.last_change, now))
+    /// Whether calls count as in flight at `now`, abandoned ones included.
+    pub(crate) fn is_busy(&self, now: Instant) -> bool {
+        self.in_flight > 0 || !self.abandoned.is_over(now)
     }
 
-    /// Continues from what was kept, if the limit is still adaptive.
-    pub(crate) fn go_on(
-        &mut self,
-        learned: &Learned,
-        average_duration: AverageDuration,
-        last_change: Option<LimitChange>,
-    ) {
-        if let Level::Adaptive(controller) = &mut self.level {
-            controller.resume(learned);
-            self.average_duration = average_duration;
-            self.last_change = last_change;
+    /// When the limit was last used, if it has learned what a new one does not know.
+    pub(crate) fn learned_at(&self) -> Option<Instant> {
+        match &self.level {
+            Level::Fixed(_) => None,
+            Level::Adaptive(controller) => controller.learned().and(controller.last_used()),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use aplomb_admission::KeyNotice;
-use aplomb_core::{ConcurrencyCause, Observe};
+use aplomb_core::{ConcurrencyCause, Event, KeyLabel, notify};
 use tokio::time::Instant;
+
+use crate::layer::Observer;
 
 /// A concurrency limit at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,28 +90,10 @@ impl fmt::Display for LimitChange {
     }
 }
 
-/// Writes each [`LimitChange`] to `tracing`, one line at debug; with its key, where each key has a limit of its own.
-///
-/// A key is shown as its `Debug` shows it, as in refusals: it must not hold a secret.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TracingObserver;
-
-impl Observe<LimitChange> for TracingObserver {
-    fn on_event(&self, change: &LimitChange) {
-        change.log(None);
-    }
-}
-
-impl<K: fmt::Debug> Observe<KeyNotice<'_, K, LimitChange>> for TracingObserver {
-    fn on_event(&self, notice: &KeyNotice<'_, K, LimitChange>) {
-        notice.notice().log(Some(notice.key()));
-    }
-}
-
-impl LimitChange {
-    fn log(&self, key: Option<&dyn fmt::Debug>) {
-        let Self { from, to, cause, .. } = self;
-        let key = key.map(tracing::field::debug);
-        tracing::debug!(key, from, to, %cause, "concurrency limit moved");
+/// Passes the changes of limits to an observer.
+pub(crate) fn events_to(observer: Observer) -> impl Fn(&LimitChange, Option<&KeyLabel>) + Send + Sync {
+    move |change, key| {
+        let event = Event::concurrency_changed(change.from, change.to, change.cause);
+        notify(&observer, &event.with_key(key.cloned()));
     }
 }

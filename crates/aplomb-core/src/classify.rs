@@ -33,7 +33,7 @@ pub trait Classify<Res, Err> {
     fn classify(&self, result: Result<&Res, &Err>) -> Classification;
 
     /// Reads the server's limits from the head of a response, for a rate limit that follows them. The default
-    /// reads none; see [`WithReadings`].
+    /// reads none.
     fn readings(&self, response: &Res) -> Vec<Reading> {
         let _ = response;
         Vec::new()

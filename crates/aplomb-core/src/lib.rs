@@ -19,6 +19,7 @@ mod reading;
 mod reason;
 mod rejection;
 mod replay;
+mod request_view;
 mod retry_after;
 mod short_duration;
 mod unsendable;
@@ -28,7 +29,9 @@ mod wall_clock;
 pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delays};
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
-pub use classify::{Classify, WithReadings};
+pub use classify::Classify;
+#[doc(hidden)]
+pub use classify::WithReadings;
 #[doc(hidden)]
 #[doc(hidden)]
 pub use current_call::{AttemptStep, CurrentCall};
@@ -55,6 +58,9 @@ pub use rejection::Rejection;
 #[doc(hidden)]
 pub use replay::Recording;
 pub use replay::{Copied, Copyable, Once, Recorded, Replay, ReplayBody};
+pub use request_view::RequestView;
+#[doc(hidden)]
+pub use request_view::split_authority;
 pub use retry_after::retry_after;
 #[doc(hidden)]
 pub use retry_after::sent_at;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{RejectReason, Rejected};
-use aplomb_core::{CallOptions, Event, LayerName, Rejection};
+use aplomb_core::{CallOptions, Event, KeyLabel, LayerName, Rejection};
 
 use crate::RateLimitReason;
 
@@ -18,6 +18,7 @@ pub struct RateLimited {
     reject_reason: RejectReason,
     reason: Option<RateLimitReason>,
     ahead: Option<usize>,
+    key: Option<KeyLabel>,
     rejection: Rejection,
 }
 
@@ -38,8 +39,22 @@ impl RateLimited {
             reject_reason: rejected.reason(),
             reason: rejected.gate_reason().copied(),
             ahead: rejected.place(),
+            key: None,
             rejection,
         }
+    }
+
+    /// Adds the label of the key.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The label of the key whose limit it was, if there is one for each key.
+    pub const fn key(&self) -> Option<&KeyLabel> {
+        self.key.as_ref()
     }
 
     /// Why the call was rejected: by the limit itself, or because it would have waited too long.
@@ -63,7 +78,9 @@ impl RateLimited {
     }
 
     /// The event of the rejection.
-    pub(crate) fn event(&self) -> Event {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn event(&self) -> Event {
         let reason = match (self.reject_reason, self.reason) {
             (RejectReason::QueueFull, _) => "queue full",
             (RejectReason::TooManyKeys, _) => "key limit reached",
@@ -73,7 +90,7 @@ impl RateLimited {
             (_, Some(RateLimitReason::CostUnknown(_))) => "cost unknown",
             _ => "would wait too long",
         };
-        Event::rejected(LayerName::RateLimit, reason, self.retry_after())
+        Event::rejected(LayerName::RateLimit, reason, self.retry_after()).with_key(self.key.clone())
     }
 }
 
@@ -110,10 +127,10 @@ impl fmt::Display for RateLimited {
         if let Some(reason) = self.reason {
             write!(f, " ({reason})")?;
         }
-        match self.ahead {
-            Some(ahead) if ahead > 0 => write!(f, ", {ahead} calls ahead of it"),
-            _ => Ok(()),
+        if let Some(ahead) = self.ahead.filter(|ahead| *ahead > 0) {
+            write!(f, ", {ahead} calls ahead of it")?;
         }
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, ", key {key}"))
     }
 }
 

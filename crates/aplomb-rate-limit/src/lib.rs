@@ -6,7 +6,6 @@ mod charge;
 mod config;
 mod cubic;
 mod error;
-mod keyed;
 mod layer;
 mod learned;
 mod limiter;
@@ -26,15 +25,20 @@ mod snapshot;
 pub use aplomb_core::{Dimension, Reading};
 pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
 pub use error::RateLimited;
-pub use keyed::{KeyedLimiter, KeyedRateLimit, KeyedRateLimitLayer, LimitTerms};
-pub use layer::{RateLimit, RateLimitLayer, RateLimitPolicy};
+#[doc(hidden)]
+pub use layer::RateLimitPolicy;
+pub use layer::{RateLimit, RateLimitLayer};
 pub use learned::Learned;
 pub use limiter::RateLimiter;
 #[doc(hidden)]
 pub use limiter_gate::LimiterGate;
 pub use permit::{AcquireFuture, RateLimitPermit};
-pub use pool::{Pool, PoolMember};
+pub use pool::Pool;
+#[doc(hidden)]
+pub use pool::PoolMember;
 pub use quota::Quota;
-pub use quotas::{Quotas, QuotasAtRest, RateLimitReason, Reservation};
+pub use quotas::RateLimitReason;
+#[doc(hidden)]
+pub use quotas::{Quotas, Reservation};
 pub use settle::Settle;
 pub use snapshot::RateLimitSnapshot;

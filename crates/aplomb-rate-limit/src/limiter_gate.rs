@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use aplomb_core::Event;
 use tokio::time::Instant;
 
-use crate::{Charge, PoolMember, Quotas, QuotasAtRest, RateLimitReason, Reservation};
+use crate::{Charge, PoolMember, Quotas, RateLimitReason, Reservation};
 
 /// The gate of a limiter: quotas of its own, or those of a pool.
 pub enum LimiterGate {
     /// Quotas of its own.
     Own(Quotas),
     /// Those of a pool.
-    Pooled(PoolMember),
+    Pooled(Box<PoolMember>),
 }
 
 impl LimiterGate {
@@ -85,20 +85,9 @@ impl Gate for LimiterGate {
     }
 }
 
-impl Rests for LimiterGate {
-    type Rest = QuotasAtRest;
-
-    fn rest(&self, now: Instant) -> Option<QuotasAtRest> {
-        match self {
-            Self::Own(quotas) => quotas.rest(now),
-            Self::Pooled(_) => None,
-        }
-    }
-
-    fn resume(&mut self, kept: QuotasAtRest) {
-        if let Self::Own(quotas) = self {
-            quotas.resume(kept);
-        }
+impl Evictable for LimiterGate {
+    fn worth(&mut self, now: Instant) -> Worth {
+        either!(self, gate => gate.worth(now))
     }
 }
 

@@ -32,8 +32,7 @@ pub use aplomb_core::{
 pub use client::HttpClient;
 pub use endpoint::{
     BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointFuture, EndpointHandle, EndpointLayer,
-    GatesHandle, HookFailed, HookFuture, KeyedEndpointHandle, KeyedEndpointLayer, OutgoingRequest,
-    RequestHook, TimedOut, Timeout,
+    EndpointSnapshot, GatesHandle, HookFailed, HookFuture, OutgoingRequest, RequestHook, TimedOut, Timeout,
 };
 pub use error::EndpointError;
 pub use policy::{InvalidPolicy, Policy};

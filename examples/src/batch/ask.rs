@@ -48,12 +48,11 @@ impl Asker {
     /// Asks for the answer to `prompt`. The endpoint does all waiting and retrying.
     pub(crate) async fn ask(&self, prompt: &Prompt, attempts: &Attempts) -> Result<String, Failure> {
         let mut request = self.target.request(prompt);
-        request.extensions_mut().insert(attempts.clone());
         if let Some(deadline) = self.deadline.and_then(|time| Instant::now().checked_add(time)) {
             request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
         }
         let answer = tokio::select! {
-            answer = self.endpoint.clone().oneshot(request) => match answer {
+            answer = attempts.scope(self.endpoint.clone().oneshot(request)) => match answer {
                 Ok((head, body)) => self.read(&head, &body),
                 Err(error) => Err(self.explain(&*error)),
             },
@@ -87,7 +86,6 @@ impl Asker {
         let (clock, provider) = (WallClock::system(), self.target.provider());
         let head = Head::new(parts.status, &parts.headers, &clock);
         let judged = provider.judge(&head, body);
-        self.health.judged(judged.outcome());
         if judged.outcome().is_success() {
             let text = provider.text(&head, body);
             return text
@@ -112,7 +110,6 @@ impl Asker {
     fn explain(&self, error: &(dyn Error + 'static)) -> Failure {
         let why = cause::chain(error);
         if let Some(broken) = find::<BrokenAnswer>(error) {
-            self.health.judged(broken.outcome());
             let judged = broken.classification();
             let why = match judged.as_ref().and_then(Classification::message) {
                 Some(message) => format!("{why}: {message}"),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use aplomb::circuit_breaker::CircuitState;
-use aplomb::{BoxError, CallOptions, HttpClient};
+use aplomb::{BoxError, Event, EventKind, HttpClient, Observe};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
@@ -21,7 +21,12 @@ use super::health::Health;
 /// A prompt whose answer was cut off this often by our own time-out is not asked again: each time was paid for.
 pub(crate) const MAX_CUT_OFF: u32 = 3;
 
-/// The requests sent for one prompt. Travels in the request's extensions. Clones are the same record.
+tokio::task_local! {
+    /// Those of the prompt that this task asks.
+    static CURRENT: Attempts;
+}
+
+/// The requests sent for one prompt. Clones are the same record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts(Arc<Record>);
 
@@ -30,8 +35,10 @@ struct Record {
     sent: AtomicU32,
     /// Attempts that our own time-out cut off while others were answered.
     cut_off: AtomicU32,
-    /// Whether the attempt under way was dropped before its end, and not in an outage.
+    /// Whether the last attempt was dropped before its end, and not in an outage.
     dropped: AtomicBool,
+    /// Whether the last attempt ended without an answer.
+    unanswered: AtomicBool,
     too_often: Notify,
 }
 
@@ -39,6 +46,11 @@ impl Attempts {
     /// How many requests were sent.
     pub(crate) fn sent(&self) -> u32 {
         self.0.sent.load(Ordering::Relaxed)
+    }
+
+    /// Counts the requests that `call` sends.
+    pub(crate) async fn scope<F: Future>(&self, call: F) -> F::Output {
+        CURRENT.scope(self.clone(), call).await
     }
 
     /// Waits until our own time-out has cut the prompt's answers off too often.
@@ -56,24 +68,29 @@ impl Attempts {
     }
 }
 
-/// Counts what is sent, and notes how it ends.
+/// Notes how the attempts of all calls end, as the endpoint judges them.
+pub(crate) fn observer(health: Arc<Health>) -> impl Observe + Send + Sync + 'static {
+    move |event: &Event| {
+        if let EventKind::AttemptEnded { result, .. } = event.kind() {
+            health.judged(result);
+            let unanswered = result.outcome().is_unanswered();
+            // An event comes from the task of its call.
+            let _ = CURRENT.try_with(|attempts| attempts.0.unanswered.store(unanswered, Ordering::Relaxed));
+        }
+    }
+}
+
+/// Counts what is sent, and notes what the endpoint does not see.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched<C> {
     client: C,
     health: Arc<Health>,
     circuit: watch::Receiver<CircuitState>,
-    timed_out: Arc<str>,
 }
 
 impl<C> Watched<C> {
-    /// Watches `client`; `timed_out` describes an attempt that our own time-out ended.
-    pub(crate) fn new(
-        client: C,
-        health: Arc<Health>,
-        circuit: watch::Receiver<CircuitState>,
-        timed_out: impl Into<Arc<str>>,
-    ) -> Self {
-        Self { client, health, circuit, timed_out: timed_out.into() }
+    pub(crate) fn new(client: C, health: Arc<Health>, circuit: watch::Receiver<CircuitState>) -> Self {
+        Self { client, health, circuit }
     }
 }
 
@@ -93,20 +110,15 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        // The retry layer says how the attempt before this one ended.
-        let last = CallOptions::of(&request).last();
-        let attempts = request.extensions().get::<Attempts>().cloned().unwrap_or_default();
+        let attempts = CURRENT.try_with(Attempts::clone).unwrap_or_default();
         // Being dropped alone says little: an answer with an error in it is not read to its end either.
         let dropped = attempts.0.dropped.swap(false, Ordering::Relaxed);
-        if dropped && last.is_some_and(|last| last.is_unanswered()) {
-            self.health.failed(self.timed_out.to_string());
-            if !attempts.cut_off() {
-                // `Asker::ask` hears of it, and drops this call.
-                return Box::pin(pending());
-            }
+        if dropped && attempts.0.unanswered.load(Ordering::Relaxed) && !attempts.cut_off() {
+            // `Asker::ask` hears of it, and drops this call.
+            return Box::pin(pending());
         }
         attempts.0.sent.fetch_add(1, Ordering::Relaxed);
-        self.health.sent(last);
+        self.health.sent();
         let unfinished = Unfinished { attempts, circuit: self.circuit.clone(), finished: false };
         let (health, response) = (Arc::clone(&self.health), self.client.call(request));
         Box::pin(async move {
@@ -114,22 +126,17 @@ where
             match response.await {
                 Ok(response) => {
                     health.responded(response.status());
-                    Ok(response.map(|body| WatchedBody { body: Box::pin(body), health, unfinished }))
+                    Ok(response.map(|body| WatchedBody { body: Box::pin(body), unfinished }))
                 }
                 Err(error) => {
                     unfinished.finished = true;
-                    note(&health, &error);
+                    if let Some(cause) = cause::permanent(&error) {
+                        health.failed_for_good(cause);
+                    }
                     Err(error)
                 }
             }
         })
-    }
-}
-
-fn note(health: &Health, error: &(dyn Error + 'static)) {
-    health.failed(cause::innermost(error));
-    if let Some(cause) = cause::permanent(error) {
-        health.failed_for_good(cause);
     }
 }
 
@@ -153,7 +160,6 @@ impl Drop for Unfinished {
 #[derive(Debug)]
 pub(crate) struct WatchedBody<B> {
     body: Pin<Box<B>>,
-    health: Arc<Health>,
     unfinished: Unfinished,
 }
 
@@ -172,11 +178,7 @@ where
         let frame = frame.map(|frame| frame.map_err(Into::into));
         match &frame {
             Some(Ok(_)) => self.unfinished.finished = self.body.is_end_stream(),
-            Some(Err(error)) => {
-                self.unfinished.finished = true;
-                self.health.failed(cause::innermost(&**error));
-            }
-            None => self.unfinished.finished = true,
+            Some(Err(_)) | None => self.unfinished.finished = true,
         }
         Poll::Ready(frame)
     }

@@ -19,15 +19,6 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The innermost cause of an error: `Connection refused` rather than `client error (Connect)`.
-pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
-}
-
 /// Why no later attempt can succeed either, where that is certain: the server's certificate is refused, or the
 /// port does not speak TLS. All other failures of a client may pass.
 pub(crate) fn permanent(error: &(dyn Error + 'static)) -> Option<String> {
@@ -69,12 +60,6 @@ mod tests {
         assert_eq!(chain(&Failed(io::Error::other("failed"))), "it failed");
         let refused = io::Error::other(Rejection::by(LayerName::Other("x")));
         assert_eq!(chain(&Failed(refused)), "it failed: rejected by the x");
-    }
-
-    #[test]
-    fn the_innermost_cause_is_the_one_that_helps() {
-        assert_eq!(innermost(&Failed(io::Error::other("no route"))), "no route");
-        assert_eq!(innermost(&io::Error::other("no route")), "no route");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tower::{Layer, ServiceExt};
 
 use super::args::Args;
 use super::ask::Endpoint;
-use super::attempts::{Watched, WatchedBody};
+use super::attempts::{Watched, WatchedBody, observer};
 use super::health::Health;
 
 /// The largest answer that is kept.
@@ -116,9 +116,10 @@ where
             .max_wait(Duration::MAX)
             .max_retry_after(LONGEST_HINT)
             .whole_answers(LARGEST_ANSWER),
-    )?;
+    )?
+    .observer(observer(Arc::clone(health)));
     let handle = layer.handle();
-    let client = Watched::new(client, Arc::clone(health), handle.watch_circuit(), settings.timed_out());
+    let client = Watched::new(client, Arc::clone(health), handle.watch_circuit());
     let service = layer.layer(client).map_err(BoxError::from).and_then(
         |response: http::Response<EndpointBody<WatchedBody<C::Body>>>| async move {
             let (head, body) = response.into_parts();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aplomb::{Kind, Outcome};
+use aplomb::{Classification, Kind};
 use http::StatusCode;
 use tokio::time::Instant;
 
@@ -35,17 +35,9 @@ struct State {
 }
 
 impl Health {
-    /// Notes that a request is sent, and the outcome of the attempt before it, if there was one.
-    pub(crate) fn sent(&self, last: Option<Outcome>) {
+    /// Counts a request.
+    pub(crate) fn sent(&self) {
         self.lock().sent += 1;
-        if let Some(last) = last {
-            self.judged(last);
-        }
-    }
-
-    /// Notes that a request failed without a response.
-    pub(crate) fn failed(&self, cause: String) {
-        self.lock().trouble = Some(cause);
     }
 
     /// Notes that no attempt can succeed, for this reason.
@@ -57,24 +49,27 @@ impl Health {
     pub(crate) fn responded(&self, status: StatusCode) {
         let mut state = self.lock();
         state.responded = true;
-        if !status.is_success() {
-            state.trouble = Some(status.to_string());
-        }
         if status == StatusCode::TOO_MANY_REQUESTS {
             state.throttled += 1;
         }
     }
 
-    /// Notes the outcome of an attempt.
+    /// Notes how an attempt ended.
     ///
     /// An answer is a sign of hope, and so is a throttle: the provider is there, and asks to come back later.
-    pub(crate) fn judged(&self, outcome: Outcome) {
+    pub(crate) fn judged(&self, result: &Classification) {
         let mut state = self.lock();
-        match outcome.kind() {
+        match result.outcome().kind() {
             Kind::Success => (state.failing_since, state.trouble) = (None, None),
-            Kind::Throttled => state.failing_since = None,
             Kind::Local => {}
-            _ => drop(state.failing_since.get_or_insert_with(Instant::now)),
+            kind => {
+                state.trouble = Some(result.to_string());
+                if kind == Kind::Throttled {
+                    state.failing_since = None;
+                } else {
+                    state.failing_since.get_or_insert_with(Instant::now);
+                }
+            }
         }
     }
 
@@ -156,6 +151,7 @@ impl fmt::Display for Hopeless {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aplomb::Outcome;
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]
@@ -163,8 +159,7 @@ mod tests {
         let health = Health::default();
         assert_eq!(health.hopeless(), None);
         advance(PATIENCE * 2).await;
-        health.failed("no route".to_owned());
-        health.sent(Some(Outcome::transient()));
+        health.judged(&Classification::new(Outcome::transient()).with_cause(&"no route"));
         advance(FIRST_PATIENCE.mul_f64(0.999)).await;
         assert_eq!(health.hopeless(), None);
         advance(FIRST_PATIENCE.mul_f64(0.001)).await;
@@ -175,9 +170,11 @@ mod tests {
     async fn a_provider_that_responds_with_failures_is_given_up_later() {
         let health = Health::default();
         health.responded(StatusCode::SERVICE_UNAVAILABLE);
-        health.judged(Outcome::transient());
+        let unavailable =
+            Classification::new(Outcome::transient()).with_status(StatusCode::SERVICE_UNAVAILABLE);
+        health.judged(&unavailable);
         advance(PATIENCE / 2).await;
-        health.judged(Outcome::transient());
+        health.judged(&unavailable);
         assert_eq!(health.hopeless(), None);
         advance(PATIENCE / 2).await;
         assert_eq!(
@@ -190,9 +187,9 @@ mod tests {
     async fn an_answer_or_a_throttle_renews_hope() {
         let health = Health::default();
         for hope in [Outcome::success(), Outcome::throttled()] {
-            health.judged(Outcome::transient());
+            health.judged(&Classification::new(Outcome::transient()));
             advance(PATIENCE).await;
-            health.judged(hope);
+            health.judged(&Classification::new(hope));
             assert_eq!(health.hopeless(), None);
         }
     }
@@ -207,9 +204,9 @@ mod tests {
     #[test]
     fn an_answer_ends_the_trouble() {
         let health = Health::default();
-        health.failed("no route".to_owned());
+        health.judged(&Classification::new(Outcome::transient()).with_cause(&"no route"));
         assert_eq!(health.trouble().as_deref(), Some("no route"));
-        health.judged(Outcome::success());
+        health.judged(&Classification::new(Outcome::success()));
         assert_eq!(health.trouble(), None);
     }
 }

@@ -247,11 +247,13 @@ mod tests {
         Settings { quotas: Vec::new(), silence: 120 * SECOND, whole_answer: None, max_retries: None }
     }
 
-    /// Asks `prompts` prompts of a mock provider, in virtual time; returns the summary and the results.
+    /// Asks `prompts` prompts of a mock provider, in virtual time; returns the summary and the results. Until the end
+    /// nobody reads the results, of which the output takes `room`.
     async fn run(
         mock: &Mock,
         settings: Settings,
         prompts: usize,
+        room: usize,
         stop: impl Future<Output = ()>,
     ) -> (Summary, Vec<Record>) {
         let target = Target::new(ApiName::OpenAi, "http://mock/v1", "m".to_owned()).unwrap().stream(true);
@@ -265,12 +267,11 @@ mod tests {
             items.send(Item::Prompt(prompt)).await.unwrap();
         }
         drop(items);
-        // Nobody takes the results before the run is over.
-        let (records, mut taken) = mpsc::channel(1);
+        let (records, mut taken) = mpsc::channel(room);
         let progress = Progress::new(Box::new(std::io::sink()), false);
         let run = Run::new((asker, handle), prompts, read, Outbox::new(records), &progress);
         let (summary, mut outbox) = run.until(stop).await;
-        let mut results: Vec<Record> = taken.try_recv().into_iter().collect();
+        let mut results: Vec<Record> = std::iter::from_fn(|| taken.try_recv().ok()).collect();
         while !outbox.is_empty() {
             outbox.hand_over().await.unwrap();
             results.push(taken.recv().await.unwrap());
@@ -280,7 +281,7 @@ mod tests {
 
     async fn run_for(seconds: u32, mock: Builder, settings: Settings, prompts: usize) -> (Mock, Vec<Record>) {
         let mock = mock.build();
-        let (_, results) = run(&mock, settings, prompts, tokio::time::sleep(SECOND * seconds)).await;
+        let (_, results) = run(&mock, settings, prompts, prompts, tokio::time::sleep(SECOND * seconds)).await;
         (mock, results)
     }
 
@@ -333,10 +334,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_provider_that_is_not_there_ends_the_run_with_the_cause() {
+        let mock = Mock::builder().outage(Duration::ZERO..7_200 * SECOND, Outage::Refuse).build();
+        let (summary, results) = run(&mock, settings(), 5, 5, tokio::time::sleep(3_600 * SECOND)).await;
+        assert!(matches!(summary.ended, Ended::Hopeless(_)), "{:?}", summary.ended);
+        assert!(summary.took < 90 * SECOND, "{:?}", summary.took);
+        for record in results {
+            let error = record.error.unwrap();
+            assert!(error.starts_with("given up: no response for 6"), "{error}");
+            assert!(error.contains("last failure: connection refused"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_that_is_answered_is_lost_when_a_run_is_stopped() {
         // All are answered within a second, and none of the results is taken before the stop.
         let mock = Mock::builder().latency(Latency::constant(SECOND)).build();
-        let (summary, results) = run(&mock, settings(), 10, tokio::time::sleep(60 * SECOND)).await;
+        let (summary, results) = run(&mock, settings(), 10, 1, tokio::time::sleep(60 * SECOND)).await;
         assert!(matches!(summary.ended, Ended::Stopped));
         assert_eq!((results.len(), summary.answered, mock.stats().answered), (10, 10, 10));
     }

@@ -1,86 +1,88 @@
-//! The service that all gates share: ask, wait, call, report.
+//! The service before a gate: ask, wait, call, report.
 
-mod door;
+mod future;
 mod guard;
+mod policy;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
+use aplomb_core::{BoxError, CallOptions, Classification, Classify, HttpClassifier, RequestHead};
 use tower_service::Service;
 
-pub use self::door::{Door, Unprepared};
+pub use self::future::AdmissionFuture;
 pub use self::guard::PermitGuard;
-use crate::{Completion, End, Gate, OnHead, Permit, Queued, Rejected, Stopped};
-use aplomb_core::{
-    BoxError, CallOptions, Classification, Classify, CurrentCall, HttpClassifier, RequestHead,
-};
+pub use self::policy::RequestPolicy;
+use crate::{Completion, End, Gate, OnHead, Permit, Rejected};
 
-/// A service behind a gate.
+/// A service behind a gate, or behind one for each key.
 ///
-/// It is always ready; each call waits for its permit, then readies a clone of the inner service,
-/// calls it, judges what comes back and tells the gate. A `load_shed` outside of it never sheds: the
-/// bound is the queue's.
+/// It is always ready. Each call waits for its permit, then readies a clone of the inner service, calls it, judges the
+/// response and tells the gate. A `load_shed` outside of it never sheds: the limit is the queue's.
 ///
 /// Clones share everything but the inner service. Dropping a call's future gives its permit back.
-pub struct Admission<S, D, C = HttpClassifier, U = OnHead> {
+pub struct Admission<S, P, C = HttpClassifier, U = OnHead> {
     inner: S,
-    plan: Arc<AdmissionConfig<D, C, U>>,
+    config: Arc<AdmissionConfig<P, C, U>>,
 }
 
-/// What all calls of a [`Admission`] service share.
+/// What all calls of an [`Admission`] share.
 #[derive(Debug)]
-pub struct AdmissionConfig<D, C, U> {
-    door: D,
+pub struct AdmissionConfig<P, C, U> {
+    policy: P,
     classifier: C,
-    until: U,
+    completion: U,
 }
 
-impl<D, C, U> AdmissionConfig<D, C, U> {
-    /// Calls pass `door`, are judged by `classifier` and last as `until` says.
-    pub const fn new(door: D, classifier: C, until: U) -> Self {
-        Self { door, classifier, until }
+impl<P, C, U> AdmissionConfig<P, C, U> {
+    /// Calls are admitted by `policy`, judged by `classifier`, and complete as `completion` says.
+    pub const fn new(policy: P, classifier: C, completion: U) -> Self {
+        Self { policy, classifier, completion }
     }
 
-    /// The door.
-    pub const fn door(&self) -> &D {
-        &self.door
-    }
-}
-
-impl<S, D, C, U> Admission<S, D, C, U> {
-    /// Puts `inner` behind the door of `plan`.
-    pub const fn new(inner: S, plan: Arc<AdmissionConfig<D, C, U>>) -> Self {
-        Self { inner, plan }
+    /// The policy.
+    pub const fn policy(&self) -> &P {
+        &self.policy
     }
 }
 
-impl<S: Clone, D, C, U> Clone for Admission<S, D, C, U> {
+impl<S, P, C, U> Admission<S, P, C, U> {
+    /// Puts `inner` behind a gate.
+    pub const fn new(inner: S, config: Arc<AdmissionConfig<P, C, U>>) -> Self {
+        Self { inner, config }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: Clone, P, C, U> Clone for Admission<S, P, C, U> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), plan: Arc::clone(&self.plan) }
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
     }
 }
 
-impl<S: fmt::Debug, D, C, U> fmt::Debug for Admission<S, D, C, U> {
+impl<S: fmt::Debug, P, C, U> fmt::Debug for Admission<S, P, C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, Req, D, C, U> Service<Req> for Admission<S, D, C, U>
+impl<S, Req, P, C, U> Service<Req> for Admission<S, P, C, U>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
     Req: RequestHead,
-    D: Door<Req>,
+    P: RequestPolicy<Req>,
     C: Classify<S::Response, S::Error>,
-    U: Completion<S::Response, PermitGuard<D::Gate>>,
+    U: Completion<S::Response, PermitGuard<P::Gate>>,
 {
     type Response = U::Response;
     type Error = BoxError;
-    type Future = AdmissionFuture<S, Req, D, C, U>;
+    type Future = AdmissionFuture<S, Req, P, C, U>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -88,299 +90,73 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        AdmissionFuture {
-            answer: None,
-            preparing: None,
-            call: Some((self.inner.clone(), Some(request))),
-            permit: None,
-            waits: None,
-            stage: Stage::Arriving,
-            late: false,
-            plan: Arc::clone(&self.plan),
-        }
+        AdmissionFuture::new(self.inner.clone(), request, Arc::clone(&self.config))
     }
 }
 
-pin_project! {
-    /// The future of a [`Admission`] call.
-    pub struct AdmissionFuture<S, Req, D, C, U>
-    where
-        S: Service<Req>,
-        D: Door<Req>,
-    {
-        // Before the permit: a call that is dropped is gone when its gate is told.
-        #[pin]
-        answer: Option<S::Future>,
-        #[pin]
-        preparing: Option<D::Preparing>,
-        // Stays where it is until it is called: requests are large, and moving them costs more than
-        // asking a gate.
-        call: Option<(S, Option<Req>)>,
-        permit: Option<Permit<D::Gate>>,
-        waits: Option<(Queued<D::Gate>, CallOptions)>,
-        stage: Stage,
-        // It takes some time from the admission to the call.
-        late: bool,
-        plan: Arc<AdmissionConfig<D, C, U>>,
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    // Asks when it is first polled: `options.scope(service.call(request))` says only then what the
-    // caller wants.
-    Arriving,
-    Waiting,
-    // Let through. What has to be done then may take its time: nothing of the service is held meanwhile.
-    Preparing,
-    // The service is readied just before it is called, so that no readiness is held while waiting.
-    Readying,
-    Called,
-    Done,
-}
-
-impl<S, Req, D, C, U> Future for AdmissionFuture<S, Req, D, C, U>
-where
-    S: Service<Req>,
-    S::Error: Into<BoxError>,
-    Req: RequestHead,
-    D: Door<Req>,
-    C: Classify<S::Response, S::Error>,
-    U: Completion<S::Response, PermitGuard<D::Gate>>,
-{
-    type Output = Result<U::Response, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        // Arriving → Preparing or Readying when admitted at once, → Waiting when not, → Done when turned away.
-        if *this.stage == Stage::Arriving {
-            let Some((_, Some(request))) = this.call else {
-                panic!("a call that arrives has a request");
-            };
-            let options = CallOptions::of(request);
-            *this.stage = Stage::Done;
-            match this.plan.door.ask(request, &options, cx, this.permit) {
-                None => *this.stage = this.plan.admitted::<Req>(),
-                Some(Stopped::Rejected(turned)) => {
-                    return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
-                }
-                Some(Stopped::Queued(place)) => {
-                    if options.attempts() > 0 {
-                        CurrentCall::note_queued();
-                    }
-                    *this.waits = Some((place, options));
-                    *this.stage = Stage::Waiting;
-                    return Poll::Pending;
-                }
-            }
-        }
-        // Waiting → Preparing or Readying when admitted, → Done when turned away.
-        if let (Stage::Waiting, Some((place, options))) = (*this.stage, &mut *this.waits) {
-            let settled = ready!(Pin::new(place).poll(cx));
-            let options = *options;
-            *this.waits = None;
-            match settled {
-                Ok(permit) => {
-                    // It may have been admitted some time before this poll.
-                    *this.late = true;
-                    *this.permit = Some(permit);
-                    *this.stage = this.plan.admitted::<Req>();
-                }
-                Err(turned) => {
-                    *this.stage = Stage::Done;
-                    return Poll::Ready(Err(this.plan.refuse(this.call, turned, &options)));
-                }
-            }
-        }
-        // Preparing → Readying when that is done, → Done if it fails: nothing was sent.
-        if *this.stage == Stage::Preparing {
-            *this.late = true;
-            let prepared = ready!(poll_prepared(&this.plan.door, this.call, this.preparing, cx));
-            *this.stage = if prepared.is_ok() {
-                Stage::Readying
-            } else {
-                Stage::Done
-            };
-            if let Err(error) = prepared {
-                *this.call = None;
-                *this.permit = None;
-                return Poll::Ready(Err(error));
-            }
-        }
-        // Readying → Called when the service is ready, → Done if it is finished: then the permit
-        // is dropped, which says that nothing was sent.
-        if *this.stage == Stage::Readying {
-            let Some((service, _)) = this.call else {
-                panic!("a call that was not made has a request");
-            };
-            let Poll::Ready(ready) = service.poll_ready(cx) else {
-                *this.late = true;
-                return Poll::Pending;
-            };
-            if let Err(error) = ready {
-                *this.stage = Stage::Done;
-                *this.call = None;
-                *this.permit = None;
-                return Poll::Ready(Err(error.into()));
-            }
-            if let (Some((mut service, Some(request))), Some(permit)) =
-                (this.call.take(), this.permit.as_mut())
-            {
-                if *this.late {
-                    permit.sent();
-                } else {
-                    permit.sent_at_once();
-                }
-                this.answer.set(Some(service.call(request)));
-            }
-            *this.stage = Stage::Called;
-        }
-        // Called → Done when the answer's head or an error has arrived.
-        let (Stage::Called, Some(answer)) = (*this.stage, this.answer.as_mut().as_pin_mut()) else {
-            panic!("polled after it was ready");
-        };
-        let answer = answer.poll(cx);
-        let Poll::Ready(arrived) = &answer else {
-            return Poll::Pending;
-        };
-        *this.stage = Stage::Done;
-        this.answer.set(None);
-        // The answer is taken apart in one go, at the end: a response is large, and moved as seldom as can be.
-        if U::AT_HEAD {
-            this.plan.hear(this.permit, arrived);
-            return answer.map_ok(|response| this.plan.until.hold(response, None)).map_err(Into::into);
-        }
-        let classification = this.plan.hear_head(this.permit, arrived);
-        match answer {
-            Poll::Ready(Ok(response)) => {
-                let guard = match (classification, this.permit.take()) {
-                    (Some(classification), Some(permit)) => Some(PermitGuard { permit, classification }),
-                    _ => None,
-                };
-                Poll::Ready(Ok(this.plan.until.hold(response, guard)))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// Has the request of a call prepared, by the door that it has passed.
-#[cold]
-fn poll_prepared<S, Req, D: Door<Req>>(
-    door: &D,
-    call: &mut Option<(S, Option<Req>)>,
-    mut preparing: Pin<&mut Option<D::Preparing>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), BoxError>> {
-    let Some((_, request)) = call else {
-        panic!("a call that is prepared has a service");
-    };
-    if let Some(unprepared) = request.take() {
-        preparing.set(Some(door.prepare(unprepared)));
-    }
-    let Some(running) = preparing.as_mut().as_pin_mut() else {
-        panic!("a call that is prepared had a request");
-    };
-    *request = Some(ready!(running.poll(cx))?);
-    preparing.set(None);
-    Poll::Ready(Ok(()))
-}
-
-impl<D, C, U> AdmissionConfig<D, C, U> {
-    /// What comes when a call has been let through.
-    #[inline]
-    fn admitted<Req>(&self) -> Stage
-    where
-        D: Door<Req>,
-    {
-        if self.door.prepares() {
-            Stage::Preparing
-        } else {
-            Stage::Readying
-        }
-    }
-
-    /// The error of a call that was turned away; what it would have sent is dropped.
-    fn refuse<S, Req>(
+impl<P, C, U> AdmissionConfig<P, C, U> {
+    /// The error of a call that was rejected.
+    #[cold]
+    fn rejection<Req: RequestHead>(
         &self,
-        call: &mut Option<(S, Option<Req>)>,
-        turned: Rejected<<D::Gate as Gate>::Reason>,
+        request: &Req,
+        rejected: Rejected<<P::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError
     where
-        D: Door<Req>,
+        P: RequestPolicy<Req>,
     {
-        let error = match call {
-            Some((_, Some(request))) => self.door.refuse_request(request, turned, options),
-            _ => self.door.refuse(turned, options),
-        };
-        *call = None;
-        error
+        let key = self.policy.entries().label_of(|| self.policy.view(request));
+        self.policy.rejection(rejected, key, options)
     }
 
-    /// Judges an answer, and tells the gate.
+    /// Judges a response, and tells the gate.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "the most frequent end of a call, in one piece"
     )]
-    fn hear<Res, Err, G>(&self, permit: &mut Option<Permit<G>>, answer: &Result<Res, Err>)
+    fn on_response<Res, Err, G>(&self, permit: &mut Option<Permit<G>>, response: &Result<Res, Err>)
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
-        let classification = self.classifier.classify(answer.as_ref());
-        if let Some(heard) = permit {
-            if let Ok(response) = answer {
-                heard.limits(&self.classifier.readings(response));
+        let classification = self.classifier.classify(response.as_ref());
+        if let Some(permit) = permit {
+            if let Ok(response) = response {
+                permit.limits(&self.classifier.readings(response));
             }
             if classification.is_live() {
-                heard.finish_as(&classification, classification.outcome());
+                permit.finish_as(&classification, classification.outcome());
             } else {
-                heard.finish(End::Judged { outcome: classification.outcome(), usage: None });
+                permit.finish(End::Judged { outcome: classification.outcome(), usage: None });
             }
         }
         *permit = None;
     }
 
-    /// The same where the body is to be waited for: a failure's pause or count must not wait for an
-    /// error's body. A success is not over until it has proved whole, and what it is by now is returned.
+    /// The same for a call that lasts until its body has ended. A failure's pause or count does not wait for the body of an
+    /// error. A success is not over until it has proved whole: its classification so far is returned.
     #[inline]
-    fn hear_head<Res, Err, G>(
+    fn on_head<Res, Err, G>(
         &self,
         permit: &mut Option<Permit<G>>,
-        answer: &Result<Res, Err>,
+        response: &Result<Res, Err>,
     ) -> Option<Classification>
     where
         G: Gate,
         C: Classify<Res, Err>,
     {
-        let classification = self.classifier.classify(answer.as_ref());
-        let heard = permit.as_mut()?;
-        if let Ok(response) = answer {
-            heard.limits(&self.classifier.readings(response));
+        let classification = self.classifier.classify(response.as_ref());
+        let admitted = permit.as_mut()?;
+        if let Ok(response) = response {
+            admitted.limits(&self.classifier.readings(response));
             if classification.outcome().is_success() {
                 return Some(classification);
             }
         }
-        heard.finish_as(&classification, classification.outcome());
+        admitted.finish_as(&classification, classification.outcome());
         *permit = None;
         None
-    }
-}
-
-impl<S, Req, D, C, U> fmt::Debug for AdmissionFuture<S, Req, D, C, U>
-where
-    S: Service<Req>,
-    D: Door<Req>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.stage {
-            Stage::Arriving => "AdmissionFuture(arriving)",
-            Stage::Waiting => "AdmissionFuture(waiting)",
-            Stage::Preparing | Stage::Readying | Stage::Called => "AdmissionFuture(calling)",
-            Stage::Done => "AdmissionFuture(done)",
-        })
     }
 }

@@ -8,22 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[cfg(aplomb_loom)]
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::table::FEW;
-
-/// How many entries are looked at for one that may be forgotten, before a full map refuses.
-pub(super) const LOOKED_AT: usize = 64;
-
 /// How many keys there are, and may be.
 pub(super) struct Room {
     taken: AtomicUsize,
     max: usize,
-}
-
-/// A full map's search for room: how far it has got.
-#[derive(Default)]
-pub(super) struct Search {
-    swept: usize,
-    looked_at: usize,
 }
 
 impl Room {
@@ -57,26 +45,7 @@ impl Room {
     }
 }
 
-impl Search {
-    /// Sweeps a little further, unless enough has been looked at.
-    pub(super) fn go_on(&mut self, shards: usize, sweep: impl FnOnce() -> Swept) -> bool {
-        // Shards may be empty: there is an end to that as well.
-        let goes_on = self.looked_at < LOOKED_AT && self.swept < shards + LOOKED_AT / FEW;
-        if goes_on {
-            self.swept += 1;
-            self.looked_at += sweep().looked_at;
-        }
-        goes_on
-    }
-}
-
-/// What a hand has passed, and what it has let go.
-pub(super) struct Swept {
-    pub(super) looked_at: usize,
-    pub(super) forgotten: usize,
-}
-
-/// A map of keys is full, and no key was found in it that may be forgotten.
+/// A map of keys is full, and no key was found in it that can be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     max_keys: usize,
@@ -95,7 +64,7 @@ impl Full {
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "as many keys as may be are in use ({})", self.max_keys)
+        write!(f, "key limit reached ({} in use)", self.max_keys)
     }
 }
 

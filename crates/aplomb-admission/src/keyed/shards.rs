@@ -56,7 +56,7 @@ impl<T> Shards<T> {
         clippy::cast_possible_truncation,
         reason = "each half of the hash serves one purpose"
     )]
-    pub(super) fn hash(&self, key: &impl Hash) -> Hashed {
+    pub(super) fn hash(&self, key: &(impl Hash + ?Sized)) -> Hashed {
         let hash = self.hasher.hash_one(key);
         Hashed { shard: (hash >> 32) as usize & (self.each.len() - 1), within: hash as u32 }
     }

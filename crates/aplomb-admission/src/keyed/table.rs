@@ -1,5 +1,6 @@
 //! The entries of one shard, and the hand that sweeps over them: a plain data structure.
 
+use std::borrow::Borrow;
 use std::hash::Hash;
 
 use hashbrown::HashTable;
@@ -13,8 +14,8 @@ const CALLS_PER_MOVE: u8 = 16;
 /// A spacious table is made smaller where that takes no long copying.
 const SPACIOUS: usize = 64;
 
-/// Entries that were let go, with what was made of them, to be dropped where no lock is held.
-pub(super) type Gone<K, V, T = ()> = [Option<(K, V, T)>; FEW];
+/// Entries that were let go, to be dropped when no lock is held.
+pub(super) type Gone<K, V> = [Option<(K, V)>; FEW];
 
 /// A hash table whose entries lie next to each other in memory.
 ///
@@ -54,10 +55,6 @@ impl<K, V> Table<K, V> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Puts the hand before the first entry, and says how many there are to pass.
     pub(super) const fn rewind(&mut self) -> usize {
         self.hand = 0;
@@ -72,18 +69,19 @@ impl<K, V> Table<K, V> {
 }
 
 impl<K: Hash + Eq, V> Table<K, V> {
-    pub(super) fn get_mut(&mut self, hash: u32, key: &K) -> Option<&mut V> {
-        let Self { places, entries, .. } = self;
-        let same = |place: &Place| place.hash == hash && entries[place.index()].0 == *key;
-        let index = places.find(Place::spread(hash), same)?.index();
-        Some(&mut entries[index].1)
+    pub(super) fn get_mut<Q: Eq + ?Sized>(&mut self, hash: u32, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let index = self.find(hash, key)?;
+        Some(&mut self.entries[index].1)
     }
 
-    /// Adds a key that is not there yet. At most `u32::MAX` of them: whoever owns the table counts.
+    /// Adds a key that is not there yet. At most `u32::MAX` of them: the owner of the table counts.
     pub(super) fn insert(&mut self, hash: u32, key: K, value: V) -> &mut V {
         let index = self.entries.len();
         if index == self.entries.capacity() {
-            // By a quarter, not twofold: what is unused counts as well.
+            // By a quarter, not twofold: unused capacity counts as well.
             self.entries.reserve_exact((index / 4).max(FEW));
         }
         #[expect(clippy::cast_possible_truncation, reason = "the owner of the table counts")]
@@ -93,22 +91,29 @@ impl<K: Hash + Eq, V> Table<K, V> {
         &mut self.entries[index].1
     }
 
-    /// Takes a key out.
-    pub(super) fn remove(&mut self, hash: u32, key: &K, rehash: impl Fn(&K) -> u32) -> Option<(K, V)> {
-        let entries = &self.entries;
-        let same = |place: &Place| place.hash == hash && entries[place.index()].0 == *key;
-        let index = self.places.find(Place::spread(hash), same)?.index();
-        Some(self.take(index, hash, rehash))
+    /// Takes a key out, if `judge` lets it go.
+    pub(super) fn remove_if<Q: Eq + ?Sized>(
+        &mut self,
+        hash: u32,
+        key: &Q,
+        judge: impl FnOnce(&mut V) -> bool,
+        rehash: impl Fn(&K) -> u32,
+    ) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+    {
+        let index = self.find(hash, key)?;
+        judge(&mut self.entries[index].1).then(|| self.take(index, hash, rehash))
     }
 
     /// Moves the hand over the next few entries; those that `judge` lets go are moved to `gone`.
     ///
     /// Returns how many it looked at.
-    pub(super) fn sweep<T>(
+    pub(super) fn sweep(
         &mut self,
         rehash: impl Fn(&K) -> u32,
-        mut judge: impl FnMut(&mut V) -> Option<T>,
-        gone: &mut Gone<K, V, T>,
+        mut judge: impl FnMut(&K, &mut V) -> bool,
+        gone: &mut Gone<K, V>,
     ) -> usize {
         let few = FEW.min(self.entries.len());
         for gone in gone.iter_mut().take(few) {
@@ -116,16 +121,23 @@ impl<K: Hash + Eq, V> Table<K, V> {
                 self.hand = 0;
             }
             let (key, value) = &mut self.entries[self.hand];
-            if let Some(made_of_it) = judge(value) {
+            if judge(key, value) {
                 // The last one takes its place, and is looked at next.
                 let hash = rehash(key);
-                let (key, value) = self.take(self.hand, hash, &rehash);
-                *gone = Some((key, value, made_of_it));
+                *gone = Some(self.take(self.hand, hash, &rehash));
             } else {
                 self.hand += 1;
             }
         }
         few
+    }
+
+    fn find<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+    {
+        let same = |place: &Place| place.hash == hash && self.entries[place.index()].0.borrow() == key;
+        self.places.find(Place::spread(hash), same).map(|place| place.index())
     }
 
     fn take(&mut self, index: usize, hash: u32, rehash: impl Fn(&K) -> u32) -> (K, V) {
@@ -198,14 +210,14 @@ mod tests {
                         model.insert(key, value);
                     }
                     Step::Remove(key) => {
-                        let removed = table.remove(hash(&key), &key, hash);
+                        let removed = table.remove_if(hash(&key), &key, |_| true, hash);
                         prop_assert_eq!(removed, model.remove(&key).map(|value| (key, value)));
                     }
                     Step::Sweep(unwanted) => {
                         let mut gone = gone();
-                        let looked = table.sweep(hash, |value| (*value == unwanted).then_some(()), &mut gone);
+                        let looked = table.sweep(hash, |_, value| *value == unwanted, &mut gone);
                         prop_assert_eq!(looked, model.len().min(FEW));
-                        for (key, value, ()) in gone.into_iter().flatten() {
+                        for (key, value) in gone.into_iter().flatten() {
                             prop_assert_eq!(value, unwanted);
                             prop_assert_eq!(model.remove(&key), Some(value));
                         }
@@ -230,16 +242,16 @@ mod tests {
         for _ in 0..103_usize.div_ceil(FEW) {
             table.sweep(
                 hash,
-                |looks| {
+                |_, looks| {
                     *looks += 1;
-                    None
+                    false
                 },
                 &mut gone(),
             );
         }
         assert!(table.iter().all(|(_, looks)| *looks >= 1));
         while !table.entries.is_empty() {
-            table.sweep(hash, |_| Some(()), &mut gone());
+            table.sweep(hash, |_, _| true, &mut gone());
         }
         assert!(table.entries.capacity() <= SPACIOUS, "memory is given back");
         assert!(table.places.capacity() <= 2 * SPACIOUS);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::room::LOOKED_AT;
 use super::*;
 
 const S: Duration = Duration::from_secs(1);
@@ -18,10 +17,10 @@ thread_local! {
 #[derive(Debug, PartialEq)]
 struct Until(Instant, u32);
 
-impl Idle for Until {
-    fn is_idle(&self, now: Instant) -> bool {
+impl Evictable for Until {
+    fn worth(&mut self, now: Instant) -> Worth {
         ASKED.set(ASKED.get() + 1);
-        now > self.0
+        if now > self.0 { Worth::FRESH } else { Worth::IN_USE }
     }
 }
 
@@ -59,7 +58,7 @@ fn idle_keys_make_room_and_the_count_falls() {
     }
     assert!(map.len() < 200, "{}", map.len());
     let left = map.len();
-    assert_eq!(map.forget_idle(later + 2 * S), left);
+    assert_eq!(map.evict_fresh(later + 2 * S), left);
     assert!(map.is_empty());
 }
 
@@ -69,8 +68,8 @@ fn forgetting_at_once_leaves_what_is_busy() {
     for key in 0..50_000 {
         bump(&map, key, now, if key % 10 == 0 { now + 9 * S } else { now + S }).unwrap();
     }
-    assert_eq!(map.forget_idle(now + S), 0);
-    assert_eq!(map.forget_idle(now + 2 * S), 45_000);
+    assert_eq!(map.evict_fresh(now + S), 0);
+    assert_eq!(map.evict_fresh(now + 2 * S), 45_000);
     assert_eq!(map.len(), 5_000);
     assert_eq!(map.snapshot(|key, _| *key).filter(|key| key % 10 == 0).count(), 5_000);
     assert_eq!(map.peek(&0, |value| value.1), Some(1));
@@ -137,7 +136,7 @@ fn threads_never_exceed_the_maximum_nor_lose_an_update() {
     let kept: u32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     let counted: u32 = map.snapshot(|key, value| if *key < 8 { value.1 } else { 0 }).sum();
     assert_eq!((kept, counted), (20_000, 20_000));
-    map.forget_idle(now + S);
+    map.evict_fresh(now + S);
     assert_eq!((map.len(), map.snapshot(|_, _| ()).count()), (8, 8), "the count is that of the entries");
 }
 

@@ -6,27 +6,30 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::panicking;
 
-use super::line::{Admitted, Arrival, Ticket};
-use super::step::Step;
-use super::{Permit, Queue, RejectReason, Rejected, Shared, Wait};
-use crate::{Decision, Gate};
+use super::critical_section::CriticalSection;
+use super::wait_queue::{Admitted, Arrival, Place, decide};
+use super::{Line, Permit, Queue, RejectReason, Rejected, Shared, State, Wait};
+use crate::{Closing, Decision, Gate};
 
-/// Why a caller can not go at once.
+/// A caller that cannot go at once.
 #[derive(Debug)]
-#[must_use = "dropping it leaves the line"]
+#[must_use = "dropping it leaves the queue"]
 pub enum Stopped<G: Gate> {
-    /// It is turned away.
+    /// It is rejected.
     Rejected(Rejected<G::Reason>),
-    /// It has taken a place in the line.
+    /// It has taken a place in the queue.
     Queued(Queued<G>),
 }
 
 impl<G: Gate> Queue<G> {
-    /// Asks to be let through, and puts the `permit` where it is to be kept. What is returned says that
-    /// there is none: where the caller has to wait, the task of `cx` is woken when there is news.
+    /// Asks to be admitted. A caller that has to wait gets a place; the task of `cx` is woken when it is admitted or
+    /// rejected.
     ///
-    /// The same as polling [`acquire`](Queue::acquire) for the first time, for who has no future to
-    /// keep the ask in.
+    /// The same as polling [`acquire`](Queue::acquire) for the first time, without a future that holds the cost.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if the caller is rejected, or has to wait.
     ///
     /// # Panics
     ///
@@ -36,79 +39,116 @@ impl<G: Gate> Queue<G> {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub fn ask(
+    pub fn ask(&self, cost: G::Cost, wait: Wait, cx: &Context<'_>) -> Result<Permit<G>, Stopped<G>> {
+        let mut section = CriticalSection::enter(&self.0);
+        let now = section.now;
+        let state = section.state();
+        // Nearly every call finds nobody before it, and may go or is rejected.
+        let is_alone = state.line.as_ref().is_none_or(|line| line.waiting.is_empty())
+            && state.closed.is_none()
+            && wait.deadline.is_none_or(|deadline| deadline > now);
+        if !is_alone {
+            return self.ask_others(section, cost, wait, cx);
+        }
+        match decide(&mut state.gate, &cost, now) {
+            Decision::Admit => {
+                let token = state.gate.admit(&cost, now);
+                let effects = section.leave_if_quiet();
+                // If what follows panics, the permit gives back what was admitted.
+                let permit = Permit::new(Arc::clone(&self.0), Admitted::at_once(token, now));
+                if let Some(effects) = effects {
+                    effects.run();
+                }
+                Ok(permit)
+            }
+            Decision::Reject(reason) => {
+                section.leave();
+                Err(Stopped::Rejected(Rejected::by_gate(reason, 0)))
+            }
+            obstacle => self.wait(section, (cost, wait), Some(obstacle), cx),
+        }
+    }
+
+    /// A caller finds others waiting or the queue closed, or comes too late.
+    #[cold]
+    fn ask_others(
         &self,
-        ask: G::Cost,
+        mut section: CriticalSection<'_, G>,
+        cost: G::Cost,
         wait: Wait,
         cx: &Context<'_>,
-        permit: &mut Option<Permit<G>>,
-    ) -> Option<Stopped<G>> {
-        let mut step = Step::begin(&self.0);
-        let now = step.now;
-        // Nearly every call finds nobody before it, and may go or is refused.
-        let decision = step.line().lone_decision(&ask, &wait, now);
-        if let Some(Decision::Admit) = decision {
-            let slip = step.line().gate().admit(&ask, now);
-            let news = step.end_if_quiet();
-            let admitted = Permit::new(Arc::clone(&self.0), Admitted::at_once(slip, now));
-            // What has been admitted is given back where what follows unwinds. What was there before is not
-            // dropped under the lock, which it asks for.
-            if let Some(news) = news {
-                let _before = permit.replace(admitted);
-                news.follow_up();
-            } else {
-                *permit = Some(admitted);
+    ) -> Result<Permit<G>, Stopped<G>> {
+        let now = section.now;
+        let is_closed = match section.state().closed {
+            None => false,
+            // The call was admitted before the queue was closed, and is sent again.
+            Some(Closing::Drain) => !wait.is_retry,
+            Some(Closing::Fail) => true,
+        };
+        let is_late = wait.deadline.is_some_and(|deadline| deadline <= now);
+        let reason = match (is_closed, is_late) {
+            (true, _) => RejectReason::Closed,
+            (false, true) => RejectReason::WaitTooLong,
+            (false, false) => return self.wait(section, (cost, wait), None, cx),
+        };
+        let limits = self.0.settings.limits();
+        let line = section.state().line.as_mut();
+        let ahead = line.map_or(0, |line| line.waiting.ahead_of_arrival(wait, limits, now));
+        section.leave();
+        Err(Stopped::Rejected(Rejected { place: Some(ahead), ..Rejected::at_once(reason) }))
+    }
+
+    /// A caller that may have to wait: `obstacle` is what the gate has said to it, if it is the first.
+    #[inline(never)]
+    fn wait(
+        &self,
+        mut section: CriticalSection<'_, G>,
+        (cost, wait): (G::Cost, Wait),
+        obstacle: Option<Decision<G::Reason>>,
+        cx: &Context<'_>,
+    ) -> Result<Permit<G>, Stopped<G>> {
+        let (now, limits) = (section.now, self.0.settings.limits());
+        let State { gate, line, .. } = section.state();
+        let waiting = &mut line.get_or_insert_with(|| Box::new(Line::new())).waiting;
+        let arrival = match obstacle {
+            Some(obstacle) => waiting.join_as_first(gate, limits, (cost, wait), obstacle, cx.waker(), now),
+            None => waiting.arrive(gate, limits, (cost, wait), cx.waker(), now),
+        };
+        // If what follows panics, the permit gives back what was admitted, and the place is left.
+        let result = match arrival {
+            Arrival::Settled(Ok(admitted)) => Ok(Permit::new(Arc::clone(&self.0), admitted)),
+            Arrival::Settled(Err(rejected)) => Err(Stopped::Rejected(rejected)),
+            Arrival::Waits(place) => {
+                section.own = Some(place);
+                Err(Stopped::Queued(Queued { shared: Some(Arc::clone(&self.0)), place }))
             }
-            return None;
+        };
+        section.leave();
+        if let Err(Stopped::Queued(queued)) = &result {
+            queued.set_timer();
         }
-        if let Some(Decision::Reject(why)) = decision {
-            step.conclude();
-            return Some(Stopped::Rejected(Rejected::refused(why, 0)));
-        }
-        let _before = permit.take();
-        let arrival = step.line().arrive(ask, wait, decision, cx.waker(), now);
-        // So is a place in the line, which is left.
-        let stopped = self.0.stopped(arrival, permit);
-        step.conclude();
-        if let Some(Stopped::Queued(place)) = &stopped {
-            place.assert_somebody_rings();
-        }
-        stopped
+        result
     }
 }
 
-impl<G: Gate> Shared<G> {
-    fn stopped(self: &Arc<Self>, arrival: Arrival<G>, permit: &mut Option<Permit<G>>) -> Option<Stopped<G>> {
-        match arrival {
-            Arrival::Settled(Ok(admitted)) => {
-                *permit = Some(Permit::new(Arc::clone(self), admitted));
-                None
-            }
-            Arrival::Settled(Err(turned)) => Some(Stopped::Rejected(turned)),
-            Arrival::Waits(ticket) => {
-                Some(Stopped::Queued(Queued { shared: Some(Arc::clone(self)), ticket }))
-            }
-        }
-    }
-}
-
-/// A place in the line of a [`Queue`]: a future of the permit.
+/// A place in a [`Queue`]: a future of the permit.
 ///
-/// Dropping it leaves the line; what had been admitted to it is given back.
-#[must_use = "dropping it leaves the line"]
+/// Dropping it leaves the queue; whatever had been admitted to it is given back.
+#[must_use = "dropping it leaves the queue"]
 pub struct Queued<G: Gate> {
-    /// Nothing once the caller has collected what became of it.
+    /// `None` once the caller has collected what became of it.
     shared: Option<Arc<Shared<G>>>,
-    ticket: Ticket,
+    place: Place,
 }
 
 impl<G: Gate> Queued<G> {
-    fn assert_somebody_rings(&self) {
-        let nobody_rings = self.shared.as_ref().is_some_and(|shared| shared.is_unset_for_good());
-        assert!(
-            !nobody_rings,
-            "a call has to wait for an instant, outside of a tokio runtime with a timer"
-        );
+    /// Sets the queue's timer in this task, if that is left to it.
+    fn set_timer(&self) {
+        if let Some(shared) = &self.shared {
+            if shared.needs_timer_here() {
+                shared.set_timer_here();
+            }
+        }
     }
 }
 
@@ -119,22 +159,25 @@ impl<G: Gate> Future for Queued<G> {
         let Some(shared) = self.shared.clone() else {
             panic!("polled after it was ready");
         };
-        // Where the step unwinds the place is left there and then: who holds the future may keep it.
-        let mut place = Self { shared: self.shared.take(), ticket: self.ticket };
-        let (collected, _unneeded) = shared.step(|line, _| {
-            let (settled, unneeded) = line.collect(place.ticket, cx.waker());
-            let collected = settled.and_then(|settled| {
-                // It has no place any more: what was admitted is the permit's to give back.
-                let shared = place.shared.take()?;
-                Some(settled.map(|admitted| Permit::new(shared, admitted)))
-            });
-            (collected, unneeded)
+        // If the section unwinds, the place is left there and then: whoever holds the future may keep it.
+        let mut queued = Self { shared: self.shared.take(), place: self.place };
+        // Dropped after the lock.
+        let _unneeded;
+        let mut section = CriticalSection::enter(&shared);
+        let (settled, unneeded) = section.poll(queued.place, cx.waker());
+        _unneeded = unneeded;
+        // It has no place any more: what was admitted is the permit's to give back.
+        let collected = settled.map(|settled| {
+            queued.shared = None;
+            settled.map(|admitted| Permit::new(Arc::clone(&shared), admitted))
         });
+        section.leave();
         if let Some(collected) = collected {
             return Poll::Ready(collected);
         }
-        place.assert_somebody_rings();
-        self.shared = place.shared.take();
+        queued.set_timer();
+        // It may have been admitted while it was looked at.
+        self.shared = queued.shared.take();
         Poll::Pending
     }
 }
@@ -144,24 +187,25 @@ impl<G: Gate> Drop for Queued<G> {
         if let Some(shared) = &self.shared {
             // Declared before the lock, so that it is dropped after it.
             let _unneeded;
-            let mut step = Step::begin(shared);
-            let now = step.now;
-            _unneeded = step.line().leave(self.ticket, now);
+            let mut section = CriticalSection::enter(shared);
+            let now = section.now;
+            let State { gate, line, .. } = section.state();
+            _unneeded = line.as_mut().and_then(|line| line.waiting.leave(gate, self.place, now));
             // A gate that has just panicked may do so again when it is asked for the next.
             if !panicking() {
-                step.conclude();
+                section.leave();
             }
         }
     }
 }
 
-/// Waits in a [`Queue`] to be let through.
+/// Waits in a [`Queue`] to be admitted.
 ///
-/// Dropping it leaves the line; what had been admitted to it is given back.
-#[must_use = "the place in line is taken when the future is polled"]
-pub struct Acquire<G: Gate>(State<G>);
+/// Dropping it leaves the queue; whatever had been admitted to it is given back.
+#[must_use = "the place in the queue is taken when the future is polled"]
+pub struct Acquire<G: Gate>(AcquireState<G>);
 
-enum State<G: Gate> {
+enum AcquireState<G: Gate> {
     Arriving(Queue<G>, G::Cost, Wait),
     Waiting(Queued<G>),
     /// There is no queue for it.
@@ -169,17 +213,17 @@ enum State<G: Gate> {
     Done,
 }
 
-// Nothing is pinned: the ask is moved out when it is handed to the line.
+// Nothing is pinned: the cost is moved out when it is passed to the queue.
 impl<G: Gate> Unpin for Acquire<G> {}
 
 impl<G: Gate> Acquire<G> {
-    pub(super) fn new(queue: Queue<G>, ask: G::Cost, wait: Wait) -> Self {
-        Self(State::Arriving(queue, ask, wait))
+    pub(super) fn new(queue: Queue<G>, cost: G::Cost, wait: Wait) -> Self {
+        Self(AcquireState::Arriving(queue, cost, wait))
     }
 
-    /// Is turned away when it is polled, without having been in any line.
-    pub(crate) fn turned_away(because: RejectReason) -> Self {
-        Self(State::Rejected(Rejected::at_once(because)))
+    /// Is rejected when it is polled, without having been in any queue.
+    pub(crate) fn rejected(reason: RejectReason) -> Self {
+        Self(AcquireState::Rejected(Rejected::at_once(reason)))
     }
 }
 
@@ -188,23 +232,20 @@ impl<G: Gate> Future for Acquire<G> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Waiting(place) = &mut self.0 {
-            return Pin::new(place).poll(cx);
+        if let AcquireState::Waiting(queued) = &mut self.0 {
+            return Pin::new(queued).poll(cx);
         }
-        match std::mem::replace(&mut self.0, State::Done) {
-            State::Arriving(queue, ask, wait) => {
-                let mut permit = None;
-                match (queue.ask(ask, wait, cx, &mut permit), permit) {
-                    (Some(Stopped::Rejected(turned)), _) => Poll::Ready(Err(turned)),
-                    (Some(Stopped::Queued(place)), _) => {
-                        self.0 = State::Waiting(place);
-                        Poll::Pending
-                    }
-                    (None, permit) => Poll::Ready(Ok(permit.expect("who is not stopped has a permit"))),
+        match std::mem::replace(&mut self.0, AcquireState::Done) {
+            AcquireState::Arriving(queue, cost, wait) => match queue.ask(cost, wait, cx) {
+                Ok(permit) => Poll::Ready(Ok(permit)),
+                Err(Stopped::Rejected(rejected)) => Poll::Ready(Err(rejected)),
+                Err(Stopped::Queued(queued)) => {
+                    self.0 = AcquireState::Waiting(queued);
+                    Poll::Pending
                 }
-            }
-            State::Rejected(turned) => Poll::Ready(Err(turned)),
-            State::Waiting(_) | State::Done => panic!("polled after it was ready"),
+            },
+            AcquireState::Rejected(rejected) => Poll::Ready(Err(rejected)),
+            AcquireState::Waiting(_) | AcquireState::Done => panic!("polled after it was ready"),
         }
     }
 }
@@ -218,9 +259,9 @@ impl<G: Gate> fmt::Debug for Queued<G> {
 impl<G: Gate> fmt::Debug for Acquire<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            State::Arriving(..) => "Acquire(arriving)",
-            State::Waiting(_) => "Acquire(waiting)",
-            State::Rejected(_) | State::Done => "Acquire(done)",
+            AcquireState::Arriving(..) => "Acquire(arriving)",
+            AcquireState::Waiting(_) => "Acquire(waiting)",
+            AcquireState::Rejected(_) | AcquireState::Done => "Acquire(done)",
         })
     }
 }

@@ -1,12 +1,13 @@
-//! The queue does all the waiting there is.
+//! The queue does all the waiting.
 
 mod acquire;
-mod alarm;
+mod critical_section;
 mod limits;
-mod line;
 mod permit;
-mod rest;
-mod step;
+mod rejected;
+mod timer;
+mod try_acquire;
+mod wait_queue;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
@@ -15,198 +16,346 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use aplomb_core::{KeyLabel, Observe};
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
+use tokio::runtime::Id;
 use tokio::time::Instant;
 
 pub use self::acquire::{Acquire, Queued, Stopped};
-use self::alarm::{Alarm, Setting};
-pub use self::limits::{Closing, QueueLimits, RejectReason, Rejected, Wait};
-use self::line::{Line, TICK, here};
+use self::critical_section::{CriticalSection, WakeList};
+pub use self::limits::{Closing, QueueLimits, Wait};
 pub use self::permit::Permit;
-use self::step::{Step, Woken};
-use crate::Gate;
-use aplomb_core::Observe;
+pub use self::rejected::{RejectReason, Rejected};
+use self::timer::{OnTimer, Phase, Setting, Timer, current_runtime};
+use self::wait_queue::{Place, TICK, WaitQueue};
+use crate::key::{ErasedKey, KeyBy};
+use crate::{Evictable, Gate, Worth};
 
-/// Callers before a [`Gate`]: in order, with one timer, bounds and deadlines.
+/// A queue of callers before a [`Gate`], with one timer, limits and deadlines.
 ///
-/// Callers are served by priority and order of arrival, and nobody overtakes the one at the head: a
-/// stream of small requests does not starve a large one. One timer serves the whole queue, in the
-/// runtime in which the caller at the head waits, and fires on its own as long as that runtime is driven:
-/// a caller that waits without being polled is let through in its turn and does not stop the line.
+/// Callers are served by priority and order of arrival. None overtakes the one at the head, so a stream of small
+/// requests does not starve a large one.
 ///
-/// But it has been let through from then on, and holds what the gate gave it until it is polled, and its
-/// call made, or dropped. Those behind it have to wait for that where the gate lets through only so many
-/// at a time: for a slot of a concurrency limit without end, for the place of a circuit breaker's probe
-/// until its lease is over.
+/// One timer serves the whole queue, in the runtime of the caller at the head. It wakes that caller, whose poll admits
+/// it and all who may follow. A caller that is not polled does not stop the queue: a tick later the timer admits it
+/// all the same. From then on it holds what its gate gave it until it is polled or dropped; if the gate admits only so
+/// many at a time, those behind it wait for that.
 ///
-/// Clones share the gate and the line.
+/// A queue in which nobody waits is its gate and a few words. Clones share everything.
 pub struct Queue<G: Gate>(Arc<Shared<G>>);
 
 struct Shared<G: Gate> {
-    state: Mutex<Waiting<G>>,
-    observer: Box<dyn Observe<G::Event> + Send + Sync>,
+    state: Mutex<State<G>>,
+    settings: Arc<QueueSettings<G::Event>>,
+    key: Option<Arc<dyn ErasedKey>>,
 }
 
-struct Waiting<G: Gate> {
-    line: Line<G>,
-    alarm: Alarm,
-    /// There should be an alarm, and there is no timer here to set it in.
-    unset: bool,
+struct State<G: Gate> {
+    gate: G,
+    /// The latest time seen: a clock that is read outside of a paused runtime may run behind it.
+    now: Instant,
+    closed: Option<Closing>,
+    /// A runtime whose timer is known to work: to set one where none works panics.
+    timer_works_in: Option<Id>,
+    /// Made when the first caller has to wait, and dropped with the last.
+    line: Option<Box<Line<G>>>,
 }
 
-impl<G: Gate> Waiting<G> {
-    /// Nobody waits: there is nothing to look at, and no alarm to set or to clear.
+/// The callers that wait, and what makes the queue look at them again.
+struct Line<G: Gate> {
+    waiting: WaitQueue<G>,
+    timer: Timer,
+    /// The timer should be set, but not by the task that noticed it: the caller at the head sets it.
+    needs_timer: bool,
+}
+
+impl<G: Gate> Line<G> {
+    fn new() -> Self {
+        Self { waiting: WaitQueue::new(), timer: Timer::unset(), needs_timer: false }
+    }
+}
+
+impl<G: Gate> State<G> {
+    /// Moves the clock on, and returns its time.
     #[inline]
-    fn is_quiet(&self) -> bool {
-        self.line.is_empty() && self.alarm.is_unset() && !self.unset
+    fn tick(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn waiting(&self) -> usize {
+        self.line.as_ref().map_or(0, |line| line.waiting.len())
+    }
+
+    /// The caller at the head, to be woken where the queue cannot look again by itself.
+    fn head(&self) -> Option<&Waker> {
+        self.line.as_ref()?.waiting.head()
+    }
+
+    /// Drops the line if nobody is left in it.
+    fn tidy(&mut self) {
+        if self.line.as_ref().is_some_and(|line| line.waiting.is_unused()) {
+            self.line = None;
+        }
+    }
+}
+
+/// The settings that the queues of all keys share.
+pub(crate) struct QueueSettings<E> {
+    limits: Mutex<QueueLimits>,
+    observer: Box<EventSink<E>>,
+    label: fn(&dyn ErasedKey) -> KeyLabel,
+}
+
+/// Receives the events of gates, with the label of the gate's key if it has one. Called outside of all locks.
+pub(crate) type EventSink<E> = dyn Fn(&E, Option<&KeyLabel>) + Send + Sync;
+
+impl<E> QueueSettings<E> {
+    pub(crate) fn new(
+        limits: QueueLimits,
+        observer: impl Fn(&E, Option<&KeyLabel>) + Send + Sync + 'static,
+        label: fn(&dyn ErasedKey) -> KeyLabel,
+    ) -> Arc<Self> {
+        Arc::new(Self { limits: Mutex::new(limits), observer: Box::new(observer), label })
+    }
+
+    pub(crate) fn limits(&self) -> QueueLimits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        *limits = change(*limits);
     }
 }
 
 impl<G: Gate> Queue<G> {
-    /// A queue before `gate`. `observer` is told the gate's notices, outside of the lock.
+    /// A queue before `gate`. `observer` receives the gate's events, outside of the lock.
     pub fn new(
         gate: G,
         limits: QueueLimits,
         observer: impl Observe<G::Event> + Send + Sync + 'static,
     ) -> Self {
-        let line = Line::new(gate, limits, Instant::now());
-        Self(Arc::new(Shared {
-            state: Mutex::new(Waiting { line, alarm: Alarm::unset(), unset: false }),
-            observer: Box::new(observer),
-        }))
+        let observer = move |event: &G::Event, _: Option<&KeyLabel>| observer.on_event(event);
+        Self::with_settings(gate, QueueSettings::new(limits, observer, KeyBy::hashed), None)
     }
 
-    /// Asks to be let through, and waits for it in line.
+    pub(crate) fn with_settings(
+        gate: G,
+        settings: Arc<QueueSettings<G::Event>>,
+        key: Option<Arc<dyn ErasedKey>>,
+    ) -> Self {
+        let state = State { gate, now: Instant::now(), closed: None, timer_works_in: None, line: None };
+        Self(Arc::new(Shared { state: Mutex::new(state), settings, key }))
+    }
+
+    /// Asks to be admitted, and waits for it.
     ///
-    /// The place is taken when the future is first polled. Dropping the future leaves the line
-    /// without a trace: what had been admitted to it is given back.
+    /// The place is taken when the future is first polled. Dropping the future leaves the queue; whatever had been
+    /// admitted to it is given back.
     ///
     /// # Errors
     ///
-    /// [`Rejected`] where the gate refuses, where the wait can not end in time, and where the queue is
-    /// full or closed; at once where that is known at once.
+    /// [`Rejected`] if the gate rejects the call, if the wait cannot end in time, and if the queue is full or closed;
+    /// immediately if that is known immediately.
     ///
     /// # Panics
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
-    pub fn acquire(&self, ask: G::Cost, wait: Wait) -> Acquire<G> {
-        Acquire::new(self.clone(), ask, wait)
+    pub fn acquire(&self, cost: G::Cost, wait: Wait) -> Acquire<G> {
+        Acquire::new(self.clone(), cost, wait)
     }
 
-    /// Looks at the gate, or changes it, under the queue's lock; then lets through whom that admits.
+    /// Reads or changes the gate, and admits those who may go afterwards.
     ///
-    /// `change` must be short: everybody waits for it.
+    /// `change` is called under the lock: it must be short, and must not use the queue.
     pub fn with<T>(&self, change: impl FnOnce(&mut G, Instant) -> T) -> T {
-        self.0.step(|line, now| change(line.gate(), now))
+        self.0.locked(|state, now| change(&mut state.gate, now))
     }
 
-    /// Changes the bounds. Those who wait keep the ones they came under.
+    /// Changes the limits, for all keys where the queue is one of many. Callers that wait keep those under which they
+    /// came.
     pub fn set_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
-        self.0.step(|line, _| line.set_limits(change));
+        self.0.settings.set_limits(change);
     }
 
     /// How many callers wait.
     pub fn waiting(&self) -> usize {
-        self.0.lock().line.waiting()
+        self.0.lock().waiting()
     }
 
-    /// How long the caller that has waited longest has been waiting; `None` where nobody waits.
+    /// How long the caller that has waited longest has been waiting; `None` if nobody waits.
     ///
-    /// Looks at everybody who waits: it is made for display, not for every call.
+    /// Looks at every caller that waits: it is meant for display, not for every call.
     pub fn oldest_wait(&self) -> Option<Duration> {
         let mut state = self.0.lock();
-        let now = state.line.tick(Instant::now());
-        state.line.oldest().map(|since| now.saturating_duration_since(since))
+        let now = state.tick(Instant::now());
+        let oldest = state.line.as_ref()?.waiting.oldest()?;
+        Some(now.saturating_duration_since(oldest))
     }
 
-    /// Refuses new callers from now on. Those who were let through end as they would have.
+    /// Rejects new callers from now on. Calls that have been admitted end as they would have.
     pub fn close(&self, closing: Closing) {
-        let mut woken = Woken::default();
-        self.0.step(|line, now| line.close(closing, now, &mut woken.0));
+        let mut woken = WakeList::default();
+        self.0.locked(|state, now| {
+            state.closed = Some(closing);
+            if let (Closing::Fail, Some(line)) = (closing, &mut state.line) {
+                line.waiting.reject_all(now, &mut woken.0);
+            }
+        });
+    }
+
+    /// Closes a queue that nobody uses yet.
+    pub(crate) fn set_closed(&mut self, closed: Option<Closing>) {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.state.get_mut().unwrap_or_else(PoisonError::into_inner).closed = closed;
+        }
+    }
+
+    /// The label of the key, if the queue is one of many.
+    pub(crate) fn key_label(&self) -> Option<KeyLabel> {
+        self.0.key.as_deref().map(self.0.settings.label)
+    }
+}
+
+/// A queue is in use while somebody waits in it, or holds one of its permits or a clone: all of them hold its `Arc`.
+impl<G: Gate + Evictable> Evictable for Queue<G> {
+    fn worth(&mut self, now: Instant) -> Worth {
+        let Some(shared) = Arc::get_mut(&mut self.0) else {
+            return Worth::IN_USE;
+        };
+        let state = shared.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let now = state.tick(now);
+        state.gate.worth(now)
     }
 }
 
 impl<G: Gate> Shared<G> {
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Waiting<G>> {
-        // A gate that panicked has been left as it was; the others' calls must still end.
+    fn lock(&self) -> MutexGuard<'_, State<G>> {
+        // A gate that panicked is left as it was; the calls of others must still end.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One step under the lock, after which the line is looked at again; whoever that concerns is
-    /// woken and told when the lock is released.
-    fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut Line<G>, Instant) -> T) -> T {
-        // Declared before the lock, so that it is dropped after it: a permit asks for the lock again.
+    /// A critical section, after which the queue is looked at again. Those whom it concerns are woken when the lock has
+    /// been released.
+    fn locked<T>(self: &Arc<Self>, act: impl FnOnce(&mut State<G>, Instant) -> T) -> T {
+        // Declared before the lock, so that it is dropped after it: a permit takes the lock again.
         let result;
-        let mut step = Step::begin(self);
-        let now = step.now;
-        result = act(step.line(), now);
-        step.conclude();
+        let mut section = CriticalSection::enter(self);
+        let now = section.now;
+        result = act(section.state(), now);
+        section.leave();
         result
     }
 
-    /// Lets through whom the gate admits, and sets the alarm for the next look.
-    fn look(self: &Arc<Self>, state: &mut Waiting<G>, mut now: Instant, woken: &mut Vec<Waker>) {
-        state.unset = false;
+    /// Admits those whom the gate admits, and sets the timer for the next look.
+    ///
+    /// `own` is the place of the caller whose task this is, if any.
+    fn look(
+        self: &Arc<Self>,
+        state: &mut State<G>,
+        own: Option<Place>,
+        mut now: Instant,
+        woken: &mut Vec<Waker>,
+    ) {
+        let State { gate, now: clock, timer_works_in, line: Some(line), .. } = state else {
+            return;
+        };
+        line.needs_timer = false;
+        // The queues before a pool are looked at in the order of their heads: none of them waits for a poll.
+        let phase = if gate.pooled().is_some() {
+            Phase::Admit
+        } else {
+            Phase::Wake
+        };
         loop {
-            let Some(at) = state.line.advance(now, woken) else {
-                return state.alarm.clear();
+            let Some(at) = line.waiting.advance(gate, now, woken) else {
+                return line.timer.clear();
             };
-            // A gate that names an instant which has passed breaks its promise; it is asked again with
-            // the timer's next tick rather than for ever under the lock.
+            // A gate that names an instant that has passed breaks its promise: it is asked again at the timer's next
+            // tick, instead of for ever under the lock.
             let at = if at > now { at } else { now + TICK };
-            let home = state.line.home();
-            if state.alarm.is_set_for(at, home) {
+            let home = line.waiting.home();
+            if line.timer.is_set_for(at, phase, home) {
                 return;
             }
-            match state.alarm.set(at, home, self) {
+            let known = home.filter(|home| Some(*home) == *timer_works_in);
+            match line.timer.set(at, phase, known, self) {
                 Setting::Set => return,
                 // The timer has seen that instant pass.
-                Setting::Due => now = state.line.tick(Instant::now()).max(at),
+                Setting::Due => {
+                    *clock = (*clock).max(Instant::now());
+                    now = (*clock).max(at);
+                }
                 Setting::Elsewhere => {
-                    // The caller at the head waits in a runtime that somebody drives, which this one may
-                    // not be: it is woken, and sets the alarm there when it is polled.
-                    state.unset = true;
-                    woken.extend(state.line.head().cloned());
+                    // The caller at the head waits in another runtime, or in one that may have no timer: it sets the
+                    // timer itself when it is polled.
+                    line.needs_timer = true;
+                    if own.is_none() || line.waiting.first() != own {
+                        woken.extend(line.waiting.head().cloned());
+                    }
                     return;
                 }
             }
         }
     }
 
-    /// Whether the line has to be looked at again at an instant, and nothing will do so: the head waits
-    /// here, where there is no timer.
-    fn is_unset_for_good(&self) -> bool {
+    /// Whether the timer has to be set by a caller that waits in this runtime.
+    fn needs_timer_here(&self) -> bool {
         let state = self.lock();
-        state.unset && state.line.home() == here()
+        let line = state.line.as_ref();
+        line.is_some_and(|line| line.needs_timer && line.waiting.home() == current_runtime())
+    }
+
+    /// Sets the timer in this runtime, for the caller at the head, in the task of a caller.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no timer here: that caller could never be admitted.
+    #[cold]
+    fn set_timer_here(self: &Arc<Self>) {
+        timer::assert_here();
+        self.locked(|state, _| state.timer_works_in = current_runtime());
     }
 }
 
-/// Has the queue ask again when it is woken. It does not keep the queue alive.
-struct Again<G: Gate>(Weak<Shared<G>>);
+/// Makes the queue ask its gate again when it is woken. It does not keep the queue alive.
+struct AskAgain<G: Gate>(Weak<Shared<G>>);
 
-impl<G: Gate> Wake for Again<G> {
+impl<G: Gate> Wake for AskAgain<G> {
     fn wake(self: Arc<Self>) {
         if let Some(shared) = self.0.upgrade() {
-            shared.step(|_, _| ());
+            shared.locked(|_, _| ());
         }
     }
 }
 
-impl<G: Gate> alarm::Ring for Shared<G> {
-    fn ring(self: Arc<Self>, at: Instant) {
-        if Instant::now() >= at {
-            return self.step(|_, _| ());
+/// Runs inside the runtime's timer, where other timers wait for it: it does no more than it must.
+impl<G: Gate> OnTimer for Shared<G> {
+    fn on_timer(self: Arc<Self>, at: Instant, phase: Phase) {
+        let now = Instant::now();
+        // A timer never fires early, except for the last time when its runtime shuts down. No other can be set there, so
+        // the caller at the head sets one when it is polled somewhere else.
+        let shuts_down = now < at;
+        if phase == Phase::Admit && !shuts_down {
+            return CriticalSection::enter(&self).leave_without_events();
         }
-        // A timer never fires early, but for the last time when its runtime shuts down: no other can
-        // be set there, so whoever is at the head sets one when it is polled somewhere else.
-        let head = {
+        let due = {
             let mut state = self.lock();
-            state.alarm.clear();
-            state.line.head().cloned()
+            let Some(line) = &mut state.line else {
+                return;
+            };
+            line.timer.clear();
+            if !shuts_down {
+                // The caller looks at the queue when it is polled. If it is not, the timer does so a tick later.
+                let home = line.waiting.home();
+                let _ = line.timer.set(now + TICK, Phase::Admit, home, &self);
+            }
+            line.waiting.due(now).cloned()
         };
-        head.into_iter().for_each(Waker::wake);
+        due.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -1,25 +1,25 @@
-//! What an admitted call holds until it ends.
+//! The right to make one call.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aplomb_core::{Classification, Outcome, Reading};
 use tokio::time::Instant;
 
 use super::Shared;
-use super::line::Admitted;
-use super::step::Step;
+use super::critical_section::CriticalSection;
+use super::wait_queue::Admitted;
 use crate::{End, Gate, Progress};
-use aplomb_core::{Classification, Outcome, Reading};
 
 /// The right to make one call, from a [`Queue`](crate::Queue).
 ///
-/// Its gate is told how the call ended: by [`Permit::end`], or by dropping the permit, which means
-/// [`End::Unsent`] before [`Permit::sent`] and [`End::Abandoned`] after it.
+/// Its gate learns how the call ended: by [`end`](Permit::end), or when the permit is dropped, which means
+/// [`End::Unsent`] before [`sent`](Permit::sent) and [`End::Abandoned`] after it.
 #[must_use = "dropping the permit gives it back"]
 pub struct Permit<G: Gate> {
     shared: Arc<Shared<G>>,
-    slip: Option<G::Token>,
+    token: Option<G::Token>,
     at: Instant,
     waited: Duration,
     sent: bool,
@@ -28,8 +28,8 @@ pub struct Permit<G: Gate> {
 impl<G: Gate> Permit<G> {
     #[inline]
     pub(super) fn new(shared: Arc<Shared<G>>, admitted: Admitted<G::Token>) -> Self {
-        let Admitted { slip, at, waited } = admitted;
-        Self { shared, slip: Some(slip), at, waited, sent: false }
+        let Admitted { token, at, waited } = admitted;
+        Self { shared, token: Some(token), at, waited, sent: false }
     }
 
     /// When the call was admitted.
@@ -37,7 +37,7 @@ impl<G: Gate> Permit<G> {
         self.at
     }
 
-    /// How long it had waited in line.
+    /// How long it had waited in the queue.
     pub const fn waited(&self) -> Duration {
         self.waited
     }
@@ -48,7 +48,7 @@ impl<G: Gate> Permit<G> {
         self.on(Progress::Sent);
     }
 
-    /// Notes that the call is sent right after its admission, of which the gate need not be told.
+    /// Notes that the call is sent right after its admission, which the gate need not be told.
     pub const fn sent_at_once(&mut self) {
         self.sent = true;
     }
@@ -58,10 +58,10 @@ impl<G: Gate> Permit<G> {
         self.sent
     }
 
-    /// Tells the gate of the call's progress.
+    /// Tells the gate about the progress of the call.
     pub fn on(&mut self, progress: Progress<'_>) {
-        if let Some(slip) = &mut self.slip {
-            self.shared.step(|line, now| line.gate().on(slip, progress, now));
+        if let Some(token) = &mut self.token {
+            self.shared.locked(|state, now| state.gate.on(token, progress, now));
         }
     }
 
@@ -78,16 +78,11 @@ impl<G: Gate> Permit<G> {
         self.finish(end);
     }
 
-    #[cold]
-    fn finish_dropped(&mut self) {
-        self.finish(if self.sent { End::Abandoned } else { End::Unsent });
-    }
-
-    /// Hands the slip back in the gate's own words: where it can be told more than an [`End`] says.
-    /// `end` is called under the queue's lock.
+    /// Returns the token to the gate in the gate's own words, if they say more than an [`End`]. `end` is called under
+    /// the queue's lock.
     pub fn end_with(mut self, end: impl FnOnce(&mut G, G::Token, Instant)) {
-        if let Some(slip) = self.slip.take() {
-            self.shared.step(|line, now| end(line.gate(), slip, now));
+        if let Some(token) = self.token.take() {
+            self.shared.locked(|state, now| end(&mut state.gate, token, now));
         }
     }
 
@@ -95,28 +90,33 @@ impl<G: Gate> Permit<G> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "the slip is read where it lies, instead of being moved twice"
+        reason = "the token is read in its place instead of being moved twice"
     )]
     pub(crate) fn finish(&mut self, end: End) {
-        if let Some(slip) = self.slip.take() {
-            let mut step = Step::begin(&self.shared);
-            let now = step.now;
-            step.line().gate().end(slip, end, now);
-            step.conclude();
+        if let Some(token) = self.token.take() {
+            let mut section = CriticalSection::enter(&self.shared);
+            let now = section.now;
+            section.state().gate.end(token, end, now);
+            section.leave();
         }
     }
 
-    /// The same with what was read of the answer.
+    /// The same with what was read of the response.
     #[inline(never)]
     pub(crate) fn finish_as(&mut self, classification: &Classification, outcome: Outcome) {
         self.finish(End::Judged { outcome, usage: classification.usage() });
+    }
+
+    #[cold]
+    fn finish_dropped(&mut self) {
+        self.finish(if self.sent { End::Abandoned } else { End::Unsent });
     }
 }
 
 impl<G: Gate> Drop for Permit<G> {
     #[inline]
     fn drop(&mut self) {
-        if self.slip.is_some() {
+        if self.token.is_some() {
             self.finish_dropped();
         }
     }

@@ -1,15 +1,15 @@
+use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Door, End, OnBodyEnd, OnHead, Permit, Queue, QueueLimits, Rejected, Stopped,
-    Unprepared, Wait,
+    Admission, AdmissionConfig, End, Entries, Evictable, Gate, OnBodyEnd, OnHead, Queue, QueueLimits,
+    Rejected, RequestPolicy,
 };
 use aplomb_core::{
-    BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, Kind, LayerName, Outcome,
-    Reading, Rejection, Usage, WithReadings, find_in,
+    BoxError, CallOptions, Classification, Classify, Dimension, HttpClassifier, KeyLabel, Kind, LayerName,
+    Outcome, Reading, Rejection, RequestHead, RequestView, Usage, WithReadings, find_in,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -18,31 +18,45 @@ use tower_service::Service;
 
 use crate::gates::Slots;
 
-#[derive(Clone)]
-struct Turnstile(Queue<Slots>);
+/// Every call is alike, and asks for nothing but to pass.
+pub(crate) struct Turnstile<G: Gate + Evictable>(pub(crate) Entries<G>);
 
-impl<Req> Door<Req> for Turnstile {
-    type Gate = Slots;
-    type Preparing = Unprepared<Req>;
+impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Turnstile<G> {
+    type Gate = G;
+    type Preparing = Ready<Result<Req, BoxError>>;
 
-    fn ask(
-        &self,
-        _: &Req,
-        options: &CallOptions,
-        cx: &Context<'_>,
-        permit: &mut Option<Permit<Slots>>,
-    ) -> Option<Stopped<Slots>> {
-        self.0.ask((), Wait::from(options), cx, permit)
+    fn entries(&self) -> &Entries<G> {
+        &self.0
     }
 
-    fn refuse(&self, turned: Rejected<&'static str>, _: &CallOptions) -> BoxError {
-        Box::new(Rejection::by(LayerName::Other("turnstile")).with_retry_after(turned.retry_after()))
+    fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
+        RequestView::head(request)
+    }
+
+    fn cost(&self, _: &Req, _: &CallOptions) {}
+
+    fn rejection(&self, rejected: Rejected<G::Reason>, key: Option<KeyLabel>, _: &CallOptions) -> BoxError {
+        let rejection = Rejection::by(LayerName::Other("turnstile")).with_retry_after(rejected.retry_after());
+        match key {
+            Some(key) => format!("{rejection}, key {key}").into(),
+            None => Box::new(rejection),
+        }
+    }
+
+    #[inline]
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
     }
 }
 
-fn turnstile(free: usize) -> (Turnstile, Queue<Slots>) {
-    let queue = Queue::new(Slots::new(free), QueueLimits::new(), ());
-    (Turnstile(queue.clone()), queue)
+fn turnstile(free: usize) -> (Turnstile<Slots>, Queue<Slots>) {
+    let entries = Entries::one(Slots::new(free), QueueLimits::new(), |_, _| ());
+    let queue = entries.single().unwrap().clone();
+    (Turnstile(entries), queue)
 }
 
 fn ends(queue: &Queue<Slots>) -> Vec<End> {

@@ -1,9 +1,9 @@
-//! Three small gates: one that paces, one that counts, one that can be put to rest.
+//! Three small gates: one that paces, one that counts, one that can be evicted.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate, Hints, Idle, Progress, Rests};
+use aplomb_admission::{Decision, End, Evictable, Gate, Hints, Progress, Worth};
 use aplomb_core::{Reading, Usage};
 use tokio::time::Instant;
 
@@ -123,53 +123,54 @@ impl Gate for Slots {
     simple!(forecast pooled);
 }
 
-/// Lets a number in at a time; keeps the tally of all calls at rest, for a second after the last one.
+impl Evictable for Slots {
+    fn worth(&mut self, _: Instant) -> Worth {
+        Worth::HIGH
+    }
+}
+
+/// Lets a number in at a time; counts all calls, and equals a fresh one a second after the last of them.
 #[derive(Debug)]
 pub(crate) struct Tally {
     at_once: u32,
-    pub(crate) kept: Keepsake,
-    untold: bool,
-}
-
-/// What is kept of a [`Tally`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keepsake {
     pub(crate) begun: u32,
     pub(crate) ended: u32,
     pub(crate) last: Instant,
-    stays: bool,
-    spare: bool,
+    worth: Worth,
+    event: bool,
 }
 
 impl Tally {
     pub(crate) fn new(at_once: u32) -> Self {
-        Self { at_once, kept: Keepsake::new(Instant::now()), untold: false }
+        Self {
+            at_once,
+            begun: 0,
+            ended: 0,
+            last: Instant::now(),
+            worth: Worth::HIGH,
+            event: false,
+        }
     }
 
-    pub(crate) fn never_idle(mut self) -> Self {
-        self.kept.stays = true;
+    /// What it is worth until a second after its last call.
+    pub(crate) fn worth(mut self, worth: Worth) -> Self {
+        self.worth = worth;
         self
     }
 
-    pub(crate) fn spare(mut self) -> Self {
-        self.kept.spare = true;
-        self
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.begun == self.ended && now > self.last + Duration::from_secs(1)
     }
 }
 
-impl Keepsake {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: 0, ended: 0, last: now, stays: false, spare: false }
-    }
-}
-
-impl Idle for Keepsake {
-    fn is_idle(&self, now: Instant) -> bool {
-        self.begun == self.ended && !self.stays && now > self.last + Duration::from_secs(1)
-    }
-
-    fn is_spare(&self, now: Instant) -> bool {
-        self.spare || self.is_idle(now)
+impl Evictable for Tally {
+    fn worth(&mut self, now: Instant) -> Worth {
+        assert_eq!(self.begun, self.ended, "nobody has a permit");
+        if self.is_fresh(now) {
+            Worth::FRESH
+        } else {
+            self.worth
+        }
     }
 }
 
@@ -180,7 +181,7 @@ impl Gate for Tally {
     type Event = u32;
 
     fn check(&mut self, (): &(), _: Instant) -> Decision<&'static str> {
-        if self.kept.begun - self.kept.ended < self.at_once {
+        if self.begun - self.ended < self.at_once {
             Decision::Admit
         } else {
             Decision::WhenReleased("taken")
@@ -188,33 +189,20 @@ impl Gate for Tally {
     }
 
     fn admit(&mut self, (): &(), now: Instant) {
-        self.kept.begun += 1;
-        self.kept.last = now;
-        assert!(self.kept.begun - self.kept.ended <= self.at_once, "one gate for each key");
+        self.begun += 1;
+        self.last = now;
+        assert!(self.begun - self.ended <= self.at_once, "one gate for each key");
     }
 
     fn end(&mut self, (): (), _: End, now: Instant) {
-        self.kept.ended += 1;
-        self.kept.last = now;
-        self.untold = true;
+        self.ended += 1;
+        self.last = now;
+        self.event = true;
     }
 
     fn next_event(&mut self) -> Option<u32> {
-        std::mem::take(&mut self.untold).then_some(self.kept.ended)
+        std::mem::take(&mut self.event).then_some(self.ended)
     }
 
     simple!(on forecast hints pooled);
-}
-
-impl Rests for Tally {
-    type Rest = Keepsake;
-
-    fn rest(&self, _: Instant) -> Option<Keepsake> {
-        assert_eq!(self.kept.begun, self.kept.ended, "nobody has a permit");
-        Some(self.kept)
-    }
-
-    fn resume(&mut self, kept: Keepsake) {
-        self.kept = kept;
-    }
 }

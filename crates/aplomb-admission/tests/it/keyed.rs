@@ -1,3 +1,5 @@
+//! A gate for each key.
+
 mod model;
 mod service;
 
@@ -7,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::gate_support::Both;
 use aplomb_admission::{
-    Closing, End, KeyNotice, Permit, Queue, QueueLimits, Queues, RejectReason, Rejected, Wait,
+    Closing, End, Entries, ErasedKey, KeyBy, Permit, Queue, QueueLimits, RejectReason, Rejected, Wait, Worth,
 };
+use aplomb_core::{KeyLabel, RequestView};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 
@@ -18,292 +20,252 @@ use crate::gates::Tally;
 
 const S: Duration = Duration::from_secs(1);
 
-/// Two at a time for each key; idle a second after the last call.
-fn tallies(max_keys: usize) -> Queues<u64, Tally> {
-    Queues::new(max_keys, QueueLimits::new(), |_| Tally::new(2), ())
+/// The number that is the path of a request, or 0.
+fn by_path() -> KeyBy {
+    KeyBy::public(|request: &RequestView<'_>| {
+        request.path().and_then(|path| path[1..].parse().ok()).unwrap_or(0_u64)
+    })
 }
 
-async fn acquire(queues: &Queues<u64, Tally>, key: u64) -> Result<Permit<Tally>, Rejected<&'static str>> {
-    queues.acquire(&key, (), Wait::default()).await
+fn entries(max_keys: usize, make: impl Fn(u64) -> Tally + Send + Sync + 'static) -> Entries<Tally> {
+    let make = move |key: &dyn ErasedKey| make(*key.as_any().downcast_ref().unwrap());
+    Entries::keyed(by_path(), max_keys, QueueLimits::new(), make, |_, _| ())
 }
 
-fn begun(queues: &Queues<u64, Tally>) -> BTreeMap<u64, (u32, u32)> {
-    queues.snapshot(|key, gate, _, _| (*key, (gate.kept.begun, gate.kept.ended))).collect()
+/// Two at a time for each key; as good as new a second after the last call.
+fn tallies(max_keys: usize) -> Entries<Tally> {
+    entries(max_keys, |_| Tally::new(2))
+}
+
+async fn acquire(entries: &Entries<Tally>, key: u64) -> Result<Permit<Tally>, Rejected<&'static str>> {
+    entries.acquire(&key, (), Wait::default()).await
+}
+
+fn begun(entries: &Entries<Tally>) -> BTreeMap<u64, (u32, u32)> {
+    let mut begun = BTreeMap::new();
+    entries.for_each(|label, queue| {
+        let key = label.unwrap().to_string().parse().unwrap();
+        begun.insert(key, queue.with(|gate, _| (gate.begun, gate.ended)));
+    });
+    begun
+}
+
+fn keys(entries: &Entries<Tally>) -> usize {
+    entries.keys().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_do_not_share_a_gate_or_a_line() {
-    let queues = tallies(10);
+async fn keys_do_not_share_a_gate_or_a_queue() {
+    let entries = tallies(10);
     let held = [
-        acquire(&queues, 1).await.unwrap(),
-        acquire(&queues, 1).await.unwrap(),
+        acquire(&entries, 1).await.unwrap(),
+        acquire(&entries, 1).await.unwrap(),
     ];
-    let mut waits = task::spawn(queues.acquire(&1, (), Wait::default()));
+    let mut waits = task::spawn(entries.acquire(&1_u64, (), Wait::default()));
     assert_pending!(waits.poll());
-    let other = acquire(&queues, 2).await.unwrap();
+    let other = acquire(&entries, 2).await.unwrap();
     drop(held);
     assert!(waits.is_woken());
     drop((waits, other));
-    assert_eq!(begun(&queues), BTreeMap::from([(1, (3, 3)), (2, (1, 1))]));
+    assert_eq!(begun(&entries), BTreeMap::from([(1, (3, 3)), (2, (1, 1))]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_at_rest_is_gone_on_from() {
-    let queues = tallies(10);
-    for calls in 1..5 {
-        drop(acquire(&queues, 1).await.unwrap());
-        assert_eq!(queues.forget_idle(Instant::now()), 0);
-        assert_eq!((queues.len(), queues.in_use()), (1, 0), "at rest");
-        assert_eq!(begun(&queues), BTreeMap::from([(1, (calls, calls))]));
-    }
+async fn a_look_at_a_key_makes_none_and_does_not_keep_it() {
+    let entries = tallies(10);
+    assert!(entries.get(&1_u64).is_none());
+    assert_eq!(keys(&entries), 0);
+    drop(acquire(&entries, 1).await.unwrap());
+    assert_eq!(entries.get(&1_u64).unwrap().with(|gate, _| gate.begun), 1);
+    assert!(entries.get(&"1").is_none(), "a key of another type is another key");
+    tokio::time::advance(2 * S).await;
+    assert_eq!(entries.evict_fresh(Instant::now()), 1);
+    assert!(entries.get(&1_u64).is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn looking_for_the_queue_of_a_key_makes_none_and_wakes_none() {
-    let queues = tallies(10);
-    assert!(queues.get(&1).is_none());
-    let held = acquire(&queues, 1).await.unwrap();
-    assert_eq!(queues.get(&1).unwrap().with(|gate, _| gate.kept.begun), 1);
-    drop(held);
-    queues.forget_idle(Instant::now());
-    assert!(queues.get(&1).is_none(), "at rest");
-    assert_eq!((queues.len(), queues.in_use()), (1, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn idle_keys_are_forgotten_as_others_are_used_and_the_count_falls() {
-    let queues = tallies(1_000);
+async fn idle_keys_are_evicted_as_others_are_used_and_the_count_falls() {
+    let entries = tallies(1_000);
     for key in 0..500 {
-        drop(acquire(&queues, key).await.unwrap());
+        drop(acquire(&entries, key).await.unwrap());
     }
-    assert!(queues.in_use() < 100, "{} keys that nobody uses", queues.in_use());
+    assert_eq!(keys(&entries), 500, "they are remembered");
     tokio::time::advance(2 * S).await;
     for _ in 0..20_000 {
-        drop(acquire(&queues, 7).await.unwrap());
+        drop(acquire(&entries, 7).await.unwrap());
     }
-    assert!(queues.len() < 50, "{} keys left", queues.len());
-    assert!(begun(&queues)[&7].0 >= 20_000, "what is used is kept");
+    assert!(keys(&entries) < 50, "{} keys left", keys(&entries));
+    assert!(begun(&entries)[&7].0 >= 20_000, "what is used is kept");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_used_all_the_time_is_not_put_to_rest_between_two_calls() {
-    let made = Arc::new(AtomicU32::new(0));
-    let makes = Arc::clone(&made);
-    let policy = move |key: &u64| {
-        makes.fetch_add(u32::from(*key == 7), Relaxed);
-        Tally::new(2)
-    };
-    let queues = Queues::new(10_000, QueueLimits::new(), policy, ());
-    for stranger in 100..5_100 {
-        for _ in 0..8 {
-            drop(acquire(&queues, 7).await.unwrap());
-        }
-        drop(acquire(&queues, stranger).await.unwrap());
-    }
-    assert!(queues.in_use() < 200, "{} of 5,001", queues.in_use());
-    let made = made.load(Relaxed);
-    assert!(made <= 50, "its queue was made {made} times for 40,000 calls");
-}
-
-#[tokio::test(start_paused = true)]
-async fn gates_that_admit_together_rest_together() {
-    let policy = |_: &u64| Both(Tally::new(9), Tally::new(9));
-    let queues = Queues::new(10, QueueLimits::new(), policy, ());
-    drop(queues.acquire(&1, ((), ()), Wait::default()).await.unwrap());
-    queues.forget_idle(Instant::now());
-    drop(queues.acquire(&1, ((), ()), Wait::default()).await.unwrap());
-    queues.forget_idle(Instant::now());
-    assert_eq!((queues.len(), queues.in_use()), (1, 0));
-    let tallies: Vec<_> =
-        queues.snapshot(|_, gates, _, _| (gates.0.kept.ended, gates.1.kept.begun)).collect();
-    assert_eq!(tallies, [(2, 2)]);
-    tokio::time::advance(2 * S).await;
-    assert_eq!(queues.forget_idle(Instant::now()), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_in_use_is_not_forgotten_and_what_outlives_it_reports_to_the_same_gate() {
-    let queues = tallies(10);
-    let permit = acquire(&queues, 1).await.unwrap();
-    let second = acquire(&queues, 2).await.unwrap();
-    let third = acquire(&queues, 2).await.unwrap();
-    let mut waits = task::spawn(queues.acquire(&2, (), Wait::default()));
+async fn a_key_in_use_is_not_evicted_and_what_outlives_it_reports_to_the_same_gate() {
+    let entries = tallies(10);
+    let permit = acquire(&entries, 1).await.unwrap();
+    let second = acquire(&entries, 2).await.unwrap();
+    let third = acquire(&entries, 2).await.unwrap();
+    let mut waits = task::spawn(entries.acquire(&2_u64, (), Wait::default()));
     assert_pending!(waits.poll());
-    let handle: Queue<Tally> = queues.queue(&3).unwrap();
+    let handle: Queue<Tally> = entries.queue(&3_u64).unwrap();
     tokio::time::advance(99 * S).await;
-    assert_eq!(queues.forget_idle(Instant::now()), 0);
-    assert_eq!((queues.len(), queues.in_use()), (3, 3));
+    assert_eq!(entries.evict_fresh(Instant::now()), 0);
+    assert_eq!(keys(&entries), 3);
     permit.end(End::Unsent);
     drop((second, third));
     drop(assert_ready_ok!(waits.poll()));
     drop(waits);
     drop(handle.acquire((), Wait::default()).await.unwrap());
-    assert_eq!(begun(&queues), BTreeMap::from([(1, (1, 1)), (2, (3, 3)), (3, (1, 1))]));
+    assert_eq!(begun(&entries), BTreeMap::from([(1, (1, 1)), (2, (3, 3)), (3, (1, 1))]));
     drop(handle);
     tokio::time::advance(2 * S).await;
-    assert_eq!(queues.forget_idle(Instant::now()), 3);
-    assert!(queues.is_empty());
+    assert_eq!(entries.evict_fresh(Instant::now()), 3);
+    assert_eq!(keys(&entries), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_map_of_busy_keys_turns_new_ones_away_until_one_is_idle() {
-    let queues = tallies(3);
-    let held = acquire(&queues, 0).await.unwrap();
-    for key in 1..3 {
-        drop(acquire(&queues, key).await.unwrap());
+async fn a_full_map_of_keys_in_use_rejects_new_ones_until_one_is_free() {
+    let entries = tallies(3);
+    let mut held = Vec::new();
+    for key in 0..3 {
+        held.push(acquire(&entries, key).await.unwrap());
     }
-    let turned = acquire(&queues, 3).await.unwrap_err();
-    assert_eq!(turned.reason(), RejectReason::TooManyKeys);
-    assert!(acquire(&queues, 2).await.is_ok(), "known keys go on");
-    assert_eq!((queues.len(), queues.max_keys()), (3, 3));
-    tokio::time::advance(2 * S).await;
-    assert!(acquire(&queues, 3).await.is_ok());
-    drop(held);
+    let rejected = acquire(&entries, 3).await.unwrap_err();
+    assert_eq!(rejected.reason(), RejectReason::TooManyKeys);
+    assert!(acquire(&entries, 2).await.is_ok(), "known keys go on");
+    assert_eq!(keys(&entries), 3);
+    held.pop();
+    assert!(acquire(&entries, 3).await.is_ok());
+    assert_eq!(keys(&entries), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_be_spared_makes_room_one_by_one_and_is_kept_otherwise() {
-    let policy = |key: &u64| {
-        if *key == 0 {
-            Tally::new(2)
-        } else {
-            Tally::new(2).spare()
-        }
+async fn under_pressure_the_keys_that_are_worth_least_go_first() {
+    let worth = |key| match key {
+        0 => Worth::HIGH,
+        1 => Worth::MEDIUM,
+        _ => Worth::LOW,
     };
-    let queues = Queues::new(5, QueueLimits::new(), policy, ());
-    let held = acquire(&queues, 1).await.unwrap();
-    for key in [0, 2, 3, 4] {
-        drop(acquire(&queues, key).await.unwrap());
+    let entries = entries(6, move |key| Tally::new(2).worth(worth(key)));
+    let held = acquire(&entries, 2).await.unwrap();
+    for key in [0, 1, 3, 4, 5] {
+        drop(acquire(&entries, key).await.unwrap());
     }
-    assert_eq!(queues.forget_idle(Instant::now()), 0, "nobody needs room");
-    for stranger in 5..50 {
-        drop(acquire(&queues, stranger).await.unwrap());
-        assert_eq!(queues.len(), 5, "one goes for one that comes");
+    assert_eq!(entries.evict_fresh(Instant::now()), 0, "there is room");
+    // Strangers with one failure each, and more of them than there is room for.
+    for stranger in 10..1_000 {
+        assert!(acquire(&entries, stranger).await.is_ok(), "a newcomer is not rejected");
+        assert_eq!(keys(&entries), 6, "one goes for one that comes");
     }
-    let left = begun(&queues);
-    assert!(left.contains_key(&0), "what can not be spared");
-    assert!(left.contains_key(&1), "what is in use");
+    let left = begun(&entries);
+    assert!(left.contains_key(&0), "an open circuit, a debt");
+    assert!(left.contains_key(&1), "what was learned");
+    assert!(left.contains_key(&2), "what is in use");
     drop(held);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_is_looked_at_in_use_and_at_rest_and_stays_as_it_is() {
-    let queues = tallies(10);
-    let look = |key| queues.look(&key, |gate, waiting, _| (gate.kept.begun, gate.kept.ended, waiting));
-    assert_eq!((look(1), queues.len()), (None, 0));
+async fn closing_and_limits_reach_every_key_known_or_new() {
+    let entries = tallies(10);
     let held = [
-        acquire(&queues, 1).await.unwrap(),
-        acquire(&queues, 1).await.unwrap(),
+        acquire(&entries, 1).await.unwrap(),
+        acquire(&entries, 1).await.unwrap(),
     ];
-    let mut waits = task::spawn(queues.acquire(&1, (), Wait::default()));
-    assert_pending!(waits.poll());
-    assert_eq!(look(1), Some((2, 0, 1)));
-    drop((waits, held));
-    queues.forget_idle(Instant::now());
-    assert_eq!((look(1), queues.in_use()), (Some((2, 2, 0)), 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn closing_and_bounds_reach_every_key_known_at_rest_or_new() {
-    let queues = tallies(10);
-    let held = [
-        acquire(&queues, 1).await.unwrap(),
-        acquire(&queues, 1).await.unwrap(),
-    ];
-    drop(acquire(&queues, 2).await.unwrap());
-    queues.forget_idle(Instant::now());
-    queues.set_limits(|limits| limits.max_waiting(0));
-    let full = acquire(&queues, 1).await.unwrap_err();
-    assert_eq!(full.reason(), RejectReason::QueueFull);
-    let two = [
-        acquire(&queues, 2).await.unwrap(),
-        acquire(&queues, 2).await.unwrap(),
-    ];
-    assert_eq!(acquire(&queues, 2).await.unwrap_err().reason(), RejectReason::QueueFull);
-    drop(two);
-    queues.forget_idle(Instant::now());
-    queues.close(Closing::Drain);
-    for key in [1, 2, 3] {
-        assert_eq!(acquire(&queues, key).await.unwrap_err().reason(), RejectReason::Closed, "{key}");
+    drop(acquire(&entries, 2).await.unwrap());
+    entries.set_limits(|limits| limits.max_waiting(0));
+    assert_eq!(acquire(&entries, 1).await.unwrap_err().reason(), RejectReason::QueueFull);
+    for key in [2, 3] {
+        let two = [
+            acquire(&entries, key).await.unwrap(),
+            acquire(&entries, key).await.unwrap(),
+        ];
+        assert_eq!(acquire(&entries, key).await.unwrap_err().reason(), RejectReason::QueueFull);
+        drop(two);
+    }
+    entries.close(Closing::Drain);
+    for key in [1, 2, 3, 4] {
+        assert_eq!(acquire(&entries, key).await.unwrap_err().reason(), RejectReason::Closed, "{key}");
     }
     drop(held);
-    assert_eq!(begun(&queues)[&1], (2, 2));
+    assert_eq!(begun(&entries)[&1], (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn policies_and_observers_may_use_the_map() {
+async fn makers_of_gates_and_observers_may_use_the_map() {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let slot = Arc::new(Mutex::new(None::<Queues<u64, Tally>>));
-    let (in_policy, in_observer, tells) = (Arc::clone(&slot), Arc::clone(&slot), Arc::clone(&told));
-    let use_map = |slot: &Mutex<Option<Queues<u64, Tally>>>| {
-        let queues = slot.lock().unwrap().clone().unwrap();
-        queues.forget_idle(Instant::now());
-        queues
+    let slot = Arc::new(Mutex::new(None::<Entries<Tally>>));
+    let (in_maker, in_observer, tells) = (Arc::clone(&slot), Arc::clone(&slot), Arc::clone(&told));
+    let use_map = |slot: &Mutex<Option<Entries<Tally>>>| {
+        let entries = slot.lock().unwrap().clone().unwrap();
+        entries.evict_fresh(Instant::now());
+        entries
     };
-    let queues = Queues::new(
-        100,
-        QueueLimits::new(),
-        move |key: &u64| {
-            let queues = use_map(&in_policy);
-            if *key < 5 {
-                queues.queue(&(key + 1)).unwrap();
-            }
-            Tally::new(2)
-        },
-        move |notice: &KeyNotice<'_, u64, u32>| {
-            use_map(&in_observer).snapshot(|_, _, _, _| ()).count();
-            tells.lock().unwrap().push((*notice.key(), *notice.notice()));
-        },
-    );
-    *slot.lock().unwrap() = Some(queues.clone());
-    drop(acquire(&queues, 1).await.unwrap());
-    drop(acquire(&queues, 5).await.unwrap());
-    drop(acquire(&queues, 1).await.unwrap());
-    assert_eq!(*told.lock().unwrap(), [(1, 1), (5, 1), (1, 2)], "each call is told once, with its key");
+    let make = move |key: &dyn ErasedKey| {
+        let entries = use_map(&in_maker);
+        let key: u64 = *key.as_any().downcast_ref().unwrap();
+        if key < 5 {
+            entries.queue(&(key + 1)).unwrap();
+        }
+        Tally::new(2)
+    };
+    let observer = move |event: &u32, key: Option<&KeyLabel>| {
+        use_map(&in_observer).for_each(|_, _| ());
+        tells.lock().unwrap().push((key.unwrap().to_string(), *event));
+    };
+    let entries = Entries::keyed(by_path(), 100, QueueLimits::new(), make, observer);
+    *slot.lock().unwrap() = Some(entries.clone());
+    for key in [1, 5, 1] {
+        drop(acquire(&entries, key).await.unwrap());
+    }
+    let told: Vec<_> = told.lock().unwrap().iter().map(|(key, event)| format!("{key}: {event}")).collect();
+    assert_eq!(told, ["1: 1", "5: 1", "1: 2"], "each call is told once, with its key");
     *slot.lock().unwrap() = None;
 }
 
-/// The policy changes just when it has been asked for the gate of a key, as by another thread.
+/// The settings change just when the gate of a key is being made, as by another thread.
 #[tokio::test(start_paused = true)]
-async fn a_gate_that_is_made_while_the_policy_changes_is_made_as_it_says_then() {
-    let slot = Arc::new(Mutex::new(None::<Queues<u64, Tally>>));
-    let (most, in_policy) = (Arc::new(AtomicU32::new(1)), Arc::clone(&slot));
+async fn a_gate_that_is_made_while_the_settings_change_is_made_again() {
+    let slot = Arc::new(Mutex::new(None::<Entries<Tally>>));
+    let (most, in_maker) = (Arc::new(AtomicU32::new(1)), Arc::clone(&slot));
     let changed = Arc::clone(&most);
-    let policy = move |_: &u64| {
+    let make = move |_: u64| {
         let made = Tally::new(most.load(Relaxed));
         if most.swap(2, Relaxed) == 1 {
-            let queues: Queues<u64, Tally> = in_policy.lock().unwrap().clone().unwrap();
-            queues.renew();
-            queues.for_each_in_use(|_, _| panic!("it is not in use yet"));
+            let entries: Entries<Tally> = in_maker.lock().unwrap().clone().unwrap();
+            entries.for_each_gate(|_, _| panic!("there is none yet"));
         }
         made
     };
-    let queues = Queues::new(1, QueueLimits::new(), policy, ());
-    *slot.lock().unwrap() = Some(queues.clone());
-    // A key that is new, and then at rest.
-    for at_rest in [false, true] {
-        assert_eq!((queues.len(), queues.in_use()), (at_rest.into(), 0));
-        changed.store(1, Relaxed);
-        let acquire = || assert_ready_ok!(task::spawn(queues.acquire(&1, (), Wait::default())).poll());
-        let both = (acquire(), acquire());
-        assert_eq!(changed.load(Relaxed), 2);
-        drop(both);
-        queues.forget_idle(Instant::now());
-    }
+    let entries = entries(1, make);
+    *slot.lock().unwrap() = Some(entries.clone());
+    let acquire = || assert_ready_ok!(task::spawn(entries.acquire(&1_u64, (), Wait::default())).poll());
+    let both = (acquire(), acquire());
+    assert_eq!(changed.load(Relaxed), 2);
+    drop(both);
     *slot.lock().unwrap() = None;
 }
 
 #[test]
-fn threads_share_one_gate_for_a_key_through_any_number_of_rests() {
-    let queues = Queues::new(64, QueueLimits::new(), |_: &u64| Tally::new(1).never_idle(), ());
+fn a_key_is_shown_as_a_hash_unless_it_is_public() {
+    let request = http::Request::get("/7").body(()).unwrap();
+    let view = RequestView::head(&request);
+    assert_eq!(by_path().label_of(&view).to_string(), "7");
+    let secret = KeyBy::secret(|request: &RequestView<'_>| request.path().unwrap().to_owned());
+    let label = secret.label_of(&view).to_string();
+    assert!(label.starts_with('#') && label.len() == 17, "{label}");
+    assert_eq!(label, secret.label_of(&view).to_string(), "the same for the same key");
+}
+
+#[test]
+fn threads_share_one_gate_for_a_key() {
+    let entries = entries(64, |_| Tally::new(1));
     let threads: Vec<_> = (0..4)
         .map(|_| {
-            let queues = queues.clone();
+            let entries = entries.clone();
             thread::spawn(move || {
                 for call in 0..2_000_u64 {
-                    drop(tokio_test::block_on(acquire(&queues, call % 3)).unwrap());
+                    drop(tokio_test::block_on(acquire(&entries, call % 3)).unwrap());
                     if call % 5 == 0 {
-                        queues.forget_idle(Instant::now());
+                        entries.evict_fresh(Instant::now());
                     }
                 }
             })
@@ -312,8 +274,8 @@ fn threads_share_one_gate_for_a_key_through_any_number_of_rests() {
     for thread in threads {
         thread.join().unwrap();
     }
-    let calls = begun(&queues);
+    let calls = begun(&entries);
     assert_eq!(calls.values().map(|(begun, _)| begun).sum::<u32>(), 8_000);
     assert!(calls.values().all(|(begun, ended)| begun == ended));
-    assert_eq!(queues.len(), 3);
+    assert_eq!(keys(&entries), 3);
 }

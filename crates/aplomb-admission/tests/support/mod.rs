@@ -8,7 +8,7 @@
 
 use std::task::Waker;
 
-use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use tokio::time::Instant;
 
 /// The methods of a gate that notes no progress, predicts nothing, has no events and is in no pool.
@@ -174,15 +174,8 @@ impl<A: Gate, B: Gate> PooledGate<(A::Cost, B::Cost), Either<A::Reason, B::Reaso
     }
 }
 
-impl<A: Rests, B: Rests> Rests for Both<A, B> {
-    type Rest = (A::Rest, B::Rest);
-
-    fn rest(&self, now: Instant) -> Option<Self::Rest> {
-        Some((self.0.rest(now)?, self.1.rest(now)?))
-    }
-
-    fn resume(&mut self, (first, second): Self::Rest) {
-        self.0.resume(first);
-        self.1.resume(second);
+impl<A: Evictable, B: Evictable> Evictable for Both<A, B> {
+    fn worth(&mut self, now: Instant) -> Worth {
+        self.0.worth(now).max(self.1.worth(now))
     }
 }

@@ -3,8 +3,8 @@
 mod gate;
 mod phase;
 mod response_time;
-mod rest;
 mod settings;
+mod worth;
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 pub use self::gate::CircuitToken;
 use self::phase::{Outage, Phase};
 use self::response_time::ResponseTime;
-pub use self::rest::CircuitAtRest;
 use self::settings::Settings;
 use crate::cooldown::BackoffLevel;
 use crate::health::Health;
@@ -87,6 +86,12 @@ impl Circuit {
         self.health = Health::new(&trip);
         self.settings.trip = trip;
         self
+    }
+
+    /// Refused credentials in a row open it: see [`Trip::one_credential`].
+    pub(crate) fn one_credential(self) -> Self {
+        let trip = self.settings.trip.clone().one_credential();
+        self.trip(trip)
     }
 
     /// Sets how long it stays open.

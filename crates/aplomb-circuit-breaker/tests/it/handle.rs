@@ -3,10 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use aplomb_admission::Closing;
-use aplomb_circuit_breaker::{
-    CircuitCause, CircuitHandle, CircuitState, OnOpen, TracingObserver, Transition,
-};
-use aplomb_core::{LayerName, Rejection, find};
+use aplomb_circuit_breaker::{CircuitCause, CircuitHandle, CircuitState, OnOpen};
+use aplomb_core::{Event, EventKind, LayerName, LogEvents, Rejection, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -69,16 +67,19 @@ async fn promise_32_an_observer_may_use_the_handle() {
     let handle: Arc<OnceLock<CircuitHandle>> = Arc::default();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inside, seeing) = (Arc::clone(&handle), Arc::clone(&seen));
-    let observer = move |event: &Transition| {
+    let observer = move |event: &Event| {
+        let EventKind::CircuitChanged { to, .. } = event.kind() else {
+            return;
+        };
         let handle = inside.get().unwrap();
-        seeing.lock().unwrap().push(event.to());
-        assert_eq!(handle.state(), event.to());
+        seeing.lock().unwrap().push(*to);
+        assert_eq!(handle.state(), *to);
         // Whatever opens this circuit closes it on the spot.
-        if event.to() == CircuitState::Open {
+        if *to == CircuitState::Open {
             handle.reset();
         }
     };
-    let mut stage = Stage::new(layer().observer((observer, TracingObserver)));
+    let mut stage = Stage::new(layer().observer((observer, LogEvents)));
     handle.set(stage.circuit.clone()).unwrap();
     for _ in 0..5 {
         stage.answer(503).await;
@@ -176,7 +177,7 @@ async fn promise_32_the_state_can_be_watched() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_says_when_it_may_be_forgotten() {
-    use aplomb_admission::{Decision, End, Gate, Rests};
+    use aplomb_admission::{Decision, End, Evictable, Gate, Worth};
     use aplomb_circuit_breaker::{Circuit, Trip};
     use aplomb_core::Outcome;
     let mut now = tokio::time::Instant::now();
@@ -194,8 +195,8 @@ async fn a_circuit_says_when_it_may_be_forgotten() {
     call(&mut circuit, Outcome::transient(), now);
     assert!(!circuit.is_forgettable(now));
     // An open state is not lost; what was open long ago is none.
-    assert!(circuit.rest(now + 604 * SECOND).is_none());
-    assert!(circuit.rest(now + 605 * SECOND).is_some());
+    assert!(circuit.worth(now + 604 * SECOND) > Worth::FRESH);
+    assert!(circuit.worth(now + 605 * SECOND) == Worth::FRESH);
     now += 5 * SECOND;
     assert!(!circuit.is_forgettable(now));
     call(&mut circuit, Outcome::success(), now);

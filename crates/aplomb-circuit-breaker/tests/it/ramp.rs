@@ -8,7 +8,7 @@ use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
 use tower_test::mock::SendResponse;
 
-use crate::support::{Call, NANOSECOND, NEARLY, Res, SECOND, Stage, layer, plain, response, stream};
+use crate::support::{Call, NANOSECOND, NEARLY, Res, SECOND, Stage, TICK, layer, plain, response, stream};
 
 /// Closed a moment ago by a probe.
 async fn recovered(layer: aplomb_circuit_breaker::CircuitBreakerLayer) -> Stage {
@@ -130,7 +130,9 @@ async fn promise_30_parked_calls_climb_the_ramp_in_order() {
     for call in &mut calls {
         assert_pending!(call.poll());
     }
+    // And a tick, after which a caller that has been woken and not polled is admitted all the same.
     advance(5 * SECOND).await;
+    advance(TICK).await;
     let mut waves = Vec::new();
     while !calls.is_empty() {
         let parked = stage.circuit.parked();

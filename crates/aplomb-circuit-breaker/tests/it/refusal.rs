@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitOpen, CircuitState, Trip};
-use aplomb_core::{CallOptions, Kind, LayerName, Outcome, Rejection, find};
+use aplomb_core::{CallOptions, KeyLabel, Kind, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -94,8 +94,8 @@ fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
 
     assert_eq!(open.key(), None);
-    let keyed = open.with_key("api.example.com small-model");
-    assert_eq!(keyed.key(), Some("api.example.com small-model"));
+    let keyed = open.with_key(Some(KeyLabel::public("api.example.com small-model")));
+    assert_eq!(keyed.key(), Some(&KeyLabel::public("api.example.com small-model")));
     assert_eq!(
         keyed.to_string(),
         "circuit api.example.com small-model open for 0.0ns: consecutive failures (transient failure)"

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState, Cooldown, Transition, Trip, Window};
-use aplomb_core::{Exponential, Jitter};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState, Cooldown, Trip, Window};
+use aplomb_core::{Event, EventKind, Exponential, Jitter};
 use http::{Request, Response, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -20,7 +20,8 @@ const MS: Duration = Duration::from_millis(1);
 #[derive(Clone, Default)]
 struct Diary {
     calls: Arc<Mutex<Vec<(Duration, bool)>>>,
-    transitions: Arc<Mutex<Vec<(Duration, Transition)>>>,
+    /// When the circuit opened, and for how long.
+    opened: Arc<Mutex<Vec<(Duration, Duration)>>>,
 }
 
 impl Diary {
@@ -35,9 +36,7 @@ impl Diary {
     }
 
     fn opened(&self) -> Vec<(Duration, Duration)> {
-        let transitions = self.transitions.lock().unwrap();
-        let opened = transitions.iter().filter(|(_, change)| change.to() == CircuitState::Open);
-        opened.map(|(at, change)| (*at, change.cooldown().unwrap())).collect()
+        self.opened.lock().unwrap().clone()
     }
 }
 
@@ -98,9 +97,11 @@ async fn with_and_without(
 ) -> (Diary, Diary) {
     let (guarded, naive) = (Diary::default(), Diary::default());
     let start = Instant::now();
-    let transitions = Arc::clone(&guarded.transitions);
-    let layer = layer.observer(move |event: &Transition| {
-        transitions.lock().unwrap().push((event.at() - start, *event));
+    let opened = Arc::clone(&guarded.opened);
+    let layer = layer.observer(move |event: &Event| {
+        if let EventKind::CircuitChanged { to: CircuitState::Open, cooldown, .. } = event.kind() {
+            opened.lock().unwrap().push((start.elapsed(), cooldown.unwrap()));
+        }
     });
     run(layer.layer(peer(&guarded, start, is_up.clone())), start + time).await;
     let start = Instant::now();

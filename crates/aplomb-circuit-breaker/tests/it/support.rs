@@ -29,6 +29,8 @@ pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, OnBodyEnd>;
 pub(crate) type Call = Spawn<Oneshot<Breaker, Req>>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+/// The precision of tokio's timer.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 pub(crate) const NANOSECOND: Duration = Duration::from_nanos(1);
 /// A second short of a nanosecond.
 pub(crate) const NEARLY: Duration = Duration::from_nanos(999_999_999);

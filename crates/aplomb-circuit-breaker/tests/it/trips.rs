@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Decision, Gate};
 use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitState, CompletedCall, Ramp, Trip, Window};
-use aplomb_core::Outcome;
+use aplomb_core::{Event, EventKind, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 
@@ -279,8 +279,10 @@ async fn each_change_is_told_exactly_once() {
     use CircuitState::{Closed, HalfOpen, Isolated, Open};
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
-    let observer = move |event: &aplomb_circuit_breaker::Transition| {
-        telling.lock().unwrap().push((event.from(), event.to(), event.epoch(), event.cause()));
+    let observer = move |event: &Event| {
+        if let EventKind::CircuitChanged { from, to, epoch, cause, .. } = event.kind() {
+            telling.lock().unwrap().push((*from, *to, *epoch, *cause));
+        }
     };
     let mut stage = Stage::half_open(layer().observer(observer)).await;
     stage.answer(500).await;

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use aplomb_admission::{Closing, End, KeyNotice, KeyRefused, RejectReason};
+use aplomb_admission::{Closing, End, RejectReason};
 use aplomb_concurrency::{
-    Adaptive, AtCapacity, ConcurrencyCause, ConcurrencyLimitLayer, KeyedConcurrencyLimit, KeyedLimiter,
-    Limit, LimitChange, Slots, TracingObserver,
+    Adaptive, AtCapacity, ConcurrencyCause, ConcurrencyLimit, ConcurrencyLimitLayer, Limit, Limiter, Slots,
 };
-use aplomb_core::{Account, CallKey, CallOptions, LayerName, Outcome, Rejection, find_in};
+use aplomb_core::{
+    CallKey, CallOptions, Event, EventKind, LayerName, Outcome, Rejection, RequestView, find_in,
+};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::task::{Spawn, spawn};
@@ -21,18 +22,27 @@ use tower_test::mock::{self, Mock, SendResponse};
 use crate::support::{Req, Res, SECOND, response, stream};
 
 type Host = String;
-type Service = KeyedConcurrencyLimit<Mock<Req, Res>, Host, fn(&Req) -> Host>;
+type Service = ConcurrencyLimit<Mock<Req, Res>>;
 type Call = Spawn<Oneshot<Service, Req>>;
 
 /// A peer for every host, behind one limit for each.
 struct Stage {
     service: Service,
     peer: mock::Handle<Req, Res>,
-    limiter: KeyedLimiter<Host>,
+    limiter: Limiter,
 }
 
-fn host(request: &Req) -> Host {
-    request.uri().host().unwrap_or_default().to_owned()
+fn host(request: &RequestView<'_>) -> Host {
+    request.host().unwrap_or_default().to_owned()
+}
+
+/// A limit for each host, whose name is public.
+fn by_host<L: Into<Slots>>(
+    max_keys: usize,
+    limit_of: impl Fn(&Host) -> L + Send + Sync + 'static,
+) -> ConcurrencyLimitLayer {
+    let layer = ConcurrencyLimitLayer::new(1).by_key_with(host, limit_of);
+    layer.by_public_key(host).max_keys(max_keys)
 }
 
 fn get(host: &str) -> Req {
@@ -42,13 +52,12 @@ fn get(host: &str) -> Req {
 impl Stage {
     fn new(max_keys: usize, limit: impl Into<Limit>) -> Self {
         let limit = limit.into();
-        Self::with(KeyedLimiter::new(max_keys, move |_| limit))
+        Self::with(&by_host(max_keys, move |_| limit))
     }
 
-    fn with(limiter: KeyedLimiter<Host>) -> Self {
+    fn with(layer: &ConcurrencyLimitLayer) -> Self {
         let (service, peer) = mock::pair();
-        let layer = ConcurrencyLimitLayer::keyed(limiter.clone(), host as fn(&Req) -> Host);
-        Self { service: layer.layer(service), peer, limiter }
+        Self { service: layer.layer(service), peer, limiter: layer.limiter() }
     }
 
     fn call(&self, request: Req) -> Call {
@@ -75,12 +84,12 @@ impl Stage {
     }
 
     fn limit(&self, host: &str) -> Option<usize> {
-        self.limiter.snapshot(&host.to_owned()).map(|now| now.limit())
+        self.limiter.snapshot_of(&host.to_owned()).map(|now| now.limit())
     }
 
     /// In flight, abandoned, waiting.
     fn counts(&self, host: &str) -> (usize, usize, usize) {
-        let now = self.limiter.snapshot(&host.to_owned()).unwrap();
+        let now = self.limiter.snapshot_of(&host.to_owned()).unwrap();
         (now.in_flight(), now.abandoned(), now.waiting())
     }
 }
@@ -98,7 +107,7 @@ async fn two_hosts_do_not_share_a_limit_and_one_hosts_calls_do() {
     overridden.extensions_mut().insert(CallKey("b.example".to_owned()));
     let mut behind = stage.call(overridden);
     assert_pending!(behind.poll());
-    assert_eq!((stage.counts("b.example"), stage.limiter.keys()), ((1, 0, 1), 2));
+    assert_eq!((stage.counts("b.example"), stage.limiter.keys().unwrap()), ((1, 0, 1), 2));
     send.send_response(response(200));
     assert_ready_ok!(first.poll());
     assert!(waits.is_woken() && !behind.is_woken());
@@ -113,19 +122,18 @@ async fn a_refusal_carries_its_key() {
     again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
     let error = assert_ready_err!(stage.call(again).poll());
     let saturated = find_in::<AtCapacity, _>(&error).unwrap();
-    assert_eq!(saturated.key(), Some("\"a.example\""));
+    assert_eq!(saturated.key().unwrap().to_string(), "a.example");
     assert_eq!(saturated.why().map(|why| (why.limit(), why.in_flight())), Some((1, 1)));
     assert_eq!(
         saturated.to_string(),
-        "the wait for the concurrency limit would be too long, for key \"a.example\" (1 in flight of 1)"
+        "the wait for the concurrency limit would be too long, for key a.example (1 in flight of 1)"
     );
-    assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
     let refused = find_in::<Rejection, _>(&error).unwrap();
     assert_eq!((refused.layer(), refused.attempts()), (LayerName::ConcurrencyLimit, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_was_learned_survives_a_rest_and_any_number_of_other_keys() {
+async fn a_limit_that_was_learned_survives_any_number_of_other_keys() {
     let mut stage = Stage::new(10_000, Adaptive::new());
     stage.burst("a", 4, 200).await;
     assert_eq!(stage.limit("a"), Some(7));
@@ -137,8 +145,7 @@ async fn a_limit_that_was_learned_survives_a_rest_and_any_number_of_other_keys()
     for stranger in 0..2_000 {
         stage.burst(&format!("{stranger}"), 1, 200).await;
     }
-    assert!(stage.limiter.keys() < 500, "{} keys", stage.limiter.keys());
-    let now = stage.limiter.snapshot(&"a".to_owned()).unwrap();
+    let now = stage.limiter.snapshot_of(&"a".to_owned()).unwrap();
     let moved = now.last_change().unwrap();
     assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, ConcurrencyCause::Overload));
     // Nine go at once, and the ceiling is known: it is approached, where a slow start would leap beyond.
@@ -151,39 +158,40 @@ async fn a_limit_that_was_learned_survives_a_rest_and_any_number_of_other_keys()
     stage.limiter.forget_idle();
     advance(3_599 * SECOND).await;
     stage.limiter.forget_idle();
-    assert_eq!((stage.limiter.keys(), stage.limit("a")), (1, Some(10)));
+    assert_eq!((stage.limiter.keys().unwrap(), stage.limit("a")), (1, Some(10)));
     advance(SECOND).await;
     assert_eq!(stage.limiter.forget_idle(), 1);
-    assert_eq!((stage.limiter.keys(), stage.limit("a")), (0, None));
+    assert_eq!((stage.limiter.keys().unwrap(), stage.limit("a")), (0, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn keys_at_their_initial_limit_are_forgotten_and_the_count_falls() {
-    let limiter = KeyedLimiter::new(100_000, |_: &u64| Adaptive::new());
+    let layer = ConcurrencyLimitLayer::new(Adaptive::new()).by_key(|_: &RequestView<'_>| 0_u64);
+    let limiter = layer.limiter();
     let call = async |key: u64| {
-        let mut permit = limiter.acquire(&key, &CallOptions::new()).await.unwrap();
+        let mut permit = limiter.acquire_for(&key, &CallOptions::new()).await.unwrap();
         permit.sent();
         permit.end(End::Judged { outcome: Outcome::success(), usage: None });
     };
     let mut most = 0;
     for key in 0..20_000 {
         call(key).await;
-        most = most.max(limiter.keys());
+        most = most.max(limiter.keys().unwrap());
     }
     assert!(most < 2_000, "{most} keys at once");
     for _ in 0..20_000 {
         call(0).await;
     }
-    assert!(limiter.keys() < 50, "{} keys", limiter.keys());
+    assert!(limiter.keys().unwrap() < 50, "{} keys", limiter.keys().unwrap());
     limiter.forget_idle();
-    assert_eq!(limiter.keys(), 0);
+    assert_eq!(limiter.keys().unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
-    let limiter = KeyedLimiter::new(2, |_: &Account| Adaptive::new().initial(1));
     let (service, mut peer) = mock::pair::<Req, Res>();
-    let service = ConcurrencyLimitLayer::keyed(limiter.clone(), Account::of::<Req>).layer(service);
+    let layer = ConcurrencyLimitLayer::new(Adaptive::new().initial(1)).by_account().max_keys(2);
+    let (limiter, service) = (layer.limiter(), layer.layer(service));
     let call = |tenant: &str| {
         let mut request = get("api.example.com");
         request.headers_mut().insert("authorization", format!("Bearer {tenant}").parse().unwrap());
@@ -196,10 +204,9 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     let saturated = find_in::<AtCapacity, _>(&error).unwrap();
     assert_eq!((saturated.because(), saturated.why()), (RejectReason::TooManyKeys, None));
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
-    assert_eq!(find_in::<KeyRefused, _>(&error).map(KeyRefused::key), saturated.key());
-    assert!(saturated.key().unwrap().starts_with("api.example.com:443 credential #"));
+    assert!(saturated.key().unwrap().to_string().starts_with("api.example.com:443 credential #"));
     assert!(!format!("{error:?} {saturated}").contains("secret"), "{error:?}");
-    assert_eq!((limiter.keys(), limiter.max_keys()), (2, 2));
+    assert_eq!(limiter.keys(), Some(2));
 
     // What a has learned makes room; b is in flight, and what it abandons is busy for as long again.
     peer.next_request().await.unwrap().1.send_response(response(200));
@@ -218,7 +225,7 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
 
 #[tokio::test(start_paused = true)]
 async fn the_handle_shows_each_key() {
-    let limiter = KeyedLimiter::new(10, |host: &Host| match host.as_str() {
+    let layer = by_host(10, |host: &Host| match host.as_str() {
         "fixed" => Slots::from(2),
         "patient" => {
             let mut slots = Slots::from(Adaptive::new().initial(1));
@@ -227,8 +234,13 @@ async fn the_handle_shows_each_key() {
         }
         _ => Adaptive::new().into(),
     });
-    let mut stage = Stage::with(limiter.clone());
-    assert_eq!((limiter.snapshot(&"fixed".to_owned()), limiter.keys()), (None, 0), "looking makes no key");
+    let mut stage = Stage::with(&layer);
+    let limiter = layer.limiter();
+    assert_eq!(
+        (limiter.snapshot_of(&"fixed".to_owned()), limiter.keys().unwrap()),
+        (None, 0),
+        "looking makes no key"
+    );
     let _calls = [stage.sent("fixed").await, stage.sent("fixed").await];
     let mut waits = stage.call(get("fixed"));
     assert_pending!(waits.poll());
@@ -239,9 +251,10 @@ async fn the_handle_shows_each_key() {
     limiter.forget_idle();
     let mut all: Vec<_> = limiter
         .snapshots()
+        .into_iter()
         .map(|(key, now)| {
             let moved = now.last_change().map(|moved| moved.to_string());
-            (key, now.limit(), now.in_flight(), now.waiting(), moved)
+            (key.unwrap().to_string(), now.limit(), now.in_flight(), now.waiting(), moved)
         })
         .collect();
     all.sort();
@@ -257,31 +270,33 @@ async fn the_handle_shows_each_key() {
     limiter.close(Closing::Fail);
     let error = assert_ready!(waits.poll()).unwrap_err();
     assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), RejectReason::Closed);
-    let refusal = limiter.acquire(&"new".to_owned(), &CallOptions::new()).await.unwrap_err();
+    let refusal = limiter.acquire_for(&"new".to_owned(), &CallOptions::new()).await.unwrap_err();
     assert_eq!((refusal.because(), refusal.key()), (RejectReason::Closed, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_move_is_told_once_with_its_key_and_outside_of_locks() {
+async fn each_change_is_told_once_with_its_key_and_outside_of_locks() {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let inside: Arc<OnceLock<KeyedLimiter<Host>>> = Arc::default();
+    let inside: Arc<OnceLock<Limiter>> = Arc::default();
     let (telling, reading) = (Arc::clone(&told), Arc::clone(&inside));
-    let observer = move |notice: &KeyNotice<'_, Host, LimitChange>| {
-        let (key, moved) = (notice.key(), notice.notice());
+    let observer = move |event: &Event| {
+        let EventKind::ConcurrencyChanged { from, to, cause, .. } = event.kind() else {
+            panic!("{event}");
+        };
+        let key = event.key().unwrap().to_string();
         // Any key may be looked at, its own included.
         let limiter = reading.get().unwrap();
-        assert_eq!(limiter.snapshot(key).unwrap().last_change(), Some(*moved));
-        assert_eq!(limiter.snapshots().count(), limiter.keys());
-        telling.lock().unwrap().push((key.clone(), moved.from(), moved.to(), moved.cause()));
+        let change = limiter.snapshot_of(&key).unwrap().last_change().unwrap();
+        assert_eq!((change.from(), change.to()), (*from, *to));
+        assert_eq!(Some(limiter.snapshots().len()), limiter.keys());
+        telling.lock().unwrap().push((key, *from, *to, *cause));
     };
-    let policy = |_: &Host| Adaptive::new().initial(2);
-    let limiter = KeyedLimiter::with_observer(10, policy, (observer, TracingObserver));
-    inside.set(limiter.clone()).unwrap();
-    let mut stage = Stage::with(limiter.clone());
+    let layer = by_host(10, |_: &Host| Adaptive::new().initial(2)).observer(observer);
+    inside.set(layer.limiter()).unwrap();
+    let mut stage = Stage::with(&layer);
     stage.burst("a", 2, 200).await;
     stage.burst("b", 1, 503).await;
-    // Neither a rest nor a return is a move.
-    limiter.forget_idle();
+    stage.limiter.forget_idle();
     stage.burst("a", 1, 200).await;
     let a = |from, to| ("a".to_owned(), from, to, ConcurrencyCause::SlowStart);
     assert_eq!(
@@ -298,7 +313,7 @@ async fn each_move_is_told_once_with_its_key_and_outside_of_locks() {
 async fn a_call_dropped_at_any_point_gives_its_place_back_to_its_own_key() {
     let mut stage = Stage::new(10, 1);
     drop(stage.call(get("a")));
-    assert_eq!(stage.limiter.keys(), 0, "nothing is made before it is polled");
+    assert_eq!(stage.limiter.keys().unwrap(), 0, "nothing is made before it is polled");
 
     stage.peer.allow(0);
     let mut unready = stage.call(get("a"));
@@ -338,7 +353,7 @@ async fn a_call_dropped_at_any_point_gives_its_place_back_to_its_own_key() {
         drop(answer);
         assert_eq!(stage.counts("a"), (0, 0, 0));
     }
-    assert_eq!((stage.limiter.forget_idle(), stage.limiter.keys()), (1, 0));
+    assert_eq!((stage.limiter.forget_idle(), stage.limiter.keys().unwrap()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -360,11 +375,11 @@ async fn who_waits_for_abandoned_work_of_its_key_is_let_through_when_that_is_ove
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_inside_leaves_its_key_as_it_was() {
-    let limiter = KeyedLimiter::new(1, |host: &Host| {
+    let layer = by_host(1, |host: &Host| {
         assert_ne!(host, "policy", "asked to");
         Limit::Fixed(1)
     });
-    let layer = ConcurrencyLimitLayer::keyed(limiter.clone(), host as fn(&Req) -> Host);
+    let limiter = layer.limiter();
     let service = layer.layer(tower::service_fn(async |request: Req| {
         assert_eq!(request.method(), "GET", "asked to");
         Ok::<_, std::io::Error>(response(200))
@@ -374,14 +389,14 @@ async fn a_panic_inside_leaves_its_key_as_it_was() {
     let mut panics = spawn(service.clone().oneshot(request));
     assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
     drop(panics);
-    assert_eq!(limiter.snapshot(&"a".to_owned()).unwrap().in_flight(), 0);
+    assert_eq!(limiter.snapshot_of(&"a".to_owned()).unwrap().in_flight(), 0);
     service.clone().oneshot(get("a")).await.unwrap();
     limiter.forget_idle();
-    assert_eq!(limiter.keys(), 0, "nobody is stuck");
+    assert_eq!(limiter.keys().unwrap(), 0, "nobody is stuck");
 
     let mut panics = spawn(service.clone().oneshot(get("policy")));
     assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());
     drop(panics);
-    assert_eq!(limiter.keys(), 0, "it takes no room");
+    assert_eq!(limiter.keys().unwrap(), 0, "it takes no room");
     service.oneshot(get("b")).await.unwrap();
 }

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_concurrency::{Adaptive, ConcurrencyCause, ConcurrencyLimitLayer, Latency, LimitChange, Limiter};
-use aplomb_core::{CallOptions, Outcome, Priority};
+use aplomb_concurrency::{Adaptive, ConcurrencyCause, ConcurrencyLimitLayer, Latency, Limiter};
+use aplomb_core::{CallOptions, Event, EventKind, Outcome, Priority};
 use http::Request;
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -94,15 +94,18 @@ async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lo
     let told: Arc<Mutex<Vec<(ConcurrencyCause, usize)>>> = Arc::default();
     let limiter: Arc<Mutex<Option<Limiter>>> = Arc::default();
     let (log, handle) = (Arc::clone(&told), Arc::clone(&limiter));
-    let observed = Limiter::with_observer(Adaptive::new(), move |moved: &LimitChange| {
+    let layer = ConcurrencyLimitLayer::new(Adaptive::new()).observer(move |event: &Event| {
+        let EventKind::ConcurrencyChanged { to, cause, .. } = event.kind() else {
+            panic!("{event}");
+        };
         let handle = handle.lock().unwrap();
-        // Looking at the limiter from here would lock up if the observer were told inside.
+        // Looking at the limiter from here would lock up if the observer were called inside.
         let now = handle.as_ref().unwrap().snapshot();
-        assert_eq!(now.last_change(), Some(*moved));
-        log.lock().unwrap().push((moved.cause(), moved.to()));
+        assert_eq!(now.last_change().map(|change| change.to()), Some(*to));
+        log.lock().unwrap().push((*cause, *to));
     });
-    *limiter.lock().unwrap() = Some(observed.clone());
-    let mut stage = Stage::with(&ConcurrencyLimitLayer::with_limiter(observed));
+    *limiter.lock().unwrap() = Some(layer.limiter());
+    let mut stage = Stage::with(&layer);
 
     let mut calls = Vec::new();
     for _ in 0..4 {

@@ -6,5 +6,5 @@ mod gate;
 mod keyed;
 mod layer;
 mod refusal;
-mod rest;
 mod support;
+mod worth;

@@ -35,7 +35,7 @@ impl Stage {
 
     pub(crate) fn with(layer: &ConcurrencyLimitLayer) -> Self {
         let (service, peer) = mock::pair();
-        Self { limiter: layer.limiter().clone(), service: layer.layer(service), peer }
+        Self { limiter: layer.limiter(), service: layer.layer(service), peer }
     }
 
     pub(crate) fn call(&self) -> Call {

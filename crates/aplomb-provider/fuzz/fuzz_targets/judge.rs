@@ -6,11 +6,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 4] = [
+const TYPES: [&str; 5] = [
     "application/json",
     "text/event-stream",
     "application/x-ndjson",
     "text/html",
+    "application/vnd.amazon.eventstream",
 ];
 
 fuzz_target!(|input: (u8, u8, &[u8])| {

@@ -7,7 +7,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 2] = ["application/json", "text/event-stream"];
+const TYPES: [&str; 4] = [
+    "application/json",
+    "text/event-stream",
+    "text/plain",
+    "application/vnd.amazon.eventstream",
+];
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (media_type, size, body) = input;

@@ -39,7 +39,7 @@ pub(super) struct Settings {
     pub(super) learning: bool,
     /// How everything but requests is settled, unless a quota says otherwise.
     pub(super) settle: Settle,
-    pub(super) seed: u64,
+    pub(super) seed: Option<u64>,
 }
 
 impl QuotaSet {
@@ -55,11 +55,6 @@ impl QuotaSet {
 
     pub(super) fn epoch(&self) -> Instant {
         self.setup.epoch
-    }
-
-    #[cfg(test)]
-    pub(super) fn set_epoch(&mut self, epoch: Instant) {
-        Arc::make_mut(&mut self.setup).epoch = epoch;
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -83,10 +78,6 @@ impl QuotaSet {
 
     pub(super) fn quotas(&self) -> &[ActiveQuota] {
         &self.setup.quotas
-    }
-
-    pub(super) fn configured(&self) -> impl Iterator<Item = &Quota> {
-        self.setup.quotas.iter().filter_map(ActiveQuota::as_configured)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ActiveQuota, &Bucket)> {

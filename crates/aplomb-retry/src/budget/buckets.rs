@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
-use aplomb_admission::{Idle, Keyed};
+use aplomb_admission::{Evictable, Keyed, Worth};
 use aplomb_core::RequestHead;
 use tokio::time::Instant;
 
@@ -55,10 +55,14 @@ struct KeyState {
     rates: Rates,
 }
 
-impl Idle for KeyState {
-    fn is_idle(&self, now: Instant) -> bool {
-        // A call that still holds the bucket may pay yet.
-        self.bucket.is_as_new(&self.rates, now) && Arc::strong_count(&self.bucket) == 1
+impl Evictable for KeyState {
+    fn worth(&mut self, now: Instant) -> Worth {
+        // A call that still holds the bucket may pay yet; and what was spent is not forgotten for strangers.
+        if self.bucket.is_as_new(&self.rates, now) && Arc::strong_count(&self.bucket) == 1 {
+            Worth::FRESH
+        } else {
+            Worth::IN_USE
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl<B: Body<Data = Bytes>> EndpointBody<B> {
     where
         B::Error: Into<BoxError>,
     {
-        UntilRead.hold(response.map(ReadBody::untouched), None)
+        UntilRead.guard(response.map(ReadBody::untouched), None)
     }
 }
 
@@ -58,7 +58,7 @@ impl<B: Body<Data = Bytes>> Completion<http::Response<ReadBody<B>>, PermitGuard<
     const AT_HEAD: bool = false;
 
     #[inline]
-    fn hold(
+    fn guard(
         &self,
         response: http::Response<ReadBody<B>>,
         guard: Option<PermitGuard<EndpointGates>>,

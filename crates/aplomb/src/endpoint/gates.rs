@@ -2,10 +2,10 @@
 
 use std::task::Waker;
 
-use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress, Rests};
+use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use aplomb_circuit_breaker::{Circuit, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
-use aplomb_core::Event;
+use aplomb_core::{Classification, Event};
 use aplomb_rate_limit::{Charge, Pool, PoolMember, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
@@ -41,6 +41,26 @@ pub(crate) enum GateEvent {
     Concurrency(LimitChange),
 }
 
+impl GateEvent {
+    /// The event for observers.
+    pub(super) fn to_event(&self) -> Event {
+        match self {
+            Self::RateLimit(event) => event.clone(),
+            Self::Concurrency(change) => {
+                Event::concurrency_changed(change.from(), change.to(), change.cause())
+            }
+            Self::Circuit(transition) => Event::circuit_changed(
+                transition.from(),
+                transition.to(),
+                transition.cause(),
+                transition.cooldown(),
+                transition.last().map(Classification::new),
+                transition.epoch(),
+            ),
+        }
+    }
+}
+
 type TokenOf<G> = <G as Gate>::Token;
 
 /// The reservations of an admitted call. Boxed: it moves with its permit into the body of the response, and each of
@@ -57,7 +77,10 @@ const UNLIMITED: usize = usize::MAX;
 
 impl EndpointGates {
     pub(super) fn new(policy: &Policy, settle: Settle) -> Self {
-        let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
+        let mut quotas = Quotas::new(policy.quotas.iter().copied());
+        if let Some(seed) = policy.seed {
+            quotas.set_seed(seed);
+        }
         quotas.set_max_pause(policy.max_retry_after);
         quotas.set_settle(settle);
         raise_max_pause(policy);
@@ -246,23 +269,10 @@ fn optional<G, R>(gate: &mut Option<G>, check: impl FnOnce(&mut G) -> Decision<R
     gate.as_mut().map_or(Decision::Admit, check)
 }
 
-impl Rests for EndpointGates {
-    type Rest = (
-        (<Circuit as Rests>::Rest, <Quotas as Rests>::Rest),
-        (Option<()>, Option<<Slots as Rests>::Rest>),
-    );
-
-    fn rest(&self, now: Instant) -> Option<Self::Rest> {
-        let pool = self.pool.as_ref().map_or(Some(None), |pool| pool.rest(now).map(Some))?;
-        let slots = self.concurrency.as_ref().map_or(Some(None), |slots| slots.rest(now).map(Some))?;
-        Some(((self.circuit.rest(now)?, self.quotas.rest(now)?), (pool, slots)))
-    }
-
-    fn resume(&mut self, ((circuit, quotas), (_, slots)): Self::Rest) {
-        self.circuit.resume(circuit);
-        self.quotas.resume(quotas);
-        if let (Some(gate), Some(slots)) = (&mut self.concurrency, slots) {
-            gate.resume(slots);
-        }
+impl Evictable for EndpointGates {
+    fn worth(&mut self, now: Instant) -> Worth {
+        let pool = self.pool.as_mut().map_or(Worth::FRESH, |pool| pool.worth(now));
+        let slots = self.concurrency.as_mut().map_or(Worth::FRESH, |slots| slots.worth(now));
+        self.circuit.worth(now).max(self.quotas.worth(now)).max(pool).max(slots)
     }
 }

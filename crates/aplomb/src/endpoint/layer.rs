@@ -1,20 +1,17 @@
-//! The layer: a provider, a policy, and the state its services share.
+//! The layer.
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use aplomb_admission::Queue;
-use aplomb_circuit_breaker::StateWatch;
-use aplomb_core::{Account, Classification, Observe, WallClock};
+use aplomb_admission::{ErasedKey, KeyBy};
+use aplomb_core::{Account, Classification, Observe, RequestView, WallClock};
 use aplomb_provider::{Head, Provider};
+use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
-use super::door::{self, Queues};
-use super::gates::EndpointGates;
 use super::state::{EndpointState, Settings};
-use super::{Endpoint, EndpointHandle, GatesHandle, KeyedEndpointLayer, RequestHook};
-use crate::route::RequestView;
+use super::{Endpoint, EndpointHandle, RequestHook};
 use crate::{InvalidPolicy, Policy};
 
 /// Makes calls to one AI endpoint dependable: all layers, composed in the order that works.
@@ -23,22 +20,19 @@ use crate::{InvalidPolicy, Policy};
 /// deadline ▸ retry ▸ queue ▸ (circuit, quotas, concurrency) ▸ request hook ▸ timeouts, inspect ▸ client
 /// ```
 ///
-/// It wraps any HTTP client that is a `Service<http::Request<B>>` with a body of bytes. The circuit,
-/// the quotas and, where there is one, the concurrency limit decide together, when a call is at the
-/// head of the one queue before them. Every attempt passes the queue; what it came to is read once,
-/// next to the client, in the dialect of the provider, and all layers act on that.
+/// It wraps any [`HttpClient`](crate::HttpClient). Each attempt waits in one queue; when it is at the head, the circuit, the
+/// quotas and the optional concurrency limit decide together. Its response is read and judged once, next to the client, in
+/// the dialect of the provider, and all layers use the result.
 ///
-/// A stream is handed on when its first content has arrived: an error that it begins with is a failed
-/// attempt. What follows is looked at as it flows: the tokens that were used settle the quotas, and an
-/// answer that breaks off, or goes silent, ends with an error.
+/// A stream is passed on when its first content has arrived, so an error before that is a failed attempt. The rest is
+/// read as it passes: its usage settles the quotas, and a response that breaks off or goes silent ends with an error.
 ///
-/// How calls are treated is a [`Policy`]. **What clones share**: the queue and its gates, and the policy;
-/// `Layer::layer` makes no new ones. **What dropping does**: a call that is dropped leaves the queue, gives
-/// back what it had not used, and drops its attempt. **Errors**: [`EndpointError`](crate::EndpointError),
-/// which says what happened until then. The body of an answer may end with
-/// [`BrokenAnswer`](super::BrokenAnswer), [`TimedOut`](super::TimedOut) and
-/// [`DeadlinePassed`](super::DeadlinePassed) beside the client's errors. Every response has a
-/// [`Report`](crate::Report) in its extensions.
+/// The settings are a [`Policy`]. **Clones share** the state: the queue and its gates, and the policy. Each setter makes an
+/// endpoint with a state of its own, so take handles after them. **Dropping** a call removes it from the queue, returns what
+/// it has not used, and drops its attempt. **Errors** are [`EndpointError`](crate::EndpointError)s. The body of a response may
+/// end with [`BrokenAnswer`](super::BrokenAnswer), [`TimedOut`](super::TimedOut) or
+/// [`DeadlinePassed`](super::DeadlinePassed), in addition to the client's errors. [`Report::of`](crate::Report::of) finds the
+/// report of a call in its response.
 ///
 /// # Examples
 ///
@@ -55,8 +49,6 @@ use crate::{InvalidPolicy, Policy};
 #[must_use]
 pub struct EndpointLayer {
     state: Arc<EndpointState>,
-    queue: Queue<EndpointGates>,
-    watch: StateWatch,
 }
 
 impl From<EndpointLayer> for Arc<EndpointState> {
@@ -66,50 +58,70 @@ impl From<EndpointLayer> for Arc<EndpointState> {
 }
 
 impl EndpointLayer {
-    /// An endpoint that speaks the dialect of `provider`, under the default [`Policy`]: what the server says
-    /// of its limits is learned and kept to.
+    /// An endpoint of `provider` with the default [`Policy`]: the limits that the server reports are learned and kept.
     pub fn new(provider: impl Provider + 'static) -> Self {
         Self::start(Settings::new(Arc::new(provider)), Policy::new())
     }
 
-    /// An endpoint that speaks the dialect of `provider`, under `policy`.
+    /// An endpoint of `provider` with this policy.
     ///
     /// # Errors
     ///
-    /// [`InvalidPolicy`] if the policy contradicts itself.
+    /// [`InvalidPolicy`] if the policy is contradictory.
     pub fn with_policy(provider: impl Provider + 'static, policy: Policy) -> Result<Self, InvalidPolicy> {
         policy.validate()?;
         Ok(Self::start(Settings::new(Arc::new(provider)), policy))
     }
 
     fn start(settings: Settings, policy: Policy) -> Self {
-        let watch = StateWatch::new();
-        let queue = door::queue(&policy, settings.settle(), watch.clone());
-        let policy = Arc::new(RwLock::new(policy));
-        let state = EndpointState::new(settings, policy, Queues::One(queue.clone()));
-        Self { state, queue, watch }
+        Self { state: EndpointState::new(settings, policy) }
     }
 
-    /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own: `key_of` says which key a
-    /// request has.
+    /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own. The key is shown as a hash.
+    ///
+    /// What happens to one key, a 429, an exhausted account, an outage, does not touch the others. Retries, timeouts, the
+    /// budget and the reading of responses are the same for all. A [`CallKey`](crate::core::CallKey) of the same type in the
+    /// extensions of a request takes precedence.
     ///
     /// Limits of many providers belong to the account and the model:
-    /// `|request| (request.account(), request.model().map(str::to_owned))`. A model has to be looked for in the
-    /// body, for every attempt.
+    /// `|request| (request.account(), request.model().map(str::to_owned))`. The model is looked up in the body for each
+    /// attempt.
     ///
-    /// What has been set before holds for every key. What was learned and counted before is left behind.
-    pub fn by_key<K>(
-        self,
-        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
-    ) -> KeyedEndpointLayer<K>
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb::{EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota, route::RequestView};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
+    /// let tenant = |request: &RequestView<'_>| {
+    ///     let header = request.headers().and_then(|headers| headers.get("x-tenant"));
+    ///     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("anybody").to_owned()
+    /// };
+    /// let quotas = |tenant: &String| match tenant.as_str() {
+    ///     "anybody" => vec![Quota::requests_per_minute(10)],
+    ///     _ => vec![Quota::requests_per_minute(500), Quota::tokens_per_minute(200_000)],
+    /// };
+    /// let layer = EndpointLayer::with_policy(OpenAi, Policy::interactive())?.by_key_with(tenant, quotas);
+    /// assert_eq!(layer.handle().keys(), Some(0));
+    /// # Ok(()) }
+    /// ```
+    pub fn by_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
     where
-        K: Clone + Hash + Eq + fmt::Debug + Send + Sync + 'static,
+        K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        KeyedEndpointLayer::new(&self.state, Arc::new(key_of))
+        self.with(|settings| settings.key_by = Some(KeyBy::secret(key_of)))
     }
 
-    /// The same for each [`Account`] that requests are sent on: the server and the credential, of which a hash
-    /// is kept.
+    /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own, as [`by_key`](Self::by_key). The key is
+    /// shown in errors and events.
+    pub fn by_public_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+    {
+        self.with(|settings| settings.key_by = Some(KeyBy::public(key_of)))
+    }
+
+    /// Gives each [`Account`], the server and the credential, a queue, quotas, a circuit and a concurrency limit of its own.
     ///
     /// # Examples
     ///
@@ -121,8 +133,38 @@ impl EndpointLayer {
     /// # drop(layer);
     /// # }
     /// ```
-    pub fn by_account(self) -> KeyedEndpointLayer<Account> {
-        self.by_key(|request: &RequestView<'_>| request.account())
+    pub fn by_account(self) -> Self {
+        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
+    }
+
+    /// Gives each key a queue, a circuit and a concurrency limit of its own, as [`by_key`](Self::by_key), and the quotas that
+    /// `quotas_of` returns in place of the policy's. The key is shown as a hash.
+    ///
+    /// `quotas_of` is called when a key comes into use, and when another policy is put in force; outside of locks.
+    pub fn by_key_with<K, I>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        quotas_of: impl Fn(&K) -> I + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        I: IntoIterator<Item = Quota>,
+    {
+        let quotas_of = move |key: &dyn ErasedKey| {
+            let key = key.as_any().downcast_ref::<K>()?;
+            Some(quotas_of(key).into_iter().collect())
+        };
+        self.with(|settings| {
+            settings.quotas_of = Some(Arc::new(quotas_of));
+            settings.key_by = Some(KeyBy::secret(key_of));
+        })
+    }
+
+    /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten: a
+    /// refused credential or a single failure first, an open circuit, a debt or a learned limit last. If all are in use,
+    /// calls with another key are rejected.
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.with(|settings| settings.max_keys = keys)
     }
 
     /// Sets the observer of attempts, retries and calls given up. It replaces the default,
@@ -131,7 +173,7 @@ impl EndpointLayer {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 
-    /// Sets what is done to the head of each attempt just before it is sent, after all waiting.
+    /// Sets a hook that changes the head of each attempt just before it is sent, after all waiting.
     ///
     /// # Examples
     ///
@@ -158,18 +200,16 @@ impl EndpointLayer {
     }
 
     /// Changes how responses are judged: `judge` gets the head, the body and the provider's classification, and
-    /// returns the one that holds for this attempt, for retries, quotas and the circuit. Default: the
-    /// provider's stands.
+    /// returns the one that applies to this attempt, for retries, quotas and the circuit. Default: the provider's.
     ///
-    /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
-    /// a stream that was read to its end before the caller has it ([`whole_answers`](Policy::whole_answers), and
-    /// JSON with a small announced size), and about an error that a stream begins with. A 2xx answer that it judges
-    /// to be a failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried where its outcome is
-    /// retryable.
+    /// It is called for each error response (with the first 64 KiB of the body), for each 2xx response in JSON or as a
+    /// stream that is read to its end before the caller gets it ([`whole_answers`](Policy::whole_answers), and JSON with
+    /// a small announced size), and for an error at the beginning of a stream. A 2xx response that it judges to be a
+    /// failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried if its outcome is retryable.
     ///
     /// # Examples
     ///
-    /// Retries an answer in which the model says that it was cut off, and never retries a 409:
+    /// Retries a response that the model did not complete, and never retries a 409:
     ///
     /// ```
     /// use aplomb::provider::{Head, OpenAi};
@@ -194,23 +234,22 @@ impl EndpointLayer {
         self.with(|settings| settings.judge = Some(Arc::new(judge)))
     }
 
-    /// Sets the clock that dates in headers are compared with where a response has no `Date`.
+    /// Sets the clock for dates in headers, for responses without a `Date`.
     pub fn wall_clock(self, clock: WallClock) -> Self {
         self.with(|settings| settings.clock = clock)
     }
 
-    /// An endpoint of its own with changed settings.
+    /// An endpoint with a state of its own and changed settings.
     fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.state.settings().clone();
         change(&mut settings);
         Self::start(settings, self.state.policy())
     }
 
-    /// A handle, to look at the endpoint and to switch it.
+    /// A handle to inspect and to control the endpoint.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
-        let gates = GatesHandle::new(self.queue.clone());
-        EndpointHandle::new(gates, Arc::clone(&self.state), self.watch.clone())
+        EndpointHandle::new(Arc::clone(&self.state))
     }
 }
 
@@ -226,7 +265,6 @@ impl fmt::Debug for EndpointLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointLayer")
             .field("provider", &self.state.settings().provider)
-            .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
 }

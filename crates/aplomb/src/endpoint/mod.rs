@@ -1,5 +1,6 @@
 //! All layers, composed in the order that works.
 
+mod admission;
 mod answer_reader;
 mod attempt_error;
 mod attempt_request;
@@ -8,7 +9,6 @@ mod broken_answer;
 mod calibration;
 mod classifier;
 mod deadline;
-mod door;
 mod estimate;
 mod frame_buffer;
 mod future;
@@ -18,7 +18,6 @@ mod hook;
 mod inspect;
 mod inspected_body;
 mod judge;
-mod keyed;
 mod layer;
 mod service;
 mod stack;
@@ -34,10 +33,9 @@ pub use self::broken_answer::BrokenAnswer;
 use self::classifier::EndpointClassifier;
 pub use self::deadline::DeadlinePassed;
 pub use self::future::EndpointFuture;
-pub use self::handle::{EndpointHandle, GatesHandle};
+pub use self::handle::{EndpointHandle, EndpointSnapshot, GatesHandle};
 pub use self::hook::{HookFailed, HookFuture, OutgoingRequest, RequestHook};
 use self::inspect::Inspect;
-pub use self::keyed::{KeyedEndpointHandle, KeyedEndpointLayer};
 pub use self::layer::EndpointLayer;
 pub use self::service::Endpoint;
 pub use self::timeouts::{TimedOut, Timeout};

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_admission::{Admission, AdmissionConfig};
+use aplomb_admission::{Admission, AdmissionConfig, Entries};
 use aplomb_core::{Copied, RequestHead};
 use aplomb_retry::{Retry, RetryLayer, Throttled};
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::admission::EndpointAdmission;
 use super::attempt_request::AttemptRequest;
 use super::calibration::Calibration;
-use super::door::{EndpointDoor, Queues};
 use super::estimate::{self, TokenLimits};
+use super::gates::EndpointGates;
 use super::judge::Inspection;
 use super::state::{InProgress, Settings};
 use super::{EndpointClassifier, EndpointFuture, Inspect, UntilRead};
@@ -20,15 +21,18 @@ use crate::context::CallContext;
 use crate::{HttpClient, Policy};
 
 /// The services that one call passes, from the outermost to the client.
-pub(super) type CallStack<S> =
-    Retry<Admission<Inspect<S>, EndpointDoor, EndpointClassifier, UntilRead>, Copied, EndpointClassifier>;
+pub(super) type CallStack<S> = Retry<
+    Admission<Inspect<S>, EndpointAdmission, EndpointClassifier, UntilRead>,
+    Copied,
+    EndpointClassifier,
+>;
 
 /// The layers of an endpoint, ready for calls under one policy. Derived from the [`Settings`] and the policy.
 pub(super) struct Stack {
     /// The version of the policy.
     pub(super) version: u64,
     retry: RetryLayer<Copied, EndpointClassifier>,
-    admission: Arc<AdmissionConfig<EndpointDoor, EndpointClassifier, UntilRead>>,
+    admission: Arc<AdmissionConfig<EndpointAdmission, EndpointClassifier, UntilRead>>,
     inspection: Arc<Inspection>,
     include_usage: bool,
     limits: TokenLimits,
@@ -38,11 +42,11 @@ impl Stack {
     pub(super) fn new(
         settings: &Settings,
         policy: &Policy,
-        queues: &Queues,
+        entries: &Entries<EndpointGates>,
         calibration: &Arc<Calibration>,
         version: u64,
     ) -> Arc<Self> {
-        let Settings { provider, clock, observer, hook, judge } = settings.clone();
+        let Settings { provider, clock, observer, hook, judge, .. } = settings.clone();
         let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
         let mut retry = RetryLayer::new()
             .classifier(classifier.clone())
@@ -51,7 +55,7 @@ impl Stack {
             .backoff(policy.backoff)
             // The pause of the quotas does the waiting, for all calls at once.
             .throttled(Throttled::Requeue);
-        if let Some(observer) = observer {
+        if let Some(observer) = observer.clone() {
             retry = retry.observer(observer);
         }
         // It becomes the deadline in the call's options.
@@ -65,7 +69,8 @@ impl Stack {
             retry = retry.random_seed(seed);
         }
         let timeouts = policy.timeouts();
-        let door = EndpointDoor { queues: queues.clone(), hook: hook.map(|hook| (hook, timeouts.head)) };
+        let hook = hook.map(|hook| (hook, timeouts.head));
+        let admission = EndpointAdmission { entries: entries.clone(), hook, observer };
         let inspection = Inspection {
             provider,
             clock,
@@ -78,7 +83,7 @@ impl Stack {
         Arc::new(Self {
             version,
             retry,
-            admission: Arc::new(AdmissionConfig::new(door, classifier, UntilRead)),
+            admission: Arc::new(AdmissionConfig::new(admission, classifier, UntilRead)),
             inspection: Arc::new(inspection),
             include_usage: policy.include_usage,
             limits: TokenLimits::of(policy),

@@ -4,18 +4,19 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use aplomb_admission::Closing;
+use aplomb_admission::{Closing, Entries, ErasedKey, KeyBy};
+use aplomb_circuit_breaker::StateWatch;
 use aplomb_core::{Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
-use aplomb_rate_limit::Settle;
+use aplomb_rate_limit::{Quota, Settle};
 use http_body::Body;
 use tokio::sync::watch;
 
 use super::calibration::Calibration;
-use super::door::Queues;
+use super::gates::EndpointGates;
 use super::judge::JudgeFn;
 use super::stack::Stack;
-use super::{EndpointFuture, RequestHook};
+use super::{EndpointFuture, RequestHook, admission};
 use crate::{HttpClient, InvalidPolicy, Policy};
 
 /// What is configured in addition to the policy. It does not change while calls run.
@@ -27,11 +28,27 @@ pub(super) struct Settings {
     pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
     pub(super) hook: Option<Arc<dyn RequestHook>>,
     pub(super) judge: Option<Arc<JudgeFn>>,
+    /// Says which key a call has, if each has gates of its own.
+    pub(super) key_by: Option<KeyBy>,
+    pub(super) quotas_of: Option<Arc<QuotasOf>>,
+    pub(super) max_keys: usize,
 }
+
+/// The quotas of a key; `None` if it has those of the policy.
+pub(super) type QuotasOf = dyn Fn(&dyn ErasedKey) -> Option<Vec<Quota>> + Send + Sync;
 
 impl Settings {
     pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self { provider, clock: WallClock::system(), observer: None, hook: None, judge: None }
+        Self {
+            provider,
+            clock: WallClock::system(),
+            observer: None,
+            hook: None,
+            judge: None,
+            key_by: None,
+            quotas_of: None,
+            max_keys: Entries::<EndpointGates>::MAX_KEYS,
+        }
     }
 
     /// How the provider settles quotas that do not say it themselves.
@@ -52,7 +69,8 @@ pub(super) type PolicyInForce = Arc<RwLock<Policy>>;
 pub(crate) struct EndpointState {
     settings: Settings,
     policy: PolicyInForce,
-    queues: Queues,
+    entries: Entries<EndpointGates>,
+    watch: StateWatch,
     calibration: Arc<Calibration>,
     stack: RwLock<Arc<Stack>>,
     /// The version of the stack, readable without a lock.
@@ -67,13 +85,17 @@ pub(crate) struct EndpointState {
 pub(super) type InProgress = watch::Receiver<()>;
 
 impl EndpointState {
-    pub(super) fn new(settings: Settings, policy: PolicyInForce, queues: Queues) -> Arc<Self> {
+    pub(super) fn new(settings: Settings, policy: Policy) -> Arc<Self> {
+        let policy = Arc::new(RwLock::new(policy));
+        let watch = StateWatch::new();
+        let entries = admission::entries(&settings, &policy, &watch);
         let calibration = Arc::new(Calibration::new());
-        let stack = Stack::new(&settings, &read(&policy), &queues, &calibration, 0);
+        let stack = Stack::new(&settings, &read(&policy), &entries, &calibration, 0);
         Arc::new(Self {
             settings,
             policy,
-            queues,
+            entries,
+            watch,
             calibration,
             stack: RwLock::new(stack),
             version: AtomicU64::new(0),
@@ -84,6 +106,15 @@ impl EndpointState {
 
     pub(super) const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) const fn entries(&self) -> &Entries<EndpointGates> {
+        &self.entries
+    }
+
+    /// Shows the state of the circuit of all calls.
+    pub(super) const fn watch(&self) -> &StateWatch {
+        &self.watch
     }
 
     pub(super) fn policy(&self) -> Policy {
@@ -98,9 +129,9 @@ impl EndpointState {
             policy.pool = in_force.pool.take();
             *in_force = policy.clone();
         }
-        self.queues.adopt(&policy);
+        admission::adopt(&self.entries, &policy, &self.settings);
         let version = self.version() + 1;
-        let stack = Stack::new(&self.settings, &policy, &self.queues, &self.calibration, version);
+        let stack = Stack::new(&self.settings, &policy, &self.entries, &self.calibration, version);
         *self.stack.write().unwrap_or_else(PoisonError::into_inner) = stack;
         self.version.store(version, Ordering::Release);
         Ok(())
@@ -132,7 +163,7 @@ impl EndpointState {
 
     /// Rejects new calls from now on.
     pub(crate) fn close(&self, closing: Closing) {
-        self.queues.close(closing);
+        self.entries.close(closing);
     }
 
     /// Waits until no call is in progress.
@@ -150,7 +181,7 @@ impl fmt::Debug for EndpointState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointState")
             .field("provider", &self.settings.provider)
-            .field("queues", &self.queues)
+            .field("entries", &self.entries)
             .finish_non_exhaustive()
     }
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aplomb_provider::model;
 use http::{HeaderName, HeaderValue, Method};
 
+use super::RequestView;
 use super::glob::Glob;
 use super::hosts::HostPattern;
-use super::view::RequestView;
 
 type Holds = dyn Fn(&RequestView<'_>) -> bool + Send + Sync;
 
@@ -48,7 +49,7 @@ impl Condition {
                 .headers()
                 .is_some_and(|headers| headers.get_all(name).iter().any(|other| other == value)),
             Self::When(holds) => holds(request),
-            Self::Model(pattern) => request.model().is_some_and(|model| pattern.matches(model)),
+            Self::Model(pattern) => request.model_found_by(model).is_some_and(|model| pattern.matches(model)),
         }
     }
 }

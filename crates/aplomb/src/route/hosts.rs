@@ -79,18 +79,10 @@ pub(super) fn normal(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// The host and the port of a `Host` header.
-pub(super) fn split(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
-        Some((host, "")) => (host, None),
-        Some((host, port)) => port.parse().map_or((authority, None), |port| (host, Some(port))),
-        None => (authority, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aplomb_core::split_authority as split;
     use proptest::prelude::*;
 
     fn matches(pattern: &str, host: &str) -> bool {

@@ -39,11 +39,11 @@ mod routes;
 mod table;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use std::fmt;
 use std::sync::Arc;
 
+use aplomb_core::{InMemory, RequestHead};
 use http::{HeaderName, HeaderValue, Method};
 
 pub use self::begin::{any, has_header, header, host, method, model, path, when};
@@ -52,9 +52,28 @@ use self::glob::Glob;
 use self::hosts::HostPattern;
 pub use self::invalid::InvalidRoute;
 pub(crate) use self::routes::{CompiledRoutes, Unmatched};
-pub use self::routes::{NoRoute, RouteEndpoint, Routes};
+pub use self::routes::{NoRoute, Routes};
 pub use self::table::Table;
-pub use self::view::RequestView;
+pub use aplomb_core::RequestView;
+
+/// A view of a request, with its model if its body is in memory.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb::route;
+///
+/// let request = http::Request::post("/v1/chat/completions").header("host", "localhost:8000");
+/// let request = request.body(r#"{"model": "llama-3"}"#.to_owned()).unwrap();
+/// assert_eq!(route::view(&request).model(), Some("llama-3"));
+///
+/// let request = http::Request::post("/model/amazon.nova-lite-v1%3A0/converse").body(String::new()).unwrap();
+/// assert_eq!(route::view(&request).model(), Some("amazon.nova-lite-v1:0"));
+/// ```
+#[must_use]
+pub fn view<R: RequestHead + InMemory>(request: &R) -> RequestView<'_> {
+    RequestView::of(request).finding_model_by(aplomb_provider::model)
+}
 
 /// Conditions on a request, all of which must hold.
 ///

@@ -60,7 +60,7 @@ impl<T> Table<T> {
     /// The value of the first route that matches this request. Its body is examined if it is in memory.
     #[must_use]
     pub fn find<R: RequestHead + InMemory>(&self, request: &R) -> Option<&T> {
-        self.find_by(&RequestView::of(request))
+        self.find_by(&super::view(request))
     }
 
     /// The value of the first route that matches this view of a request.

@@ -106,9 +106,9 @@ fn models_are_in_the_path_or_in_the_body() {
         ("/v1/chat/completions", "gpt-4o", false),
         ("/v1/chat/completions", "", false),
     ] {
-        assert_eq!(route.matches(&RequestView::of(&request(uri, body))), expected, "{uri} {body}");
+        assert_eq!(route.matches(&crate::route::view(&request(uri, body))), expected, "{uri} {body}");
     }
-    assert!(!model("*").matches(&RequestView::of(&request("/", "{}"))));
+    assert!(!model("*").matches(&crate::route::view(&request("/", "{}"))));
 }
 
 #[test]
@@ -120,7 +120,12 @@ fn a_body_that_is_too_long_is_not_looked_at() {
     ] {
         body.resize(length, b' ');
         let body = Bytes::from(body.clone());
-        assert_eq!(RequestView::with_body(&Request::new(()), body).model(), expected);
+        assert_eq!(
+            RequestView::with_body(&Request::new(()), body)
+                .finding_model_by(aplomb_provider::model)
+                .model(),
+            expected
+        );
     }
 }
 
@@ -261,7 +266,7 @@ fn debug_shows_patterns_and_nothing_of_requests() {
     assert_eq!(format!("{:?}", path("/")), "path(/)");
     assert_eq!(format!("{:?}", Table::new([(any(), 1)]).unwrap()), "{any: 1}");
     let secret = request("http://secret.com/secret", r#"{"model": "secret"}"#);
-    let view = RequestView::of(&secret);
+    let view = crate::route::view(&secret);
     assert_eq!(view.model(), Some("secret"));
     assert_eq!(format!("{view:?}"), "RequestView { .. }");
 }
@@ -323,7 +328,7 @@ proptest! {
         if let Some(tenant) = tenant {
             request.headers_mut().insert("x-tenant", tenant.parse().unwrap());
         }
-        let view = RequestView::of(&request);
+        let view = crate::route::view(&request);
         let expected = routes.iter().position(|route| route.matches(&view));
         let table = Table::new(routes.into_iter().zip(0_usize..)).unwrap();
         prop_assert_eq!(table.find(&request).copied(), expected);

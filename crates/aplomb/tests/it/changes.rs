@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb::concurrency::Adaptive;
 use aplomb::rate_limit::Quota;
-use aplomb::{KeyedEndpointHandle, Policy, route};
+use aplomb::{EndpointHandle, Policy, route};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -159,7 +159,7 @@ async fn a_key_at_rest_keeps_its_levels_under_a_new_policy() {
 
 static ARMED: AtomicU32 = AtomicU32::new(0);
 static REQUESTS: AtomicU32 = AtomicU32::new(1);
-static HANDLE: OnceLock<KeyedEndpointHandle<Key>> = OnceLock::new();
+static HANDLE: OnceLock<EndpointHandle> = OnceLock::new();
 
 /// A key whose last clone may change the policy when it is dropped, as another thread may at any time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -178,12 +178,15 @@ impl Drop for Key {
 // A new policy is in force for all keys. One that comes into use at that very moment would keep the old one for good.
 #[tokio::test]
 async fn a_key_that_comes_into_use_while_the_policy_changes_has_the_new_one() {
-    let layer = under(Policy::new()).by_key(|_: &route::RequestView<'_>| Key(0)).quotas(|key: &Key| {
-        if key.0 >= 10_000 && ARMED.load(Ordering::SeqCst) == 0 {
-            ARMED.store(1, Ordering::SeqCst);
-        }
-        vec![Quota::requests_per_day(REQUESTS.load(Ordering::SeqCst).into())]
-    });
+    let layer = under(Policy::new()).by_key_with(
+        |_: &route::RequestView<'_>| Key(0),
+        |key: &Key| {
+            if key.0 >= 10_000 && ARMED.load(Ordering::SeqCst) == 0 {
+                ARMED.store(1, Ordering::SeqCst);
+            }
+            vec![Quota::requests_per_day(REQUESTS.load(Ordering::SeqCst).into())]
+        },
+    );
     let handle = layer.handle();
     HANDLE.set(handle.clone()).unwrap();
     for key in 0..1_000 {

@@ -34,7 +34,7 @@ fn client(
 + use<> {
     let seen = Arc::clone(seen);
     service_fn(move |request: Request| {
-        let model = route::RequestView::of(&request).model().unwrap_or("-").to_owned();
+        let model = route::view(&request).model().unwrap_or("-").to_owned();
         let host = request.uri().host().unwrap_or("-").to_owned();
         let status = if model == "down" { 503 } else { 200 };
         *seen.lock().unwrap().entry(format!("{host} {model}")).or_default() += 1;

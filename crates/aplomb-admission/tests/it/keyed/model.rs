@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aplomb_admission::{Acquire, End, Idle, Wait};
+use aplomb_admission::{Acquire, End, Wait};
 use proptest::prelude::*;
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::{begun, tallies};
-use crate::gates::{Keepsake, Tally};
+use crate::gates::Tally;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -40,22 +40,22 @@ proptest! {
     fn no_call_is_lost_and_no_key_has_two_gates(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let queues = tallies(100);
-            // What each key's gate has to know, and when it was last used.
-            let mut model = BTreeMap::<u64, Keepsake>::new();
+            let entries = tallies(100);
+            // What each key's gate must have counted.
+            let mut model = BTreeMap::<u64, Tally>::new();
             let mut held = Vec::new();
             let mut waits = Vec::<(u64, task::Spawn<Acquire<Tally>>)>::new();
             for step in steps {
                 let now = Instant::now();
                 match step {
                     Step::Acquire(key) => {
-                        let mut acquire = task::spawn(queues.acquire(&key, (), Wait::default()));
-                        let kept = model.entry(key).or_insert(Keepsake::new(now));
+                        let mut acquire = task::spawn(entries.acquire(&key, (), Wait::default()));
+                        let kept = model.entry(key).or_insert(Tally::new(2));
                         if kept.begun - kept.ended < 2 {
                             held.push((key, assert_ready!(acquire.poll()).unwrap()));
-                            if kept.is_idle(now) && begun(&queues)[&key] == (1, 0) {
+                            if kept.is_fresh(now) && begun(&entries)[&key] == (1, 0) {
                                 // It has been forgotten, as it might be.
-                                *kept = Keepsake::new(now);
+                                *kept = Tally::new(2);
                             }
                             kept.begun += 1;
                             kept.last = now;
@@ -69,7 +69,7 @@ proptest! {
                         let kept = model.get_mut(&key).unwrap();
                         kept.ended += 1;
                         kept.last = now;
-                        // Who waits for it is let through at once, polled or not.
+                        // A caller that waits for it is admitted immediately, polled or not.
                         if let Some(at) = waits.iter().position(|(waits, _)| *waits == key) {
                             let (key, mut acquire) = waits.remove(at);
                             let permit = acquire.poll();
@@ -80,27 +80,31 @@ proptest! {
                     Step::Wait(key) => {
                         let kept = model.get(&key);
                         if kept.is_some_and(|kept| kept.begun - kept.ended == 2) {
-                            let mut acquire = task::spawn(queues.acquire(&key, (), Wait::default()));
+                            let mut acquire = task::spawn(entries.acquire(&key, (), Wait::default()));
                             assert_pending!(acquire.poll());
                             waits.push((key, acquire));
                         }
                     }
                     Step::Leave(at) if at < waits.len() => drop(waits.remove(at)),
                     Step::Advance(ms) => tokio::time::advance(Duration::from_millis(ms)).await,
-                    Step::Sweep => { queues.forget_idle(now); }
+                    Step::Sweep => { entries.evict_fresh(now); }
                     _ => {}
                 }
                 let now = Instant::now();
-                let found: BTreeMap<_, _> =
-                    queues.snapshot(|key, gate, waiting, _| (*key, (gate.kept.begun, gate.kept.ended, waiting))).collect();
+                let mut found = BTreeMap::new();
+                entries.for_each(|label, queue| {
+                    let key: u64 = label.unwrap().to_string().parse().unwrap();
+                    let (begun, ended) = queue.with(|gate, _| (gate.begun, gate.ended));
+                    found.insert(key, (begun, ended, queue.waiting()));
+                });
                 for (key, kept) in &model {
                     let waiting = waits.iter().filter(|(waits, _)| waits == key).count();
                     match found.get(key) {
-                        Some(found) if !kept.is_idle(now) => {
+                        Some(found) if !kept.is_fresh(now) => {
                             assert_eq!(*found, (kept.begun, kept.ended, waiting), "key {key}");
                         }
                         Some(_) => {}
-                        None => assert!(kept.is_idle(now), "key {key} was in use"),
+                        None => assert!(kept.is_fresh(now), "key {key} was in use"),
                     }
                 }
             }

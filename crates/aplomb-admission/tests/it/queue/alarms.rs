@@ -112,7 +112,7 @@ fn the_alarm_is_set_where_the_next_caller_waits() {
 }
 
 #[test]
-#[should_panic(expected = "outside of a tokio runtime")]
+#[should_panic(expected = "there is no reactor running")]
 fn waiting_for_an_instant_outside_of_a_runtime_panics_rather_than_spins() {
     let queue = paced();
     for _ in 0..2 {

@@ -9,7 +9,7 @@ use aplomb_admission::{Closing, Decision, End, Gate, Queue, QueueLimits, RejectR
 use aplomb_core::{CallOptions, Outcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
-use tokio_test::{assert_pending, assert_ready, task};
+use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
 
 use super::{paced, slots};
 use crate::gates::{PACE, Paced, Slots};
@@ -59,8 +59,13 @@ async fn a_wait_that_can_not_end_in_time_is_refused_at_once() {
     assert_eq!(turned.retry_after(), Some(PACE * 2));
     assert_eq!(turned.place(), Some(1));
     assert_eq!(Instant::now(), start);
-    let in_time = queue.acquire((), until(start + PACE * 2 + Duration::from_millis(1)));
-    assert!(in_time.await.is_ok());
+    let mut in_time = task::spawn(queue.acquire((), until(start + PACE * 2 + Duration::from_millis(1))));
+    assert_pending!(in_time.poll());
+    advance(PACE).await;
+    drop(assert_ready_ok!(second.poll()));
+    advance(PACE).await;
+    assert!(in_time.is_woken());
+    assert!(assert_ready!(in_time.poll()).is_ok());
 }
 
 #[tokio::test(start_paused = true)]

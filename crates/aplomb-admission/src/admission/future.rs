@@ -1,0 +1,248 @@
+//! A call on its way through the gate.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use aplomb_core::{BoxError, CallOptions, Classify, CurrentCall, RequestHead};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{AdmissionConfig, PermitGuard, RequestPolicy};
+use crate::{Completion, Permit, Queued, Stopped, Wait};
+
+pin_project! {
+    /// The future of a call through an [`Admission`](crate::Admission).
+    pub struct AdmissionFuture<S, Req, P, C, U>
+    where
+        S: Service<Req>,
+        P: RequestPolicy<Req>,
+    {
+        // Before the permit: a call that is dropped is gone when its gate learns of it.
+        #[pin]
+        response: Option<S::Future>,
+        #[pin]
+        preparing: Option<P::Preparing>,
+        // Stays where it is until it is called: requests are large, and moving them costs more than asking a gate.
+        call: Option<(S, Option<Req>)>,
+        permit: Option<Permit<P::Gate>>,
+        queued: Option<(Queued<P::Gate>, CallOptions)>,
+        stage: Stage,
+        // Some time passes between the admission and the call.
+        late: bool,
+        config: Arc<AdmissionConfig<P, C, U>>,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    // Asks when it is first polled: `options.scope(service.call(request))` sets the options only then.
+    Arriving,
+    Queued,
+    // Admitted. The request is prepared, which may take its time: nothing of the service is held meanwhile.
+    Preparing,
+    // The service is readied just before it is called, so that no readiness is held while waiting.
+    Readying,
+    Called,
+    Done,
+}
+
+impl<S, Req, P, C, U> AdmissionFuture<S, Req, P, C, U>
+where
+    S: Service<Req>,
+    P: RequestPolicy<Req>,
+{
+    #[inline]
+    pub(super) fn new(service: S, request: Req, config: Arc<AdmissionConfig<P, C, U>>) -> Self {
+        Self {
+            response: None,
+            preparing: None,
+            call: Some((service, Some(request))),
+            permit: None,
+            queued: None,
+            stage: Stage::Arriving,
+            late: false,
+            config,
+        }
+    }
+}
+
+impl<S, Req, P, C, U> Future for AdmissionFuture<S, Req, P, C, U>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError>,
+    Req: RequestHead,
+    P: RequestPolicy<Req>,
+    C: Classify<S::Response, S::Error>,
+    U: Completion<S::Response, PermitGuard<P::Gate>>,
+{
+    type Output = Result<U::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let policy = &this.config.policy;
+        // Arriving → Preparing or Readying when admitted immediately, → Queued when not, → Done when rejected.
+        if *this.stage == Stage::Arriving {
+            let Some((_, Some(request))) = this.call else {
+                panic!("a call that arrives has a request");
+            };
+            let options = CallOptions::of(request);
+            let cost = policy.cost(request, &options);
+            *this.stage = Stage::Done;
+            match policy.entries().ask(|| policy.view(request), cost, Wait::from(&options), cx) {
+                Ok(permit) => {
+                    *this.permit = Some(permit);
+                    *this.stage = after_admission(policy);
+                }
+                Err(Stopped::Rejected(rejected)) => {
+                    let error = this.config.rejection(request, rejected, &options);
+                    *this.call = None;
+                    return Poll::Ready(Err(error));
+                }
+                Err(Stopped::Queued(place)) => {
+                    if options.attempts() > 0 {
+                        CurrentCall::note_queued();
+                    }
+                    *this.queued = Some((place, options));
+                    *this.stage = Stage::Queued;
+                    return Poll::Pending;
+                }
+            }
+        }
+        // Queued → Preparing or Readying when admitted, → Done when rejected.
+        if let (Stage::Queued, Some((place, options))) = (*this.stage, &mut *this.queued) {
+            let settled = ready!(Pin::new(place).poll(cx));
+            let options = *options;
+            *this.queued = None;
+            match settled {
+                Ok(permit) => {
+                    // It may have been admitted some time before this poll.
+                    *this.late = true;
+                    *this.permit = Some(permit);
+                    *this.stage = after_admission(policy);
+                }
+                Err(rejected) => {
+                    *this.stage = Stage::Done;
+                    let Some((_, Some(request))) = this.call.take() else {
+                        panic!("a call that waits has a request");
+                    };
+                    return Poll::Ready(Err(this.config.rejection(&request, rejected, &options)));
+                }
+            }
+        }
+        // Preparing → Readying when the request is prepared, → Done if that fails: nothing was sent.
+        if *this.stage == Stage::Preparing {
+            *this.late = true;
+            let prepared = ready!(poll_prepared(policy, this.call, this.preparing.as_mut(), cx));
+            if let Err(error) = prepared {
+                *this.stage = Stage::Done;
+                *this.call = None;
+                *this.permit = None;
+                return Poll::Ready(Err(error));
+            }
+            *this.stage = Stage::Readying;
+        }
+        // Readying → Called when the service is ready, → Done if it is finished: then the permit is dropped, which says
+        // that nothing was sent.
+        if *this.stage == Stage::Readying {
+            let Some((service, _)) = this.call else {
+                panic!("a call that was not made has a request");
+            };
+            let Poll::Ready(ready) = service.poll_ready(cx) else {
+                *this.late = true;
+                return Poll::Pending;
+            };
+            if let Err(error) = ready {
+                *this.stage = Stage::Done;
+                *this.call = None;
+                *this.permit = None;
+                return Poll::Ready(Err(error.into()));
+            }
+            if let (Some((mut service, Some(request))), Some(permit)) =
+                (this.call.take(), this.permit.as_mut())
+            {
+                if *this.late {
+                    permit.sent();
+                } else {
+                    permit.sent_at_once();
+                }
+                this.response.set(Some(service.call(request)));
+            }
+            *this.stage = Stage::Called;
+        }
+        // Called → Done when the response's head or an error has arrived.
+        let (Stage::Called, Some(response)) = (*this.stage, this.response.as_mut().as_pin_mut()) else {
+            panic!("polled after it was ready");
+        };
+        let response = response.poll(cx);
+        let Poll::Ready(arrived) = &response else {
+            return Poll::Pending;
+        };
+        *this.stage = Stage::Done;
+        this.response.set(None);
+        // The response is taken apart once, at the end: it is large, and moved as seldom as possible.
+        if U::AT_HEAD {
+            this.config.on_response(this.permit, arrived);
+            return response
+                .map_ok(|response| this.config.completion.guard(response, None))
+                .map_err(Into::into);
+        }
+        let classification = this.config.on_head(this.permit, arrived);
+        match response {
+            Poll::Ready(Ok(response)) => {
+                let guard = match (classification, this.permit.take()) {
+                    (Some(classification), Some(permit)) => Some(PermitGuard { permit, classification }),
+                    _ => None,
+                };
+                Poll::Ready(Ok(this.config.completion.guard(response, guard)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+#[inline]
+fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
+    if policy.prepares() {
+        Stage::Preparing
+    } else {
+        Stage::Readying
+    }
+}
+
+/// Prepares the request of a call that has been admitted.
+#[cold]
+fn poll_prepared<S, Req, P: RequestPolicy<Req>>(
+    policy: &P,
+    call: &mut Option<(S, Option<Req>)>,
+    mut preparing: Pin<&mut Option<P::Preparing>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), BoxError>> {
+    if let Some((_, request)) = call {
+        if let Some(unprepared) = request.take() {
+            preparing.set(Some(policy.prepare(unprepared)));
+        }
+        if let Some(running) = preparing.as_mut().as_pin_mut() {
+            *request = Some(ready!(running.poll(cx))?);
+            preparing.set(None);
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl<S, Req, P, C, U> fmt::Debug for AdmissionFuture<S, Req, P, C, U>
+where
+    S: Service<Req>,
+    P: RequestPolicy<Req>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.stage {
+            Stage::Arriving => "AdmissionFuture(arriving)",
+            Stage::Queued => "AdmissionFuture(queued)",
+            Stage::Preparing | Stage::Readying | Stage::Called => "AdmissionFuture(calling)",
+            Stage::Done => "AdmissionFuture(done)",
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! What a layer says about requests.
+
+use aplomb_core::{BoxError, CallOptions, KeyLabel, RequestView};
+
+use crate::{Entries, Evictable, Gate, Rejected};
+
+/// What a layer says about requests: what they cost, which queue they go to, and how a rejection is told.
+pub trait RequestPolicy<Req> {
+    /// The gate of the layer.
+    type Gate: Gate + Evictable;
+
+    /// A request that is being prepared: [`Ready`](std::future::Ready) if none is.
+    type Preparing: Future<Output = Result<Req, BoxError>>;
+
+    /// The queues of the layer.
+    fn entries(&self) -> &Entries<Self::Gate>;
+
+    /// The view of a request from which its key is taken.
+    fn view<'r>(&self, request: &'r Req) -> RequestView<'r>;
+
+    /// The cost of a call.
+    fn cost(&self, request: &Req, options: &CallOptions) -> <Self::Gate as Gate>::Cost;
+
+    /// The error of a call that was rejected; `key` is the label of its key, if there is a gate for each.
+    fn rejection(
+        &self,
+        rejected: Rejected<<Self::Gate as Gate>::Reason>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> BoxError;
+
+    /// Whether requests are prepared after their admission.
+    fn prepares(&self) -> bool;
+
+    /// Prepares a request that has been admitted, before the service is readied for it. Until it is done nothing counts as
+    /// sent, and its failure is that of a call that was not sent.
+    fn prepare(&self, request: Req) -> Self::Preparing;
+}

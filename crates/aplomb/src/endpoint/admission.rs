@@ -1,0 +1,185 @@
+//! Admission of attempts: their queues, costs and rejections.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aplomb_admission::{Entries, ErasedKey, RejectReason, Rejected, RequestPolicy};
+use aplomb_circuit_breaker::{CircuitOpen, StateWatch};
+use aplomb_concurrency::AtCapacity;
+use aplomb_core::{
+    Account, BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView,
+    notify,
+};
+use aplomb_rate_limit::RateLimited;
+use http_body::Body;
+
+use super::RequestHook;
+use super::attempt_request::AttemptRequest;
+use super::gates::{EndpointGates, EndpointRejection, GateEvent};
+use super::hook::Hooking;
+use super::state::{self, PolicyInForce, QuotasOf, Settings};
+use crate::{Policy, route};
+
+/// The queues of an endpoint, for all calls or for each key. `watch` follows the circuit of all calls.
+pub(super) fn entries(
+    settings: &Settings,
+    policy: &PolicyInForce,
+    watch: &StateWatch,
+) -> Entries<EndpointGates> {
+    let (settle, watch, observer) = (settings.settle(), watch.clone(), settings.observer.clone());
+    let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| {
+        if let (GateEvent::Circuit(transition), None) = (event, key) {
+            watch.on_event(transition);
+        }
+        tell(observer.as_deref(), &event.to_event().with_key(key.cloned()));
+    };
+    let limits = state::read(policy).queue_limits();
+    match &settings.key_by {
+        None => Entries::one(EndpointGates::new(&state::read(policy), settle), limits, on_event),
+        Some(by) => {
+            let (policy, quotas_of) = (Arc::clone(policy), settings.quotas_of.clone());
+            let make = move |key: &dyn ErasedKey| {
+                // Not under the lock: `quotas_of` is the user's code.
+                EndpointGates::new(&policy_of(key, &state::read(&policy), quotas_of.as_deref()), settle)
+            };
+            Entries::keyed(by.clone(), settings.max_keys, limits, make, on_event)
+        }
+    }
+}
+
+/// Puts another policy in force for the gates that there are.
+pub(super) fn adopt(entries: &Entries<EndpointGates>, policy: &Policy, settings: &Settings) {
+    // Not under the lock of a queue: it makes others ask again.
+    super::gates::raise_max_pause(policy);
+    entries.set_limits(|_| policy.queue_limits());
+    entries.for_each_gate(|key, queue| match key {
+        None => queue.with(|gates, now| gates.adopt(policy, now)),
+        Some(key) => {
+            let policy = policy_of(key, policy, settings.quotas_of.as_deref());
+            queue.with(|gates, now| gates.adopt(&policy, now));
+        }
+    });
+}
+
+/// The policy of one key.
+fn policy_of(key: &dyn ErasedKey, policy: &Policy, quotas_of: Option<&QuotasOf>) -> Policy {
+    let mut policy = policy.clone();
+    // All calls of an account carry the same credential.
+    if key.as_any().is::<Account>() {
+        policy.trip = policy.trip.one_credential();
+    }
+    match quotas_of.and_then(|quotas_of| quotas_of(key)) {
+        Some(quotas) => policy.quotas(quotas),
+        None => policy,
+    }
+}
+
+/// Passes an event to the observer, or logs it.
+fn tell(observer: Option<&(dyn Observe + Send + Sync)>, event: &Event) {
+    match observer {
+        Some(observer) => notify(observer, event),
+        None => notify(&LogEvents, event),
+    }
+}
+
+/// How attempts are admitted: their cost, the error of a rejection, and the hook.
+#[derive(Clone)]
+pub(crate) struct EndpointAdmission {
+    pub(super) entries: Entries<EndpointGates>,
+    /// The hook, and its time limit.
+    pub(super) hook: Option<(Arc<dyn RequestHook>, Duration)>,
+    pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
+}
+
+impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
+    type Gate = EndpointGates;
+    type Preparing = Hooking<B>;
+
+    #[inline]
+    fn entries(&self) -> &Entries<EndpointGates> {
+        &self.entries
+    }
+
+    fn view<'r>(&self, attempt: &'r AttemptRequest<B>) -> RequestView<'r> {
+        route::view(&attempt.request)
+    }
+
+    #[inline]
+    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
+        attempt.call.asks();
+        attempt.charge.clone()
+    }
+
+    fn rejection(
+        &self,
+        rejected: Rejected<EndpointRejection>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let (error, event) = describe(rejected, key.clone(), options);
+        tell(self.observer.as_deref(), &event.with_key(key));
+        error
+    }
+
+    #[inline]
+    fn prepares(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    fn prepare(&self, attempt: AttemptRequest<B>) -> Hooking<B> {
+        attempt.call.admitted();
+        Hooking::new(self.hook.as_ref(), attempt)
+    }
+}
+
+impl fmt::Debug for EndpointAdmission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointAdmission")
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The error of a call that was rejected, and the event.
+fn describe(
+    rejected: Rejected<EndpointRejection>,
+    key: Option<KeyLabel>,
+    options: &CallOptions,
+) -> (BoxError, Event) {
+    let details = |layer, retry_after| {
+        Rejection::by(layer)
+            .with_retry_after(retry_after)
+            .with_waited(rejected.waited())
+            .with_attempts(options.attempts(), options.last())
+    };
+    let in_short = match rejected.reason() {
+        RejectReason::Closed => "closed",
+        RejectReason::TooManyKeys => "key limit reached (all keys in use)",
+        RejectReason::QueueFull => "queue full",
+        _ => "would wait too long",
+    };
+    let retry_after = rejected.retry_after();
+    match rejected.gate_reason().copied() {
+        Some(EndpointRejection::Circuit(reason)) => {
+            let retry_after = retry_after.or(reason.retry_after());
+            let error =
+                CircuitOpen::new(reason, details(LayerName::CircuitBreaker, retry_after)).with_key(key);
+            (error.into(), Event::rejected(LayerName::CircuitBreaker, "circuit open", retry_after))
+        }
+        Some(EndpointRejection::Quota(reason) | EndpointRejection::Pool(reason)) => {
+            let error = RateLimited::new(&rejected.map(|_| reason), options).with_key(key);
+            let event = error.event();
+            (error.into(), event)
+        }
+        Some(EndpointRejection::Concurrency(occupancy)) => {
+            let error = AtCapacity::new(&rejected.map(|_| occupancy), options).with_key(key);
+            let event = Event::rejected(LayerName::ConcurrencyLimit, in_short, error.retry_after());
+            (error.into(), event)
+        }
+        None => {
+            let error = details(LayerName::Endpoint, retry_after).with_reason(in_short);
+            (error.into(), Event::rejected(LayerName::Endpoint, in_short, retry_after))
+        }
+    }
+}
