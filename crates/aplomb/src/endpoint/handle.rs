@@ -89,6 +89,9 @@ impl EndpointHandle {
     /// its counts. Calls that wait in the queue keep the limits they came under. The pool of the policy that the
     /// endpoint was made with stays.
     ///
+    /// To change the quotas alone: `handle.set_policy(handle.policy().quotas([..]))`. The setters of single quotas add to
+    /// those of the policy.
+    ///
     /// # Errors
     ///
     /// [`InvalidPolicy`] if it contradicts itself; then nothing changes.
