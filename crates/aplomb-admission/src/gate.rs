@@ -115,6 +115,7 @@ impl<R> Decision<R> {
     /// A call that waits for a release of one gate and an instant of the other waits until the instant, and is
     /// checked again then.
     #[inline]
+    #[must_use]
     pub fn and(self, other: impl FnOnce() -> Self) -> Self {
         if let Self::Reject(_) = self {
             return self;

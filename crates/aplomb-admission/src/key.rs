@@ -113,7 +113,7 @@ impl KeyBy {
 
     /// Calls `act` with the key of `request`.
     #[inline]
-    pub fn with_key<T>(&self, request: &RequestView<'_>, act: impl FnOnce(&dyn ErasedKey) -> T) -> T {
+    pub(crate) fn with_key<T>(&self, request: &RequestView<'_>, act: impl FnOnce(&dyn ErasedKey) -> T) -> T {
         let (mut act, mut result) = (Some(act), None);
         (self.find)(request, &mut |key| result = act.take().map(|act| act(key)));
         result.expect("a request has a key")

@@ -21,7 +21,7 @@ use gates::{Slots, Tally};
 use tokio::time::Instant;
 
 fn one_slot() -> Queue<Slots> {
-    Queue::new(Slots::new(1), QueueLimits::new(), ())
+    Queue::new(Slots::new(1), QueueLimits::new(), |_| ())
 }
 
 #[test]
@@ -64,12 +64,19 @@ fn a_caller_that_goes_away_while_it_is_let_through_takes_nothing_along() {
 #[test]
 fn closing_reaches_who_waits() {
     loom::model(|| {
-        let queue = Queue::new(Slots::new(0), QueueLimits::new(), ());
+        let queue = Queue::new(Slots::new(0), QueueLimits::new(), |_| ());
         let other = queue.clone();
         let closes = thread::spawn(move || other.close(aplomb_admission::Closing::Fail));
         assert!(block_on(queue.acquire((), Wait::default())).is_err());
         closes.join().unwrap();
     });
+}
+
+/// All interleavings with at most two preemptions: a key that is made takes several locks, one after the other.
+fn bounded(test: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(test);
 }
 
 /// One at a time for each key, which is evicted only if it is `worth` little.
@@ -91,7 +98,7 @@ fn calls(entries: &Entries<Tally>) -> Vec<(u32, u32)> {
 
 #[test]
 fn a_call_that_ends_while_its_key_is_to_be_evicted_and_another_comes_is_not_lost() {
-    loom::model(|| {
+    bounded(|| {
         let entries = tallies(1, Worth::IN_USE);
         let held = block_on(entries.acquire(&1_u8, (), Wait::default())).unwrap();
         // The gate itself panics if a second one admits more than one at a time.
@@ -105,7 +112,7 @@ fn a_call_that_ends_while_its_key_is_to_be_evicted_and_another_comes_is_not_lost
 
 #[test]
 fn a_key_that_is_made_by_two_callers_has_one_gate() {
-    loom::model(|| {
+    bounded(|| {
         let entries = tallies(1, Worth::IN_USE);
         let other = entries.clone();
         let makes = thread::spawn(move || assert!(call(&other, 1)));
@@ -117,7 +124,7 @@ fn a_key_that_is_made_by_two_callers_has_one_gate() {
 
 #[test]
 fn a_key_is_evicted_by_two_only_once() {
-    loom::model(|| {
+    bounded(|| {
         let entries = tallies(2, Worth::FRESH);
         let held = block_on(entries.acquire(&1_u8, (), Wait::default())).unwrap();
         let other = entries.clone();
@@ -130,7 +137,7 @@ fn a_key_is_evicted_by_two_only_once() {
 
 #[test]
 fn closing_reaches_a_key_that_is_just_made() {
-    loom::model(|| {
+    bounded(|| {
         let entries = tallies(1, Worth::IN_USE);
         let other = entries.clone();
         let makes = thread::spawn(move || other.queue(&1_u8).is_ok());
@@ -142,7 +149,7 @@ fn closing_reaches_a_key_that_is_just_made() {
 
 #[test]
 fn two_keys_that_want_the_last_place_do_not_both_get_it() {
-    loom::model(|| {
+    bounded(|| {
         let entries = tallies(1, Worth::IN_USE);
         let other = entries.clone();
         let takes = thread::spawn(move || call(&other, 1));
@@ -154,7 +161,7 @@ fn two_keys_that_want_the_last_place_do_not_both_get_it() {
 
 #[test]
 fn two_keys_that_want_the_place_of_a_third_never_exceed_the_limit() {
-    loom::model(|| {
+    bounded(|| {
         let entries = tallies(1, Worth::LOW);
         let other = entries.clone();
         let takes = thread::spawn(move || call(&other, 1));
@@ -175,7 +182,7 @@ impl Evictable for Count {
 
 #[test]
 fn a_value_made_by_two_at_once_is_one() {
-    loom::model(|| {
+    bounded(|| {
         let map = std::sync::Arc::new(Keyed::new(2));
         let count = |map: &Keyed<u8, Count>, key, worth| {
             map.with(&key, Instant::now(), |_| Count(0, worth), |count| count.0 += 1)

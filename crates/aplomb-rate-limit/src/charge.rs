@@ -1,11 +1,13 @@
-//! What a call costs.
+//! The cost of a call.
+
+use std::sync::Arc;
 
 use aplomb_core::{Dimension, InMemory, RequestHead};
 use bytes::Bytes;
 
-/// What a call draws from each quota: one request and no tokens unless told otherwise.
+/// The cost of a call: what it draws from each quota. One request and no tokens, unless more is added.
 ///
-/// Input and output tokens are counted apart; a quota of [`Dimension::TOKENS`] is charged both.
+/// Input and output tokens are counted separately; a quota of [`Dimension::TOKENS`] is charged both.
 ///
 /// # Examples
 ///
@@ -22,7 +24,7 @@ pub struct Charge {
     requests: u64,
     input_tokens: u64,
     output_tokens: u64,
-    // Empty, and then without an allocation, for nearly everybody.
+    // Nearly always empty, without an allocation.
     others: Vec<(Dimension, u64)>,
     /// Whether anybody has said what the call costs beside requests.
     is_known: bool,
@@ -40,14 +42,14 @@ impl Charge {
         }
     }
 
-    /// One request, of which nobody knows what else it costs.
+    /// One request, with an unknown cost in all other dimensions.
     const fn of_unknown_cost() -> Self {
         let mut charge = Self::request();
         charge.is_known = false;
         charge
     }
 
-    /// Sets how many requests the call counts as; 0 where it does not count.
+    /// Sets how many requests the call counts as; 0 if it does not count.
     pub const fn requests(mut self, requests: u64) -> Self {
         self.requests = requests;
         self
@@ -59,13 +61,13 @@ impl Charge {
         self
     }
 
-    /// Sets the output tokens: what is asked for at most, or what is expected.
+    /// Sets the output tokens: the most that is asked for, or what is expected.
     pub const fn output_tokens(mut self, tokens: u64) -> Self {
         self.output_tokens = tokens;
         self
     }
 
-    /// Adds to a dimension, of the caller's own or one that is counted above.
+    /// Adds to a dimension: one of the above, or one of the caller's own.
     pub fn and(mut self, dimension: Dimension, amount: u64) -> Self {
         let counted = match Counted::from(dimension) {
             Counted::Requests => &mut self.requests,
@@ -80,13 +82,13 @@ impl Charge {
         self
     }
 
-    /// What the call draws from a quota of `dimension`.
+    /// The cost in `dimension`.
     #[must_use]
     pub fn of(&self, dimension: Dimension) -> u64 {
         self.counted(Counted::from(dimension))
     }
 
-    /// Whether nobody has said what the call draws from a quota that counts this.
+    /// Whether it is unknown what the call draws from a quota that counts this.
     #[inline]
     pub(crate) fn is_unknown(&self, counted: Counted) -> bool {
         !self.is_known && counted != Counted::Requests
@@ -109,7 +111,7 @@ impl Charge {
     }
 }
 
-/// A dimension, looked up: names are compared when a quota is made, not for every call.
+/// A dimension that has been looked up: names are compared when a quota is made, not for every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
     Requests,
@@ -145,9 +147,9 @@ impl Default for Charge {
     }
 }
 
-/// Says what a request will cost, before it is sent.
+/// Estimates the cost of a request before it is sent.
 ///
-/// A closure `Fn(&Req) -> Charge` is one.
+/// A closure `Fn(&Req) -> Charge` implements it.
 pub trait Cost<Req> {
     /// The charge for `request`.
     fn charge(&self, request: &Req) -> Charge;
@@ -155,8 +157,8 @@ pub trait Cost<Req> {
 
 /// A call costs the [`Charge`] in its request's extensions, or else one request. The default.
 ///
-/// A call without a charge is refused where a quota of anything but requests is set: it would never draw from
-/// it. Use `|_: &_| Charge::request()` if calls cost no tokens.
+/// If a quota of anything but requests is configured, a call without a charge is rejected: it would never draw from the
+/// quota. Use `|_: &_| Charge::request()` if calls cost no tokens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerRequest;
 
@@ -167,12 +169,11 @@ impl<Req: RequestHead> Cost<Req> for PerRequest {
     }
 }
 
-/// Counts the cost from the bytes of the request's body. Made by [`from_body`].
+/// Estimates the cost from the bytes of the request's body. Returned by [`from_body`].
 #[derive(Clone, Copy, Debug)]
 pub struct FromBody<F>(F);
 
-/// A [`Cost`] that is counted from the bytes of a request's body, where they are in memory: `None` is
-/// a body that is a stream.
+/// A [`Cost`] that is estimated from the bytes of a request's body; `None` if the body is not in memory, but a stream.
 ///
 /// # Examples
 ///
@@ -201,6 +202,13 @@ impl<Req: InMemory, F: Fn(Option<Bytes>) -> Charge> Cost<Req> for FromBody<F> {
 impl<Req, F: Fn(&Req) -> Charge> Cost<Req> for F {
     fn charge(&self, request: &Req) -> Charge {
         self(request)
+    }
+}
+
+/// Shares a cost, or hides its type.
+impl<Req, C: Cost<Req> + ?Sized> Cost<Req> for Arc<C> {
+    fn charge(&self, request: &Req) -> Charge {
+        (**self).charge(request)
     }
 }
 

@@ -44,6 +44,19 @@ impl RateLimited {
         }
     }
 
+    /// Adds the label of the key.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The label of the key whose limit it was, if there is one for each key.
+    pub const fn key(&self) -> Option<&KeyLabel> {
+        self.key.as_ref()
+    }
+
     /// Why the call was rejected: by the limit itself, or because it would have waited too long.
     pub const fn reject_reason(&self) -> RejectReason {
         self.reject_reason
@@ -62,19 +75,6 @@ impl RateLimited {
     /// How many calls were waiting ahead of it, if it was rejected on arrival.
     pub const fn ahead(&self) -> Option<usize> {
         self.ahead
-    }
-
-    /// The label of the call's key, if each key has quotas of its own.
-    pub const fn key(&self) -> Option<&KeyLabel> {
-        self.key.as_ref()
-    }
-
-    /// Adds the label of the call's key.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
-        self.key = key;
-        self
     }
 
     /// The event of the rejection.
@@ -127,10 +127,10 @@ impl fmt::Display for RateLimited {
         if let Some(reason) = self.reason {
             write!(f, " ({reason})")?;
         }
-        match self.ahead {
-            Some(ahead) if ahead > 0 => write!(f, ", {ahead} calls ahead of it"),
-            _ => Ok(()),
+        if let Some(ahead) = self.ahead.filter(|ahead| *ahead > 0) {
+            write!(f, ", {ahead} calls ahead of it")?;
         }
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, ", key {key}"))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The layer: configuration, and the policy by which its services ask for admission.
 
+use std::any::Any;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::hash::Hash;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, OnBodyEnd, OnHead, Rejected, RequestPolicy,
+    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, LayerState, OnBodyEnd, OnHead, Rejected,
+    RequestPolicy,
 };
 use aplomb_core::{
     Account, BoxError, CallOptions, HttpClassifier, KeyLabel, Observe, RequestHead, RequestView,
@@ -15,7 +17,7 @@ use aplomb_core::{
 };
 use tower_layer::Layer;
 
-use crate::config::{Config, Source};
+use crate::config::{Config, Keys, QuotasOf, Source};
 use crate::limiter_gate::LimiterGate;
 use crate::{Charge, Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, RateLimited, RateLimiter};
 
@@ -30,13 +32,16 @@ use crate::{Charge, Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, Rat
 #[must_use]
 pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = OnHead> {
     config: Config,
-    limiter: Arc<OnceLock<RateLimiter>>,
+    limiter: LayerState<RateLimiter>,
     cost: K,
     classifier: C,
     until: U,
 }
 
 /// A service behind a rate limit. Made by [`RateLimitLayer`].
+///
+/// A field whose layer has a cost is one line too if the cost is an `Arc`:
+/// `RateLimit<reqwest::Client, Arc<dyn Cost<reqwest::Request> + Send + Sync>>`.
 pub type RateLimit<S, K = PerRequest, C = HttpClassifier, U = OnHead> =
     Admission<S, RateLimitPolicy<K>, C, U>;
 
@@ -53,16 +58,16 @@ impl RateLimitLayer {
         Self::with_config(Config::new(Source::Pool(pool.clone())))
     }
 
-    /// Limits calls by a limiter that is shared with others. Its settings are its own; the setters of the layer do not
-    /// change them.
+    /// Limits calls by a limiter that others use too. A setter of its settings gives the layer a limiter of its own.
     pub fn with_limiter(limiter: RateLimiter) -> Self {
-        Self::with_config(Config::new(Source::Limiter(limiter)))
+        let layer = Self::with_config(limiter.config().clone());
+        Self { limiter: LayerState::of(limiter), ..layer }
     }
 
     fn with_config(config: Config) -> Self {
         Self {
             config,
-            limiter: Arc::default(),
+            limiter: LayerState::new(),
             cost: PerRequest,
             classifier: HttpClassifier::new(),
             until: OnHead,
@@ -92,7 +97,8 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     /// the classifier reads them, and [`HttpClassifier`] reads none. Set the classifier first.
     pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U> {
         let Self { config, limiter, cost, classifier, until } = self;
-        RateLimitLayer { config, limiter, cost, classifier: WithReadings::new(classifier, reader), until }
+        let classifier = WithReadings::new(classifier, reader);
+        RateLimitLayer { config, limiter, cost, classifier, until }
     }
 
     /// Ends a call when its response's body has ended. Default: when the head has arrived.
@@ -104,13 +110,15 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     /// Changes a setting of the limiter, which is created anew.
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
         set(&mut self.config);
-        self.limiter = Arc::default();
+        self.limiter = LayerState::new();
         self
     }
 
-    /// Gives each key quotas of its own. The key is shown as a hash.
+    /// Gives each key quotas, a pause and a queue of its own: an account, a tenant, a model, a host. A
+    /// [`CallKey`](aplomb_core::CallKey) of the same type in a request's extensions takes precedence.
     ///
-    /// A [`CallKey`](aplomb_core::CallKey) of the same type in the extensions of a request takes precedence.
+    /// Keys are shown as a hash in errors and events: they may be secret. A key is made when it is first used. One whose
+    /// state equals that of an unused one is evicted bit by bit; see [`max_keys`](Self::max_keys).
     ///
     /// # Examples
     ///
@@ -119,56 +127,88 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     /// use aplomb_rate_limit::{Quota, RateLimitLayer};
     ///
     /// let layer = RateLimitLayer::new([Quota::requests_per_minute(600)])
-    ///     .by_key(|request: &RequestView| request.account().with_model("small"));
-    /// # use tower::{Service, ServiceBuilder, service_fn};
-    /// # let _ = ServiceBuilder::new().layer(layer).service(service_fn(|_: http::Request<String>| async {
-    /// #     Ok::<_, tower::BoxError>(http::Response::new(()))
-    /// # })).call(http::Request::new(String::new()));
+    ///     .by_key(|request: &RequestView<'_>| request.host().unwrap_or_default().to_owned());
+    /// # drop(layer);
     /// ```
-    pub fn by_key<Q>(self, key_of: impl Fn(&RequestView<'_>) -> Q + Send + Sync + 'static) -> Self
+    pub fn by_key<F, Key>(self, key_of: F) -> Self
     where
-        Q: Hash + Eq + Clone + Send + Sync + 'static,
+        F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
+        Key: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.set(|config| config.key_by = Some(KeyBy::secret(key_of)))
+        self.keyed::<Key>(KeyBy::secret(key_of), None)
     }
 
-    /// Gives each key quotas of its own. The key is shown in errors and events.
-    pub fn by_public_key<Q>(self, key_of: impl Fn(&RequestView<'_>) -> Q + Send + Sync + 'static) -> Self
+    /// The same, for keys that may be shown in errors and events.
+    pub fn by_public_key<F, Key>(self, key_of: F) -> Self
     where
-        Q: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+        F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
+        Key: fmt::Display + Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.set(|config| config.key_by = Some(KeyBy::public(key_of)))
+        self.keyed::<Key>(KeyBy::public(key_of), None)
     }
 
-    /// Gives each [`Account`], the server and the credential, quotas of its own.
+    /// The same by account: the server and the credential, of which a hash is kept and shown.
     pub fn by_account(self) -> Self {
-        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
+        self.keyed::<Account>(KeyBy::account(), None)
     }
 
-    /// Gives each key quotas of its own: those that `quotas_of` returns. The key is shown as a hash.
+    /// As [`by_key`](Self::by_key), with quotas that depend on the key instead of those of the layer. `quotas_of` is
+    /// called when a key is made, outside of any lock.
     ///
-    /// `quotas_of` is called when a key comes into use, outside of any lock.
-    pub fn by_key_with<Q, I>(
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_core::{CallOptions, RequestView};
+    /// use aplomb_rate_limit::{Charge, Quota, RateLimitLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_rate_limit::RateLimited> {
+    /// fn tenant(request: &RequestView<'_>) -> u64 {
+    ///     let tenant = request.headers().and_then(|headers| headers.get("x-tenant")?.to_str().ok()?.parse().ok());
+    ///     tenant.unwrap_or(0)
+    /// }
+    ///
+    /// let layer = RateLimitLayer::new([]).by_key_with(tenant, |tenant: &u64| {
+    ///     let paying = (1..1_000).contains(tenant);
+    ///     [Quota::requests_per_minute(if paying { 6_000 } else { 60 })]
+    /// });
+    /// // Without a service:
+    /// let permit = layer.limiter().acquire_for(&7_u64, Charge::request(), &CallOptions::new()).await?;
+    /// # drop(permit); Ok(()) }
+    /// ```
+    pub fn by_key_with<F, Key, Q>(
         self,
-        key_of: impl Fn(&RequestView<'_>) -> Q + Send + Sync + 'static,
-        quotas_of: impl Fn(&Q) -> I + Send + Sync + 'static,
+        key_of: F,
+        quotas_of: impl Fn(&Key) -> Q + Send + Sync + 'static,
     ) -> Self
     where
-        Q: Hash + Eq + Clone + Send + Sync + 'static,
-        I: IntoIterator<Item = Quota>,
+        F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
+        Key: Hash + Eq + Clone + Send + Sync + 'static,
+        Q: IntoIterator<Item = Quota>,
     {
-        let quotas_of = move |key: &dyn ErasedKey| {
-            let key = key.as_any().downcast_ref::<Q>()?;
-            Some(quotas_of(key).into_iter().collect())
-        };
-        self.set(|config| {
-            config.quotas_of = Some(Arc::new(quotas_of));
-            config.key_by = Some(KeyBy::secret(key_of));
-        })
+        self.keyed::<Key>(KeyBy::secret(key_of), Some(erased(quotas_of)))
     }
 
-    /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten, a
-    /// debt, a pause or a learned limit last; if all are in use, calls with another one are rejected.
+    /// As [`by_key_with`](Self::by_key_with), for keys that may be shown in errors and events.
+    pub fn by_public_key_with<F, Key, Q>(
+        self,
+        key_of: F,
+        quotas_of: impl Fn(&Key) -> Q + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
+        Key: fmt::Display + Hash + Eq + Clone + Send + Sync + 'static,
+        Q: IntoIterator<Item = Quota>,
+    {
+        self.keyed::<Key>(KeyBy::public(key_of), Some(erased(quotas_of)))
+    }
+
+    fn keyed<Key: Any>(self, by: KeyBy, quotas_of: Option<Arc<QuotasOf>>) -> Self {
+        self.set(|config| config.keys = Some(Keys { by, quotas_of, is_key: <dyn Any>::is::<Key> }))
+    }
+
+    /// Sets how many keys there may be. If one more is needed, the one whose state is worth the least is evicted, and
+    /// last one in debt, in a pause or with a limit that the server reported; if all are in use, the call is rejected.
+    /// Default: 100,000.
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|config| config.max_keys = keys)
     }
@@ -226,7 +266,7 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
 
     /// The limiter: to read its state, to change what is running, and to use it without a service.
     pub fn limiter(&self) -> &RateLimiter {
-        self.limiter.get_or_init(|| self.config.limiter())
+        self.limiter.get_or_make(|| RateLimiter::with_config(&self.config))
     }
 }
 
@@ -240,12 +280,22 @@ impl<S, K: Clone, C: Clone, U: Clone> Layer<S> for RateLimitLayer<K, C, U> {
     }
 }
 
+/// The quotas of a key whose type has been erased. There are only keys of this type.
+fn erased<Key: Any, Q: IntoIterator<Item = Quota>>(
+    quotas_of: impl Fn(&Key) -> Q + Send + Sync + 'static,
+) -> Arc<QuotasOf> {
+    Arc::new(move |key: &dyn ErasedKey| {
+        let key = key.as_any().downcast_ref();
+        key.map_or_else(Vec::new, |key| quotas_of(key).into_iter().collect())
+    })
+}
+
 /// Shares the limiter.
 impl<K: Clone, C: Clone, U: Clone> Clone for RateLimitLayer<K, C, U> {
     fn clone(&self) -> Self {
         Self {
             config: self.config.clone(),
-            limiter: Arc::clone(&self.limiter),
+            limiter: self.limiter.clone(),
             cost: self.cost.clone(),
             classifier: self.classifier.clone(),
             until: self.until.clone(),
@@ -257,7 +307,7 @@ impl<K, C, U> fmt::Debug for RateLimitLayer<K, C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer")
             .field("config", &self.config)
-            .field("limiter", &self.limiter.get())
+            .field("limiter", &self.limiter)
             .finish_non_exhaustive()
     }
 }
@@ -303,7 +353,6 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
         Box::new(error)
     }
 
-    #[inline]
     fn prepares(&self) -> bool {
         false
     }

@@ -2,38 +2,28 @@
 
 use crate::Quota;
 
-/// What was learned of a server's limits: to be kept by the caller, so that a restart does not start
-/// blind.
+/// What was learned of a server's limits: save it, so that the next run does not start blind.
 ///
-/// A plain value: write its [quotas](Learned::known_quotas) and its [rate](Learned::known_rate) wherever
-/// settings are kept, and make it again from them. The level of the quotas is not part of it: after a
-/// restart they are full until the server's first word.
+/// A plain value: its [quotas](Learned::known_quotas) and its [rate](Learned::known_rate). With the feature `serde`
+/// it can be serialized and deserialized. The levels of the quotas are not part of it: after a
+/// restart the quotas are full until the server reports otherwise.
 ///
 /// # Examples
 ///
 /// ```
-/// use std::time::Duration;
-/// use aplomb_rate_limit::{Dimension, Learned, RateLimiter, Quota};
+/// use aplomb_rate_limit::{Learned, Quota, RateLimitLayer, RateLimiter};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let limiter = RateLimiter::new([]);
 /// // … calls are made; before the program ends:
 /// let learned = limiter.learned();
 /// # let learned = learned.quotas([Quota::requests_per_minute(60)]).rate(Some(0.97));
-/// let saved: Vec<(&str, u64, Duration, u32)> = learned
-///     .known_quotas()
-///     .iter()
-///     .map(|quota| (quota.dimension().name(), quota.amount(), quota.window(), quota.max_burst()))
-///     .collect();
-/// let rate = learned.known_rate();
+/// let saved = (learned.known_quotas().to_vec(), learned.known_rate());
 ///
-/// // … and when it runs again:
-/// let quotas = saved.into_iter().map(|(name, amount, window, burst)| {
-///     Quota::new(Dimension::named(name), amount, window).burst(burst)
-/// });
-/// let limiter = RateLimiter::new([]);
-/// limiter.remember(&Learned::new().quotas(quotas).rate(rate));
-/// # assert_eq!(limiter.learned(), learned);
+/// // … and in the next run:
+/// let (quotas, rate) = saved;
+/// let layer = RateLimitLayer::new([]).remember(&Learned::new().quotas(quotas).rate(rate));
+/// # assert_eq!(layer.limiter().learned(), learned);
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,30 +34,30 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Nothing.
+    /// Nothing learned.
     pub const fn new() -> Self {
         Self { quotas: Vec::new(), rate: None }
     }
 
-    /// Sets the quotas that the server told of.
+    /// Sets the quotas that the server reported.
     pub fn quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         self.quotas = quotas.into_iter().collect();
         self
     }
 
-    /// Sets the rate, in calls per second, at which a server that tells nothing was found to refuse.
-    /// What is not a positive number is ignored when it is remembered.
+    /// Sets the rate, in calls per second, at which a server that does not report its limits was found to refuse.
+    /// Anything but a positive number is ignored when it is remembered.
     pub const fn rate(mut self, per_second: Option<f64>) -> Self {
         self.rate = per_second;
         self
     }
 
-    /// The quotas that the server told of.
+    /// The quotas that the server reported.
     pub fn known_quotas(&self) -> &[Quota] {
         &self.quotas
     }
 
-    /// The rate, in calls per second, at which a server that tells nothing was found to refuse.
+    /// The rate, in calls per second, at which a server that does not report its limits was found to refuse.
     pub const fn known_rate(&self) -> Option<f64> {
         self.rate
     }

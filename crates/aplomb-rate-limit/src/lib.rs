@@ -25,14 +25,20 @@ mod snapshot;
 pub use aplomb_core::{Dimension, Reading};
 pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
 pub use error::RateLimited;
-pub use layer::{RateLimit, RateLimitLayer, RateLimitPolicy};
+#[doc(hidden)]
+pub use layer::RateLimitPolicy;
+pub use layer::{RateLimit, RateLimitLayer};
 pub use learned::Learned;
 pub use limiter::RateLimiter;
 #[doc(hidden)]
 pub use limiter_gate::LimiterGate;
 pub use permit::{AcquireFuture, RateLimitPermit};
-pub use pool::{Pool, PoolMember};
+pub use pool::Pool;
+#[doc(hidden)]
+pub use pool::PoolMember;
 pub use quota::Quota;
-pub use quotas::{Quotas, RateLimitReason, Reservation};
+pub use quotas::RateLimitReason;
+#[doc(hidden)]
+pub use quotas::{Quotas, Reservation};
 pub use settle::Settle;
 pub use snapshot::RateLimitSnapshot;

@@ -1,23 +1,24 @@
 //! The limiter: quotas and a queue, with or without a service.
 
+use std::any::type_name;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Closing, Entries, ErasedKey, Full, Queue, Wait};
-use aplomb_core::{CallOptions, Event, KeyLabel, Observe, notify};
+use aplomb_core::{BoxError, CallOptions, KeyLabel, Observe, Outcome};
 use tokio::time::Instant;
 
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, Template};
 use crate::limiter_gate::LimiterGate;
-use crate::{AcquireFuture, Charge, Learned, Quota, Quotas, RateLimitSnapshot};
+use crate::{AcquireFuture, Charge, Learned, Quota, Quotas, RateLimitPermit, RateLimitSnapshot, RateLimited};
 
 /// Quotas, and a queue of the calls that wait for them.
 ///
 /// It is the handle of a [`RateLimitLayer`](crate::RateLimitLayer), see
 /// [`limiter`](crate::RateLimitLayer::limiter), and can be used without a service. Its setters change what
-/// is running. The quotas are its own, or those of a [`Pool`](crate::Pool).
+/// is running. The quotas are its own, or those of a [`Pool`](crate::Pool); there is one queue, or one for each key.
 ///
 /// Clones share everything.
 ///
@@ -37,164 +38,173 @@ use crate::{AcquireFuture, Charge, Learned, Quota, Quotas, RateLimitSnapshot};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct RateLimiter {
+pub struct RateLimiter(Arc<Shared>);
+
+/// Shared by the clones of a limiter.
+struct Shared {
     entries: Entries<LimiterGate>,
-    /// By which gates of new keys are made.
-    config: Arc<RwLock<Config>>,
-    observer: Arc<dyn Observe + Send + Sync>,
+    /// Makes the gates of new keys, if there are keys.
+    template: Option<Arc<Template>>,
+    /// As the limiter was made.
+    config: Config,
 }
 
 impl RateLimiter {
     /// Full quotas, and an empty queue. Without any quota the server's limits are learned, see
-    /// [`set_learning`](RateLimiter::set_learning). For quotas by key, see [`RateLimitLayer`](crate::RateLimitLayer).
+    /// [`set_learning`](RateLimiter::set_learning).
+    ///
+    /// A [`RateLimitLayer`](crate::RateLimitLayer) makes a limiter with other settings, and one with quotas for each
+    /// key.
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        Self::with_config(Config::new(Source::Quotas(quotas.into_iter().collect())))
+        Self::with_config(&Config::new(Source::Quotas(quotas.into_iter().collect())))
     }
 
-    pub(crate) fn with_config(config: Config) -> Self {
-        let (observer, limits, max_keys) = (Arc::clone(&config.observer), config.limits, config.max_keys);
-        let by = config.key_by.clone();
-        let config = Arc::new(RwLock::new(config));
-        let events = {
-            let observer = Arc::clone(&observer);
-            move |event: &Event, key: Option<&KeyLabel>| match key {
-                None => notify(&observer, event),
-                Some(key) => notify(&observer, &event.clone().with_key(Some(key.clone()))),
-            }
-        };
-        let entries = match by {
-            None => Entries::one(read(&config).gate(None), limits, events),
-            Some(by) => {
-                let config = Arc::clone(&config);
-                // Not under the lock: what says the quotas is the caller's.
-                let make = move |key: &dyn ErasedKey| read(&config).clone().gate(Some(key));
-                Entries::keyed(by, max_keys, limits, make, events)
-            }
-        };
-        Self { entries, config, observer }
+    pub(crate) fn with_config(config: &Config) -> Self {
+        let (entries, template) = config.entries();
+        Self(Arc::new(Shared { entries, template, config: config.clone() }))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// A limiter of the quotas of `key` alone, which are created if they are not there, and kept for as long as it is held.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the key is new and all keys there is room for are in use.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the layer that made the limiter has keys of another type.
+    pub fn of<K>(&self, key: &K) -> Result<Self, Full>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        self.0.entries.queue(self.key(key)).map(|queue| self.one(queue))
+    }
+
+    /// A limiter of the quotas of `key` alone, if the key is there.
+    ///
+    /// # Panics
+    ///
+    /// As [`of`](RateLimiter::of).
+    #[must_use]
+    pub fn get<K>(&self, key: &K) -> Option<Self>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        self.0.entries.get(self.key(key)).map(|queue| self.one(queue))
+    }
+
+    fn one(&self, queue: Queue<LimiterGate>) -> Self {
+        let config = self.0.config.clone();
+        Self(Arc::new(Shared { entries: Entries::of(queue), template: None, config }))
+    }
+
+    #[inline]
+    pub(crate) fn entries(&self) -> &Entries<LimiterGate> {
+        &self.0.entries
     }
 
     pub(crate) fn observer(&self) -> &(dyn Observe + Send + Sync) {
-        &*self.observer
-    }
-
-    pub(crate) const fn entries(&self) -> &Entries<LimiterGate> {
-        &self.entries
+        &*self.0.config.observer
     }
 
     /// Sets how long a call may wait. A call that would wait longer is rejected immediately if that can be
     /// predicted, and at the timeout otherwise; zero rejects every call that would have to wait. Calls that
     /// wait already keep their limit. Default: as long as a call's own deadline allows.
     pub fn set_max_wait(&self, wait: Duration) {
-        self.entries.set_limits(|limits| limits.max_wait(wait));
+        self.0.entries.set_limits(|limits| limits.max_wait(wait));
     }
 
     /// Sets how many calls may wait. Default: 65,536.
     pub fn set_max_waiting(&self, calls: usize) {
-        self.entries.set_limits(|limits| limits.max_waiting(calls));
+        self.0.entries.set_limits(|limits| limits.max_waiting(calls));
     }
 
     /// Sets how much a level of priority is worth: a call goes before those of the next level that arrived less than
     /// this long before it. Default: 30 s.
     pub fn set_ageing(&self, ageing: Duration) {
-        self.entries.set_limits(|limits| limits.ageing(ageing));
+        self.0.entries.set_limits(|limits| limits.ageing(ageing));
     }
 
     /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
     /// asks for more, calls are rejected instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
-        self.change(|config| config.max_pause = Some(longest), |quotas, _| quotas.set_max_pause(longest));
+        self.change(|quotas| quotas.set_max_pause(longest));
     }
 
     /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
     pub fn set_ramp(&self, ramp: Duration) {
-        self.change(|config| config.ramp = Some(ramp), |quotas, _| quotas.set_ramp(ramp));
+        self.change(|quotas| quotas.set_ramp(ramp));
     }
 
     /// Sets whether limits that nobody configured are learned: from what the server reports
     /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
     pub fn set_learning(&self, learning: bool) {
-        self.change(|config| config.learning = learning, |quotas, _| quotas.set_learning(learning));
+        self.change(|quotas| quotas.set_learning(learning));
     }
 
-    /// Replaces the quotas of all calls, or of every key. They keep their levels, and calls in flight are settled as before: see
-    /// [`Quotas::set_quotas`].
+    /// Replaces the quotas, those of every key if there are keys.
+    ///
+    /// A quota of the same dimension and window as before, or else of the same dimension, keeps its
+    /// level in units: what has been drawn stays drawn, and calls in flight are settled
+    /// and refunded as before. A new one is full. Learned quotas stay, unless they are
+    /// configured now.
     pub fn set_quotas(&self, quotas: impl IntoIterator<Item = Quota>) {
-        // Not under the lock: the iterator is the caller's.
-        let quotas: Vec<Quota> = quotas.into_iter().collect();
-        let set = |config: &mut Config| {
-            config.quotas_of = None;
-            if let Source::Quotas(configured) = &mut config.source {
-                configured.clone_from(&quotas);
-            }
-        };
-        self.change(set, |gate, now| gate.set_quotas(quotas.iter().copied(), now));
+        // Not under a lock: the iterator is the caller's.
+        let configured: Vec<Quota> = quotas.into_iter().collect();
+        if let Some(template) = &self.0.template {
+            template.set_quotas(&configured);
+        }
+        self.change_all(|quotas, now| quotas.set_quotas(configured.iter().copied(), now));
     }
 
-    /// Changes a setting of the gates there are, and of those that will be made.
-    fn change(&self, set: impl FnOnce(&mut Config), change: impl Fn(&mut Quotas, Instant)) {
-        set(&mut self.config.write().unwrap_or_else(PoisonError::into_inner));
-        self.entries.for_each_gate(|_, queue| queue.with(|gate, now| gate.quotas(now, &change)));
+    /// Changes the quotas of all keys, and of those to come.
+    fn change(&self, change: impl Fn(&mut Quotas)) {
+        if let Some(template) = &self.0.template {
+            template.change(&change);
+        }
+        self.change_all(|quotas, _| change(quotas));
     }
 
-    /// A limiter of the quotas of `key` alone, which are made if they are not there, and kept for as long as it is held.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`] if the key is new and there is no room for it.
-    pub fn of<K>(&self, key: &K) -> Result<Self, Full>
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.entries.queue(key).map(|queue| self.one(queue))
+    fn change_all(&self, change: impl Fn(&mut Quotas, Instant)) {
+        self.0.entries.for_each_gate(|_, queue| queue.with(|gate, now| gate.quotas(now, &change)));
     }
 
-    /// A limiter of the quotas of `key` alone, if the key is there.
-    #[must_use]
-    pub fn get<K>(&self, key: &K) -> Option<Self>
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.entries.get(key).map(|queue| self.one(queue))
-    }
-
-    fn one(&self, queue: Queue<LimiterGate>) -> Self {
-        let config = Arc::new(RwLock::new(read(&self.config).clone()));
-        Self { entries: Entries::of(queue), config, observer: Arc::clone(&self.observer) }
-    }
-
-    /// What was learned of the server's limits, for a later run.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has quotas of its own: see [`get`](Self::get).
+    /// What was learned of the server's limits, for a later run. Nothing if there are keys: see [`get`](Self::get).
     pub fn learned(&self) -> Learned {
-        self.with(|quotas, _| quotas.learned())
+        self.0.entries.single().map_or_else(Learned::new, |queue| {
+            queue.with(|gate, now| gate.quotas(now, |quotas, _| quotas.learned()))
+        })
     }
 
     /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the
     /// server reports from now on.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has quotas of its own: see [`of`](Self::of).
     pub fn remember(&self, learned: &Learned) {
-        self.with(|quotas, now| quotas.remember(learned, now));
+        if let Some(template) = &self.0.template {
+            template.change(|quotas| quotas.remember(learned, Instant::now()));
+        }
+        self.change_all(|quotas, now| quotas.remember(learned, now));
     }
 
-    /// Waits until `charge` can be drawn, draws it, and returns a permit to make one call.
+    /// Waits until the quotas have enough for `charge`, takes it, and returns a permit for one call.
     ///
-    /// Tell the permit how the call went: see [`RateLimitPermit`](crate::RateLimitPermit). Dropping the future
-    /// leaves the queue without a trace. The call's options are those of the task, see
+    /// Tell the permit how the call went, see [`RateLimitPermit`](crate::RateLimitPermit). Dropping the future
+    /// leaves the queue without a trace. The options of the call are those of the task, see
     /// [`CallOptions::scope`].
     ///
-    /// The future ends in [`RateLimited`](crate::RateLimited) if the charge exceeds a quota for good, if
-    /// the wait cannot end in time, and if too many wait or the limiter is closed.
+    /// # Errors
+    ///
+    /// [`RateLimited`](crate::RateLimited) if the charge is more than a quota ever holds, the wait cannot end
+    /// in time, or too many calls wait or the limiter is closed: immediately if that is known immediately.
     ///
     /// # Panics
     ///
-    /// Panics if each key has quotas of its own: see [`acquire_for`](Self::acquire_for). The future panics if it has to wait
-    /// outside of a tokio runtime with time enabled.
+    /// The future panics if it has to wait outside of a tokio runtime with time enabled.
+    ///
+    /// The call panics if the limiter has a queue for each key: use [`acquire_for`](RateLimiter::acquire_for).
     pub fn acquire(&self, charge: Charge) -> AcquireFuture {
         self.acquire_with(charge, &CallOptions::current().unwrap_or_default())
     }
@@ -203,97 +213,183 @@ impl RateLimiter {
     ///
     /// # Panics
     ///
-    /// As [`acquire`](Self::acquire).
+    /// As [`acquire`](RateLimiter::acquire).
     pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> AcquireFuture {
-        AcquireFuture::new(self.single().acquire(charge, Wait::from(options)), *options)
+        let queue = self.single();
+        AcquireFuture::new(queue.acquire(charge, Wait::from(options)), *options)
     }
 
-    /// Waits like [`acquire_with`](RateLimiter::acquire_with), for the quotas of `key`. If there is no room for the key, the
-    /// future ends in [`RateLimited`](crate::RateLimited).
+    /// Waits like [`acquire_with`](RateLimiter::acquire_with) for the quotas of a key.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimited`](crate::RateLimited) as well if all keys there is room for are in use.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the layer that made the limiter has keys of another type. The future panics as that of
+    /// [`acquire`](RateLimiter::acquire).
     pub fn acquire_for<K>(&self, key: &K, charge: Charge, options: &CallOptions) -> AcquireFuture
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        AcquireFuture::new(self.entries.acquire(key, charge, Wait::from(options)), *options)
+        let key = self.key(key);
+        AcquireFuture::new(self.0.entries.acquire(key, charge, Wait::from(options)), *options)
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
-        self.single().with(|gate, now| gate.quotas(now, change))
+    /// Takes `charge` if the quotas have enough and no call waits, and returns a permit for one call.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimited`] if the call would have to wait: it says how long, if that is known.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the limiter has a queue for each key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aplomb_rate_limit::{Charge, Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new([Quota::requests_per_hour(1)]);
+    /// let mut permit = limiter.try_acquire(&Charge::request()).unwrap();
+    /// permit.sent();
+    /// let limited = limiter.try_acquire(&Charge::request()).unwrap_err();
+    /// assert!(limited.retry_after() > Some(Duration::from_secs(3_500)));
+    /// ```
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is not much larger than the permit, and rejections do not allocate"
+    )]
+    pub fn try_acquire(&self, charge: &Charge) -> Result<RateLimitPermit, RateLimited> {
+        let options = CallOptions::current().unwrap_or_default();
+        let acquired = self.single().try_acquire(charge);
+        acquired
+            .map(RateLimitPermit::new)
+            .map_err(|rejected| RateLimited::new(&rejected, &options))
+    }
+
+    /// Makes one call as soon as the quotas have enough for `charge`: acquires a permit, runs `call`, and settles. A
+    /// call that fails keeps its charge.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimited`](crate::RateLimited) as [`acquire`](RateLimiter::acquire); the error of `call`, unchanged. Both
+    /// boxed.
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](RateLimiter::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_rate_limit::{Charge, Quota, RateLimiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_core::BoxError> {
+    /// let limiter = RateLimiter::new([Quota::requests_per_second(10)]);
+    /// let answer = limiter.run(Charge::request(), || async { Ok::<_, std::io::Error>(42) }).await?;
+    /// assert_eq!(answer, 42);
+    /// # Ok(()) }
+    /// ```
+    pub async fn run<T, E, F>(&self, charge: Charge, call: impl FnOnce() -> F) -> Result<T, BoxError>
+    where
+        E: Into<BoxError>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut permit = self.acquire(charge).await?;
+        permit.sent();
+        let result = call().await;
+        permit.end(if result.is_ok() {
+            Outcome::success()
+        } else {
+            Outcome::transient()
+        });
+        result.map_err(Into::into)
     }
 
     fn single(&self) -> &Queue<LimiterGate> {
-        self.entries.single().expect("each key has quotas of its own")
+        self.0.entries.single().expect("the limiter has a queue for each key")
+    }
+
+    fn key<'k, K>(&self, key: &'k K) -> &'k dyn ErasedKey
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        let is_key = self.0.config.keys.as_ref().is_none_or(|keys| (keys.is_key)(key));
+        assert!(is_key, "the keys of this limiter are not {}", type_name::<K>());
+        key
     }
 
     /// The quotas in force and what each has left: for `x-ratelimit-remaining` and the like. Negative where a quota
-    /// is in debt.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has quotas of its own: see [`get`](Self::get).
+    /// is in debt. Empty if there are keys: see [`snapshot_of`](RateLimiter::snapshot_of).
     #[must_use]
     pub fn available(&self) -> Vec<(Quota, i64)> {
-        self.with(|quotas, now| quotas.available(now).collect())
+        self.0.entries.single().map_or_else(Vec::new, |queue| {
+            queue.with(|gate, now| gate.quotas(now, |quotas, now| quotas.available(now).collect()))
+        })
     }
 
-    /// The current state.
+    /// The current state. If there are keys it has no quotas, and the calls of all keys.
+    #[must_use]
+    pub fn snapshot(&self) -> RateLimitSnapshot {
+        if let Some(queue) = self.0.entries.single() {
+            return snapshot(queue);
+        }
+        let mut sum = RateLimitSnapshot::default();
+        self.0.entries.for_each(|_, queue| sum.add(&snapshot(queue)));
+        sum
+    }
+
+    /// The current state of a key; `None` if it has not been used, or equals an unused one and has been evicted.
     ///
     /// # Panics
     ///
-    /// Panics if each key has quotas of its own: see [`snapshot_of`](Self::snapshot_of).
-    #[must_use]
-    pub fn snapshot(&self) -> RateLimitSnapshot {
-        snapshot(self.single())
-    }
-
-    /// The current state of the quotas of `key`, if the key is there. Looking at it does not keep it.
+    /// Panics if the layer that made the limiter has keys of another type.
     #[must_use]
     pub fn snapshot_of<K>(&self, key: &K) -> Option<RateLimitSnapshot>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.entries.get(key).map(|queue| snapshot(&queue))
+        self.0.entries.get(self.key(key)).as_ref().map(snapshot)
     }
 
-    /// The current states of all keys, with their labels; or the one of all calls.
+    /// The current state of every key, with its label. Keys that come and go meanwhile may be missing.
     #[must_use]
     pub fn snapshots(&self) -> Vec<(Option<KeyLabel>, RateLimitSnapshot)> {
-        let mut snapshots = Vec::new();
-        self.entries.for_each(|label, queue| snapshots.push((label.cloned(), snapshot(queue))));
-        snapshots
+        let mut all = Vec::new();
+        self.0.entries.for_each(|label, queue| all.push((label.cloned(), snapshot(queue))));
+        all
     }
 
-    /// How many keys there are; `None` if all calls have the same quotas.
+    /// How many keys there are; `None` if there is one queue for all calls.
     #[must_use]
     pub fn keys(&self) -> Option<usize> {
-        self.entries.keys()
+        self.0.entries.keys()
+    }
+
+    /// Evicts every key whose state equals that of an unused one, and returns their number. Keys are evicted bit by bit
+    /// without it.
+    pub fn forget_idle(&self) -> usize {
+        self.0.entries.evict_fresh(Instant::now())
     }
 
     /// Rejects new calls from now on. Calls that wait are served or rejected, as `closing` says.
     pub fn close(&self, closing: Closing) {
-        self.entries.close(closing);
-    }
-
-    /// Forgets every key that can be forgotten without loss, and returns their number. It need not be called: that happens bit
-    /// by bit.
-    pub fn forget_idle(&self) -> usize {
-        self.entries.evict_fresh(Instant::now())
+        self.0.entries.close(closing);
     }
 }
 
 fn snapshot(queue: &Queue<LimiterGate>) -> RateLimitSnapshot {
     let (waiting, oldest_wait) = (queue.waiting(), queue.oldest_wait());
-    queue.with(|gate, now| {
-        gate.quotas(now, |quotas, now| RateLimitSnapshot::of(quotas, waiting, oldest_wait, now))
-    })
-}
-
-fn read(config: &RwLock<Config>) -> RwLockReadGuard<'_, Config> {
-    config.read().unwrap_or_else(PoisonError::into_inner)
+    let of = |quotas: &mut Quotas, now| RateLimitSnapshot::of(quotas, waiting, oldest_wait, now);
+    queue.with(|gate, now| gate.quotas(now, of))
 }
 
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter").field("entries", &self.entries).finish_non_exhaustive()
+        f.debug_struct("RateLimiter").field("entries", &self.0.entries).finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ pub enum LimiterGate {
     /// Quotas of its own.
     Own(Quotas),
     /// Those of a pool.
-    Pooled(PoolMember),
+    Pooled(Box<PoolMember>),
 }
 
 impl LimiterGate {

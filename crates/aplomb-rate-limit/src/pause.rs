@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// The length of a pause for which the server names no time: it doubles each time, and half of it is random.
 const FIRST_UNHINTED_PAUSE: Duration = Duration::from_secs(1);
-pub(crate) const MAX_UNHINTED_PAUSE: Duration = Duration::from_secs(60);
+const MAX_UNHINTED_PAUSE: Duration = Duration::from_secs(60);
 
 /// After a pause the number of calls that may have gone doubles with every step of the ramp, and after the last
 /// step all may go: a server that has just asked for less does not get a burst.
@@ -185,9 +185,10 @@ impl Pause {
         self.current.is_none_or(|pause| now >= pause.ramp_end(self.settings.ramp))
     }
 
-    /// Whether the next pause will be longer than the first, if the server names no time.
-    pub(crate) const fn has_grown(&self) -> bool {
-        self.unhinted > 0
+    /// Whether the next pause will be longer than the first, if the server names no time. That is forgotten when nothing
+    /// has happened for as long as the longest of these pauses.
+    pub(crate) fn has_grown(&self, now: Instant) -> bool {
+        self.unhinted > 0 && self.current.is_none_or(|pause| now < pause.until + MAX_UNHINTED_PAUSE)
     }
 
     fn unhinted_wait(&mut self) -> Duration {

@@ -32,7 +32,7 @@ impl Future for AcquireFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let settled = ready!(Pin::new(&mut self.acquire).poll(cx));
         Poll::Ready(match settled {
-            Ok(permit) => Ok(RateLimitPermit { permit }),
+            Ok(permit) => Ok(RateLimitPermit::new(permit)),
             Err(rejected) => Err(RateLimited::new(&rejected, &self.options)),
         })
     }
@@ -48,6 +48,10 @@ pub struct RateLimitPermit {
 }
 
 impl RateLimitPermit {
+    pub(crate) const fn new(permit: Permit<LimiterGate>) -> Self {
+        Self { permit }
+    }
+
     /// When the call was admitted.
     pub const fn admitted_at(&self) -> Instant {
         self.permit.admitted_at()

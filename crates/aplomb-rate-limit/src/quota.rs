@@ -1,4 +1,4 @@
-//! How much of what per how long.
+//! How much may be used per window.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,8 +9,10 @@ use crate::Settle;
 
 /// An amount of something per window of time, and how much of it may come at once.
 ///
-/// The amount flows back continuously, as in a token bucket: after a burst, the next unit is there one
+/// The amount flows back continuously, as in a token bucket: after a burst, the next unit is available
 /// `window / amount` later. In any span `w` at most `burst + amount · w / window` is admitted.
+///
+/// With the feature `serde` it can be serialized and deserialized.
 ///
 /// # Examples
 ///
@@ -32,16 +34,16 @@ pub struct Quota {
     settle: Option<Settle>,
 }
 
-/// A full bucket takes no longer than this to fill, which keeps the arithmetic of the bucket far from
-/// its end (584 years in nanoseconds).
+/// An empty bucket takes no longer than this to fill, which keeps its arithmetic far from overflow (584 years in
+/// nanoseconds).
 const LONGEST_FILL: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl Quota {
-    /// `amount` of `dimension` per `window`. The burst is as in the constructors below for the
-    /// dimensions they are made for, and the whole amount for others.
+    /// `amount` of `dimension` per `window`. Default burst: one second's worth of requests (at least one), the whole
+    /// amount of anything else.
     ///
-    /// Clamped where it makes no sense: the amount to at least 1, the window to between a microsecond
-    /// and 400 days, and at most one unit per nanosecond.
+    /// The amount is clamped to at least 1, the window to between a microsecond
+    /// and 400 days, and the rate to at most one unit per nanosecond.
     pub fn new(dimension: Dimension, amount: u64, window: Duration) -> Self {
         let window = window.clamp(Duration::from_micros(1), LONGEST_FILL);
         let most = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
@@ -106,20 +108,20 @@ impl Quota {
         self
     }
 
-    /// Sets what becomes of the difference between the estimate and what was used:
-    /// [`Settle::Keep`] for requests and [`Settle::DebtOnly`] for everything else unless set.
+    /// Sets how the difference between the estimate and the actual use is settled. Default:
+    /// [`Settle::Keep`] for requests, and [`Settle::DebtOnly`] for everything else.
     pub const fn settle(mut self, settle: Settle) -> Self {
         self.settle = Some(settle);
         self
     }
 
-    /// What it counts.
+    /// The dimension that it counts.
     #[must_use]
     pub const fn dimension(&self) -> Dimension {
         self.dimension
     }
 
-    /// How much there is per window.
+    /// The amount per window.
     #[must_use]
     pub const fn amount(&self) -> u64 {
         self.amount
@@ -137,7 +139,7 @@ impl Quota {
         self.burst
     }
 
-    /// What becomes of the difference between the estimate and what was used.
+    /// How the difference between the estimate and the actual use is settled.
     #[must_use]
     pub fn settles(&self) -> Settle {
         self.settles_else(Settle::DebtOnly)
@@ -148,7 +150,7 @@ impl Quota {
         self.settle
     }
 
-    /// The same where something else is usual than [`Settle::DebtOnly`].
+    /// The same with another default than [`Settle::DebtOnly`].
     pub(crate) fn settles_else(&self, usual: Settle) -> Settle {
         let unset = if self.dimension == Dimension::REQUESTS {
             Settle::Keep
@@ -158,14 +160,13 @@ impl Quota {
         self.settle.unwrap_or(unset)
     }
 
-    /// The most that one call may cost: what flows in a window, or what may come at once if that is
-    /// more.
+    /// The most that one call may cost: the amount per window, or the burst if that is more.
     #[must_use]
     pub fn capacity(&self) -> u64 {
         self.amount.max(self.burst.into())
     }
 
-    /// How long one unit takes to flow back, in nanoseconds. Rounded up: never a unit too many.
+    /// How long one unit takes to flow back, in nanoseconds. Rounded up, so that never a unit too many is admitted.
     pub(crate) fn interval(&self) -> u64 {
         let nanos = self.window.as_nanos().div_ceil(u128::from(self.amount));
         u64::try_from(nanos).unwrap_or(u64::MAX).max(1)

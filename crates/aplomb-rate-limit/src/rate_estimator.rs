@@ -127,9 +127,10 @@ impl RateEstimator {
         }
     }
 
-    /// Whether it knows no more than a new one.
-    pub(crate) const fn is_fresh(&self) -> bool {
-        matches!(self.phase, Phase::Window { size: FIRST_WINDOW, .. })
+    /// Whether it knows no more than a new one, or has not been used for so long.
+    pub(crate) fn is_fresh(&self, now: Instant, kept: Duration) -> bool {
+        let is_new = matches!(self.phase, Phase::Window { size: FIRST_WINDOW, .. });
+        is_new || self.last.max(self.empty_at).is_none_or(|used| now >= used + kept)
     }
 
     /// When waiting calls are to be checked again although nothing was answered.

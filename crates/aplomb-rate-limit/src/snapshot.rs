@@ -9,7 +9,7 @@ use crate::{Quota, Quotas};
 /// The state of a [`RateLimiter`](crate::RateLimiter) at one moment.
 ///
 /// With the feature `serde` it can be serialized.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RateLimitSnapshot {
     available: Vec<(Quota, i64)>,
@@ -32,6 +32,13 @@ impl RateLimitSnapshot {
         }
     }
 
+    /// Adds the calls of a key.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.in_flight += other.in_flight;
+        self.waiting += other.waiting;
+        self.oldest_wait = self.oldest_wait.max(other.oldest_wait);
+    }
+
     /// The quotas in force and what each has left, negative where it is in debt: first the configured ones, in
     /// their order, then the learned ones. A quota that the server tightened shows
     /// the server's limit.
@@ -51,7 +58,7 @@ impl RateLimitSnapshot {
         self.waiting
     }
 
-    /// How long the call that has waited longest has been waiting; `None` for the queue of a key.
+    /// How long the call that has waited longest has been waiting.
     #[must_use]
     pub const fn oldest_wait(&self) -> Option<Duration> {
         self.oldest_wait

@@ -1,17 +1,17 @@
-//! Every interleaving of two threads at one pool: never more than there is, and nobody sleeps for ever.
+//! Every interleaving of two threads at one pool: never more than there is, and no call sleeps for ever.
 #![cfg(aplomb_loom)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::task::{Context, Waker};
 
-use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, RateLimiter};
+use aplomb_rate_limit::{Charge, Pool, Quota, RateLimiter};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread;
 use tokio::runtime::{Builder, Handle};
 
-/// Timers are set in a runtime that nobody drives, whose clock stands still: none will ever ring, and
+/// Timers are set in a runtime that is not driven, whose clock stands still: none will ever fire, and
 /// nothing flows back.
 fn model(test: impl Fn(&Handle) + Sync + Send + 'static) {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -22,7 +22,7 @@ fn model(test: impl Fn(&Handle) + Sync + Send + 'static) {
     });
 }
 
-/// Makes a call that is never sent, and counts who is in flight meanwhile.
+/// Makes a call that is never sent, and counts the calls in flight meanwhile.
 fn call(member: &RateLimiter, in_flight: &AtomicUsize) {
     let permit = block_on(member.acquire(Charge::request())).unwrap();
     assert_eq!(in_flight.fetch_add(1, SeqCst), 0, "more than there is");
@@ -81,7 +81,7 @@ fn promise_26_a_head_that_goes_away_lets_the_next_go() {
 }
 
 #[test]
-fn promise_25_a_change_reaches_who_comes_to_wait() {
+fn promise_25_a_change_reaches_calls_that_begin_to_wait() {
     model(|runtime| {
         let pool = one_a_day();
         let mut held = block_on(pool.limiter().acquire(Charge::request())).unwrap();

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{AdmissionConfig, PermitGuard, RequestPolicy};
-use crate::{Completion, Permit, Queued, Stopped, Wait};
+use crate::{Completion, Gate, Permit, Queued, Stopped, Wait};
 
 pin_project! {
     /// The future of a call through an [`Admission`](crate::Admission).
@@ -146,28 +146,12 @@ where
         // Readying → Called when the service is ready, → Done if it is finished: then the permit is dropped, which says
         // that nothing was sent.
         if *this.stage == Stage::Readying {
-            let Some((service, _)) = this.call else {
-                panic!("a call that was not made has a request");
-            };
-            let Poll::Ready(ready) = service.poll_ready(cx) else {
-                *this.late = true;
-                return Poll::Pending;
-            };
-            if let Err(error) = ready {
+            let called = ready!(poll_call(this.call, this.response.as_mut(), this.permit, this.late, cx));
+            if let Err(error) = called {
                 *this.stage = Stage::Done;
                 *this.call = None;
                 *this.permit = None;
                 return Poll::Ready(Err(error.into()));
-            }
-            if let (Some((mut service, Some(request))), Some(permit)) =
-                (this.call.take(), this.permit.as_mut())
-            {
-                if *this.late {
-                    permit.sent();
-                } else {
-                    permit.sent_at_once();
-                }
-                this.response.set(Some(service.call(request)));
             }
             *this.stage = Stage::Called;
         }
@@ -210,6 +194,34 @@ fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
     } else {
         Stage::Readying
     }
+}
+
+/// Calls the service as soon as it is ready.
+#[inline]
+fn poll_call<S: Service<Req>, Req, G: Gate>(
+    call: &mut Option<(S, Option<Req>)>,
+    mut response: Pin<&mut Option<S::Future>>,
+    permit: &mut Option<Permit<G>>,
+    late: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), S::Error>> {
+    let Some((service, _)) = call else {
+        panic!("a call that was not made has a request");
+    };
+    let Poll::Ready(ready) = service.poll_ready(cx) else {
+        *late = true;
+        return Poll::Pending;
+    };
+    ready?;
+    if let (Some((mut service, Some(request))), Some(permit)) = (call.take(), permit.as_mut()) {
+        if *late {
+            permit.sent();
+        } else {
+            permit.sent_at_once();
+        }
+        response.set(Some(service.call(request)));
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// Prepares the request of a call that has been admitted.

@@ -56,7 +56,7 @@ impl<K, V> Table<K, V> {
     }
 
     /// Puts the hand before the first entry, and says how many there are to pass.
-    pub(super) const fn rewind(&mut self) -> usize {
+    pub(super) fn rewind(&mut self) -> usize {
         self.hand = 0;
         self.entries.len()
     }

@@ -284,3 +284,72 @@ async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
     assert_eq!(queue.with(|gate, _| gate.used.clone()), [Usage::unknown().with_output(7)]);
     assert_eq!(ends(&queue), [End::Abandoned]);
 }
+
+/// Its time between admission and sending, as far as it is told.
+struct Timed {
+    next: tokio::time::Instant,
+    waits: Vec<Duration>,
+}
+
+impl Gate for Timed {
+    type Cost = ();
+    type Token = tokio::time::Instant;
+    type Reason = &'static str;
+    type Event = std::convert::Infallible;
+
+    fn check(&mut self, (): &(), now: tokio::time::Instant) -> aplomb_admission::Decision<&'static str> {
+        if now < self.next {
+            aplomb_admission::Decision::NotBefore(self.next, "paced")
+        } else {
+            aplomb_admission::Decision::Admit
+        }
+    }
+
+    fn admit(&mut self, (): &(), now: tokio::time::Instant) -> tokio::time::Instant {
+        self.next = now + Duration::from_secs(1);
+        now
+    }
+
+    fn on(
+        &mut self,
+        sent: &mut tokio::time::Instant,
+        progress: aplomb_admission::Progress<'_>,
+        now: tokio::time::Instant,
+    ) {
+        if let aplomb_admission::Progress::Sent = progress {
+            *sent = now;
+        }
+    }
+
+    fn end(&mut self, sent: tokio::time::Instant, _: End, now: tokio::time::Instant) {
+        self.waits.push(now - sent);
+    }
+
+    crate::gate_support::simple!(forecast hints next_event pooled);
+}
+
+impl Evictable for Timed {
+    fn worth(&mut self, _: tokio::time::Instant) -> aplomb_admission::Worth {
+        aplomb_admission::Worth::FRESH
+    }
+}
+
+/// Our own delay is not the peer's latency.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_was_admitted_from_the_queue_and_polled_late_is_sent_late() {
+    let gate = Timed { next: tokio::time::Instant::now(), waits: Vec::new() };
+    let entries = Entries::one(gate, QueueLimits::new(), |_, _| ());
+    let queue = entries.single().unwrap().clone();
+    let config = Arc::new(AdmissionConfig::new(Turnstile(entries), HttpClassifier::new(), OnHead));
+    let mut service = Admission::new(Answers, config);
+    service.call(get("/200")).await.unwrap();
+    let mut late = task::spawn(service.call(get("/200")));
+    assert_pending!(late.poll());
+    // Admitted a tick after its time, and polled four seconds later.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(queue.waiting(), 0);
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert_ready_ok!(late.poll());
+    assert_eq!(queue.with(|gate, _| gate.waits.clone()), [Duration::ZERO; 2]);
+}

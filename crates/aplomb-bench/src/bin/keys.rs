@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use aplomb_core::CallOptions;
-use aplomb_rate_limit::{Charge, KeyedLimiter, Quota};
+use aplomb_core::{CallOptions, RequestView};
+use aplomb_rate_limit::{Charge, Quota, RateLimitLayer, RateLimiter};
 use clap::Parser;
 use cpu_time::ThreadTime;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -31,40 +31,43 @@ fn main() {
     let Args { keys } = Args::parse();
     let mut calls = Calls::with_capacity(keys);
     let region = Region::new(HEAP);
-    // One more than is known is refused.
-    let limiter = KeyedLimiter::new(keys, |key: &u64| {
+    let quotas_of = |key: &u64| {
         let each = if *key == PLENTY { 1_000_000_000_000 } else { 1_000 };
         [Quota::requests_per_day(each), Quota::tokens_per_day(each * 1_000)]
-    });
+    };
+    // One more makes room for itself.
+    let layer = RateLimitLayer::new([]).by_key_with(|_: &RequestView<'_>| PLENTY, quotas_of).max_keys(keys);
+    let limiter = layer.limiter();
+    let known = || limiter.keys().unwrap_or_default();
     // The most that a key has taken: tables grow in steps.
     let mut most = 0.0_f64;
     for key in 0..keys {
-        calls.time(|| call(&limiter, key as u64));
+        calls.time(|| call(limiter, key as u64));
         if key % 1_024 == 0 && key >= keys / 2 {
-            most = most.max(each(&region, limiter.keys()));
+            most = most.max(each(&region, known()));
         }
     }
-    println!("{} keys, a u64 each, with two quotas that have been drawn from", limiter.keys());
+    println!("{} keys, a u64 each, with two quotas that have been drawn from", known());
     println!(
         "bytes a key: {:.1}; at most, from half of them on: {most:.1}",
-        each(&region, limiter.keys())
+        each(&region, known())
     );
     calls.print("the first call of each key");
-    (0..keys).for_each(|key| calls.time(|| call(&limiter, key as u64)));
+    (0..keys).for_each(|key| calls.time(|| call(limiter, key as u64)));
     calls.print("the second, which its quota refuses");
     let before = region.change().allocations;
-    (0..keys).for_each(|_| calls.time(|| call(&limiter, PLENTY)));
+    (0..keys).for_each(|_| calls.time(|| call(limiter, PLENTY)));
     calls.print("all of one key, which has plenty");
     println!("    with {} allocations in all", region.change().allocations - before);
-    (0..keys).for_each(|key| calls.time(|| call(&limiter, (keys + key) as u64)));
-    calls.print("keys for which there is no room");
+    (0..keys).for_each(|key| calls.time(|| call(limiter, (keys + key) as u64)));
+    calls.print("keys that make room for themselves");
 }
 
 /// Whether a call is admitted at once.
-fn call(limiter: &KeyedLimiter<u64>, key: u64) -> bool {
+fn call(limiter: &RateLimiter, key: u64) -> bool {
     let options = CallOptions::new().with_deadline(tokio::time::Instant::now() + Duration::from_secs(1));
     let charge = Charge::request().input_tokens(1_000);
-    let mut acquire = pin!(limiter.acquire(&key, charge, &options));
+    let mut acquire = pin!(limiter.acquire_for(&key, charge, &options));
     match acquire.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(mut permit)) => {
             permit.sent();

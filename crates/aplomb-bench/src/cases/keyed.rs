@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use aplomb_core::CallOptions;
-use aplomb_rate_limit::{Charge, KeyedLimiter, RateLimitLayer};
+use aplomb_core::{CallOptions, RequestView};
+use aplomb_rate_limit::{Charge, RateLimitLayer};
 use governor::RateLimiter;
 use tower::{Layer, Service, service_fn};
 
@@ -68,28 +68,26 @@ fn bare() -> Box<dyn Calls> {
     }))
 }
 
-/// A limiter that has met all keys.
-fn limiter() -> KeyedLimiter<u64> {
-    let limiter = KeyedLimiter::new(KEYS as usize, |_: &u64| quotas());
+/// A layer that has met all keys.
+fn met_all<N: Next>() -> RateLimitLayer {
+    let layer = RateLimitLayer::new(quotas()).by_key(|_: &RequestView<'_>| N::next()).max_keys(KEYS as usize);
     for key in 0..u64::from(KEYS) {
-        let acquiring = pin!(limiter.acquire(&key, reserved(), &CallOptions::new()));
+        let acquiring = pin!(layer.limiter().acquire_for(&key, reserved(), &CallOptions::new()));
         let ready = acquiring.poll(&mut Context::from_waker(Waker::noop())).is_ready();
         assert!(ready, "there is room");
     }
-    limiter
+    layer
 }
 
 fn layer<N: Next>() -> Box<dyn Calls> {
-    let layer = RateLimitLayer::keyed(limiter(), |_: &Request| N::next())
-        .cost(|_: &Request| reserved())
-        .until_body_end();
+    let layer = met_all::<N>().cost(|_: &Request| reserved()).until_body_end();
     over::<Plain, _, _>(layer.layer(Told))
 }
 
 fn acquire_and_settle<N: Next>() -> Box<dyn Calls> {
-    let limiter = limiter();
+    let limiter = met_all::<N>().limiter().clone();
     over::<Plain, _, _>(service_fn(move |request: Request| {
-        let acquiring = limiter.acquire(&N::next(), reserved(), &CallOptions::new());
+        let acquiring = limiter.acquire_for(&N::next(), reserved(), &CallOptions::new());
         async move {
             let mut permit = acquiring.await.expect("plenty");
             permit.sent();

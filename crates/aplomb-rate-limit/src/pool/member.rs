@@ -1,4 +1,4 @@
-//! A pool as a gate of one queue.
+//! A pool as the gate of one queue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use super::order::{Order, Place};
 use super::shared::Shared;
 use crate::{Charge, Quotas, RateLimitReason, Reservation};
 
-/// The gate of one queue before a [`Pool`](crate::Pool). Made by [`Pool::member`](crate::Pool::member).
+/// The gate of one queue before a [`Pool`](crate::Pool). Returned by [`Pool::member`](crate::Pool::member).
 ///
-/// It draws on the quotas of the pool, by itself or as one of several gates, as [`Quotas`] of its own would. Only the head of its queue waits for the
-/// pool, and only while no other gate of that queue is what it waits for.
+/// It draws on the quotas of the pool, alone or together with other gates, as [`Quotas`] of its own would. Only the
+/// head of its queue waits for the pool, and only while it waits for no other gate.
 ///
-/// Dropping it leaves the pool without a trace. Nothing is kept of it at rest: all state is the pool's.
+/// Dropping it leaves the pool without a trace: all state is the pool's.
 pub struct PoolMember {
     pool: Arc<Shared>,
     /// The place of the head of the queue among those of the other members, while it waits.
     place: Option<Place>,
-    /// What has been taken and not been handed out yet.
-    taken: Option<Reservation>,
-    /// It was asked, and not what the caller waits for.
-    asked: bool,
-    /// Others may wait for what was done here.
+    /// What has been reserved and not been admitted yet.
+    reserved: Option<Reservation>,
+    /// Whether it was checked, and is not what the caller waits for.
+    checked: bool,
+    /// Whether other queues may wait for what was done here.
     others_wait: bool,
-    /// The pool has an event to report.
+    /// Whether the pool has an event to report.
     has_event: bool,
-    /// Has the queue ask again; kept while somebody waits in it.
+    /// Makes the queue check again; kept while a call waits in it.
     queue: Option<Waker>,
 }
 
@@ -39,15 +39,15 @@ impl PoolMember {
         Self {
             pool,
             place: None,
-            taken: None,
-            asked: false,
+            reserved: None,
+            checked: false,
             others_wait: false,
             has_event: false,
             queue: None,
         }
     }
 
-    /// Does something under the pool's lock that may make room for others.
+    /// Does something under the pool's lock that may affect other queues.
     fn order<T>(&mut self, act: impl FnOnce(&mut Order) -> T) -> T {
         let mut order = self.pool.lock();
         let result = act(&mut order);
@@ -56,15 +56,15 @@ impl PoolMember {
         result
     }
 
-    /// Looks at the pool's quotas, or changes them.
+    /// Reads or changes the pool's quotas.
     pub(crate) fn with<T>(&mut self, now: Instant, act: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
         self.order(|order| order.with(now, act))
     }
 
-    /// Gives back what nobody has come for, where another gate panicked amid a step.
+    /// Gives back what was reserved and not admitted because another gate panicked.
     fn give_back(&mut self, now: Instant) {
-        if let Some(drawn) = self.taken.take() {
-            self.with(now, |quotas, now| quotas.end(drawn, End::Unsent, now));
+        if let Some(reservation) = self.reserved.take() {
+            self.with(now, |quotas, now| quotas.end(reservation, End::Unsent, now));
         }
     }
 }
@@ -76,26 +76,26 @@ impl Gate for PoolMember {
     type Event = Event;
 
     fn check(&mut self, charge: &Charge, now: Instant) -> Decision<RateLimitReason> {
-        self.asked = true;
+        self.checked = true;
         let place = self.place;
         self.order(|order| order.check(charge, place, now))
     }
 
-    /// Hands out what was taken.
+    /// Returns what was reserved.
     ///
     /// # Panics
     ///
-    /// Panics if nothing was: `reserve` has to admit first, as the queue has it.
+    /// Panics if nothing was: the queue calls `reserve` first.
     fn admit(&mut self, _: &Charge, _: Instant) -> Reservation {
-        self.taken.take().expect("what is shared is confirmed before it is handed out")
+        self.reserved.take().expect("a pooled gate reserves before it admits")
     }
 
-    fn on(&mut self, drawn: &mut Reservation, progress: Progress<'_>, now: Instant) {
-        self.with(now, |quotas, now| quotas.on(drawn, progress, now));
+    fn on(&mut self, reservation: &mut Reservation, progress: Progress<'_>, now: Instant) {
+        self.with(now, |quotas, now| quotas.on(reservation, progress, now));
     }
 
-    fn end(&mut self, drawn: Reservation, end: End, now: Instant) {
-        self.with(now, |quotas, now| quotas.end(drawn, end, now));
+    fn end(&mut self, reservation: Reservation, end: End, now: Instant) {
+        self.with(now, |quotas, now| quotas.end(reservation, end, now));
     }
 
     fn forecast(&mut self, charges: &mut dyn Iterator<Item = &Charge>, now: Instant) -> Option<Instant> {
@@ -126,9 +126,9 @@ impl PooledGate<Charge, RateLimitReason> for PoolMember {
         self.give_back(now);
         let place = self.place;
         match self.order(|order| order.take(charge, place, now)) {
-            Ok(drawn) => {
-                (self.place, self.asked) = (None, false);
-                self.taken = Some(drawn);
+            Ok(reservation) => {
+                (self.place, self.checked) = (None, false);
+                self.reserved = Some(reservation);
                 Decision::Admit
             }
             Err(decision) => decision,
@@ -139,16 +139,16 @@ impl PooledGate<Charge, RateLimitReason> for PoolMember {
         &mut self,
         charge: &Charge,
         until: Option<Instant>,
-        why: &RateLimitReason,
+        reason: &RateLimitReason,
         _: Instant,
     ) {
-        self.asked = false;
+        self.checked = false;
         let place = self.place;
-        self.place = Some(self.order(|order| order.join(place, charge, until, *why)));
+        self.place = Some(self.order(|order| order.join(place, charge, until, *reason)));
     }
 
     fn end_section(&mut self, queue: Option<&dyn Fn() -> Waker>, woken: &mut Vec<Waker>) {
-        let unwanted = std::mem::take(&mut self.asked);
+        let unwanted = std::mem::take(&mut self.checked);
         if queue.is_none() {
             self.queue = None;
         }
@@ -166,17 +166,17 @@ impl PooledGate<Charge, RateLimitReason> for PoolMember {
             }
             (_, None) => {}
         }
-        // Others are woken when this queue's lock is released.
-        if order.is_anybody_due() {
+        // Other queues are woken when this one's lock has been released.
+        if order.is_any_due() {
             woken.push(Waker::from(Arc::clone(&self.pool)));
         }
     }
 }
 
-/// All state is the pool's: nothing is lost with a member that nobody waits for.
+/// All state is the pool's.
 impl Evictable for PoolMember {
     fn worth(&mut self, _: Instant) -> Worth {
-        if self.place.is_none() && self.taken.is_none() {
+        if self.place.is_none() && self.reserved.is_none() {
             Worth::FRESH
         } else {
             Worth::IN_USE
@@ -186,8 +186,8 @@ impl Evictable for PoolMember {
 
 impl Drop for PoolMember {
     fn drop(&mut self) {
-        // There is something to do only where a gate panicked amid a step. The others ask again by
-        // themselves: nobody knows what locks are held here.
+        // Only needed if a gate panicked in a critical section. The other queues check again by themselves: it is not
+        // known which locks are held here.
         if let Some(place) = self.place {
             self.pool.lock().leave(place);
         }

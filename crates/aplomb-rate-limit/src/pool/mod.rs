@@ -14,18 +14,18 @@ use self::shared::Shared;
 use crate::config::{Config, Source};
 use crate::{Learned, Quota, Quotas, RateLimitSnapshot, RateLimiter};
 
-/// Quotas that the callers in several lines share: two models on one quota, each with a line, a circuit
-/// and quotas of its own.
+/// Quotas that several limiters share, for example two models on one account, each with a queue, a circuit and quotas
+/// of its own.
 ///
-/// Each line has a [`PoolMember`]: a gate that draws on the pool, decides in one step with the other gates of
-/// its queue, and holds nothing while those are waited for. All members together never draw more than the
-/// quotas let through, and a throttled response of one pauses all.
+/// Each limiter, or endpoint, has a [`PoolMember`]: a gate that draws on the pool, decides together with the other gates
+/// of its queue, and holds nothing while those make a call wait. All members together never draw more than the
+/// quotas allow, and a throttled response of one pauses all.
 ///
-/// The heads of the lines are served in the order in which they came to wait for the pool, so nobody
-/// starves, and lines that are equally long get equal shares, whatever the length of each. A line has one
-/// place among the others: if its head goes away, the next one takes it. Priorities count within a line.
+/// The heads of the queues are served in the order in which they began to wait for the pool, so none
+/// starves, and queues that are never empty get equal shares, whatever their length. A queue has one
+/// place among the others: if its head leaves, the next call takes the place. Priorities count within a queue.
 ///
-/// Clones share everything. Dropping a pool does not concern its members.
+/// Clones share everything. Dropping a pool does not affect its members.
 ///
 /// # Examples
 ///
@@ -44,82 +44,83 @@ use crate::{Learned, Quota, Quotas, RateLimitSnapshot, RateLimiter};
 pub struct Pool(Arc<Shared>);
 
 impl Pool {
-    /// Full quotas, all of which have to admit a call. With no quota at all the server's limits are
-    /// learned, see [`set_learning`](Pool::set_learning).
+    /// Full quotas, all of which have to admit a call. Without any quota the server's
+    /// limits are learned, see [`set_learning`](Pool::set_learning).
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        Self::of(Quotas::new(quotas, rand::random()))
+        Self::of(Quotas::new(quotas))
     }
 
-    /// The same, where there is more to set than quotas.
+    /// A pool of quotas with other settings.
+    #[doc(hidden)]
     pub fn of(quotas: Quotas) -> Self {
         Self(Arc::new(Shared::new(quotas)))
     }
 
     /// A gate that draws on this pool, for one queue.
+    #[doc(hidden)]
     #[must_use]
     pub fn member(&self) -> PoolMember {
         PoolMember::new(Arc::clone(&self.0))
     }
 
-    /// A limiter that draws on this pool, and has a line of its own.
+    /// A limiter that draws on this pool, with a queue of its own.
     ///
-    /// What is set or read by it of quotas, pauses, learning and calls in flight is the pool's; waiting,
-    /// bounds and closing are its own.
+    /// Its quotas, pauses, learning and calls in flight are the pool's; its waits, their limits and
+    /// closing are its own.
     #[must_use]
     pub fn limiter(&self) -> RateLimiter {
-        RateLimiter::with_config(Config::new(Source::Pool(self.clone())))
+        RateLimiter::with_config(&Config::new(Source::Pool(self.clone())))
     }
 
-    /// Sets the longest that a throttled response pauses everybody: 120 s unless set. Where a server
-    /// asks for more, calls are refused instead of waiting.
+    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
+    /// asks for more, calls are rejected instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
         self.with(|quotas, _| quotas.set_max_pause(longest));
     }
 
-    /// The same where it is shorter so far. An endpoint that draws on the pool does this when it is made and
-    /// when its policy changes, so that nobody is refused for what its policy would wait for.
+    /// Raises the longest pause to this if it is shorter: an endpoint that draws on the pool does so, so that its calls
+    /// are not rejected for a pause that its policy would wait for.
+    #[doc(hidden)]
     pub fn raise_max_pause(&self, longest: Duration) {
         self.with(|quotas, _| quotas.raise_max_pause(longest));
     }
 
-    /// Sets how long after a pause it takes until calls go as before: 2 s unless set.
+    /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
     pub fn set_ramp(&self, ramp: Duration) {
         self.with(|quotas, _| quotas.set_ramp(ramp));
     }
 
-    /// Sets whether quotas that nobody configured are learned, from what the server says of its limits
-    /// or, where no quota is configured and the server says nothing, from its refusals: so unless set.
+    /// Sets whether limits that nobody configured are learned: from what the server reports
+    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
     pub fn set_learning(&self, learning: bool) {
         self.with(|quotas, _| quotas.set_learning(learning));
     }
 
-    /// Seeds the jitter of pauses for which the server names no time, so that they are repeatable: for
+    /// Seeds the length of pauses for which the server names no time, so that they are repeatable: for
     /// tests and simulations. Default: a random seed.
     pub fn set_seed(&self, seed: u64) {
         self.with(|quotas, _| quotas.set_seed(seed));
     }
 
-    /// Puts other quotas in force, while calls come and go; see [`Quotas::set_quotas`] for what becomes
-    /// of what has been drawn.
+    /// Replaces the quotas. They keep their levels, and calls in flight are settled as before.
     pub fn set_quotas(&self, quotas: impl IntoIterator<Item = Quota>) {
-        // Not under the lock: what makes them is the caller's.
+        // Not under the lock: the iterator is the caller's.
         let quotas: Vec<Quota> = quotas.into_iter().collect();
         self.with(|gate, now| gate.set_quotas(quotas, now));
     }
 
-    /// What was learned of the server's limits: for a later run that shall not start blind.
+    /// What was learned of the server's limits, for a later run.
     pub fn learned(&self) -> Learned {
         self.with(|quotas, _| quotas.learned())
     }
 
-    /// Starts with what was learned in an earlier run. What is configured goes before it, and what the
-    /// server says from now on as well.
+    /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the
+    /// server reports from now on.
     pub fn remember(&self, learned: &Learned) {
         self.with(|quotas, now| quotas.remember(learned, now));
     }
 
-    /// What the pool looks like now: calls in flight are those of all members, and what waits is lines,
-    /// each with its head.
+    /// The current state: the calls in flight of all members, and the number of queues whose head waits for the pool.
     #[must_use]
     pub fn snapshot(&self) -> RateLimitSnapshot {
         let mut order = self.0.lock();
@@ -127,10 +128,10 @@ impl Pool {
         RateLimitSnapshot::of(order.quotas(), order.waiting(), None, now)
     }
 
-    /// Looks at the quotas, or changes them; then lets go whom that admits.
+    /// Reads or changes the quotas, and wakes the queues whose head may go afterwards.
     fn with<T>(&self, change: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
         let result = self.0.lock().with(Instant::now(), change);
-        self.0.wake_who_is_due();
+        self.0.wake_due();
         result
     }
 }

@@ -1,4 +1,4 @@
-//! Quotas, and the heads of several lines before them, in the order in which they came to wait.
+//! The quotas of a pool, and the heads of the queues that wait for them, in order.
 
 use std::collections::BTreeMap;
 use std::iter::once;
@@ -10,34 +10,34 @@ use tokio::time::Instant;
 
 use crate::{Charge, Quotas, RateLimitReason, Reservation};
 
-/// How far a forecast looks ahead. What is beyond only makes the wait longer.
+/// A forecast looks at no more heads than this. Those beyond could only make the wait longer.
 const FARTHEST: usize = 256;
 
-/// The place of a line's head, by number: first come, first served.
+/// The place of the head of a queue: first come, first served.
 pub(super) type Place = u64;
 
-/// What the members of a pool share, under its lock.
+/// The state of a pool, under its lock.
 #[derive(Debug)]
 pub(super) struct Order {
     quotas: Quotas,
     heads: BTreeMap<Place, Head>,
     places: Place,
-    /// The latest time seen: each line has a clock of its own, and asks by that.
+    /// The latest time seen: each queue has a clock of its own.
     now: Instant,
-    /// Somebody is waking queues: one after the other, until nobody is due.
+    /// Whether a thread is waking queues, one after the other, until none is due.
     waking: bool,
 }
 
-/// The head of a line that waits for the quotas, and for nothing else.
+/// The head of a queue that waits for the quotas, and for nothing else.
 #[derive(Debug)]
 struct Head {
     charge: Charge,
-    /// When it will ask again by itself, if it will, and what it was told that it waits for.
+    /// When it will check again by itself, if it will, and what it waits for.
     until: Option<Instant>,
-    why: RateLimitReason,
-    /// Has its queue ask again, once that is known.
+    reason: RateLimitReason,
+    /// Makes its queue check again; `None` until that is known.
     queue: Option<Waker>,
-    /// It has been woken, and has not asked since.
+    /// Whether it has been woken and has not checked since.
     woken: bool,
 }
 
@@ -46,7 +46,7 @@ impl Order {
         Self { quotas, heads: BTreeMap::new(), places: 0, now, waking: false }
     }
 
-    /// Looks at the quotas, or changes them.
+    /// Reads or changes the quotas.
     pub(super) fn with<T>(&mut self, now: Instant, act: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
         let now = self.tick(now);
         act(&mut self.quotas, now)
@@ -64,7 +64,7 @@ impl Order {
         self.quotas.next_event()
     }
 
-    /// How many lines wait for the quotas.
+    /// How many queues wait for the quotas.
     pub(super) fn waiting(&self) -> usize {
         self.heads.len()
     }
@@ -74,7 +74,7 @@ impl Order {
         self.now
     }
 
-    /// What the quotas say to a charge in this place, or behind everybody. Takes nothing.
+    /// Checks a charge in this place, or behind all others. Takes nothing.
     pub(super) fn check(
         &mut self,
         charge: &Charge,
@@ -82,26 +82,28 @@ impl Order {
         now: Instant,
     ) -> Decision<RateLimitReason> {
         let now = self.tick(now);
-        let said = self.quotas.check(charge, now);
+        let decision = self.quotas.check(charge, now);
         let own = own.unwrap_or(Place::MAX);
         let Some((_, first)) = self.heads.first_key_value().filter(|(place, _)| **place < own) else {
-            return said;
+            return decision;
         };
-        // Nobody goes before those who came to wait before it, even if there is enough for both.
+        // No head goes before those that began to wait earlier, even if there is enough for both.
         let ahead = self.heads.range(..own).take(FARTHEST).map(|(_, head)| &head.charge);
         let turn = self.quotas.forecast(&mut ahead.chain(once(charge)), now).max(first.until);
-        match said {
-            Decision::Reject(_) | Decision::WhenReleased(_) => said,
-            Decision::NotBefore(at, why) => Decision::NotBefore(turn.map_or(at, |turn| turn.max(at)), why),
-            // If the first is due, it has been woken, and wakes the next one when it has gone.
+        match decision {
+            Decision::Reject(_) | Decision::WhenReleased(_) => decision,
+            Decision::NotBefore(at, reason) => {
+                Decision::NotBefore(turn.map_or(at, |turn| turn.max(at)), reason)
+            }
+            // If the first is due, it has been woken, and the next one is woken when it has gone.
             Decision::Admit => match turn.filter(|turn| *turn > now) {
-                Some(turn) => Decision::NotBefore(turn, first.why),
-                None => Decision::WhenReleased(first.why),
+                Some(turn) => Decision::NotBefore(turn, first.reason),
+                None => Decision::WhenReleased(first.reason),
             },
         }
     }
 
-    /// Takes a charge if it may go, and says what it waits for otherwise.
+    /// Takes a charge if it may go, and returns the decision otherwise.
     pub(super) fn take(
         &mut self,
         charge: &Charge,
@@ -118,13 +120,13 @@ impl Order {
         Ok(self.quotas.admit(charge, self.now))
     }
 
-    /// A head waits: in the place of who was at the head of its line before, or behind all others.
+    /// A head waits: in the place of the head of its queue before it, or behind all others.
     pub(super) fn join(
         &mut self,
         own: Option<Place>,
         charge: &Charge,
         until: Option<Instant>,
-        why: RateLimitReason,
+        reason: RateLimitReason,
     ) -> Place {
         let own = own.unwrap_or_else(|| {
             self.places += 1;
@@ -133,35 +135,35 @@ impl Order {
         let head = self.heads.entry(own).or_insert_with(|| Head {
             charge: Charge::request(),
             until,
-            why,
+            reason,
             queue: None,
             woken: false,
         });
         if head.charge != *charge {
             head.charge = charge.clone();
         }
-        (head.until, head.why, head.woken) = (until, why, false);
+        (head.until, head.reason, head.woken) = (until, reason, false);
         own
     }
 
-    /// From now on it is known how to have the queue of a head ask again.
+    /// From now on it is known how to make the queue of a head check again.
     pub(super) fn set_queue(&mut self, own: Place, queue: &Waker) {
         if let Some(head) = self.heads.get_mut(&own).filter(|head| head.queue.is_none()) {
             head.queue = Some(queue.clone());
         }
     }
 
-    /// A head waits no longer.
+    /// A head no longer waits.
     pub(super) fn leave(&mut self, own: Place) {
         self.heads.remove(&own);
     }
 
-    /// Whether a queue has to ask again now.
-    pub(super) fn is_anybody_due(&mut self) -> bool {
+    /// Whether a queue has to check again now.
+    pub(super) fn is_any_due(&mut self) -> bool {
         self.due().is_some()
     }
 
-    /// The queue that has to ask again now, if one has and nobody is waking one.
+    /// The queue that has to check again now, unless a thread is waking one.
     pub(super) fn begin_waking(&mut self) -> Option<Waker> {
         if self.waking {
             return None;
@@ -177,9 +179,9 @@ impl Order {
         self.waking = false;
     }
 
-    /// The first head, if it would be told something better than when it asked last, or be refused.
+    /// The first head, if its decision is better than when it checked last, or a rejection.
     ///
-    /// One whose queue is not known is in a step, and looks here at the end of it.
+    /// A head whose queue is not known is in a critical section, and checks here at its end.
     fn due(&mut self) -> Option<&mut Head> {
         let head = self.heads.first_entry()?.into_mut();
         if head.woken || head.queue.is_none() {
@@ -193,7 +195,7 @@ impl Order {
         sooner.then_some(head)
     }
 
-    /// When the last of `charges` of one line could go, all heads before it included.
+    /// When the last of `charges` of one queue can go, counting all heads before it.
     pub(super) fn forecast(
         &mut self,
         own: Option<Place>,

@@ -1,4 +1,4 @@
-//! The pool's lock, and what happens outside of it.
+//! The lock of a pool, and wake-ups outside of it.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::order::Order;
 use crate::Quotas;
 
-/// What clones and members of a pool share.
+/// Shared by the clones and members of a pool.
 ///
-/// Its lock is taken under the locks of the members' queues, and none of those under it. So another queue
-/// is never asked from within a step of one: the pool itself is a waker, which a step leaves behind to be
-/// woken when its queue's lock is released.
+/// Its lock is taken under the locks of the members' queues, and none of those under it. So no queue is checked within
+/// the critical section of another: the pool itself is a waker, which the section leaves behind to be
+/// woken when its queue's lock has been released.
 pub(super) struct Shared(Mutex<Order>);
 
 impl Shared {
@@ -29,11 +29,11 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the queues ask again that are due, one after the other. Called outside of all locks.
+    /// Wakes the queues that are due, one after the other, so that they check again. Called outside of all locks.
     ///
-    /// A step of such a queue may make the next one due, and ends up here again: it leaves that to the
-    /// loop it was called from, or to the thread whose loop it is, rather than go ever deeper.
-    pub(super) fn wake_who_is_due(&self) {
+    /// Checking such a queue may make the next one due, and ends up here again: that call leaves the work to the
+    /// running loop, in this thread or another, instead of recursing.
+    pub(super) fn wake_due(&self) {
         loop {
             let Some(queue) = self.lock().begin_waking() else {
                 return;
@@ -44,7 +44,7 @@ impl Shared {
     }
 }
 
-/// Ends also if a caller's waker panics.
+/// Ends the loop also if a caller's waker panics.
 struct Waking<'a>(&'a Shared);
 
 impl Drop for Waking<'_> {
@@ -55,7 +55,7 @@ impl Drop for Waking<'_> {
 
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
-        self.wake_who_is_due();
+        self.wake_due();
     }
 }
 

@@ -44,7 +44,6 @@ impl Gate for Quotas {
         let requests = charge.counted(Counted::Requests);
         if let Some(server) = &mut self.server {
             server.pause.on_admitted();
-            server.last_used = Some(now);
             if let Some(estimator) = &mut server.estimator {
                 estimator.on_admitted(requests, self.unanswered, now);
             }

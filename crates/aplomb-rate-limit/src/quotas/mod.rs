@@ -43,15 +43,29 @@ pub struct Quotas {
 impl Quotas {
     /// Full quotas. Without any quota the server's limits are learned, see
     /// [`set_learning`](Quotas::set_learning).
-    ///
-    /// `seed` seeds the length of pauses for which the server names no time.
-    pub fn new(quotas: impl IntoIterator<Item = Quota>, seed: u64) -> Self {
-        let settings =
-            Settings { pause: PauseSettings::new(), learning: true, settle: Settle::DebtOnly, seed };
+    pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
+        let settings = Settings {
+            pause: PauseSettings::new(),
+            learning: true,
+            settle: Settle::DebtOnly,
+            seed: None,
+        };
         let set = QuotaSet::new(quotas, settings);
         let mut quotas = Self { set, server: None, in_flight: 0, unanswered: 0 };
         quotas.set_up_estimator();
         quotas
+    }
+
+    /// New quotas with the same settings, which they share: quotas of another key take less memory this way.
+    ///
+    /// It is a clone of quotas that are not used.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        let mut fresh = self.clone();
+        if let Some(server) = &mut fresh.server {
+            server.pause.set_seed(self.set.settings().seed.unwrap_or_else(rand::random));
+        }
+        fresh
     }
 
     /// Estimates the server's rate where no quota is configured and limits are learned.
@@ -92,9 +106,10 @@ impl Quotas {
         }
     }
 
-    /// Seeds the length of pauses for which the server names no time, so that they are repeatable.
+    /// Seeds the length of pauses for which the server names no time, so that they are repeatable. Default: a random
+    /// seed.
     pub fn set_seed(&mut self, seed: u64) {
-        self.set.settings_mut().seed = seed;
+        self.set.settings_mut().seed = Some(seed);
         if let Some(server) = &mut self.server {
             server.pause.set_seed(seed);
         }
@@ -183,8 +198,11 @@ impl Quotas {
 
     fn server_mut(&mut self, now: Instant) -> &mut ServerLimits {
         let Settings { seed, pause, .. } = *self.set.settings();
-        let seed = seed ^ self.set.nanos(now);
-        self.server.get_or_insert_with(|| Box::new(ServerLimits::new(pause, seed)))
+        let nanos = self.set.nanos(now);
+        self.server.get_or_insert_with(|| {
+            let seed = seed.map_or_else(rand::random, |seed| seed ^ nanos);
+            Box::new(ServerLimits::new(pause, seed))
+        })
     }
 
     /// The server has answered a call for the first time.

@@ -1,7 +1,6 @@
 //! What is known of the server: the pause it asked for, the limits it reported, the rate it accepts.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use aplomb_admission::Decision;
 use aplomb_core::{Event, LayerName};
@@ -23,8 +22,6 @@ pub(super) struct ServerLimits {
     pub(super) estimates: Estimates,
     /// When the first limit that the server reported expires, unless it is reported again.
     pub(super) expires: Option<u64>,
-    /// When the last call was admitted.
-    pub(super) last_used: Option<Instant>,
     /// Events that have not been reported yet.
     pub(super) events: VecDeque<Event>,
 }
@@ -43,7 +40,7 @@ pub(super) struct Estimate {
 }
 
 /// How long a reported limit holds unless it is reported again, in nanoseconds.
-pub(super) const EXPIRES_AFTER: u64 = Duration::from_secs(60 * 60).as_nanos() as u64;
+pub(super) const EXPIRES_AFTER: u64 = 60 * 60 * 1_000_000_000;
 
 impl Estimate {
     pub(super) const fn expires(&self) -> u64 {
@@ -58,7 +55,6 @@ impl ServerLimits {
             estimator: None,
             estimates: Estimates::new(),
             expires: None,
-            last_used: None,
             events: VecDeque::new(),
         }
     }
@@ -116,6 +112,6 @@ impl ServerLimits {
             && self.events.is_empty()
             && self.estimator.is_none()
             && self.pause.is_ramp_over(now)
-            && !self.pause.has_grown()
+            && !self.pause.has_grown(now)
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Settings {
     pub(super) learning: bool,
     /// How everything but requests is settled, unless a quota says otherwise.
     pub(super) settle: Settle,
-    pub(super) seed: u64,
+    pub(super) seed: Option<u64>,
 }
 
 impl QuotaSet {

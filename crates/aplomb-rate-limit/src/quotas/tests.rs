@@ -11,7 +11,7 @@ const S: Duration = Duration::from_secs(1);
 fn requests_and_tokens() -> Quotas {
     let requests = Quota::requests_per_second(2);
     let tokens = Quota::new(Dimension::TOKENS, 100, S);
-    Quotas::new([requests, tokens], 1)
+    Quotas::new([requests, tokens])
 }
 
 /// Admits a call, as the queue does: right after asking.
@@ -39,7 +39,7 @@ fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
 }
 
 #[test]
-fn above_capacity_is_refused_at_once() {
+fn a_cost_above_the_capacity_is_rejected_immediately() {
     let mut quotas = requests_and_tokens();
     let huge = Charge::request().input_tokens(99).output_tokens(2);
     let limit = RateLimitReason::AboveCapacity { dimension: Dimension::TOKENS, cost: 101, capacity: 100 };
@@ -48,7 +48,7 @@ fn above_capacity_is_refused_at_once() {
 
 #[test]
 fn promise_23_a_throttle_of_the_account_pauses_and_one_of_the_request_does_not() {
-    let mut quotas = Quotas::new([], 1);
+    let mut quotas = Quotas::new([]);
     let now = quotas.set.epoch();
     let throttled = Outcome::throttled().with_retry_after(3 * S);
     let drawn = admit(&mut quotas, &Charge::request(), now);
@@ -76,20 +76,20 @@ fn the_forecast_is_never_later_than_the_turn_that_comes() {
 }
 
 proptest! {
-    /// A line of calls is let through one by one; nobody's turn comes before its forecast.
+    /// Calls are admitted one by one, and none before its forecast.
     #[test]
-    fn nobody_goes_before_the_forecast(
+    fn no_call_goes_before_its_forecast(
         burst in 1_u32..120, drawn in 0_u64..100,
         costs in prop::collection::vec(0_u64..100, 1..12),
     ) {
         let quota = Quota::new(Dimension::TOKENS, 100, S).burst(burst);
-        let mut quotas = Quotas::new([quota, Quota::requests_per_second(3)], 1);
+        let mut quotas = Quotas::new([quota, Quota::requests_per_second(3)]);
         let mut now = quotas.set.epoch();
         let before = Charge::request().input_tokens(drawn);
         admit(&mut quotas, &before, now);
-        let line: Vec<_> = costs.iter().map(|cost| Charge::request().input_tokens(*cost)).collect();
-        let forecasts: Vec<_> = (1..=line.len()).map(|n| quotas.forecast(&mut line[..n].iter(), now)).collect();
-        for (charge, forecast) in line.iter().zip(forecasts) {
+        let queue: Vec<_> = costs.iter().map(|cost| Charge::request().input_tokens(*cost)).collect();
+        let forecasts: Vec<_> = (1..=queue.len()).map(|n| quotas.forecast(&mut queue[..n].iter(), now)).collect();
+        for (charge, forecast) in queue.iter().zip(forecasts) {
             while let Decision::NotBefore(at, _) = quotas.check(charge, now) {
                 now = at;
             }
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn promise_20_what_is_not_refunded_stays_drawn(ends in prop::collection::vec(0_u8..5, 1..60)) {
         let quota = Quota::new(Dimension::TOKENS, 1_000, 60 * S);
-        let mut quotas = Quotas::new([quota], 1);
+        let mut quotas = Quotas::new([quota]);
         let now = quotas.set.epoch();
         let (mut kept, mut flying) = (0, Vec::new());
         for (i, end) in ends.into_iter().enumerate() {
@@ -139,7 +139,7 @@ proptest! {
                 Quota::new(dimension, per_minute, 60 * S).burst(100_000).settle(mode)
             })
         };
-        let mut quotas = Quotas::new(quotas_of(60_000), 1);
+        let mut quotas = Quotas::new(quotas_of(60_000));
         let now = quotas.set.epoch();
         let (mut owed, mut flying, mut changes) = ([0_u64; 3], Vec::new(), 0);
         for (cost, fate, used, change) in calls {
@@ -196,7 +196,7 @@ fn what_was_seen_is_owed_though_the_rest_is_not_known() {
         (Usage::unknown().with_output(5), Settle::Correct, 900),
         (Usage::unknown().with_output(500), Settle::Keep, 900),
     ] {
-        let mut quotas = Quotas::new([Quota::tokens_per_minute(1_000).settle(settle)], 1);
+        let mut quotas = Quotas::new([Quota::tokens_per_minute(1_000).settle(settle)]);
         let now = quotas.set.epoch();
         let drawn = admit(&mut quotas, &Charge::request().input_tokens(10).output_tokens(90), now);
         quotas.end(drawn, End::Judged { outcome: Outcome::success(), usage: Some(seen) }, now);

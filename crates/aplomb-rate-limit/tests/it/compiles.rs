@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use aplomb_core::BoxError;
-use aplomb_rate_limit::{Quota, RateLimit, RateLimitLayer};
+use aplomb_rate_limit::{Charge, Cost, Quota, RateLimit, RateLimitLayer};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -13,6 +14,20 @@ use tower::{Layer, Service, service_fn};
 
 fn serves<Req, S: Service<Req, Error = BoxError>>(service: S) -> S {
     service
+}
+
+/// A service in a field, with a cost.
+struct Limited {
+    service: RateLimit<reqwest::Client, Arc<dyn Cost<reqwest::Request> + Send + Sync>>,
+}
+
+#[tokio::test]
+async fn in_a_field() {
+    let cost: Arc<dyn Cost<reqwest::Request> + Send + Sync> =
+        Arc::new(|_: &reqwest::Request| Charge::request().input_tokens(10));
+    let limited = Limited { service: layer().cost(cost).layer(reqwest::Client::new()) };
+    let shared: &(dyn Send + Sync) = &serves::<reqwest::Request, _>(limited.service);
+    let _ = shared;
 }
 
 fn layer() -> RateLimitLayer {

@@ -1,4 +1,4 @@
-//! What a server says that is wrong, of another limit, or out of date.
+//! Reports of a server that are wrong, about another limit, or out of date.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const REQUESTS: Reading = Reading::of(Dimension::REQUESTS);
 const TOKENS: Reading = Reading::of(Dimension::TOKENS);
 
-async fn heard(limiter: &RateLimiter, charge: Charge, reading: Reading) {
+async fn answered(limiter: &RateLimiter, charge: Charge, reading: Reading) {
     let mut permit = limiter.acquire(charge).await.unwrap();
     permit.sent();
     permit.limits(&[reading]);
@@ -66,14 +66,14 @@ async fn no_more_is_given_back_than_readings_took() {
     // The server's own account is reset: it has all, and 40 of ours have been drawn.
     let all = REQUESTS.with_limit(3_600).with_remaining(3_600).with_window(HOUR);
     for _ in 0..5 {
-        heard(&limiter, Charge::request().requests(0), all).await;
+        answered(&limiter, Charge::request().requests(0), all).await;
     }
     assert_eq!(left(&limiter), 60);
-    heard(&limiter, Charge::request().requests(0), all.with_remaining(10)).await;
+    answered(&limiter, Charge::request().requests(0), all.with_remaining(10)).await;
     assert_eq!(left(&limiter), 10);
     advance(20 * S).await;
     for _ in 0..3 {
-        heard(&limiter, Charge::request().requests(0), all).await;
+        answered(&limiter, Charge::request().requests(0), all).await;
     }
     assert_eq!(left(&limiter), 60, "30 of the 50 that it took are given back; 20 had flowed back");
 }
@@ -81,22 +81,22 @@ async fn no_more_is_given_back_than_readings_took() {
 #[tokio::test(start_paused = true)]
 async fn a_reading_is_about_the_quota_of_its_window() {
     let two = RateLimiter::new([Quota::requests_per_day(10_000), Quota::requests_per_minute(600)]);
-    heard(&two, Charge::request(), REQUESTS.with_limit(300).with_remaining(299).with_reset(S)).await;
+    answered(&two, Charge::request(), REQUESTS.with_limit(300).with_remaining(299).with_reset(S)).await;
     assert_eq!(amounts(&two), [10_000, 300]);
     // It follows that the window is a minute, of which there is none.
     let day = RateLimiter::new([Quota::tokens_per_day(10_000_000)]);
     let minute = TOKENS.with_limit(160_000).with_remaining(159_976).with_reset(Duration::from_millis(9));
-    heard(&day, Charge::request().input_tokens(24), minute).await;
+    answered(&day, Charge::request().input_tokens(24), minute).await;
     assert_eq!((amounts(&day), left(&day)), (vec![10_000_000], 10_000_000 - 24));
-    // No window is told, but an amount that only one of them has.
-    heard(&day, Charge::request(), TOKENS.with_limit(10_000_000).with_remaining(4_000)).await;
+    // No window is named, but an amount that only one of them has.
+    answered(&day, Charge::request(), TOKENS.with_limit(10_000_000).with_remaining(4_000)).await;
     assert_eq!(left(&day), 4_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
+async fn a_limit_that_the_server_reported_rejects_no_call_for_good() {
     let limiter = RateLimiter::new([Quota::tokens_per_minute(90_000)]);
-    heard(&limiter, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
+    answered(&limiter, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
     assert_eq!(amounts(&limiter), [1]);
     // It waits for what there is, and leaves a debt.
     let thousand = || Charge::request().input_tokens(1_000);
@@ -108,7 +108,7 @@ async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
     assert_eq!(above.reason(), Some(limit), "what is configured does");
 
     let learned = RateLimiter::new([Quota::requests_per_minute(600)]);
-    heard(&learned, Charge::request(), TOKENS.with_limit(500).with_remaining(400)).await;
+    answered(&learned, Charge::request(), TOKENS.with_limit(500).with_remaining(400)).await;
     let start = Instant::now();
     for _ in 0..2 {
         learned
@@ -122,11 +122,11 @@ async fn a_limit_that_the_server_told_refuses_no_call_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_confirms_for_an_hour_lapses() {
+async fn a_limit_that_is_not_confirmed_for_an_hour_expires() {
     let tightened = RateLimiter::new([Quota::tokens_per_minute(90_000)]);
     let learned = RateLimiter::new([]);
-    heard(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
-    heard(
+    answered(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
+    answered(
         &learned,
         Charge::request(),
         REQUESTS.with_limit(1).with_remaining(0).with_window(24 * HOUR),
@@ -134,7 +134,7 @@ async fn what_nobody_confirms_for_an_hour_lapses() {
     .await;
     let start = Instant::now();
     advance(HOUR / 2).await;
-    heard(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
+    answered(&tightened, Charge::request(), TOKENS.with_limit(1).with_remaining(1)).await;
     // One call waits a day, and goes when the limit lapses; more of them as answers come.
     learned.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     assert_eq!((start.elapsed(), learned.learned()), (HOUR, Learned::new()));
@@ -151,10 +151,10 @@ async fn what_nobody_confirms_for_an_hour_lapses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_reading_took_lapses_with_it() {
+async fn what_a_reading_took_expires_with_it() {
     let limiter = RateLimiter::new([Quota::requests_per_day(100).burst(100)]);
     let empty = REQUESTS.with_limit(100).with_remaining(0).with_window(24 * HOUR);
-    heard(&limiter, Charge::request(), empty).await;
+    answered(&limiter, Charge::request(), empty).await;
     let start = Instant::now();
     drop(limiter.acquire(Charge::request().requests(50)).await.unwrap());
     assert_eq!(start.elapsed(), HOUR, "where a day's worth was taken");
@@ -168,7 +168,7 @@ async fn a_window_beyond_a_day_is_not_learned() {
     ] {
         let before = amounts(&limiter);
         let vast = REQUESTS.with_limit(1).with_remaining(0).with_window(Duration::MAX);
-        heard(&limiter, Charge::request(), vast).await;
+        answered(&limiter, Charge::request(), vast).await;
         assert_eq!(amounts(&limiter), before);
     }
 }
@@ -178,7 +178,7 @@ async fn the_least_of_three_agreeing_limits_is_put_in_force() {
     let limiter = RateLimiter::new([]);
     limiter.remember(&Learned::new().quotas([Quota::requests_per_minute(60)]));
     for limit in [62, 61, 1_000_000_000] {
-        heard(&limiter, Charge::request(), REQUESTS.with_limit(limit).with_window(60 * S)).await;
+        answered(&limiter, Charge::request(), REQUESTS.with_limit(limit).with_window(60 * S)).await;
     }
     assert_eq!(amounts(&limiter), [61]);
 }

@@ -12,7 +12,7 @@ use tower::{Layer, ServiceExt, service_fn};
 const S: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A layer, and the lines of its events so far.
+/// A layer, and its events so far, as log lines.
 fn observed(layer: RateLimitLayer) -> (RateLimitLayer, impl Fn() -> Vec<String>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let observer = {

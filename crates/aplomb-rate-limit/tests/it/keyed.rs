@@ -1,30 +1,35 @@
 //! Quotas for each key, in virtual time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb_admission::{Closing, RejectReason};
 use aplomb_core::{
-    BoxError, CallKey, CallOptions, LayerName, Outcome, Priority, Rejection, RequestView, find_in,
+    Account, BoxError, CallKey, CallOptions, Event, LayerName, Outcome, Priority, Rejection, RequestView,
+    find_in,
 };
 use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimited, RateLimiter, Reading};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
 const S: Duration = Duration::from_secs(1);
 
-/// These quotas for each number.
-fn numbers(max_keys: usize, quotas: impl IntoIterator<Item = Quota>) -> RateLimiter {
-    let layer = RateLimitLayer::new(quotas).by_public_key(|_: &RequestView<'_>| 0_u64);
+/// A limiter with these quotas for each key.
+fn keyed<Q: IntoIterator<Item = Quota>>(
+    max_keys: usize,
+    quotas_of: impl Fn(&u64) -> Q + Send + Sync + 'static,
+) -> RateLimiter {
+    let layer = RateLimitLayer::new([]).by_key_with(|_: &RequestView<'_>| 0_u64, quotas_of);
     layer.max_keys(max_keys).limiter().clone()
 }
 
 fn one_a_second(max_keys: usize) -> RateLimiter {
-    numbers(max_keys, [Quota::requests_per_second(1)])
+    keyed(max_keys, |_| [Quota::requests_per_second(1)])
 }
 
-/// Passes or fails at once: nobody waits.
+/// Whether a call goes immediately.
 fn goes(limiter: &RateLimiter, key: u64) -> bool {
     let options = CallOptions::new();
     let mut acquire = task::spawn(limiter.acquire_for(&key, Charge::request(), &options));
@@ -56,36 +61,35 @@ fn post(tenant: &str, path: &str) -> http::Request<()> {
     request.header("authorization", format!("Bearer {tenant}")).body(()).unwrap()
 }
 
-/// These quotas for each account.
-fn by_account(max_keys: usize, quotas: impl IntoIterator<Item = Quota>) -> RateLimitLayer {
-    RateLimitLayer::new(quotas).by_account().max_keys(max_keys)
+fn by_account(quota: Quota) -> RateLimitLayer {
+    RateLimitLayer::new([quota]).by_account()
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_tenants_do_not_share_a_quota_and_one_tenants_calls_do() {
-    let layer = by_account(10, [Quota::requests_per_second(1)]);
-    let (limiter, mut service) = (layer.limiter(), layer.layer(answers()));
+    let layer = by_account(Quota::requests_per_second(1));
+    let (mut service, limiter) = (layer.layer(answers()), layer.limiter());
     let mut other = service.clone();
     service.call(post("a", "/200")).await.unwrap();
     let mut second = task::spawn(other.call(post("a", "/200")));
     assert_pending!(second.poll());
     let began = Instant::now();
     service.call(post("b", "/200")).await.unwrap();
-    assert_eq!(began.elapsed(), Duration::ZERO, "b waits for nobody");
+    assert_eq!(began.elapsed(), Duration::ZERO, "b does not wait");
     second.await.unwrap();
     assert_eq!(began.elapsed(), S);
-    assert_eq!(limiter.keys().unwrap(), 2);
+    assert_eq!(limiter.keys(), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_pause_of_one_key_does_not_touch_another_and_outlasts_its_idleness() {
-    let layer = by_account(10, [Quota::requests_per_second(9)]);
-    let (limiter, mut service) = (layer.limiter(), layer.layer(answers()));
+    let layer = by_account(Quota::requests_per_second(9));
+    let (mut service, limiter) = (layer.layer(answers()), layer.limiter());
     assert_eq!(service.call(post("a", "/429")).await.unwrap().status(), 429);
     let mut paused = task::spawn(service.call(post("a", "/200")));
     assert_pending!(paused.poll());
     drop(paused);
-    // Nobody uses the key now, and all that was drawn has flowed back.
+    // The key is not used any more, and everything that was drawn has flowed back.
     advance(20 * S).await;
     assert_eq!(limiter.forget_idle(), 0);
     let began = Instant::now();
@@ -98,43 +102,37 @@ async fn the_pause_of_one_key_does_not_touch_another_and_outlasts_its_idleness()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_debt_is_not_forgotten_and_a_key_that_is_full_again_is() {
-    let limiter = numbers(1_000, [Quota::requests_per_minute(60).burst(1)]);
+async fn a_key_that_has_been_drawn_from_is_kept_and_one_that_is_full_again_is_evicted() {
+    let limiter = keyed(1_000, |_| [Quota::requests_per_minute(60).burst(1)]);
     for key in 0..500 {
         assert!(goes(&limiter, key));
     }
     assert_eq!(limiter.forget_idle(), 0);
-    assert!(!goes(&limiter, 3), "what it had drawn is remembered");
+    assert!(!goes(&limiter, 3), "it is kept with what it has drawn");
     assert_eq!(available(&limiter, 3), Some(0));
     advance(S).await;
     // Other keys are used: that is enough.
     for key in 500..900 {
         assert!(goes(&limiter, key));
     }
-    assert!(limiter.keys().unwrap() < 600, "{} keys", limiter.keys().unwrap());
+    assert!(limiter.keys() < Some(600), "{:?} keys", limiter.keys());
     advance(S).await;
     limiter.forget_idle();
-    assert_eq!(limiter.keys().unwrap(), 0);
+    assert_eq!(limiter.keys(), Some(0));
     assert!(goes(&limiter, 3));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_map_evicts_debts_last_and_rejects_when_all_keys_are_in_use() {
-    let layer = by_account(2, [Quota::tokens_per_minute(1_000)]);
-    let layer = layer.cost(|_: &http::Request<()>| Charge::request().output_tokens(1));
-    let (limiter, mut service) = (layer.limiter(), layer.layer(answers()));
-    let account = |tenant| RequestView::head(&post(tenant, "/200")).account();
-    let charge = |tokens| Charge::request().output_tokens(tokens);
-    let mut permit = limiter.acquire_for(&account("debt"), charge(1_000), &CallOptions::new()).await.unwrap();
-    permit.sent();
-    permit.settle(&charge(5_000));
-    for stranger in 0..100 {
-        service.call(post(&stranger.to_string(), "/200")).await.unwrap();
+async fn promise_25_a_full_map_of_busy_keys_rejects_and_says_so() {
+    let layer = by_account(Quota::requests_per_minute(1)).max_keys(2);
+    let service = layer.layer(answers());
+    let mut flying = Vec::new();
+    for tenant in ["a", "b"] {
+        let mut call = task::spawn(service.clone().oneshot(post(tenant, "/hang")));
+        assert_pending!(call.poll());
+        flying.push(call);
     }
-    assert_eq!(limiter.snapshot_of(&account("debt")).unwrap().available()[0].1, -4_000);
-
-    let _held = (limiter.of(&account("debt")).unwrap(), limiter.of(&account("held")).unwrap());
-    let error = assert_ready_err!(task::spawn(service.call(post("sk-secret", "/200"))).poll());
+    let error = assert_ready_err!(task::spawn(service.clone().oneshot(post("sk-secret", "/200"))).poll());
     let limited = find_in::<RateLimited, _>(&error).unwrap();
     assert_eq!(limited.reject_reason(), RejectReason::TooManyKeys);
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::RateLimit);
@@ -148,16 +146,20 @@ async fn a_full_map_evicts_debts_last_and_rejects_when_all_keys_are_in_use() {
     }
     assert!(!told.contains("secret"), "{told}");
     assert!(told.contains("key limit reached"), "{told}");
+    // A key that is not in use makes room.
+    flying.pop();
+    service.clone().oneshot(post("sk-secret", "/200")).await.unwrap();
+    assert_eq!(layer.limiter().keys(), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_number_of_strangers_is_bounded_and_forgotten() {
-    const MAX: usize = 20_000;
-    let limiter = numbers(MAX, [Quota::requests_per_minute(60), Quota::tokens_per_minute(100_000)]);
-    let charge = || Charge::request().input_tokens(1_000);
+async fn promise_25_as_many_strangers_as_come_are_bounded_and_evicted() {
+    const MAX: usize = 50_000;
+    let limiter = keyed(MAX, |_| [Quota::requests_per_minute(60), Quota::tokens_per_minute(100_000)]);
+    let options = CallOptions::new();
     for key in 0..MAX as u64 + 1_000 {
-        let mut permit = limiter.acquire_for(&key, charge(), &CallOptions::new()).await.unwrap();
-        permit.sent();
+        let acquire = limiter.acquire_for(&key, Charge::request().input_tokens(1_000), &options);
+        assert_ready_ok!(task::spawn(acquire).poll()).sent();
     }
     assert_eq!(limiter.keys(), Some(MAX));
     advance(60 * S).await;
@@ -166,50 +168,110 @@ async fn any_number_of_strangers_is_bounded_and_forgotten() {
     assert_eq!(limiter.keys(), Some(1));
 }
 
-/// One call of `key`, whose answer says `told`.
-async fn hears(limiter: &RateLimiter, key: u64, told: &[Reading]) {
+/// One call of `key`, whose answer reports this.
+async fn answered(limiter: &RateLimiter, key: u64, readings: &[Reading]) {
     let mut permit = limiter.acquire_for(&key, Charge::request(), &CallOptions::new()).await.unwrap();
     permit.sent();
-    permit.limits(told);
+    permit.limits(readings);
     permit.end(Outcome::success());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_of_which_only_what_was_learned_is_left_makes_room() {
-    const MAX: u64 = 100;
-    let tokens = Reading::of(Dimension::TOKENS).with_limit(60_000).with_remaining(60_000);
-    for (configured, told) in [
-        (None, vec![]),
-        (Some(Quota::requests_per_second(10)), vec![tokens]),
-    ] {
-        let limiter = numbers(100, configured);
-        for key in 0..MAX {
-            hears(&limiter, key, &told).await;
-        }
-        advance(60 * S).await;
-        hears(&limiter, MAX, &told).await;
-        assert!(limiter.keys().unwrap() <= 100);
+async fn promise_25_keys_that_were_merely_used_make_room_before_a_debt_and_a_reported_limit() {
+    let limiter = keyed(50, |_| [Quota::new(Dimension::REQUESTS, 100, 3_600 * S).burst(10)]);
+    let options = CallOptions::new();
+    limiter
+        .acquire_for(&0_u64, Charge::request().requests(20), &options)
+        .await
+        .unwrap()
+        .sent();
+    let reported = Reading::of(Dimension::TOKENS).with_limit(60_000).with_remaining(60_000);
+    answered(&limiter, 1, &[reported]).await;
+    for key in 2..500 {
+        answered(&limiter, key, &[]).await;
     }
+    assert_eq!(limiter.keys(), Some(50));
+    assert_eq!(available(&limiter, 0), Some(-10));
+    assert_eq!(limiter.snapshot_of(&1_u64).unwrap().available().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_25_other_quotas_reach_the_keys_there_are_and_those_to_come() {
+    let limiter = one_a_second(10);
+    answered(&limiter, 1, &[]).await;
+    limiter.set_quotas([Quota::requests_per_minute(600).burst(600)]);
+    answered(&limiter, 2, &[]).await;
+    for key in [1_u64, 2] {
+        let available = limiter.snapshot_of(&key).unwrap().available()[0];
+        assert_eq!(available, (Quota::requests_per_minute(600).burst(600), 599), "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_name_the_key_and_do_not_show_it_unless_it_is_public() {
+    let run = async |layer: RateLimitLayer| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let observer = {
+            let seen = Arc::clone(&seen);
+            move |event: &Event| {
+                seen.lock().unwrap().push((event.key().unwrap().to_string(), event.to_string()));
+            }
+        };
+        let service = layer.observer(observer).max_wait(Duration::ZERO).layer(answers());
+        service.clone().oneshot(post("secret", "/429")).await.unwrap();
+        let error = service.clone().oneshot(post("secret", "/200")).await.unwrap_err();
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!(seen.len(), 2, "a pause and a rejection: {seen:?}");
+        (seen[0].0.clone(), format!("{seen:?} {error}"))
+    };
+    let key = |request: &RequestView<'_>| {
+        let headers = request.headers().unwrap();
+        headers["authorization"].to_str().unwrap().to_owned()
+    };
+    let layer = || RateLimitLayer::new([Quota::requests_per_second(1)]);
+    let (label, text) = run(layer().by_key(key)).await;
+    assert!(label.starts_with('#') && !text.contains("secret"), "{label} {text}");
+    let (label, text) = run(layer().by_public_key(key)).await;
+    assert_eq!(label, "Bearer secret");
+    assert!(text.ends_with("key Bearer secret"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limiter_of_one_key_changes_that_key_alone() {
+    let limiter = one_a_second(10);
+    assert!(limiter.get(&1_u64).is_none());
+    let one = limiter.of(&1_u64).unwrap();
+    one.set_quotas([Quota::requests_per_second(5)]);
+    one.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+    assert!(goes(&limiter, 2));
+    assert_eq!((available(&limiter, 1), available(&limiter, 2)), (Some(4), Some(0)));
+    assert_eq!(limiter.get(&1_u64).unwrap().available()[0].1, 4);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "the keys of this limiter are not i32")]
+async fn a_key_of_another_type_is_a_mistake() {
+    let _ = one_a_second(10).snapshot_of(&1_i32);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_dropped_or_panics_at_any_point_is_settled_with_its_own_key() {
     let quota = Quota::new(Dimension::REQUESTS, 10, 3_600 * S).burst(10);
     let layer = RateLimitLayer::new([quota])
-        .by_public_key(|request: &RequestView<'_>| request.path().unwrap().len() as u64);
+        .by_key(|request: &RequestView<'_>| request.path().unwrap_or_default().len() as u64);
     let limiter = layer.limiter().clone();
     let mut service = layer.until_body_end().layer(service_with_body());
     let request = |path: &str| http::Request::post(path).body(()).unwrap();
     // Not polled: not even a key.
     drop(service.call(request("/hang")));
-    assert_eq!(limiter.keys().unwrap(), 0);
+    assert_eq!(limiter.keys(), Some(0));
     // In flight: it counts with the peer.
     let mut hangs = task::spawn(service.call(request("/hang")));
     assert_pending!(hangs.poll());
     limiter.forget_idle();
     drop(hangs);
     assert_eq!(available(&limiter, 5), Some(9));
-    // In the line: it takes nothing.
+    // In the queue: it takes nothing.
     let all = Charge::request().requests(9);
     let held = limiter.acquire_for(&5_u64, all, &CallOptions::new()).await.unwrap();
     let mut waits = task::spawn(service.call(request("/hang")));
@@ -228,12 +290,8 @@ async fn what_is_dropped_or_panics_at_any_point_is_settled_with_its_own_key() {
     // A body that is dropped.
     drop(assert_ready_ok!(task::spawn(service.call(request("/200"))).poll()));
     assert_eq!(available(&limiter, 4), Some(9));
-    assert!(
-        limiter
-            .snapshots()
-            .iter()
-            .all(|(_, snapshot)| snapshot.in_flight() == 0 && snapshot.waiting() == 0)
-    );
+    let all = limiter.snapshot();
+    assert_eq!((all.in_flight(), all.waiting(), limiter.snapshots().len()), (0, 0, 3));
 }
 
 fn service_with_body()
@@ -247,26 +305,25 @@ fn service_with_body()
 
 #[tokio::test(start_paused = true)]
 async fn a_call_may_bring_its_own_key_and_its_own_cost() {
-    let quotas_of = |tenant: &&'static str| {
-        [Quota::tokens_per_minute(if *tenant == "paying" {
-            1_000
-        } else {
-            10
-        })]
-    };
-    let tenant = |_: &RequestView<'_>| "free";
     let layer = RateLimitLayer::new([])
-        .by_key_with(tenant, quotas_of)
-        .by_public_key(tenant)
+        .by_public_key_with(
+            |_: &RequestView<'_>| "free",
+            |tenant: &&'static str| {
+                [Quota::tokens_per_minute(if *tenant == "paying" {
+                    1_000
+                } else {
+                    10
+                })]
+            },
+        )
         .cost(|_: &http::Request<()>| Charge::request().input_tokens(100));
-    let (limiter, mut service) = (layer.limiter(), layer.layer(answers()));
+    let mut service = layer.layer(answers());
     let refused = service.call(post("x", "/200")).await.unwrap_err();
-    let limited = find_in::<RateLimited, _>(&refused).unwrap();
-    assert_eq!(limited.key().unwrap().to_string(), "free");
+    assert_eq!(find_in::<RateLimited, _>(&refused).unwrap().key().unwrap().to_string(), "free");
     let mut paying = post("x", "/200");
     paying.extensions_mut().insert(CallKey("paying"));
     service.call(paying).await.unwrap();
-    assert_eq!(limiter.snapshot_of(&"paying").unwrap().available()[0].1, 900);
+    assert_eq!(layer.limiter().snapshot_of(&"paying").unwrap().available()[0].1, 900);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,33 +350,22 @@ async fn bounds_and_closing_hold_for_every_key() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_settles_its_own_charge_and_learns_from_its_own_server() {
-    let limiter = numbers(10, [Quota::tokens_per_minute(1_000)]);
+    let limiter = keyed(10, |_| [Quota::tokens_per_minute(1_000)]);
     let charge = |tokens| Charge::request().output_tokens(tokens);
     let mut permit = limiter.acquire_for(&1_u64, charge(100), &CallOptions::new()).await.unwrap();
     permit.sent();
     permit.settle(&charge(150));
     assert_eq!((available(&limiter, 1), available(&limiter, 2)), (Some(850), None));
 
-    let layer = by_account(10, []);
-    let unknown = layer.limiter().clone();
-    let mut service = layer
-        .readings(|_: &http::Response<()>| vec![Reading::of(Dimension::REQUESTS).with_limit(60)])
-        .layer(answers());
-    service.call(post("a", "/200")).await.unwrap();
+    let layer = RateLimitLayer::new([])
+        .by_account()
+        .readings(|_: &http::Response<()>| vec![Reading::of(Dimension::REQUESTS).with_limit(60)]);
+    layer.layer(answers()).oneshot(post("a", "/200")).await.unwrap();
+    let unknown = layer.limiter();
     unknown.forget_idle();
-    let learned: Vec<_> = unknown.snapshots().iter().map(|(_, snapshot)| snapshot.available()[0].0).collect();
-    assert_eq!(learned, [Quota::requests_per_minute(60)]);
+    let account = Account::of(&post("a", "/200"));
+    let learned = unknown.snapshot_of(&account).unwrap().available()[0].0;
+    assert_eq!(learned, Quota::requests_per_minute(60));
     advance(3_600 * S).await;
     assert_eq!(unknown.forget_idle(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_handle_sets_holds_for_keys_known_and_new() {
-    let limiter = one_a_second(10);
-    assert!(goes(&limiter, 1));
-    limiter.set_quotas([Quota::requests_per_second(1).burst(3)]);
-    for key in [1, 2] {
-        assert!(goes(&limiter, key) && goes(&limiter, key), "{key}");
-    }
-    assert_eq!((available(&limiter, 1), available(&limiter, 2)), (Some(0), Some(1)));
 }

@@ -180,3 +180,19 @@ async fn a_setter_changes_nothing_that_runs_and_a_limiter_does() {
     layer.limiter().set_max_wait(Duration::ZERO);
     service.clone().oneshot(http::Request::new(())).await.unwrap_err();
 }
+
+#[tokio::test(start_paused = true)]
+async fn pauses_without_a_hint_are_repeatable_with_a_seed() {
+    let pauses = async |seed: u64| {
+        let layer = RateLimitLayer::new([Quota::requests_per_second(10)]).seed(seed);
+        let mut pauses = Vec::new();
+        for _ in 0..3 {
+            layer.limiter().acquire(Charge::request()).await.unwrap().end(Outcome::throttled());
+            pauses.push(layer.limiter().snapshot().paused_for().unwrap());
+        }
+        pauses
+    };
+    let (first, again, other) = (pauses(1).await, pauses(1).await, pauses(2).await);
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+}

@@ -1,14 +1,17 @@
-//! Promises about the line and the quotas, without a service.
+//! Promises about the queue and the quotas, without a service.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb_admission::RejectReason;
-use aplomb_core::{CallOptions, Outcome};
-use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitPermit, RateLimitReason, RateLimiter};
+use aplomb_core::{CallOptions, Outcome, find_in};
+use aplomb_rate_limit::{
+    Charge, Dimension, Pool, Quota, RateLimitPermit, RateLimitReason, RateLimited, RateLimiter,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_test::{assert_pending, task};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -52,7 +55,7 @@ async fn promise_18_four_thousand_callers_get_the_full_rate_in_order_with_few_po
         "{:?}",
         start.elapsed()
     );
-    assert!(served.lock().unwrap().is_sorted(), "nobody is overtaken");
+    assert!(served.lock().unwrap().is_sorted(), "no call is overtaken");
     assert!(polls.load(Relaxed) <= 3 * 4_000);
 }
 
@@ -115,7 +118,7 @@ async fn promise_22_one_more_than_ever_fits_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_22_what_can_not_end_before_the_deadline_is_refused_at_once_and_says_when() {
+async fn promise_22_a_wait_that_cannot_end_before_the_deadline_is_rejected_immediately_and_says_when() {
     let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     drop(sent(limiter.acquire(Charge::request()).await));
     let start = Instant::now();
@@ -179,4 +182,41 @@ async fn promise_26_cancelled_and_refused_callers_consume_nothing() {
     let start = Instant::now();
     drop(sent(limiter.acquire(Charge::request()).await));
     assert!(start.elapsed() <= S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_tried_goes_immediately_or_not_at_all() {
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
+    limiter.try_acquire(&Charge::request()).unwrap().end(Outcome::success());
+    let rejected = limiter.try_acquire(&Charge::request()).unwrap_err();
+    assert_eq!((rejected.reject_reason(), rejected.retry_after()), (RejectReason::WaitTooLong, Some(S)));
+    assert_eq!(limiter.snapshot().waiting(), 0);
+    // It does not overtake a call that waits.
+    let mut large = task::spawn(limiter.acquire(Charge::request()));
+    assert_pending!(large.poll());
+    let rejected = limiter.try_acquire(&Charge::request().requests(0)).unwrap_err();
+    assert_eq!(rejected.ahead(), Some(1));
+    drop(large);
+    // A member of a pool leaves nothing behind.
+    let pool = Pool::new([Quota::requests_per_second(1)]);
+    let (one, other) = (pool.limiter(), pool.limiter());
+    one.try_acquire(&Charge::request()).unwrap().end(Outcome::success());
+    assert!(other.try_acquire(&Charge::request()).is_err());
+    assert_eq!(pool.snapshot().waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_run_between_its_permit_and_its_settlement() {
+    let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
+    let start = Instant::now();
+    let first = limiter.run(Charge::request(), async || Ok::<_, std::io::Error>(1)).await;
+    assert_eq!(first.unwrap(), 1);
+    let fails = limiter
+        .run(Charge::request(), async || Err::<(), _>(std::io::Error::other("broken")))
+        .await;
+    assert_eq!(fails.unwrap_err().to_string(), "broken");
+    assert_eq!((start.elapsed(), limiter.snapshot().in_flight()), (S, 0));
+    limiter.set_max_wait(Duration::ZERO);
+    let rejected = limiter.run(Charge::request(), async || Ok::<_, std::io::Error>(3)).await.unwrap_err();
+    assert!(find_in::<RateLimited, _>(&rejected).is_some());
 }

@@ -28,14 +28,14 @@ async fn promise_25_a_changed_quota_keeps_its_level_and_what_is_in_flight() {
         snapshot.available().iter().map(|(quota, left)| (quota.dimension(), *left)).collect();
     assert_eq!(levels, [(Dimension::TOKENS, 510), (Dimension::REQUESTS, 1)]);
     assert_eq!(snapshot.in_flight(), 9);
-    // What was not sent after all is given back as it is counted now.
+    // A call that is not sent is refunded as the quota counts now.
     flying.truncate(8);
     let unsent = limiter.acquire(Charge::request().input_tokens(10)).await.unwrap();
     let start = Instant::now();
     drop(unsent);
     drop(limiter.acquire(Charge::request()).await.unwrap());
     assert_eq!(start.elapsed(), Duration::ZERO);
-    // Who waits is let through by a change.
+    // A change lets waiting calls go.
     let waiting = limiter.clone();
     let waiting = tokio::spawn(async move {
         let mut all = waiting.acquire(Charge::request().requests(10)).await.unwrap();
@@ -89,7 +89,7 @@ async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_22_what_can_not_go_at_once_waits_or_is_refused_as_set() {
+async fn promise_22_a_call_that_cannot_go_immediately_waits_or_is_rejected_as_set() {
     let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     limiter.set_max_wait(Duration::ZERO);

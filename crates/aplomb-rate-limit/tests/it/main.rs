@@ -1,4 +1,4 @@
-//! What the rate limit promises, in virtual time.
+//! The promises of the rate limit, in virtual time.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod compiles;

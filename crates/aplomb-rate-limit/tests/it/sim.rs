@@ -31,14 +31,14 @@ impl Provider {
             .build()
     }
 
-    /// How long so many prompts take whom knows the limit.
+    /// How long so many prompts take a client that knows the limit.
     pub(crate) fn ideal(self, prompts: u64) -> Duration {
         let flow = Duration::from_secs(60) * u32::try_from(prompts.saturating_sub(self.burst)).unwrap();
         flow / u32::try_from(self.per_minute).unwrap() + self.latency
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) answered: u64,
@@ -67,7 +67,7 @@ fn request(number: u64) -> http::Request<String> {
 }
 
 /// So many callers, each with its prompts one after the other until `until`, or until the prompts are
-/// over; who is refused asks again, through the limiter.
+/// over; a refused call is sent again through the limiter.
 pub(crate) async fn run(
     provider: Provider,
     limiter: &RateLimiter,

@@ -1,4 +1,4 @@
-//! Limits that nobody configured: told by the server, or found out.
+//! Limits that nobody configured: reported by the server, or estimated.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn promise_24_over_five_minutes_an_unknown_limit_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_24_a_limit_that_the_server_tells_is_never_exceeded() {
+async fn promise_24_a_limit_that_the_server_reports_is_never_exceeded() {
     for (per_minute, burst) in [(20, 5), (60, 10), (60, 60), (600, 20)] {
         let provider = a_minute(per_minute, burst, Hints::All);
         let run = run(provider, &RateLimiter::new([]), 100, 200, None).await;
@@ -71,7 +71,7 @@ async fn promise_24_what_was_learned_is_saved_and_a_restart_does_not_start_blind
 
 #[tokio::test(start_paused = true)]
 async fn promise_23_one_429_among_64_callers_costs_one_429() {
-    // A provider that has just been emptied by somebody else: one call finds out for all.
+    // A provider whose quota others have just used up: one call finds out for all.
     let provider = Provider { latency: S / 50, ..a_minute(6_000, 100, Hints::RetryAfter) };
     let limiter = RateLimiter::new([Quota::requests_per_second(1_000)]);
     let first = limiter.acquire(Charge::request()).await.unwrap();
@@ -82,7 +82,7 @@ async fn promise_23_one_429_among_64_callers_costs_one_429() {
     assert!(start.elapsed() >= 10 * S && start.elapsed() <= 13 * S, "{run:?}");
 }
 
-async fn heard(limiter: &RateLimiter, charge: Charge, reading: Reading) {
+async fn answered(limiter: &RateLimiter, charge: Charge, reading: Reading) {
     let mut permit = limiter.acquire(charge).await.unwrap();
     permit.sent();
     permit.limits(&[reading]);
@@ -98,21 +98,21 @@ fn left(limiter: &RateLimiter) -> i64 {
 #[tokio::test(start_paused = true)]
 async fn promise_24_stricter_is_believed_at_once_and_looser_when_three_agree() {
     let limiter = RateLimiter::new([Quota::requests_per_minute(60).burst(60)]);
-    heard(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(12)).await;
+    answered(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(12)).await;
     assert_eq!(left(&limiter), 12);
     // Each of these takes one; the third in a row that says more is left is believed.
     for more in [50, 50] {
-        heard(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(more)).await;
+        answered(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(more)).await;
     }
     assert_eq!(left(&limiter), 10);
-    heard(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(45)).await;
+    answered(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(45)).await;
     assert_eq!(left(&limiter), 45);
     // The limit itself: half of it at once, and back when three agree.
     let half = REQUESTS.with_limit(30);
-    heard(&limiter, Charge::request(), half).await;
+    answered(&limiter, Charge::request(), half).await;
     assert_eq!(limiter.snapshot().available()[0].0.amount(), 30);
     for amount in [30, 30, 60] {
-        heard(&limiter, Charge::request(), REQUESTS.with_limit(600)).await;
+        answered(&limiter, Charge::request(), REQUESTS.with_limit(600)).await;
         assert_eq!(limiter.snapshot().available()[0].0.amount(), amount, "never beyond what is configured");
     }
 }
@@ -127,7 +127,7 @@ async fn promise_24_what_is_in_flight_is_not_taken_for_free() {
     flying.iter_mut().for_each(aplomb_rate_limit::RateLimitPermit::sent);
     // The server has counted only what it answers; it will count the 20.
     for used in 1..=6 {
-        heard(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(60 - used)).await;
+        answered(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(60 - used)).await;
     }
     assert_eq!(left(&limiter), 60 - 26);
     drop(flying);
@@ -145,7 +145,7 @@ async fn promise_24_garbage_is_ignored() {
         Reading::of(Dimension::named("unheard of")).with_remaining(3),
         REQUESTS.with_limit(u64::MAX).with_remaining(u64::MAX).with_reset(Duration::MAX),
     ] {
-        heard(&limiter, Charge::request().requests(0), garbage).await;
+        answered(&limiter, Charge::request().requests(0), garbage).await;
         assert_eq!(left(&limiter), 60, "{garbage:?}");
     }
     assert_eq!(limiter.learned(), Learned::new());
@@ -155,7 +155,7 @@ async fn promise_24_garbage_is_ignored() {
 async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are() {
     let limiter = RateLimiter::new([Quota::requests_per_minute(600).burst(600)]);
     let tokens = Reading::of(Dimension::TOKENS).with_limit(1_000).with_remaining(100).with_window(60 * S);
-    heard(&limiter, Charge::request(), tokens).await;
+    answered(&limiter, Charge::request(), tokens).await;
     let snapshot = limiter.snapshot();
     assert_eq!(snapshot.available()[1], (Quota::tokens_per_minute(1_000), 100));
     let start = Instant::now();
@@ -168,14 +168,14 @@ async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are()
     // Not where it is not wanted.
     let configured = RateLimiter::new([Quota::requests_per_minute(600)]);
     configured.set_learning(false);
-    heard(&configured, Charge::request(), tokens).await;
+    answered(&configured, Charge::request(), tokens).await;
     assert_eq!(configured.snapshot().available().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_the_server_has_told_its_limit_as_many_go_as_it_gives() {
+async fn once_the_server_has_reported_its_limit_as_many_calls_go_as_it_allows() {
     let limiter = RateLimiter::new([]);
-    heard(&limiter, Charge::request(), REQUESTS.with_limit(600).with_remaining(99)).await;
+    answered(&limiter, Charge::request(), REQUESTS.with_limit(600).with_remaining(99)).await;
     let start = Instant::now();
     let mut flying = Vec::new();
     for _ in 0..99 {
@@ -203,7 +203,7 @@ async fn unanswered_calls_open_the_window_as_time_passes() {
 async fn the_number_of_quotas_a_server_can_teach_is_bounded() {
     let limiter = RateLimiter::new([]);
     for seconds in 1..1_000 {
-        heard(&limiter, Charge::request().requests(0), REQUESTS.with_limit(10).with_window(seconds * S))
+        answered(&limiter, Charge::request().requests(0), REQUESTS.with_limit(10).with_window(seconds * S))
             .await;
     }
     assert!(limiter.snapshot().available().len() <= 8);

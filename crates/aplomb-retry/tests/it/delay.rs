@@ -92,8 +92,8 @@ async fn promise_9_calls_started_together_do_not_come_back_in_lockstep() {
         for seen in &peer.seen()[1_000..] {
             tens[(seen.at - began).as_millis() as usize / 10] += 1;
         }
-        // 20 on average; 50 has a probability of one in ten million.
-        assert!(*tens.iter().max().unwrap() < 50, "{tens:?}");
+        // 20 on average; 100 has a probability of 10⁻³⁶.
+        assert!(*tens.iter().max().unwrap() < 100, "{tens:?}");
         assert_eq!(tens.iter().sum::<i32>(), 1_000);
     }
 }

@@ -77,7 +77,10 @@ const UNLIMITED: usize = usize::MAX;
 
 impl EndpointGates {
     pub(super) fn new(policy: &Policy, settle: Settle) -> Self {
-        let mut quotas = Quotas::new(policy.quotas.iter().copied(), policy.seed.unwrap_or_else(rand::random));
+        let mut quotas = Quotas::new(policy.quotas.iter().copied());
+        if let Some(seed) = policy.seed {
+            quotas.set_seed(seed);
+        }
         quotas.set_max_pause(policy.max_retry_after);
         quotas.set_settle(settle);
         raise_max_pause(policy);

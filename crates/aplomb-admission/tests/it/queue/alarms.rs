@@ -87,7 +87,7 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
         crate::gate_support::simple!();
     }
 
-    let queue = Queue::new(Undecided(0), QueueLimits::new(), ());
+    let queue = Queue::new(Undecided(0), QueueLimits::new(), |_| ());
     let start = Instant::now();
     assert!(queue.acquire((), Wait::default()).await.is_ok());
     assert!(start.elapsed() <= Duration::from_millis(10));
@@ -118,4 +118,93 @@ fn waiting_for_an_instant_outside_of_a_runtime_panics_rather_than_spins() {
     for _ in 0..2 {
         drop(task::spawn(queue.acquire((), Wait::default())).poll());
     }
+}
+
+/// Admits one call a second, and has an event for each.
+#[derive(Default)]
+struct Told(Vec<Instant>, bool);
+
+impl aplomb_admission::Gate for Told {
+    type Cost = ();
+    type Token = ();
+    type Reason = ();
+    type Event = Instant;
+
+    fn check(&mut self, (): &(), now: Instant) -> aplomb_admission::Decision<()> {
+        match self.0.last() {
+            Some(last) if now < *last + PACE => aplomb_admission::Decision::NotBefore(*last + PACE, ()),
+            _ => aplomb_admission::Decision::Admit,
+        }
+    }
+
+    fn admit(&mut self, (): &(), now: Instant) {
+        self.0.push(now);
+        self.1 = true;
+    }
+
+    fn end(&mut self, (): (), _: End, _: Instant) {}
+
+    fn next_event(&mut self) -> Option<Instant> {
+        std::mem::take(&mut self.1).then(|| *self.0.last().unwrap())
+    }
+
+    crate::gate_support::simple!(on forecast hints pooled);
+}
+
+/// The timer of a runtime is no place for the code of observers: all other timers would wait for it.
+#[tokio::test(start_paused = true)]
+async fn an_observer_does_not_run_inside_the_timer_of_the_runtime() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tells = std::sync::Arc::clone(&told);
+    let observer = move |at: &Instant| {
+        tells.lock().unwrap().push(*at);
+    };
+    let queue = Queue::new(Told::default(), QueueLimits::new(), observer);
+    let start = Instant::now();
+    drop(queue.acquire((), Wait::default()).await.unwrap());
+    let mut waits = task::spawn(queue.acquire((), Wait::default()));
+    assert_pending!(waits.poll());
+    tokio::time::advance(PACE).await;
+    assert!(waits.is_woken());
+    assert_eq!(queue.waiting(), 1, "the timer has woken it, and done nothing else");
+    // It is not polled: a tick later the timer admits it, and leaves the event to whoever comes next.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(queue.waiting(), 0);
+    assert_eq!(*told.lock().unwrap(), [start]);
+    assert!(waits.poll().is_ready());
+    assert_eq!(told.lock().unwrap().len(), 2);
+}
+
+/// No panic is caught to find out that there is no timer: its hook would write to the standard error.
+#[test]
+fn waiting_for_a_release_without_a_timer_makes_no_noise() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static HERE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if HERE.get() {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+        }
+        before(info);
+    }));
+    HERE.set(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let queue = slots(1);
+    runtime.block_on(async {
+        let held = queue.acquire((), Wait::default()).await.unwrap();
+        let mut waits = task::spawn(queue.acquire((), Wait::default()));
+        assert_pending!(waits.poll());
+        drop(held);
+        assert!(waits.is_woken());
+        assert!(waits.poll().is_ready());
+        // And for an instant, in a section of somebody else's.
+        let paced = Queue::new(Paced::new(), QueueLimits::new(), |_| ());
+        drop(paced.acquire((), Wait::default()).await.unwrap());
+        paced.with(|_, _| ());
+    });
+    HERE.set(false);
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
 }

@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is right: until when the bucket is drawn, and who went when.
+/// The model: until when the bucket is drawn, and which calls went when.
 struct Model {
     start: Instant,
     drawn_until: u128,
@@ -103,7 +103,7 @@ fn end(flying: Flying, how: u8, used: u64, model: &mut Model) {
     }
 }
 
-/// Who waits, in three lines, and the lines in the order in which their heads came to wait.
+/// The calls that wait in three queues, and the queues in the order in which their heads began to wait.
 #[derive(Default)]
 struct Waiting {
     calls: Vec<(usize, u64, Spawn<AcquireFuture>)>,
@@ -116,7 +116,7 @@ impl Waiting {
         self.keep_order();
     }
 
-    /// A line in which nobody waits has no place, and one in which somebody waits has one.
+    /// A queue has a place if calls wait in it.
     fn keep_order(&mut self) {
         let waits = |line: &usize| self.calls.iter().any(|(of, ..)| of == line);
         self.order.retain(waits);
@@ -124,15 +124,23 @@ impl Waiting {
         self.order.extend(new);
     }
 
-    /// Collects who has been let through: by time, and at the same time in order, nobody before another.
+    /// Collects the admitted calls: by time, and at the same time in order.
     fn collect(&mut self, flying: &mut Vec<Flying>, model: &mut Model) {
-        let mut gone = Vec::new();
-        for (index, (line, cost, call)) in self.calls.iter_mut().enumerate() {
-            if let std::task::Poll::Ready(permit) = call.poll() {
-                gone.push((index, *line, *cost, permit.unwrap()));
+        let mut gone: Vec<(usize, usize, u64, Permit)> = Vec::new();
+        // A call that goes may let another one go that was polled before it.
+        let mut before = usize::MAX;
+        while gone.len() != before {
+            before = gone.len();
+            for (index, (line, cost, call)) in self.calls.iter_mut().enumerate() {
+                if gone.iter().any(|(gone, ..)| *gone == index) {
+                    continue;
+                }
+                if let std::task::Poll::Ready(permit) = call.poll() {
+                    gone.push((index, *line, *cost, permit.unwrap()));
+                }
             }
         }
-        // Who is left, and the calls that have gone as long as they have not been looked at.
+        // The calls that are left, and those that have gone and have not been checked yet.
         let mut there: Vec<usize> = self.calls.iter().map(|(line, ..)| *line).collect();
         gone.sort_by_key(|(index, .., permit)| (permit.admitted_at(), *index));
         let mut indices: Vec<_> = gone.iter().map(|(index, ..)| *index).collect();
@@ -187,9 +195,9 @@ async fn play(steps: Vec<Step>, gives_back: bool) {
             assert!(i64::try_from(head.unwrap()).unwrap() > model.left(now), "there is enough for the first");
         }
     }
-    // What is given back may go again, however long ago it was drawn.
+    // What is given back may be drawn again, however long ago it was drawn first.
     assert!(gives_back || model.no_window_is_exceeded(), "{:?}", model.gone);
-    // Everybody gets its turn, and everything flows back.
+    // Every call goes, and everything flows back.
     let calls = u32::try_from(waiting.calls.len()).unwrap();
     advance(2 * S * (calls + 1)).await;
     for _ in 0..=calls {
@@ -204,7 +212,7 @@ async fn play(steps: Vec<Step>, gives_back: bool) {
 }
 
 proptest! {
-    /// Three lines of calls of all sizes, which come, wait, go away, and end in every way.
+    /// Three queues of calls of all sizes, which come, wait, leave, and end in every way.
     #[test]
     fn promise_17_and_20_members_draw_what_one_limiter_would(
         steps in prop::collection::vec(step(), 1..80), gives_back: bool,

@@ -1,4 +1,4 @@
-//! Whatever happens in several lines before several pools, everybody is served or told.
+//! Whatever happens in several queues before several pools, every call is served or rejected.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -125,8 +125,8 @@ async fn play(steps: Vec<Step>) {
     pool.set_learning(false);
     let queues: Vec<Queue<Gates>> = (0..5)
         .map(|i| {
-            let own = Quotas::new([Quota::requests_per_second(5 + 5 * i).burst(2)], 1);
-            // Every other queue draws on a second pool, the others on one that is never empty.
+            let own = Quotas::new([Quota::requests_per_second(5 + 5 * i).burst(2)]);
+            // Every other queue draws on a second pool, the rest on one that is never empty.
             let other = if i % 2 == 0 {
                 second.member()
             } else {
@@ -134,7 +134,7 @@ async fn play(steps: Vec<Step>) {
             };
             let places = Places { free: 1 + (i % 3) as i32 };
             let gates = Both(Door { until: None }, Both(own, Both(pool.member(), Both(other, places))));
-            Queue::new(gates, QueueLimits::new().ageing(S), ())
+            Queue::new(gates, QueueLimits::new().ageing(S), |_| ())
         })
         .collect();
     let mut waiting: Vec<Spawn<Acquire<Gates>>> = Vec::new();
@@ -222,7 +222,7 @@ async fn play(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Whatever is dropped, closed, shut, thrown out of its turn or changed, everybody is served or told.
+    /// Whatever is dropped, closed, shut, taken out of order or changed, every call is served or rejected.
     #[test]
     fn promise_20_nobody_waits_for_ever(steps in prop::collection::vec(step(), 0..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -230,12 +230,12 @@ proptest! {
     }
 }
 
-/// A gate further in that admits nobody while it is asked about the one at the head, so that the head comes and goes
-/// as one that waits for the pool: its queue loses its place each time, but nobody is kept from going by it.
+/// Another gate rejects the head now and then, so that the head comes and goes
+/// as one that waits for the pool: its queue loses its place each time, but holds no other up.
 #[tokio::test(start_paused = true)]
 async fn promise_18_a_member_that_flaps_neither_starves_nor_holds_others() {
     let pool = Pool::new([Quota::requests_per_second(10).burst(1)]);
-    let flapping = Queue::new(Both(Door { until: None }, pool.member()), QueueLimits::new(), ());
+    let flapping = Queue::new(Both(Door { until: None }, pool.member()), QueueLimits::new(), |_| ());
     let other = pool.limiter();
     let count = Arc::new(AtomicU32::new(0));
     for _ in 0..20 {
@@ -268,9 +268,9 @@ async fn promise_18_a_member_that_flaps_neither_starves_nor_holds_others() {
     assert!(mine >= 100, "{mine} {others}");
 }
 
-/// Many lines of one caller each, by priority: nobody overtakes across lines.
+/// Many queues of one caller each, by priority: no call overtakes across queues.
 #[tokio::test(start_paused = true)]
-async fn promise_18_many_lines_of_one_are_served_in_order() {
+async fn promise_18_many_queues_of_one_are_served_in_order() {
     let pool = Pool::new([Quota::requests_per_second(100).burst(1)]);
     pool.limiter().acquire(Charge::request()).await.unwrap().sent();
     let limiters: Vec<_> = (0..3_000).map(|_| pool.limiter()).collect();

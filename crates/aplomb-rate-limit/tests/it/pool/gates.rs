@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use aplomb_admission::{Acquire, Decision, End, Entries, ErasedKey, Gate, KeyBy, Queue, QueueLimits, Wait};
-use aplomb_core::RequestView;
-use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, Quotas};
+use aplomb_admission::{Acquire, Decision, End, Gate, Queue, QueueLimits, Wait};
+use aplomb_core::{CallOptions, RequestView};
+use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, Quotas, RateLimitLayer};
 use tokio::time::{Instant, advance};
 use tokio_test::task::{self, Spawn};
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -12,7 +12,7 @@ use tokio_test::{assert_pending, assert_ready_ok};
 use super::{S, acquire, tokens, tokens_per_second};
 use crate::gate_support::{Both, simple};
 
-/// Says what it is told to say, like a circuit or a limit of places.
+/// Always decides the same, like an open circuit or a full concurrency limit.
 struct Says(Decision<()>);
 
 impl Gate for Says {
@@ -35,8 +35,8 @@ impl Gate for Says {
 type Gates = Both<Says, Both<PoolMember, Quotas>>;
 
 fn queue(pool: &Pool, says: Decision<()>) -> Queue<Gates> {
-    let own = Quotas::new([Quota::requests_per_second(1_000)], 1);
-    Queue::new(Both(Says(says), Both(pool.member(), own)), QueueLimits::new(), ())
+    let own = Quotas::new([Quota::requests_per_second(1_000)]);
+    Queue::new(Both(Says(says), Both(pool.member(), own)), QueueLimits::new(), |_| ())
 }
 
 fn asks(queue: &Queue<Gates>, charge: &Charge) -> Spawn<Acquire<Gates>> {
@@ -85,7 +85,7 @@ async fn promise_19_who_waits_for_the_pool_lets_others_go_at_once_when_its_circu
     let now = Instant::now();
     queue.with(|gates, now| gates.0.0 = Decision::NotBefore(now + 60 * S, ()));
     assert_eq!(assert_ready_ok!(small.poll()).admitted_at(), now);
-    // Its circuit closes, and it is its turn.
+    // Its circuit closes, and it may go.
     queue.with(|gates, _| gates.0.0 = Decision::Admit);
     advance(S).await;
     drop(assert_ready_ok!(large.poll()));
@@ -94,7 +94,7 @@ async fn promise_19_who_waits_for_the_pool_lets_others_go_at_once_when_its_circu
 #[tokio::test(start_paused = true)]
 async fn promise_19_all_or_nothing_of_two_pools() {
     let (one, other) = (Pool::new([tokens_per_second(100)]), Pool::new([tokens_per_second(10)]));
-    let queue = Queue::new(Both(one.member(), other.member()), QueueLimits::new(), ());
+    let queue = Queue::new(Both(one.member(), other.member()), QueueLimits::new(), |_| ());
     let ask = || (tokens(10), tokens(10));
     other.limiter().acquire(tokens(10)).await.unwrap().sent();
     let mut call = task::spawn(queue.acquire(ask(), Wait::default()));
@@ -109,19 +109,11 @@ async fn promise_19_all_or_nothing_of_two_pools() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgotten() {
+async fn promise_17_and_25_the_queues_of_many_keys_draw_on_one_pool_and_are_evicted() {
     let pool = Pool::new([tokens_per_second(100)]);
-    let members = pool.clone();
-    let gate = move |_: &dyn ErasedKey| {
-        let own = Quotas::new([Quota::requests_per_second(1_000)], 1);
-        Both(members.member(), own)
-    };
-    let by = KeyBy::secret(|_: &RequestView<'_>| 0_u32);
-    let queues = Entries::keyed(by, 100, QueueLimits::new(), gate, |_, _| ());
-    let asks = |key: u32| {
-        let charge = tokens(40);
-        task::spawn(queues.acquire(&key, (charge.clone(), charge), Wait::default()))
-    };
+    let layer = RateLimitLayer::with_pool(&pool).by_key(|_: &RequestView<'_>| 0_u32);
+    let limiter = layer.limiter();
+    let asks = |key: u32| task::spawn(limiter.acquire_for(&key, tokens(40), &CallOptions::new()));
     let mut calls: Vec<_> = (0..10).map(asks).collect();
     let mut gone = Vec::new();
     for seconds in 0..=4_usize {
@@ -139,13 +131,13 @@ async fn promise_17_and_25_the_lines_of_many_keys_draw_on_one_pool_and_are_forgo
         assert!(gone.len() * 40 <= 100 + 101 * seconds);
         advance(S).await;
     }
-    assert_eq!((calls.len(), gone.len()), (0, 10), "each has had its turn");
+    assert_eq!((calls.len(), gone.len()), (0, 10), "each has gone");
     advance(10 * S).await;
-    queues.evict_fresh(Instant::now());
-    assert_eq!(queues.keys(), Some(0), "nothing is kept of a member, and nothing holds it");
+    limiter.forget_idle();
+    assert_eq!(limiter.keys(), Some(0), "nothing is kept of a member, and nothing holds it");
 }
 
-/// Panics the first time that somebody is to be let through.
+/// Panics when it admits for the first time.
 struct Panics(bool);
 
 impl Gate for Panics {
@@ -172,7 +164,7 @@ impl Gate for Panics {
 async fn promise_7_and_20_what_was_taken_when_another_gate_panicked_is_given_back() {
     let pool = Pool::new([tokens_per_second(100)]);
     for asked_again in [true, false] {
-        let queue = Queue::new(Both(Panics(false), pool.member()), QueueLimits::new(), ());
+        let queue = Queue::new(Both(Panics(false), pool.member()), QueueLimits::new(), |_| ());
         let mut call = task::spawn(queue.acquire(((), tokens(30)), Wait::default()));
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call.poll().is_ready()));
         assert!(panicked.is_err());

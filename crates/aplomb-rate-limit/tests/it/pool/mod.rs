@@ -1,4 +1,4 @@
-//! What several lines promise that draw on one pool.
+//! The promises of several queues that draw on one pool.
 
 mod books;
 mod everybody;

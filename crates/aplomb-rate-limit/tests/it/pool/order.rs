@@ -1,4 +1,4 @@
-//! First come, first served, across lines.
+//! First come, first served, across queues.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -68,7 +68,7 @@ async fn promise_18_the_full_rate_at_hundreds_a_tick_and_for_many_members() {
         let all: u64 = gone.iter().map(|gone| gone.load(Relaxed)).sum();
         assert!(all > rate * 99 / 10 && all <= rate * 10 + u64::from(burst), "{all} of {rate} a second");
         let gone: Vec<_> = gone.iter().map(|gone| gone.load(Relaxed)).collect();
-        // But for the burst, which goes to who comes first.
+        // Except for the burst, which goes to the first that comes.
         let (fair, first) = (all / members, u64::from(burst));
         assert!(gone.iter().all(|gone| gone.abs_diff(fair) <= fair / 50 + first), "{gone:?}");
     }
@@ -93,7 +93,7 @@ async fn promise_18_and_26_who_came_later_waits_behind_and_goes_at_once_when_tha
     assert_pending!(next.poll());
     advance(S / 10).await;
     assert_ready_ok!(small.poll()).sent();
-    // A head that goes away holds up nobody, not even for a moment.
+    // A head that leaves holds no other up, not even for a moment.
     advance(S / 2).await;
     let mut small = acquire(&b, tokens(10));
     assert_pending!(small.poll());
@@ -122,7 +122,8 @@ async fn promise_18_the_next_of_a_line_takes_the_place_of_a_head_that_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_22_a_wait_behind_the_heads_of_other_lines_that_can_not_end_in_time_is_refused_at_once() {
+async fn promise_22_a_wait_behind_the_heads_of_other_queues_that_cannot_end_in_time_is_rejected_immediately()
+{
     let pool = Pool::new([tokens_per_second(100)]);
     let (a, b) = (pool.limiter(), pool.limiter());
     a.acquire(tokens(100)).await.unwrap().sent();
@@ -138,7 +139,7 @@ async fn promise_22_a_wait_behind_the_heads_of_other_lines_that_can_not_end_in_t
     assert_eq!(pool.snapshot().waiting(), 1, "it has not taken a place");
     let mut in_time = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S + S / 5)));
     assert_pending!(in_time.poll());
-    // What is refused for good is refused before its turn.
+    // A call that is rejected for good does not wait for the others.
     let mut huge = acquire(&b, Charge::request().input_tokens(101));
     assert_ready_err!(huge.poll());
 }

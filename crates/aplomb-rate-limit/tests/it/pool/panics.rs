@@ -1,4 +1,4 @@
-//! What a panic in one line of a pool leaves behind for the others: nothing.
+//! A panic in one queue of a pool does not affect the others.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,7 +44,7 @@ async fn promise_7_a_place_left_by_a_panic_does_not_stop_the_other_lines() {
     let pool = Pool::new([Quota::requests_per_second(1)]);
     let other = pool.limiter();
     other.acquire(Charge::request()).await.unwrap().sent();
-    let fragile = Queue::new(Both(Fragile(true), pool.member()), QueueLimits::new(), ());
+    let fragile = Queue::new(Both(Fragile(true), pool.member()), QueueLimits::new(), |_| ());
     let options = CallOptions::new().with_deadline(Instant::now() + 60 * S);
     let mut call = task::spawn(fragile.acquire(((), Charge::request()), Wait::from(&options)));
     let panicked = catch_unwind(AssertUnwindSafe(|| call.poll().is_ready()));
@@ -70,7 +70,7 @@ fn promise_7_a_call_in_a_runtime_without_a_timer_does_not_stop_the_other_lines()
 }
 
 #[test]
-fn promise_7_a_call_in_a_runtime_without_a_timer_leaves_nobody_in_the_line() {
+fn promise_7_a_call_in_a_runtime_without_a_timer_leaves_the_queue() {
     let limiter = RateLimiter::new([Quota::new(Dimension::REQUESTS, 10, S).burst(1)]);
     let bad = Builder::new_current_thread().build().unwrap();
     bad.block_on(async { limiter.acquire(Charge::request()).await.unwrap().sent() });

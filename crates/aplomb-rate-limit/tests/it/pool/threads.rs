@@ -23,7 +23,7 @@ fn promise_17_threads_that_ask_at_once_never_get_more_than_there_is() {
                     for i in 0..400 {
                         let polled = task::spawn(member.acquire(Charge::request())).poll();
                         if let std::task::Poll::Ready(Ok(mut permit)) = polled {
-                            // Every third is given back, to be taken by somebody.
+                            // Every third is given back, for others to take.
                             if i % 3 > 0 {
                                 permit.sent();
                                 gone.fetch_add(1, Relaxed);
