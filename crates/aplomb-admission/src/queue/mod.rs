@@ -210,7 +210,7 @@ impl<G: Gate> Queue<G> {
     }
 
     /// The label of the key, if the queue is one of many.
-    pub(crate) fn key_label(&self) -> Option<KeyLabel> {
+    pub fn key_label(&self) -> Option<KeyLabel> {
         self.0.key.as_deref().map(self.0.settings.label)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, RejectReason, Rejected, RequestPolicy};
-use aplomb_circuit_breaker::{CircuitOpen, StateWatch};
+use aplomb_circuit_breaker::CircuitOpen;
 use aplomb_concurrency::AtCapacity;
 use aplomb_core::{
     Account, BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView,
@@ -21,18 +21,12 @@ use super::hook::Hooking;
 use super::state::{self, PolicyInForce, QuotasOf, Settings};
 use crate::{Policy, route};
 
-/// The queues of an endpoint, for all calls or for each key. `watch` follows the circuit of all calls.
-pub(super) fn entries(
-    settings: &Settings,
-    policy: &PolicyInForce,
-    watch: &StateWatch,
-) -> Entries<EndpointGates> {
-    let (settle, watch, observer) = (settings.settle(), watch.clone(), settings.observer.clone());
-    let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| {
-        if let (GateEvent::Circuit(transition), None) = (event, key) {
-            watch.show(transition);
-        }
-        tell(observer.as_deref(), &event.to_event().with_key(key.cloned()));
+/// The queues of an endpoint, for all calls or for each key.
+pub(super) fn entries(settings: &Settings, policy: &PolicyInForce) -> Entries<EndpointGates> {
+    let (settle, observer) = (settings.settle(), settings.observer.clone());
+    let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| match &observer {
+        Some(observer) => event.report(&**observer, key),
+        None => event.report(&LogEvents, key),
     };
     let limits = state::read(policy).queue_limits();
     match &settings.key_by {

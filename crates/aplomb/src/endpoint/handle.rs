@@ -99,13 +99,6 @@ impl EndpointHandle {
         self.state.set_policy(policy)
     }
 
-    /// The state of the circuit, to be watched: the latest, not each on the way. The circuits of keys are not shown: an
-    /// [observer](crate::EndpointLayer::observer) receives their transitions.
-    #[must_use]
-    pub fn watch_circuit(&self) -> watch::Receiver<CircuitState> {
-        self.state.watch().watch()
-    }
-
     /// Refuses new calls from now on; those who wait are served or refused, as `closing` says, and so are the
     /// retries of calls that have begun. Attempts that are under way end as they would have.
     pub fn close(&self, closing: Closing) {
@@ -235,6 +228,17 @@ impl GatesHandle {
     #[must_use]
     pub fn circuit(&self) -> CircuitSnapshot {
         self.with(|gates, now| gates.circuit.snapshot(now))
+    }
+
+    /// Watches the state of the circuit. A receiver sees the latest state, not every one in between: an
+    /// [observer](crate::EndpointLayer::observer) sees each of them. A key whose circuit is watched is not evicted.
+    ///
+    /// # Panics
+    ///
+    /// Panics if each key has gates of its own.
+    #[must_use]
+    pub fn watch_circuit(&self) -> watch::Receiver<CircuitState> {
+        self.with(|gates, now| gates.circuit.watch(now))
     }
 
     /// Opens the circuit now, as a failure would: for a cooldown, after which probes decide.
