@@ -88,6 +88,9 @@ impl EndpointHandle {
     /// concurrency limit what is in flight and what it has learned, the circuit its state and its counts. Calls that wait
     /// in the queue keep the limits they came with. The pool of the first policy stays.
     ///
+    /// To change the quotas alone: `handle.set_policy(handle.policy().quotas([..]))`. The setters of single quotas add to
+    /// those of the policy.
+    ///
     /// # Errors
     ///
     /// [`InvalidPolicy`] if it is contradictory; then nothing changes.
