@@ -1,4 +1,4 @@
-//! Every attempt passes the queue before the gates.
+//! Admission of attempts: their queues, costs and rejections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn entries(settings: &Settings, policy: &PolicyInForce) -> Entries<En
         Some(by) => {
             let (policy, quotas_of) = (Arc::clone(policy), settings.quotas_of.clone());
             let make = move |key: &dyn ErasedKey| {
-                // Not under the lock: what returns the quotas is the caller's.
+                // Not under the lock: `quotas_of` is the user's code.
                 EndpointGates::new(&policy_of(key, &state::read(&policy), quotas_of.as_deref()), settle)
             };
             Entries::keyed(by.clone(), settings.max_keys, limits, make, on_event)
@@ -77,11 +77,11 @@ fn tell(observer: Option<&(dyn Observe + Send + Sync)>, event: &Event) {
     }
 }
 
-/// What the endpoint says about attempts: what they cost, and how a rejection is told.
+/// How attempts are admitted: their cost, the error of a rejection, and the hook.
 #[derive(Clone)]
 pub(crate) struct EndpointAdmission {
     pub(super) entries: Entries<EndpointGates>,
-    /// And how long it may take.
+    /// The hook, and its time limit.
     pub(super) hook: Option<(Arc<dyn RequestHook>, Duration)>,
     pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
 }
