@@ -116,16 +116,22 @@ fn watch(scenario: &Scenario, client: Client, every: f64) {
     }
 }
 
-/// Checks these promises, or all.
+/// Checks these promises, or all; fails if one is broken.
 fn check(numbers: &[u8], seeds: u64) -> Result<(), BoxError> {
-    for (number, promise) in promises::ALL {
-        if !numbers.is_empty() && !numbers.contains(&number) {
-            continue;
-        }
+    let asked = promises::ALL.iter().filter(|(number, _)| numbers.is_empty() || numbers.contains(number));
+    let mut broken = 0;
+    for (number, promise) in asked {
         match promise(0..seeds.max(1)) {
             Ok(()) => println!("promise {number} holds"),
-            Err(violation) => println!("{violation}"),
+            Err(violation) => {
+                broken += 1;
+                println!("{violation}");
+            }
         }
     }
-    Ok(())
+    if broken > 0 {
+        Err(format!("{broken} promises are broken").into())
+    } else {
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use aplomb_examples::simulate::{Client, Job, Run, Scenario, all, ideal, named, r
 const SECOND: Duration = Duration::from_secs(1);
 
 fn scenario(name: &str) -> Scenario {
-    named(name).unwrap()
+    named(name).expect("there is one of that name")
 }
 
 fn done(run: &Run) -> (u64, u64) {
@@ -20,7 +20,8 @@ fn where_nothing_fails_every_plain_loop_is_ideal() {
     for name in ["healthy-2s", "healthy-200ms", "heavy-tail", "queue"] {
         for client in [Client::Tenacity, Client::Backoff, Client::Sdk, Client::Retry] {
             let run = run(&scenario(name), client, 1, false);
-            assert_eq!((done(&run), run.failed(), run.refused()), ((300, 300), 0, 0), "{name}");
+            let prompts = scenario(name).job.prompts;
+            assert_eq!((done(&run), run.failed(), run.refused()), ((prompts, prompts), 0, 0), "{name}");
             assert!((0.98..=1.02).contains(&run.ratio()), "{name}, {}: {}", client.name(), run.ratio());
         }
     }
@@ -29,8 +30,8 @@ fn where_nothing_fails_every_plain_loop_is_ideal() {
 #[test]
 fn the_same_seed_is_the_same_run_and_another_is_not() {
     for client in Client::ALL {
-        let once = |seed| run(&scenario("limit-and-chance"), client, seed, false);
-        let (one, same, other) = (once(1), once(1), once(2));
+        let with_seed = |seed| run(&scenario("limit-and-chance"), client, seed, false);
+        let (one, same, other) = (with_seed(1), with_seed(1), with_seed(2));
         assert_eq!(one.seen, same.seen, "{}", client.name());
         assert_eq!(one.waits, same.waits, "{}", client.name());
         assert_ne!(one.seen, other.seen, "{}", client.name());

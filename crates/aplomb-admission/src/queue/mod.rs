@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use aplomb_core::{KeyLabel, Observe};
+use aplomb_core::KeyLabel;
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
 use tokio::runtime::Id;
@@ -132,12 +132,8 @@ impl<E> QueueSettings<E> {
 
 impl<G: Gate> Queue<G> {
     /// A queue before `gate`. `observer` receives the gate's events, outside of the lock.
-    pub fn new(
-        gate: G,
-        limits: QueueLimits,
-        observer: impl Observe<G::Event> + Send + Sync + 'static,
-    ) -> Self {
-        let observer = move |event: &G::Event, _: Option<&KeyLabel>| observer.on_event(event);
+    pub fn new(gate: G, limits: QueueLimits, observer: impl Fn(&G::Event) + Send + Sync + 'static) -> Self {
+        let observer = move |event: &G::Event, _: Option<&KeyLabel>| observer(event);
         Self::with_settings(gate, QueueSettings::new(limits, observer, KeyBy::hashed), None)
     }
 
@@ -214,7 +210,7 @@ impl<G: Gate> Queue<G> {
     }
 
     /// The label of the key, if the queue is one of many.
-    pub(crate) fn key_label(&self) -> Option<KeyLabel> {
+    pub fn key_label(&self) -> Option<KeyLabel> {
         self.0.key.as_deref().map(self.0.settings.label)
     }
 }

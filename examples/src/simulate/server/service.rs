@@ -19,7 +19,7 @@ use super::in_flight::InFlight;
 use super::ledger::{Came, Ledger, Seen};
 use super::model::{Arrival, Ending, Fate, Model};
 use super::words;
-use super::world::{Down, Refusal, Work, World};
+use super::world::{Down, Refusal, Words, Work, World};
 use crate::concurrency;
 use crate::simulate::prompt;
 
@@ -95,7 +95,12 @@ impl Shared {
                 _ => Came::Failed,
             };
             let place = state.ledger.came(arrival.prompt, came, now);
-            if let Fate::Answered(_, Some(hint)) = fate {
+            // LiteLLM's hint about parallel requests is the window of its counter, and no delay.
+            let told = match fate {
+                Fate::Answered(refusal, hint) if refusal.words != Words::LiteLlmParallel => hint,
+                _ => None,
+            };
+            if let Some(hint) = told {
                 state.ledger.tell(arrival.prompt, now + fails_in + hint);
             }
             (fate, place, fails_in)
