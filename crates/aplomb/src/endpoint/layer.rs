@@ -167,8 +167,8 @@ impl EndpointLayer {
         self.with(|settings| settings.max_keys = keys)
     }
 
-    /// Sets the observer of attempts, retries and calls given up. It replaces the default,
-    /// [`LogEvents`](aplomb_core::LogEvents).
+    /// Sets the observer of all that happens in the endpoint: attempts, retries, pauses, learned limits, transitions of the
+    /// circuit, rejections. It replaces the default, [`LogEvents`](aplomb_core::LogEvents); pass a tuple to have both.
     pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
