@@ -234,7 +234,7 @@ impl<G: Gate> Shared<G> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A critical section, after which the queue is looked at again. Those whom it concerns are woken when the lock has
+    /// A critical section, after which the queue is looked at again. Callers that it concerns are woken when the lock has
     /// been released.
     fn locked<T>(self: &Arc<Self>, act: impl FnOnce(&mut State<G>, Instant) -> T) -> T {
         // Declared before the lock, so that it is dropped after it: a permit takes the lock again.
@@ -246,7 +246,7 @@ impl<G: Gate> Shared<G> {
         result
     }
 
-    /// Admits those whom the gate admits, and sets the timer for the next look.
+    /// Admits the callers that the gate admits, and sets the timer for the next look.
     ///
     /// `own` is the place of the caller whose task this is, if any.
     fn look(
