@@ -7,6 +7,7 @@ mod entries;
 mod gate;
 mod key;
 mod keyed;
+mod layer_state;
 mod queue;
 mod worth;
 
@@ -17,6 +18,7 @@ pub use entries::Entries;
 pub use gate::{Decision, End, Gate, Hints, PooledGate, Progress};
 pub use key::{ErasedKey, KeyBy};
 pub use keyed::{Full, Keyed};
+pub use layer_state::LayerState;
 pub use queue::{
     Acquire, Closing, Permit, Queue, QueueLimits, Queued, RejectReason, Rejected, Stopped, Wait,
 };
