@@ -21,7 +21,7 @@ use gates::{Slots, Tally};
 use tokio::time::Instant;
 
 fn one_slot() -> Queue<Slots> {
-    Queue::new(Slots::new(1), QueueLimits::new(), ())
+    Queue::new(Slots::new(1), QueueLimits::new(), |_| ())
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_caller_that_goes_away_while_it_is_let_through_takes_nothing_along() {
 #[test]
 fn closing_reaches_who_waits() {
     loom::model(|| {
-        let queue = Queue::new(Slots::new(0), QueueLimits::new(), ());
+        let queue = Queue::new(Slots::new(0), QueueLimits::new(), |_| ());
         let other = queue.clone();
         let closes = thread::spawn(move || other.close(aplomb_admission::Closing::Fail));
         assert!(block_on(queue.acquire((), Wait::default())).is_err());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CircuitCause, CircuitState, Classification, Event, KeyLabel, Observe, Outcome, notify};
+use aplomb_core::{CircuitCause, CircuitState, Classification, Event, KeyLabel, Outcome, notify};
 use tokio::time::Instant;
 
 use crate::StateWatch;
@@ -127,7 +127,7 @@ pub(crate) fn events_to(
 ) -> impl Fn(&Transition, Option<&KeyLabel>) + Send + Sync {
     move |transition, key| {
         if key.is_none() {
-            watch.on_event(transition);
+            watch.show(transition);
         }
         let Transition { from, to, epoch, cause, cooldown, last, .. } = *transition;
         let event = Event::circuit_changed(from, to, cause, cooldown, last.map(Classification::new), epoch);

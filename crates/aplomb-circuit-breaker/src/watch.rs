@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aplomb_core::Observe;
 use tokio::sync::watch;
 
 use crate::{CircuitState, Transition};
@@ -44,8 +43,9 @@ impl Default for StateWatch {
     }
 }
 
-impl Observe<Transition> for StateWatch {
-    fn on_event(&self, event: &Transition) {
+impl StateWatch {
+    /// Shows the state after a transition.
+    pub fn show(&self, event: &Transition) {
         let Shown { state, epoch } = &*self.0;
         // Two threads may tell of their changes in the other order; the later change is to stay. The
         // channel's own lock makes comparing and setting one step.
@@ -79,8 +79,8 @@ mod tests {
             cooldown: None,
             last: None,
         };
-        shown.on_event(&change(2, CircuitState::Open, CircuitState::HalfOpen));
-        shown.on_event(&change(1, CircuitState::Closed, CircuitState::Open));
+        shown.show(&change(2, CircuitState::Open, CircuitState::HalfOpen));
+        shown.show(&change(1, CircuitState::Closed, CircuitState::Open));
         assert_eq!(*watch.borrow(), CircuitState::HalfOpen);
     }
 }

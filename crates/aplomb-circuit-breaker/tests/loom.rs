@@ -39,7 +39,7 @@ fn half_open() -> Circuit {
 }
 
 fn queue(circuit: Circuit) -> Queue<Circuit> {
-    Queue::new(circuit, QueueLimits::new(), ())
+    Queue::new(circuit, QueueLimits::new(), |_| ())
 }
 
 fn ask(queue: &Queue<Circuit>) -> Option<Permit<Circuit>> {

@@ -24,30 +24,35 @@ use crate::Event;
 /// observe(|event: &Event| println!("{event}"));
 /// observe((LogEvents, |event: &Event| eprintln!("{:?}", event.kind())));
 /// ```
-pub trait Observe<E: ?Sized = Event> {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an observer",
+    label = "expected a closure `|event: &Event| ..` or a type that implements `Observe`",
+    note = "observers are called from any thread: they must be `Send + Sync`"
+)]
+pub trait Observe: Send + Sync {
     /// Called once for each event.
-    fn on_event(&self, event: &E);
+    fn on_event(&self, event: &Event);
 }
 
-impl<E: ?Sized> Observe<E> for () {
+impl Observe for () {
     #[inline]
-    fn on_event(&self, _: &E) {}
+    fn on_event(&self, _: &Event) {}
 }
 
-impl<E: ?Sized, F: Fn(&E)> Observe<E> for F {
-    fn on_event(&self, event: &E) {
+impl<F: Fn(&Event) + Send + Sync> Observe for F {
+    fn on_event(&self, event: &Event) {
         self(event);
     }
 }
 
-impl<E: ?Sized, O: Observe<E> + ?Sized> Observe<E> for Arc<O> {
-    fn on_event(&self, event: &E) {
+impl<O: Observe + ?Sized> Observe for Arc<O> {
+    fn on_event(&self, event: &Event) {
         (**self).on_event(event);
     }
 }
 
-impl<E: ?Sized, A: Observe<E>, B: Observe<E>> Observe<E> for (A, B) {
-    fn on_event(&self, event: &E) {
+impl<A: Observe, B: Observe> Observe for (A, B) {
+    fn on_event(&self, event: &Event) {
         self.0.on_event(event);
         self.1.on_event(event);
     }

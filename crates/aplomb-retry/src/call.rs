@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_core::{
     AttemptStep, Classification, CurrentCall, Event, EventKind, FailedAttempt, Kind, Outcome, RequestHead,
-    ResponseHead, StopReason,
+    RequestView, ResponseHead, StopReason,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ impl Call {
             headers::add_key(request, name, &mut rand::rng());
         }
         if let (Some(budget), Some(now)) = (&settings.budget, self.attempts.began()) {
-            let mut lease = budget.lease(request, now);
+            let mut lease = budget.lease(&RequestView::head(request), now);
             // A request that the client in front of us sends again is a retry too. If the budget cannot pay
             // for it, it cannot pay for ours.
             if headers::is_retried_outside(request) && !lease.pay(Outcome::transient(), now) {

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use aplomb_core::{KeyLabel, Observe};
+use aplomb_core::KeyLabel;
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
 use tokio::runtime::Id;
@@ -132,12 +132,8 @@ impl<E> QueueSettings<E> {
 
 impl<G: Gate> Queue<G> {
     /// A queue before `gate`. `observer` receives the gate's events, outside of the lock.
-    pub fn new(
-        gate: G,
-        limits: QueueLimits,
-        observer: impl Observe<G::Event> + Send + Sync + 'static,
-    ) -> Self {
-        let observer = move |event: &G::Event, _: Option<&KeyLabel>| observer.on_event(event);
+    pub fn new(gate: G, limits: QueueLimits, observer: impl Fn(&G::Event) + Send + Sync + 'static) -> Self {
+        let observer = move |event: &G::Event, _: Option<&KeyLabel>| observer(event);
         Self::with_settings(gate, QueueSettings::new(limits, observer, KeyBy::hashed), None)
     }
 

@@ -53,7 +53,7 @@ fn within(time: Duration) -> Wait {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_could_not_be_answered_any_more_gives_up() {
-    let queue = Queue::new(Slow { taken: false }, QueueLimits::new(), ());
+    let queue = Queue::new(Slow { taken: false }, QueueLimits::new(), |_| ());
     // Nobody is before it: it may try, however little time there is.
     let held = assert_ready_ok!(task::spawn(queue.acquire((), within(SECOND))).poll());
     let mut waits = task::spawn(queue.acquire((), within(10 * SECOND)));

@@ -16,11 +16,11 @@ use crate::gates::{PACE, Paced, Slots};
 const TICK: Duration = Duration::from_millis(1);
 
 fn paced() -> Queue<Paced> {
-    Queue::new(Paced::new(), QueueLimits::new(), ())
+    Queue::new(Paced::new(), QueueLimits::new(), |_| ())
 }
 
 fn slots(free: usize) -> Queue<Slots> {
-    Queue::new(Slots::new(free), QueueLimits::new(), ())
+    Queue::new(Slots::new(free), QueueLimits::new(), |_| ())
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +130,7 @@ async fn an_observer_may_use_the_queue_it_observes() {
 
 #[tokio::test(start_paused = true)]
 async fn priority_may_outweigh_any_wait() {
-    let queue = Queue::new(Slots::new(1), QueueLimits::new().ageing(Duration::MAX), ());
+    let queue = Queue::new(Slots::new(1), QueueLimits::new().ageing(Duration::MAX), |_| ());
     let first = queue.acquire((), Wait::default()).await.unwrap();
     let with = |priority| Wait::from(&CallOptions::new().with_priority(priority));
     let mut low = task::spawn(queue.acquire((), with(Priority::LOW)));
@@ -144,7 +144,7 @@ async fn priority_may_outweigh_any_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn the_oldest_wait_is_that_of_who_came_first_and_still_waits() {
-    let queue = Queue::new(Slots::new(0), QueueLimits::new(), ());
+    let queue = Queue::new(Slots::new(0), QueueLimits::new(), |_| ());
     assert_eq!(queue.oldest_wait(), None);
     let mut first = task::spawn(queue.acquire((), Wait::default()));
     assert_pending!(first.poll());

@@ -88,7 +88,7 @@ fn asks<G: Gate<Cost = A>, A: Default>(queue: &Queue<G>) -> task::Spawn<aplomb_a
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_when_it_is_to_be_taken_is_waited_for_and_asked_again_when_told() {
     let (gate, till) = tokens(1, 1);
-    let queue = Queue::new(gate, QueueLimits::new(), ());
+    let queue = Queue::new(gate, QueueLimits::new(), |_| ());
     let mut call = asks(&queue);
     assert_pending!(call.poll());
     assert!(till.lock().unwrap().awaited > 0);
@@ -107,7 +107,7 @@ async fn what_is_gone_when_it_is_to_be_taken_is_waited_for_and_asked_again_when_
 #[tokio::test(start_paused = true)]
 async fn promise_19_what_one_gate_has_taken_is_given_back_when_the_other_is_robbed() {
     let ((first, one), (second, other)) = (tokens(1, 0), tokens(1, 1));
-    let queue = Queue::new(Both(first, second), QueueLimits::new(), ());
+    let queue = Queue::new(Both(first, second), QueueLimits::new(), |_| ());
     let mut call = asks(&queue);
     assert_pending!(call.poll());
     assert_eq!(one.lock().unwrap().left, 1);
@@ -122,7 +122,7 @@ async fn promise_19_what_one_gate_has_taken_is_given_back_when_the_other_is_robb
 async fn who_waits_for_another_gate_is_not_known_to_wait_for_this_one() {
     // An instant of the other.
     let (gate, till) = tokens(0, 0);
-    let queue = Queue::new(Both(Paced::new(), gate), QueueLimits::new(), ());
+    let queue = Queue::new(Both(Paced::new(), gate), QueueLimits::new(), |_| ());
     till.lock().unwrap().left = 1;
     drop(assert_ready_ok!(asks(&queue).poll()));
     till.lock().unwrap().left = 0;
@@ -133,7 +133,7 @@ async fn who_waits_for_another_gate_is_not_known_to_wait_for_this_one() {
     assert!(till.lock().unwrap().awaited > 0, "now it is this one");
     // A release of the other.
     let (gate, till) = tokens(0, 0);
-    let queue = Queue::new(Both(gate, Slots::new(0)), QueueLimits::new(), ());
+    let queue = Queue::new(Both(gate, Slots::new(0)), QueueLimits::new(), |_| ());
     let mut call = asks(&queue);
     assert_pending!(call.poll());
     assert_eq!(till.lock().unwrap().awaited, 0);

@@ -43,7 +43,7 @@ fn failed() -> End {
 async fn no_probe_is_held_while_another_gate_is_waited_for() {
     let circuit = Circuit::new().trip(Trip::consecutive(1)).cooldown(plain());
     let circuit = circuit.on_open(OnOpen::Park { max: 60 * SECOND });
-    let queue = Queue::new(Both(circuit, NotBefore(Instant::now())), QueueLimits::new(), ());
+    let queue = Queue::new(Both(circuit, NotBefore(Instant::now())), QueueLimits::new(), |_| ());
     let ask = || task::spawn(queue.acquire(((), ()), Wait::default()));
     let probes = || queue.with(|Both(circuit, _), now| circuit.snapshot(now).probes_in_flight());
 

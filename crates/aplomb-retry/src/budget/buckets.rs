@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
 use aplomb_admission::{Evictable, Keyed, Worth};
-use aplomb_core::RequestHead;
+use aplomb_core::RequestView;
 use tokio::time::Instant;
 
 use super::token_bucket::{Rates, TokenBucket};
@@ -12,7 +12,7 @@ use super::token_bucket::{Rates, TokenBucket};
 /// The buckets of a budget.
 pub(super) trait Buckets: Send + Sync {
     /// The bucket that pays for the retries of `request`.
-    fn bucket_for(&self, request: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket>;
+    fn bucket_for(&self, request: &RequestView<'_>, rates: &Rates, now: Instant) -> Arc<TokenBucket>;
 
     /// The tokens in the emptiest bucket and the number of keys.
     fn summary(&self, rates: &Rates) -> (u32, usize);
@@ -26,7 +26,7 @@ pub(super) trait Buckets: Send + Sync {
 pub(super) struct SingleBucket(OnceLock<Arc<TokenBucket>>);
 
 impl Buckets for SingleBucket {
-    fn bucket_for(&self, _: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
+    fn bucket_for(&self, _: &RequestView<'_>, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
         Arc::clone(self.0.get_or_init(|| Arc::new(TokenBucket::new(rates, now))))
     }
 
@@ -48,7 +48,7 @@ pub(super) struct KeyedBuckets<K> {
     others: SingleBucket,
 }
 
-type KeyOf<K> = dyn Fn(&dyn RequestHead) -> K + Send + Sync;
+type KeyOf<K> = dyn Fn(&RequestView<'_>) -> K + Send + Sync;
 
 struct KeyState {
     bucket: Arc<TokenBucket>,
@@ -74,7 +74,7 @@ impl<K: Clone + Hash + Eq> KeyedBuckets<K> {
 }
 
 impl<K: Clone + Hash + Eq + Send + Sync + 'static> Buckets for KeyedBuckets<K> {
-    fn bucket_for(&self, request: &dyn RequestHead, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
+    fn bucket_for(&self, request: &RequestView<'_>, rates: &Rates, now: Instant) -> Arc<TokenBucket> {
         let key = (self.key_of)(request);
         let began = *self.began.get_or_init(|| now);
         let make = |_: &K| KeyState { bucket: Arc::new(TokenBucket::new(rates, began)), rates: *rates };

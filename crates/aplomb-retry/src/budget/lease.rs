@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aplomb_core::{Kind, Outcome, RequestHead};
+use aplomb_core::{Kind, Outcome, RequestView};
 use tokio::time::Instant;
 
 use super::token_bucket::{Payment, TokenBucket};
@@ -25,7 +25,7 @@ pub(crate) struct BudgetLease {
 
 impl Budget {
     /// The share of a call that begins at `now`.
-    pub(crate) fn lease(&self, request: &dyn RequestHead, now: Instant) -> BudgetLease {
+    pub(crate) fn lease(&self, request: &RequestView<'_>, now: Instant) -> BudgetLease {
         let bucket = match &self.0.tokens {
             TokenSource::Buckets(buckets) => Some(buckets.bucket_for(request, &self.0.rates, now)),
             TokenSource::Custom { .. } => None,

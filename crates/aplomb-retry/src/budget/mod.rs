@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::RequestHead;
+use aplomb_core::RequestView;
 
 use self::buckets::{Buckets, KeyedBuckets, SingleBucket};
 pub(crate) use self::lease::BudgetLease;
@@ -148,7 +148,7 @@ impl Budget {
     /// request. Keys are never shown.
     ///
     /// The bucket of a key is kept while one of its calls runs and until it is full again.
-    pub fn by_key<K>(self, key_of: impl Fn(&dyn RequestHead) -> K + Send + Sync + 'static) -> Self
+    pub fn by_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
     where
         K: Clone + Hash + Eq + Send + Sync + 'static,
     {

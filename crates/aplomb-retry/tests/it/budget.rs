@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{EventKind, RequestHead};
+use aplomb_core::{EventKind, RequestView};
 use aplomb_retry::{Budget, Retried, RetryLayer, StopReason, Throttled};
 use futures_util::FutureExt;
 use http::Request;
@@ -94,7 +94,7 @@ async fn promise_13_a_cost_above_the_capacity_is_no_deadlock() {
     assert_eq!(remaining(&budget), 10);
 }
 
-fn host(request: &dyn RequestHead) -> String {
+fn host(request: &RequestView<'_>) -> String {
     request.host().unwrap_or_default().to_owned()
 }
 
@@ -207,7 +207,7 @@ async fn promise_13_what_the_floor_paid_for_a_retry_that_is_never_sent_is_given_
 
 #[tokio::test(start_paused = true)]
 async fn a_call_does_not_show_the_keys_of_its_budget() {
-    let budget = tokens(28).by_key(|_: &dyn RequestHead| "sk-secret".to_owned());
+    let budget = tokens(28).by_key(|_: &RequestView<'_>| "sk-secret".to_owned());
     let mut service = retry(&budget).layer(Peer::new(|_| Answer::Hang));
     let mut call = Box::pin(service.call(request()));
     assert!(call.as_mut().now_or_never().is_none());

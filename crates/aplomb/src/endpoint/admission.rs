@@ -30,7 +30,7 @@ pub(super) fn entries(
     let (settle, watch, observer) = (settings.settle(), watch.clone(), settings.observer.clone());
     let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| {
         if let (GateEvent::Circuit(transition), None) = (event, key) {
-            watch.on_event(transition);
+            watch.show(transition);
         }
         tell(observer.as_deref(), &event.to_event().with_key(key.cloned()));
     };

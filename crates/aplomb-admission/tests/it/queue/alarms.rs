@@ -87,7 +87,7 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
         crate::gate_support::simple!();
     }
 
-    let queue = Queue::new(Undecided(0), QueueLimits::new(), ());
+    let queue = Queue::new(Undecided(0), QueueLimits::new(), |_| ());
     let start = Instant::now();
     assert!(queue.acquire((), Wait::default()).await.is_ok());
     assert!(start.elapsed() <= Duration::from_millis(10));
@@ -201,7 +201,7 @@ fn waiting_for_a_release_without_a_timer_makes_no_noise() {
         assert!(waits.is_woken());
         assert!(waits.poll().is_ready());
         // And for an instant, in a section of somebody else's.
-        let paced = Queue::new(Paced::new(), QueueLimits::new(), ());
+        let paced = Queue::new(Paced::new(), QueueLimits::new(), |_| ());
         drop(paced.acquire((), Wait::default()).await.unwrap());
         paced.with(|_, _| ());
     });

@@ -84,7 +84,7 @@ async fn a_wait_for_a_release_ends_at_the_deadline() {
 async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
     let start = Instant::now();
     let millis = |millis| start + Duration::from_millis(millis);
-    let waits = |says| Queue::new(ForTheHeavy(says), QueueLimits::new(), ());
+    let waits = |says| Queue::new(ForTheHeavy(says), QueueLimits::new(), |_| ());
 
     // The instant of the head moves beyond everybody's deadline.
     let queue = waits(Decision::NotBefore(millis(5_000), ()));
@@ -111,7 +111,7 @@ async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
     let waits = |bound, gate, deadline| async move {
-        let queue = Queue::new(Slots::new(0), QueueLimits::new().max_wait(bound), ());
+        let queue = Queue::new(Slots::new(0), QueueLimits::new().max_wait(bound), |_| ());
         queue.with(|slots, _| slots.longest_wait = gate);
         let start = Instant::now();
         let turned = queue.acquire((), until(start + deadline)).await.unwrap_err();
@@ -124,7 +124,7 @@ async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
     assert_eq!(waits(PACE * 5, None, PACE * 9).await, 5);
     // Two gates are waited for as long as the queue says.
     let joined = Both(Slots::new(1), Slots::new(0));
-    let queue = Queue::new(joined, QueueLimits::new().max_wait(PACE * 6), ());
+    let queue = Queue::new(joined, QueueLimits::new().max_wait(PACE * 6), |_| ());
     queue.with(|both, _| both.0.longest_wait = Some(PACE));
     let start = Instant::now();
     queue.acquire(((), ()), Wait::default()).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
 #[tokio::test(start_paused = true)]
 async fn no_waiting_means_now_or_never() {
     let limits = QueueLimits::new().max_wait(Duration::ZERO);
-    let queue = Queue::new(Slots::new(1), limits, ());
+    let queue = Queue::new(Slots::new(1), limits, |_| ());
     let first = queue.acquire((), Wait::default()).await.unwrap();
     let turned = queue.acquire((), Wait::default()).await.unwrap_err();
     assert_eq!(turned.reason(), RejectReason::WaitTooLong);
@@ -144,7 +144,7 @@ async fn no_waiting_means_now_or_never() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_line_refuses() {
-    let queue = Queue::new(Slots::new(0), QueueLimits::new().max_waiting(1), ());
+    let queue = Queue::new(Slots::new(0), QueueLimits::new().max_waiting(1), |_| ());
     let mut first = task::spawn(queue.acquire((), Wait::default()));
     assert_pending!(first.poll());
     let turned = queue.acquire((), Wait::default()).await.unwrap_err();
@@ -216,7 +216,7 @@ async fn a_call_that_is_sent_again_passes_a_queue_that_drains() {
 #[tokio::test(start_paused = true)]
 async fn a_full_line_says_when_it_will_have_passed() {
     let limits = QueueLimits::new().max_waiting(100);
-    let queue = Queue::new(Paced::new(), limits, ());
+    let queue = Queue::new(Paced::new(), limits, |_| ());
     drop(queue.acquire((), Wait::default()).await);
     let mut waiting: Vec<_> = (0..100).map(|_| task::spawn(queue.acquire((), Wait::default()))).collect();
     for waiting in &mut waiting {

@@ -134,7 +134,7 @@ async fn play(steps: Vec<Step>) {
             };
             let places = Places { free: 1 + (i % 3) as i32 };
             let gates = Both(Door { until: None }, Both(own, Both(pool.member(), Both(other, places))));
-            Queue::new(gates, QueueLimits::new().ageing(S), ())
+            Queue::new(gates, QueueLimits::new().ageing(S), |_| ())
         })
         .collect();
     let mut waiting: Vec<Spawn<Acquire<Gates>>> = Vec::new();
@@ -235,7 +235,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn promise_18_a_member_that_flaps_neither_starves_nor_holds_others() {
     let pool = Pool::new([Quota::requests_per_second(10).burst(1)]);
-    let flapping = Queue::new(Both(Door { until: None }, pool.member()), QueueLimits::new(), ());
+    let flapping = Queue::new(Both(Door { until: None }, pool.member()), QueueLimits::new(), |_| ());
     let other = pool.limiter();
     let count = Arc::new(AtomicU32::new(0));
     for _ in 0..20 {

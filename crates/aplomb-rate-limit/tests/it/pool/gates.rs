@@ -36,7 +36,7 @@ type Gates = Both<Says, Both<PoolMember, Quotas>>;
 
 fn queue(pool: &Pool, says: Decision<()>) -> Queue<Gates> {
     let own = Quotas::new([Quota::requests_per_second(1_000)]);
-    Queue::new(Both(Says(says), Both(pool.member(), own)), QueueLimits::new(), ())
+    Queue::new(Both(Says(says), Both(pool.member(), own)), QueueLimits::new(), |_| ())
 }
 
 fn asks(queue: &Queue<Gates>, charge: &Charge) -> Spawn<Acquire<Gates>> {
@@ -94,7 +94,7 @@ async fn promise_19_who_waits_for_the_pool_lets_others_go_at_once_when_its_circu
 #[tokio::test(start_paused = true)]
 async fn promise_19_all_or_nothing_of_two_pools() {
     let (one, other) = (Pool::new([tokens_per_second(100)]), Pool::new([tokens_per_second(10)]));
-    let queue = Queue::new(Both(one.member(), other.member()), QueueLimits::new(), ());
+    let queue = Queue::new(Both(one.member(), other.member()), QueueLimits::new(), |_| ());
     let ask = || (tokens(10), tokens(10));
     other.limiter().acquire(tokens(10)).await.unwrap().sent();
     let mut call = task::spawn(queue.acquire(ask(), Wait::default()));
@@ -164,7 +164,7 @@ impl Gate for Panics {
 async fn promise_7_and_20_what_was_taken_when_another_gate_panicked_is_given_back() {
     let pool = Pool::new([tokens_per_second(100)]);
     for asked_again in [true, false] {
-        let queue = Queue::new(Both(Panics(false), pool.member()), QueueLimits::new(), ());
+        let queue = Queue::new(Both(Panics(false), pool.member()), QueueLimits::new(), |_| ());
         let mut call = task::spawn(queue.acquire(((), tokens(30)), Wait::default()));
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call.poll().is_ready()));
         assert!(panicked.is_err());

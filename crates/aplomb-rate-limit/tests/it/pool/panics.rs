@@ -44,7 +44,7 @@ async fn promise_7_a_place_left_by_a_panic_does_not_stop_the_other_lines() {
     let pool = Pool::new([Quota::requests_per_second(1)]);
     let other = pool.limiter();
     other.acquire(Charge::request()).await.unwrap().sent();
-    let fragile = Queue::new(Both(Fragile(true), pool.member()), QueueLimits::new(), ());
+    let fragile = Queue::new(Both(Fragile(true), pool.member()), QueueLimits::new(), |_| ());
     let options = CallOptions::new().with_deadline(Instant::now() + 60 * S);
     let mut call = task::spawn(fragile.acquire(((), Charge::request()), Wait::from(&options)));
     let panicked = catch_unwind(AssertUnwindSafe(|| call.poll().is_ready()));
