@@ -9,7 +9,7 @@ use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Pool, Quota};
 use aplomb::route::{self, NoRoute, RequestView, Routes};
 use aplomb::{BoxError, EndpointError, EndpointLayer, Policy, Report, Router, RouterLayer, find};
-use aplomb_mock::{Fault, Latency, Mock, Plan};
+use aplomb_mock::{Fault, Latency, Mock, Plan, Server};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -109,9 +109,8 @@ fn refused(error: &EndpointError) -> Response {
     response
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
-    // Two providers that fail now and then.
+/// Starts the gateway, and two providers that fail now and then; returns its URL.
+pub(crate) async fn start() -> Result<(String, [Server; 2]), BoxError> {
     let flaky = Plan::seeded(7)
         .rate(Fault::Overloaded, 0.1)
         .rate(Fault::Reset, 0.05)
@@ -126,9 +125,14 @@ async fn main() -> Result<(), BoxError> {
     };
     let router = axum::Router::new().fallback(forward).with_state(gateway);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+    let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok((url, [openai, anthropic]))
+}
 
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let (url, _providers) = start().await?;
     println!(
         "{:<8} {:<10} {:>8} {:>8} {:>9}   what rejected calls were told",
         "tenant", "model", "answered", "refused", "attempts"
@@ -145,7 +149,7 @@ async fn main() -> Result<(), BoxError> {
         } else {
             "/v1/chat/completions"
         };
-        let tally = ask(&format!("http://{address}{path}"), tenant, model, calls).await?;
+        let tally = ask(&format!("{url}{path}"), tenant, model, calls).await?;
         println!(
             "{tenant:<8} {model:<10} {:>8} {:>8} {:>9}   {}",
             tally.answered, tally.refused, tally.attempts, tally.told
@@ -154,16 +158,18 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
+/// The answers that a tenant got.
 #[derive(Default)]
-struct Tally {
-    answered: u32,
-    refused: u32,
-    attempts: u32,
-    told: String,
+pub(crate) struct Tally {
+    pub(crate) answered: u32,
+    pub(crate) refused: u32,
+    pub(crate) attempts: u32,
+    /// What the last rejected call was told.
+    pub(crate) told: String,
 }
 
 /// Lets a tenant make this many calls at once, for streams.
-async fn ask(url: &str, tenant: &str, model: &str, calls: usize) -> Result<Tally, BoxError> {
+pub(crate) async fn ask(url: &str, tenant: &str, model: &str, calls: usize) -> Result<Tally, BoxError> {
     let client: Http = Client::builder(TokioExecutor::new()).build_http();
     let mut asked = tokio::task::JoinSet::new();
     for call in 0..calls {

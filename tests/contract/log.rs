@@ -4,8 +4,7 @@ use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
 use aplomb::Closing;
-use aplomb::admission::End;
-use aplomb::concurrency::{Adaptive, ConcurrencyLimitLayer, Limiter};
+use aplomb::concurrency::{Adaptive, ConcurrencyLimitLayer, ConcurrencyLimiter};
 use aplomb::core::Account;
 use aplomb::{CallOptions, Outcome};
 use tower::{Layer, ServiceExt, service_fn};
@@ -68,12 +67,12 @@ impl Visit for Line {
     }
 }
 
-const OVERLOAD: End = End::Judged { outcome: Outcome::transient(), usage: None };
+const OVERLOAD: Outcome = Outcome::transient();
 
 #[tokio::test(start_paused = true)]
 async fn each_move_of_a_limit_is_one_line_at_debug() {
     let (lines, _guard) = Lines::gather();
-    let limiter = Limiter::new(Adaptive::new());
+    let limiter = ConcurrencyLimiter::new(Adaptive::new());
     limiter.acquire(&CallOptions::new()).await.unwrap().end(OVERLOAD);
     limiter.close(Closing::Drain);
     let line = "message=concurrency limit 4 → 3: overload layer=concurrency limit ";

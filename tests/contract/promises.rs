@@ -74,8 +74,11 @@ where
     let mut service = layer().layer(Finished);
     assert!(service.ready().await.is_ok(), "nothing is refused by readiness");
     let error = call(&service).await.unwrap_err();
-    let mut causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| error.source());
-    assert!(causes.any(|cause| cause.to_string().contains("finished")), "{error:?}");
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
+    while cause.is_some_and(|cause| !cause.to_string().contains("finished")) {
+        cause = cause.and_then(std::error::Error::source);
+    }
+    assert!(cause.is_some(), "{error:?}");
 }
 
 /// Promise 3.

@@ -1,4 +1,4 @@
-//! How long a call lasts: to the head of its response, or to the end of its body.
+//! How long a call lasts: until the head of its response, or until the end of its body.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,18 +7,16 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-/// Waits for the end of a call and is told of it.
-///
-/// Dropping it without a word means that the caller went away.
+/// Learns how a call ends. Dropping it before the end means that the caller went away.
 pub trait ResponseGuard: Sized {
-    /// The first content of the answer has arrived.
+    /// The first content of the response has arrived.
     fn first_byte(&mut self);
 
-    /// The answer has ended. Nothing is to be told any more, also when it is dropped.
+    /// The response has ended. Nothing follows, also not when this is dropped.
     fn end(&mut self, end: BodyEnd);
 }
 
-/// How an answer ended.
+/// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BodyEnd {
     /// It arrived whole.
@@ -27,15 +25,15 @@ pub enum BodyEnd {
     Broken,
 }
 
-/// A strategy that says when a call is over. [`OnHead`] is the default of every layer.
+/// When a call is over.
 pub trait Completion<Res, G: ResponseGuard> {
-    /// What the caller receives.
+    /// The response that the caller gets.
     type Response;
 
     /// Whether the call is over when the head of the response has arrived.
     const AT_HEAD: bool;
 
-    /// Holds `guard` until the call is over. There is none where the call is over already.
+    /// Holds `guard` until the call is over. `None`: it is over already.
     fn guard(&self, response: Res, guard: Option<G>) -> Self::Response;
 }
 
@@ -69,7 +67,7 @@ impl<B: Body, G: ResponseGuard> Completion<http::Response<B>, G> for OnBodyEnd {
 }
 
 pin_project! {
-    /// A body that tells a [`ResponseGuard`] when it ends. Frames, trailers and size pass unchanged.
+    /// A body that tells a [`ResponseGuard`] how it ends. Frames, trailers and size pass unchanged.
     pub struct GuardedBody<B, G> {
         // Before the guard: where bodies are nested, the inner guard learns of a drop first.
         #[pin]
@@ -80,10 +78,10 @@ pin_project! {
 }
 
 impl<B: Body, G: ResponseGuard> GuardedBody<B, G> {
-    /// Holds `guard` until `body` has ended or is dropped: for a strategy of one's own, that wraps it further.
+    /// Holds `guard` until `body` has ended or is dropped.
     #[inline]
     pub fn new(body: B, mut guard: Option<G>) -> Self {
-        // Who is told at once that a body is empty may never poll it.
+        // A caller that sees that a body is empty may never poll it.
         if body.is_end_stream() {
             finish(&mut guard, BodyEnd::Complete);
         }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 ///
 /// No method has a default: a composition that forgets to forward one does not compile.
 pub trait Gate: Send + 'static {
-    /// What a caller asks for: a cost, or `()` where every call is alike.
+    /// The cost of a call; `()` if all calls are alike.
     type Cost: Send + 'static;
 
     /// The reservation of an admitted call, until it ends.
@@ -47,7 +47,7 @@ pub trait Gate: Send + 'static {
     /// The queue uses it to reject a call immediately if its deadline would pass while it waits.
     fn forecast(&mut self, costs: &mut dyn Iterator<Item = &Self::Cost>, now: Instant) -> Option<Instant>;
 
-    /// What the queue should know when it makes a caller wait. Not called for calls that go at once.
+    /// Hints for the queue when it makes a caller wait. Not called for calls that go at once.
     fn hints(&self) -> Hints;
 
     /// Takes the oldest event that no observer has seen.
@@ -145,7 +145,7 @@ pub enum Progress<'a> {
     Usage(Usage),
 }
 
-/// What a queue should know of its gate when it makes a caller wait.
+/// Hints of a gate for the queue that makes a caller wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// When a call in flight will be given up without having ended, as a lease that expires: the queue asks again
@@ -174,7 +174,7 @@ pub enum End {
     Judged {
         /// The outcome.
         outcome: Outcome,
-        /// What it consumed, if that is known.
+        /// Its usage, if that is known.
         usage: Option<Usage>,
     },
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod completion;
+mod configured;
 mod entries;
 mod gate;
 mod key;
@@ -12,6 +13,7 @@ mod worth;
 
 pub use admission::{Admission, AdmissionConfig, AdmissionFuture, PermitGuard, RequestPolicy};
 pub use completion::{BodyEnd, Completion, GuardedBody, OnBodyEnd, OnHead, ResponseGuard};
+pub use configured::{Configured, Lazy};
 pub use entries::Entries;
 pub use gate::{Decision, End, Gate, Hints, PooledGate, Progress};
 pub use key::{ErasedKey, KeyBy};

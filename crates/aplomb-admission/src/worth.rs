@@ -1,10 +1,10 @@
-//! What may be evicted, and in which order.
+//! The order in which keys are evicted.
 
 use tokio::time::Instant;
 
 /// State of a key that may be evicted to make room for others.
 pub trait Evictable {
-    /// What would be lost if this were evicted at `now`.
+    /// The worth of this at `now`.
     ///
     /// Called under a lock: it must be quick, and must not use the map that holds it.
     fn worth(&mut self, now: Instant) -> Worth;
@@ -19,9 +19,9 @@ impl Worth {
     pub const FRESH: Self = Self(0);
     /// Next to nothing: a single failure, or rejections of a credential. Any number of strangers can cause that.
     pub const LOW: Self = Self(1);
-    /// What was used or learned, and will be learned again.
+    /// State that was used or learned, and will be learned again.
     pub const MEDIUM: Self = Self(2);
-    /// What protects the peer or the caller: an open circuit, a debt, a pause, a limit that the server named.
+    /// State that protects the peer or the caller: an open circuit, a debt, a pause, a limit that the server named.
     pub const HIGH: Self = Self(3);
     /// It is in use, and never evicted.
     pub const IN_USE: Self = Self(u8::MAX);

@@ -17,7 +17,7 @@ pub(crate) struct Detector {
     counts_failures_only: bool,
 }
 
-/// What recording a call changed. The built-in rules open the circuit only after a call that went badly;
+/// The kind of change that recording a call made. The built-in rules open the circuit only after a call that went badly;
 /// custom rules may open it after any call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recorded {
@@ -166,15 +166,21 @@ impl Detector {
         })
     }
 
-    /// Whether no window holds a bad call that still matters. If everything is `old`, only a window of time
-    /// can. The state of a custom rule is unknown.
-    pub(crate) fn is_clean(&self, old: bool, now: Instant) -> bool {
-        self.counters.iter().all(|counter| match counter {
+    /// The number of bad calls that still matter in any window. If everything is `old`, only those in a window of time do.
+    /// The state of a custom rule is unknown: it counts as many.
+    pub(crate) fn max_failures(&self, old: bool, now: Instant) -> u64 {
+        let failures = self.counters.iter().map(|counter| match counter {
             Counter::Failures(ratio) | Counter::SlowCalls(_, ratio) => {
-                old && ratio.window.max_calls().is_some() || ratio.window.is_clean(now)
+                if old && ratio.window.max_calls().is_some() {
+                    0
+                } else {
+                    ratio.window.failures(now)
+                }
             }
-            Counter::Custom(_) => old,
-        })
+            Counter::Custom(_) if old => 0,
+            Counter::Custom(_) => u64::MAX,
+        });
+        failures.max().unwrap_or(0)
     }
 
     pub(crate) fn clear(&mut self) {

@@ -65,15 +65,14 @@ impl CircuitOpen {
         self.refused.retry_after()
     }
 
-    /// Adds the label of the circuit's key.
-    #[doc(hidden)]
+    /// Adds the label of the circuit's key, if there are several circuits.
     #[must_use]
     pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
         self.key = key;
         self
     }
 
-    /// The label of the circuit's key, if each key has a circuit of its own.
+    /// The label of the circuit's key, if there are several circuits.
     pub const fn key(&self) -> Option<&KeyLabel> {
         self.key.as_ref()
     }

@@ -1,52 +1,53 @@
-//! A layer that only refuses, to stand outside of a queue.
+//! A layer that only rejects, to stand outside of a queue.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::Entries;
 use aplomb_core::{BoxError, CallOptions, RequestHead, RequestView};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Circuit, CircuitHandle, CircuitOpen};
+use crate::{Circuit, CircuitHandle};
 
-/// Refuses calls at once while a circuit is open, and does nothing else.
+/// Rejects calls at once while their circuit is open, and does nothing else. Made by [`CircuitHandle::fail_fast`].
 ///
-/// Made by [`CircuitHandle::fail_fast`]. It makes no circuit of a key: a call whose key has none passes. A circuit breaker stands inside of the queues, next to the peer, so that
-/// it counts what the peer does; a call that comes while it is open would wait its turn in those queues only to
-/// be refused at their end. This layer stands outside of them and spares it the wait:
+/// A circuit breaker stands inside of the queues, next to the peer, so that it counts what the peer does. While it is
+/// open, a call would wait its turn in those queues only to be rejected at their end. This layer stands outside of them
+/// and spares it the wait:
 ///
 /// ```text
 /// retry ▸ fail fast ▸ rate limit ▸ concurrency ▸ circuit breaker ▸ client
 /// ```
 ///
-/// It counts nothing and takes no place of a probe: while the circuit is half-open, or recovers, all pass and
-/// the circuit breaker decides. It refuses whether the calls inside are parked or not.
+/// It counts nothing and takes no place of a probe: while the circuit is half-open, or on its ramp, all calls pass and the
+/// circuit breaker decides. It rejects whether or not the calls inside are parked. It makes no circuit: a call whose key
+/// is not in use passes.
 ///
-/// Services are always ready; the inner service is readied just before it is called. Clones share the
-/// circuit. The error of a refusal is [`CircuitOpen`](crate::CircuitOpen).
+/// Services are always ready; the inner service is readied just before it is called. Clones share the circuits. The error
+/// of a rejection is [`CircuitOpen`](crate::CircuitOpen), boxed.
 #[derive(Clone, Debug)]
 pub struct FailFastLayer {
-    circuits: Entries<Circuit>,
+    circuits: CircuitHandle,
 }
 
 impl CircuitHandle {
-    /// A layer that refuses at once while the circuit is open, to stand outside of a queue.
+    /// A layer that rejects at once while the circuit is open, to stand outside of a queue.
     #[must_use]
     pub fn fail_fast(&self) -> FailFastLayer {
-        FailFastLayer { circuits: self.entries().clone() }
+        FailFastLayer { circuits: self.clone() }
     }
-}
 
-impl FailFastLayer {
-    /// The rejection of `request`, if its circuit is open.
-    fn rejection(&self, request: &impl RequestHead) -> Option<BoxError> {
-        let view = || RequestView::head(request);
-        let reason = self.circuits.find(view)?.with(Circuit::rejection)?;
-        let key = self.circuits.label_of(view);
-        Some(Box::new(CircuitOpen::at_once(reason, key, &CallOptions::of(request))))
+    /// The error of a request whose circuit is open.
+    fn rejects<Req: RequestHead>(&self, request: &Req) -> Option<BoxError> {
+        let circuits = self.circuits();
+        let queue = match self.narrowed() {
+            Some(queue) => queue.clone(),
+            None => circuits.entries.find(|| RequestView::head(request))?,
+        };
+        let open = queue.with(Circuit::rejection)?;
+        Some(circuits.open(open, queue.key_label(), &CallOptions::of(request)))
     }
 }
 
@@ -54,7 +55,7 @@ impl<S> Layer<S> for FailFastLayer {
     type Service = FailFast<S>;
 
     fn layer(&self, inner: S) -> FailFast<S> {
-        FailFast { inner, layer: self.clone() }
+        FailFast { inner, circuits: self.circuits.clone() }
     }
 }
 
@@ -62,7 +63,7 @@ impl<S> Layer<S> for FailFastLayer {
 #[derive(Clone)]
 pub struct FailFast<S> {
     inner: S,
-    layer: FailFastLayer,
+    circuits: CircuitHandle,
 }
 
 impl<S, Req> Service<Req> for FailFast<S>
@@ -81,7 +82,7 @@ where
 
     fn call(&mut self, request: Req) -> FailFastFuture<S, Req> {
         let call = Some((self.inner.clone(), request));
-        FailFastFuture { state: Stage::Arriving, call, layer: self.layer.clone() }
+        FailFastFuture { stage: Stage::Arriving, call, circuits: self.circuits.clone() }
     }
 }
 
@@ -92,17 +93,16 @@ pin_project! {
         S: Service<Req>,
     {
         #[pin]
-        state: Stage<S::Future>,
+        stage: Stage<S::Future>,
         call: Option<(S, Req)>,
-        layer: FailFastLayer,
+        circuits: CircuitHandle,
     }
 }
 
 pin_project! {
     #[project = StageProj]
     enum Stage<F> {
-        // Looks when it is first polled: `options.scope(service.call(request))` says only then what has been
-        // tried before.
+        // Looks when it is first polled: `options.scope(service.call(request))` sets the options only then.
         Arriving,
         Readying,
         Called { #[pin] answer: F },
@@ -120,34 +120,34 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Arriving → Readying, or → Done where the circuit is open.
-        if let (StageProj::Arriving, Some((_, request))) = (this.state.as_mut().project(), this.call.as_ref())
+        // Arriving → Readying, → Done if the circuit is open.
+        if let (StageProj::Arriving, Some((_, request))) = (this.stage.as_mut().project(), this.call.as_ref())
         {
-            if let Some(rejection) = this.layer.rejection(request) {
-                this.state.set(Stage::Done);
+            if let Some(error) = this.circuits.rejects(request) {
+                this.stage.set(Stage::Done);
                 *this.call = None;
-                return Poll::Ready(Err(rejection));
+                return Poll::Ready(Err(error));
             }
-            this.state.set(Stage::Readying);
+            this.stage.set(Stage::Readying);
         }
-        // Readying → Called when the service is ready, → Done if it is finished.
-        if let (StageProj::Readying, Some((service, _))) = (this.state.as_mut().project(), this.call.as_mut())
+        // Readying → Called when the service is ready, → Done if it fails to become ready.
+        if let (StageProj::Readying, Some((service, _))) = (this.stage.as_mut().project(), this.call.as_mut())
         {
             let readied = ready!(service.poll_ready(cx));
             let call = this.call.take();
-            this.state.set(Stage::Done);
+            this.stage.set(Stage::Done);
             readied.map_err(Into::into)?;
             if let Some((mut service, request)) = call {
                 let answer = service.call(request);
-                this.state.set(Stage::Called { answer });
+                this.stage.set(Stage::Called { answer });
             }
         }
         // Called → Done.
-        let StageProj::Called { answer } = this.state.as_mut().project() else {
+        let StageProj::Called { answer } = this.stage.as_mut().project() else {
             panic!("polled after it was ready");
         };
         let answer = ready!(answer.poll(cx));
-        this.state.set(Stage::Done);
+        this.stage.set(Stage::Done);
         Poll::Ready(answer.map_err(Into::into))
     }
 }
@@ -160,7 +160,7 @@ impl<S: fmt::Debug> fmt::Debug for FailFast<S> {
 
 impl<S: Service<Req>, Req> fmt::Debug for FailFastFuture<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
+        f.write_str(match self.stage {
             Stage::Arriving => "FailFastFuture(arriving)",
             Stage::Readying => "FailFastFuture(readying)",
             Stage::Called { .. } => "FailFastFuture(called)",

@@ -1,75 +1,90 @@
-//! A handle on circuits, to read and to switch them.
+//! A handle on the circuits of a layer, to read and to switch them.
 
-use std::fmt;
 use std::hash::Hash;
+use std::task::{Context, Waker};
 
-use aplomb_admission::{Closing, Entries, Full, Queue, QueueLimits};
-use aplomb_core::KeyLabel;
+use aplomb_admission::{Closing, Full, Lazy, Queue, QueueLimits, Stopped, Wait};
+use aplomb_core::{BoxError, CallOptions, CircuitState, Classify, KeyLabel, Outcome, Rejection, find};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::{Circuit, CircuitSnapshot, CircuitState, StateWatch};
+use crate::circuits::{Circuits, Config};
+use crate::{Circuit, CircuitPermit, CircuitSettings, CircuitSnapshot};
 
-/// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), or those of its keys.
+/// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), or one of its circuits if
+/// there is one for each key.
 ///
-/// If each key has a circuit of its own, a switch turns all of those there are; [`of`](Self::of) and [`get`](Self::get) are
-/// handles on one of them. Clones are handles on the same circuits. It may be used from anywhere, from an observer too.
-#[derive(Clone)]
+/// Clones are handles on the same circuit. It may be used from anywhere, including an observer.
+///
+/// With a circuit for each key, [`get`](Self::get) and [`of`](Self::of) return a handle on the circuit of one key.
+/// Methods that concern one circuit panic if the layer has several and the handle was not narrowed to one.
+///
+/// # Examples
+///
+/// ```
+/// use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState};
+/// use aplomb_core::RequestView;
+///
+/// # fn main() -> Result<(), aplomb_core::BoxError> {
+/// let circuit = CircuitBreakerLayer::new().handle();
+/// circuit.isolate();
+/// assert_eq!(circuit.state(), CircuitState::Isolated);
+///
+/// let layer = CircuitBreakerLayer::new()
+///     .by_public_key(|request: &RequestView<'_>| request.host().unwrap_or_default().to_owned());
+/// let circuits = layer.handle();
+/// let host = "api.example.com".to_owned();
+/// assert!(circuits.get(&host).is_none(), "no call was sent to it yet");
+/// circuits.of(&host)?.isolate(); // before its maintenance
+/// assert_eq!(circuits.snapshot_of(&host).unwrap().state(), CircuitState::Isolated);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
 pub struct CircuitHandle {
-    entries: Entries<Circuit>,
-    watch: StateWatch,
+    layer: Lazy<Config, Circuits>,
+    /// The circuit of one key.
+    one: Option<Queue<Circuit>>,
 }
 
 impl CircuitHandle {
-    pub(crate) const fn new(entries: Entries<Circuit>, watch: StateWatch) -> Self {
-        Self { entries, watch }
+    pub(crate) const fn new(layer: Lazy<Config, Circuits>) -> Self {
+        Self { layer, one: None }
     }
 
-    pub(crate) const fn entries(&self) -> &Entries<Circuit> {
-        &self.entries
+    pub(crate) fn circuits(&self) -> &Circuits {
+        self.layer.get_or_make(Circuits::new)
     }
 
-    /// A handle on the circuit of `key`, which is made if it is not there, and kept for as long as the handle is.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`] if the key has no circuit and there is no room for one.
-    pub fn of<K>(&self, key: &K) -> Result<Self, Full>
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.entries.queue(key).map(|queue| self.one(queue))
+    /// The queue before the circuit.
+    fn queue(&self) -> &Queue<Circuit> {
+        match (&self.one, self.circuits().entries.single()) {
+            (Some(queue), _) | (None, Some(queue)) => queue,
+            (None, None) => panic!("there is a circuit for each key: use `of` or `get` to choose one"),
+        }
     }
 
-    /// A handle on the circuit of `key`, if it has one.
-    #[must_use]
-    pub fn get<K>(&self, key: &K) -> Option<Self>
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.entries.get(key).map(|queue| self.one(queue))
+    /// The circuit of the one key that this handle was narrowed to.
+    pub(crate) const fn narrowed(&self) -> Option<&Queue<Circuit>> {
+        self.one.as_ref()
     }
 
-    fn one(&self, queue: Queue<Circuit>) -> Self {
-        Self { entries: Entries::of(queue), watch: self.watch.clone() }
+    fn key(&self) -> Option<KeyLabel> {
+        self.one.as_ref().and_then(Queue::key_label)
     }
+}
 
+/// One circuit. With a circuit for each key, these methods panic on a handle that was not narrowed to one.
+impl CircuitHandle {
     /// The state.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has a circuit of its own: see [`snapshots`](Self::snapshots) and [`get`](Self::get).
-    #[must_use]
     pub fn state(&self) -> CircuitState {
-        self.single().with(Circuit::state)
+        self.queue().with(Circuit::state)
     }
 
-    /// The state, to be watched: the latest one, not each on the way. An
-    /// [observer](crate::CircuitBreakerLayer::observer) receives every transition, also those of keys, which this does not
-    /// show.
+    /// Watches the state. A receiver sees the latest state, not every one in between: an
+    /// [observer](crate::CircuitBreakerLayer::observer) sees each of them. A circuit that is watched is not evicted.
     ///
-    /// A circuit does nothing by itself: that its cooldown is over is noticed with the next call or the next look through a
-    /// handle; if calls are parked, when it is over.
+    /// A circuit does nothing by itself: the end of a cooldown is noticed with the next call, or the next look through a
+    /// handle; immediately if calls are parked.
     ///
     /// # Examples
     ///
@@ -85,107 +100,202 @@ impl CircuitHandle {
     /// assert_eq!(*watch.borrow_and_update(), CircuitState::Isolated);
     /// # }
     /// ```
-    #[must_use]
     pub fn watch(&self) -> watch::Receiver<CircuitState> {
-        self.watch.watch()
+        self.queue().with(Circuit::watch)
     }
 
-    /// The state and counts.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has a circuit of its own: see [`snapshot_of`](Self::snapshot_of).
-    #[must_use]
+    /// State and counts.
     pub fn snapshot(&self) -> CircuitSnapshot {
-        self.single().with(Circuit::snapshot)
+        self.queue().with(Circuit::snapshot)
     }
 
-    /// The state and counts of the circuit of `key`, if it has one. Looking at it does not keep it.
-    #[must_use]
-    pub fn snapshot_of<K>(&self, key: &K) -> Option<CircuitSnapshot>
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.entries.get(key).map(|queue| queue.with(Circuit::snapshot))
-    }
-
-    /// The states and counts of all keys, with their labels; or of the one circuit.
-    #[must_use]
-    pub fn snapshots(&self) -> Vec<(Option<KeyLabel>, CircuitSnapshot)> {
-        let mut snapshots = Vec::new();
-        self.entries
-            .for_each(|label, queue| snapshots.push((label.cloned(), queue.with(Circuit::snapshot))));
-        snapshots
-    }
-
-    /// How many keys there are; `None` if there is one circuit for all calls.
-    #[must_use]
-    pub fn keys(&self) -> Option<usize> {
-        self.entries.keys()
-    }
-
-    /// Opens the circuit now, as a failure would: for a cooldown, after which probes decide.
+    /// Opens the circuit now, as if it had tripped: after a cooldown, probes decide.
     pub fn force_open(&self) {
-        self.switch(Circuit::force_open);
+        self.queue().with(Circuit::force_open);
     }
 
-    /// Closes the circuit now for everyone, and starts counting afresh. Parked calls pass.
+    /// Closes the circuit now for everyone, and starts counting afresh. Parked calls are admitted.
     pub fn force_closed(&self) {
-        self.switch(Circuit::force_closed);
+        self.queue().with(Circuit::force_closed);
     }
 
-    /// Lets no call pass until the circuit is reset or switched otherwise. Parked calls are rejected.
+    /// Rejects all calls, including parked ones, until the circuit is reset or switched otherwise.
     pub fn isolate(&self) {
-        self.switch(Circuit::isolate);
+        self.queue().with(Circuit::isolate);
     }
 
-    /// Lets every call pass and counts none until the circuit is reset or switched otherwise. Parked calls pass.
+    /// Admits all calls, including parked ones, and counts none, until the circuit is reset or switched otherwise.
     pub fn disable(&self) {
-        self.switch(Circuit::disable);
+        self.queue().with(Circuit::disable);
     }
 
-    /// Closes the circuit and forgets everything, including how often it has opened. Parked calls pass.
+    /// Closes the circuit and forgets everything, including how often it has opened. Parked calls are admitted.
     pub fn reset(&self) {
-        self.switch(Circuit::reset);
+        self.queue().with(Circuit::reset);
     }
 
-    fn switch(&self, change: impl Fn(&mut Circuit, Instant)) {
-        self.entries.for_each(|_, queue| queue.with(&change));
+    /// Takes a permit for one call, if the circuit admits one now.
+    ///
+    /// # Errors
+    ///
+    /// As a call's: [`CircuitOpen`](crate::CircuitOpen), boxed, and [`Rejection`](aplomb_core::Rejection) if the handle
+    /// was closed.
+    pub fn try_acquire(&self) -> Result<CircuitPermit, BoxError> {
+        let options = CallOptions::current().unwrap_or_default();
+        let context = Context::from_waker(Waker::noop());
+        match self.queue().ask((), Wait::from(&options), &context) {
+            Ok(permit) => Ok(CircuitPermit::new(permit)),
+            Err(Stopped::Rejected(rejected)) => {
+                Err(self.circuits().rejection(&rejected, self.key(), &options))
+            }
+            // Not parked: the place is left at once.
+            Err(Stopped::Queued(_)) => {
+                let reason = self.queue().with(Circuit::reason_now);
+                Err(self.circuits().open(reason, self.key(), &options))
+            }
+        }
     }
 
-    /// Changes the limits of the queues of parked calls. Calls that are parked keep those under which they came. How long a
-    /// call may be parked is also limited by [`OnOpen`](crate::OnOpen).
-    pub fn set_queue_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
-        self.entries.set_limits(change);
+    /// Takes a permit for one call; waits for it, if calls are [parked](crate::OnOpen::Park).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_acquire`](Self::try_acquire).
+    pub async fn acquire(&self, options: &CallOptions) -> Result<CircuitPermit, BoxError> {
+        match self.queue().acquire((), Wait::from(options)).await {
+            Ok(permit) => Ok(CircuitPermit::new(permit)),
+            Err(rejected) => Err(self.circuits().rejection(&rejected, self.key(), options)),
+        }
     }
 
-    /// Rejects new calls from now on, for good; those that are parked are served or rejected, as `closing` says. Calls in
-    /// flight end as they would have.
-    pub fn close(&self, closing: Closing) {
-        self.entries.close(closing);
+    /// Runs any operation behind the circuit: `Ok` counts as a success, `Err` as a failure of the peer, except for
+    /// rejections by aplomb layers. [`run_classified`](Self::run_classified) decides otherwise.
+    ///
+    /// Options of the call are those of the current [scope](CallOptions::scope). Dropping the future takes the call
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operation, or [`CircuitOpen`](crate::CircuitOpen); boxed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_circuit_breaker::CircuitBreakerLayer;
+    /// # async fn lookup(host: &str) -> std::io::Result<String> { Ok(host.to_owned()) }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb_core::BoxError> {
+    /// let circuit = CircuitBreakerLayer::new().handle();
+    /// let answer = circuit.run(|| lookup("example.com")).await?;
+    /// # assert_eq!(answer, "example.com"); Ok(()) }
+    /// ```
+    pub async fn run<T, E, F>(&self, operation: impl FnOnce() -> F) -> Result<T, BoxError>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+    {
+        let permit = self.acquire(&CallOptions::current().unwrap_or_default()).await?;
+        let result = operation().await.map_err(Into::into);
+        permit.end(match &result {
+            Ok(_) => Outcome::success(),
+            Err(error) if find::<Rejection>(&**error).is_some() => Outcome::local(),
+            Err(_) => Outcome::transient(),
+        });
+        result
     }
 
-    /// How many calls are parked.
-    #[must_use]
-    pub fn parked(&self) -> usize {
-        let mut parked = 0;
-        self.entries.for_each(|_, queue| parked += queue.waiting());
-        parked
-    }
-
-    /// Forgets every key that can be forgotten without loss, and returns their number. It need not be called: that happens bit
-    /// by bit.
-    pub fn forget_idle(&self) -> usize {
-        self.entries.evict_fresh(Instant::now())
-    }
-
-    fn single(&self) -> &Queue<Circuit> {
-        self.entries.single().expect("each key has a circuit of its own")
+    /// Runs any operation behind the circuit, judged by a classifier.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_classified<T, E, F>(
+        &self,
+        classifier: &impl Classify<T, E>,
+        operation: impl FnOnce() -> F,
+    ) -> Result<T, BoxError>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+    {
+        let permit = self.acquire(&CallOptions::current().unwrap_or_default()).await?;
+        let result = operation().await;
+        permit.end(classifier.classify(result.as_ref()).outcome());
+        result.map_err(Into::into)
     }
 }
 
-impl fmt::Debug for CircuitHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitHandle").field("entries", &self.entries).finish_non_exhaustive()
+/// All circuits of the layer.
+impl CircuitHandle {
+    /// A handle on the circuit of `key`, if the key is in use. It is not evicted while the handle exists.
+    pub fn get<K: Hash + Eq + Clone + Send + Sync + 'static>(&self, key: &K) -> Option<Self> {
+        let queue = self.circuits().entries.get(key)?;
+        Some(Self { layer: self.layer.clone(), one: Some(queue) })
+    }
+
+    /// A handle on the circuit of `key`, which is made if the key is new.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the key is new and there is no room for it.
+    pub fn of<K: Hash + Eq + Clone + Send + Sync + 'static>(&self, key: &K) -> Result<Self, Full> {
+        let queue = self.circuits().entries.queue(key)?;
+        Ok(Self { layer: self.layer.clone(), one: Some(queue) })
+    }
+
+    /// State and counts of the circuit of `key`, if the key is in use.
+    pub fn snapshot_of<K: Hash + Eq + Clone + Send + Sync + 'static>(
+        &self,
+        key: &K,
+    ) -> Option<CircuitSnapshot> {
+        self.circuits().entries.get(key).map(|queue| queue.with(Circuit::snapshot))
+    }
+
+    /// State and counts of all circuits, with the labels of their keys. Keys that come and go meanwhile may be missing.
+    pub fn snapshots(&self) -> Vec<(Option<KeyLabel>, CircuitSnapshot)> {
+        let mut snapshots = Vec::new();
+        self.circuits().entries.for_each(|key, queue| {
+            snapshots.push((key.cloned(), queue.with(Circuit::snapshot)));
+        });
+        snapshots
+    }
+
+    /// The number of keys in use; `None` if there is one circuit for all calls.
+    pub fn keys(&self) -> Option<usize> {
+        self.circuits().entries.keys()
+    }
+
+    /// Evicts all keys whose circuits equal fresh ones, and returns their number. It need not be called: that happens
+    /// bit by bit.
+    pub fn forget_idle(&self) -> usize {
+        self.circuits().entries.evict_fresh(Instant::now())
+    }
+
+    /// Applies other settings to all circuits, and to those of new keys. States stay, and counts as far as both have
+    /// the same rules. Where each key has settings of its own, those stay.
+    pub fn set_settings(&self, settings: CircuitSettings) {
+        self.circuits().set_settings(settings);
+    }
+
+    /// The number of calls that are parked, for all circuits together; on a handle on one key, before its circuit.
+    pub fn parked(&self) -> usize {
+        if let Some(queue) = &self.one {
+            return queue.waiting();
+        }
+        let mut parked = 0;
+        self.circuits().entries.for_each(|_, queue| parked += queue.waiting());
+        parked
+    }
+
+    /// Changes the limits of the queues of parked calls, for all keys. Calls that are parked keep those under which they
+    /// came. How long a call may be parked is also limited by [`OnOpen`](crate::OnOpen).
+    pub fn set_queue_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
+        self.circuits().entries.set_limits(change);
+    }
+
+    /// Rejects all new calls from now on, for good; parked ones are served or rejected, as `closing` says. Calls in
+    /// flight are not affected.
+    pub fn close(&self, closing: Closing) {
+        self.circuits().entries.close(closing);
     }
 }

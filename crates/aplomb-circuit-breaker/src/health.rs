@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aplomb_admission::Worth;
 use aplomb_core::{Kind, Outcome};
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use crate::{CircuitCause, CompletedCall, Trip, WindowCounts};
 /// How long counts by calls matter: neither a run of failures nor a window of calls expires by itself.
 pub(crate) const MEMORY: Duration = Duration::from_secs(600);
 
-/// What an answer says about the peer.
+/// The meaning of an answer for the health of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HealthSignal {
     /// It works.
@@ -153,16 +154,18 @@ impl Health {
         self.failures_in_a_row
     }
 
-    /// Whether the counts hold nothing that speaks against the peer.
-    pub(crate) fn is_clean(&self, now: Instant) -> bool {
+    /// The worth of the counts: none if they hold nothing that speaks against the peer, little if that is one failure
+    /// or refused credentials.
+    pub(crate) fn worth(&self, now: Instant) -> Worth {
         let old = self.last_noted.is_none_or(|noted| now.saturating_duration_since(noted) >= MEMORY);
-        (old || self.failures_in_a_row == 0 && self.refusals_in_a_row == 0)
-            && self.detector.is_clean(old, now)
-    }
-
-    /// Whether the counts hold at most one failure, whatever they hold of refused credentials.
-    pub(crate) fn is_nearly_clean(&mut self, now: Instant) -> bool {
-        self.failures_in_a_row <= 1 && self.failure_counts(now).failures() <= 1
+        let in_a_row = if old { 0 } else { self.failures_in_a_row };
+        let failures = self.detector.max_failures(old, now).max(in_a_row.into());
+        let is_refused = !old && self.refusals_in_a_row > 0;
+        match failures {
+            0 if !is_refused => Worth::FRESH,
+            0 | 1 => Worth::LOW,
+            _ => Worth::MEDIUM,
+        }
     }
 
     pub(crate) fn clear(&mut self) {

@@ -1,246 +1,231 @@
-//! The layer: configuration, and the circuits that its services share.
+//! The layer: configuration.
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, LayerState, OnBodyEnd, OnHead, QueueLimits,
+    Admission, AdmissionConfig, AdmissionFuture, Configured, Entries, ErasedKey, KeyBy, OnBodyEnd, OnHead,
+    QueueLimits,
 };
-use aplomb_core::{Account, HttpClassifier, LogEvents, Observe, RequestView};
+use aplomb_core::{HttpClassifier, LogEvents, Observe, RequestView};
 use tower_layer::Layer;
 
-use crate::policy::CircuitPolicy;
-use crate::{
-    Circuit, CircuitBreaker, CircuitHandle, Cooldown, OnAbandoned, OnOpen, Probes, Ramp, StateWatch, Trip,
-};
+use crate::circuits::{CircuitPolicy, Circuits, Config};
+use crate::{CircuitHandle, CircuitSettings, Cooldown, OnAbandoned, OnOpen, Probes, Ramp, Trip};
 
-/// Stops calling a peer that keeps failing: all calls have one circuit, or each key has its own.
+/// Stops sending calls to a peer that keeps failing.
 ///
-/// It is configuration: a setter changes nothing that runs. See the [crate's documentation](crate) for what clones share,
-/// what dropping does, and where it goes in a stack.
+/// See the [crate's documentation](crate) for what clones share, what dropping does, and where it goes in a stack.
 ///
-/// # Examples
-///
-/// A circuit for each host, which none of the others affects:
-///
-/// ```
-/// use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState};
-/// use aplomb_core::RequestView;
-///
-/// let layer = CircuitBreakerLayer::new()
-///     .by_public_key(|request: &RequestView| request.host().unwrap_or_default().to_owned());
-/// let circuits = layer.handle();
-/// # use tower::{Service, ServiceBuilder, service_fn};
-/// # let _ = ServiceBuilder::new().layer(layer).service(service_fn(|_: http::Request<String>| async {
-/// #     Ok::<_, tower::BoxError>(http::Response::new(()))
-/// # })).call(http::Request::new(String::new()));
-/// // Before maintenance:
-/// circuits.of(&"api.example.com".to_owned()).unwrap().isolate();
-/// assert_eq!(circuits.snapshots()[0].1.state(), CircuitState::Isolated);
-/// ```
+/// The layer is configuration. Its circuit, or the map of circuits by key, is made when the layer is first used: by
+/// [`layer`](Layer::layer), or through a [handle](Self::handle). Clones share it. A setter changes nothing that runs: on
+/// a layer that has been used, and on a clone, it makes a layer with circuits of its own, and handles taken before
+/// belong to the old ones. Handles taken before the first use follow the layer.
 #[derive(Clone)]
 #[must_use]
 pub struct CircuitBreakerLayer<C = HttpClassifier, U = OnHead> {
-    settings: LayerSettings,
-    /// Shared by clones, and by what they make.
-    state: LayerState<CircuitHandle>,
+    config: Configured<Config, Circuits>,
     classifier: C,
     completion: U,
 }
 
-pub(crate) type Observer = Arc<dyn Observe + Send + Sync>;
+/// A service behind a circuit, or behind one for each key. Made by [`CircuitBreakerLayer`].
+///
+/// It is always ready; the inner service is readied just before it is called. Clones share the circuits. Dropping the
+/// future of a call takes the call back: it counts neither as a success nor as a failure, unless [`OnAbandoned`] says
+/// otherwise.
+pub type CircuitBreaker<S, C = HttpClassifier, U = OnHead> = Admission<S, CircuitPolicy, C, U>;
 
-#[derive(Clone)]
-struct LayerSettings {
-    /// Only its settings count. Locked, since a rule of a circuit need not be `Sync`.
-    circuit: Arc<Mutex<Circuit>>,
-    circuit_of: Option<Arc<CircuitOf>>,
-    key_by: Option<KeyBy>,
-    max_keys: usize,
-    limits: QueueLimits,
-    observer: Observer,
-}
-
-type CircuitOf = dyn Fn(&dyn ErasedKey) -> Option<Circuit> + Send + Sync;
-
-impl LayerSettings {
-    fn handle(&self) -> CircuitHandle {
-        let (circuit, circuit_of) = (Arc::clone(&self.circuit), self.circuit_of.clone());
-        let make = move |key: Option<&dyn ErasedKey>| {
-            if let Some(own) = key.and_then(|key| circuit_of.as_ref()?(key)) {
-                return own;
-            }
-            match key {
-                // All calls of an account carry the same credential.
-                Some(key) if key.as_any().is::<Account>() => fresh(&circuit).one_credential(),
-                _ => fresh(&circuit),
-            }
-        };
-        let watch = StateWatch::new();
-        let events = crate::event::events_to(watch.clone(), Arc::clone(&self.observer));
-        let entries = match &self.key_by {
-            None => Entries::one(make(None), self.limits, events),
-            Some(by) => {
-                Entries::keyed(by.clone(), self.max_keys, self.limits, move |key| make(Some(key)), events)
-            }
-        };
-        CircuitHandle::new(entries, watch)
-    }
-}
-
-/// A circuit with the same settings.
-fn fresh(circuit: &Mutex<Circuit>) -> Circuit {
-    circuit.lock().unwrap_or_else(PoisonError::into_inner).fresh()
-}
+/// The future of a [`CircuitBreaker`]'s call.
+pub type CircuitBreakerFuture<S, Req, C = HttpClassifier, U = OnHead> =
+    AdmissionFuture<S, Req, CircuitPolicy, C, U>;
 
 impl CircuitBreakerLayer {
-    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`] and
-    /// [`OnAbandoned`].
+    /// One circuit for all calls, with the defaults of [`CircuitSettings`].
     pub fn new() -> Self {
         Self {
-            settings: LayerSettings {
-                circuit: Arc::new(Mutex::new(Circuit::new())),
-                circuit_of: None,
-                key_by: None,
-                max_keys: Entries::<Circuit>::MAX_KEYS,
-                limits: QueueLimits::new(),
-                observer: Arc::new(LogEvents),
-            },
-            state: LayerState::new(),
+            config: Configured::new(Config::default()),
             classifier: HttpClassifier::new(),
             completion: OnHead,
         }
     }
 }
 
+/// The circuit.
 impl<C, U> CircuitBreakerLayer<C, U> {
-    /// Gives each key a circuit of its own. The key is shown as a hash.
-    ///
-    /// A [`CallKey`](aplomb_core::CallKey) of the same type in the extensions of a request takes precedence.
-    pub fn by_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.keyed(KeyBy::secret(key_of))
-    }
-
-    /// Gives each key a circuit of its own. The key is shown in errors and events.
-    pub fn by_public_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
-    where
-        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
-    {
-        self.keyed(KeyBy::public(key_of))
-    }
-
-    /// Gives each [`Account`], the server and the credential, a circuit of its own.
-    pub fn by_account(self) -> Self {
-        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
-    }
-
-    /// Gives each key a circuit of its own, with these settings. The key is shown as a hash.
-    ///
-    /// `circuit_of` is called when a key comes into use, outside of any lock.
-    pub fn by_key_with<K>(
-        mut self,
-        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
-        circuit_of: impl Fn(&K) -> Circuit + Send + Sync + 'static,
-    ) -> Self
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-    {
-        self.settings.circuit_of = Some(Arc::new(move |key| key.as_any().downcast_ref().map(&circuit_of)));
-        self.keyed(KeyBy::secret(key_of))
-    }
-
-    fn keyed(mut self, by: KeyBy) -> Self {
-        self.settings.key_by = Some(by);
-        self.anew()
-    }
-
-    /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten,
-    /// open circuits last; if all are in use, calls with another one are rejected.
-    pub fn max_keys(mut self, keys: usize) -> Self {
-        self.settings.max_keys = keys;
-        self.anew()
+    /// Sets everything about the circuit at once.
+    pub fn settings(self, settings: CircuitSettings) -> Self {
+        self.with(|config| config.settings = Arc::new(settings))
     }
 
     /// Sets what opens the circuit.
     pub fn trip(self, trip: Trip) -> Self {
-        self.with_circuit(|circuit| circuit.trip(trip))
+        self.set(|settings| settings.trip(trip))
     }
 
     /// Sets how long it stays open.
     pub fn cooldown(self, cooldown: impl Into<Cooldown>) -> Self {
-        self.with_circuit(|circuit| circuit.cooldown(cooldown))
+        self.set(|settings| settings.cooldown(cooldown))
     }
 
-    /// Sets how it finds out whether the peer is back: [`Probes`], or just how many at once.
+    /// Sets how it finds out whether the peer is back: [`Probes`], or just their number at a time.
     pub fn probes(self, probes: impl Into<Probes>) -> Self {
-        self.with_circuit(|circuit| circuit.probes(probes))
+        self.set(|settings| settings.probes(probes))
     }
 
     /// Sets how it admits callers after it has closed.
     pub fn ramp(self, ramp: Ramp) -> Self {
-        self.with_circuit(|circuit| circuit.ramp(ramp))
+        self.set(|settings| settings.ramp(ramp))
     }
 
-    /// Sets what a call says that is dropped before its response, as by a timeout outside. Default: nothing.
-    pub fn on_abandoned(self, on_abandoned: OnAbandoned) -> Self {
-        self.with_circuit(|circuit| circuit.on_abandoned(on_abandoned))
-    }
-
-    /// Sets what happens to calls while it is open. Default: they are rejected.
+    /// Sets what happens to calls that it does not admit. Default: they are rejected.
     pub fn on_open(self, on_open: OnOpen) -> Self {
-        self.with_circuit(|circuit| circuit.on_open(on_open))
+        self.set(|settings| settings.on_open(on_open))
     }
 
-    /// Sets how many calls may be parked. Default: 65,536.
-    pub fn max_parked(mut self, calls: usize) -> Self {
-        self.settings.limits = self.settings.limits.max_waiting(calls);
-        self.anew()
+    /// Sets the meaning of a call that is dropped before it was answered, as by an outer timeout. Default: none.
+    pub fn on_abandoned(self, on_abandoned: OnAbandoned) -> Self {
+        self.set(|settings| settings.on_abandoned(on_abandoned))
     }
 
-    /// Makes the spread of the cooldowns repeatable, for tests.
+    /// Makes the jitter of cooldowns repeatable, for tests.
     pub fn seed(self, seed: u64) -> Self {
-        self.with_circuit(|circuit| circuit.seed(seed))
+        self.set(|settings| settings.seed(seed))
     }
 
-    /// Sets the observer of transitions and rejections. Default: they are logged. It is called outside of any lock, so it may
-    /// use a handle.
-    pub fn observer(mut self, observer: impl Observe + Send + Sync + 'static) -> Self {
-        self.settings.observer = Arc::new(observer);
-        self.anew()
+    /// Sets how many calls may be parked, if they are; one more is rejected. Default: 65,536, for each key.
+    pub fn max_parked(self, calls: usize) -> Self {
+        self.with(|config| config.limits = config.limits.max_waiting(calls))
     }
 
-    /// Sets the classifier of responses and errors. Default: the rules of HTTP.
+    /// Sets the observer of transitions and rejections. It is called outside of any lock, and may use a handle. Default:
+    /// [`LogEvents`].
+    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.with(|config| config.observer = Arc::new(observer))
+    }
+
+    fn set(self, change: impl FnOnce(CircuitSettings) -> CircuitSettings) -> Self {
+        self.with(|config| {
+            let settings = Arc::make_mut(&mut config.settings);
+            *settings = change(std::mem::take(settings));
+        })
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        self.config.change(change);
+        self
+    }
+}
+
+/// A circuit for each key.
+impl<C, U> CircuitBreakerLayer<C, U> {
+    /// Gives each key a circuit of its own: a host, a model, a tenant. `key_of` returns the key of a request; a
+    /// [`CallKey`](aplomb_core::CallKey) of the same type in its extensions takes precedence.
+    ///
+    /// Keys may be secret: errors and events show a hash of them. See [`by_public_key`](Self::by_public_key).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_circuit_breaker::CircuitBreakerLayer;
+    /// use aplomb_core::RequestView;
+    ///
+    /// let layer = CircuitBreakerLayer::new()
+    ///     .by_public_key(|request: &RequestView<'_>| request.host().unwrap_or_default().to_owned());
+    /// let circuits = layer.handle();
+    /// assert!(circuits.snapshots().is_empty());
+    /// ```
+    pub fn by_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        self.by(KeyBy::secret(key_of))
+    }
+
+    /// The same for keys that may be shown in errors and events.
+    pub fn by_public_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+    {
+        self.by(KeyBy::public(key_of))
+    }
+
+    /// The same for each account: the server and the credential, of which only a hash is kept. Three refusals of a
+    /// credential in a row open its circuit, see [`Trip::unauthorized`].
+    pub fn by_account(self) -> Self {
+        self.by(KeyBy::account()).with(|config| config.one_credential = true)
+    }
+
+    /// As [`by_key`](Self::by_key), with settings of its own for each key, instead of those of the layer.
+    ///
+    /// `settings_of` is called when a key is first used, and again after its circuit was evicted; outside of any lock.
+    pub fn by_key_with<K>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        settings_of: impl Fn(&K) -> CircuitSettings + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        self.by_key(key_of).settings_of(settings_of)
+    }
+
+    /// As [`by_public_key`](Self::by_public_key), with settings of its own for each key, instead of those of the layer.
+    pub fn by_public_key_with<K>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        settings_of: impl Fn(&K) -> CircuitSettings + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+    {
+        self.by_public_key(key_of).settings_of(settings_of)
+    }
+
+    /// Sets the number of keys. Default: 100,000. If there are as many and none can be evicted, a call with another key
+    /// is rejected. No effect without keys.
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.with(|config| config.max_keys = keys)
+    }
+
+    fn by(self, by: KeyBy) -> Self {
+        self.with(|config| {
+            config.key_by = Some(by);
+            config.settings_of = None;
+            config.one_credential = false;
+        })
+    }
+
+    fn settings_of<K: 'static>(
+        self,
+        settings_of: impl Fn(&K) -> CircuitSettings + Send + Sync + 'static,
+    ) -> Self {
+        let settings_of = move |key: &dyn ErasedKey| key.as_any().downcast_ref().map(&settings_of);
+        self.with(|config| config.settings_of = Some(Arc::new(settings_of)))
+    }
+}
+
+/// The calls.
+impl<C, U> CircuitBreakerLayer<C, U> {
+    /// Sets the classifier of responses and errors. Default: [`HttpClassifier`], the rules of HTTP. The circuits stay
+    /// those of this layer.
     pub fn classifier<D>(self, classifier: D) -> CircuitBreakerLayer<D, U> {
-        let Self { settings, state, completion, .. } = self;
-        CircuitBreakerLayer { settings, state, classifier, completion }
+        let Self { config, completion, .. } = self;
+        CircuitBreakerLayer { config, classifier, completion }
     }
 
-    /// Lets a call last until the body of its response has ended, instead of until its head: a body that breaks off is a
-    /// failure. A probe is judged at its first content.
+    /// Makes a call last until its response's body has ended, instead of until its head: a body that breaks off is a
+    /// failure. A probe is judged at its first content. The circuits stay those of this layer.
     pub fn until_body_end(self) -> CircuitBreakerLayer<C, OnBodyEnd> {
-        let Self { settings, state, classifier, .. } = self;
-        CircuitBreakerLayer { settings, state, classifier, completion: OnBodyEnd }
+        let Self { config, classifier, .. } = self;
+        CircuitBreakerLayer { config, classifier, completion: OnBodyEnd }
     }
 
-    /// A handle on the circuits.
+    /// A handle, to read and to switch the circuits.
     #[must_use]
     pub fn handle(&self) -> CircuitHandle {
-        self.state.get_or_make(|| self.settings.handle()).clone()
-    }
-
-    fn with_circuit(mut self, change: impl FnOnce(Circuit) -> Circuit) -> Self {
-        self.settings.circuit = Arc::new(Mutex::new(change(fresh(&self.settings.circuit))));
-        self.anew()
-    }
-
-    /// Settings that clones made before do not have.
-    fn anew(mut self) -> Self {
-        self.state = LayerState::new();
-        self
+        CircuitHandle::new(self.config.lazy().clone())
     }
 }
 
@@ -248,7 +233,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for CircuitBreakerLayer<C, U> {
     type Service = CircuitBreaker<S, C, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let policy = CircuitPolicy::new(self.handle().entries().clone(), self.settings.observer.clone());
+        let policy = CircuitPolicy::new(self.config.lazy().get_or_make(Circuits::new).clone());
         let config = AdmissionConfig::new(policy, self.classifier.clone(), self.completion.clone());
         Admission::new(inner, Arc::new(config))
     }
@@ -262,6 +247,22 @@ impl Default for CircuitBreakerLayer {
 
 impl<C, U> fmt::Debug for CircuitBreakerLayer<C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerLayer").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerLayer")
+            .field("config", &self.config.lazy().config())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            settings: Arc::default(),
+            settings_of: None,
+            one_credential: false,
+            limits: QueueLimits::new(),
+            observer: Arc::new(LogEvents),
+            key_by: None,
+            max_keys: Entries::<crate::Circuit>::MAX_KEYS,
+        }
     }
 }

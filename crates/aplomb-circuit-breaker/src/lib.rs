@@ -1,21 +1,24 @@
 #![doc = include_str!("../README.md")]
 
 mod circuit;
+mod circuits;
 mod cooldown;
 mod detector;
 mod error;
-mod event;
 mod fail_fast;
 mod handle;
 mod health;
 mod layer;
 mod on_open;
-mod policy;
+mod permit;
 mod probes;
 mod ramp;
 mod rule;
+#[cfg(feature = "serde")]
+mod serialize;
+mod settings;
+mod snapshot;
 mod trip;
-mod watch;
 mod window;
 
 use std::time::Duration;
@@ -23,22 +26,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use aplomb_core::{CircuitCause, CircuitState};
+#[doc(hidden)]
 pub use circuit::{Circuit, CircuitToken};
+#[doc(hidden)]
+pub use circuits::CircuitPolicy;
 pub use cooldown::Cooldown;
-pub use error::{CircuitOpen, OpenReason};
-pub use event::{CircuitSnapshot, Transition};
+pub use error::CircuitOpen;
+#[doc(hidden)]
+pub use error::OpenReason;
 pub use fail_fast::{FailFast, FailFastFuture, FailFastLayer};
 pub use handle::CircuitHandle;
-pub use layer::CircuitBreakerLayer;
+pub use layer::{CircuitBreaker, CircuitBreakerFuture, CircuitBreakerLayer};
 pub use on_open::{OnAbandoned, OnOpen};
-#[doc(hidden)]
-pub use policy::CircuitPolicy;
-pub use policy::{CircuitBreaker, CircuitBreakerFuture};
+pub use permit::CircuitPermit;
 pub use probes::Probes;
 pub use ramp::Ramp;
 pub use rule::{CompletedCall, Rule};
+pub use settings::CircuitSettings;
+pub use snapshot::CircuitSnapshot;
+#[doc(hidden)]
+pub use snapshot::Transition;
 pub use trip::{Slow, Trip};
-pub use watch::StateWatch;
 pub use window::{Window, WindowCounts};
 
 /// `now + wait`, or about thirty years from now if that overflows.

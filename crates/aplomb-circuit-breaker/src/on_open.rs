@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What happens to calls that the circuit does not admit.
+/// The treatment of calls that the circuit does not admit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnOpen {
@@ -21,9 +21,9 @@ pub enum OnOpen {
     },
 }
 
-/// What it says about the peer if a call is dropped before it was answered.
+/// The meaning of a call that is dropped before it was answered.
 ///
-/// Callers leave for reasons of their own, so by default it says nothing. But if there is a timeout outside the
+/// Callers leave for reasons of their own, so by default it means nothing. But if there is a timeout outside the
 /// circuit, dropped calls are all the circuit sees of a peer that hangs.
 ///
 /// A call counts as abandoned if it was sent and its answer had not begun: there was no first content yet if bodies
@@ -31,7 +31,7 @@ pub enum OnOpen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnAbandoned {
-    /// It says nothing. The default.
+    /// It means nothing. The default.
     #[default]
     Neutral,
     /// It counts as a failure.

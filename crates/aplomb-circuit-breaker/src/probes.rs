@@ -111,7 +111,7 @@ pub(crate) struct HalfOpen {
     failed: u32,
 }
 
-/// What the results so far mean.
+/// The meaning of the results so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conclusion {
     Undecided,
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(half_open.next_change(), Some(start + 5 * SECOND));
         assert!(half_open.advance(start + 5 * SECOND));
 
-        // Dropped at once, and nobody asked for a long time.
+        // Dropped at once, followed by a long time without calls.
         let mut half_open = HalfOpen::new(rules, start);
         let dropped = half_open.send(start);
         half_open.release(dropped, start);

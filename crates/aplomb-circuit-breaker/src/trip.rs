@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{CompletedCall, Rule, Window};
 
-/// What opens a closed circuit: failures in a row, a ratio of failures, a ratio of slow calls, a rule of your
+/// The condition that opens a closed circuit: failures in a row, a ratio of failures, a ratio of slow calls, a rule of your
 /// own; any of several, or all of several.
 ///
 /// | rule | default | as in |
@@ -72,10 +72,10 @@ pub(crate) struct CustomRule {
     pub(crate) make: Arc<dyn Fn() -> Box<dyn Rule> + Send + Sync>,
 }
 
-/// Ratios count from so many calls on, by default.
+/// The default number of calls from which a ratio counts.
 const MIN_CALLS: u64 = 20;
 
-/// So many refusals of its only credential open a circuit, by default.
+/// The default number of refusals of its only credential that open a circuit.
 const UNAUTHORIZED: u32 = 3;
 
 impl Trip {

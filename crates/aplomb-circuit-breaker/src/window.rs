@@ -91,11 +91,12 @@ impl Window {
         }
     }
 
-    /// Whether it holds no failure at `now`.
-    pub(crate) fn is_clean(&self, now: Instant) -> bool {
+    /// The number of failures at `now`; at most, if the window is not slid.
+    pub(crate) fn failures(&self, now: Instant) -> u64 {
         match &self.0 {
-            Ring::Calls(ring) => ring.counts.failures == 0,
-            Ring::Time(ring) => ring.counts.failures == 0 || ring.is_empty(now),
+            Ring::Calls(ring) => ring.counts.failures,
+            Ring::Time(ring) if ring.is_empty(now) => 0,
+            Ring::Time(ring) => ring.counts.failures,
         }
     }
 
@@ -318,8 +319,8 @@ mod tests {
         let start = Instant::now();
         let mut window = Window::time(Duration::from_secs(10));
         window.record(true, start);
-        assert!(!window.is_clean(start + Duration::from_millis(9_999)));
-        assert!(window.is_clean(start + Duration::from_secs(10)));
+        assert_eq!(window.failures(start + Duration::from_millis(9_999)), 1);
+        assert_eq!(window.failures(start + Duration::from_secs(10)), 0);
         assert_eq!(window.counts(start + Duration::from_millis(9_999)).failures(), 1);
         assert_eq!(window.counts(start + Duration::from_secs(10)), WindowCounts::default());
     }

@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use aplomb_admission::{End, Gate, Permit, Queue, QueueLimits, Wait};
-use aplomb_circuit_breaker::{Circuit, CircuitState, Cooldown, Probes, Ramp, Transition, Trip};
-use aplomb_core::{Exponential, Jitter, Outcome};
+use aplomb_circuit_breaker::{
+    Circuit, CircuitSettings, CircuitState, Cooldown, Probes, Ramp, Transition, Trip,
+};
+use aplomb_core::{Event, EventKind, Exponential, Jitter, Outcome};
 use loom::future::block_on;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -19,17 +21,17 @@ fn judged(outcome: Outcome) -> End {
 }
 
 /// Opens at the second failure in a row, for 5 s exactly; one probe decides.
-fn circuit() -> Circuit {
-    Circuit::new()
+fn settings() -> CircuitSettings {
+    CircuitSettings::new()
         .trip(Trip::consecutive(2))
         .cooldown(Cooldown::new(Exponential::new(5 * SECOND).jitter(Jitter::None)))
         .probes(Probes::new(1))
 }
 
-/// It opened 10 s ago: whoever comes first is the probe.
-fn half_open() -> Circuit {
+/// It opened 10 s ago: the first call is the probe.
+fn half_open(settings: CircuitSettings) -> Circuit {
     let past = Instant::now().checked_sub(10 * SECOND).unwrap();
-    let mut circuit = circuit();
+    let mut circuit = Circuit::new(settings);
     for _ in 0..2 {
         let slip = circuit.admit(&(), past);
         circuit.end(slip, judged(Outcome::transient()), past);
@@ -52,7 +54,7 @@ fn ask(queue: &Queue<Circuit>) -> Option<Permit<Circuit>> {
 #[test]
 fn two_callers_of_a_half_open_circuit_are_one_probe() {
     loom::model(|| {
-        let queue = queue(half_open());
+        let queue = queue(half_open(settings()));
         let other = {
             let queue = queue.clone();
             thread::spawn(move || ask(&queue))
@@ -69,7 +71,7 @@ fn two_callers_of_a_half_open_circuit_are_one_probe() {
 #[test]
 fn a_probe_that_is_dropped_gives_its_place_to_who_comes_next() {
     loom::model(|| {
-        let queue = queue(half_open());
+        let queue = queue(half_open(settings()));
         let held = ask(&queue).unwrap();
         let other = {
             let queue = queue.clone();
@@ -90,8 +92,17 @@ fn two_failures_at_once_open_it_once() {
     loom::model(|| {
         let told = Arc::new(Mutex::new(Vec::new()));
         let telling = Arc::clone(&told);
-        let observer = move |change: &Transition| telling.lock().unwrap().push((change.to(), change.epoch()));
-        let queue = Queue::new(circuit(), QueueLimits::new(), observer);
+        let observer = move |change: &Transition| {
+            change.report(
+                &|event: &Event| {
+                    if let EventKind::CircuitChanged { to, epoch, .. } = *event.kind() {
+                        telling.lock().unwrap().push((to, epoch));
+                    }
+                },
+                None,
+            )
+        };
+        let queue = Queue::new(Circuit::new(settings()), QueueLimits::new(), observer);
         let permits = [ask(&queue).unwrap(), ask(&queue).unwrap()];
         let [here, there] = permits;
         let other = thread::spawn(move || there.end(judged(Outcome::transient())));
@@ -105,7 +116,7 @@ fn two_failures_at_once_open_it_once() {
 #[test]
 fn a_late_result_and_a_reset_come_in_either_order() {
     loom::model(|| {
-        let queue = queue(circuit().trip(Trip::consecutive(1)));
+        let queue = queue(Circuit::new(settings().trip(Trip::consecutive(1))));
         let permit = ask(&queue).unwrap();
         let other = {
             let queue = queue.clone();
@@ -122,7 +133,7 @@ fn a_late_result_and_a_reset_come_in_either_order() {
 #[test]
 fn who_leaves_the_ramp_makes_room_once() {
     loom::model(|| {
-        let queue = queue(half_open().ramp(Ramp::new(1)));
+        let queue = queue(half_open(settings().ramp(Ramp::new(1))));
         ask(&queue).unwrap().end(judged(Outcome::success()));
         let held = ask(&queue).unwrap();
         assert!(ask(&queue).is_none());
@@ -132,7 +143,7 @@ fn who_leaves_the_ramp_makes_room_once() {
         };
         held.end(judged(Outcome::success()));
         other.join().unwrap();
-        // One was answered, so that two may go: whoever came and left is gone without a trace.
+        // One was answered, so that two may go: a call that came and left leaves no trace.
         let permits = [ask(&queue), ask(&queue), ask(&queue)];
         assert_eq!(permits.iter().flatten().count(), 2);
     });

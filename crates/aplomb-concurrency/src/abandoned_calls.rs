@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// AbandonedCalls calls that count as in flight for a while: as long again as they had taken, up to a maximum.
+/// Abandoned calls that count as in flight for a while: as long again as they had taken, up to a maximum.
 ///
 /// How long the peer continues is unknown. If durations have a heavy tail, a call that has taken long will take about as
 /// long again.
@@ -45,11 +45,6 @@ impl AbandonedCalls {
         }
     }
 
-    /// Whether none counts any more.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.until.iter().all(|Reverse(until)| *until <= now)
-    }
-
     /// How many count.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -82,7 +77,6 @@ mod tests {
         assert_eq!(abandoned.len(), 2);
         abandoned.advance(now + 3 * S);
         assert_eq!((abandoned.len(), abandoned.next()), (1, Some(now + 10 * S)));
-        assert!(!abandoned.is_over(now + 9 * S) && abandoned.is_over(now + 10 * S));
         abandoned.advance(now + 10 * S);
         assert_eq!((abandoned.len(), abandoned.next()), (0, None));
     }

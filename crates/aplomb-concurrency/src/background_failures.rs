@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_share_that_is_always_there_is_expected_and_more_is_not() {
-        // The number of alarms if one in so many of 2,000 calls fails.
+        // The number of alarms if one in `one_in` of 2,000 calls fails.
         let run = |failures: &mut BackgroundFailures, one_in: usize, below: bool| {
             let mut alarms = 0;
             for n in 1..=2_000 {

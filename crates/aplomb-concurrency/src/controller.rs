@@ -20,7 +20,7 @@ pub(crate) struct Controller {
     slow_start_below: f64,
     /// The limit at which the last overload occurred.
     ceiling: Option<f64>,
-    /// Beyond the ceiling, a round trip adds so many times the smallest step.
+    /// Beyond the ceiling, a round trip adds this many times the smallest step.
     step_factor: f64,
     /// The limit after the last decrease.
     floor: f64,
@@ -40,7 +40,7 @@ struct RoundTrip {
     grew: bool,
 }
 
-/// What an adaptive limit has learned: all of its state that matters while no call is in flight.
+/// The learned state of an adaptive limit.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Learned {
     limit: f64,
@@ -82,13 +82,13 @@ impl Controller {
         self.last_used
     }
 
-    /// What it has learned, if a new one would not know it.
-    pub(crate) fn learned(&self) -> Option<Learned> {
-        let learned = self.knowledge();
-        (learned != Self::new(self.config, 0).knowledge()).then_some(learned)
+    /// Whether it knows anything that a new one would not.
+    pub(crate) fn has_learned(&self) -> bool {
+        self.learned() != Self::new(self.config, 0).learned()
     }
 
-    fn knowledge(&self) -> Learned {
+    /// All of its state that matters while no call is in flight.
+    pub(crate) fn learned(&self) -> Learned {
         Learned {
             limit: self.limit,
             slow_start_below: self.slow_start_below,
@@ -101,7 +101,7 @@ impl Controller {
         }
     }
 
-    /// Takes over what another one has learned, within its own bounds.
+    /// Takes over the learned state of another one, within its own bounds.
     pub(crate) fn resume(&mut self, learned: &Learned) {
         let (min, max) = self.config.bounds();
         self.limit = learned.limit.clamp(min, max);

@@ -52,7 +52,7 @@ impl Bench {
         self.controller.overloaded(number, ConcurrencyCause::Overload)
     }
 
-    /// A round trip: all calls in flight are answered, and replaced one by one. The peer refuses calls beyond its
+    /// A round trip: all calls in flight are answered, and replaced one by one. The peer rejects calls beyond its
     /// capacity at once.
     fn round(&mut self, capacity: usize, callers: usize) -> usize {
         self.fill(callers);
@@ -115,7 +115,7 @@ fn the_ceiling_is_remembered_approached_gently_and_left_behind() {
     let ceiling = bench.controller.ceiling.unwrap();
     assert!((100.0..=101.0).contains(&ceiling), "{ceiling}");
     let at = |bench: &Bench| bench.controller.limit();
-    // At the ceiling it fails with the one call that is too many.
+    // At the ceiling, the one call that is too many fails.
     let refused: usize = (0..50).map(|_| bench.round(100, 1_000)).sum();
     assert!(refused <= 50, "{refused} refused of 5,000");
     assert!((70..=101).contains(&at(&bench)), "{}", at(&bench));
@@ -125,7 +125,7 @@ fn the_ceiling_is_remembered_approached_gently_and_left_behind() {
         at(&bench) >= 180
     });
     assert!(rounds.is_some_and(|rounds| rounds <= 10), "{rounds:?}");
-    // And half of what there was at first.
+    // And half of the original capacity.
     let rounds = (1..=20).find(|_| {
         bench.round(50, 1_000);
         at(&bench) <= 51
@@ -135,7 +135,7 @@ fn the_ceiling_is_remembered_approached_gently_and_left_behind() {
 
 #[test]
 fn an_outage_does_not_teach_a_low_ceiling() {
-    // Beyond a ceiling a limit that looks at latency grows by its square root only.
+    // Beyond a ceiling, a limit that measures latency grows only by its square root.
     let mut bench = Bench::new(Adaptive::new().latency(Latency::first_byte()));
     let answers = |bench: &mut Bench, many| {
         for _ in 0..many {
@@ -162,7 +162,7 @@ fn what_is_not_used_does_not_grow() {
         bench.round(usize::MAX, 10);
     }
     assert_eq!(bench.controller.limit(), 20);
-    // Nor does a limit of its own far above what it is used for.
+    // Nor does a limit rise far above its use.
     let mut bench = Bench::new(Adaptive::new());
     for _ in 0..1_000 {
         bench.round(usize::MAX, 10);
@@ -177,7 +177,7 @@ fn it_recovers_after_an_outlier() {
         bench.fill(32);
         bench.answer(0, Some(if n == 1_000 { 600.0 } else { 1.0 }));
     }
-    // A slow start ends where half of the limit is used.
+    // Slow start ends when half of the limit is used.
     assert_eq!(bench.controller.limit(), 64);
     // A whole sample of them lowers the limit for a while.
     let mut lowest = usize::MAX;

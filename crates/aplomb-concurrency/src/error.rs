@@ -1,88 +1,72 @@
-//! The refusal of a concurrency limit.
+//! The rejection by a concurrency limit.
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{RejectReason, Rejected};
-use aplomb_core::{CallOptions, KeyLabel, LayerName, Rejection};
+use aplomb_core::{CallOptions, Event, KeyLabel, LayerName, Rejection};
 
-/// What a call waits for: the places were all taken.
+/// How the slots of a limit are taken: why a call has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occupancy {
     pub(crate) limit: usize,
     pub(crate) in_flight: usize,
     pub(crate) abandoned: usize,
-    /// From the end of one call to that of the next, on average.
+    /// The average time from the end of one call to the end of the next.
     pub(crate) between_ends: Option<Duration>,
 }
 
 impl Occupancy {
-    /// How many calls were allowed in flight.
+    /// The number of calls that may be in flight.
     pub const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many were in flight.
+    /// The number of calls in flight.
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many more counted as in flight, since nobody waited for them and the peer may have been at work
-    /// on them still.
+    /// The number of abandoned calls that count as in flight in addition, since the peer may still be working on them.
     pub const fn abandoned(&self) -> usize {
         self.abandoned
     }
 }
 
-/// A call was refused by the concurrency limit, and never sent.
+/// A call was rejected by the concurrency limit. It was not sent.
 ///
-/// Its `source()` is [`Rejection`], which says how long it waited and what had been tried before.
+/// Its `source()` is the [`Rejection`] that all rejections share: when to come back, how long the call waited, what was
+/// tried before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AtCapacity {
-    because: RejectReason,
-    why: Option<Occupancy>,
-    place: Option<usize>,
+    reject_reason: RejectReason,
+    occupancy: Option<Occupancy>,
+    ahead: Option<usize>,
     key: Option<KeyLabel>,
-    refused: Rejection,
+    rejection: Rejection,
 }
 
 impl AtCapacity {
-    /// Words what the queue said about a call.
+    /// The error for what the queue reported.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(rejected: &Rejected<Occupancy>, options: &CallOptions) -> Self {
-        let why = rejected.gate_reason().copied();
-        let refused = Rejection::by(LayerName::ConcurrencyLimit)
-            .with_retry_after(estimate(rejected, why))
+        let occupancy = rejected.gate_reason().copied();
+        let rejection = Rejection::by(LayerName::ConcurrencyLimit)
+            .with_retry_after(estimate(rejected, occupancy))
             .with_waited(rejected.waited())
             .with_attempts(options.attempts(), options.last());
-        Self { because: rejected.reason(), why, place: rejected.place(), key: None, refused }
+        Self {
+            reject_reason: rejected.reason(),
+            occupancy,
+            ahead: rejected.place(),
+            key: None,
+            rejection,
+        }
     }
 
-    /// What rejected the call away: a bound on waiting, that there is no room for its key, or that the limit is
-    /// closed.
-    pub const fn because(&self) -> RejectReason {
-        self.because
-    }
-
-    /// How the places were taken; not known where the limit was closed, there was no
-    /// room for the key, or the call had no time left.
-    pub const fn why(&self) -> Option<&Occupancy> {
-        self.why.as_ref()
-    }
-
-    /// How long from now the call would have had to wait, as far as that can be estimated: from how long
-    /// calls last on average, and how many were before it.
-    pub const fn retry_after(&self) -> Option<Duration> {
-        self.refused.retry_after()
-    }
-
-    /// The label of the call's key, if each key has a limit of its own.
-    pub const fn key(&self) -> Option<&KeyLabel> {
-        self.key.as_ref()
-    }
-
-    /// Adds the label of the call's key.
+    /// Adds the label of the call's key, if each key has a limit of its own.
     #[doc(hidden)]
     #[must_use]
     pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
@@ -90,43 +74,72 @@ impl AtCapacity {
         self
     }
 
-    /// The reason in a few words.
-    pub(crate) const fn short_reason(&self) -> &'static str {
-        match self.because {
+    /// Why the call was rejected: it would have waited too long, too many calls were waiting, there was no room for its
+    /// key, or the limiter was closed.
+    pub const fn reject_reason(&self) -> RejectReason {
+        self.reject_reason
+    }
+
+    /// How the slots were taken. Unknown if the limiter was closed, if there was no room for the key, and if the call's
+    /// deadline had passed.
+    pub const fn occupancy(&self) -> Option<&Occupancy> {
+        self.occupancy.as_ref()
+    }
+
+    /// How long from now the call would have had to wait, if that can be estimated: by how long calls last on average, and
+    /// how many were ahead of it.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.rejection.retry_after()
+    }
+
+    /// The label of the call's key, if each key has a limit of its own.
+    pub const fn key(&self) -> Option<&KeyLabel> {
+        self.key.as_ref()
+    }
+
+    /// How many calls were waiting ahead of it, if it was rejected on arrival.
+    pub const fn ahead(&self) -> Option<usize> {
+        self.ahead
+    }
+
+    /// Details common to all rejections.
+    pub const fn rejection(&self) -> &Rejection {
+        &self.rejection
+    }
+
+    /// The event of the rejection.
+    pub(crate) fn event(&self) -> Event {
+        let reason = match self.reject_reason {
             RejectReason::QueueFull => "queue full",
             RejectReason::Closed => "closed",
             RejectReason::TooManyKeys => "key limit reached",
             _ => "would wait too long",
-        }
-    }
-
-    /// How many calls were before it in the line when it arrived, if it was refused on arrival.
-    pub const fn place(&self) -> Option<usize> {
-        self.place
+        };
+        Event::rejected(LayerName::ConcurrencyLimit, reason, self.retry_after()).with_key(self.key.clone())
     }
 }
 
-/// Until the places before it in the line and its own have been served. Of a call that had waited, the
-/// place is not known: until the next call ends.
-fn estimate(rejected: &Rejected<Occupancy>, why: Option<Occupancy>) -> Option<Duration> {
+/// The time until the calls ahead and this one get a slot. For a call that had waited, the number of calls ahead is unknown:
+/// the time until the next call ends.
+fn estimate(rejected: &Rejected<Occupancy>, occupancy: Option<Occupancy>) -> Option<Duration> {
     let ends = rejected.place().unwrap_or(0).saturating_add(1);
-    let wait = why?.between_ends?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
+    let wait = occupancy?.between_ends?.saturating_mul(u32::try_from(ends).unwrap_or(u32::MAX));
     Some(rejected.retry_after().map_or(wait, |least| least.max(wait)))
 }
 
 impl fmt::Display for AtCapacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.because {
+        f.write_str(match self.reject_reason {
             RejectReason::QueueFull => "too many calls are waiting for the concurrency limit",
-            RejectReason::Closed => "the concurrency limit is closed",
-            RejectReason::TooManyKeys => "concurrency limit: key limit reached (all keys in use)",
-            _ => "the wait for the concurrency limit would be too long",
+            RejectReason::Closed => "concurrency limit is closed",
+            RejectReason::TooManyKeys => "concurrency limit: key limit reached (all keys are in use)",
+            _ => "concurrency limit: the call would wait too long",
         })?;
         if let Some(key) = &self.key {
-            write!(f, ", for key {key}")?;
+            write!(f, ", key {key}")?;
         }
-        match self.why {
-            Some(Occupancy { limit, in_flight, .. }) => write!(f, " ({in_flight} in flight of {limit})"),
+        match self.occupancy {
+            Some(Occupancy { limit, in_flight, .. }) => write!(f, " ({in_flight} of {limit} in flight)"),
             None => Ok(()),
         }
     }
@@ -134,6 +147,6 @@ impl fmt::Display for AtCapacity {
 
 impl Error for AtCapacity {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.refused)
+        Some(&self.rejection)
     }
 }

@@ -1,4 +1,4 @@
-//! Slots as a gate: admission, and what the end of each call says about the limit.
+//! Slots as a gate: admission, and the effect of each call's end on the limit.
 
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 use aplomb_core::{ConcurrencyCause, Kind, Outcome, Scope, Usage};
@@ -20,7 +20,7 @@ pub struct SlotToken {
     timed: bool,
 }
 
-/// What the end of a call says about the load on the peer.
+/// The meaning of a call's end for the load on the peer.
 enum LoadSignal {
     /// The peer can take this many calls.
     Sustained,

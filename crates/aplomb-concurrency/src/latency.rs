@@ -61,6 +61,11 @@ impl Latency {
         matches!(self.signal, Signal::FirstByte)
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) const fn factor(&self) -> f64 {
+        self.tolerance
+    }
+
     pub(crate) fn ln_tolerance(&self) -> f64 {
         self.tolerance.ln()
     }

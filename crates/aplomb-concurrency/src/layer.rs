@@ -1,229 +1,197 @@
-//! The layer: configuration, and the state that its services share.
+//! The layer: configuration.
 
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::{
-    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, LayerState, OnBodyEnd, OnHead, QueueLimits,
-};
-use aplomb_core::{Account, HttpClassifier, LogEvents, Observe, RequestView};
+use aplomb_admission::{Admission, AdmissionConfig, Configured, KeyBy, OnBodyEnd, OnHead, QueueLimits};
+use aplomb_core::{HttpClassifier, Observe, RequestView};
 use tower_layer::Layer;
 
-use crate::policy::ConcurrencyPolicy;
-use crate::{Limit, Limiter, Slots};
+use crate::limits::{ConcurrencyPolicy, Config, Limits};
+use crate::{ConcurrencyLimiter, Limit, Slots};
 
-/// Limits how many calls are in flight, for all calls or for each key, and finds the limit by itself if asked to.
+/// Limits how many calls are in flight, and finds the limit by itself if it is [adaptive](crate::Adaptive).
 ///
-/// It is configuration: a setter changes nothing that runs. See the [crate's documentation](crate) for what clones share,
-/// what dropping does and where it goes in a stack.
+/// See the [crate's documentation](crate) for what clones share, what dropping does and where it goes in a stack.
 ///
-/// # Examples
-///
-/// A limit for each host, which none of the others affects:
-///
-/// ```
-/// use aplomb_concurrency::{Adaptive, ConcurrencyLimitLayer};
-/// use aplomb_core::RequestView;
-///
-/// let layer = ConcurrencyLimitLayer::new(Adaptive::new())
-///     .by_public_key(|request: &RequestView| request.host().unwrap_or_default().to_owned());
-/// let limiter = layer.limiter();
-/// # use bytes::Bytes;
-/// # use http_body_util::Full;
-/// # use tower::{Service, ServiceBuilder, service_fn};
-/// # let _ = ServiceBuilder::new().layer(layer).service(service_fn(|_: http::Request<String>| async {
-/// #     Ok::<_, tower::BoxError>(http::Response::new(Full::<Bytes>::default()))
-/// # })).call(http::Request::new(String::new()));
-/// assert_eq!(limiter.keys(), Some(0));
-/// ```
+/// The layer is configuration. Its limit, or the map of limits by key, is made when the layer is first used: by
+/// [`layer`](Layer::layer), or through a [limiter](Self::limiter). Clones share it. A setter changes nothing that runs: on
+/// a layer that has been used, and on a clone, it makes a layer with limits of its own, and limiters taken before belong to
+/// the old ones. Limiters taken before the first use follow the layer.
 #[derive(Clone)]
 #[must_use]
 pub struct ConcurrencyLimitLayer<C = HttpClassifier, U = OnBodyEnd> {
-    settings: Settings,
-    /// Shared by clones, and by what they make.
-    state: LayerState<Limiter>,
+    config: Configured<Config, Limits>,
     classifier: C,
     completion: U,
 }
 
-/// A service behind a concurrency limit. Made by [`ConcurrencyLimitLayer`].
+/// A service behind a concurrency limit, or behind one for each key. Made by [`ConcurrencyLimitLayer`].
+///
+/// It is always ready; the inner service is readied just before it is called. Clones share the limits.
 pub type ConcurrencyLimit<S, C = HttpClassifier, U = OnBodyEnd> = Admission<S, ConcurrencyPolicy, C, U>;
 
-pub(crate) type Observer = Arc<dyn Observe + Send + Sync>;
-
-/// The settings of a limiter.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    slots_of: Arc<SlotsOf>,
-    key_by: Option<KeyBy>,
-    max_keys: usize,
-    queue: QueueLimits,
-    abandoned: Option<Duration>,
-    pub(crate) observer: Observer,
-}
-
-type SlotsOf = dyn Fn(Option<&dyn ErasedKey>) -> Slots + Send + Sync;
-
-impl Settings {
-    pub(crate) fn new(limit: Limit) -> Self {
-        Self {
-            slots_of: Arc::new(move |_| Slots::new(limit)),
-            key_by: None,
-            max_keys: Entries::<Slots>::MAX_KEYS,
-            queue: QueueLimits::new(),
-            abandoned: None,
-            observer: Arc::new(LogEvents),
-        }
-    }
-
-    pub(crate) fn entries(&self) -> Entries<Slots> {
-        let (slots_of, abandoned) = (Arc::clone(&self.slots_of), self.abandoned);
-        let make = move |key: Option<&dyn ErasedKey>| {
-            let mut slots = slots_of(key);
-            if let Some(longest) = abandoned {
-                slots.set_abandoned(longest);
-            }
-            slots
-        };
-        let observer = crate::snapshot::events_to(Arc::clone(&self.observer));
-        match &self.key_by {
-            None => Entries::one(make(None), self.queue, observer),
-            Some(by) => {
-                Entries::keyed(by.clone(), self.max_keys, self.queue, move |key| make(Some(key)), observer)
-            }
-        }
-    }
-}
-
 impl ConcurrencyLimitLayer {
-    /// Allows this many calls in flight: a number, or an [`Adaptive`](crate::Adaptive) limit.
+    /// One limit for all calls: a number, or an [`Adaptive`](crate::Adaptive) one.
     pub fn new(limit: impl Into<Limit>) -> Self {
-        Self::with_settings(Settings::new(limit.into()), LayerState::new())
+        Self::with_config(Configured::new(Config::new(limit.into())))
     }
 
-    /// Limits calls by a limiter that others use too. A setter of its limits makes a limiter of the layer's own.
-    pub fn with_limiter(limiter: Limiter) -> Self {
-        Self::with_settings(limiter.settings().clone(), LayerState::of(limiter))
+    /// Limits calls by a limiter that is shared with others. A setter makes a layer with limits of its own.
+    pub fn with_limiter(limiter: ConcurrencyLimiter) -> Self {
+        // From here on it is in use: setters of this layer do not change it.
+        limiter.limits();
+        Self::with_config(Configured::of(limiter.into_layer()))
     }
 
-    fn with_settings(settings: Settings, state: LayerState<Limiter>) -> Self {
-        Self { settings, state, classifier: HttpClassifier::new(), completion: OnBodyEnd }
+    fn with_config(config: Configured<Config, Limits>) -> Self {
+        Self { config, classifier: HttpClassifier::new(), completion: OnBodyEnd }
     }
 }
 
+/// The limit and its queue.
 impl<C, U> ConcurrencyLimitLayer<C, U> {
-    /// Gives each key a limit of its own. The key is shown as a hash.
+    /// Sets how long a call that was abandoned before it was answered counts as in flight, at most. Default: 30 s if the
+    /// limit is adaptive, 0 if it is fixed.
+    pub fn abandoned(self, max: Duration) -> Self {
+        self.with(|config| config.abandoned = Some(max))
+    }
+
+    /// Sets how long a call may wait. One that would wait longer is rejected immediately if that can be predicted, and at
+    /// the timeout otherwise; with zero, no call waits. Default: as long as its own deadline allows.
+    pub fn max_wait(self, wait: Duration) -> Self {
+        self.with(|config| config.queue = config.queue.max_wait(wait))
+    }
+
+    /// Sets how many calls may wait; one more is rejected. Default: 65,536, for each key.
+    pub fn max_waiting(self, calls: usize) -> Self {
+        self.with(|config| config.queue = config.queue.max_waiting(calls))
+    }
+
+    /// Sets all limits of the queue at once.
+    pub fn queue_limits(self, limits: QueueLimits) -> Self {
+        self.with(|config| config.queue = limits)
+    }
+
+    /// Sets the observer of changes and rejections. It is called outside of any lock, and may use a limiter. Default:
+    /// [`LogEvents`](aplomb_core::LogEvents).
+    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+        self.with(|config| config.observer = Arc::new(observer))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        self.config.change(change);
+        self
+    }
+}
+
+/// A limit for each key.
+impl<C, U> ConcurrencyLimitLayer<C, U> {
+    /// Gives each key a limit of its own: a host, a model, a deployment. `key_of` returns the key of a request; a
+    /// [`CallKey`](aplomb_core::CallKey) of the same type in its extensions takes precedence.
     ///
-    /// A [`CallKey`](aplomb_core::CallKey) of the same type in the extensions of a request takes precedence.
+    /// Keys may be secret: errors and events show a hash of them. See [`by_public_key`](Self::by_public_key).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_concurrency::{Adaptive, ConcurrencyLimitLayer};
+    /// use aplomb_core::RequestView;
+    ///
+    /// let layer = ConcurrencyLimitLayer::new(Adaptive::new())
+    ///     .by_public_key(|request: &RequestView<'_>| request.host().unwrap_or_default().to_owned());
+    /// let limiter = layer.limiter();
+    /// assert!(limiter.snapshots().is_empty());
+    /// ```
     pub fn by_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.keyed(KeyBy::secret(key_of))
+        self.with(|config| config.key_by = Some(KeyBy::secret(key_of)))
     }
 
-    /// Gives each key a limit of its own. The key is shown in errors and events.
+    /// The same for keys that may be shown in errors and events.
     pub fn by_public_key<K>(self, key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static) -> Self
     where
         K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
     {
-        self.keyed(KeyBy::public(key_of))
+        self.with(|config| config.key_by = Some(KeyBy::public(key_of)))
     }
 
-    /// Gives each [`Account`], the server and the credential, a limit of its own.
+    /// The same for each account: the server and the credential, of which only a hash is kept.
     pub fn by_account(self) -> Self {
-        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
+        self.with(|config| config.key_by = Some(KeyBy::account()))
     }
 
-    /// Gives each key a limit of its own: a number, an [`Adaptive`](crate::Adaptive) limit, or [`Slots`]. The key is shown as a
-    /// hash.
+    /// As [`by_key`](Self::by_key), with a limit set separately for each key: a number, an [`Adaptive`](crate::Adaptive) one,
+    /// a [`Limit`], or [`Slots`] if there is more to set.
     ///
-    /// `limit_of` is called when a key comes into use, outside of any lock.
-    pub fn by_key_with<K, L>(
-        mut self,
+    /// `limit_of` is called when a key is first used, and again after its limit was evicted; outside of any lock.
+    pub fn by_key_with<K, L: Into<Slots>>(
+        self,
         key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
         limit_of: impl Fn(&K) -> L + Send + Sync + 'static,
     ) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
-        L: Into<Slots>,
     {
-        let default = Arc::clone(&self.settings.slots_of);
-        self.settings.slots_of = Arc::new(move |key| {
-            let key = key.and_then(|key| key.as_any().downcast_ref());
-            key.map_or_else(|| default(None), |key| limit_of(key).into())
-        });
-        self.keyed(KeyBy::secret(key_of))
+        self.by_key(key_of).limit_of(limit_of)
     }
 
-    fn keyed(mut self, by: KeyBy) -> Self {
-        self.settings.key_by = Some(by);
-        self.anew()
+    /// As [`by_public_key`](Self::by_public_key), with a limit set separately for each key.
+    pub fn by_public_key_with<K, L: Into<Slots>>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        limit_of: impl Fn(&K) -> L + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+    {
+        self.by_public_key(key_of).limit_of(limit_of)
     }
 
-    /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten;
-    /// if all are in use, calls with another one are rejected.
-    pub fn max_keys(mut self, keys: usize) -> Self {
-        self.settings.max_keys = keys;
-        self.anew()
+    /// Sets the number of keys. Default: 100,000. If there are as many and none can be evicted, a call with another key
+    /// is rejected. No effect without keys.
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.with(|config| config.max_keys = keys)
     }
 
-    /// Sets the classifier of responses and errors. Default: the rules of HTTP.
+    fn limit_of<K: 'static, L: Into<Slots>>(
+        self,
+        limit_of: impl Fn(&K) -> L + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| {
+            let common = Arc::clone(&config.slots_of);
+            config.slots_of = Arc::new(move |key| match key.and_then(|key| key.as_any().downcast_ref()) {
+                Some(key) => limit_of(key).into(),
+                None => common(key),
+            });
+        })
+    }
+}
+
+/// The calls.
+impl<C, U> ConcurrencyLimitLayer<C, U> {
+    /// Sets the classifier of responses and errors. Default: [`HttpClassifier`], the rules of HTTP. The limits stay those
+    /// of this layer.
     pub fn classifier<D>(self, classifier: D) -> ConcurrencyLimitLayer<D, U> {
-        let Self { settings, state, completion, .. } = self;
-        ConcurrencyLimitLayer { settings, state, classifier, completion }
+        let Self { config, completion, .. } = self;
+        ConcurrencyLimitLayer { config, classifier, completion }
     }
 
-    /// Lets a call last only to the head of its response, instead of to the end of its body: for responses without one.
+    /// Makes a call last only until the head of its response, instead of until the end of its body: for responses without
+    /// one. The limits stay those of this layer.
     pub fn until_head(self) -> ConcurrencyLimitLayer<C, OnHead> {
-        let Self { settings, state, classifier, .. } = self;
-        ConcurrencyLimitLayer { settings, state, classifier, completion: OnHead }
+        let Self { config, classifier, .. } = self;
+        ConcurrencyLimitLayer { config, classifier, completion: OnHead }
     }
 
-    /// Sets how long a call that was abandoned before its response counts as in flight, at most. Default: 30 s for an
-    /// adaptive limit, 0 for a fixed one.
-    pub fn abandoned(mut self, longest: Duration) -> Self {
-        self.settings.abandoned = Some(longest);
-        self.anew()
-    }
-
-    /// Sets how long a call may wait. One that would wait longer is rejected immediately if that can be predicted, and at the
-    /// timeout otherwise; with zero no call waits. Default: as long as its own deadline allows.
-    pub fn max_wait(mut self, wait: Duration) -> Self {
-        self.settings.queue = self.settings.queue.max_wait(wait);
-        self.anew()
-    }
-
-    /// Sets how many calls may wait. Default: 65,536.
-    pub fn max_waiting(mut self, calls: usize) -> Self {
-        self.settings.queue = self.settings.queue.max_waiting(calls);
-        self.anew()
-    }
-
-    /// Sets all limits of the queue.
-    pub fn queue_limits(mut self, limits: QueueLimits) -> Self {
-        self.settings.queue = limits;
-        self.anew()
-    }
-
-    /// Sets the observer of changes and rejections. Default: they are logged.
-    pub fn observer(mut self, observer: impl Observe + Send + Sync + 'static) -> Self {
-        self.settings.observer = Arc::new(observer);
-        self.anew()
-    }
-
-    /// The limiter: a handle to read, change, close and share it.
+    /// The limiter: to read, change, close and share the limits.
     #[must_use]
-    pub fn limiter(&self) -> Limiter {
-        self.state.get_or_make(|| Limiter::with_settings(self.settings.clone())).clone()
-    }
-
-    /// Settings that clones made before do not have.
-    fn anew(mut self) -> Self {
-        self.state = LayerState::new();
-        self
+    pub fn limiter(&self) -> ConcurrencyLimiter {
+        ConcurrencyLimiter::of_layer(self.config.lazy().clone())
     }
 }
 
@@ -231,7 +199,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for ConcurrencyLimitLayer<C, U> {
     type Service = ConcurrencyLimit<S, C, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let policy = ConcurrencyPolicy::new(&self.limiter());
+        let policy = ConcurrencyPolicy::new(self.config.lazy().get_or_make(Limits::new).clone());
         let config = AdmissionConfig::new(policy, self.classifier.clone(), self.completion.clone());
         Admission::new(inner, Arc::new(config))
     }
@@ -240,7 +208,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for ConcurrencyLimitLayer<C, U> {
 impl<C, U> fmt::Debug for ConcurrencyLimitLayer<C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConcurrencyLimitLayer")
-            .field("state", &self.state)
+            .field("config", &self.config.lazy().config())
             .finish_non_exhaustive()
     }
 }

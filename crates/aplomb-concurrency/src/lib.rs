@@ -10,8 +10,11 @@ mod latency;
 mod layer;
 mod limit;
 mod limiter;
-mod policy;
+mod limits;
+mod permit;
 mod sample_window;
+#[cfg(feature = "serde")]
+mod serialize;
 mod slots;
 mod slowdown;
 mod snapshot;
@@ -19,12 +22,14 @@ mod worth;
 
 pub use aplomb_core::ConcurrencyCause;
 pub use error::{AtCapacity, Occupancy};
+#[doc(hidden)]
 pub use gate::SlotToken;
 pub use latency::Latency;
 pub use layer::{ConcurrencyLimit, ConcurrencyLimitLayer};
 pub use limit::{Adaptive, Limit};
-pub use limiter::Limiter;
+pub use limiter::ConcurrencyLimiter;
 #[doc(hidden)]
-pub use policy::ConcurrencyPolicy;
+pub use limits::ConcurrencyPolicy;
+pub use permit::ConcurrencyPermit;
 pub use slots::Slots;
 pub use snapshot::{ConcurrencySnapshot, LimitChange};

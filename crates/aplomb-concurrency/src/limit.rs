@@ -112,7 +112,10 @@ impl From<Adaptive> for Limit {
 }
 
 /// A number of calls, as a floating-point number.
-#[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 calls in flight")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "there are fewer than 2^52 calls in flight"
+)]
 pub(crate) const fn count(calls: usize) -> f64 {
     calls as f64
 }

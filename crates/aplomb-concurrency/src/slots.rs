@@ -79,7 +79,9 @@ impl Slots {
             (Level::Adaptive(controller), Limit::Adaptive(config)) if *controller.config() == config => {
                 return;
             }
-            (Level::Adaptive(controller), Limit::Adaptive(_)) => controller.learned(),
+            (Level::Adaptive(controller), Limit::Adaptive(_)) => {
+                controller.has_learned().then(|| controller.learned())
+            }
             _ => None,
         };
         self.level = Level::new(limit, self.next);
@@ -126,19 +128,6 @@ impl Slots {
             abandoned: self.abandoned(now),
             waiting,
             last_change: self.last_change,
-        }
-    }
-
-    /// Whether calls count as in flight at `now`, abandoned ones included.
-    pub(crate) fn is_busy(&self, now: Instant) -> bool {
-        self.in_flight > 0 || !self.abandoned.is_over(now)
-    }
-
-    /// When the limit was last used, if it has learned what a new one does not know.
-    pub(crate) fn learned_at(&self) -> Option<Instant> {
-        match &self.level {
-            Level::Fixed(_) => None,
-            Level::Adaptive(controller) => controller.learned().and(controller.last_used()),
         }
     }
 

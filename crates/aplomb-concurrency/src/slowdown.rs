@@ -50,7 +50,7 @@ struct LongTerm {
     answers: f64,
 }
 
-/// What a sample shows.
+/// The result of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Trend {
     /// Answers are as fast as before. `used` if the limit was reached meanwhile.
@@ -70,7 +70,7 @@ impl SlowdownDetector {
         }
     }
 
-    /// What must be kept while no call is in flight.
+    /// The state to keep while no call is in flight.
     pub(crate) const fn baseline(&self) -> Baseline {
         Baseline { latency: self.latency, long_term: self.long_term, began: self.began }
     }

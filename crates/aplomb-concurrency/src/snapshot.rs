@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use aplomb_core::{ConcurrencyCause, Event, KeyLabel, notify};
+use aplomb_core::{ConcurrencyCause, Event, KeyLabel, Observe, notify};
 use tokio::time::Instant;
-
-use crate::layer::Observer;
 
 /// A concurrency limit at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,19 +79,18 @@ impl LimitChange {
     pub const fn at(&self) -> Instant {
         self.at
     }
+
+    /// Reports it to `observer`. Called outside of any lock.
+    #[doc(hidden)]
+    pub fn report(&self, observer: &(impl Observe + ?Sized), key: Option<&KeyLabel>) {
+        let event = Event::concurrency_changed(self.from, self.to, self.cause);
+        notify(observer, &event.with_key(key.cloned()));
+    }
 }
 
 /// For logs: `limit 4 → 5: slow start`.
 impl fmt::Display for LimitChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "limit {} → {}: {}", self.from, self.to, self.cause)
-    }
-}
-
-/// Passes the changes of limits to an observer.
-pub(crate) fn events_to(observer: Observer) -> impl Fn(&LimitChange, Option<&KeyLabel>) + Send + Sync {
-    move |change, key| {
-        let event = Event::concurrency_changed(change.from, change.to, change.cause);
-        notify(&observer, &event.with_key(key.cloned()));
     }
 }

@@ -1,4 +1,4 @@
-//! Every interleaving of two threads at one limit: never more in flight than allowed, and nobody sleeps for
+//! Every interleaving of two threads at one limit: never more in flight than allowed, and no call waits for
 //! ever.
 #![cfg(aplomb_loom)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -6,31 +6,25 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use aplomb_admission::End;
-use aplomb_concurrency::{Adaptive, Limiter};
+use aplomb_concurrency::{Adaptive, ConcurrencyLimiter};
 use aplomb_core::{CallOptions, Outcome};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread;
 
-fn answered() -> End {
-    End::Judged { outcome: Outcome::success(), usage: None }
-}
-
-/// Makes a call, and counts who is in flight meanwhile.
-fn call(limiter: &Limiter, in_flight: &AtomicUsize, most: usize) {
-    let mut permit = block_on(limiter.acquire(&CallOptions::new())).unwrap();
+/// Makes a call, and counts the calls in flight meanwhile.
+fn call(limiter: &ConcurrencyLimiter, in_flight: &AtomicUsize, most: usize) {
+    let permit = block_on(limiter.acquire(&CallOptions::new())).unwrap();
     assert!(in_flight.fetch_add(1, SeqCst) < most, "more in flight than the limit allows");
-    permit.sent();
     in_flight.fetch_sub(1, SeqCst);
-    permit.end(answered());
+    permit.end(Outcome::success());
 }
 
 #[test]
 fn never_more_in_flight_than_the_limit_and_everybody_gets_through() {
     loom::model(|| {
-        let limiter = Limiter::new(1);
+        let limiter = ConcurrencyLimiter::new(1);
         let in_flight = Arc::new(AtomicUsize::new(0));
         let other = {
             let (limiter, in_flight) = (limiter.clone(), Arc::clone(&in_flight));
@@ -46,16 +40,16 @@ fn never_more_in_flight_than_the_limit_and_everybody_gets_through() {
 #[test]
 fn a_limit_that_grows_lets_in_who_waits() {
     loom::model(|| {
-        let limiter = Limiter::new(Adaptive::new().initial(1));
+        let limiter = ConcurrencyLimiter::new(Adaptive::new().initial(1));
         let held = block_on(limiter.acquire(&CallOptions::new())).unwrap();
         let others = limiter.clone();
-        // One answer makes place for two, of which the one that waits needs one.
+        // One answer makes room for two; the waiting call takes one.
         let waits = thread::spawn(move || {
             let permit = block_on(others.acquire(&CallOptions::new())).unwrap();
             let more = block_on(others.acquire(&CallOptions::new())).unwrap();
             (permit, more)
         });
-        held.end(answered());
+        held.end(Outcome::success());
         drop(waits.join().unwrap());
         assert_eq!((limiter.snapshot().limit(), limiter.snapshot().in_flight()), (2, 0));
     });
@@ -64,7 +58,7 @@ fn a_limit_that_grows_lets_in_who_waits() {
 #[test]
 fn a_permit_that_is_dropped_while_another_gives_up_is_not_lost() {
     loom::model(|| {
-        let limiter = Limiter::new(1);
+        let limiter = ConcurrencyLimiter::new(1);
         let held = block_on(limiter.acquire(&CallOptions::new())).unwrap();
         let gives_up = {
             let limiter = limiter.clone();

@@ -66,7 +66,8 @@ impl Plan {
         Self { requests, ..Self::default() }
     }
 
-    /// Deals `fault` to this share of attempts, from 0 to 1.
+    /// Deals `fault` to this share of attempts, from 0 to 1, but no more than [`max_consecutive`](Self::max_consecutive)
+    /// times in a row to one prompt. For failures without an end, see [`Builder::outage`](crate::Builder::outage).
     ///
     /// A share outside is clamped, and NaN is 0. If the shares add up to more than 1, the last ones are cut.
     #[must_use]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aplomb::BoxError;
-use aplomb::concurrency::{ConcurrencyLimitLayer, Limit, Limiter};
+use aplomb::concurrency::{ConcurrencyLimitLayer, ConcurrencyLimiter, Limit};
 use aplomb::retry::RetryLayer;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -26,7 +26,7 @@ pub(super) type Work = Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Client {
     answered: Arc<AtomicUsize>,
-    limiter: Option<Limiter>,
+    limiter: Option<ConcurrencyLimiter>,
 }
 
 impl Client {
@@ -38,7 +38,7 @@ impl Client {
         workers: usize,
         work: &Work,
     ) -> Self {
-        let limiter = Limiter::new(limit);
+        let limiter = ConcurrencyLimiter::new(limit);
         let service = ServiceBuilder::new()
             .layer(RetryLayer::new().max_retries(20).random_seed(1))
             .layer(ConcurrencyLimitLayer::with_limiter(limiter.clone()))
@@ -54,7 +54,7 @@ impl Client {
         Self::start(&service, None, workers, work)
     }
 
-    fn start<S, B>(service: &S, limiter: Option<Limiter>, workers: usize, work: &Work) -> Self
+    fn start<S, B>(service: &S, limiter: Option<ConcurrencyLimiter>, workers: usize, work: &Work) -> Self
     where
         S: Service<Request<Duration>, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
         S::Future: Send,

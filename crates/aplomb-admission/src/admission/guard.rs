@@ -1,9 +1,10 @@
-//! The permit of a call whose answer is still being read.
+//! The permit of a call whose response is still being read.
 
-use crate::{BodyEnd, End, Gate, Permit, Progress, ResponseGuard};
 use aplomb_core::{Classification, Kind, Outcome};
 
-/// The permit of a call whose answer is still being read, and what the head of it said.
+use crate::{BodyEnd, End, Gate, Permit, Progress, ResponseGuard};
+
+/// The permit of a call whose response is still being read, and its classification so far.
 #[derive(Debug)]
 pub struct PermitGuard<G: Gate> {
     pub(super) permit: Permit<G>,
@@ -12,7 +13,7 @@ pub struct PermitGuard<G: Gate> {
 
 impl<G: Gate> ResponseGuard for PermitGuard<G> {
     fn first_byte(&mut self) {
-        // What has been read by now may be an error inside a good status.
+        // It may be an error with a good status.
         if self.classification.outcome().is_success() {
             self.permit.on(Progress::FirstByte);
         }
@@ -28,8 +29,7 @@ impl<G: Gate> ResponseGuard for PermitGuard<G> {
 }
 
 impl<G: Gate> PermitGuard<G> {
-    /// Tells the gate, once. An answer that was given up on this side had been sent, and nobody waited
-    /// for its end.
+    /// Tells the gate, once. A call that ended on this side had been sent, and the caller did not wait for its end.
     fn judged(&mut self, outcome: Outcome) {
         if outcome.kind() != Kind::Local {
             return self.permit.finish_as(&self.classification, outcome);
@@ -41,8 +41,8 @@ impl<G: Gate> PermitGuard<G> {
     }
 }
 
-/// The caller went away. Many do so at the end marker of a stream, and have read all of it; else what
-/// had been seen of the answer has been consumed all the same.
+/// The caller went away. Many do so at the end marker of a stream, and have read all of it. If not, the part of the
+/// response that was read has been consumed all the same.
 impl<G: Gate> Drop for PermitGuard<G> {
     fn drop(&mut self) {
         let outcome = if self.classification.is_final() {

@@ -27,7 +27,7 @@ pub struct Admission<S, P, C = HttpClassifier, U = OnHead> {
     config: Arc<AdmissionConfig<P, C, U>>,
 }
 
-/// What all calls of an [`Admission`] share.
+/// The configuration that all calls of an [`Admission`] share.
 #[derive(Debug)]
 pub struct AdmissionConfig<P, C, U> {
     policy: P,

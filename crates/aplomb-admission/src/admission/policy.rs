@@ -1,10 +1,10 @@
-//! What a layer says about requests.
+//! The part of a layer that concerns requests.
 
 use aplomb_core::{BoxError, CallOptions, KeyLabel, RequestView};
 
 use crate::{Entries, Evictable, Gate, Rejected};
 
-/// What a layer says about requests: what they cost, which queue they go to, and how a rejection is told.
+/// The part of a layer that concerns requests: their cost, their queue, and the wording of a rejection.
 pub trait RequestPolicy<Req> {
     /// The gate of the layer.
     type Gate: Gate + Evictable;

@@ -27,7 +27,8 @@ const TRIES: usize = 4;
 /// Values are changed in place under a short lock of one of many shards; keys are spread over these by a hash that
 /// strangers cannot predict. The memory of keys that are not used comes back bit by bit: whenever a key is added, and with
 /// every sixteenth call otherwise, a clock hand moves over the next four entries and evicts those whose [`Worth`] is
-/// that of a fresh one, unless they have been used since it last came by. No call waits for a sweep of the whole map, and none for the growth of more than a shard.
+/// that of a fresh one, unless they have been used since it last came by. No call waits for a sweep of the whole map, and none for the growth
+/// of more than a shard.
 ///
 /// There are never more than `max_keys` keys. If the map is full, the one with the least worth of up to 64 entries is
 /// evicted; if all of them are in use, the new key is rejected with [`Full`].
@@ -189,7 +190,7 @@ impl<K: Clone + Hash + Eq, V: Evictable> Keyed<K, V> {
         table.get_mut(hashed.within, key).map(|entry| look(&entry.value))
     }
 
-    /// What `look` returns for each key, shard by shard.
+    /// Calls `look` for each key, shard by shard, and returns the results.
     ///
     /// `look` is called under the lock of a shard; what it returned is passed on when the lock has been released. Keys
     /// that come and go meanwhile may be seen or not.

@@ -1,4 +1,4 @@
-//! How many keys there are, and may be.
+//! The number of keys, and its limit.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[cfg(aplomb_loom)]
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// How many keys there are, and may be.
+/// The number of keys, and its limit.
 pub(super) struct Room {
     taken: AtomicUsize,
     max: usize,
@@ -32,20 +32,20 @@ impl Room {
         self.taken() >= self.max
     }
 
-    /// Takes room for one key, if there is any. Under the lock of the key's shard, as the key moves in:
-    /// nobody holds room for a key that is not there, so that one is not refused for its own sake.
+    /// Takes room for one key, if there is any. Called under the lock of the key's shard, as the key is inserted: room is
+    /// never held for a key that is not there.
     pub(super) fn take(&self) -> bool {
         let one_more = |taken: usize| (taken < self.max).then_some(taken + 1);
         self.taken.fetch_update(Relaxed, Relaxed, one_more).is_ok()
     }
 
-    /// So many keys have moved out.
+    /// Returns the room of removed keys.
     pub(super) fn free(&self, keys: usize) {
         self.taken.fetch_sub(keys, Relaxed);
     }
 }
 
-/// A map of keys is full, and no key was found in it that can be evicted.
+/// A map of keys is full, and all keys that were looked at are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     max_keys: usize,
@@ -56,7 +56,7 @@ impl Full {
         Self { max_keys: room.max }
     }
 
-    /// How many keys there are, and may be.
+    /// The limit on the number of keys.
     pub const fn max_keys(&self) -> usize {
         self.max_keys
     }

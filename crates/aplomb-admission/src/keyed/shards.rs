@@ -1,4 +1,4 @@
-//! Many locks in place of one.
+//! Many locks instead of one.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::PoisonError;
@@ -12,7 +12,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[cfg(aplomb_loom)]
 use loom::sync::{Mutex, MutexGuard};
 
-/// A shard that holds a million keys of a full map is too many to copy in a moment; so many are not.
+/// As many keys as can be copied in a moment, when a shard grows.
 const KEYS_PER_SHARD: usize = 4_096;
 #[cfg(not(aplomb_loom))]
 const FEWEST: usize = 16;
@@ -20,20 +20,19 @@ const FEWEST: usize = 16;
 const FEWEST: usize = 1;
 const MOST: usize = 1_024;
 
-/// State that is spread over shards by the hash of its key, which nobody outside can foresee: keys
-/// come from strangers.
+/// State that is spread over shards by a hash of its key that strangers, who choose the keys, cannot predict.
 pub(super) struct Shards<T> {
     each: Box<[Shard<T>]>,
     hasher: RandomState,
-    /// Whose turn it is to be swept.
+    /// The shard that is swept next.
     next: AtomicUsize,
 }
 
-/// In a cache line of its own: neighbours are used by other threads.
+/// In a cache line of its own: other threads use its neighbours.
 #[repr(align(64))]
 struct Shard<T>(Mutex<T>);
 
-/// Where a key belongs.
+/// The shard of a key, and its hash there.
 #[derive(Clone, Copy)]
 pub(super) struct Hashed {
     shard: usize,
@@ -42,7 +41,7 @@ pub(super) struct Hashed {
 }
 
 impl<T> Shards<T> {
-    /// Shards for so many keys at most.
+    /// Shards for at most this many keys.
     pub(super) fn new(keys: usize, mut make: impl FnMut() -> T) -> Self {
         let shards = (keys / KEYS_PER_SHARD).clamp(FEWEST, MOST).next_power_of_two();
         Self {
@@ -66,7 +65,7 @@ impl<T> Shards<T> {
     }
 
     pub(super) fn lock_shard(&self, shard: usize) -> MutexGuard<'_, T> {
-        // Who panicked had changed one value; the others' must still be found.
+        // Whoever panicked had changed one value; the others must still be found.
         self.each[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,17 +1,17 @@
-//! The entries of one shard, and the hand that sweeps over them: a plain data structure.
+//! The entries of one shard, and the clock hand that sweeps over them: a plain data structure.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
 
 use hashbrown::HashTable;
 
-/// How many entries the hand looks at when it moves: few, so that nobody waits for it.
+/// How many entries the hand looks at when it moves: few, so that no call waits for it.
 pub(super) const FEW: usize = 4;
 
-/// Every so many calls that find what they look for, the hand moves as well.
+/// The hand also moves with one of so many calls that find their key.
 const CALLS_PER_MOVE: u8 = 16;
 
-/// A spacious table is made smaller where that takes no long copying.
+/// Tables up to this capacity are not made smaller.
 const SPACIOUS: usize = 64;
 
 /// Entries that were let go, to be dropped when no lock is held.
@@ -19,9 +19,8 @@ pub(super) type Gone<K, V> = [Option<(K, V)>; FEW];
 
 /// A hash table whose entries lie next to each other in memory.
 ///
-/// Growing moves whole entries by plain copying, and eight bytes a key in the table: no key is hashed
-/// or compared again. Entries have no free places between them, and memory for a quarter more of
-/// them at most, which is what a million keys cost.
+/// Growing copies whole entries, and eight bytes for each key: no key is hashed or compared again. There are no gaps
+/// between entries, and unused capacity for a quarter of them at most.
 pub(super) struct Table<K, V> {
     places: HashTable<Place>,
     entries: Vec<(K, V)>,
@@ -36,7 +35,7 @@ struct Place {
 }
 
 impl Place {
-    /// The table takes the upper bits for one purpose and the lower ones for another.
+    /// The table uses the upper bits for one purpose and the lower ones for another.
     fn spread(hash: u32) -> u64 {
         u64::from(hash) << 32 | u64::from(hash)
     }
@@ -55,13 +54,13 @@ impl<K, V> Table<K, V> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    /// Puts the hand before the first entry, and says how many there are to pass.
+    /// Puts the hand before the first entry, and returns the number of entries.
     pub(super) fn rewind(&mut self) -> usize {
         self.hand = 0;
         self.entries.len()
     }
 
-    /// Counts a call. Every so often it is one that should move the hand.
+    /// Counts a call, and returns whether it should move the hand.
     pub(super) const fn is_time_to_sweep(&mut self) -> bool {
         self.calls = (self.calls + 1) % CALLS_PER_MOVE;
         self.calls == 0
@@ -91,7 +90,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         &mut self.entries[index].1
     }
 
-    /// Takes a key out, if `judge` lets it go.
+    /// Removes a key, if `judge` lets it go.
     pub(super) fn remove_if<Q: Eq + ?Sized>(
         &mut self,
         hash: u32,
@@ -122,7 +121,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
             }
             let (key, value) = &mut self.entries[self.hand];
             if judge(key, value) {
-                // The last one takes its place, and is looked at next.
+                // The last entry takes its place, and is looked at next.
                 let hash = rehash(key);
                 *gone = Some(self.take(self.hand, hash, &rehash));
             } else {

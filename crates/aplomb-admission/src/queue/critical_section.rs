@@ -105,7 +105,7 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     }
 }
 
-/// What follows from a critical section.
+/// The effects of a critical section, outside of its lock.
 pub(super) struct DeferredEffects<'a, G: Gate> {
     section: CriticalSection<'a, G>,
     event: Option<G::Event>,

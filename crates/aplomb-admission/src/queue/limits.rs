@@ -64,7 +64,7 @@ impl Default for QueueLimits {
     }
 }
 
-/// What a queue has to know of one caller.
+/// One caller, as far as the queue has to know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Wait {
@@ -87,7 +87,7 @@ impl From<&CallOptions> for Wait {
     }
 }
 
-/// What closing does to the callers that wait.
+/// The effect of closing on callers that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Closing {

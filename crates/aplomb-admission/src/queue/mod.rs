@@ -210,7 +210,7 @@ impl<G: Gate> Queue<G> {
     }
 
     /// The label of the key, if the queue is one of many.
-    pub(crate) fn key_label(&self) -> Option<KeyLabel> {
+    pub fn key_label(&self) -> Option<KeyLabel> {
         self.0.key.as_deref().map(self.0.settings.label)
     }
 }
@@ -234,7 +234,7 @@ impl<G: Gate> Shared<G> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A critical section, after which the queue is looked at again. Those whom it concerns are woken when the lock has
+    /// A critical section, after which the queue is looked at again. Callers that it concerns are woken when the lock has
     /// been released.
     fn locked<T>(self: &Arc<Self>, act: impl FnOnce(&mut State<G>, Instant) -> T) -> T {
         // Declared before the lock, so that it is dropped after it: a permit takes the lock again.
@@ -246,7 +246,7 @@ impl<G: Gate> Shared<G> {
         result
     }
 
-    /// Admits those whom the gate admits, and sets the timer for the next look.
+    /// Admits the callers that the gate admits, and sets the timer for the next look.
     ///
     /// `own` is the place of the caller whose task this is, if any.
     fn look(

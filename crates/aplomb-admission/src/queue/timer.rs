@@ -16,7 +16,7 @@ pub(super) trait OnTimer: Send + Sync + 'static {
     fn on_timer(self: Arc<Self>, at: Instant, phase: Phase);
 }
 
-/// What a timer does when it fires.
+/// The work of a timer that fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// It wakes the caller at the head, which admits itself.

@@ -41,7 +41,7 @@ pub(super) struct Place {
 struct Caller<G: Gate> {
     cost: G::Cost,
     waker: Waker,
-    /// Where it waits: the timer is set where somebody drives it.
+    /// The runtime in which it waits: the timer is set where somebody drives it.
     runtime: Option<Id>,
     since: Instant,
     gives_up: Option<Instant>,
@@ -128,7 +128,7 @@ impl<G: Gate> WaitQueue<G> {
         self.callers.first_key_value().map(|(_, caller)| &caller.waker)
     }
 
-    /// The waker of the caller whom the timer concerns: one that gives up now, or else the head.
+    /// The waker of the caller that the timer fires for: one that gives up now, or else the head.
     pub(super) fn due(&self, now: Instant) -> Option<&Waker> {
         let gives_up = self.give_ups.first().filter(|(at, _)| *at <= now);
         let caller = gives_up.and_then(|(_, place)| self.callers.get(place));
@@ -262,7 +262,7 @@ impl<G: Gate> WaitQueue<G> {
         gate.forecast(&mut ahead.chain(std::iter::once(cost)), now)
     }
 
-    /// Admits those whom the gate admits, and rejects those who cannot wait long enough.
+    /// Admits the callers that the gate admits, and rejects those that cannot wait long enough.
     ///
     /// Returns when to look again. Adds the wakers of those it settled to `woken`.
     pub(super) fn advance(&mut self, gate: &mut G, now: Instant, woken: &mut Vec<Waker>) -> Option<Instant> {

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod admission;
+mod expected_latency;
 #[path = "../support/mod.rs"]
 mod gate_support;
 mod gates;
 mod keyed;
-mod last_breath;
 mod panics;
+mod pooled;
 mod queue;
-mod shared;

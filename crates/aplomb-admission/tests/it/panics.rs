@@ -94,7 +94,7 @@ fn timeless() -> Runtime {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_7_who_was_let_through_in_a_step_that_panics_is_told() {
+async fn promise_7_a_caller_that_was_admitted_in_a_section_that_panics_is_woken() {
     let queue = queue(Says::Later);
     let (mut first, mut second) = (asks(&queue), asks(&queue));
     assert_pending!(first.poll());
@@ -108,9 +108,9 @@ async fn promise_7_who_was_let_through_in_a_step_that_panics_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_7_a_caller_whose_arrival_panics_is_not_in_the_line() {
+async fn promise_7_a_caller_whose_arrival_panics_is_not_in_the_queue() {
     let queue = queue(Says::NotBefore(Instant::now() + S));
-    // Asked when it arrives, and when the line is looked at.
+    // Asked when it arrives, and when the queue is looked at.
     for times in 0..2 {
         queue.with(|gate, _| gate.good_for = Some(times));
         let mut call = asks(&queue);
@@ -125,7 +125,7 @@ async fn promise_7_a_caller_whose_arrival_panics_is_not_in_the_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_7_a_caller_that_panics_when_it_is_polled_leaves_the_line() {
+async fn promise_7_a_caller_that_panics_when_it_is_polled_leaves_the_queue() {
     let queue = queue(Says::Later);
     let (mut first, mut second) = (asks(&queue), asks(&queue));
     assert_pending!(first.poll());
@@ -133,13 +133,13 @@ async fn promise_7_a_caller_that_panics_when_it_is_polled_leaves_the_line() {
     queue.with(|gate, _| gate.good_for = Some(1));
     assert!(panics(|| first.poll()));
     assert_eq!(queue.waiting(), 1, "though its future is held");
-    assert!(second.is_woken(), "it looks at the line");
+    assert!(second.is_woken(), "it looks at the queue");
     queue.with(|gate, _| gate.says = Says::Go);
     assert_ready_ok!(second.poll()).sent();
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_7_what_was_admitted_in_a_step_that_panics_is_given_back() {
+async fn promise_7_what_was_admitted_in_a_section_that_panics_is_given_back() {
     let queue = queue(Says::Go);
     // At once, and after a wait.
     for says in [Says::Go, Says::Later] {
@@ -162,7 +162,7 @@ async fn promise_7_what_was_admitted_in_a_step_that_panics_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_7_callers_that_can_not_wait_where_they_are_do_not_stop_others() {
+async fn promise_7_callers_that_cannot_wait_where_they_are_do_not_stop_others() {
     let queue = queue(Says::Later);
     let timeless = timeless();
     let mut lost = [asks(&queue), asks(&queue)];
@@ -188,7 +188,7 @@ async fn promise_7_callers_that_can_not_wait_where_they_are_do_not_stop_others()
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_7_a_call_that_ends_where_others_can_not_wait_does_not_panic_for_them() {
+async fn promise_7_a_call_that_ends_where_others_cannot_wait_does_not_panic_for_them() {
     let at = Instant::now() + S;
     let queue = queue(Says::One(at));
     let timeless = timeless();
@@ -196,7 +196,7 @@ async fn promise_7_a_call_that_ends_where_others_can_not_wait_does_not_panic_for
     let permit = assert_ready_ok!(asks(&queue).poll());
     let mut lost = asks(&queue);
     assert_pending!(lost.poll());
-    // Who is behind it has to wait for an instant from now on, and can not here.
+    // The next caller has to wait for an instant from now on, and cannot here.
     drop(permit);
     assert_eq!(in_flight(&queue), 0);
     assert!(lost.is_woken());

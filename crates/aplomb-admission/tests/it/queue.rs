@@ -1,5 +1,5 @@
-mod alarms;
-mod refusals;
+mod rejections;
+mod timer;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -66,7 +66,7 @@ async fn the_urgent_go_first_and_the_patient_are_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_arrived_before_and_comes_again_goes_before() {
+async fn a_caller_that_arrived_before_and_comes_again_goes_before() {
     let queue = slots(1);
     let first = queue.acquire((), Wait::default()).await.unwrap();
     let arrived = Instant::now();
@@ -143,7 +143,7 @@ async fn priority_may_outweigh_any_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_wait_is_that_of_who_came_first_and_still_waits() {
+async fn the_oldest_wait_is_that_of_the_first_caller_that_still_waits() {
     let queue = Queue::new(Slots::new(0), QueueLimits::new(), |_| ());
     assert_eq!(queue.oldest_wait(), None);
     let mut first = task::spawn(queue.acquire((), Wait::default()));

@@ -3,39 +3,38 @@
 mod gate;
 mod phase;
 mod response_time;
-mod settings;
+mod state_watch;
 mod worth;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::gate::CircuitToken;
 use self::phase::{Outage, Phase};
 use self::response_time::ResponseTime;
-use self::settings::Settings;
+pub(crate) use self::state_watch::StateWatch;
 use crate::cooldown::BackoffLevel;
 use crate::health::Health;
-use crate::{
-    CircuitCause, CircuitSnapshot, CircuitState, Cooldown, OnAbandoned, OnOpen, OpenReason, Probes, Ramp,
-    Transition, Trip,
-};
+use crate::{CircuitCause, CircuitSettings, CircuitSnapshot, CircuitState, OpenReason, Transition};
 
 /// A circuit: the pure part of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), which puts it
 /// behind a queue.
 ///
-/// It decides and never waits, reads no clock and takes no lock. Given a [`seed`](Self::seed), it is deterministic.
+/// It decides and never waits, reads no clock and takes no lock. Given a [`seed`](CircuitSettings::seed), it is deterministic.
 ///
 /// # Examples
 ///
 /// ```
-/// use aplomb_circuit_breaker::{Circuit, CircuitState, Trip};
+/// use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, Trip};
 /// use aplomb_admission::{Decision, End, Gate};
 /// use aplomb_core::Outcome;
 /// use tokio::time::Instant;
 ///
 /// let now = Instant::now();
-/// let mut circuit = Circuit::new().trip(Trip::consecutive(1));
+/// let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::consecutive(1)));
 /// assert_eq!(circuit.check(&(), now), Decision::Admit);
 /// let token = circuit.admit(&(), now);
 /// circuit.end(token, End::Judged { outcome: Outcome::transient(), usage: None }, now);
@@ -43,7 +42,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Circuit {
-    settings: Settings,
+    settings: Arc<CircuitSettings>,
     phase: Phase,
     /// Every transition begins an epoch; a call admitted in another one changes nothing.
     epoch: u64,
@@ -55,17 +54,14 @@ pub struct Circuit {
     outage: Outage,
     cause: Option<CircuitCause>,
     events: VecDeque<Transition>,
+    watch: Option<StateWatch>,
 }
 
 impl Circuit {
-    /// A closed circuit with the defaults of [`Trip`], [`Cooldown`], [`Probes`], [`Ramp`], [`OnOpen`]
-    /// and [`OnAbandoned`].
+    /// A closed circuit.
     #[must_use]
-    pub fn new() -> Self {
-        Self::with_settings(Settings::default())
-    }
-
-    fn with_settings(settings: Settings) -> Self {
+    pub fn new(settings: impl Into<Arc<CircuitSettings>>) -> Self {
+        let settings = settings.into();
         Self {
             health: Health::new(&settings.trip),
             settings,
@@ -77,82 +73,28 @@ impl Circuit {
             outage: Outage { since: None, cause: CircuitCause::Forced, last: None, is_refused: false },
             cause: None,
             events: VecDeque::new(),
+            watch: None,
         }
     }
 
-    /// Sets what opens it. Clears the counts.
-    #[must_use]
-    pub fn trip(mut self, trip: Trip) -> Self {
-        self.health = Health::new(&trip);
-        self.settings.trip = trip;
-        self
-    }
-
-    /// Refused credentials in a row open it: see [`Trip::one_credential`].
-    pub(crate) fn one_credential(self) -> Self {
-        let trip = self.settings.trip.clone().one_credential();
-        self.trip(trip)
-    }
-
-    /// Sets how long it stays open.
-    #[must_use]
-    pub fn cooldown(mut self, cooldown: impl Into<Cooldown>) -> Self {
-        self.settings.cooldown = cooldown.into();
-        self
-    }
-
-    /// Sets how it finds out whether the peer is back.
-    #[must_use]
-    pub fn probes(mut self, probes: impl Into<Probes>) -> Self {
-        self.settings.probes = probes.into();
-        self
-    }
-
-    /// Sets how it admits callers after it has closed.
-    #[must_use]
-    pub const fn ramp(mut self, ramp: Ramp) -> Self {
-        self.settings.ramp = ramp;
-        self
-    }
-
-    /// Sets what happens to calls that it does not admit.
-    #[must_use]
-    pub const fn on_open(mut self, on_open: OnOpen) -> Self {
-        self.settings.on_open = on_open;
-        self
-    }
-
-    /// Sets what it says about the peer if a call is dropped before it was answered.
-    #[must_use]
-    pub const fn on_abandoned(mut self, on_abandoned: OnAbandoned) -> Self {
-        self.settings.on_abandoned = on_abandoned;
-        self
-    }
-
-    /// Makes the jitter of cooldowns repeatable, for tests and simulations.
-    #[must_use]
-    pub const fn seed(mut self, seed: u64) -> Self {
-        self.settings.seed = Some(seed);
-        self
-    }
-
-    /// A circuit with the same settings: closed, with nothing counted.
-    #[must_use]
-    pub fn fresh(&self) -> Self {
-        Self::with_settings(self.settings.clone())
-    }
-
-    /// Applies the settings of another circuit from now on.
+    /// Applies other settings from now on.
     ///
     /// The state stays, and how often the circuit has opened; a running cooldown ends when it would have. The counts
     /// stay if the trip stays. Under another trip, failures in a row go on counting, and so does every window and
     /// custom rule that both trips have in common.
-    pub fn adopt(&mut self, settings: &Self) {
-        let settings = &settings.settings;
+    pub fn set_settings(&mut self, settings: impl Into<Arc<CircuitSettings>>) {
+        let settings = settings.into();
         if self.settings.trip != settings.trip {
             self.health.adopt(&settings.trip);
         }
-        self.settings.clone_from(settings);
+        self.settings = settings;
+    }
+
+    /// Watches the state.
+    pub fn watch(&mut self, now: Instant) -> watch::Receiver<CircuitState> {
+        self.advance(now);
+        let (state, epoch) = (self.phase.state(), self.epoch);
+        self.watch.get_or_insert_with(|| StateWatch::new(state, epoch)).subscribe()
     }
 
     /// The state.
@@ -189,6 +131,12 @@ impl Circuit {
     pub fn rejection(&mut self, now: Instant) -> Option<OpenReason> {
         self.advance(now);
         matches!(self.phase, Phase::Open { .. } | Phase::Isolated).then(|| self.reason(now))
+    }
+
+    /// Why a call has to wait now, or would be rejected.
+    pub(crate) fn reason_now(&mut self, now: Instant) -> OpenReason {
+        self.advance(now);
+        self.reason(now)
     }
 
     /// Opens it now, as if it had tripped: after a cooldown, probes decide.
@@ -233,6 +181,6 @@ impl Circuit {
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self::new()
+        Self::new(CircuitSettings::new())
     }
 }

@@ -22,7 +22,8 @@ pub(super) enum Phase {
     Open {
         until: Instant,
     },
-    HalfOpen(HalfOpen),
+    /// In a box, since circuits are closed nearly all the time.
+    HalfOpen(Box<HalfOpen>),
     Isolated,
     Disabled,
 }
@@ -61,7 +62,7 @@ impl Circuit {
             Phase::Open { until } => {
                 if *until <= now {
                     let half_open = HalfOpen::new(self.settings.probes, now);
-                    self.shift(Phase::HalfOpen(half_open), CircuitCause::CooldownOver, None, now);
+                    self.shift(Phase::HalfOpen(Box::new(half_open)), CircuitCause::CooldownOver, None, now);
                 }
             }
             Phase::HalfOpen(half_open) => {
@@ -129,7 +130,8 @@ impl Circuit {
         self.outage.is_refused &= matches!(to, CircuitState::Open | CircuitState::HalfOpen);
         // Resetting a closed circuit is no transition.
         if from != to {
-            self.events.push_back(Transition { from, to, epoch, cause, at: now, cooldown, last });
+            let watch = self.watch.clone();
+            self.events.push_back(Transition { from, to, epoch, cause, cooldown, last, watch });
         }
     }
 

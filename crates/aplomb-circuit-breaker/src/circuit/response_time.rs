@@ -14,7 +14,7 @@ pub(super) struct ResponseTime {
 /// The weight of a new answer, as in TCP's estimate of the round trip (RFC 6298).
 const WEIGHT: u64 = 8;
 
-/// Measuring costs as much as the rest of a healthy call in a circuit: one in so many is enough.
+/// Measuring costs as much as the rest of a healthy call in a circuit: one in sixteen is enough.
 const SAMPLE: u32 = 16;
 
 impl ResponseTime {

@@ -1,46 +1,46 @@
-//! What is lost with the circuit of a key.
+//! The worth of an unused circuit, for eviction.
 
 use aplomb_admission::{Evictable, Worth};
+use aplomb_core::CircuitCause;
 use tokio::time::Instant;
 
-use super::Circuit;
 use super::phase::Phase;
+use super::{Circuit, StateWatch};
 use crate::health::MEMORY;
 
-impl Circuit {
-    /// Whether a new circuit in its place would know of nothing less that speaks against the peer: it is closed for
-    /// everybody, has counted nothing bad lately, and its next cooldown would be the first. So is one that was open ten
-    /// minutes ago, and that nobody has asked since its cooldown was over.
-    ///
-    /// What speaks for the peer is lost with it: the successes in a window, without which fewer failures are a share that
-    /// opens the new circuit.
-    #[must_use]
-    pub fn is_forgettable(&self, now: Instant) -> bool {
-        match &self.phase {
-            Phase::Closed { since, slow_start } => {
-                slow_start.as_ref().is_none_or(|slow_start| slow_start.ends() <= now)
-                    && self.backoff_level.is_base(*since, now, &self.settings.cooldown)
-                    && self.health.is_clean(now)
-            }
-            Phase::Open { until } => now.saturating_duration_since(*until) >= MEMORY,
-            Phase::HalfOpen(half_open) => half_open.quiet_for(now).is_some_and(|quiet| quiet >= MEMORY),
-            Phase::Isolated | Phase::Disabled => false,
-        }
-    }
-}
-
+/// A circuit equals a fresh one if it is closed for everyone, has counted nothing bad lately, and its next cooldown would
+/// be the first; and also ten minutes after its cooldown, if no call was made since. (Successes in a window are lost: fewer
+/// failures than before are a ratio that opens the new circuit.)
+///
+/// | it is | worth |
+/// | --- | --- |
+/// | as good as new | fresh |
+/// | closed after one failure or refused credentials; open because of refused credentials | low |
+/// | closed after more failures, or with a longer next cooldown | medium |
+/// | open, half-open, or on the ramp | high |
+/// | isolated, disabled, or watched | never evicted |
 impl Evictable for Circuit {
     fn worth(&mut self, now: Instant) -> Worth {
-        if self.is_forgettable(now) {
-            return Worth::FRESH;
+        if self.watch.as_ref().is_some_and(StateWatch::is_watched) {
+            return Worth::IN_USE;
         }
         match &self.phase {
-            // Strangers can cause any number of these: one failure, or credentials that are refused.
-            Phase::Closed { .. } if self.health.is_nearly_clean(now) => Worth::LOW,
-            Phase::Open { .. } | Phase::HalfOpen(_) if self.outage.is_refused => Worth::LOW,
-            Phase::Closed { .. } => Worth::MEDIUM,
+            Phase::Closed { slow_start: Some(slow_start), .. } if slow_start.ends() > now => Worth::HIGH,
+            Phase::Closed { since, .. } => {
+                if self.backoff_level.is_base(*since, now, &self.settings.cooldown) {
+                    self.health.worth(now)
+                } else {
+                    Worth::MEDIUM
+                }
+            }
+            Phase::Open { until } if now.saturating_duration_since(*until) >= MEMORY => Worth::FRESH,
+            Phase::HalfOpen(half_open) if half_open.quiet_for(now).is_some_and(|quiet| quiet >= MEMORY) => {
+                Worth::FRESH
+            }
+            Phase::Open { .. } | Phase::HalfOpen(_) if self.outage.cause == CircuitCause::Unauthorized => {
+                Worth::LOW
+            }
             Phase::Open { .. } | Phase::HalfOpen(_) => Worth::HIGH,
-            // Somebody has switched it.
             Phase::Isolated | Phase::Disabled => Worth::IN_USE,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_circuit_breaker::{Circuit, CircuitState, CompletedCall, Slow, Trip, Window};
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, CompletedCall, Slow, Trip, Window};
 use aplomb_core::Outcome;
 use tokio::time::Instant;
 
@@ -17,9 +17,9 @@ fn fail(circuit: &mut Circuit, times: usize, now: Instant) {
 #[test]
 fn the_same_trip_keeps_the_counts() {
     let now = Instant::now();
-    let mut circuit = Circuit::new();
+    let mut circuit = Circuit::new(CircuitSettings::new());
     fail(&mut circuit, 4, now);
-    circuit.adopt(&Circuit::new().cooldown(plain()));
+    circuit.set_settings(CircuitSettings::new().cooldown(plain()));
     assert_eq!(circuit.snapshot(now).failures_in_a_row(), 4);
     assert_eq!(circuit.snapshot(now).window().failures(), 4);
     fail(&mut circuit, 1, now);
@@ -32,7 +32,7 @@ fn another_trip_keeps_the_counts_that_both_have() {
     let minute = Window::time(60 * SECOND);
     let slow = Slow::whole(SECOND);
     let before = Trip::ratio(0.5, Window::calls(100)).or(Trip::slow(0.5, slow, minute.clone()));
-    let mut circuit = Circuit::new().trip(before);
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(before));
     fail(&mut circuit, 3, now);
 
     // Another ratio over the same window, a window of another size, another definition of slow.
@@ -40,7 +40,7 @@ fn another_trip_keeps_the_counts_that_both_have() {
         .or(Trip::slow(0.5, Slow::whole(2 * SECOND), minute))
         .or(Trip::ratio(0.25, Window::calls(100)))
         .or(Trip::ratio(0.25, Window::calls(50)));
-    circuit.adopt(&Circuit::new().trip(after));
+    circuit.set_settings(CircuitSettings::new().trip(after));
     let found = circuit.snapshot(now);
     assert_eq!((found.window().failures(), found.slow_calls().calls()), (3, 0));
     fail(&mut circuit, 2, now);
@@ -57,9 +57,9 @@ fn a_custom_rule_goes_on_if_it_is_the_same_one() {
             calls == 3
         }
     });
-    let mut circuit = Circuit::new().trip(third.clone());
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(third.clone()));
     fail(&mut circuit, 2, now);
-    circuit.adopt(&Circuit::new().trip(third.or(Trip::consecutive(10))));
+    circuit.set_settings(CircuitSettings::new().trip(third.or(Trip::consecutive(10))));
     fail(&mut circuit, 1, now);
     assert_eq!(circuit.state(now), CircuitState::Open);
 }
@@ -67,9 +67,9 @@ fn a_custom_rule_goes_on_if_it_is_the_same_one() {
 #[test]
 fn state_and_cooldown_stay() {
     let mut now = Instant::now();
-    let mut circuit = Circuit::new().cooldown(plain());
+    let mut circuit = Circuit::new(CircuitSettings::new().cooldown(plain()));
     circuit.force_open(now);
-    circuit.adopt(&Circuit::new().trip(Trip::consecutive(1)));
+    circuit.set_settings(CircuitSettings::new().trip(Trip::consecutive(1)));
     now += Duration::from_millis(4_999);
     assert_eq!(circuit.state(now), CircuitState::Open);
     now += Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! What every tower layer owes its neighbours: promises 1 to 6 and 8.
+//! The contract of every tower layer: promises 1 to 6 and 8.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::support::{NANOSECOND, NEARLY, SECOND, Stage, layer, plain};
 
-/// Counts who holds its readiness, and insists on it.
+/// Counts the holders of its readiness, and requires it.
 struct Strict {
     ready: bool,
     held: Arc<AtomicUsize>,
@@ -120,7 +120,7 @@ async fn promise_3_pending_has_a_waker_and_few_polls() {
         .await;
         (answer, polls)
     });
-    // The paused clock moves on by itself, to the queue's timer and no further.
+    // The paused clock advances by itself to the queue's timer and no further.
     let before = Instant::now();
     stage.take().await.send_response(crate::support::response(200));
     assert!(before.elapsed() >= 5 * SECOND && before.elapsed() < 6 * SECOND);
@@ -162,11 +162,11 @@ async fn promise_5_a_layer_applied_twice_and_clones_share_the_circuit() {
         assert!(find::<CircuitOpen>(&*error).is_some());
     }
     assert_eq!(layer.handle().state(), CircuitState::Open);
-    // A setter starts another circuit.
+    // A setter on a clone makes another circuit.
     assert_eq!(layer.trip(Trip::consecutive(1)).handle().state(), CircuitState::Closed);
 }
 
-/// Borrows what it calls, and can not be sent.
+/// Borrows the service it calls, and is not `Send`.
 #[derive(Clone)]
 struct Local<'a>(&'a Cell<u32>, Rc<u32>);
 

@@ -9,7 +9,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{Call, SECOND, Stage, TICK, layer, plain, response, stream};
 
-/// Half-open still, nothing has been counted, and the next call is the probe.
+/// Still half-open, nothing was counted, and the next call is the probe.
 async fn as_before(mut stage: Stage) {
     let found = stage.circuit.snapshot();
     assert_eq!((found.state(), found.probes_in_flight()), (CircuitState::HalfOpen, 0));
@@ -36,7 +36,7 @@ async fn promise_29_dropped_while_parked_or_let_through_unnoticed() {
     drop(park(&stage));
     assert_eq!(stage.circuit.parked(), 0);
     let admitted = park(&stage);
-    // And a tick, after which a caller that has been woken and not polled is admitted all the same.
+    // One tick more: a caller that was woken but is not polled is then admitted all the same.
     advance(5 * SECOND).await;
     advance(TICK).await;
     assert_eq!(stage.circuit.snapshot().probes_in_flight(), 1);
@@ -73,7 +73,7 @@ async fn promise_29_dropped_before_and_amid_its_body() {
     drop(assert_ready!(call.poll()).unwrap());
     as_before(stage).await;
 
-    // After its first content it has been judged: the circuit is closed, and the drop counts nothing.
+    // It was judged at its first content: the circuit is closed, and dropping it counts as nothing.
     let mut stage = Stage::half_open(layer()).await;
     let (mut call, send) = stage.sent().await;
     let (body, answer) = stream();

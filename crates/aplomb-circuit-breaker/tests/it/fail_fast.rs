@@ -12,7 +12,7 @@ use crate::support::{SECOND, Stage, layer, open_in, response};
 #[tokio::test(start_paused = true)]
 async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
     let mut stage = Stage::new(layer().on_open(OnOpen::Park { max: 60 * SECOND }));
-    // One call at a time: the queue in which everybody would wait.
+    // One call at a time: the queue in which all calls would wait.
     let queue = tower::limit::ConcurrencyLimitLayer::new(1).layer(stage.service.clone());
     let service = stage.circuit.fail_fast().layer(queue);
     stage.trip().await;
@@ -27,7 +27,7 @@ async fn promise_33_it_refuses_at_once_what_would_wait_in_a_queue() {
     assert_eq!(open.retry_after(), Some(5 * SECOND));
     assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 3);
 
-    // Half-open: it lets through, takes no probe's place, and the circuit decides.
+    // Half-open: it passes calls, takes no probe's place, and the circuit decides.
     advance(5 * SECOND).await;
     assert_pending!(parked.poll());
     let probe = stage.take().await;
@@ -73,7 +73,7 @@ async fn promise_4_a_refusal_holds_no_readiness_of_what_is_inside() {
     let mut service = stage.circuit.fail_fast().layer(limited.clone());
     tokio_test::assert_ready_ok!(task::spawn(()).enter(|cx, _| tower::Service::poll_ready(&mut service, cx)));
     let mut limited = limited;
-    // Ready, though the outer service is still there and has been ready as well.
+    // Ready, although the outer service still exists and was ready as well.
     tokio_test::assert_ready_ok!(task::spawn(()).enter(|cx, _| tower::Service::poll_ready(&mut limited, cx)));
     drop(service);
 }

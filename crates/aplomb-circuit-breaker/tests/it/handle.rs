@@ -2,13 +2,16 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use aplomb_admission::Closing;
-use aplomb_circuit_breaker::{CircuitCause, CircuitHandle, CircuitState, OnOpen};
-use aplomb_core::{Event, EventKind, LayerName, LogEvents, Rejection, find};
+use aplomb_admission::{Closing, Evictable, Worth};
+use aplomb_circuit_breaker::{
+    Circuit, CircuitBreakerLayer, CircuitCause, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState,
+    OnOpen, Trip,
+};
+use aplomb_core::{BoxError, Event, EventKind, LayerName, LogEvents, Outcome, Rejection, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
-use crate::support::{SECOND, Stage, layer, open_in};
+use crate::support::{SECOND, Stage, layer, open_in, plain, run};
 
 #[tokio::test(start_paused = true)]
 async fn promise_32_isolated_nothing_passes_until_reset() {
@@ -38,7 +41,7 @@ async fn promise_32_disabled_everything_passes_and_nothing_counts() {
     stage.circuit.reset();
     assert_eq!(stage.circuit.snapshot().failures_in_a_row(), 0);
     stage.trip().await;
-    // A reset forgets that it had opened before.
+    // A reset forgets that it opened before.
     assert_eq!(stage.refused().retry_after(), Some(5 * SECOND));
 }
 
@@ -68,14 +71,14 @@ async fn promise_32_an_observer_may_use_the_handle() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inside, seeing) = (Arc::clone(&handle), Arc::clone(&seen));
     let observer = move |event: &Event| {
-        let EventKind::CircuitChanged { to, .. } = event.kind() else {
+        let handle = inside.get().unwrap();
+        let EventKind::CircuitChanged { to, .. } = *event.kind() else {
             return;
         };
-        let handle = inside.get().unwrap();
-        seeing.lock().unwrap().push(*to);
-        assert_eq!(handle.state(), *to);
-        // Whatever opens this circuit closes it on the spot.
-        if *to == CircuitState::Open {
+        seeing.lock().unwrap().push(to);
+        assert_eq!(handle.state(), to);
+        // Close the circuit as soon as it opens.
+        if to == CircuitState::Open {
             handle.reset();
         }
     };
@@ -142,7 +145,7 @@ async fn promise_32_forced_closed_it_counts_on() {
         assert_pending!(call.poll());
     }
     stage.circuit.force_closed();
-    // All at once: who forces it knows better than a ramp.
+    // All at once, without a ramp.
     for call in &mut waits {
         assert!(call.is_woken());
         assert_pending!(call.poll());
@@ -150,7 +153,7 @@ async fn promise_32_forced_closed_it_counts_on() {
         assert!(assert_ready!(call.poll()).is_ok());
     }
     stage.trip().await;
-    // How often it has opened is not forgotten.
+    // It remembers how often it has opened.
     assert_eq!(stage.circuit.snapshot().retry_after(), Some(10 * SECOND));
 }
 
@@ -164,46 +167,149 @@ async fn promise_32_the_state_can_be_watched() {
     assert_eq!(*watch.borrow_and_update(), CircuitState::Open);
     advance(5 * SECOND).await;
     stage.answer(200).await;
-    // Half-open was on the way; the latest is what is seen.
+    // It was half-open in between; a receiver sees the latest state.
     assert_eq!(*watch.borrow_and_update(), CircuitState::Closed);
     stage.circuit.isolate();
     let late = stage.circuit.watch();
     assert_eq!(*late.borrow(), CircuitState::Isolated);
-    // When all is gone there is nothing to watch any more.
+    // The channel closes with the circuit.
     drop(stage);
     assert_eq!(*watch.borrow_and_update(), CircuitState::Isolated);
     assert!(watch.changed().await.is_err());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_circuit_says_when_it_may_be_forgotten() {
-    use aplomb_admission::{Decision, End, Evictable, Gate, Worth};
-    use aplomb_circuit_breaker::{Circuit, Trip};
-    use aplomb_core::Outcome;
+#[test]
+fn a_circuit_knows_what_would_be_lost_with_it() {
     let mut now = tokio::time::Instant::now();
-    let mut circuit = Circuit::new().trip(Trip::consecutive(2)).cooldown(crate::support::plain());
-    let call = |circuit: &mut Circuit, outcome, now| {
-        assert_eq!(circuit.check(&(), now), Decision::Admit);
-        let slip = circuit.admit(&(), now);
-        circuit.end(slip, End::Judged { outcome, usage: None }, now);
-    };
-    call(&mut circuit, Outcome::success(), now);
-    assert!(circuit.is_forgettable(now));
-    call(&mut circuit, Outcome::transient(), now);
-    assert!(!circuit.is_forgettable(now));
-    assert!(circuit.is_forgettable(now + 600 * SECOND));
-    call(&mut circuit, Outcome::transient(), now);
-    assert!(!circuit.is_forgettable(now));
-    // An open state is not lost; what was open long ago is none.
-    assert!(circuit.worth(now + 604 * SECOND) > Worth::FRESH);
-    assert!(circuit.worth(now + 605 * SECOND) == Worth::FRESH);
+    let settings = CircuitSettings::new().trip(Trip::consecutive(3)).cooldown(plain());
+    let mut circuit = Circuit::new(settings);
+    run(&mut circuit, Outcome::success(), now);
+    assert_eq!(circuit.worth(now), Worth::FRESH);
+    run(&mut circuit, Outcome::transient(), now);
+    assert_eq!(circuit.worth(now), Worth::LOW, "anyone can cause one failure");
+    run(&mut circuit, Outcome::transient(), now);
+    assert_eq!(circuit.worth(now), Worth::MEDIUM);
+    assert_eq!(circuit.worth(now + 600 * SECOND), Worth::FRESH);
+    run(&mut circuit, Outcome::transient(), now);
+    assert_eq!(circuit.worth(now), Worth::HIGH, "it is open");
+    // No call for ten minutes after the cooldown.
+    assert_eq!(circuit.worth(now + 604 * SECOND), Worth::HIGH);
+    assert_eq!(circuit.worth(now + 605 * SECOND), Worth::FRESH);
     now += 5 * SECOND;
-    assert!(!circuit.is_forgettable(now));
-    call(&mut circuit, Outcome::success(), now);
+    run(&mut circuit, Outcome::success(), now);
     assert_eq!(circuit.state(now), CircuitState::Closed);
-    // A ramp that is climbed, then a cooldown that would be longer than the first.
-    assert!(!circuit.is_forgettable(now + 59 * SECOND));
-    assert!(circuit.is_forgettable(now + 60 * SECOND));
+    // On the ramp; then with a cooldown that would be longer than the first.
+    assert_eq!(circuit.worth(now + 59 * SECOND), Worth::HIGH);
+    assert_eq!(circuit.worth(now + 60 * SECOND), Worth::FRESH);
+    let watch = circuit.watch(now);
+    assert_eq!(circuit.worth(now + 60 * SECOND), Worth::IN_USE, "it is watched");
+    drop(watch);
     circuit.isolate(now);
-    assert!(!circuit.is_forgettable(now + 3_600 * SECOND));
+    assert_eq!(circuit.worth(now + 3_600 * SECOND), Worth::IN_USE);
+}
+
+#[test]
+fn a_circuit_that_saw_nothing_but_refused_credentials_is_worth_little() {
+    let now = tokio::time::Instant::now();
+    let settings = CircuitSettings::new().trip(Trip::default().one_credential());
+    let mut circuit = Circuit::new(settings);
+    for state in [CircuitState::Closed, CircuitState::Closed, CircuitState::Open] {
+        run(&mut circuit, Outcome::unauthorized(), now);
+        assert_eq!((circuit.state(now), circuit.worth(now)), (state, Worth::LOW));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_operation_can_run_behind_the_circuit() {
+    let circuit = layer().handle();
+    let answer = circuit.run(async || Ok::<_, std::io::Error>(42)).await.unwrap();
+    assert_eq!(answer, 42);
+    let fail = async || Err::<(), _>(std::io::Error::other("lost"));
+    for _ in 0..5 {
+        let error = circuit.run(fail).await.unwrap_err();
+        assert_eq!(error.to_string(), "lost");
+    }
+    assert!(circuit.run(fail).await.unwrap_err().is::<CircuitOpen>());
+    assert!(circuit.try_acquire().unwrap_err().is::<CircuitOpen>());
+
+    // A classifier may know better.
+    circuit.reset();
+    let harmless = |_: Result<&(), &std::io::Error>| Outcome::permanent();
+    for _ in 0..10 {
+        circuit.run_classified(&harmless, fail).await.unwrap_err();
+    }
+    assert_eq!((circuit.state(), circuit.snapshot().failures_in_a_row()), (CircuitState::Closed, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_by_another_layer_is_no_failure_of_what_runs_behind_the_circuit() {
+    let (circuit, inner) = (layer().handle(), layer().handle());
+    inner.isolate();
+    for _ in 0..10 {
+        let error = circuit.run(|| inner.run(async || Ok::<_, BoxError>(()))).await.unwrap_err();
+        assert_eq!(open_in(&error).state(), CircuitState::Isolated);
+    }
+    assert_eq!(circuit.snapshot().window().calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_is_a_call_by_hand() {
+    let circuit = layer().on_open(OnOpen::Park { max: 60 * SECOND }).handle();
+    for _ in 0..5 {
+        circuit.try_acquire().unwrap().end(Outcome::transient());
+    }
+    let open = open_in(&circuit.try_acquire().unwrap_err());
+    assert_eq!((open.state(), open.retry_after()), (CircuitState::Open, Some(5 * SECOND)));
+    assert_eq!(circuit.parked(), 0, "it does not wait");
+    advance(5 * SECOND).await;
+    let probe = circuit.try_acquire().unwrap();
+    assert_eq!(open_in(&circuit.try_acquire().unwrap_err()).state(), CircuitState::HalfOpen);
+    drop(probe);
+    let mut probe = circuit.try_acquire().unwrap();
+    probe.first_content();
+    assert_eq!(circuit.state(), CircuitState::Closed);
+    probe.end(Outcome::success());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_taken_before_the_last_setter_follows_the_layer() {
+    let layer = CircuitBreakerLayer::new();
+    let circuit = layer.handle();
+    let mut stage = Stage::new(layer.trip(Trip::consecutive(1)));
+    stage.answer(503).await;
+    assert_eq!(circuit.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setter_on_a_clone_changes_nothing_that_runs() {
+    let layer = layer();
+    let mut stage = Stage::new(layer.clone());
+    stage.trip().await;
+    let other = layer.clone().trip(Trip::consecutive(1)).handle();
+    assert_eq!(other.state(), CircuitState::Closed);
+    assert_eq!((layer.handle().state(), stage.circuit.state()), (CircuitState::Open, CircuitState::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_can_be_changed_while_it_runs() {
+    let mut stage = Stage::new(layer());
+    for _ in 0..3 {
+        stage.answer(503).await;
+    }
+    stage
+        .circuit
+        .set_settings(CircuitSettings::new().trip(Trip::consecutive(4)).cooldown(plain()));
+    stage.answer(503).await;
+    assert_eq!(stage.circuit.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejections_are_events() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let observer = move |event: &Event| telling.lock().unwrap().push(event.to_string());
+    let stage = Stage::new(layer().observer(observer));
+    stage.circuit.isolate();
+    stage.refused();
+    assert_eq!(told.lock().unwrap().last().unwrap(), "circuit breaker rejected call: circuit open");
 }

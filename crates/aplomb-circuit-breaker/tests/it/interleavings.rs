@@ -1,12 +1,13 @@
-//! The circuit against the model: whatever is admitted, recorded and dropped in whatever order.
+//! The circuit against the model: calls that are admitted, answered and dropped in any order.
 
 use std::time::Duration;
 
-use aplomb_admission::{Decision, End, Gate, Progress};
+use aplomb_admission::{Decision, End, Evictable, Gate, Progress, Worth};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitState, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, Trip, Window,
+    Circuit, CircuitSettings, CircuitState, CircuitToken, OnAbandoned, OnOpen, Probes, Ramp, Slow, Trip,
+    Window,
 };
-use aplomb_core::Outcome;
+use aplomb_core::{EventKind, Outcome};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -132,16 +133,18 @@ fn circuit(rules: Rules) -> Circuit {
         OnOpen::FailFast
     };
     let ramp = rules.ramp.map_or(Ramp::none(), |(first, over)| Ramp::new(first).over(over));
-    Circuit::new()
-        .trip(trip.one_credential())
-        .cooldown(plain())
-        .probes(probes)
-        .ramp(ramp)
-        .on_open(on_open)
-        .on_abandoned(rules.abandoned)
+    Circuit::new(
+        CircuitSettings::new()
+            .trip(trip.one_credential())
+            .cooldown(plain())
+            .probes(probes)
+            .ramp(ramp)
+            .on_open(on_open)
+            .on_abandoned(rules.abandoned),
+    )
 }
 
-/// Asks both, and lets the call through where they agree to.
+/// Asks both, which must agree, and admits the call if they do.
 fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Option<(CircuitToken, Call)> {
     let said = circuit.check(&(), now);
     if model.admits() {
@@ -161,7 +164,7 @@ fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Opt
         }
         (CircuitState::HalfOpen | CircuitState::Closed, Decision::WhenReleased(_)) => {
             assert!(parks);
-            // The line never waits for ever: it looks again when a lease or the ramp ends.
+            // The queue never waits for ever: it looks again when a lease or the ramp ends.
             assert!(lapses.is_some() && circuit.hints().next_wakeup == lapses);
         }
         (CircuitState::HalfOpen | CircuitState::Closed, Decision::Reject(why)) => {
@@ -203,16 +206,19 @@ fn switch(circuit: &mut Circuit, model: &mut Model, to: Switch, now: Instant) {
     }
 }
 
-/// What has been told since the last step: one change after the other, and the last leads to here.
+/// Reads the events since the last step: each transition starts where the one before ended, and the last one ends here.
 fn listen(circuit: &mut Circuit, model: &mut Model, told: &mut (CircuitState, u64), now: Instant) {
     while let Some(change) = circuit.next_event() {
-        assert_eq!(change.from(), told.0);
-        assert_ne!(change.from(), change.to());
-        assert!(change.epoch() > told.1);
-        *told = (change.to(), change.epoch());
-        if change.to() == CircuitState::Open {
+        let EventKind::CircuitChanged { from, to, epoch, cooldown, .. } = *change.event().kind() else {
+            panic!("a circuit tells of nothing else");
+        };
+        assert_eq!(from, told.0);
+        assert_ne!(from, to);
+        assert!(epoch > told.1);
+        *told = (to, epoch);
+        if to == CircuitState::Open {
             let (least, most) = model.opening.take().expect("the model opened as well");
-            let cooldown = change.cooldown().unwrap();
+            let cooldown = cooldown.unwrap();
             assert!((least..=most).contains(&cooldown), "{cooldown:?} of {least:?} to {most:?}");
             model.until = now + cooldown;
         }
@@ -238,7 +244,7 @@ fn compare(circuit: &mut Circuit, model: &Model, now: Instant) {
             assert_eq!((found.calls(), found.failures()), (counted.len() as u64, bad as u64));
         }
     }
-    assert_eq!(circuit.is_forgettable(now), model.is_forgettable(now));
+    assert_eq!(circuit.worth(now) == Worth::FRESH, model.is_forgettable(now));
     assert_eq!(
         circuit.rejection(now).is_some(),
         matches!(model.state, CircuitState::Open | CircuitState::Isolated)

@@ -1,4 +1,4 @@
-//! A plain model of the circuit, which keeps every result and counts anew each time.
+//! A plain model of the circuit, which keeps every result and counts them again each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,20 +18,20 @@ pub(crate) struct Rules {
     pub(crate) failing: Option<Share>,
     /// Longest time, whether to the first content only, share.
     pub(crate) slow: Option<(Duration, bool, Share)>,
-    /// All of them have to hold, not any.
+    /// All of them must hold, not any.
     pub(crate) all: bool,
     pub(crate) at_once: u32,
     pub(crate) to_close: u32,
     pub(crate) success_ratio: f64,
     pub(crate) lease: Duration,
     pub(crate) patience: Duration,
-    /// How many at first, and how long.
+    /// Calls at first, and duration.
     pub(crate) ramp: Option<(u32, Duration)>,
     pub(crate) abandoned: OnAbandoned,
     pub(crate) parks: bool,
 }
 
-/// A call that was let through.
+/// An admitted call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) id: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Call {
     admitted: Instant,
     content: bool,
     probe: bool,
-    /// What it said as a probe, at its first content.
+    /// Its result as a probe, at its first content.
     said: Option<bool>,
 }
 
@@ -55,15 +55,15 @@ pub(crate) struct Model {
     pub(crate) epoch: u64,
     /// Until when it is open.
     pub(crate) until: Instant,
-    /// What has been counted since the circuit closed.
+    /// All results since the circuit closed.
     counted: Vec<Counted>,
     noted: Option<Instant>,
-    /// How many may be unanswered on the ramp, and until when; who is.
+    /// The number of calls that may be unanswered on the ramp, and its end; and those that are.
     pub(crate) ramp: Option<(u32, Instant)>,
     unanswered: BTreeSet<usize>,
-    /// What the probes of this half-open stretch have said.
+    /// The results of the probes since the circuit became half-open.
     verdicts: BTreeMap<usize, bool>,
-    /// Probes out, and until when they are waited for.
+    /// Probes in flight, and the ends of their leases.
     pub(crate) leases: BTreeMap<usize, Instant>,
     probing_since: Option<Instant>,
     stirred: Instant,
@@ -73,7 +73,7 @@ pub(crate) struct Model {
     closed_since: Instant,
     /// Refused credentials have opened it since it was closed.
     refused: bool,
-    /// The shortest and the longest that it may stay open, when it has just opened.
+    /// The shortest and the longest cooldown, when it has just opened.
     pub(crate) opening: Option<(Duration, Duration)>,
 }
 
@@ -146,7 +146,7 @@ impl Model {
         }
     }
 
-    /// When somebody who waits will surely be let through.
+    /// When a waiting call is certainly admitted.
     pub(crate) fn lapses(&self) -> Option<Instant> {
         let given_up = self.probing_since.map(|since| since + self.rules.patience);
         let lease = self.leases.values().min().copied();
@@ -273,7 +273,7 @@ impl Model {
         }
     }
 
-    /// Something went badly: that may open it.
+    /// A call went badly: that may open it.
     fn bad(&mut self, outcome: Option<Outcome>, now: Instant) {
         self.noted = Some(now);
         let Rules { consecutive, failing, slow, all, .. } = self.rules;
@@ -401,7 +401,7 @@ impl Model {
     }
 }
 
-/// Of the calls that nobody waits for, every other one was never sent.
+/// Of the dropped calls, every other one was never sent.
 pub(crate) fn is_unsent(call: &Call) -> bool {
     call.id % 2 == 0
 }

@@ -1,4 +1,4 @@
-//! Calls that nobody waits for any more, as a timeout outside makes them.
+//! Calls that are dropped before they are answered, as by an outer timeout.
 
 use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitCause, CircuitState, OnAbandoned, Trip};
 use http::Request;

@@ -82,7 +82,7 @@ async fn promise_33_the_wait_is_bounded_as_a_whole_and_said() {
     assert_pending!(probe.poll());
     stage.take().await.send_response(response(503));
     assert!(assert_ready!(probe.poll()).is_ok());
-    // Ten seconds more: that is too long.
+    // Ten more seconds are too long.
     assert!(waits.is_woken());
     let error = assert_ready!(waits.poll()).unwrap_err();
     assert_eq!(open_in(&error).retry_after(), Some(10 * SECOND));
@@ -112,8 +112,8 @@ async fn a_deadline_within_the_probes_lease_waits_for_what_the_probe_finds() {
     assert_pending!(served.poll());
     drop((served, late));
 
-    // Where the probe finds nothing in time, the wait ends before the deadline: answers take two seconds,
-    // or four, and so much is left for one.
+    // If the probe is not answered in time, the wait ends before the deadline: with as much time left as answers
+    // take, two seconds or four.
     stage.circuit.reset();
     stage.take().await;
     stage.trip().await;

@@ -1,4 +1,4 @@
-//! Probes: promise 29, and never more than allowed.
+//! Probes: promise 29, and never more of them than allowed.
 
 use std::io;
 
@@ -30,7 +30,7 @@ async fn never_more_probes_in_flight_than_allowed() {
     }
     for _ in 0..20 {
         stage.refused();
-        // One ends, another takes its place, and no more than that.
+        // One ends, and one other takes its place.
         let (mut probe, send) = probes.remove(0);
         send.send_response(response(200));
         assert!(assert_ready!(probe.poll()).is_ok());
@@ -82,7 +82,7 @@ async fn promise_29_a_probe_that_never_reports_is_given_up_after_its_lease() {
     stage.refused();
     advance(NANOSECOND).await;
     let (mut next, send_next) = stage.sent().await;
-    // The lost one comes back without freeing the place of the next.
+    // The lost probe returns without freeing the place of the next one.
     drop(lost.poll());
     stage.refused();
     drop((lost, send_lost));
@@ -141,7 +141,7 @@ async fn promise_29_a_probe_that_breaks_off_while_others_are_missing_has_failed(
         assert!(answer.frame().await.unwrap().is_err());
         assert_eq!(stage.circuit.state(), then);
         if then == CircuitState::HalfOpen {
-            // It counts as failed, and no longer as passed: two of three still have to pass.
+            // It counts as failed, no longer as passed: two of three must still pass.
             stage.answer(200).await;
             assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
             stage.answer(200).await;
@@ -152,7 +152,7 @@ async fn promise_29_a_probe_that_breaks_off_while_others_are_missing_has_failed(
 
 #[tokio::test(start_paused = true)]
 async fn promise_29_half_open_ends_when_all_probes_are_lost() {
-    // Every probe hangs for ever and nobody lets go of any.
+    // Every probe hangs for ever, and none is dropped.
     let mut stage = Stage::half_open(layer()).await;
     let mut hung = Vec::new();
     for _ in 0..10 {

@@ -1,7 +1,9 @@
 //! The way back: promise 30, and that half-open ends.
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitState, OnOpen, Probes, Ramp, Trip};
+use aplomb_circuit_breaker::{
+    Circuit, CircuitCause, CircuitSettings, CircuitState, OnOpen, Probes, Ramp, Trip,
+};
 use aplomb_core::Outcome;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
@@ -18,7 +20,7 @@ async fn recovered(layer: aplomb_circuit_breaker::CircuitBreakerLayer) -> Stage 
     stage
 }
 
-/// As many calls as pass.
+/// The calls that pass.
 async fn fill(stage: &mut Stage) -> Vec<(Call, SendResponse<Res>)> {
     let mut sent = Vec::new();
     while number(sent.len()) < stage.circuit.snapshot().ramp().unwrap() {
@@ -88,7 +90,7 @@ async fn promise_30_a_stream_has_been_answered_at_its_first_content() {
     body.send(Ok("once")).unwrap();
     assert!(streaming.frame().await.unwrap().is_ok());
     assert_eq!(fill(&mut stage).await.len(), 2);
-    // Its end makes room for nobody else.
+    // Its end makes no room for others.
     drop(body);
     assert!(streaming.frame().await.is_none());
     assert_eq!(stage.circuit.snapshot().ramp(), Some(2));
@@ -130,7 +132,7 @@ async fn promise_30_parked_calls_climb_the_ramp_in_order() {
     for call in &mut calls {
         assert_pending!(call.poll());
     }
-    // And a tick, after which a caller that has been woken and not polled is admitted all the same.
+    // One tick more: a caller that was woken but is not polled is then admitted all the same.
     advance(5 * SECOND).await;
     advance(TICK).await;
     let mut waves = Vec::new();
@@ -178,7 +180,7 @@ async fn promise_29_probing_that_is_never_answered_opens_it_again() {
     assert_eq!((open.cause(), open.last()), (CircuitCause::ProbesUnanswered, None));
     // Longer than the time before.
     assert_eq!(open.retry_after(), Some(10 * SECOND));
-    // Their answers come too late to move anything.
+    // Their answers come too late to change anything.
     let (mut call, send) = hang.remove(0);
     send.send_response(response(200));
     assert!(assert_ready!(call.poll()).is_ok());
@@ -195,7 +197,7 @@ async fn promise_29_callers_that_leave_again_and_again_do_not_keep_it_half_open_
     }
     assert_eq!(stage.circuit.state(), CircuitState::Open);
     advance(10 * SECOND).await;
-    // One that left long ago says nothing.
+    // A call that was dropped long ago counts as nothing.
     drop(stage.sent().await);
     advance(3_600 * SECOND).await;
     assert_eq!(stage.circuit.state(), CircuitState::HalfOpen);
@@ -206,7 +208,7 @@ async fn promise_29_callers_that_leave_again_and_again_do_not_keep_it_half_open_
 #[test]
 fn who_is_refused_meanwhile_is_sent_back_for_about_as_long_as_an_answer_takes() {
     let mut now = Instant::now();
-    let mut circuit = Circuit::new().trip(Trip::consecutive(1)).cooldown(plain());
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::consecutive(1)).cooldown(plain()));
     let judged = |outcome| End::Judged { outcome, usage: None };
     let healthy = circuit.admit(&(), now);
     now += 2 * SECOND;
@@ -219,7 +221,7 @@ fn who_is_refused_meanwhile_is_sent_back_for_about_as_long_as_an_answer_takes() 
     assert_eq!(circuit.check(&(), now), Decision::Admit);
     let probe = circuit.admit(&(), now);
     assert_eq!(circuit.snapshot(now).retry_after(), Some(4 * SECOND));
-    // Never longer than until somebody passes for sure.
+    // Never longer than until a call is certainly admitted.
     assert_eq!(circuit.snapshot(now + 29 * SECOND).retry_after(), Some(SECOND));
 
     circuit.end(probe, judged(Outcome::success()), now);

@@ -1,10 +1,10 @@
-//! What a refusal says: promise 33, first half.
+//! The error of a rejected call: promise 33, first half.
 
 use std::error::Error;
 use std::{fmt, io};
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitOpen, CircuitState, Trip};
+use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitOpen, CircuitSettings, CircuitState, Trip};
 use aplomb_core::{CallOptions, KeyLabel, Kind, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
@@ -83,19 +83,19 @@ async fn a_refusal_is_not_counted_by_a_breaker_outside() {
 #[test]
 fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     let now = Instant::now();
-    let mut circuit = Circuit::new().trip(Trip::consecutive(1));
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::consecutive(1)));
     let slip = circuit.admit(&(), now);
     circuit.end(slip, End::Judged { outcome: Outcome::transient(), usage: None }, now);
     let Decision::Reject(why) = circuit.check(&(), now) else {
         panic!("let through");
     };
-    let open =
-        CircuitOpen::from((why, Rejection::by(LayerName::Endpoint).with_retry_after(why.retry_after())));
+    let open = CircuitOpen::new(why, Rejection::by(LayerName::Endpoint).with_retry_after(why.retry_after()));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
 
     assert_eq!(open.key(), None);
-    let keyed = open.with_key(Some(KeyLabel::public("api.example.com small-model")));
-    assert_eq!(keyed.key(), Some(&KeyLabel::public("api.example.com small-model")));
+    let key = KeyLabel::public("api.example.com small-model");
+    let keyed = open.with_key(Some(key.clone()));
+    assert_eq!(keyed.key(), Some(&key));
     assert_eq!(
         keyed.to_string(),
         "circuit api.example.com small-model open for 0.0ns: consecutive failures (transient failure)"

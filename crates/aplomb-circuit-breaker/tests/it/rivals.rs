@@ -1,9 +1,9 @@
-//! What other circuit breakers got wrong.
+//! Mistakes of other circuit breakers.
 //!
 //! Elsewhere: a count window that never slides (`promise_27_*` in `trips.rs`), a half-open state that never
 //! ends (`promise_29_*` in `probes.rs` and `ramp.rs`), a stale result that moves a state (`promise_28_*`), a
-//! cancelled call that counts (`drops.rs`), a refusal whose wait can not be found (`refusal.rs`), a herd that is
-//! let in at once (`promise_30_*`), a clock that can jump (`promise_8_*` in `contract.rs`).
+//! cancelled call that counts (`drops.rs`), a rejection that does not say for how long (`refusal.rs`), a herd that is
+//! admitted at once (`promise_30_*`), a clock that can jump (`promise_8_*` in `contract.rs`).
 
 use std::io;
 
@@ -15,7 +15,7 @@ use tokio_test::assert_ready;
 use crate::support::{Stage, layer, response, stream};
 
 /// pybreaker holds its lock during the call: calls come one after the other, and a call that hangs
-/// holds up everybody and the switch.
+/// blocks all others and the handle.
 #[tokio::test(start_paused = true)]
 async fn no_lock_is_held_during_a_call() {
     for half_open in [false, true] {
@@ -39,7 +39,7 @@ async fn no_lock_is_held_during_a_call() {
     }
 }
 
-/// pybreaker counts what is excluded as a success, and begins its row anew.
+/// pybreaker counts excluded errors as successes, which ends a run of failures.
 #[tokio::test(start_paused = true)]
 async fn what_is_neutral_begins_no_row_anew() {
     let mut stage = Stage::new(layer());
@@ -52,7 +52,7 @@ async fn what_is_neutral_begins_no_row_anew() {
     assert_eq!(stage.refused().cause(), CircuitCause::ConsecutiveFailures);
 }
 
-/// pybreaker throws its own error from the call that opens it, and what the peer said is lost.
+/// pybreaker throws its own error from the call that opens it, and the peer's error is lost.
 #[tokio::test(start_paused = true)]
 async fn the_call_that_opens_it_gets_its_own_answer() {
     let mut stage = Stage::new(layer());
@@ -76,7 +76,7 @@ async fn the_call_that_opens_it_gets_its_own_answer() {
     assert_eq!(stage.circuit.state(), CircuitState::Open);
 }
 
-/// Everybody counts a stream by its head: an error event inside of a 200 is a success to them.
+/// All others count a stream by its head: an error event inside a 200 is a success to them.
 #[tokio::test(start_paused = true)]
 async fn an_error_inside_a_200_is_a_failure() {
     let mut stage = Stage::new(layer());
@@ -86,13 +86,13 @@ async fn an_error_inside_a_200_is_a_failure() {
     }
     assert_eq!(stage.refused().cause(), CircuitCause::ConsecutiveFailures);
 
-    // And such a probe has not passed at its first content, which is the error.
+    // And such a probe does not pass at its first content, which is the error.
     let mut stage = Stage::half_open(layer()).await;
     spoiled(&mut stage).await;
     assert_eq!(stage.refused().cause(), CircuitCause::ProbeFailed);
 }
 
-/// A 200 whose first content is an error, as who reads the bytes has found out.
+/// A 200 whose first content is an error, as found by a reader of its bytes.
 async fn spoiled(stage: &mut Stage) {
     let (mut call, send) = stage.sent().await;
     let (body, mut answer) = stream();
@@ -107,7 +107,7 @@ async fn spoiled(stage: &mut Stage) {
     assert!(answer.frame().await.is_none());
 }
 
-/// Ratios, sizes and hints that nobody meant.
+/// Ratios, sizes and hints that make no sense.
 #[tokio::test(start_paused = true)]
 async fn nonsense_settings_and_hints_neither_panic_nor_wedge() {
     use aplomb_circuit_breaker::{Ramp, Trip, Window};

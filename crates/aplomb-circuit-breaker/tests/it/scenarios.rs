@@ -1,4 +1,4 @@
-//! Sixty-four callers and a peer with its moods, for minutes on end.
+//! Sixty-four callers of a peer that fails in various ways, for minutes.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -16,16 +16,15 @@ use crate::support::{Req, SECOND};
 const CALLERS: u32 = 64;
 const MS: Duration = Duration::from_millis(1);
 
-/// What happened, and when, counted from the start.
+/// The calls and transitions, with their times from the start.
 #[derive(Clone, Default)]
 struct Diary {
     calls: Arc<Mutex<Vec<(Duration, bool)>>>,
-    /// When the circuit opened, and for how long.
-    opened: Arc<Mutex<Vec<(Duration, Duration)>>>,
+    transitions: Arc<Mutex<Vec<(Duration, EventKind)>>>,
 }
 
 impl Diary {
-    /// How many calls of the span reached the peer.
+    /// The number of calls of this span that reached the peer.
     fn sent(&self, from: Duration, to: Duration) -> usize {
         self.calls.lock().unwrap().iter().filter(|(at, _)| (from..to).contains(at)).count()
     }
@@ -36,11 +35,16 @@ impl Diary {
     }
 
     fn opened(&self) -> Vec<(Duration, Duration)> {
-        self.opened.lock().unwrap().clone()
+        let transitions = self.transitions.lock().unwrap();
+        let opened = transitions.iter().filter_map(|(at, change)| match change {
+            EventKind::CircuitChanged { cooldown: Some(cooldown), .. } => Some((*at, *cooldown)),
+            _ => None,
+        });
+        opened.collect()
     }
 }
 
-/// Answers after 100 ms, or fails after 20 ms, as `is_up` says of the time and the number of the call.
+/// Answers after 100 ms, or fails after 20 ms, depending on `is_up` of the time and the number of the call.
 fn peer(
     diary: &Diary,
     start: Instant,
@@ -66,7 +70,7 @@ fn peer(
     })
 }
 
-/// Each calls again 100 ms after its answer, whatever that was, until the end.
+/// Each caller calls again 100 ms after any answer, until the end.
 async fn run<S>(service: S, end: Instant)
 where
     S: Service<Req, Response = Response<()>> + Clone + Send + 'static,
@@ -89,7 +93,7 @@ where
     callers.shutdown().await;
 }
 
-/// The same days with a circuit and without.
+/// The same scenario with a circuit and without.
 async fn with_and_without(
     layer: CircuitBreakerLayer,
     time: Duration,
@@ -97,10 +101,10 @@ async fn with_and_without(
 ) -> (Diary, Diary) {
     let (guarded, naive) = (Diary::default(), Diary::default());
     let start = Instant::now();
-    let opened = Arc::clone(&guarded.opened);
+    let transitions = Arc::clone(&guarded.transitions);
     let layer = layer.observer(move |event: &Event| {
-        if let EventKind::CircuitChanged { to: CircuitState::Open, cooldown, .. } = event.kind() {
-            opened.lock().unwrap().push((start.elapsed(), cooldown.unwrap()));
+        if let changed @ EventKind::CircuitChanged { .. } = event.kind() {
+            transitions.lock().unwrap().push((start.elapsed(), changed.clone()));
         }
     });
     run(layer.layer(peer(&guarded, start, is_up.clone())), start + time).await;
@@ -124,7 +128,7 @@ async fn an_outage_is_left_alone_and_its_end_is_found_within_a_cooldown() {
         let &(_, cooldown) = guarded.opened().iter().rfind(|(at, _)| *at < ends).unwrap();
         let found = guarded.first_success_since(ends);
         assert!(found <= ends + cooldown + MS, "{found:?} after a cooldown of {cooldown:?}");
-        // And soon afterwards everybody is served as before.
+        // Soon afterwards all callers are served as before.
         let (before, after) = (guarded.sent(5 * SECOND, 8 * SECOND), {
             let back = found + 2 * SECOND;
             guarded.sent(back, back + 3 * SECOND)
@@ -154,7 +158,7 @@ async fn a_brown_out_of_thirty_percent_is_no_outage() {
         let all = 60 * SECOND;
         assert!(guarded.sent(Duration::ZERO, all) >= naive.sent(Duration::ZERO, all) * 99 / 100);
     }
-    // The same rule does notice sixty.
+    // The same rule does notice sixty percent.
     let trip = Trip::ratio(0.5, Window::time(10 * SECOND)).min_calls(100);
     let layer = CircuitBreakerLayer::new().trip(trip);
     let (guarded, _) = with_and_without(layer, 5 * SECOND, |_, number| !fails(number, 1, 60)).await;
@@ -180,8 +184,8 @@ async fn a_peer_that_flaps_is_asked_less_and_less() {
     assert!(failed * 100 <= naive_failed, "{failed} of {naive_failed}");
 }
 
-/// The head of a line is who has the least time left. Were each let through as a probe only to run out of
-/// time, the circuit would stay half-open for ever.
+/// The call at the head of a queue has the least time left. If each were admitted as a probe only to run out of time, the
+/// circuit would stay half-open for ever.
 #[tokio::test(start_paused = true)]
 async fn a_line_of_callers_at_their_deadlines_does_not_wear_out_the_probes() {
     use aplomb_circuit_breaker::OnOpen;
@@ -196,7 +200,7 @@ async fn a_line_of_callers_at_their_deadlines_does_not_wear_out_the_probes() {
     let service = layer.layer(peer(&diary, start, |at, _| !(10..20).contains(&at.as_secs())));
     let mut calls = JoinSet::new();
     for number in 0..50 * 60 {
-        // Every 20 ms a call that has 5 s.
+        // A call every 20 ms, with a deadline of 5 s.
         sleep_until(start + number * 20 * MS).await;
         let deadline = Instant::now() + 5 * SECOND;
         let mut request = Request::new(());

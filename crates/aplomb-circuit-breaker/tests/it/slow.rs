@@ -1,10 +1,10 @@
-//! Slow calls, rules of one's own, any and all: promise 27.
+//! Slow calls, custom rules, any and all: promise 27.
 
 use std::time::Duration;
 
 use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitCause, CircuitState, CompletedCall, Probes, Slow, Trip, Window,
+    Circuit, CircuitCause, CircuitSettings, CircuitState, CompletedCall, Probes, Slow, Trip, Window,
 };
 use aplomb_core::{Exchange, Kind, Outcome, Usage};
 use http_body_util::BodyExt;
@@ -13,7 +13,7 @@ use tokio_test::assert_ready;
 
 use crate::support::{SECOND, Stage, layer, response, stream};
 
-/// A call that takes `took`, and consumes so many output tokens.
+/// A call that takes `took`, and uses this many output tokens.
 fn call(circuit: &mut Circuit, outcome: Outcome, took: Duration, tokens: Option<u64>, now: &mut Instant) {
     assert_eq!(circuit.check(&(), *now), Decision::Admit);
     let slip = circuit.admit(&(), *now);
@@ -26,9 +26,10 @@ fn call(circuit: &mut Circuit, outcome: Outcome, took: Duration, tokens: Option<
 fn promise_27_a_share_of_slow_calls_whatever_they_came_to() {
     let mut now = Instant::now();
     let slow = Slow::whole(10 * SECOND);
-    let mut circuit = Circuit::new().trip(Trip::slow(0.5, slow, Window::calls(10)).min_calls(4));
+    let mut circuit =
+        Circuit::new(CircuitSettings::new().trip(Trip::slow(0.5, slow, Window::calls(10)).min_calls(4)));
     call(&mut circuit, Outcome::success(), SECOND, None, &mut now);
-    // As long as allowed is not slow; what was refused for its own sake is no call of the peer's.
+    // As long as allowed is not slow; a request rejected as invalid does not count.
     call(&mut circuit, Outcome::success(), 10 * SECOND, None, &mut now);
     call(&mut circuit, Outcome::permanent(), 60 * SECOND, None, &mut now);
     call(&mut circuit, Outcome::success(), 11 * SECOND, None, &mut now);
@@ -40,7 +41,7 @@ fn promise_27_a_share_of_slow_calls_whatever_they_came_to() {
     call(&mut circuit, Outcome::transient(), 11 * SECOND, None, &mut now);
     assert_eq!(circuit.state(now), CircuitState::Open);
     assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::SlowCalls));
-    // The first window of failures is no part of it.
+    // The window of failures does not count it.
     assert_eq!(circuit.snapshot(now).window().calls(), 0);
 }
 
@@ -54,7 +55,7 @@ fn promise_27_a_long_answer_is_not_a_slow_one() {
         (Some(u64::MAX), CircuitState::Closed),
     ] {
         let mut now = Instant::now();
-        let mut circuit = Circuit::new().trip(Trip::slow(1.0, slow, Window::calls(1)));
+        let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::slow(1.0, slow, Window::calls(1))));
         call(&mut circuit, Outcome::success(), 20 * SECOND, tokens, &mut now);
         assert_eq!(circuit.state(now), state, "{tokens:?}");
     }
@@ -67,7 +68,7 @@ fn streams() -> Trip {
 #[tokio::test(start_paused = true)]
 async fn promise_27_a_stream_is_slow_where_its_first_content_is_and_that_is_known_at_once() {
     let mut stage = Stage::new(layer().trip(streams()));
-    // Quick to begin; how long it flows is not the peer's fault.
+    // Quick to begin; the length of the stream does not matter.
     let (mut quick, send) = stage.sent().await;
     let (body, answer) = stream();
     send.send_response(answer);
@@ -85,7 +86,7 @@ async fn promise_27_a_stream_is_slow_where_its_first_content_is_and_that_is_know
         assert_eq!(stage.circuit.state(), CircuitState::Closed);
         let (mut call, send) = stage.sent().await;
         let (body, answer) = stream();
-        // The head alone is no content.
+        // The head alone is not content.
         send.send_response(answer);
         let mut answer = assert_ready!(call.poll()).unwrap().into_body();
         advance(6 * SECOND).await;
@@ -115,7 +116,7 @@ async fn the_wait_in_a_queue_outside_is_not_slowness() {
     let layer = layer().trip(streams());
     let mut stage = Stage::new(layer);
     for _ in 0..3 {
-        // Made long ago; asked for when it is first polled.
+        // Made long ago, and admitted when first polled.
         let mut call = stage.call();
         advance(60 * SECOND).await;
         tokio_test::assert_pending!(call.poll());
@@ -138,7 +139,7 @@ async fn a_probe_that_is_slow_has_failed() {
     assert!(answer.frame().await.unwrap().is_ok());
     assert_eq!(stage.refused().cause(), CircuitCause::ProbeFailed);
 
-    // It has had its say: what becomes of it later counts no second time.
+    // It was counted: its end does not count a second time.
     let rules = Probes::new(2).to_close(3).success_ratio(0.6);
     let mut stage = Stage::half_open(layer().trip(slow).probes(rules)).await;
     let (mut probe, send) = stage.sent().await;
@@ -170,13 +171,12 @@ fn promise_27_a_rule_of_ones_own_is_told_all_and_opens_by_its_name() {
         }
     });
     let mut now = Instant::now();
-    let mut circuit = Circuit::new().trip(Trip::default().or(throttles));
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::default().or(throttles)));
     for outcome in [Outcome::throttled(), Outcome::success(), Outcome::throttled()] {
         call(&mut circuit, outcome, SECOND, None, &mut now);
         assert_eq!(circuit.state(now), CircuitState::Closed);
     }
-    // What another circuit has counted is its own affair, and so is what was counted before a reset.
-    assert_eq!(circuit.fresh().state(now), CircuitState::Closed);
+    // A reset begins with a new rule.
     circuit.reset(now);
     call(&mut circuit, Outcome::throttled(), SECOND, None, &mut now);
     assert_eq!(circuit.state(now), CircuitState::Closed);
@@ -207,7 +207,7 @@ async fn a_rule_of_ones_own_sees_times_and_usage() {
     body.send(Ok("one")).unwrap();
     assert!(answer.frame().await.unwrap().is_ok());
     advance(3 * SECOND).await;
-    // An error inside of a 200, seen by who reads the bytes.
+    // An error inside a 200, found by a reader of its bytes.
     exchange.add_usage(Usage::unknown().with_output(7));
     exchange.set_outcome(Outcome::transient());
     drop(body);
@@ -221,20 +221,20 @@ fn promise_27_all_rules_of_several_or_any() {
     let share = || Trip::ratio(0.5, Window::calls(4)).min_calls(4);
     let run = |trip: Trip, outcomes: &[Outcome]| {
         let mut now = Instant::now();
-        let mut circuit = Circuit::new().trip(trip);
+        let mut circuit = Circuit::new(CircuitSettings::new().trip(trip));
         for outcome in outcomes {
             call(&mut circuit, *outcome, SECOND, None, &mut now);
         }
         circuit.snapshot(now).cause()
     };
     let (good, bad) = (Outcome::success(), Outcome::transient());
-    // A row, but too few calls for a share.
+    // A run of failures, but too few calls for a ratio.
     assert_eq!(run(row().and(share()), &[good, bad, bad]), None);
     assert_eq!(run(row().or(share()), &[good, bad, bad]), Some(CircuitCause::ConsecutiveFailures));
-    // A share, but no row.
+    // A ratio, but no run of failures.
     assert_eq!(run(row().and(share()), &[good, bad, good, bad]), None);
     assert_eq!(run(row().or(share()), &[good, bad, good, bad]), Some(CircuitCause::FailureRatio));
-    // Both; the first gives it its name.
+    // Both; the first one is the cause.
     assert_eq!(run(share().and(row()), &[good, good, bad, bad]), Some(CircuitCause::FailureRatio));
     assert_eq!(run(row().and(share()), &[good, good, bad, bad]), Some(CircuitCause::ConsecutiveFailures));
     // Nested.

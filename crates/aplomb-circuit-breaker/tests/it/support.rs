@@ -29,10 +29,10 @@ pub(crate) type Breaker = CircuitBreaker<Peer, HttpClassifier, OnBodyEnd>;
 pub(crate) type Call = Spawn<Oneshot<Breaker, Req>>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// The precision of tokio's timer.
+/// The resolution of tokio's timer.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 pub(crate) const NANOSECOND: Duration = Duration::from_nanos(1);
-/// A second short of a nanosecond.
+/// A second minus a nanosecond.
 pub(crate) const NEARLY: Duration = Duration::from_nanos(999_999_999);
 
 /// Cooldowns of 5, 10, 20, 40, 60 s exactly.
@@ -73,7 +73,7 @@ impl Stage {
         (call, self.take().await)
     }
 
-    /// What the peer has received.
+    /// The call that the peer has received.
     pub(crate) async fn take(&mut self) -> SendResponse<Res> {
         self.peer.next_request().await.unwrap().1
     }
@@ -89,7 +89,7 @@ impl Stage {
         assert!(assert_ready!(call.poll()).is_ok());
     }
 
-    /// A call that is refused at once.
+    /// A call that is rejected at once.
     pub(crate) fn refused(&self) -> CircuitOpen {
         let error = assert_ready!(self.call().poll()).unwrap_err();
         open_in(&error)
@@ -124,13 +124,13 @@ pub(crate) fn response(status: u16) -> Res {
     response
 }
 
-/// A 200 whose body the test writes.
+/// A 200 with a body written by the test.
 pub(crate) fn stream() -> (mpsc::UnboundedSender<io::Result<&'static str>>, Res) {
     let (send, receive) = mpsc::unbounded_channel();
     (send, Response::new(Pipe(Some(receive))))
 }
 
-/// A body written by the test; nothing is an empty one.
+/// A body written by the test, or an empty one.
 #[derive(Debug)]
 pub(crate) struct Pipe(Option<mpsc::UnboundedReceiver<io::Result<&'static str>>>);
 

@@ -1,10 +1,12 @@
-//! What opens the circuit, and what does not: promises 27, 28 and 31.
+//! Opening the circuit: promises 27, 28 and 31.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb_admission::{Decision, Gate};
-use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitState, CompletedCall, Ramp, Trip, Window};
+use aplomb_circuit_breaker::{
+    Circuit, CircuitCause, CircuitSettings, CircuitState, CompletedCall, Ramp, Trip, Window,
+};
 use aplomb_core::{Event, EventKind, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
@@ -26,7 +28,7 @@ async fn promise_27_five_failures_in_a_row() {
 #[test]
 fn promise_27_a_hundred_calls_at_half_open_within_fifty_failures_after_a_million_successes() {
     let now = Instant::now();
-    let mut circuit = Circuit::new().trip(Trip::ratio(0.5, Window::calls(100)));
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::ratio(0.5, Window::calls(100))));
     for _ in 0..1_000_000 {
         run(&mut circuit, Outcome::success(), now);
     }
@@ -44,8 +46,8 @@ fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
     let half = || Trip::ratio(0.5, Window::calls(100)).min_calls(20);
     let rule = |says| Trip::rule("rule", move || move |_: &CompletedCall| says);
     for trip in [half(), half().or(rule(false)), half().and(rule(true))] {
-        let mut circuit = Circuit::new().trip(trip);
-        // Twenty calls are enough from the last success on, and half of them have failed.
+        let mut circuit = Circuit::new(CircuitSettings::new().trip(trip));
+        // There are twenty calls, and half of them have failed.
         for outcome in [Outcome::transient(), Outcome::success()] {
             (0..10).for_each(|_| run(&mut circuit, outcome, now));
         }
@@ -53,7 +55,7 @@ fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
         run(&mut circuit, Outcome::transient(), now);
         assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::FailureRatio));
     }
-    let mut circuit = Circuit::new().trip(half().or(rule(true)));
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(half().or(rule(true))));
     run(&mut circuit, Outcome::success(), now);
     assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::Rule("rule")));
 }
@@ -61,8 +63,9 @@ fn a_success_opens_nothing_though_a_rule_of_the_users_own_is_heard_as_well() {
 #[test]
 fn promise_27_a_window_of_time_forgets() {
     let mut now = Instant::now();
-    let mut circuit =
-        Circuit::new().trip(Trip::ratio(0.5, Window::time(Duration::from_secs(10))).min_calls(4));
+    let mut circuit = Circuit::new(
+        CircuitSettings::new().trip(Trip::ratio(0.5, Window::time(Duration::from_secs(10))).min_calls(4)),
+    );
     for _ in 0..3 {
         run(&mut circuit, Outcome::transient(), now);
     }
@@ -109,7 +112,7 @@ async fn three_refusals_of_its_only_credential_in_a_row_open_for_long() {
     stage.answer(403).await;
     let open = stage.refused();
     assert_eq!((open.cause(), open.retry_after()), (CircuitCause::Unauthorized, Some(300 * SECOND)));
-    // The probe is refused again: as long again.
+    // The probe is refused again: the same cooldown again.
     advance(300 * SECOND).await;
     stage.answer(401).await;
     let open = stage.refused();
@@ -120,8 +123,12 @@ async fn three_refusals_of_its_only_credential_in_a_row_open_for_long() {
 #[test]
 fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
     let mut now = Instant::now();
-    let mut circuit =
-        Circuit::new().trip(Trip::default().one_credential()).cooldown(plain()).ramp(Ramp::none());
+    let mut circuit = Circuit::new(
+        CircuitSettings::new()
+            .trip(Trip::default().one_credential())
+            .cooldown(plain())
+            .ramp(Ramp::none()),
+    );
     for _ in 0..3 {
         run(&mut circuit, Outcome::unauthorized(), now);
     }
@@ -132,7 +139,7 @@ fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
     }
     assert_eq!(circuit.snapshot(now).cause(), Some(CircuitCause::Unauthorized));
 
-    // Once it was accepted, the next outage is about something else.
+    // Once the credential was accepted, the next outage has another cause.
     now += 300 * SECOND;
     run(&mut circuit, Outcome::success(), now);
     for _ in 0..5 {
@@ -151,7 +158,7 @@ fn an_exhausted_account_opens_at_once_for_long() {
         (Outcome::exhausted().with_retry_after(40 * SECOND), 40, 45),
         (Outcome::exhausted().with_retry_after(Duration::MAX), 3_600, 3_605),
     ] {
-        let mut circuit = Circuit::new();
+        let mut circuit = Circuit::new(CircuitSettings::new());
         run(&mut circuit, outcome, now);
         let Decision::Reject(why) = circuit.check(&(), now) else {
             panic!("let through");
@@ -164,7 +171,7 @@ fn an_exhausted_account_opens_at_once_for_long() {
 #[test]
 fn an_exhausted_account_is_left_alone_longer_and_longer_though_its_hint_is_tiny() {
     let start = Instant::now();
-    let mut circuit = Circuit::new().cooldown(plain());
+    let mut circuit = Circuit::new(CircuitSettings::new().cooldown(plain()));
     let exhausted = Outcome::exhausted().with_retry_after(Duration::from_millis(1));
     let mut asked = Vec::new();
     for second in 0..100 {
@@ -193,7 +200,7 @@ async fn promise_28_a_late_result_of_another_epoch_moves_nothing() {
     stage.circuit.reset();
     assert_eq!(stage.circuit.state(), CircuitState::Closed);
 
-    // Closed again, four failures are one short of five, whatever comes in from before.
+    // Closed again: four failures are too few, whatever arrives from before.
     for _ in 0..4 {
         stage.answer(503).await;
     }
@@ -216,7 +223,7 @@ async fn promise_31_grows_with_each_opening_and_shrinks_after_lasting_health() {
         advance(cooldown * SECOND).await;
     }
     stage.answer(200).await;
-    // Health of half a minute has changed nothing.
+    // Half a minute of health changes nothing.
     advance(30 * SECOND).await;
     stage.trip().await;
     assert_eq!(stage.refused().retry_after(), Some(60 * SECOND));
@@ -250,7 +257,7 @@ async fn promise_31_a_hint_lengthens_and_is_spread_upwards() {
 fn a_seed_repeats_itself() {
     let now = Instant::now();
     let wait = |seed: u64| {
-        let mut circuit = Circuit::new().trip(Trip::consecutive(1)).seed(seed);
+        let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::consecutive(1)).seed(seed));
         run(&mut circuit, Outcome::transient(), now);
         circuit.snapshot(now).retry_after()
     };
@@ -280,8 +287,8 @@ async fn each_change_is_told_exactly_once() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let observer = move |event: &Event| {
-        if let EventKind::CircuitChanged { from, to, epoch, cause, .. } = event.kind() {
-            telling.lock().unwrap().push((*from, *to, *epoch, *cause));
+        if let EventKind::CircuitChanged { from, to, epoch, cause, .. } = *event.kind() {
+            telling.lock().unwrap().push((from, to, epoch, cause));
         }
     };
     let mut stage = Stage::half_open(layer().observer(observer)).await;

@@ -12,7 +12,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{SECOND, Stage, response, stream};
 
-/// As if the call had never been: its place is free.
+/// As if the call had never been made: its slot is free.
 async fn as_before(mut stage: Stage) {
     assert_eq!(stage.counts(), (0, 0, 0));
     let (mut call, send) = stage.sent().await;
@@ -85,7 +85,7 @@ async fn dropped_before_its_head_or_before_its_first_byte_or_amid_its_body() {
         drop(assert_ready_ok!(call.poll()));
         as_abandoned(stage, lasts).await;
 
-        // Amid its body: who writes notices that nobody reads.
+        // In the middle of its body: a peer that writes notices that its client is gone.
         let mut stage = Stage::new(limit);
         let (mut call, send) = stage.sent().await;
         advance(3 * SECOND).await;
@@ -99,8 +99,8 @@ async fn dropped_before_its_head_or_before_its_first_byte_or_amid_its_body() {
     }
 }
 
-/// The place of a call that was dropped after three seconds is taken for three more, if at all; then who
-/// waits gets it, without being polled.
+/// The slot of a call that was dropped after three seconds stays taken for three more, if at all; then a waiting call
+/// gets it, without being polled.
 async fn as_abandoned(stage: Stage, lasts: bool) {
     if lasts {
         let mut waits = stage.call();
@@ -131,10 +131,10 @@ async fn a_call_that_timed_out_inside_counts_as_in_flight_for_a_while() {
     assert_eq!((limiter.snapshot().in_flight(), limiter.snapshot().abandoned()), (0, 1));
     advance(5 * SECOND).await;
     assert_eq!(limiter.snapshot().abandoned(), 0);
-    // What fails at once has not been at work for long.
+    // A call that fails at once counts only briefly.
     assert!(service.clone().oneshot(Request::new(true)).await.is_err());
     assert_eq!(limiter.snapshot().abandoned(), 0);
-    // And not at all where that is not wanted.
+    // And not at all if that is disabled.
     limiter.set_abandoned(std::time::Duration::ZERO);
     assert!(service.oneshot(Request::new(false)).await.is_err());
     assert_eq!(limiter.snapshot().abandoned(), 0);
@@ -180,7 +180,7 @@ async fn a_place_that_was_not_fetched_is_handed_on() {
     assert_pending!(behind.poll());
     send.send_response(response(200));
     assert_ready_ok!(first.poll());
-    // It holds the place, and is not polled; dropping it hands the place on.
+    // It holds the slot without being polled; dropping it passes the slot on.
     assert!(waits.is_woken() && !behind.is_woken());
     drop(waits);
     assert!(behind.is_woken());

@@ -1,4 +1,4 @@
-//! The gate by itself, in any sequence: what it counts is what is there.
+//! The gate by itself, for any sequence of calls.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn judged(outcome: Outcome) -> End {
     End::Judged { outcome, usage: None }
 }
 
-/// Eight calls, of which the first ends so; where the limit of eight is then.
+/// Of eight calls, the first ends in this way; returns the limit, which was eight.
 fn after(end: End) -> (usize, Option<ConcurrencyCause>) {
     let mut slots = Slots::new(Adaptive::new().initial(8));
     let now = Instant::now();
@@ -37,7 +37,7 @@ fn what_each_outcome_does() {
         (Outcome::throttled(), down(ConcurrencyCause::Throttled)),
         (Outcome::throttled().with_scope(Scope::Server), down(ConcurrencyCause::Throttled)),
         (Outcome::throttled().with_scope(Scope::Request), same),
-        // A rate, for which the quotas pause everybody.
+        // About a rate, for which the quotas pause all callers.
         (Outcome::throttled().with_retry_after(Duration::from_secs(1)), same),
         (
             Outcome::throttled().of_concurrency().with_retry_after(Duration::from_secs(1)),
@@ -82,7 +82,7 @@ fn a_slow_peer_is_told_from_long_completions_by_the_time_per_token() {
         lowest
     };
     assert_eq!(run(Latency::per_output_token()), [16, 16, 8]);
-    // Where the first byte comes with the last one, longer looks slower.
+    // If the first byte comes with the last one, longer looks slower.
     assert_eq!(run(Latency::first_byte())[1], 8);
 }
 
@@ -142,7 +142,7 @@ fn an_adaptive_limit_that_is_set_again_keeps_what_it_has_learned() {
     assert_eq!(slots.limit(), 20);
     slots.set_limit(Adaptive::new(), now);
     assert_eq!(slots.limit(), 20);
-    // Other bounds: it goes on within them.
+    // Other bounds: it continues within them.
     slots.set_limit(Adaptive::new().max(10), now);
     assert_eq!((slots.limit(), slots.last_change().unwrap().cause()), (10, ConcurrencyCause::Set));
     slots.set_limit(Adaptive::new().max(100), now);
@@ -161,7 +161,7 @@ proptest! {
         let mut slots = if fixed { Slots::new(5) } else { Slots::new(adaptive) };
         slots.set_abandoned(longest);
         let mut now = Instant::now();
-        // The model: who is in flight since when, and has been answered to; until when who was abandoned counts.
+        // The model: calls in flight since when, and whether answered; and until when abandoned calls count.
         let mut in_flight: Vec<(SlotToken, Instant, bool)> = Vec::new();
         let mut abandoned: Vec<Instant> = Vec::new();
         for step in steps {
@@ -208,7 +208,7 @@ proptest! {
             prop_assert_eq!(slots.in_flight(), in_flight.len());
             prop_assert_eq!(slots.abandoned(now), abandoned.len());
         }
-        // Whatever has happened, nothing is left when all have ended and time has passed.
+        // Nothing is left when all calls have ended and time has passed.
         for (slot, ..) in in_flight {
             slots.end(slot, End::Abandoned, now);
         }

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use aplomb_admission::{Closing, End, RejectReason};
+use aplomb_admission::{Closing, RejectReason};
 use aplomb_concurrency::{
-    Adaptive, AtCapacity, ConcurrencyCause, ConcurrencyLimit, ConcurrencyLimitLayer, Limit, Limiter, Slots,
+    Adaptive, AtCapacity, ConcurrencyCause, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencyLimiter,
+    Limit, Slots,
 };
 use aplomb_core::{
-    CallKey, CallOptions, Event, EventKind, LayerName, Outcome, Rejection, RequestView, find_in,
+    CallKey, CallOptions, Event, EventKind, KeyLabel, LayerName, Outcome, Rejection, RequestView, find_in,
 };
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -29,7 +30,7 @@ type Call = Spawn<Oneshot<Service, Req>>;
 struct Stage {
     service: Service,
     peer: mock::Handle<Req, Res>,
-    limiter: Limiter,
+    limiter: ConcurrencyLimiter,
 }
 
 fn host(request: &RequestView<'_>) -> Host {
@@ -41,8 +42,7 @@ fn by_host<L: Into<Slots>>(
     max_keys: usize,
     limit_of: impl Fn(&Host) -> L + Send + Sync + 'static,
 ) -> ConcurrencyLimitLayer {
-    let layer = ConcurrencyLimitLayer::new(1).by_key_with(host, limit_of);
-    layer.by_public_key(host).max_keys(max_keys)
+    ConcurrencyLimitLayer::new(1).by_public_key_with(host, limit_of).max_keys(max_keys)
 }
 
 fn get(host: &str) -> Req {
@@ -71,7 +71,7 @@ impl Stage {
         (call, self.peer.next_request().await.unwrap().1)
     }
 
-    /// So many calls at once, that end with this status.
+    /// This many calls at once, which end with this status.
     async fn burst(&mut self, host: &str, calls: usize, status: u16) {
         let mut sent = Vec::new();
         for _ in 0..calls {
@@ -102,7 +102,7 @@ async fn two_hosts_do_not_share_a_limit_and_one_hosts_calls_do() {
     assert_pending!(waits.poll());
     let (_other, _send) = stage.sent("b.example").await;
     assert_eq!((stage.counts("a.example"), stage.counts("b.example")), ((1, 0, 1), (1, 0, 0)));
-    // A key of the call's own goes before what is found.
+    // The call's own key takes precedence.
     let mut overridden = get("c.example");
     overridden.extensions_mut().insert(CallKey("b.example".to_owned()));
     let mut behind = stage.call(overridden);
@@ -123,10 +123,10 @@ async fn a_refusal_carries_its_key() {
     let error = assert_ready_err!(stage.call(again).poll());
     let saturated = find_in::<AtCapacity, _>(&error).unwrap();
     assert_eq!(saturated.key().unwrap().to_string(), "a.example");
-    assert_eq!(saturated.why().map(|why| (why.limit(), why.in_flight())), Some((1, 1)));
+    assert_eq!(saturated.occupancy().map(|why| (why.limit(), why.in_flight())), Some((1, 1)));
     assert_eq!(
         saturated.to_string(),
-        "the wait for the concurrency limit would be too long, for key a.example (1 in flight of 1)"
+        "concurrency limit: the call would wait too long, key a.example (1 of 1 in flight)"
     );
     let refused = find_in::<Rejection, _>(&error).unwrap();
     assert_eq!((refused.layer(), refused.attempts()), (LayerName::ConcurrencyLimit, 2));
@@ -148,13 +148,13 @@ async fn a_limit_that_was_learned_survives_any_number_of_other_keys() {
     let now = stage.limiter.snapshot_of(&"a".to_owned()).unwrap();
     let moved = now.last_change().unwrap();
     assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, ConcurrencyCause::Overload));
-    // Nine go at once, and the ceiling is known: it is approached, where a slow start would leap beyond.
+    // Nine go at once, and the known ceiling is approached; slow start would leap beyond it.
     for _ in 0..5 {
         stage.burst("a", 9, 200).await;
     }
     assert_eq!(stage.limit("a"), Some(10));
 
-    // It is forgotten when nobody has wanted to know for an hour.
+    // It is evicted after an hour without use.
     stage.limiter.forget_idle();
     advance(3_599 * SECOND).await;
     stage.limiter.forget_idle();
@@ -169,9 +169,8 @@ async fn keys_at_their_initial_limit_are_forgotten_and_the_count_falls() {
     let layer = ConcurrencyLimitLayer::new(Adaptive::new()).by_key(|_: &RequestView<'_>| 0_u64);
     let limiter = layer.limiter();
     let call = async |key: u64| {
-        let mut permit = limiter.acquire_for(&key, &CallOptions::new()).await.unwrap();
-        permit.sent();
-        permit.end(End::Judged { outcome: Outcome::success(), usage: None });
+        let permit = limiter.of(&key).unwrap().acquire(&CallOptions::new()).await.unwrap();
+        permit.end(Outcome::success());
     };
     let mut most = 0;
     for key in 0..20_000 {
@@ -202,13 +201,13 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(hangs.poll());
     let error = assert_ready_err!(call("sk-secret").poll());
     let saturated = find_in::<AtCapacity, _>(&error).unwrap();
-    assert_eq!((saturated.because(), saturated.why()), (RejectReason::TooManyKeys, None));
+    assert_eq!((saturated.reject_reason(), saturated.occupancy()), (RejectReason::TooManyKeys, None));
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
     assert!(saturated.key().unwrap().to_string().starts_with("api.example.com:443 credential #"));
     assert!(!format!("{error:?} {saturated}").contains("secret"), "{error:?}");
     assert_eq!(limiter.keys(), Some(2));
 
-    // What a has learned makes room; b is in flight, and what it abandons is busy for as long again.
+    // The learned limit of a makes room; b is in flight, and after its call is dropped it stays in use for as long again.
     peer.next_request().await.unwrap().1.send_response(response(200));
     assert_ready_ok!(learns.poll());
     drop(learns);
@@ -218,7 +217,7 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(c.poll());
     drop(hangs);
     let error = assert_ready_err!(call("d").poll());
-    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), RejectReason::TooManyKeys);
+    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().reject_reason(), RejectReason::TooManyKeys);
     advance(3 * SECOND).await;
     assert_pending!(call("d").poll());
 }
@@ -269,22 +268,26 @@ async fn the_handle_shows_each_key() {
 
     limiter.close(Closing::Fail);
     let error = assert_ready!(waits.poll()).unwrap_err();
-    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().because(), RejectReason::Closed);
-    let refusal = limiter.acquire_for(&"new".to_owned(), &CallOptions::new()).await.unwrap_err();
-    assert_eq!((refusal.because(), refusal.key()), (RejectReason::Closed, None));
+    assert_eq!(find_in::<AtCapacity, _>(&error).unwrap().reject_reason(), RejectReason::Closed);
+    let new = limiter.of(&"new".to_owned()).unwrap();
+    let error = new.acquire(&CallOptions::new()).await.unwrap_err();
+    assert_eq!(
+        (error.reject_reason(), error.key()),
+        (RejectReason::Closed, Some(&KeyLabel::public("new")))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_change_is_told_once_with_its_key_and_outside_of_locks() {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let inside: Arc<OnceLock<Limiter>> = Arc::default();
+    let inside: Arc<OnceLock<ConcurrencyLimiter>> = Arc::default();
     let (telling, reading) = (Arc::clone(&told), Arc::clone(&inside));
     let observer = move |event: &Event| {
         let EventKind::ConcurrencyChanged { from, to, cause, .. } = event.kind() else {
             panic!("{event}");
         };
         let key = event.key().unwrap().to_string();
-        // Any key may be looked at, its own included.
+        // An observer may look at any key, including its own.
         let limiter = reading.get().unwrap();
         let change = limiter.snapshot_of(&key).unwrap().last_change().unwrap();
         assert_eq!((change.from(), change.to()), (*from, *to));
@@ -338,7 +341,7 @@ async fn a_call_dropped_at_any_point_gives_its_place_back_to_its_own_key() {
     drop(behind);
     assert_eq!(stage.counts("a"), (0, 0, 0));
 
-    // Before the first byte, and amid the body.
+    // Before the first byte, and in the middle of the body.
     for amid in [false, true] {
         let (mut answered, send) = stage.sent("a").await;
         let (body, answer) = stream();
@@ -392,7 +395,7 @@ async fn a_panic_inside_leaves_its_key_as_it_was() {
     assert_eq!(limiter.snapshot_of(&"a".to_owned()).unwrap().in_flight(), 0);
     service.clone().oneshot(get("a")).await.unwrap();
     limiter.forget_idle();
-    assert_eq!(limiter.keys().unwrap(), 0, "nobody is stuck");
+    assert_eq!(limiter.keys().unwrap(), 0, "nothing is stuck");
 
     let mut panics = spawn(service.clone().oneshot(get("policy")));
     assert!(catch_unwind(AssertUnwindSafe(|| panics.poll())).is_err());

@@ -1,8 +1,8 @@
-//! Calls through the layer: how long a place is held, and who gets the next one.
+//! Calls through the layer: how long a slot is held, and which call gets the next one.
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_concurrency::{Adaptive, ConcurrencyCause, ConcurrencyLimitLayer, Latency, Limiter};
+use aplomb_concurrency::{Adaptive, ConcurrencyCause, ConcurrencyLimitLayer, ConcurrencyLimiter, Latency};
 use aplomb_core::{CallOptions, Event, EventKind, Outcome, Priority};
 use http::Request;
 use http_body_util::BodyExt;
@@ -62,8 +62,8 @@ async fn calls_go_in_order_of_arrival_within_a_priority() {
 
 #[tokio::test(start_paused = true)]
 async fn services_of_a_layer_and_clones_of_a_limiter_share_it() {
-    let limiter = Limiter::new(1);
-    let layers = [limiter.clone(), limiter.clone()].map(ConcurrencyLimitLayer::with_limiter);
+    let limiter = ConcurrencyLimiter::new(1);
+    let layers = [limiter.clone(), limiter].map(ConcurrencyLimitLayer::with_limiter);
     let echo = service_fn(async |_: Request<()>| {
         tokio::time::sleep(SECOND).await;
         Ok::<_, std::io::Error>(response(200))
@@ -92,14 +92,14 @@ async fn responses_without_a_body_are_served_to_the_head() {
 #[tokio::test(start_paused = true)]
 async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lock() {
     let told: Arc<Mutex<Vec<(ConcurrencyCause, usize)>>> = Arc::default();
-    let limiter: Arc<Mutex<Option<Limiter>>> = Arc::default();
+    let limiter: Arc<Mutex<Option<ConcurrencyLimiter>>> = Arc::default();
     let (log, handle) = (Arc::clone(&told), Arc::clone(&limiter));
     let layer = ConcurrencyLimitLayer::new(Adaptive::new()).observer(move |event: &Event| {
         let EventKind::ConcurrencyChanged { to, cause, .. } = event.kind() else {
             panic!("{event}");
         };
         let handle = handle.lock().unwrap();
-        // Looking at the limiter from here would lock up if the observer were called inside.
+        // Using the limiter here would deadlock if the observer were called under the lock.
         let now = handle.as_ref().unwrap().snapshot();
         assert_eq!(now.last_change().map(|change| change.to()), Some(*to));
         log.lock().unwrap().push((*cause, *to));
@@ -133,7 +133,7 @@ async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lo
 async fn waiting_in_line_is_no_slowness_of_the_peer() {
     let adaptive = Adaptive::new().initial(8).max(8).latency(Latency::first_byte());
     let mut stage = Stage::new(adaptive);
-    // Each call waits longer than the one before; the peer takes a second for each, always.
+    // Each call waits longer than the one before; the peer always takes a second.
     let mut waiting: Vec<_> = (0..800).map(|_| stage.call()).collect();
     for call in &mut waiting {
         assert_pending!(call.poll());

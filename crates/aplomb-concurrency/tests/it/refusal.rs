@@ -1,4 +1,4 @@
-//! What is refused, when, and with what words.
+//! Rejections: when, and with which words.
 
 use std::time::Duration;
 
@@ -44,14 +44,14 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
     assert_pending!(waits.poll());
     let error = assert_ready_err!(stage.call().poll());
     let saturated = refusal(&error);
-    assert_eq!((saturated.because(), saturated.place()), (RejectReason::QueueFull, Some(1)));
-    // Two places are free every ten seconds, and it would have been the second in line.
+    assert_eq!((saturated.reject_reason(), saturated.ahead()), (RejectReason::QueueFull, Some(1)));
+    // Two slots become free every ten seconds, and it would have been the second in the queue.
     assert_eq!(saturated.retry_after(), Some(10 * SECOND));
-    let why = saturated.why().unwrap();
+    let why = saturated.occupancy().unwrap();
     assert_eq!((why.limit(), why.in_flight(), why.abandoned()), (2, 2, 0));
     assert_eq!(
         error.to_string(),
-        "too many calls are waiting for the concurrency limit (2 in flight of 2)"
+        "too many calls are waiting for the concurrency limit (2 of 2 in flight)"
     );
     assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
@@ -63,7 +63,7 @@ async fn a_wait_that_can_not_succeed_is_refused_at_once() {
     for call in &mut line {
         assert_pending!(call.poll());
     }
-    // Ten ends are needed, at five seconds from one to the next; it is not refused if half of that will do.
+    // Ten calls must end, one every five seconds; a deadline beyond half of that time is not rejected.
     let within = |seconds: u32| {
         let options = CallOptions::new().with_deadline(Instant::now() + seconds * SECOND);
         stage.call_with(with(options.with_attempts(2, Outcome::transient())))
@@ -71,7 +71,7 @@ async fn a_wait_that_can_not_succeed_is_refused_at_once() {
     assert_pending!(within(24).poll());
     let error = assert_ready_err!(within(20).poll());
     let saturated = refusal(&error);
-    assert_eq!((saturated.because(), saturated.place()), (RejectReason::WaitTooLong, Some(9)));
+    assert_eq!((saturated.reject_reason(), saturated.ahead()), (RejectReason::WaitTooLong, Some(9)));
     assert_eq!(saturated.retry_after(), Some(50 * SECOND));
     assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 2);
 }
@@ -82,12 +82,12 @@ async fn who_has_waited_to_the_deadline_or_as_long_as_allowed_is_refused() {
     let mut patient = stage.call();
     let options = CallOptions::new().with_deadline(Instant::now() + SECOND);
     let mut hasty = stage.call_with(with(options));
-    // Of the one at the head nobody knows how long it will wait.
+    // The wait of the call at the head is unknown.
     assert_pending!(hasty.poll());
     assert_pending!(patient.poll());
     advance(SECOND + Duration::from_millis(1)).await;
     assert!(hasty.is_woken() && !patient.is_woken());
-    assert_eq!(refusal(&assert_ready_err!(hasty.poll())).because(), RejectReason::WaitTooLong);
+    assert_eq!(refusal(&assert_ready_err!(hasty.poll())).reject_reason(), RejectReason::WaitTooLong);
     advance(2 * SECOND).await;
     let error = assert_ready_err!(patient.poll());
     assert_eq!(refusal(&error).retry_after(), Some(5 * SECOND), "until the next call ends");
@@ -99,7 +99,7 @@ async fn where_no_waiting_is_allowed_a_free_place_is_taken_all_the_same() {
     let mut stage = Stage::with(&ConcurrencyLimitLayer::new(1).max_wait(Duration::ZERO));
     let (_in_flight, _send) = stage.sent().await;
     let error = assert_ready_err!(stage.call().poll());
-    assert_eq!(refusal(&error).because(), RejectReason::WaitTooLong);
+    assert_eq!(refusal(&error).reject_reason(), RejectReason::WaitTooLong);
     assert_eq!(refusal(&error).retry_after(), None, "no call has ended that could be an example");
 }
 
@@ -112,8 +112,8 @@ async fn a_closed_limit_says_so() {
     stage.limiter.close(Closing::Fail);
     for mut call in [waits, stage.call()] {
         let error = assert_ready_err!(call.poll());
-        assert_eq!(error.to_string(), "the concurrency limit is closed");
-        assert_eq!(refusal(&error).because(), RejectReason::Closed);
+        assert_eq!(error.to_string(), "concurrency limit is closed");
+        assert_eq!(refusal(&error).reject_reason(), RejectReason::Closed);
     }
     assert_eq!(stage.counts(), (1, 0, 0));
 }

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_concurrency::{ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencySnapshot, Limit, Limiter};
+use aplomb_concurrency::{
+    ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencyLimiter, ConcurrencySnapshot, Limit,
+};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -25,7 +27,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct Stage {
     pub(crate) service: ConcurrencyLimit<Mock<Req, Res>>,
     pub(crate) peer: mock::Handle<Req, Res>,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: ConcurrencyLimiter,
 }
 
 impl Stage {
@@ -71,13 +73,13 @@ pub(crate) fn response(status: u16) -> Res {
     response
 }
 
-/// A 200 whose body the test writes.
+/// A 200 with a body written by the test.
 pub(crate) fn stream() -> (mpsc::UnboundedSender<io::Result<&'static str>>, Res) {
     let (send, receive) = mpsc::unbounded_channel();
     (send, Response::new(Pipe(Some(receive))))
 }
 
-/// A body written by the test; nothing is an empty one.
+/// A body written by the test, or an empty one.
 #[derive(Debug)]
 pub(crate) struct Pipe(Option<mpsc::UnboundedReceiver<io::Result<&'static str>>>);
 

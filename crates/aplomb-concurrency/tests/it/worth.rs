@@ -1,4 +1,4 @@
-//! What is lost with the limit of a key.
+//! The worth of an unused limit.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::SECOND;
 const HOUR: Duration = Duration::from_secs(3_600);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-/// Fills the limit for so many round trips.
+/// Fills the limit for `rounds` round trips.
 fn rounds(slots: &mut Slots, now: &mut Instant, rounds: usize) {
     for _ in 0..rounds {
         let mut all: Vec<SlotToken> = Vec::new();
@@ -47,7 +47,7 @@ fn what_was_learned_is_worth_something_for_an_hour() {
     let mut now = Instant::now();
     let mut grown = Slots::new(Adaptive::new());
     rounds(&mut grown, &mut now, 3);
-    // The limit did not change, and yet it is known how fast responses come.
+    // The limit did not change, but latencies were learned.
     let mut timed = Slots::new(Adaptive::new().latency(Latency::first_byte()).max(4));
     rounds(&mut timed, &mut now, 20);
     for mut slots in [grown, timed] {

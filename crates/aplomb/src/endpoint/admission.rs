@@ -1,11 +1,11 @@
-//! Every attempt passes the queue before the gates.
+//! Admission of attempts: their queues, costs and rejections.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, RejectReason, Rejected, RequestPolicy};
-use aplomb_circuit_breaker::{CircuitOpen, StateWatch};
+use aplomb_circuit_breaker::CircuitOpen;
 use aplomb_concurrency::AtCapacity;
 use aplomb_core::{
     Account, BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView,
@@ -21,18 +21,12 @@ use super::hook::Hooking;
 use super::state::{self, PolicyInForce, QuotasOf, Settings};
 use crate::{Policy, route};
 
-/// The queues of an endpoint, for all calls or for each key. `watch` follows the circuit of all calls.
-pub(super) fn entries(
-    settings: &Settings,
-    policy: &PolicyInForce,
-    watch: &StateWatch,
-) -> Entries<EndpointGates> {
-    let (settle, watch, observer) = (settings.settle(), watch.clone(), settings.observer.clone());
-    let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| {
-        if let (GateEvent::Circuit(transition), None) = (event, key) {
-            watch.show(transition);
-        }
-        tell(observer.as_deref(), &event.to_event().with_key(key.cloned()));
+/// The queues of an endpoint, for all calls or for each key.
+pub(super) fn entries(settings: &Settings, policy: &PolicyInForce) -> Entries<EndpointGates> {
+    let (settle, observer) = (settings.settle(), settings.observer.clone());
+    let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| match &observer {
+        Some(observer) => event.report(&**observer, key),
+        None => event.report(&LogEvents, key),
     };
     let limits = state::read(policy).queue_limits();
     match &settings.key_by {
@@ -40,7 +34,7 @@ pub(super) fn entries(
         Some(by) => {
             let (policy, quotas_of) = (Arc::clone(policy), settings.quotas_of.clone());
             let make = move |key: &dyn ErasedKey| {
-                // Not under the lock: what returns the quotas is the caller's.
+                // Not under the lock: `quotas_of` is the user's code.
                 EndpointGates::new(&policy_of(key, &state::read(&policy), quotas_of.as_deref()), settle)
             };
             Entries::keyed(by.clone(), settings.max_keys, limits, make, on_event)
@@ -83,11 +77,11 @@ fn tell(observer: Option<&(dyn Observe + Send + Sync)>, event: &Event) {
     }
 }
 
-/// What the endpoint says about attempts: what they cost, and how a rejection is told.
+/// How attempts are admitted: their cost, the error of a rejection, and the hook.
 #[derive(Clone)]
 pub(crate) struct EndpointAdmission {
     pub(super) entries: Entries<EndpointGates>,
-    /// And how long it may take.
+    /// The hook, and its time limit.
     pub(super) hook: Option<(Arc<dyn RequestHook>, Duration)>,
     pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
 }

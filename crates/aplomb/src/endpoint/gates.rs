@@ -3,9 +3,9 @@
 use std::task::Waker;
 
 use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
-use aplomb_circuit_breaker::{Circuit, OpenReason, Transition};
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
-use aplomb_core::{Classification, Event};
+use aplomb_core::{Event, KeyLabel, Observe, notify};
 use aplomb_rate_limit::{Charge, Pool, PoolMember, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
@@ -42,21 +42,12 @@ pub(crate) enum GateEvent {
 }
 
 impl GateEvent {
-    /// The event for observers.
-    pub(super) fn to_event(&self) -> Event {
+    /// Reports it to `observer`. Called outside of any lock.
+    pub(super) fn report(&self, observer: &(impl Observe + ?Sized), key: Option<&KeyLabel>) {
         match self {
-            Self::RateLimit(event) => event.clone(),
-            Self::Concurrency(change) => {
-                Event::concurrency_changed(change.from(), change.to(), change.cause())
-            }
-            Self::Circuit(transition) => Event::circuit_changed(
-                transition.from(),
-                transition.to(),
-                transition.cause(),
-                transition.cooldown(),
-                transition.last().map(Classification::new),
-                transition.epoch(),
-            ),
+            Self::RateLimit(event) => notify(observer, &event.clone().with_key(key.cloned())),
+            Self::Concurrency(change) => change.report(observer, key),
+            Self::Circuit(transition) => transition.report(observer, key),
         }
     }
 }
@@ -88,7 +79,7 @@ impl EndpointGates {
         // With a pool, what the server says is about the pool, which learns it for all its members.
         quotas.set_learning(pool.is_none());
         Self {
-            circuit: circuit(policy),
+            circuit: Circuit::new(circuit(policy)),
             quotas,
             pool,
             concurrency: policy.concurrency.map(Slots::new),
@@ -98,7 +89,7 @@ impl EndpointGates {
     /// Puts another policy in force; calls in flight are not lost. The pool stays, since what has been drawn from it
     /// is settled with it.
     pub(super) fn adopt(&mut self, policy: &Policy, now: Instant) {
-        self.circuit.adopt(&circuit(policy));
+        self.circuit.set_settings(circuit(policy));
         self.quotas.set_quotas(policy.quotas.iter().copied(), now);
         self.quotas.set_max_pause(policy.max_retry_after);
         match (&mut self.concurrency, policy.concurrency) {
@@ -123,15 +114,15 @@ pub(super) fn raise_max_pause(policy: &Policy) {
     }
 }
 
-fn circuit(policy: &Policy) -> Circuit {
-    let circuit = Circuit::new()
+fn circuit(policy: &Policy) -> CircuitSettings {
+    let settings = CircuitSettings::new()
         .trip(policy.trip.clone())
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
         .on_open(policy.on_open);
     match policy.seed {
-        Some(seed) => circuit.seed(seed),
-        None => circuit,
+        Some(seed) => settings.seed(seed),
+        None => settings,
     }
 }
 

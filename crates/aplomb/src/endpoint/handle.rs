@@ -1,4 +1,4 @@
-//! Looking at an endpoint, and switching it.
+//! Inspecting and controlling an endpoint.
 
 use std::hash::Hash;
 use std::ops::Deref;
@@ -82,35 +82,30 @@ impl EndpointHandle {
         self.state.policy()
     }
 
-    /// Puts another policy in force, also for services that have been made.
+    /// Puts another policy in force, also for existing services.
     ///
-    /// Calls that have begun go on under the old one, but for the gates, which are the same for all: quotas
-    /// keep their levels, the concurrency limit what is in flight and what it has learned, the circuit its state and
-    /// its counts. Calls that wait in the queue keep the limits they came under. The pool of the policy that the
-    /// endpoint was made with stays.
+    /// Calls that have begun keep the old one, except for the gates, which all calls share: quotas keep their levels, the
+    /// concurrency limit what is in flight and what it has learned, the circuit its state and its counts. Calls that wait
+    /// in the queue keep the limits they came with. The pool of the first policy stays.
+    ///
+    /// To change the quotas alone: `handle.set_policy(handle.policy().quotas([..]))`. The setters of single quotas add to
+    /// those of the policy.
     ///
     /// # Errors
     ///
-    /// [`InvalidPolicy`] if it contradicts itself; then nothing changes.
+    /// [`InvalidPolicy`] if it is contradictory; then nothing changes.
     pub fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
         self.state.set_policy(policy)
     }
 
-    /// The state of the circuit, to be watched: the latest, not each on the way. The circuits of keys are not shown: an
-    /// [observer](crate::EndpointLayer::observer) receives their transitions.
-    #[must_use]
-    pub fn watch_circuit(&self) -> watch::Receiver<CircuitState> {
-        self.state.watch().watch()
-    }
-
-    /// Refuses new calls from now on; those who wait are served or refused, as `closing` says, and so are the
-    /// retries of calls that have begun. Attempts that are under way end as they would have.
+    /// Rejects new calls from now on. Calls that wait, and retries of calls that have begun, are served or rejected, as
+    /// `closing` says. Attempts in progress are not affected.
     pub fn close(&self, closing: Closing) {
         self.state.close(closing);
     }
 
-    /// Waits until no call is under way, the bodies of responses included. For after
-    /// [`close`](Self::close): while new calls come it may never end. Dropping the future changes nothing.
+    /// Waits until no call is in progress, including response bodies. Call it after [`close`](Self::close): otherwise new
+    /// calls may keep it waiting forever. Dropping the future changes nothing.
     pub async fn drained(&self) {
         self.state.drained().await;
     }
@@ -232,6 +227,17 @@ impl GatesHandle {
     #[must_use]
     pub fn circuit(&self) -> CircuitSnapshot {
         self.with(|gates, now| gates.circuit.snapshot(now))
+    }
+
+    /// Watches the state of the circuit. A receiver sees the latest state, not every one in between: an
+    /// [observer](crate::EndpointLayer::observer) sees each of them. A key whose circuit is watched is not evicted.
+    ///
+    /// # Panics
+    ///
+    /// Panics if each key has gates of its own.
+    #[must_use]
+    pub fn watch_circuit(&self) -> watch::Receiver<CircuitState> {
+        self.with(|gates, now| gates.circuit.watch(now))
     }
 
     /// Opens the circuit now, as a failure would: for a cooldown, after which probes decide.

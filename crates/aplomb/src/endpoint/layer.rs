@@ -1,4 +1,4 @@
-//! The layer: a provider, a policy, and the state its services share.
+//! The layer.
 
 use std::fmt;
 use std::hash::Hash;
@@ -20,22 +20,19 @@ use crate::{InvalidPolicy, Policy};
 /// deadline ▸ retry ▸ queue ▸ (circuit, quotas, concurrency) ▸ request hook ▸ timeouts, inspect ▸ client
 /// ```
 ///
-/// It wraps any HTTP client that is a `Service<http::Request<B>>` with a body of bytes. The circuit,
-/// the quotas and, where there is one, the concurrency limit decide together, when a call is at the
-/// head of the one queue before them. Every attempt passes the queue; what it came to is read once,
-/// next to the client, in the dialect of the provider, and all layers act on that.
+/// It wraps any [`HttpClient`](crate::HttpClient). Each attempt waits in one queue; when it is at the head, the circuit, the
+/// quotas and the optional concurrency limit decide together. Its response is read and judged once, next to the client, in
+/// the dialect of the provider, and all layers use the result.
 ///
-/// A stream is handed on when its first content has arrived: an error that it begins with is a failed
-/// attempt. What follows is looked at as it flows: the tokens that were used settle the quotas, and an
-/// answer that breaks off, or goes silent, ends with an error.
+/// A stream is passed on when its first content has arrived, so an error before that is a failed attempt. The rest is
+/// read as it passes: its usage settles the quotas, and a response that breaks off or goes silent ends with an error.
 ///
-/// How calls are treated is a [`Policy`]. **What clones share**: the queue and its gates, and the policy;
-/// `Layer::layer` makes no new ones. **What dropping does**: a call that is dropped leaves the queue, gives
-/// back what it had not used, and drops its attempt. **Errors**: [`EndpointError`](crate::EndpointError),
-/// which says what happened until then. The body of an answer may end with
-/// [`BrokenAnswer`](super::BrokenAnswer), [`TimedOut`](super::TimedOut) and
-/// [`DeadlinePassed`](super::DeadlinePassed) beside the client's errors. Every response has a
-/// [`Report`](crate::Report) in its extensions.
+/// The settings are a [`Policy`]. **Clones share** the state: the queue and its gates, and the policy. Each setter makes an
+/// endpoint with a state of its own, so take handles after them. **Dropping** a call removes it from the queue, returns what
+/// it has not used, and drops its attempt. **Errors** are [`EndpointError`](crate::EndpointError)s. The body of a response may
+/// end with [`BrokenAnswer`](super::BrokenAnswer), [`TimedOut`](super::TimedOut) or
+/// [`DeadlinePassed`](super::DeadlinePassed), in addition to the client's errors. [`Report::of`](crate::Report::of) finds the
+/// report of a call in its response.
 ///
 /// # Examples
 ///
@@ -61,17 +58,16 @@ impl From<EndpointLayer> for Arc<EndpointState> {
 }
 
 impl EndpointLayer {
-    /// An endpoint that speaks the dialect of `provider`, under the default [`Policy`]: what the server says
-    /// of its limits is learned and kept to.
+    /// An endpoint of `provider` with the default [`Policy`]: the limits that the server reports are learned and kept.
     pub fn new(provider: impl Provider + 'static) -> Self {
         Self::start(Settings::new(Arc::new(provider)), Policy::new())
     }
 
-    /// An endpoint that speaks the dialect of `provider`, under `policy`.
+    /// An endpoint of `provider` with this policy.
     ///
     /// # Errors
     ///
-    /// [`InvalidPolicy`] if the policy contradicts itself.
+    /// [`InvalidPolicy`] if the policy is contradictory.
     pub fn with_policy(provider: impl Provider + 'static, policy: Policy) -> Result<Self, InvalidPolicy> {
         policy.validate()?;
         Ok(Self::start(Settings::new(Arc::new(provider)), policy))
@@ -88,8 +84,8 @@ impl EndpointLayer {
     /// extensions of a request takes precedence.
     ///
     /// Limits of many providers belong to the account and the model:
-    /// `|request| (request.account(), request.model().map(str::to_owned))`. A model has to be looked for in the body, for
-    /// every attempt.
+    /// `|request| (request.account(), request.model().map(str::to_owned))`. The model is looked up in the body for each
+    /// attempt.
     ///
     /// # Examples
     ///
@@ -171,13 +167,13 @@ impl EndpointLayer {
         self.with(|settings| settings.max_keys = keys)
     }
 
-    /// Sets the observer of attempts, retries and calls given up. It replaces the default,
-    /// [`LogEvents`](aplomb_core::LogEvents).
+    /// Sets the observer of all that happens in the endpoint: attempts, retries, pauses, learned limits, transitions of the
+    /// circuit, rejections. It replaces the default, [`LogEvents`](aplomb_core::LogEvents); pass a tuple to have both.
     pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 
-    /// Sets what is done to the head of each attempt just before it is sent, after all waiting.
+    /// Sets a hook that changes the head of each attempt just before it is sent, after all waiting.
     ///
     /// # Examples
     ///
@@ -204,18 +200,16 @@ impl EndpointLayer {
     }
 
     /// Changes how responses are judged: `judge` gets the head, the body and the provider's classification, and
-    /// returns the one that holds for this attempt, for retries, quotas and the circuit. Default: the
-    /// provider's stands.
+    /// returns the one that applies to this attempt, for retries, quotas and the circuit. Default: the provider's.
     ///
-    /// It is asked about each error response (of the body, the first 64 KiB), about each 2xx answer in JSON or as
-    /// a stream that was read to its end before the caller has it ([`whole_answers`](Policy::whole_answers), and
-    /// JSON with a small announced size), and about an error that a stream begins with. A 2xx answer that it judges
-    /// to be a failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried where its outcome is
-    /// retryable.
+    /// It is called for each error response (with the first 64 KiB of the body), for each 2xx response in JSON or as a
+    /// stream that is read to its end before the caller gets it ([`whole_answers`](Policy::whole_answers), and JSON with
+    /// a small announced size), and for an error at the beginning of a stream. A 2xx response that it judges to be a
+    /// failure becomes a [`BrokenAnswer`](super::BrokenAnswer), which is retried if its outcome is retryable.
     ///
     /// # Examples
     ///
-    /// Retries an answer in which the model says that it was cut off, and never retries a 409:
+    /// Retries a response that the model did not complete, and never retries a 409:
     ///
     /// ```
     /// use aplomb::provider::{Head, OpenAi};
@@ -240,19 +234,19 @@ impl EndpointLayer {
         self.with(|settings| settings.judge = Some(Arc::new(judge)))
     }
 
-    /// Sets the clock that dates in headers are compared with where a response has no `Date`.
+    /// Sets the clock for dates in headers, for responses without a `Date`.
     pub fn wall_clock(self, clock: WallClock) -> Self {
         self.with(|settings| settings.clock = clock)
     }
 
-    /// An endpoint of its own with changed settings.
+    /// An endpoint with a state of its own and changed settings.
     fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.state.settings().clone();
         change(&mut settings);
         Self::start(settings, self.state.policy())
     }
 
-    /// A handle, to look at the endpoint and to switch it.
+    /// A handle to inspect and to control the endpoint.
     #[must_use]
     pub fn handle(&self) -> EndpointHandle {
         EndpointHandle::new(Arc::clone(&self.state))

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aplomb_admission::{Closing, Entries, ErasedKey, KeyBy};
-use aplomb_circuit_breaker::StateWatch;
 use aplomb_core::{Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
 use aplomb_rate_limit::{Quota, Settle};
@@ -70,7 +69,6 @@ pub(crate) struct EndpointState {
     settings: Settings,
     policy: PolicyInForce,
     entries: Entries<EndpointGates>,
-    watch: StateWatch,
     calibration: Arc<Calibration>,
     stack: RwLock<Arc<Stack>>,
     /// The version of the stack, readable without a lock.
@@ -87,15 +85,13 @@ pub(super) type InProgress = watch::Receiver<()>;
 impl EndpointState {
     pub(super) fn new(settings: Settings, policy: Policy) -> Arc<Self> {
         let policy = Arc::new(RwLock::new(policy));
-        let watch = StateWatch::new();
-        let entries = admission::entries(&settings, &policy, &watch);
+        let entries = admission::entries(&settings, &policy);
         let calibration = Arc::new(Calibration::new());
         let stack = Stack::new(&settings, &read(&policy), &entries, &calibration, 0);
         Arc::new(Self {
             settings,
             policy,
             entries,
-            watch,
             calibration,
             stack: RwLock::new(stack),
             version: AtomicU64::new(0),
@@ -110,11 +106,6 @@ impl EndpointState {
 
     pub(super) const fn entries(&self) -> &Entries<EndpointGates> {
         &self.entries
-    }
-
-    /// Shows the state of the circuit of all calls.
-    pub(super) const fn watch(&self) -> &StateWatch {
-        &self.watch
     }
 
     pub(super) fn policy(&self) -> Policy {

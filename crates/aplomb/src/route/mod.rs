@@ -52,7 +52,7 @@ use self::glob::Glob;
 use self::hosts::HostPattern;
 pub use self::invalid::InvalidRoute;
 pub(crate) use self::routes::{CompiledRoutes, Unmatched};
-pub use self::routes::{NoRoute, RouteEndpoint, Routes};
+pub use self::routes::{NoRoute, Routes};
 pub use self::table::Table;
 pub use aplomb_core::RequestView;
 

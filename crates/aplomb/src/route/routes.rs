@@ -64,14 +64,14 @@ impl Routes {
     }
 
     /// Adds a route after the others.
-    pub fn route(mut self, route: Route, endpoint: impl Into<RouteEndpoint>) -> Self {
-        self.routes.push((route, endpoint.into().0));
+    pub fn route(mut self, route: Route, endpoint: EndpointLayer) -> Self {
+        self.routes.push((route, endpoint.into()));
         self
     }
 
     /// Sets the endpoint of requests that no route matches.
-    pub fn fallback(mut self, endpoint: impl Into<RouteEndpoint>) -> Self {
-        self.unmatched = Unmatched::Fallback(endpoint.into().0);
+    pub fn fallback(mut self, endpoint: EndpointLayer) -> Self {
+        self.unmatched = Unmatched::Fallback(endpoint.into());
         self
     }
 
@@ -83,16 +83,6 @@ impl Routes {
 
     pub(crate) fn compile(self) -> Result<CompiledRoutes, InvalidRoute> {
         Ok(CompiledRoutes { table: Table::new(self.routes)?, unmatched: self.unmatched })
-    }
-}
-
-/// An endpoint of [`Routes`]: an [`EndpointLayer`].
-#[derive(Clone, Debug)]
-pub struct RouteEndpoint(Arc<EndpointState>);
-
-impl From<EndpointLayer> for RouteEndpoint {
-    fn from(layer: EndpointLayer) -> Self {
-        Self(layer.into())
     }
 }
 

@@ -66,7 +66,7 @@ async fn a_refusal_says_that_it_was_the_concurrency_limit() {
     assert_pending!(first.poll());
     let mut second = task::spawn(ask(endpoint, chat("second", false)));
     let error = assert_ready_err!(second.poll());
-    assert_eq!(find::<AtCapacity>(&*error).unwrap().why().unwrap().limit(), 1);
+    assert_eq!(find::<AtCapacity>(&*error).unwrap().occupancy().unwrap().limit(), 1);
     assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 

@@ -86,7 +86,7 @@ fn asks<G: Gate<Cost = A>, A: Default>(queue: &Queue<G>) -> task::Spawn<aplomb_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_when_it_is_to_be_taken_is_waited_for_and_asked_again_when_told() {
+async fn capacity_that_is_gone_before_it_is_reserved_is_waited_for() {
     let (gate, till) = tokens(1, 1);
     let queue = Queue::new(gate, QueueLimits::new(), |_| ());
     let mut call = asks(&queue);
@@ -119,7 +119,7 @@ async fn promise_19_what_one_gate_has_taken_is_given_back_when_the_other_is_robb
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_another_gate_is_not_known_to_wait_for_this_one() {
+async fn a_caller_that_waits_for_another_gate_is_not_registered_with_this_one() {
     // An instant of the other.
     let (gate, till) = tokens(0, 0);
     let queue = Queue::new(Both(Paced::new(), gate), QueueLimits::new(), |_| ());

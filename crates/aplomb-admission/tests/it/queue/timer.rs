@@ -1,4 +1,4 @@
-//! What wakes a line, and in which runtime.
+//! What wakes a queue, and in which runtime.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn a_permit_dropped_outside_of_a_runtime_lets_the_next_one_in() {
 }
 
 #[test]
-fn the_line_survives_the_runtime_whose_timer_it_used() {
+fn the_queue_survives_the_runtime_whose_timer_it_used() {
     let queue = {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async { paced() })
@@ -94,7 +94,7 @@ async fn a_gate_that_names_the_past_is_asked_again_a_tick_later() {
 }
 
 #[test]
-fn the_alarm_is_set_where_the_next_caller_waits() {
+fn the_timer_is_set_where_the_next_caller_waits() {
     let build = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (first, second) = (build(), build());
     let queue = first.block_on(async { paced() });

@@ -1,4 +1,4 @@
-//! Who waits gives up while there is still time for an answer.
+//! A caller gives up while there is still time for a response.
 
 use std::convert::Infallible;
 use std::time::Duration;

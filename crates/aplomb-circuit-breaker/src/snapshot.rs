@@ -2,59 +2,37 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CircuitCause, CircuitState, Classification, Event, KeyLabel, Outcome, notify};
-use tokio::time::Instant;
+use aplomb_core::{CircuitCause, CircuitState, Classification, Event, KeyLabel, Observe, Outcome, notify};
 
-use crate::StateWatch;
-use crate::layer::Observer;
-use crate::window::WindowCounts;
+use crate::WindowCounts;
+use crate::circuit::StateWatch;
 
-/// A change of state. Reported exactly once, outside of any lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A change of state: the event of [`Circuit`](crate::Circuit) as a gate.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
 pub struct Transition {
     pub(crate) from: CircuitState,
     pub(crate) to: CircuitState,
     pub(crate) epoch: u64,
     pub(crate) cause: CircuitCause,
-    pub(crate) at: Instant,
     pub(crate) cooldown: Option<Duration>,
     pub(crate) last: Option<Outcome>,
+    pub(crate) watch: Option<StateWatch>,
 }
 
 impl Transition {
-    /// The state before.
-    pub const fn from(&self) -> CircuitState {
-        self.from
+    /// Reports it to those who watch the circuit, and to `observer`. Called outside of any lock.
+    pub fn report(&self, observer: &(impl Observe + ?Sized), key: Option<&KeyLabel>) {
+        if let Some(watch) = &self.watch {
+            watch.show(self.to, self.epoch);
+        }
+        notify(observer, &self.event().with_key(key.cloned()));
     }
 
-    /// The state after.
-    pub const fn to(&self) -> CircuitState {
-        self.to
-    }
-
-    /// The number of the epoch that begins with it. It orders transitions reported by several threads at once.
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Why the state changed.
-    pub const fn cause(&self) -> CircuitCause {
-        self.cause
-    }
-
-    /// When the state changed.
-    pub const fn at(&self) -> Instant {
-        self.at
-    }
-
-    /// How long the circuit stays open, if it opened.
-    pub const fn cooldown(&self) -> Option<Duration> {
-        self.cooldown
-    }
-
-    /// The outcome of the call that opened the circuit, if one did.
-    pub const fn last(&self) -> Option<Outcome> {
-        self.last
+    /// The event that an observer receives.
+    pub fn event(&self) -> Event {
+        let Self { from, to, epoch, cause, cooldown, last, .. } = *self;
+        Event::circuit_changed(from, to, cause, cooldown, last.map(Classification::new), epoch)
     }
 }
 
@@ -117,20 +95,5 @@ impl CircuitSnapshot {
     /// Why the circuit is in this state; `None` if it has never been in another.
     pub const fn cause(&self) -> Option<CircuitCause> {
         self.cause
-    }
-}
-
-/// Passes the transitions of circuits to those who watch the state of the one circuit of all calls, and to an observer.
-pub(crate) fn events_to(
-    watch: StateWatch,
-    observer: Observer,
-) -> impl Fn(&Transition, Option<&KeyLabel>) + Send + Sync {
-    move |transition, key| {
-        if key.is_none() {
-            watch.show(transition);
-        }
-        let Transition { from, to, epoch, cause, cooldown, last, .. } = *transition;
-        let event = Event::circuit_changed(from, to, cause, cooldown, last.map(Classification::new), epoch);
-        notify(&observer, &event.with_key(key.cloned()));
     }
 }

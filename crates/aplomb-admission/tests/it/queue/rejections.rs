@@ -1,4 +1,4 @@
-//! Who is turned away, and what it is told.
+//! Who is rejected away, and what it is told.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -47,17 +47,17 @@ impl Gate for ForTheHeavy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_can_not_end_in_time_is_refused_at_once() {
+async fn a_wait_that_cannot_end_in_time_is_rejected_immediately() {
     let queue = paced();
     let start = Instant::now();
     drop(queue.acquire((), Wait::default()).await);
     let mut second = task::spawn(queue.acquire((), Wait::default()));
     assert_pending!(second.poll());
     // The second goes after 1 s, so a third would go after 2 s.
-    let turned = queue.acquire((), until(start + PACE * 2)).await.unwrap_err();
-    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
-    assert_eq!(turned.retry_after(), Some(PACE * 2));
-    assert_eq!(turned.place(), Some(1));
+    let rejected = queue.acquire((), until(start + PACE * 2)).await.unwrap_err();
+    assert_eq!(rejected.reason(), RejectReason::WaitTooLong);
+    assert_eq!(rejected.retry_after(), Some(PACE * 2));
+    assert_eq!(rejected.place(), Some(1));
     assert_eq!(Instant::now(), start);
     let mut in_time = task::spawn(queue.acquire((), until(start + PACE * 2 + Duration::from_millis(1))));
     assert_pending!(in_time.poll());
@@ -73,15 +73,15 @@ async fn a_wait_for_a_release_ends_at_the_deadline() {
     let queue = slots(1);
     let _first = queue.acquire((), Wait::default()).await.unwrap();
     let start = Instant::now();
-    let turned = queue.acquire((), until(start + PACE)).await.unwrap_err();
-    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
-    assert_eq!(turned.gate_reason(), Some(&"taken"));
+    let rejected = queue.acquire((), until(start + PACE)).await.unwrap_err();
+    assert_eq!(rejected.reason(), RejectReason::WaitTooLong);
+    assert_eq!(rejected.gate_reason(), Some(&"taken"));
     assert!(start.elapsed() >= PACE && start.elapsed() < PACE * 2);
     assert_eq!(queue.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
+async fn a_caller_that_could_go_without_the_head_is_not_rejected_with_it() {
     let start = Instant::now();
     let millis = |millis| start + Duration::from_millis(millis);
     let waits = |says| Queue::new(ForTheHeavy(says), QueueLimits::new(), |_| ());
@@ -109,13 +109,13 @@ async fn who_could_go_without_the_head_is_not_turned_away_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
+async fn a_caller_gives_up_with_the_shortest_of_deadline_bound_and_gate() {
     let waits = |bound, gate, deadline| async move {
         let queue = Queue::new(Slots::new(0), QueueLimits::new().max_wait(bound), |_| ());
         queue.with(|slots, _| slots.longest_wait = gate);
         let start = Instant::now();
-        let turned = queue.acquire((), until(start + deadline)).await.unwrap_err();
-        assert_eq!(turned.reason(), RejectReason::WaitTooLong);
+        let rejected = queue.acquire((), until(start + deadline)).await.unwrap_err();
+        assert_eq!(rejected.reason(), RejectReason::WaitTooLong);
         start.elapsed().as_secs()
     };
     assert_eq!(waits(PACE * 9, Some(PACE * 2), PACE * 9).await, 2);
@@ -136,43 +136,43 @@ async fn no_waiting_means_now_or_never() {
     let limits = QueueLimits::new().max_wait(Duration::ZERO);
     let queue = Queue::new(Slots::new(1), limits, |_| ());
     let first = queue.acquire((), Wait::default()).await.unwrap();
-    let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
+    let rejected = queue.acquire((), Wait::default()).await.unwrap_err();
+    assert_eq!(rejected.reason(), RejectReason::WaitTooLong);
     drop(first);
     assert!(queue.acquire((), Wait::default()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_line_refuses() {
+async fn a_full_queue_rejects() {
     let queue = Queue::new(Slots::new(0), QueueLimits::new().max_waiting(1), |_| ());
     let mut first = task::spawn(queue.acquire((), Wait::default()));
     assert_pending!(first.poll());
-    let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-    assert_eq!((turned.reason(), turned.place()), (RejectReason::QueueFull, Some(1)));
+    let rejected = queue.acquire((), Wait::default()).await.unwrap_err();
+    assert_eq!((rejected.reason(), rejected.place()), (RejectReason::QueueFull, Some(1)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_is_refused_at_the_door_and_in_the_line() {
+async fn a_call_that_the_gate_rejects_is_rejected_on_arrival_and_in_the_queue() {
     let queue = slots(0);
     let mut waiting = task::spawn(queue.acquire((), Wait::default()));
     assert_pending!(waiting.poll());
     queue.with(|gate, _| gate.refuses = true);
     assert!(waiting.is_woken());
-    let turned = tokio_test::assert_ready_err!(waiting.poll());
-    assert_eq!((turned.reason(), turned.gate_reason()), (RejectReason::Gate, Some(&"refuses")));
+    let rejected = tokio_test::assert_ready_err!(waiting.poll());
+    assert_eq!((rejected.reason(), rejected.gate_reason()), (RejectReason::Gate, Some(&"refuses")));
     assert!(queue.acquire((), Wait::default()).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_refuses_the_new_and_drains_or_fails_the_waiting() {
+async fn closing_rejects_new_callers_and_drains_or_fails_the_waiting() {
     for (closing, served) in [(Closing::Drain, true), (Closing::Fail, false)] {
         let queue = slots(1);
         let first = queue.acquire((), Wait::default()).await.unwrap();
         let mut waiting = task::spawn(queue.acquire((), Wait::default()));
         assert_pending!(waiting.poll());
         queue.close(closing);
-        let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-        assert_eq!(turned.reason(), RejectReason::Closed);
+        let rejected = queue.acquire((), Wait::default()).await.unwrap_err();
+        assert_eq!(rejected.reason(), RejectReason::Closed);
         drop(first);
         assert_eq!(waiting.await.is_ok(), served);
     }
@@ -197,8 +197,8 @@ async fn a_call_whose_deadline_has_passed_is_not_let_through() {
     let queue = slots(1);
     let now = Instant::now();
     tokio::time::advance(PACE).await;
-    let turned = queue.acquire((), until(now)).await.unwrap_err();
-    assert_eq!(turned.reason(), RejectReason::WaitTooLong);
+    let rejected = queue.acquire((), until(now)).await.unwrap_err();
+    assert_eq!(rejected.reason(), RejectReason::WaitTooLong);
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +214,7 @@ async fn a_call_that_is_sent_again_passes_a_queue_that_drains() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_line_says_when_it_will_have_passed() {
+async fn a_full_queue_says_when_it_will_have_passed() {
     let limits = QueueLimits::new().max_waiting(100);
     let queue = Queue::new(Paced::new(), limits, |_| ());
     drop(queue.acquire((), Wait::default()).await);
@@ -222,17 +222,17 @@ async fn a_full_line_says_when_it_will_have_passed() {
     for waiting in &mut waiting {
         assert_pending!(waiting.poll());
     }
-    let turned = queue.acquire((), Wait::default()).await.unwrap_err();
-    assert_eq!((turned.reason(), turned.retry_after()), (RejectReason::QueueFull, Some(PACE * 101)));
+    let rejected = queue.acquire((), Wait::default()).await.unwrap_err();
+    assert_eq!((rejected.reason(), rejected.retry_after()), (RejectReason::QueueFull, Some(PACE * 101)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_looked_at_too_late_is_told_what_it_waited_for() {
+async fn a_caller_that_is_looked_at_too_late_learns_what_it_waited_for() {
     let queue = slots(0);
     let mut waits = task::spawn(queue.acquire((), until(Instant::now() + PACE)));
     assert_pending!(waits.poll());
     // The thread was busy: the alarm rings long after it should have.
     advance(10 * PACE).await;
-    let turned = assert_ready!(waits.poll()).err().unwrap();
-    assert_eq!((turned.reason(), turned.gate_reason().is_some()), (RejectReason::WaitTooLong, true));
+    let rejected = assert_ready!(waits.poll()).err().unwrap();
+    assert_eq!((rejected.reason(), rejected.gate_reason().is_some()), (RejectReason::WaitTooLong, true));
 }

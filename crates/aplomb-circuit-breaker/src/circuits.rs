@@ -1,0 +1,213 @@
+//! The circuits of a layer, and the calls they reject.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits, RejectReason, Rejected, RequestPolicy};
+use aplomb_core::{
+    BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, RequestHead, RequestView, notify,
+};
+
+use crate::{Circuit, CircuitOpen, CircuitSettings, OpenReason, Transition};
+
+pub(crate) type Observer = Arc<dyn Observe + Send + Sync>;
+
+/// The settings of a key; `None` for a key of another type.
+type SettingsOf = dyn Fn(&dyn ErasedKey) -> Option<CircuitSettings> + Send + Sync;
+
+/// The configuration of a layer.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) settings: Arc<CircuitSettings>,
+    pub(crate) settings_of: Option<Arc<SettingsOf>>,
+    /// All calls of a key carry the same credential.
+    pub(crate) one_credential: bool,
+    pub(crate) limits: QueueLimits,
+    pub(crate) observer: Observer,
+    pub(crate) key_by: Option<KeyBy>,
+    pub(crate) max_keys: usize,
+}
+
+/// The circuits of a layer: one, or one for each key. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Circuits {
+    pub(crate) entries: Entries<Circuit>,
+    observer: Observer,
+    settings: Arc<Settings>,
+}
+
+/// The settings of circuits in use, and of those to come.
+struct Settings {
+    common: Mutex<Arc<CircuitSettings>>,
+    of_key: Option<Arc<SettingsOf>>,
+    one_credential: bool,
+}
+
+impl Settings {
+    fn new(config: &Config) -> Self {
+        let Config { settings, settings_of, one_credential, .. } = config.clone();
+        let common = Mutex::new(complete(settings, one_credential));
+        Self { common, of_key: settings_of, one_credential }
+    }
+
+    fn of(&self, key: Option<&dyn ErasedKey>) -> Arc<CircuitSettings> {
+        match (key, &self.of_key) {
+            (Some(key), Some(of_key)) => of_key(key).map(|own| complete(Arc::new(own), self.one_credential)),
+            _ => None,
+        }
+        .unwrap_or_else(|| Arc::clone(&self.common.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn set(&self, settings: CircuitSettings) {
+        let settings = complete(Arc::new(settings), self.one_credential);
+        *self.common.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+}
+
+/// Adds what is not set but follows from the keys.
+fn complete(mut settings: Arc<CircuitSettings>, one_credential: bool) -> Arc<CircuitSettings> {
+    if one_credential {
+        let settings = Arc::make_mut(&mut settings);
+        settings.trip = std::mem::take(&mut settings.trip).one_credential();
+    }
+    settings
+}
+
+impl Circuits {
+    pub(crate) fn new(config: Config) -> Self {
+        let settings = Arc::new(Settings::new(&config));
+        let Config { limits, observer, key_by, max_keys, .. } = config;
+        let report = {
+            let observer = Arc::clone(&observer);
+            move |transition: &Transition, key: Option<&KeyLabel>| transition.report(&*observer, key)
+        };
+        let entries = match key_by {
+            None => Entries::one(Circuit::new(settings.of(None)), limits, report),
+            Some(by) => {
+                let settings = Arc::clone(&settings);
+                let make = move |key: &dyn ErasedKey| Circuit::new(settings.of(Some(key)));
+                Entries::keyed(by, max_keys, limits, make, report)
+            }
+        };
+        Self { entries, observer, settings }
+    }
+
+    /// Applies other settings to the circuits in use, and to those to come.
+    pub(crate) fn set_settings(&self, settings: CircuitSettings) {
+        self.settings.set(settings);
+        self.entries.for_each_gate(|key, queue| {
+            // Not under the lock of the queue: they may be the caller's.
+            let settings = self.settings.of(key);
+            queue.with(|circuit, _| circuit.set_settings(settings));
+        });
+    }
+
+    /// Reports a rejected call, and makes its error.
+    pub(crate) fn rejection(
+        &self,
+        rejected: &Rejected<OpenReason>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> BoxError {
+        let open = rejected.gate_reason().copied();
+        let retry_after = open.and_then(|open| open.retry_after()).or(rejected.retry_after());
+        let rejection = Rejection::by(LayerName::CircuitBreaker)
+            .with_retry_after(retry_after)
+            .with_waited(rejected.waited())
+            .with_attempts(options.attempts(), options.last());
+        let reason = match (rejected.reason(), open) {
+            (RejectReason::TooManyKeys, _) => "key limit reached (all circuits in use)",
+            (RejectReason::Closed, _) => "closed",
+            (RejectReason::QueueFull, _) => "too many parked calls",
+            (RejectReason::WaitTooLong, None) => "wait too long",
+            (RejectReason::WaitTooLong, Some(_)) => "circuit open for too long",
+            _ => "circuit open",
+        };
+        self.reported(reason, rejection, open, key)
+    }
+
+    /// Reports a call that was rejected because its circuit is open, without having been in a queue.
+    pub(crate) fn open(&self, open: OpenReason, key: Option<KeyLabel>, options: &CallOptions) -> BoxError {
+        let rejection = Rejection::by(LayerName::CircuitBreaker)
+            .with_retry_after(open.retry_after())
+            .with_attempts(options.attempts(), options.last());
+        self.reported("circuit open", rejection, Some(open), key)
+    }
+
+    fn reported(
+        &self,
+        reason: &'static str,
+        rejection: Rejection,
+        open: Option<OpenReason>,
+        key: Option<KeyLabel>,
+    ) -> BoxError {
+        let event = Event::rejected(LayerName::CircuitBreaker, reason, rejection.retry_after());
+        notify(&*self.observer, &event.with_key(key.clone()));
+        match open {
+            Some(open) => Box::new(CircuitOpen::new(open, rejection).with_key(key)),
+            None => Box::new(rejection.with_reason(reason)),
+        }
+    }
+}
+
+/// Leads every request to its circuit.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct CircuitPolicy(Circuits);
+
+impl CircuitPolicy {
+    pub(crate) const fn new(circuits: Circuits) -> Self {
+        Self(circuits)
+    }
+}
+
+impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
+    type Gate = Circuit;
+    type Preparing = Ready<Result<Req, BoxError>>;
+
+    #[inline]
+    fn entries(&self) -> &Entries<Circuit> {
+        &self.0.entries
+    }
+
+    fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
+        RequestView::head(request)
+    }
+
+    #[inline]
+    fn cost(&self, _: &Req, _: &CallOptions) {}
+
+    fn rejection(
+        &self,
+        rejected: Rejected<OpenReason>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> BoxError {
+        self.0.rejection(&rejected, key, options)
+    }
+
+    #[inline]
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("settings", &self.settings)
+            .field("by_key", &self.key_by.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Circuits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Circuits").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}

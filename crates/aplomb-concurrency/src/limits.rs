@@ -1,0 +1,142 @@
+//! The limits of a layer, and the calls they reject.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits, Rejected, RequestPolicy};
+use aplomb_core::{BoxError, CallOptions, KeyLabel, LogEvents, Observe, RequestHead, RequestView, notify};
+
+use crate::{AtCapacity, Limit, LimitChange, Occupancy, Slots};
+
+/// The slots of a key, or of all calls.
+type SlotsOf = dyn Fn(Option<&dyn ErasedKey>) -> Slots + Send + Sync;
+
+/// The configuration of a layer.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) slots_of: Arc<SlotsOf>,
+    pub(crate) abandoned: Option<Duration>,
+    pub(crate) queue: QueueLimits,
+    pub(crate) observer: Arc<dyn Observe + Send + Sync>,
+    pub(crate) key_by: Option<KeyBy>,
+    pub(crate) max_keys: usize,
+}
+
+impl Config {
+    pub(crate) fn new(limit: Limit) -> Self {
+        Self {
+            slots_of: Arc::new(move |_| Slots::new(limit)),
+            abandoned: None,
+            queue: QueueLimits::new(),
+            observer: Arc::new(LogEvents),
+            key_by: None,
+            max_keys: Entries::<Slots>::MAX_KEYS,
+        }
+    }
+
+    fn slots(&self, key: Option<&dyn ErasedKey>) -> Slots {
+        let mut slots = (self.slots_of)(key);
+        if let Some(max) = self.abandoned {
+            slots.set_abandoned(max);
+        }
+        slots
+    }
+}
+
+/// The limits of a layer: one, or one for each key. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    pub(crate) entries: Entries<Slots>,
+    observer: Arc<dyn Observe + Send + Sync>,
+}
+
+impl Limits {
+    pub(crate) fn new(config: Config) -> Self {
+        let observer = Arc::clone(&config.observer);
+        let report = {
+            let observer = Arc::clone(&observer);
+            move |change: &LimitChange, key: Option<&KeyLabel>| change.report(&*observer, key)
+        };
+        let queue = config.queue;
+        let entries = match config.key_by.clone() {
+            None => Entries::one(config.slots(None), queue, report),
+            Some(by) => {
+                let max_keys = config.max_keys;
+                Entries::keyed(by, max_keys, queue, move |key| config.slots(Some(key)), report)
+            }
+        };
+        Self { entries, observer }
+    }
+
+    /// Reports a rejected call, and makes its error.
+    pub(crate) fn rejection(
+        &self,
+        rejected: &Rejected<Occupancy>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> AtCapacity {
+        let error = AtCapacity::new(rejected, options).with_key(key);
+        notify(&*self.observer, &error.event());
+        error
+    }
+}
+
+/// Leads every request to its limit.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct ConcurrencyPolicy(Limits);
+
+impl ConcurrencyPolicy {
+    pub(crate) const fn new(limits: Limits) -> Self {
+        Self(limits)
+    }
+}
+
+impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
+    type Gate = Slots;
+    type Preparing = Ready<Result<Req, BoxError>>;
+
+    #[inline]
+    fn entries(&self) -> &Entries<Slots> {
+        &self.0.entries
+    }
+
+    fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
+        RequestView::head(request)
+    }
+
+    #[inline]
+    fn cost(&self, _: &Req, _: &CallOptions) {}
+
+    fn rejection(
+        &self,
+        rejected: Rejected<Occupancy>,
+        key: Option<KeyLabel>,
+        options: &CallOptions,
+    ) -> BoxError {
+        Box::new(self.0.rejection(&rejected, key, options))
+    }
+
+    #[inline]
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
+        ready(Ok(request))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("by_key", &self.key_by.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
