@@ -25,19 +25,26 @@ struct Args {
     /// Number of keys.
     #[arg(long, default_value_t = 1_000_000)]
     keys: usize,
+    /// Gives all keys the quotas of the layer, which they share. Default: quotas that depend on the key.
+    #[arg(long)]
+    same_quotas: bool,
 }
 
 fn main() {
-    let Args { keys } = Args::parse();
+    let Args { keys, same_quotas } = Args::parse();
     let mut calls = Calls::with_capacity(keys);
     let region = Region::new(HEAP);
     let quotas_of = |key: &u64| {
         let each = if *key == PLENTY { 1_000_000_000_000 } else { 1_000 };
         [Quota::requests_per_day(each), Quota::tokens_per_day(each * 1_000)]
     };
-    let layer = RateLimitLayer::new([])
-        .by_key_with(|_: &RequestView<'_>| PLENTY, quotas_of)
-        .max_keys(keys);
+    let key_of = |_: &RequestView<'_>| PLENTY;
+    let layer = if same_quotas {
+        RateLimitLayer::new(quotas_of(&0)).by_key(key_of)
+    } else {
+        RateLimitLayer::new([]).by_key_with(key_of, quotas_of)
+    };
+    let layer = layer.max_keys(keys);
     let limiter = layer.limiter();
     let known = || limiter.keys().unwrap_or_default();
     // The most bytes per key so far: tables grow in steps.
