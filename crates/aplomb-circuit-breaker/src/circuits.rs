@@ -11,7 +11,7 @@ use aplomb_core::{
 
 use crate::{Circuit, CircuitOpen, CircuitSettings, OpenReason, Transition};
 
-pub(crate) type Observer = Arc<dyn Observe + Send + Sync>;
+pub(crate) type Observer = Arc<dyn Observe>;
 
 /// The settings of a key; `None` for a key of another type.
 type SettingsOf = dyn Fn(&dyn ErasedKey) -> Option<CircuitSettings> + Send + Sync;

@@ -101,7 +101,7 @@ impl<C, U> CircuitBreakerLayer<C, U> {
 
     /// Sets the observer of transitions and rejections. It is called outside of any lock, and may use a handle. Default:
     /// [`LogEvents`].
-    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+    pub fn observer(self, observer: impl Observe + 'static) -> Self {
         self.with(|config| config.observer = Arc::new(observer))
     }
 

@@ -77,7 +77,7 @@ impl<C, U> ConcurrencyLimitLayer<C, U> {
 
     /// Sets the observer of changes and rejections. It is called outside of any lock, and may use a limiter. Default:
     /// [`LogEvents`](aplomb_core::LogEvents).
-    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+    pub fn observer(self, observer: impl Observe + 'static) -> Self {
         self.with(|config| config.observer = Arc::new(observer))
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Config {
     pub(crate) slots_of: Arc<SlotsOf>,
     pub(crate) abandoned: Option<Duration>,
     pub(crate) queue: QueueLimits,
-    pub(crate) observer: Arc<dyn Observe + Send + Sync>,
+    pub(crate) observer: Arc<dyn Observe>,
     pub(crate) key_by: Option<KeyBy>,
     pub(crate) max_keys: usize,
 }
@@ -49,7 +49,7 @@ impl Config {
 #[derive(Clone)]
 pub(crate) struct Limits {
     pub(crate) entries: Entries<Slots>,
-    observer: Arc<dyn Observe + Send + Sync>,
+    observer: Arc<dyn Observe>,
 }
 
 impl Limits {

@@ -260,7 +260,7 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     }
 
     /// Sets the observer of pauses, learned limits and rejections. Default: [`LogEvents`](aplomb_core::LogEvents).
-    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+    pub fn observer(self, observer: impl Observe + 'static) -> Self {
         self.set(|config| config.observer = Arc::new(observer))
     }
 

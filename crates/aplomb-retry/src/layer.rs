@@ -225,7 +225,7 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
 
     /// Sets the observer of attempts, retries and calls given up. It replaces the default,
     /// [`LogEvents`](aplomb_core::LogEvents); pass a tuple to have both, and `()` for none.
-    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+    pub fn observer(self, observer: impl Observe + 'static) -> Self {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 }

@@ -69,7 +69,7 @@ impl Attempts {
 }
 
 /// Notes how the attempts of all calls end, as the endpoint judges them.
-pub(crate) fn observer(health: Arc<Health>) -> impl Observe + Send + Sync + 'static {
+pub(crate) fn observer(health: Arc<Health>) -> impl Observe + 'static {
     move |event: &Event| {
         if let EventKind::AttemptEnded { result, .. } = event.kind() {
             health.judged(result);

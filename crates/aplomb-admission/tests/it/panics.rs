@@ -73,7 +73,7 @@ impl Gate for Fragile {
 
 fn queue(says: Says) -> Queue<Fragile> {
     let gate = Fragile { says, in_flight: 0, good_for: None, has_bad_news: false, told: false };
-    Queue::new(gate, QueueLimits::new(), |_| ())
+    Queue::new(gate, QueueLimits::new(), |()| ())
 }
 
 fn asks(queue: &Queue<Fragile>) -> Spawn<Acquire<Fragile>> {

@@ -307,7 +307,6 @@ impl EndpointSnapshot {
     }
 
     /// What each quota has left, including learned ones; negative where it is in debt.
-    #[must_use]
     pub fn available(&self) -> &[(Quota, i64)] {
         &self.available
     }

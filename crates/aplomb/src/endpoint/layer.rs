@@ -169,7 +169,7 @@ impl EndpointLayer {
 
     /// Sets the observer of all that happens in the endpoint: attempts, retries, pauses, learned limits, transitions of the
     /// circuit, rejections. It replaces the default, [`LogEvents`](aplomb_core::LogEvents); pass a tuple to have both.
-    pub fn observer(self, observer: impl Observe + Send + Sync + 'static) -> Self {
+    pub fn observer(self, observer: impl Observe + 'static) -> Self {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 
