@@ -1,4 +1,4 @@
-//! Calls, made over and over.
+//! Repeated calls of a service.
 
 use std::future::poll_fn;
 use std::hint::black_box;
@@ -12,23 +12,23 @@ use tower::Service;
 
 use crate::{Ask, Case, Request};
 
-/// A call that has begun, to be polled on.
+/// A call in flight.
 pub type Begun = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Something that can be called over and over.
+/// Something that can be called repeatedly.
 pub trait Calls: Send {
-    /// Makes so many calls, one after the other, and reads the bodies of the answers to their ends where
-    /// `read` says so. Comes to how many of the calls were answered with success.
+    /// Makes `calls` calls, one after the other, and reads the bodies of the answers if `read` is set. Returns the number
+    /// of successful answers.
     fn run(&mut self, calls: u64, read: bool) -> Pin<Box<dyn Future<Output = u64> + '_>>;
 
-    /// Begins a call, with a request that shares nothing with others.
+    /// Begins a call with a request that shares nothing with others.
     fn begin(&mut self) -> Begun;
 
-    /// A clone for another thread, which shares its state; none where the service is not `Clone`.
+    /// A clone for another thread, with the same state; `None` if the service is not `Clone`.
     fn share(&self) -> Option<Box<dyn Calls>>;
 }
 
-/// Calls of `service` with requests of the kind `A`.
+/// Calls `service` with requests of the kind `A`.
 pub fn over<A: Ask, S, B>(service: S) -> Box<dyn Calls>
 where
     S: Service<Request, Response = http::Response<B>, Future: 'static> + Clone + Send + 'static,
@@ -37,7 +37,7 @@ where
     Box::new(Over { service, template: A::template(), fresh: A::template, clone: Some(S::clone) })
 }
 
-/// The same for a service that is not `Clone`.
+/// As [`over`], for a service that is not `Clone`.
 pub fn alone<A: Ask, S, B>(service: S) -> Box<dyn Calls>
 where
     S: Service<Request, Response = http::Response<B>, Future: 'static> + Send + 'static,
@@ -96,7 +96,7 @@ where
     }
 }
 
-/// Reads a body to its end. Comes to whether there is one.
+/// Reads a body. Returns whether it ended without an error.
 async fn drain(body: impl Body) -> bool {
     let mut body = pin!(body);
     while !body.is_end_stream() {
@@ -109,7 +109,7 @@ async fn drain(body: impl Body) -> bool {
     true
 }
 
-/// Calls with a runtime to make them in.
+/// Calls and the runtime they run in.
 pub struct Running {
     runtime: Runtime,
     calls: Box<dyn Calls>,
@@ -118,7 +118,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Puts `case` together, in the runtime it is going to run in, and warms it up.
+    /// Builds `case` in its runtime and warms it up.
     pub fn start(case: &Case) -> Self {
         let mut running = Self::new(case.make, case.answered, case.read);
         running.runtime.block_on(running.calls.run(case.warm, case.read));
@@ -135,28 +135,28 @@ impl Running {
         Self { runtime, calls, answered, read }
     }
 
-    /// Makes so many calls, one after the other.
+    /// Makes `calls` calls, one after the other.
     ///
     /// # Panics
     ///
-    /// Panics where a call does not come to what the case says: its cost would be that of another case.
-    // Callgrind counts what happens in this function, by its name.
+    /// Panics if the calls do not end as the case says: the cost would be that of another case.
+    // Callgrind counts what this function does, by its name.
     #[inline(never)]
     pub fn batch(&mut self, calls: u64) {
         let answered = self.runtime.block_on(self.calls.run(calls, self.read));
         assert_eq!(answered, if self.answered { calls } else { 0 }, "calls answered with success");
     }
 
-    /// Begins so many calls to a peer that does not answer, and polls them until nothing moves.
+    /// Begins `calls` calls to a peer that does not answer, and polls them until nothing moves.
     ///
     /// # Panics
     ///
-    /// Panics where a call is answered, or the service is not ready for it.
+    /// Panics if a call is answered, or the service is not ready.
     pub fn begin(&mut self, calls: usize) -> Vec<Begun> {
         let mut begun = Vec::with_capacity(calls);
         self.runtime.block_on(unconstrained(async {
             begun.extend((0..calls).map(|_| self.calls.begin()));
-            // Where a task stands in between, it takes a few at each of its turns, and then the calls go on.
+            // A task in between (a buffer) takes a few calls each time it runs, and then they go on.
             for _ in 0..32 {
                 poll_fn(|cx| {
                     let answered = begun.iter_mut().any(|call| call.as_mut().poll(cx).is_ready());
@@ -170,8 +170,7 @@ impl Running {
         begun
     }
 
-    /// The same calls for another thread, with a runtime of its own; none where the service is not
-    /// `Clone`.
+    /// The same calls for another thread, with a runtime of its own; `None` if the service is not `Clone`.
     pub fn share(&self) -> Option<Self> {
         let calls = self.calls.share()?;
         Some(Self::new(|| calls, self.answered, self.read))

@@ -1,10 +1,10 @@
-//! Instructions, which repeat: callgrind counts them.
+//! Instructions, counted by callgrind: they are repeatable.
 
 use std::process::Command;
 
 use aplomb_bench::{Group, Table};
 
-/// The function that makes the calls that count, as callgrind knows it.
+/// The function that makes the measured calls, by its name in callgrind.
 const MEASURED: &str = "aplomb_bench::calls::Running::batch";
 
 /// Counts the instructions of a call in each case of `group`.
@@ -22,9 +22,9 @@ pub(crate) fn table(group: &Group, calls: u64) -> Result<Table, String> {
     Ok(table)
 }
 
-/// The instructions of so many calls, without those of the warm-up.
+/// The instructions of `calls` calls, without the warm-up.
 fn counted(path: &str, calls: u64) -> Result<u64, String> {
-    let program = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(format!("--toggle-collect={MEASURED}"))
@@ -34,7 +34,7 @@ fn counted(path: &str, calls: u64) -> Result<u64, String> {
         .map_err(|error| format!("valgrind is needed to count instructions: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let total = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    // Nothing at all means that callgrind does not know the function.
+    // Zero means that callgrind did not find the function.
     match total {
         Some(total) if total > 0 && output.status.success() => Ok(total),
         _ => Err(format!("{path} under valgrind: {said}")),

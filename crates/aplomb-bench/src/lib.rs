@@ -1,8 +1,8 @@
-//! What the layers cost, beside the bare service and beside other crates, in one run.
+//! The cost of the layers, beside the bare service and other crates, in one run.
 //!
 //! A [`Case`] is one way to make a call; a [`Group`] is the cases that do the same job, the bare
-//! service first. To add one, write a short function in `cases` that puts a service together, and name
-//! it in its group's list.
+//! service first. To add one, write a short function in `cases` that builds a service, and name it in its
+//! group's list.
 
 mod calls;
 mod cases;
@@ -17,11 +17,11 @@ pub use peer::{
 };
 pub use table::Table;
 
-/// Cases that do the same job. The first is the bare service, of which the others are reckoned.
+/// Cases that do the same job. The first is the bare service, whose cost is subtracted from the others.
 pub struct Group {
-    /// What it is called on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What is measured.
+    /// A description of what is measured.
     pub about: &'static str,
     /// The cases, bare first.
     pub cases: &'static [Case],
@@ -29,17 +29,17 @@ pub struct Group {
 
 /// One way to make a call.
 pub struct Case {
-    /// What it is called, within its group.
+    /// The name within the group.
     pub name: &'static str,
-    /// Puts it together.
+    /// Builds the calls.
     pub make: fn() -> Box<dyn Calls>,
-    /// How many calls are made before any is measured: until windows are full and circuits open.
+    /// Calls before the measured ones, so that windows are full and circuits open.
     pub warm: u64,
-    /// Where each call costs more than the one before: after how many calls it is made anew.
+    /// Calls after which the case is built anew, if each call costs more than the one before.
     pub renewed_after: Option<u64>,
-    /// Whether the bodies of answers are read; otherwise they are dropped.
+    /// Whether bodies of answers are read rather than dropped.
     pub read: bool,
-    /// Whether every call is answered with success after the warm-up; otherwise none is.
+    /// Whether all calls after the warm-up succeed; otherwise none may.
     pub answered: bool,
 }
 
@@ -69,11 +69,11 @@ impl Case {
     }
 }
 
-/// The groups of these names; all of them where none is named.
+/// The groups with these names; all groups if none is named.
 ///
 /// # Errors
 ///
-/// The name that no group has.
+/// Fails if no group has one of the names.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Group>, String> {
     if names.is_empty() {
         return Ok(groups().iter().collect());

@@ -9,7 +9,7 @@ use std::process::{self, ExitCode};
 use aplomb_bench::{Case, Group, Running, Table, chosen, groups};
 use clap::{Args, Parser, Subcommand};
 
-/// The layers beside the bare service and beside other crates, in one run.
+/// Measures the layers beside the bare service and other crates.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -19,49 +19,52 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Names the groups and their cases.
+    /// Lists the groups and their cases.
     List,
     /// Measures time: medians of interleaved batches.
     Time(Time),
-    /// Measures what a second thread on the same state costs; on an idle machine only.
+    /// Measures the cost of a second thread on the same state. Needs an idle machine.
     Threads(Time),
-    /// Counts instructions, by running itself under valgrind.
+    /// Counts instructions by running itself under valgrind.
     Count(Count),
-    /// Time, instructions and what is taken from the heap, in one table for each group; and where no group
-    /// is named, what calls in flight hold, how tasks wait, and what a million keys take.
+    /// Time, instructions and heap use, in one table for each group. If no group is named, also the heap use of
+    /// calls in flight, how tasks wait, and the cost of a million keys.
     Report {
         #[command(flatten)]
         time: Time,
-        /// How many calls to count.
+        /// Leaves out all times: only counts, which a busy machine does not change.
+        #[arg(long)]
+        untimed: bool,
+        /// Calls to count.
         #[arg(long, default_value_t = 2_000)]
         counted: u64,
     },
-    /// Makes calls and nothing else, for valgrind and for profilers.
+    /// Makes calls and nothing else, for valgrind and profilers.
     Run {
         /// `group/case`.
         case: String,
-        /// How many.
+        /// Number of calls.
         calls: u64,
     },
 }
 
 #[derive(Args)]
 struct Time {
-    /// The groups to measure; all of them if none is named.
+    /// The groups to measure (default: all).
     groups: Vec<String>,
-    /// How many batches of each case.
+    /// Batches of each case.
     #[arg(long, default_value_t = 301)]
     batches: usize,
-    /// How long a batch takes.
+    /// Length of a batch.
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 500)]
     batch: u32,
 }
 
 #[derive(Args)]
 struct Count {
-    /// The groups to count; all of them if none is named.
+    /// The groups to count (default: all).
     groups: Vec<String>,
-    /// How many calls to count.
+    /// Calls to count.
     #[arg(long, default_value_t = 2_000)]
     calls: u64,
 }
@@ -92,15 +95,19 @@ fn run(command: Command) -> Result<(), String> {
             print(&groups, |group| Ok(threads::table(group, batches.max(1), batch)))
         }
         Command::Count(Count { groups, calls }) => print(&groups, |group| count::table(group, calls.max(1))),
-        Command::Report { time: Time { groups, batches, batch }, counted } => {
+        Command::Report { time: Time { groups, batches, batch }, untimed, counted } => {
             print(&groups, |group| {
-                let time = time::table(group, batches.max(1), batch);
-                let count = count::table(group, counted.max(1))?;
+                let count = count::table(group, counted.max(1))?.without("instructions");
                 let heap = Table::parse(&beside("heap", &[group.name])?);
-                // What holds on other machines too.
-                Ok(time.without("ns beyond").join(count.without("instructions")).join(heap))
+                let counts = count.join(heap);
+                if untimed {
+                    return Ok(counts);
+                }
+                // Ratios hold on other machines too; nanoseconds do not.
+                let time = time::table(group, batches.max(1), batch).without("ns beyond");
+                Ok(time.join(counts))
             })?;
-            let others: &[&str] = if groups.is_empty() {
+            let others: &[&str] = if groups.is_empty() && !untimed {
                 &["flight", "waiting", "keys"]
             } else {
                 &[]
@@ -125,9 +132,9 @@ fn print(names: &[String], measure: impl Fn(&Group) -> Result<Table, String>) ->
     Ok(())
 }
 
-/// What a program beside this one prints.
+/// Runs a program in the directory of this one and returns its output.
 fn beside(name: &str, args: &[&str]) -> Result<String, String> {
-    let own = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+    let own = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     match process::Command::new(own.with_file_name(name)).args(args).output() {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(output) => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr))),

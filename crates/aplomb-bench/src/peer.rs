@@ -1,4 +1,4 @@
-//! The bare service, and what it is asked.
+//! The bare services and their requests.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -14,13 +14,13 @@ use http::StatusCode;
 use http_body_util::Full;
 use tower::Service;
 
-/// What is sent.
+/// The request of all cases.
 pub type Request = http::Request<Full<Bytes>>;
 
-/// What comes back.
+/// The response of all cases.
 pub type Response = http::Response<Full<Bytes>>;
 
-/// The error of a peer that is down. Some rivals want errors to be `Clone`.
+/// The error of a peer that is down. Some other crates need errors to be `Clone`.
 #[derive(Clone, Copy, Debug)]
 pub struct Failed;
 
@@ -36,19 +36,18 @@ impl std::error::Error for Failed {}
 #[derive(Clone, Copy)]
 pub struct Peer;
 
-/// Answers 503 and 200 by turns, at once. For calls that come one after the other.
+/// Alternates between 503 and 200, at once. For sequential calls.
 #[derive(Clone, Default)]
 pub struct Flaky(Arc<AtomicU64>);
 
-/// Answers 200 at once, with the record that a reader of the bytes leaves in the answer: how many
-/// tokens it holds.
+/// Answers 200 at once, with the record of usage that a reader of the body would leave in the response.
 #[derive(Clone, Copy)]
 pub struct Told;
 
 /// The tokens in an answer of [`Told`].
 pub const PRODUCED: u64 = 8;
 
-/// Fails at once, always.
+/// Always fails at once.
 #[derive(Clone, Copy)]
 pub struct Down;
 
@@ -56,7 +55,7 @@ pub struct Down;
 #[derive(Clone, Copy)]
 pub struct Silent;
 
-/// A peer that a layer can be put around.
+/// A peer that layers can wrap.
 pub trait Asked:
     Service<Request, Response = Response, Error = Failed, Future: Send> + Copy + Send + Sync + 'static
 {
@@ -125,7 +124,7 @@ peer! {
     }
 }
 
-/// Keeps the request, as one does that is still being sent.
+/// Keeps the request, as if it were still being sent.
 pub struct Sending {
     _request: Request,
 }
@@ -154,7 +153,7 @@ impl Service<Request> for Silent {
 
 /// A kind of request.
 pub trait Ask: 'static {
-    /// One of them. Every call sends a clone of it, in the bare service too.
+    /// Creates a request. Every call sends a clone of it, in the bare service too.
     fn template() -> Request;
 }
 
@@ -174,7 +173,7 @@ fn post(uri: &str) -> http::request::Builder {
 
 fn whole(head: http::request::Builder, body: &[u8]) -> Request {
     let request = head.body(Full::new(Bytes::copy_from_slice(body))).expect("a request");
-    // Of a fresh `Bytes` the first copy moves its bookkeeping to the heap, once.
+    // The first clone of a fresh `Bytes` moves its reference count to the heap.
     drop(request.clone());
     request
 }

@@ -1,4 +1,4 @@
-//! What was measured, as Markdown.
+//! Results as Markdown tables.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ impl Table {
         Self { header, rows: Vec::new() }
     }
 
-    /// Adds the row of a case.
+    /// Adds a row for a case.
     pub fn row(&mut self, case: &str, cells: impl IntoIterator<Item = String>) {
         self.rows.push(std::iter::once(case.to_owned()).chain(cells).collect());
     }
 
-    /// Reads a table that was printed.
+    /// Parses a printed table.
     pub fn parse(markdown: &str) -> Self {
         let cells =
             |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
@@ -29,7 +29,7 @@ impl Table {
         Self { header, rows: lines.skip(1).map(cells).collect() }
     }
 
-    /// Puts the columns of `other`, which has the same cases, behind those of this one.
+    /// Appends the columns of `other`, which has the same cases.
     #[must_use]
     pub fn join(mut self, other: Self) -> Self {
         self.header.extend(other.header.into_iter().skip(1));
@@ -39,7 +39,7 @@ impl Table {
         self
     }
 
-    /// Leaves out the column of this name.
+    /// Removes the column with this name.
     #[must_use]
     pub fn without(mut self, column: &str) -> Self {
         if let Some(n) = self.header.iter().position(|name| name == column) {

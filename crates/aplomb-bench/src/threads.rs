@@ -1,4 +1,4 @@
-//! What a second thread costs the first, on state that they share.
+//! The cost of a second thread on shared state.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,8 +7,8 @@ use aplomb_bench::{Group, Running, Table};
 
 use crate::time::{median, size, timed};
 
-/// Times each case of `group` with one thread and with two, in so many pairs of batches of so many
-/// microseconds; medians. It takes two processors that have nothing else to do.
+/// Times each case of `group` with one thread and with two, in `batches` pairs of batches of `micros`
+/// microseconds; medians. Needs two idle processors.
 pub(crate) fn table(group: &Group, batches: usize, micros: u32) -> Table {
     let mut table = Table::new(&["two threads ÷ one"]);
     for case in group.cases {
@@ -20,7 +20,7 @@ pub(crate) fn table(group: &Group, batches: usize, micros: u32) -> Table {
     table
 }
 
-/// How much longer a call takes where two threads make calls on one shared state.
+/// The time of a call with two threads on one state, divided by that with one.
 fn pair(running: &Running, batches: usize, calls: u64) -> Option<f64> {
     let (mut left, mut right) = (running.share()?, running.share()?);
     let ratios = (0..batches).map(|_| {

@@ -1,16 +1,16 @@
-//! Time, which wanders: only ratios and differences within one run mean something.
+//! Time, which drifts: only ratios and differences within one run are meaningful.
 
 use aplomb_bench::{Case, Group, Running, Table};
 use tokio::time::Instant;
 
-/// Times each case of `group` in turn, in so many batches of so many microseconds; medians.
+/// Times each case of `group` in turn, in `batches` batches of `micros` microseconds; medians.
 pub(crate) fn table(group: &Group, batches: usize, micros: u32) -> Table {
     let mut cases: Vec<Running> = group.cases.iter().map(Running::start).collect();
-    // All batches take equally long, and less than a slice of the processor's time: otherwise the slower
-    // cases would wait for other programs too.
+    // All batches take equally long, and less than a scheduler's time slice: otherwise the slower cases would
+    // be interrupted by other programs more often.
     let sizes: Vec<u64> =
         group.cases.iter().zip(&mut cases).map(|(case, own)| size(case, own, micros)).collect();
-    // One batch of each in turn: what slows the machine slows all.
+    // One batch of each in turn, so that a slow machine slows all of them.
     let mut round = || -> Vec<f64> {
         let turns = group.cases.iter().zip(&mut cases).zip(&sizes);
         turns.map(|((case, running), calls)| turn(case, running, *calls)).collect()
@@ -27,7 +27,7 @@ pub(crate) fn table(group: &Group, batches: usize, micros: u32) -> Table {
     table
 }
 
-/// How many calls take so many microseconds.
+/// The number of calls that take `micros` microseconds.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -39,7 +39,7 @@ pub(crate) fn size(case: &Case, running: &mut Running, micros: u32) -> u64 {
     ((f64::from(micros) * 1_000.0 / each) as u64).clamp(1, most)
 }
 
-/// A batch of `case`: nanoseconds a call.
+/// Runs a batch of `case` and returns nanoseconds per call.
 fn turn(case: &Case, running: &mut Running, calls: u64) -> f64 {
     if case.renewed_after.is_some() {
         *running = Running::start(case);
@@ -47,7 +47,7 @@ fn turn(case: &Case, running: &mut Running, calls: u64) -> f64 {
     timed(running, calls)
 }
 
-/// Nanoseconds a call.
+/// Nanoseconds per call.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub(crate) fn timed(running: &mut Running, calls: u64) -> f64 {
     let start = Instant::now();

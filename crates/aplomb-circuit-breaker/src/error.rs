@@ -47,25 +47,27 @@ impl OpenReason {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
-    why: OpenReason,
-    refused: Rejection,
+    reason: OpenReason,
+    rejection: Rejection,
     key: Option<KeyLabel>,
 }
 
 impl CircuitOpen {
     /// A rejection for this reason.
+    #[doc(hidden)]
     #[must_use]
     #[inline]
-    pub const fn new(why: OpenReason, refused: Rejection) -> Self {
-        Self { why, refused, key: None }
+    pub const fn new(reason: OpenReason, rejection: Rejection) -> Self {
+        Self { reason, rejection, key: None }
     }
 
     /// How long until a call may pass, if known.
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.refused.retry_after()
+        self.rejection.retry_after()
     }
 
     /// Adds the label of the circuit's key, if there are several circuits.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
         self.key = key;
@@ -79,40 +81,34 @@ impl CircuitOpen {
 
     /// How long ago the outage began: since then the circuit has not admitted everyone.
     pub const fn since(&self) -> Duration {
-        self.why.since
+        self.reason.since
     }
 
     /// Why it last opened.
     pub const fn cause(&self) -> CircuitCause {
-        self.why.cause
+        self.reason.cause
     }
 
     /// The outcome of the call that opened it, if one did.
     pub const fn last(&self) -> Option<Outcome> {
-        self.why.last
+        self.reason.last
     }
 
     /// The state that rejected the call: open, isolated, half-open with all probes in flight, or closed so recently
     /// that only a few calls may pass.
     pub const fn state(&self) -> CircuitState {
-        self.why.state
+        self.reason.state
     }
 
     /// Details common to all rejections.
-    pub const fn refused(&self) -> &Rejection {
-        &self.refused
-    }
-}
-
-impl From<(OpenReason, Rejection)> for CircuitOpen {
-    fn from((why, refused): (OpenReason, Rejection)) -> Self {
-        Self::new(why, refused)
+    pub const fn rejection(&self) -> &Rejection {
+        &self.rejection
     }
 }
 
 impl fmt::Display for CircuitOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OpenReason { state, cause, since, last, .. } = self.why;
+        let OpenReason { state, cause, since, last, .. } = self.reason;
         f.write_str("circuit ")?;
         if let Some(key) = &self.key {
             write!(f, "{key} ")?;
@@ -131,6 +127,6 @@ impl fmt::Display for CircuitOpen {
 
 impl Error for CircuitOpen {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.refused)
+        Some(&self.rejection)
     }
 }

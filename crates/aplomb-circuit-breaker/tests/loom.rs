@@ -33,8 +33,8 @@ fn half_open(settings: CircuitSettings) -> Circuit {
     let past = Instant::now().checked_sub(10 * SECOND).unwrap();
     let mut circuit = Circuit::new(settings);
     for _ in 0..2 {
-        let slip = circuit.admit(&(), past);
-        circuit.end(slip, judged(Outcome::transient()), past);
+        let token = circuit.admit(&(), past);
+        circuit.end(token, judged(Outcome::transient()), past);
     }
     while circuit.next_event().is_some() {}
     circuit

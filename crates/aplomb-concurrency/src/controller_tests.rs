@@ -42,8 +42,8 @@ impl Bench {
             return self.controller.answered(number, used, false);
         };
         self.now += Duration::from_secs_f64(seconds / count(used));
-        let moved = self.controller.timed(number, seconds, used, self.now);
-        moved.or(self.controller.answered(number, used, true))
+        let change = self.controller.timed(number, seconds, used, self.now);
+        change.or(self.controller.answered(number, used, true))
     }
 
     fn fail(&mut self, which: usize) -> Option<ConcurrencyCause> {
@@ -255,7 +255,7 @@ proptest! {
                     (number, taken.max(bench.in_flight.len()))
                 }
             };
-            let moved = match step {
+            let change = match step {
                 Step::Answer { which, millis } => {
                     let latency = millis.map(|millis| f64::from(millis) / 1e3);
                     bench.answer(which % bench.in_flight.len(), latency)
@@ -273,7 +273,7 @@ proptest! {
             let (low, high) = (min.max(1), max.max(min).max(1));
             prop_assert!(after >= count(low) && after <= count(high), "within bounds: {after}");
             let changed = after.floor().to_bits() != before.floor().to_bits();
-            prop_assert_eq!(moved.is_some(), changed, "a change is reported");
+            prop_assert_eq!(change.is_some(), changed, "a change is reported");
             if after > before {
                 prop_assert!(2.0 * count(used) > before.floor(), "no increase when idle");
                 prop_assert!(number >= lowered_at, "calls sent before a decrease change nothing");

@@ -108,7 +108,9 @@ impl AtCapacity {
     }
 
     /// The event of the rejection.
-    pub(crate) fn event(&self) -> Event {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn event(&self) -> Event {
         let reason = match self.reject_reason {
             RejectReason::QueueFull => "queue full",
             RejectReason::Closed => "closed",

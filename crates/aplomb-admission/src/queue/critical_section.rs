@@ -183,8 +183,19 @@ impl<G: Gate> Drop for CriticalSection<'_, G> {
     }
 }
 
-impl Drop for WakeList {
-    fn drop(&mut self) {
+impl WakeList {
+    #[cold]
+    fn wake(&mut self) {
         self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Drop for WakeList {
+    #[inline]
+    fn drop(&mut self) {
+        // Nearly always nobody waits.
+        if !self.0.is_empty() {
+            self.wake();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo run --release --bin flight`: what a call holds on the heap while it waits for its answer.
+//! `cargo run --release --bin flight`: heap use of a call that waits for its answer.
 
 use std::alloc::System;
 
@@ -9,12 +9,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Begins calls to a peer that does not answer, and says what each holds: its request and its future in
-/// a box of its own, as in a task.
+/// Begins calls to a peer that does not answer, and prints the heap use of each: its request and its boxed future,
+/// as in a task.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// How many calls.
+    /// Number of calls.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     calls: u16,
 }
@@ -32,11 +32,11 @@ fn main() {
     println!("{}: {}\n\n{table}", group.name, group.about);
 }
 
-/// The bytes of each of so many calls.
+/// Bytes per call.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn held(case: &Case, calls: u16) -> f64 {
     let mut running = Running::start(case);
-    // What is made once, by the first call, is not held by each.
+    // State that the first calls create is shared, so it does not count.
     drop(running.begin(usize::from(calls)));
     let region = Region::new(HEAP);
     let begun = running.begin(usize::from(calls));

@@ -1,6 +1,6 @@
-//! `cargo run --release --bin heap -- retry`: what a call takes from the heap.
+//! `cargo run --release --bin heap -- retry`: allocations of a call.
 //!
-//! A program of its own, since an allocator that counts costs the others time and instructions.
+//! A program of its own, because the counting allocator would cost the others time and instructions.
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -12,13 +12,13 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Counts what a call takes from the heap, beyond the bare service.
+/// Counts the allocations of a call beyond those of the bare service.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// The groups to count; all of them if none is named.
+    /// The groups to count (default: all).
     groups: Vec<String>,
-    /// How many calls to count.
+    /// Calls to count.
     #[arg(long, default_value_t = 10_000)]
     calls: u64,
 }
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Allocations and bytes of a call.
+/// Allocations and bytes per call.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn taken(case: &Case, calls: u64) -> (f64, f64) {
     let calls = case.renewed_after.unwrap_or(calls);

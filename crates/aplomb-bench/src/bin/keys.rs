@@ -1,4 +1,4 @@
-//! `cargo run --release --bin keys`: what a million keys take, and how long a single call is held up.
+//! `cargo run --release --bin keys`: memory of a million keys, and the time of single calls.
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -15,31 +15,39 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// A key of which no quota is ever used up.
+/// A key whose quotas are never used up.
 const PLENTY: u64 = 7;
 
-/// Uses every key of a keyed limiter with two quotas once, and then a few of them again.
+/// Uses every key of a keyed limiter with two quotas, and then some of them again.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// How many keys.
+    /// Number of keys.
     #[arg(long, default_value_t = 1_000_000)]
     keys: usize,
+    /// Gives all keys the quotas of the layer, which they share. Default: quotas that depend on the key.
+    #[arg(long)]
+    same_quotas: bool,
 }
 
 fn main() {
-    let Args { keys } = Args::parse();
+    let Args { keys, same_quotas } = Args::parse();
     let mut calls = Calls::with_capacity(keys);
     let region = Region::new(HEAP);
     let quotas_of = |key: &u64| {
         let each = if *key == PLENTY { 1_000_000_000_000 } else { 1_000 };
         [Quota::requests_per_day(each), Quota::tokens_per_day(each * 1_000)]
     };
-    // One more makes room for itself.
-    let layer = RateLimitLayer::new([]).by_key_with(|_: &RequestView<'_>| PLENTY, quotas_of).max_keys(keys);
+    let key_of = |_: &RequestView<'_>| PLENTY;
+    let layer = if same_quotas {
+        RateLimitLayer::new(quotas_of(&0)).by_key(key_of)
+    } else {
+        RateLimitLayer::new([]).by_key_with(key_of, quotas_of)
+    };
+    let layer = layer.max_keys(keys);
     let limiter = layer.limiter();
     let known = || limiter.keys().unwrap_or_default();
-    // The most that a key has taken: tables grow in steps.
+    // The most bytes per key so far: tables grow in steps.
     let mut most = 0.0_f64;
     for key in 0..keys {
         calls.time(|| call(limiter, key as u64));
@@ -48,22 +56,19 @@ fn main() {
         }
     }
     println!("{} keys, a u64 each, with two quotas that have been drawn from", known());
-    println!(
-        "bytes a key: {:.1}; at most, from half of them on: {most:.1}",
-        each(&region, known())
-    );
+    println!("bytes a key: {:.1}; at most, from half of them on: {most:.1}", each(&region, known()));
     calls.print("the first call of each key");
     (0..keys).for_each(|key| calls.time(|| call(limiter, key as u64)));
-    calls.print("the second, which its quota refuses");
+    calls.print("the second call, which the quota rejects");
     let before = region.change().allocations;
     (0..keys).for_each(|_| calls.time(|| call(limiter, PLENTY)));
-    calls.print("all of one key, which has plenty");
+    calls.print("all with one key, which has plenty");
     println!("    with {} allocations in all", region.change().allocations - before);
     (0..keys).for_each(|key| calls.time(|| call(limiter, (keys + key) as u64)));
-    calls.print("keys that make room for themselves");
+    calls.print("new keys, which evict old ones");
 }
 
-/// Whether a call is admitted at once.
+/// Makes a call and returns whether it was admitted at once.
 fn call(limiter: &RateLimiter, key: u64) -> bool {
     let options = CallOptions::new().with_deadline(tokio::time::Instant::now() + Duration::from_secs(1));
     let charge = Charge::request().input_tokens(1_000);
@@ -87,7 +92,7 @@ fn each(region: &Region<'_, System>, keys: usize) -> f64 {
     (change.bytes_allocated - change.bytes_deallocated) as f64 / keys as f64
 }
 
-/// How long calls took, in time of this thread: a busy machine does not count.
+/// Durations of calls in processor time of this thread, which a busy machine hardly changes.
 struct Calls {
     nanos: Vec<u32>,
     admitted: usize,
@@ -104,7 +109,7 @@ impl Calls {
         self.nanos.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
     }
 
-    /// Prints, and begins anew.
+    /// Prints and clears the durations.
     fn print(&mut self, what: &str) {
         self.nanos.sort_unstable();
         let below = |of: usize| self.nanos[self.nanos.len() - 1 - self.nanos.len() / of];

@@ -1,4 +1,4 @@
-//! `cargo run --release --bin loopback`: what an endpoint adds to a round trip over loopback.
+//! `cargo run --release --bin loopback`: the time that an endpoint adds to a round trip over loopback.
 
 use aplomb::provider::OpenAi;
 use aplomb::{BoxError, EndpointLayer, Policy};
@@ -13,15 +13,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
-/// Asks a server on loopback that answers at once, by turns through the client alone, once more through it
-/// alone, and through an endpoint; medians of the batches. The second row says how much the first wanders.
+/// Calls a server on loopback that answers at once: through the client alone, through the client once more, and
+/// through an endpoint, in turn; medians of the batches. The second row shows how much the first drifts.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// How many batches of each.
+    /// Batches of each.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     batches: u32,
-    /// How many calls in a batch, one after the other.
+    /// Sequential calls in a batch.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     calls: u32,
 }
@@ -72,7 +72,7 @@ async fn measure(url: &str, batches: u32, calls: u32) -> Result<Table, BoxError>
     Ok(table)
 }
 
-/// Seconds a call.
+/// Seconds per call.
 async fn batch<S, B>(service: &S, url: &str, calls: u32) -> Result<f64, BoxError>
 where
     S: Service<http::Request<Full<Bytes>>, Response = http::Response<B>, Error: Into<BoxError>> + Clone,

@@ -1,4 +1,4 @@
-//! A circuit breaker: closed, over windows of many sizes, and open.
+//! A circuit breaker: closed, with windows of many sizes, and open.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) const CLOSED: Group = Group {
 
 pub(super) const WINDOW: Group = Group {
     name: "breaker-window",
-    about: "a closed circuit that trips on a share of failures over so many calls, the window full",
+    about: "a closed circuit that trips on a ratio of failures over so many calls, the window full",
     cases: &[
         Case::new("bare", bare::<Plain>),
         Case::new("aplomb-100", window::<100>).warm(100),
@@ -49,7 +49,7 @@ pub(super) const WINDOW: Group = Group {
 
 pub(super) const REFUSED: Group = Group {
     name: "breaker-open",
-    about: "an open circuit that refuses the call, error included; beside a call that is answered",
+    about: "an open circuit that rejects the call, error included; beside a call that is answered",
     cases: &[
         Case::new("bare", bare::<Plain>),
         Case::new("aplomb", refused).refused(),
@@ -71,7 +71,7 @@ fn window<const CALLS: u32>() -> Box<dyn Calls> {
     over::<Plain, _, _>(CircuitBreakerLayer::new().trip(trip).layer(Peer))
 }
 
-/// How many calls are in it is a matter of the warm-up, which takes less than a minute.
+/// The warm-up, which takes less than a minute, sets the number of calls in the window.
 fn window_of_time() -> Box<dyn Calls> {
     let trip = Trip::ratio(0.5, Window::time(MINUTE));
     over::<Plain, _, _>(CircuitBreakerLayer::new().trip(trip).layer(Peer))

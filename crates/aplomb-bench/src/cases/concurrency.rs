@@ -32,7 +32,7 @@ fn fixed() -> Box<dyn Calls> {
     aplomb(PLACES)
 }
 
-/// The others hold a place no longer than this.
+/// The other crates release a place this early.
 fn fixed_until_head() -> Box<dyn Calls> {
     over::<Plain, _, _>(ConcurrencyLimitLayer::new(PLACES).until_head().layer(Peer))
 }

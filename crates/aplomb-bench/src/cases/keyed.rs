@@ -1,4 +1,4 @@
-//! A rate limit for each key: always the same one, and any of a million.
+//! A rate limit by key: always the same key, and any of a million.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -9,9 +9,10 @@ use std::task::{Context, Waker};
 use aplomb_core::{CallOptions, RequestView};
 use aplomb_rate_limit::{Charge, RateLimitLayer};
 use governor::RateLimiter;
+use throttle_net::{Eviction, PerKey};
 use tower::{Layer, Service, service_fn};
 
-use super::limit::{MANY, TOKENS_A_CALL};
+use super::limit::{MANY, PLENTY, TOKENS_A_CALL};
 use super::settle::{quotas, reserved};
 use crate::{Calls, Case, Group, PRODUCED, Plain, Request, Told, over};
 
@@ -26,12 +27,14 @@ pub(super) const KEYED: Group = Group {
         Case::new("aplomb-acquire-settle-random", acquire_and_settle::<Random>).read(),
         Case::new("governor-two-checks-hot", governor::<Hot>).read(),
         Case::new("governor-two-checks-random", governor::<Random>).read(),
+        Case::new("throttle-net-hot", throttle_net::<Hot>).read(),
+        Case::new("throttle-net-random", throttle_net::<Random>).read(),
     ],
 };
 
 const KEYS: u32 = 1_000_000;
 
-/// Which key a call has.
+/// The key of the next call.
 trait Next: 'static {
     fn next() -> u64;
 }
@@ -47,7 +50,7 @@ impl Next for Hot {
 }
 
 impl Next for Random {
-    /// The same sequence in each case and thread: `SplitMix64`, by Steele, Lea and Flood (2014).
+    /// The same sequence in each case and thread: `SplitMix64` (Steele, Lea and Flood, 2014).
     fn next() -> u64 {
         thread_local! {
             static STATE: Cell<u64> = const { Cell::new(0) };
@@ -60,7 +63,7 @@ impl Next for Random {
     }
 }
 
-/// Draws a key, too.
+/// Draws a key too.
 fn bare() -> Box<dyn Calls> {
     over::<Plain, _, _>(service_fn(|request: Request| {
         black_box(Random::next());
@@ -68,9 +71,11 @@ fn bare() -> Box<dyn Calls> {
     }))
 }
 
-/// A layer that has met all keys.
-fn met_all<N: Next>() -> RateLimitLayer {
-    let layer = RateLimitLayer::new(quotas()).by_key(|_: &RequestView<'_>| N::next()).max_keys(KEYS as usize);
+/// A layer that has seen all keys.
+fn all_seen<N: Next>() -> RateLimitLayer {
+    let layer = RateLimitLayer::new(quotas())
+        .by_key(|_: &RequestView<'_>| N::next())
+        .max_keys(KEYS as usize);
     for key in 0..u64::from(KEYS) {
         let acquiring = pin!(layer.limiter().acquire_for(&key, reserved(), &CallOptions::new()));
         let ready = acquiring.poll(&mut Context::from_waker(Waker::noop())).is_ready();
@@ -80,12 +85,12 @@ fn met_all<N: Next>() -> RateLimitLayer {
 }
 
 fn layer<N: Next>() -> Box<dyn Calls> {
-    let layer = met_all::<N>().cost(|_: &Request| reserved()).until_body_end();
+    let layer = all_seen::<N>().cost(|_: &Request| reserved()).until_body_end();
     over::<Plain, _, _>(layer.layer(Told))
 }
 
 fn acquire_and_settle<N: Next>() -> Box<dyn Calls> {
-    let limiter = met_all::<N>().limiter().clone();
+    let limiter = all_seen::<N>().limiter().clone();
     over::<Plain, _, _>(service_fn(move |request: Request| {
         let acquiring = limiter.acquire_for(&N::next(), reserved(), &CallOptions::new());
         async move {
@@ -110,5 +115,29 @@ fn governor<N: Next>() -> Box<dyn Calls> {
     over::<Plain, _, _>(service_fn(move |request: Request| {
         check(N::next());
         Told.call(request)
+    }))
+}
+
+/// A limiter for each of the two quotas, settled by a refund.
+fn throttle_net<N: Next>() -> Box<dyn Calls> {
+    let per_key = || {
+        let limiter = PerKey::<u64>::per_second(PLENTY);
+        Arc::new(limiter.with_eviction(Eviction::unbounded()))
+    };
+    let (requests, tokens) = (per_key(), per_key());
+    for key in 0..u64::from(KEYS) {
+        let admitted = requests.try_acquire(&key) && tokens.try_acquire_with_cost(&key, TOKENS_A_CALL.get());
+        assert!(admitted, "there is room");
+    }
+    over::<Plain, _, _>(service_fn(move |request: Request| {
+        let (requests, tokens) = (Arc::clone(&requests), Arc::clone(&tokens));
+        async move {
+            let key = N::next();
+            requests.acquire(&key).await.expect("plenty");
+            tokens.acquire_with_cost(&key, TOKENS_A_CALL.get()).await.expect("plenty");
+            let answer = Told.call(request).await;
+            tokens.refund(&key, TOKENS_A_CALL.get() - u32::try_from(PRODUCED).expect("a few"));
+            answer
+        }
     }))
 }

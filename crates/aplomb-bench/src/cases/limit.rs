@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer};
 use governor::RateLimiter;
+use throttle_net::tower::ThrottleLayer;
+use throttle_net::{MultiLimiter, Throttle};
 use tower::{Layer, Service, service_fn};
 use tower_resilience_ratelimiter::RateLimiterLayer;
 
@@ -21,6 +23,7 @@ pub(super) const ADMITTED: Group = Group {
         Case::new("governor-check", governor),
         Case::new("tower", tower),
         Case::new("leaky-bucket", leaky_bucket),
+        Case::new("throttle-net", throttle_net),
         Case::new("tower-resilience-window", tower_resilience_window),
         Case::new("tower-resilience-bucket", tower_resilience_bucket),
     ],
@@ -33,10 +36,11 @@ pub(super) const TOKENS: Group = Group {
         Case::new("bare", bare::<Plain>),
         Case::new("aplomb", aplomb_tokens),
         Case::new("governor-two-checks", governor_tokens),
+        Case::new("throttle-net", throttle_net_tokens),
     ],
 };
 
-/// More than any case gets through, in a second.
+/// More calls a second than any case makes.
 pub(super) const PLENTY: u32 = 1_000_000_000;
 pub(super) const MANY: NonZeroU32 = NonZeroU32::new(PLENTY).expect("not zero");
 pub(super) const TOKENS_A_CALL: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
@@ -91,6 +95,32 @@ fn leaky_bucket() -> Box<dyn Calls> {
         let limiter = Arc::clone(&limiter);
         async move {
             limiter.acquire_one().await;
+            Peer.call(request).await
+        }
+    }))
+}
+
+fn throttle_net() -> Box<dyn Calls> {
+    over::<Plain, _, _>(ThrottleLayer::new(Throttle::per_second(PLENTY)).layer(Peer))
+}
+
+/// What a call costs, by the names of [`throttle_net_dimensions`].
+pub(super) const COSTS: [(&str, u32); 2] = [("requests", 1), ("tokens", TOKENS_A_CALL.get())];
+
+/// Requests and tokens. Its layer charges one cost only, so the limiter is called directly.
+pub(super) fn throttle_net_dimensions() -> MultiLimiter {
+    MultiLimiter::builder()
+        .dimension("requests", Throttle::per_second(PLENTY))
+        .dimension("tokens", Throttle::per_second(PLENTY))
+        .build()
+}
+
+fn throttle_net_tokens() -> Box<dyn Calls> {
+    let limiter = throttle_net_dimensions();
+    over::<Plain, _, _>(service_fn(move |request: Request| {
+        let limiter = limiter.clone();
+        async move {
+            limiter.acquire_costs(&COSTS).await.expect("plenty");
             Peer.call(request).await
         }
     }))

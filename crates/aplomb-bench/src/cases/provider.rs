@@ -1,4 +1,4 @@
-//! Reading what a provider says, which every call of an endpoint does.
+//! Reading a provider's answer, as every call of an endpoint does.
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -31,7 +31,7 @@ pub(super) const READING: Group = Group {
     ],
 };
 
-/// A media type, and what is sent under it.
+/// A media type and a body.
 struct Answer {
     media_type: &'static str,
     body: &'static str,
@@ -78,7 +78,7 @@ const MESSAGE: Answer = Answer {
     ),
 };
 
-/// What comes with every answer.
+/// Headers of every answer.
 const COMMON: &[(&str, &str)] = &[
     ("server", "cloudflare"),
     ("connection", "keep-alive"),
@@ -118,7 +118,7 @@ const ANTHROPIC: &[(&str, &str)] = &[
     ("anthropic-ratelimit-tokens-reset", "2025-10-09T08:53:21Z"),
 ];
 
-/// A good answer's head, and the clock it is read with.
+/// The head of a successful answer, and the clock to read it with.
 struct Received {
     headers: HeaderMap,
     clock: WallClock,
@@ -140,7 +140,7 @@ impl Received {
     }
 }
 
-/// Calls that read something besides.
+/// Calls that also read something.
 fn with(read: impl Fn() -> bool + Send + Sync + 'static) -> Box<dyn Calls> {
     let read = Arc::new(read);
     over::<Plain, _, _>(service_fn(move |request: Request| {
@@ -149,7 +149,7 @@ fn with(read: impl Fn() -> bool + Send + Sync + 'static) -> Box<dyn Calls> {
     }))
 }
 
-/// As one who has all of the body: judged, and read for its usage and its end.
+/// Classifies a complete body, and reads its usage and its end.
 fn buffered(provider: &'static dyn Provider, answer: &Answer) -> Box<dyn Calls> {
     let (received, body) = (Received::new(answer.media_type, &[]), answer.body);
     with(move || {
@@ -160,7 +160,7 @@ fn buffered(provider: &'static dyn Provider, answer: &Answer) -> Box<dyn Calls> 
     })
 }
 
-/// As one who watches it go by.
+/// Reads the body as it passes by.
 fn streamed(provider: &'static dyn Provider, answer: &Answer) -> Box<dyn Calls> {
     watched(provider, answer, usize::MAX)
 }
@@ -186,7 +186,7 @@ fn limits(provider: &'static dyn Provider, headers: &[(&'static str, &'static st
     with(move || provider.limits(black_box(&received.head())).is_empty() != told)
 }
 
-/// Twenty pieces of text.
+/// Pieces of text in a stream.
 const PIECES: usize = 20;
 
 fn events(body: String) -> Answer {

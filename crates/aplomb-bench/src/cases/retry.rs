@@ -53,7 +53,7 @@ pub(super) const OFF: Group = Group {
 
 pub(super) const ONCE: Group = Group {
     name: "retry-once",
-    about: "a call that fails, and is retried at once; beside two bare calls",
+    about: "a call that fails and is retried at once; beside two bare calls",
     cases: &[
         Case::new("bare", bare_twice),
         Case::new("aplomb", aplomb_again),
@@ -65,7 +65,7 @@ pub(super) fn bare<A: Ask>() -> Box<dyn Calls> {
     over::<A, _, _>(Peer)
 }
 
-/// What a copy of the request costs, made and dropped: no retry is cheaper.
+/// Copies the request and drops the copy: no retry is cheaper.
 fn copy<A: Ask>() -> Box<dyn Calls> {
     over::<A, _, _>(service_fn(|request: Request| {
         drop(std::hint::black_box(request.clone()));
@@ -110,7 +110,7 @@ fn aplomb_again() -> Box<dyn Calls> {
     alone::<Plain, _, _>(RetryLayer::new().backoff(Duration::ZERO).layer(Flaky::default()))
 }
 
-/// A policy as tower's documentation writes it.
+/// The policy of tower's documentation.
 #[derive(Clone)]
 pub(super) struct Attempts(pub(super) u32);
 

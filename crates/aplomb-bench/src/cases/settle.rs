@@ -1,4 +1,4 @@
-//! A rate limit that reserves before a call, and settles when its answer has been read.
+//! A rate limit that reserves before a call and settles when the answer has been read.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimiter, S
 use governor::RateLimiter as Governor;
 use tower::{Layer, Service, service_fn};
 
-use super::limit::{MANY, TOKENS_A_CALL, plenty};
+use super::limit::{COSTS, MANY, TOKENS_A_CALL, plenty, throttle_net_dimensions};
 use crate::{Calls, Case, Group, PRODUCED, Plain, Request, Told, over};
 
 pub(super) const SETTLED: Group = Group {
@@ -17,6 +17,7 @@ pub(super) const SETTLED: Group = Group {
         Case::new("aplomb", aplomb).read(),
         Case::new("aplomb-acquire-settle", acquire_and_settle).read(),
         Case::new("governor-two-checks", governor).read(),
+        Case::new("throttle-net", throttle_net).read(),
     ],
 };
 
@@ -24,13 +25,13 @@ pub(super) fn bare() -> Box<dyn Calls> {
     over::<Plain, _, _>(Told)
 }
 
-/// Requests and output tokens; those are given back that were not produced.
+/// Requests and output tokens; tokens that were not produced are given back.
 pub(super) fn quotas() -> [Quota; 2] {
     let tokens = plenty(Dimension::OUTPUT_TOKENS).settle(Settle::Correct);
     [plenty(Dimension::REQUESTS), tokens]
 }
 
-/// More than are produced.
+/// More tokens than are produced.
 pub(super) fn reserved() -> Charge {
     Charge::request().output_tokens(u32::from(TOKENS_A_CALL).into())
 }
@@ -54,7 +55,7 @@ fn acquire_and_settle() -> Box<dyn Calls> {
     }))
 }
 
-/// Which never gives anything back.
+/// governor cannot give anything back.
 fn governor() -> Box<dyn Calls> {
     let requests = Arc::new(Governor::direct(governor::Quota::per_second(MANY)));
     let tokens = Arc::new(Governor::direct(governor::Quota::per_second(MANY)));
@@ -62,5 +63,19 @@ fn governor() -> Box<dyn Calls> {
         requests.check().expect("plenty");
         tokens.check_n(TOKENS_A_CALL).expect("fits").expect("plenty");
         Told.call(request)
+    }))
+}
+
+fn throttle_net() -> Box<dyn Calls> {
+    let limiter = throttle_net_dimensions();
+    over::<Plain, _, _>(service_fn(move |request: Request| {
+        let limiter = limiter.clone();
+        async move {
+            limiter.acquire_costs(&COSTS).await.expect("plenty");
+            let answer = Told.call(request).await;
+            let produced = u32::try_from(PRODUCED).expect("a few");
+            limiter.settle_costs(&COSTS, &[("requests", 1), ("tokens", produced)]);
+            answer
+        }
     }))
 }

@@ -1,4 +1,4 @@
-//! A retry, a rate limit, a circuit breaker and a timeout together, and with all there is.
+//! A retry, a rate limit, a circuit breaker and a timeout together, and with everything.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) const WHOLE: Group = Group {
 
 pub(super) const EVERYTHING: Group = Group {
     name: "stack-everything",
-    about: "the same with tokens, a concurrency limit and a deadline as far as there are any; the answer is read",
+    about: "the same with tokens, a concurrency limit and a deadline where there are any; the answer is read",
     cases: &[
         Case::new("bare", bare::<Plain, Peer>).read(),
         Case::new("aplomb-layers", all_layers::<Plain, Peer>).read(),
@@ -47,7 +47,7 @@ pub(super) const EVERYTHING: Group = Group {
 
 pub(super) const IN_FLIGHT: Group = Group {
     name: "in-flight",
-    about: "what a call holds on the heap while the peer does not answer; a request of 2 KiB with six headers",
+    about: "heap use of a call while the peer does not answer; a request of 2 KiB with six headers",
     cases: &[
         Case::new("bare", bare::<Long, Silent>).warm(0),
         Case::new("aplomb-layers", layers::<Long, Silent>).warm(0),
@@ -62,7 +62,7 @@ pub(super) const IN_FLIGHT: Group = Group {
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// More than are ever in flight.
+/// More calls than are ever in flight.
 const PLACES: usize = 100_000;
 
 fn bare<A: Ask, P: Asked>() -> Box<dyn Calls> {
@@ -78,7 +78,7 @@ fn layers<A: Ask, P: Asked>() -> Box<dyn Calls> {
     over::<A, _, _>(stack.service(P::PEER))
 }
 
-/// Each lasts until the answer has been read.
+/// All layers end a call when its answer has been read.
 fn all_layers<A: Ask, P: Asked>() -> Box<dyn Calls> {
     let stack = ServiceBuilder::new()
         .layer(RetryLayer::new())
@@ -89,7 +89,7 @@ fn all_layers<A: Ask, P: Asked>() -> Box<dyn Calls> {
     over::<A, _, _>(stack.service(P::PEER))
 }
 
-/// With what an endpoint has besides: it reads what the provider says.
+/// An endpoint also reads the provider's answer.
 fn endpoint<A: Ask, P: Asked>() -> Box<dyn Calls> {
     let layer = EndpointLayer::with_policy(
         OpenAi,
@@ -112,7 +112,7 @@ fn all_of_the_endpoint<A: Ask, P: Asked>() -> Box<dyn Calls> {
     over::<A, _, _>(ServiceBuilder::new().layer(layer).service(P::PEER))
 }
 
-/// No circuit breaker: tower has none. The rate limit stands outside, since it is not `Clone`.
+/// Without a circuit breaker, which tower lacks. The rate limit is outermost, because it is not `Clone`.
 fn tower<A: Ask, P: Asked>() -> Box<dyn Calls> {
     let stack = ServiceBuilder::new().rate_limit(PLENTY.into(), SECOND).retry(Attempts(4)).timeout(MINUTE);
     alone::<A, _, _>(stack.service(P::PEER))
@@ -127,14 +127,14 @@ fn all_of_tower<A: Ask, P: Asked>() -> Box<dyn Calls> {
     alone::<A, _, _>(stack.service(P::PEER))
 }
 
-/// In the order one would want, which takes a buffer and its task.
+/// The order of the other stacks, which takes a buffer and its task.
 fn tower_buffer<A: Ask, P: Asked>() -> Box<dyn Calls> {
     let stack = ServiceBuilder::new()
         .retry(Attempts(4))
         .buffer(1_024)
         .rate_limit(PLENTY.into(), SECOND)
         .timeout(MINUTE);
-    // Its task lives in the runtime of this case: another thread's would wait for it.
+    // The buffer's task lives in the runtime of this case: calls from another runtime would wait for it.
     alone::<A, _, _>(stack.service(P::PEER))
 }
 

@@ -81,10 +81,10 @@ async fn the_circuits_refusal_and_events_come_through() {
     let queue = Queue::new(Both(circuit, NotBefore(Instant::now())), QueueLimits::new(), observer);
     let ask = || task::spawn(queue.acquire(((), ()), Wait::default()));
     assert_ready!(ask().poll()).expect("closed").end(failed());
-    let turned = assert_ready!(ask().poll()).expect_err("open");
-    let Some(Either::First(why)) = turned.gate_reason() else {
+    let rejected = assert_ready!(ask().poll()).expect_err("open");
+    let Some(Either::First(reason)) = rejected.gate_reason() else {
         panic!("refused by the other gate");
     };
-    assert_eq!(why.retry_after(), Some(5 * SECOND));
+    assert_eq!(reason.retry_after(), Some(5 * SECOND));
     assert_eq!(told.lock().unwrap().len(), 1, "{told:?}");
 }

@@ -154,26 +154,26 @@ fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Opt
     let lapses = model.lapses();
     let parks = model.rules.parks;
     match (model.state, said) {
-        (CircuitState::Open, Decision::NotBefore(at, why)) => {
+        (CircuitState::Open, Decision::NotBefore(at, reason)) => {
             assert!(parks && model.until - now <= MAX_PARKED);
-            assert_eq!((at, why.retry_after()), (model.until, Some(model.until - now)));
+            assert_eq!((at, reason.retry_after()), (model.until, Some(model.until - now)));
         }
-        (CircuitState::Open, Decision::Reject(why)) => {
+        (CircuitState::Open, Decision::Reject(reason)) => {
             assert!(!parks || model.until - now > MAX_PARKED);
-            assert_eq!(why.retry_after(), Some(model.until - now));
+            assert_eq!(reason.retry_after(), Some(model.until - now));
         }
         (CircuitState::HalfOpen | CircuitState::Closed, Decision::WhenReleased(_)) => {
             assert!(parks);
             // The queue never waits for ever: it looks again when a lease or the ramp ends.
             assert!(lapses.is_some() && circuit.hints().next_wakeup == lapses);
         }
-        (CircuitState::HalfOpen | CircuitState::Closed, Decision::Reject(why)) => {
+        (CircuitState::HalfOpen | CircuitState::Closed, Decision::Reject(reason)) => {
             assert!(!parks);
             let usual = Some(circuit.hints().expected_latency).filter(|usual| !usual.is_zero());
             let longest = lapses.map(|at| at - now);
-            assert_eq!(why.retry_after(), usual.into_iter().chain(longest).min());
+            assert_eq!(reason.retry_after(), usual.into_iter().chain(longest).min());
         }
-        (CircuitState::Isolated, Decision::Reject(why)) => assert_eq!(why.retry_after(), None),
+        (CircuitState::Isolated, Decision::Reject(reason)) => assert_eq!(reason.retry_after(), None),
         (state, said) => panic!("{state:?}: {said:?}"),
     }
     None
@@ -263,14 +263,14 @@ fn run(rules: Rules, steps: Vec<Step>) {
             Step::Ask => calls.extend(ask(&mut circuit, &mut model, id, now)),
             // A call has one first content.
             Step::Content(i) if !calls.is_empty() => {
-                let (mut slip, mut call) = calls.swap_remove(i % calls.len());
-                circuit.on(&mut slip, Progress::FirstByte, now);
+                let (mut token, mut call) = calls.swap_remove(i % calls.len());
+                circuit.on(&mut token, Progress::FirstByte, now);
                 model.content(&mut call, now);
-                with_content.push((slip, call));
+                with_content.push((token, call));
             }
             Step::End(i, outcome) if !calls.is_empty() || !with_content.is_empty() => {
                 let all = calls.len() + with_content.len();
-                let (slip, call) = match i % all {
+                let (token, call) = match i % all {
                     i if i < calls.len() => calls.swap_remove(i),
                     i => with_content.swap_remove(i - calls.len()),
                 };
@@ -279,7 +279,7 @@ fn run(rules: Rules, steps: Vec<Step>) {
                     None if is_unsent(&call) => End::Unsent,
                     None => End::Abandoned,
                 };
-                circuit.end(slip, end, now);
+                circuit.end(token, end, now);
                 model.end(call, outcome, now);
             }
             Step::Content(_) | Step::End(..) => {}

@@ -467,7 +467,7 @@ async fn promise_33_calls_are_parked_by_key_as_long_as_its_settings_say() {
     let error = assert_ready!(waits.poll()).unwrap_err();
     let open = find_in::<CircuitOpen, _>(&error).unwrap();
     assert_eq!((open.state(), open.key()), (CircuitState::HalfOpen, Some(&KeyLabel::public("batch"))));
-    assert_eq!(open.refused().waited().as_secs(), 8);
+    assert_eq!(open.rejection().waited().as_secs(), 8);
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ async fn promise_33_a_refusal_is_typed_and_says_all_there_is() {
     assert_eq!(error.to_string(), "circuit open for 2.0s: consecutive failures (transient failure)");
 
     let refused = error.source().unwrap().downcast_ref::<Rejection>().unwrap();
-    assert_eq!(refused, open.refused());
+    assert_eq!(refused, open.rejection());
     assert_eq!(refused.layer(), LayerName::CircuitBreaker);
     assert_eq!(refused.retry_after(), Some(3 * SECOND));
     assert_eq!((refused.attempts(), refused.last()), (2, Some(Outcome::transient())));
@@ -84,12 +84,13 @@ async fn a_refusal_is_not_counted_by_a_breaker_outside() {
 fn a_refusal_can_be_made_where_the_circuit_is_one_of_several_gates() {
     let now = Instant::now();
     let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::consecutive(1)));
-    let slip = circuit.admit(&(), now);
-    circuit.end(slip, End::Judged { outcome: Outcome::transient(), usage: None }, now);
-    let Decision::Reject(why) = circuit.check(&(), now) else {
+    let token = circuit.admit(&(), now);
+    circuit.end(token, End::Judged { outcome: Outcome::transient(), usage: None }, now);
+    let Decision::Reject(reason) = circuit.check(&(), now) else {
         panic!("let through");
     };
-    let open = CircuitOpen::new(why, Rejection::by(LayerName::Endpoint).with_retry_after(why.retry_after()));
+    let open =
+        CircuitOpen::new(reason, Rejection::by(LayerName::Endpoint).with_retry_after(reason.retry_after()));
     assert_eq!(open.retry_after(), circuit.snapshot(now).retry_after());
 
     assert_eq!(open.key(), None);

@@ -16,10 +16,10 @@ use crate::support::{SECOND, Stage, layer, response, stream};
 /// A call that takes `took`, and uses this many output tokens.
 fn call(circuit: &mut Circuit, outcome: Outcome, took: Duration, tokens: Option<u64>, now: &mut Instant) {
     assert_eq!(circuit.check(&(), *now), Decision::Admit);
-    let slip = circuit.admit(&(), *now);
+    let token = circuit.admit(&(), *now);
     *now += took;
     let usage = tokens.map(|tokens| Usage::unknown().with_output(tokens));
-    circuit.end(slip, End::Judged { outcome, usage }, *now);
+    circuit.end(token, End::Judged { outcome, usage }, *now);
 }
 
 #[test]

@@ -160,10 +160,10 @@ fn an_exhausted_account_opens_at_once_for_long() {
     ] {
         let mut circuit = Circuit::new(CircuitSettings::new());
         run(&mut circuit, outcome, now);
-        let Decision::Reject(why) = circuit.check(&(), now) else {
+        let Decision::Reject(reason) = circuit.check(&(), now) else {
             panic!("let through");
         };
-        let wait = why.retry_after().unwrap();
+        let wait = reason.retry_after().unwrap();
         assert!((least * SECOND..=most * SECOND).contains(&wait), "{wait:?}");
     }
 }

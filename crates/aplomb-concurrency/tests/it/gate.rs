@@ -21,7 +21,7 @@ fn after(end: End) -> (usize, Option<ConcurrencyCause>) {
     let now = Instant::now();
     let mut all: VecDeque<SlotToken> = (0..8).map(|_| slots.admit(&(), now)).collect();
     slots.end(all.pop_front().unwrap(), end, now);
-    (slots.limit(), slots.last_change().map(|moved| moved.cause()))
+    (slots.limit(), slots.last_change().map(|change| change.cause()))
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn a_slow_peer_is_told_from_long_completions_by_the_time_per_token() {
                     all.push(slots.admit(&(), now));
                 }
                 now += Duration::from_millis(tokens * millis_per_token);
-                for slot in all {
+                for token in all {
                     let usage = Some(Usage::unknown().with_output(tokens));
-                    slots.end(slot, End::Judged { outcome: Outcome::success(), usage }, now);
+                    slots.end(token, End::Judged { outcome: Outcome::success(), usage }, now);
                     least = least.min(slots.limit());
                 }
             }
@@ -91,11 +91,11 @@ fn an_answer_without_usage_raises_the_limit_all_the_same() {
     let mut slots = Slots::new(Adaptive::new().latency(Latency::per_output_token()));
     let now = Instant::now();
     for _ in 0..100 {
-        let slot = slots.admit(&(), now);
+        let token = slots.admit(&(), now);
         let others: Vec<_> = (1..slots.limit()).map(|_| slots.admit(&(), now)).collect();
-        slots.end(slot, judged(Outcome::success()), now);
-        for slot in others {
-            slots.end(slot, End::Unsent, now);
+        slots.end(token, judged(Outcome::success()), now);
+        for token in others {
+            slots.end(token, End::Unsent, now);
         }
     }
     assert!(slots.limit() >= 100, "{}", slots.limit());
@@ -184,7 +184,7 @@ proptest! {
                     slots.on(&mut in_flight[which].0, Progress::FirstByte, now);
                 }
                 Step::End(which, end) if !in_flight.is_empty() => {
-                    let (slot, since, begun) = in_flight.swap_remove(which % in_flight.len());
+                    let (token, since, begun) = in_flight.swap_remove(which % in_flight.len());
                     let (end, at_work) = match end {
                         0 => (End::Unsent, false),
                         1 => (End::Abandoned, !begun),
@@ -193,7 +193,7 @@ proptest! {
                         4 => (judged(Outcome::permanent()), false),
                         _ => (judged(Outcome::success()), false),
                     };
-                    slots.end(slot, end, now);
+                    slots.end(token, end, now);
                     let until = now + (now - since).min(longest);
                     abandoned.extend((at_work && until > now).then_some(until));
                 }
@@ -209,8 +209,8 @@ proptest! {
             prop_assert_eq!(slots.abandoned(now), abandoned.len());
         }
         // Nothing is left when all calls have ended and time has passed.
-        for (slot, ..) in in_flight {
-            slots.end(slot, End::Abandoned, now);
+        for (token, ..) in in_flight {
+            slots.end(token, End::Abandoned, now);
         }
         now += longest;
         prop_assert_eq!((slots.in_flight(), slots.abandoned(now)), (0, 0));

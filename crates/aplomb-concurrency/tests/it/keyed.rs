@@ -121,11 +121,11 @@ async fn a_refusal_carries_its_key() {
     let mut again = get("a.example");
     again.extensions_mut().insert(CallOptions::new().with_attempts(2, Outcome::transient()));
     let error = assert_ready_err!(stage.call(again).poll());
-    let saturated = find_in::<AtCapacity, _>(&error).unwrap();
-    assert_eq!(saturated.key().unwrap().to_string(), "a.example");
-    assert_eq!(saturated.occupancy().map(|why| (why.limit(), why.in_flight())), Some((1, 1)));
+    let at_capacity = find_in::<AtCapacity, _>(&error).unwrap();
+    assert_eq!(at_capacity.key().unwrap().to_string(), "a.example");
+    assert_eq!(at_capacity.occupancy().map(|taken| (taken.limit(), taken.in_flight())), Some((1, 1)));
     assert_eq!(
-        saturated.to_string(),
+        at_capacity.to_string(),
         "concurrency limit: the call would wait too long, key a.example (1 of 1 in flight)"
     );
     let refused = find_in::<Rejection, _>(&error).unwrap();
@@ -146,8 +146,8 @@ async fn a_limit_that_was_learned_survives_any_number_of_other_keys() {
         stage.burst(&format!("{stranger}"), 1, 200).await;
     }
     let now = stage.limiter.snapshot_of(&"a".to_owned()).unwrap();
-    let moved = now.last_change().unwrap();
-    assert_eq!((now.limit(), moved.from(), moved.cause()), (9, 12, ConcurrencyCause::Overload));
+    let change = now.last_change().unwrap();
+    assert_eq!((now.limit(), change.from(), change.cause()), (9, 12, ConcurrencyCause::Overload));
     // Nine go at once, and the known ceiling is approached; slow start would leap beyond it.
     for _ in 0..5 {
         stage.burst("a", 9, 200).await;
@@ -200,11 +200,11 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(learns.poll());
     assert_pending!(hangs.poll());
     let error = assert_ready_err!(call("sk-secret").poll());
-    let saturated = find_in::<AtCapacity, _>(&error).unwrap();
-    assert_eq!((saturated.reject_reason(), saturated.occupancy()), (RejectReason::TooManyKeys, None));
+    let at_capacity = find_in::<AtCapacity, _>(&error).unwrap();
+    assert_eq!((at_capacity.reject_reason(), at_capacity.occupancy()), (RejectReason::TooManyKeys, None));
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
-    assert!(saturated.key().unwrap().to_string().starts_with("api.example.com:443 credential #"));
-    assert!(!format!("{error:?} {saturated}").contains("secret"), "{error:?}");
+    assert!(at_capacity.key().unwrap().to_string().starts_with("api.example.com:443 credential #"));
+    assert!(!format!("{error:?} {at_capacity}").contains("secret"), "{error:?}");
     assert_eq!(limiter.keys(), Some(2));
 
     // The learned limit of a makes room; b is in flight, and after its call is dropped it stays in use for as long again.
@@ -252,16 +252,16 @@ async fn the_handle_shows_each_key() {
         .snapshots()
         .into_iter()
         .map(|(key, now)| {
-            let moved = now.last_change().map(|moved| moved.to_string());
-            (key.unwrap().to_string(), now.limit(), now.in_flight(), now.waiting(), moved)
+            let change = now.last_change().map(|change| change.to_string());
+            (key.unwrap().to_string(), now.limit(), now.in_flight(), now.waiting(), change)
         })
         .collect();
     all.sort();
-    let moved = Some("limit 6 → 7: slow start".to_owned());
+    let change = Some("limit 6 → 7: slow start".to_owned());
     assert_eq!(
         all,
         [
-            ("a".to_owned(), 7, 0, 0, moved),
+            ("a".to_owned(), 7, 0, 0, change),
             ("fixed".to_owned(), 2, 2, 1, None)
         ]
     );

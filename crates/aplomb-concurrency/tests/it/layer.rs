@@ -121,9 +121,9 @@ async fn the_limit_moves_with_what_the_peer_says_and_tells_why_outside_of_the_lo
         *told.lock().unwrap(),
         [(ConcurrencyCause::SlowStart, 5), (ConcurrencyCause::Throttled, 3)]
     );
-    let moved = stage.now().last_change().unwrap();
-    assert_eq!(moved.to_string(), "limit 5 → 3: throttled");
-    assert_eq!((moved.from(), moved.to()), (5, 3));
+    let change = stage.now().last_change().unwrap();
+    assert_eq!(change.to_string(), "limit 5 → 3: throttled");
+    assert_eq!((change.from(), change.to()), (5, 3));
     stage.limiter.set_limit(7);
     assert_eq!(stage.now().limit(), 7);
     assert_eq!(told.lock().unwrap().last(), Some(&(ConcurrencyCause::Set, 7)));

@@ -43,12 +43,12 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
     let mut waits = stage.call();
     assert_pending!(waits.poll());
     let error = assert_ready_err!(stage.call().poll());
-    let saturated = refusal(&error);
-    assert_eq!((saturated.reject_reason(), saturated.ahead()), (RejectReason::QueueFull, Some(1)));
+    let at_capacity = refusal(&error);
+    assert_eq!((at_capacity.reject_reason(), at_capacity.ahead()), (RejectReason::QueueFull, Some(1)));
     // Two slots become free every ten seconds, and it would have been the second in the queue.
-    assert_eq!(saturated.retry_after(), Some(10 * SECOND));
-    let why = saturated.occupancy().unwrap();
-    assert_eq!((why.limit(), why.in_flight(), why.abandoned()), (2, 2, 0));
+    assert_eq!(at_capacity.retry_after(), Some(10 * SECOND));
+    let taken = at_capacity.occupancy().unwrap();
+    assert_eq!((taken.limit(), taken.in_flight(), taken.abandoned()), (2, 2, 0));
     assert_eq!(
         error.to_string(),
         "too many calls are waiting for the concurrency limit (2 of 2 in flight)"
@@ -70,9 +70,9 @@ async fn a_wait_that_can_not_succeed_is_refused_at_once() {
     };
     assert_pending!(within(24).poll());
     let error = assert_ready_err!(within(20).poll());
-    let saturated = refusal(&error);
-    assert_eq!((saturated.reject_reason(), saturated.ahead()), (RejectReason::WaitTooLong, Some(9)));
-    assert_eq!(saturated.retry_after(), Some(50 * SECOND));
+    let at_capacity = refusal(&error);
+    assert_eq!((at_capacity.reject_reason(), at_capacity.ahead()), (RejectReason::WaitTooLong, Some(9)));
+    assert_eq!(at_capacity.retry_after(), Some(50 * SECOND));
     assert_eq!(find::<Rejection>(&*error).unwrap().attempts(), 2);
 }
 

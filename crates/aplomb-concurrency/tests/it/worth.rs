@@ -20,8 +20,8 @@ fn rounds(slots: &mut Slots, now: &mut Instant, rounds: usize) {
             all.push(slots.admit(&(), *now));
         }
         *now += SECOND;
-        for slot in all {
-            slots.end(slot, End::Judged { outcome: Outcome::success(), usage: None }, *now);
+        for token in all {
+            slots.end(token, End::Judged { outcome: Outcome::success(), usage: None }, *now);
         }
     }
 }
@@ -33,10 +33,10 @@ fn what_was_not_used_up_to_its_limit_is_as_good_as_new() {
         assert_eq!(slots.worth(now), Worth::FRESH);
         // One at a time: the limit stays where it began.
         for _ in 0..100 {
-            let slot = slots.admit(&(), now);
+            let token = slots.admit(&(), now);
             assert_eq!(slots.worth(now), Worth::IN_USE);
             now += SECOND;
-            slots.end(slot, End::Judged { outcome: Outcome::success(), usage: None }, now);
+            slots.end(token, End::Judged { outcome: Outcome::success(), usage: None }, now);
         }
         assert_eq!(slots.worth(now), Worth::FRESH);
     }
@@ -63,9 +63,9 @@ fn what_was_learned_is_worth_something_for_an_hour() {
 fn abandoned_work_keeps_it_in_use() {
     let mut now = Instant::now();
     let mut slots = Slots::new(Adaptive::new());
-    let slot = slots.admit(&(), now);
+    let token = slots.admit(&(), now);
     now += 3 * SECOND;
-    slots.end(slot, End::Abandoned, now);
+    slots.end(token, End::Abandoned, now);
     assert_eq!(slots.worth(now + 3 * SECOND - NANOSECOND), Worth::IN_USE);
     assert_eq!(slots.worth(now + 3 * SECOND), Worth::FRESH);
 }

@@ -168,7 +168,7 @@ fn describe(
         }
         Some(EndpointRejection::Concurrency(occupancy)) => {
             let error = AtCapacity::new(&rejected.map(|_| occupancy), options).with_key(key);
-            let event = Event::rejected(LayerName::ConcurrencyLimit, in_short, error.retry_after());
+            let event = error.event();
             (error.into(), event)
         }
         None => {

@@ -1,4 +1,4 @@
-//! The ways of waiting, each for a thousand places a second, evenly where that can be said.
+//! The limiters, each set to a thousand calls a second, evenly spaced where that can be set.
 
 use std::future::ready;
 use std::num::NonZeroU32;
@@ -10,14 +10,15 @@ use aplomb_bench::{Ask, Peer, Plain};
 use aplomb_core::Outcome;
 use aplomb_rate_limit::{Charge, Quota, RateLimitLayer, RateLimiter};
 use governor::{Jitter, RateLimiter as Governor};
+use throttle_net::Throttle;
 use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_resilience_ratelimiter::RateLimiterLayer;
 
-/// Waits for a place, and takes it.
+/// Waits for a place and takes it.
 pub(crate) type Line = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// Puts one together.
+/// Builds a limiter.
 pub(crate) type Make = fn() -> Line;
 
 pub(crate) const LINES: &[(&str, Make)] = &[
@@ -29,11 +30,12 @@ pub(crate) const LINES: &[(&str, Make)] = &[
     ("tower-resilience-bucket", tower_resilience_bucket),
     ("tower-resilience-window", tower_resilience_window),
     ("leaky-bucket", leaky_bucket),
+    ("throttle-net", throttle_net),
     ("tower-buffer", tower_buffer),
 ];
 
 const A_SECOND: usize = 1_000;
-/// A timer rings once in a millisecond; this makes up for up to ten that were missed on a busy machine.
+/// Timers fire once in a millisecond; this makes up for up to ten that a busy machine missed.
 const BURST: u32 = 10;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,7 +45,7 @@ fn line<F: Future<Output = ()> + Send + 'static>(wait: impl Fn() -> F + Send + S
     Box::new(move || Box::pin(wait()))
 }
 
-/// Calls of a service that makes them wait.
+/// Calls a service that makes its callers wait.
 fn calls<S>(service: S) -> Line
 where
     S: Service<aplomb_bench::Request, Error: std::fmt::Debug, Future: Send> + Clone + Send + 'static,
@@ -71,7 +73,7 @@ fn aplomb_acquire() -> Line {
     })
 }
 
-/// The least that does it: the next slot is taken at once and slept for, whoever gives up.
+/// The least that works: takes the next slot at once and sleeps until then. A caller that gives up wastes its slot.
 fn reserved_slot() -> Line {
     let next = Arc::new(Mutex::new(Instant::now()));
     line(move || {
@@ -98,7 +100,7 @@ fn governor() -> Line {
     })
 }
 
-/// As much as it takes to serve all tasks once.
+/// The jitter is the time that serving all tasks once takes.
 fn governor_with_jitter() -> Line {
     let limiter = direct();
     line(move || {
@@ -133,6 +135,15 @@ fn leaky_bucket() -> Line {
     line(move || {
         let limiter = Arc::clone(&limiter);
         async move { limiter.acquire_one().await }
+    })
+}
+
+fn throttle_net() -> Line {
+    let limiter = Throttle::builder().per_second(1_000).burst(BURST).build();
+    let limiter = Arc::new(limiter);
+    line(move || {
+        let limiter = Arc::clone(&limiter);
+        async move { limiter.acquire().await.expect("served") }
     })
 }
 

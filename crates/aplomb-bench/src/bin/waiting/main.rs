@@ -1,4 +1,4 @@
-//! `cargo run --release --bin waiting`: many tasks that wait for more than there is.
+//! `cargo run --release --bin waiting`: many tasks that wait for few places.
 
 mod lines;
 
@@ -13,17 +13,17 @@ use cpu_time::ProcessTime;
 use lines::{LINES, Make};
 use tokio::time::Instant;
 
-/// Lets tasks wait for a thousand places a second, one way after the other.
+/// Lets tasks wait for a thousand places a second, with one limiter after the other.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// How many tasks; each waits again when it has been served.
+    /// Number of tasks; each waits again when it has been served.
     #[arg(long, default_value_t = 1_000)]
     tasks: usize,
-    /// How long.
+    /// Length of each run.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     seconds: u64,
-    /// The ways of waiting; all of them if none is named.
+    /// The limiters (default: all).
     lines: Vec<String>,
 }
 
@@ -47,9 +47,9 @@ fn main() {
     println!("waiting: {tasks} tasks wait for 1,000 places a second, for {seconds} s\n\n{table}");
 }
 
-/// What came of it.
+/// The result of a run.
 struct Waited {
-    /// When each was served, and the number it came with.
+    /// When each call was served, and its number in order of arrival.
     served: Vec<(Instant, u64)>,
     polls: u64,
     unserved: usize,
@@ -73,7 +73,7 @@ async fn wait(make: Make, tasks: usize, span: Duration) -> Waited {
                 counted(&polls, line()).await;
                 own.fetch_add(1, Relaxed);
                 served.lock().expect("not poisoned").push((Instant::now(), number));
-                // Whoever made a call would have waited for its answer.
+                // A real caller would wait for its answer here.
                 tokio::task::yield_now().await;
             }
         });
@@ -85,7 +85,7 @@ async fn wait(make: Make, tasks: usize, span: Duration) -> Waited {
     Waited { served, polls: polls.load(Relaxed), unserved, processor }
 }
 
-/// Counts how often `future` is polled.
+/// Counts the polls of `future`.
 async fn counted(polls: &AtomicU64, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| {
@@ -109,7 +109,7 @@ impl Waited {
         ]
     }
 
-    /// The most that were served in any window of this length.
+    /// The most calls served in any window of this length.
     fn most_in(&self, window: Duration) -> usize {
         let mut first = 0;
         let within = |(last, (at, _)): (usize, &(Instant, u64))| {
@@ -121,7 +121,7 @@ impl Waited {
         self.served.iter().enumerate().map(within).max().unwrap_or(0)
     }
 
-    /// How many were served after one who had come later.
+    /// Calls served after one that arrived later.
     fn overtaken(&self) -> usize {
         let mut latest = 0;
         let late = |(_, number): &&(Instant, u64)| {
