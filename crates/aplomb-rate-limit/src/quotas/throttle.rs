@@ -36,29 +36,24 @@ impl Quotas {
     /// the call comes back.
     fn empty_refusing(&mut self, reservation: &Reservation, outcome: &Outcome, now: Instant) {
         let nanos = self.set.nanos(now);
-        let Some((index, cost)) = self.refusing(reservation, outcome, nanos) else {
+        let Some(index) = self.refusing(reservation, outcome, nanos) else {
             return;
         };
         let (quota, bucket) = self.set.at(index);
         let hint = outcome.retry_after().unwrap_or_default();
         let flows = u64::try_from(hint.as_nanos()).unwrap_or(u64::MAX) / quota.flow().interval();
-        // Costs in tokens are estimates, so the hint may be too short for them.
-        let stays = if quota.counted() == Counted::Requests {
-            cost
-        } else {
-            0
-        };
         let left = bucket.available(quota.flow(), nanos).saturating_add_unsigned(flows);
-        let excess = u64::try_from(left.saturating_sub_unsigned(stays)).unwrap_or(0);
+        let excess = u64::try_from(left).unwrap_or(0);
         bucket.owe(quota.flow(), excess, nanos);
     }
 
-    /// The quota that the server refused a call for, and what the call drew from it.
+    /// The quota that the server refused a call for, of those whose costs are estimates.
     ///
     /// It is one that the server named. Otherwise, unless the head showed a shortage, which has been taken in
     /// already, it is the quota that was closest to empty of those that the head did not show to have enough.
-    /// Requests are counted as the server counts them, so nothing is learned if they were closest to empty.
-    fn refusing(&self, reservation: &Reservation, outcome: &Outcome, nanos: u64) -> Option<(usize, u64)> {
+    /// Requests are counted as the server counts them, so their quota is left alone: the pause holds the calls back, and
+    /// a server that counts in fixed windows has all of the next one when it ends.
+    fn refusing(&self, reservation: &Reservation, outcome: &Outcome, nanos: u64) -> Option<usize> {
         let named = outcome.dimension();
         if outcome.is_of_concurrency() || (named.is_none() && reservation.shortage_shown) {
             return None;
@@ -75,8 +70,7 @@ impl Quotas {
             let burst = self.set.quotas()[*index].flow().burst();
             (i128::from(had) * 1_000 / i128::from(burst), counted(*index) == Counted::Requests)
         });
-        let closest = closest.filter(|(index, _)| named.is_some() || counted(*index) != Counted::Requests);
-        closest.map(|(index, share)| (index, share.cost))
+        closest.map(|(index, _)| index).filter(|index| counted(*index) != Counted::Requests)
     }
 
     /// Whether a quota that only the server reported has nothing left.
