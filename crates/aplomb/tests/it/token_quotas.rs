@@ -2,7 +2,7 @@
 //!
 //! *Used* is what the server has counted in eleven minutes, of all that its limit lets it count: eleven minutes' flow and
 //! the minute's worth that may come at once at first. Where input and output are limited apart, it is the limit that is
-//! used more: the other can not be used up.
+//! used more: the other cannot be used up.
 
 use std::ops::RangeInclusive;
 
