@@ -88,12 +88,12 @@ pub enum Decision<R> {
 }
 
 impl<R> Decision<R> {
-    /// Whether the call may go.
+    /// Returns whether the call may go.
     pub const fn is_admit(&self) -> bool {
         matches!(self, Self::Admit)
     }
 
-    /// Whether the call waits for another to end.
+    /// Returns whether the call waits for another to end.
     pub const fn is_when_released(&self) -> bool {
         matches!(self, Self::WhenReleased(_))
     }

@@ -14,7 +14,7 @@ pub trait ErasedKey: Send + Sync + 'static {
     /// Feeds the key to a hasher.
     fn feed(&self, hasher: &mut dyn Hasher);
 
-    /// Whether both are of one type, and equal.
+    /// Returns whether both are of one type, and equal.
     fn equals(&self, other: &dyn ErasedKey) -> bool;
 
     /// The key, as one of its own type.

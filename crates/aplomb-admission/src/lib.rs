@@ -9,6 +9,7 @@ mod key;
 mod keyed;
 mod layer_state;
 mod queue;
+pub mod server;
 mod worth;
 
 pub use admission::{Admission, AdmissionConfig, AdmissionFuture, PermitGuard, RequestPolicy};

@@ -42,7 +42,7 @@ pub enum OnAbandoned {
 }
 
 impl OnAbandoned {
-    /// Whether a call that was dropped `waited` after its admission counts as a failure.
+    /// Returns whether a call that was dropped `waited` after its admission counts as a failure.
     pub(crate) fn is_failure(self, waited: impl FnOnce() -> Duration) -> bool {
         match self {
             Self::Neutral => false,

@@ -191,7 +191,7 @@ impl RatioRule {
         Self { ratio, window, min_calls }
     }
 
-    /// Whether the latest counts reach the ratio.
+    /// Returns whether the latest counts reach the ratio.
     pub(crate) fn is_reached(&self) -> bool {
         let counts = self.window.latest();
         counts.calls() >= self.min_calls && counts.ratio() >= self.ratio
@@ -284,7 +284,7 @@ impl Slow {
         self.is_measured_at_first_content() && took > self.limit
     }
 
-    /// Whether a completed call was slow, apart from what its first content has shown.
+    /// Returns whether a completed call was slow, apart from what its first content has shown.
     pub(crate) fn was_slow(&self, call: &CompletedCall) -> bool {
         let tokens = match self.measure {
             Measure::FirstContent => None,

@@ -14,9 +14,9 @@ pub struct SlotToken {
     at: Instant,
     /// How many slots were taken, including this one.
     taken: usize,
-    /// Whether the answer has begun.
+    /// True if the answer has begun.
     begun: bool,
-    /// Whether the latency of the call has been recorded.
+    /// True if the latency of the call has been recorded.
     timed: bool,
 }
 

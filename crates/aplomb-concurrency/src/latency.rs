@@ -56,7 +56,7 @@ impl Latency {
         self
     }
 
-    /// Whether a call in flight is known to be slower than one that took less than its age.
+    /// Returns whether a call in flight is known to be slower than one that took less than its age.
     pub(crate) const fn is_an_age(&self) -> bool {
         matches!(self.signal, Signal::FirstByte)
     }

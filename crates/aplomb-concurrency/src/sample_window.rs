@@ -59,7 +59,7 @@ impl SampleWindow {
         self.is_open = false;
     }
 
-    /// Whether its calls are still being timed.
+    /// Returns whether its calls are still being timed.
     pub(crate) const fn is_open(&self) -> bool {
         self.is_open
     }
@@ -88,12 +88,12 @@ impl SampleWindow {
         }
     }
 
-    /// Whether none of its calls will be timed.
+    /// Returns whether none of its calls will be timed.
     pub(crate) const fn is_void(&self) -> bool {
         self.untimed >= self.calls
     }
 
-    /// Whether the limit was reached.
+    /// Returns whether the limit was reached.
     pub(crate) const fn used(&self) -> bool {
         self.used
     }

@@ -87,7 +87,7 @@ impl SlowdownDetector {
         &self.latency
     }
 
-    /// Whether a sample is being taken.
+    /// Returns whether a sample is being taken.
     pub(crate) const fn is_sampling(&self) -> bool {
         self.sample.is_open()
     }

@@ -127,7 +127,7 @@ async fn serve(stream: TcpStream, mock: Mock) {
     }
 }
 
-/// Whether the mock itself failed the call with a reset, or refused it on a connection that was still open.
+/// Returns whether the mock itself failed the call with a reset, or refused it on a connection that was still open.
 fn is_reset(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     error.is_user()

@@ -69,7 +69,7 @@ impl ActiveQuota {
         self.configured.as_ref()
     }
 
-    /// Whether the quota in force comes from the server.
+    /// Returns whether the quota in force comes from the server.
     pub(crate) fn is_reported(&self) -> bool {
         self.configured != Some(self.quota)
     }
@@ -85,7 +85,7 @@ impl ActiveQuota {
         &self.flow
     }
 
-    /// Whether its bucket has enough for `cost` at `now`. Takes nothing.
+    /// Returns whether its bucket has enough for `cost` at `now`. Takes nothing.
     ///
     /// A call is rejected for good only for what the user set: a limit that the server reported may be wrong,
     /// and is corrected when a call has gone.

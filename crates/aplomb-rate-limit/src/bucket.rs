@@ -68,7 +68,7 @@ pub(crate) struct Bucket {
     drawn_until: u64,
     /// The units drawn by calls that the server has not answered yet.
     pub(crate) unanswered: u64,
-    /// Where `drawn_until` moves when the last cost that was checked is taken.
+    /// The value of `drawn_until` once the last cost that was checked is taken.
     proposed: u64,
 }
 
@@ -92,7 +92,7 @@ impl Bucket {
         Self { drawn_until: 0, unanswered: 0, proposed: 0 }
     }
 
-    /// Whether there is enough for `cost` at `now`. Takes nothing.
+    /// Returns whether there is enough for `cost` at `now`. Takes nothing.
     ///
     /// A cost above the burst waits until the bucket is full, and leaves a debt.
     #[inline]
@@ -341,7 +341,7 @@ mod tests {
                 if let Level::Enough { drawn_until } = bucket.level(cost, now) {
                     bucket.bucket.propose(drawn_until);
                 bucket.bucket.commit();
-                    // What exceeds the burst is paid for by a longer wait after it.
+                    // A cost beyond the burst is paid for by a longer wait after it.
                     admitted.push((now, cost.min(u64::from(burst)), cost));
                 }
             }

@@ -29,7 +29,7 @@ pub(crate) struct Config {
     pub(crate) observer: Observer,
 }
 
-/// Where the quotas come from.
+/// The source of the quotas.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Quotas(Vec<Quota>),

@@ -173,7 +173,7 @@ impl RateLimiter {
         self.0.entries.for_each_gate(|_, queue| queue.with(|gate, now| gate.quotas(now, &change)));
     }
 
-    /// What was learned of the server's limits, for a later run. Nothing if there are keys: see [`get`](Self::get).
+    /// The learned limits of the server, for a later run. None if there are keys: see [`get`](Self::get).
     pub fn learned(&self) -> Learned {
         self.0.entries.single().map_or_else(Learned::new, |queue| {
             queue.with(|gate, now| gate.quotas(now, |quotas, _| quotas.learned()))

@@ -29,7 +29,7 @@ pub trait RequestPolicy<Req> {
         options: &CallOptions,
     ) -> BoxError;
 
-    /// Whether requests are prepared after their admission.
+    /// Returns whether requests are prepared after their admission.
     fn prepares(&self) -> bool;
 
     /// Prepares a request that has been admitted, before the service is readied for it. Until it is done nothing counts as

@@ -279,7 +279,7 @@ impl<K, V> Keyed<K, V> {
         self.room.taken()
     }
 
-    /// Whether there is no key.
+    /// Returns whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

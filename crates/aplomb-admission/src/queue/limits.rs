@@ -71,7 +71,7 @@ pub struct Wait {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) arrived: Option<Instant>,
-    /// Whether an earlier attempt of the call has been admitted.
+    /// True if an earlier attempt of the call has been admitted.
     pub(super) is_retry: bool,
 }
 

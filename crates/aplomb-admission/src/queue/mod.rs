@@ -298,7 +298,7 @@ impl<G: Gate> Shared<G> {
         }
     }
 
-    /// Whether the timer has to be set by a caller that waits in this runtime.
+    /// Returns whether the timer has to be set by a caller that waits in this runtime.
     fn needs_timer_here(&self) -> bool {
         let state = self.lock();
         let line = state.line.as_ref();

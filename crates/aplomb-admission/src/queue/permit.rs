@@ -53,7 +53,7 @@ impl<G: Gate> Permit<G> {
         self.sent = true;
     }
 
-    /// Whether the call has been sent.
+    /// Returns whether the call has been sent.
     pub const fn is_sent(&self) -> bool {
         self.sent
     }

@@ -152,7 +152,7 @@ impl Tally {
         }
     }
 
-    /// What it is worth until a second after its last call.
+    /// Its worth until a second after its last call.
     pub(crate) fn worth(mut self, worth: Worth) -> Self {
         self.worth = worth;
         self

@@ -1,4 +1,4 @@
-//! What a panic under the queue's lock leaves behind: nothing.
+//! A panic under the queue's lock leaves nothing behind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

@@ -36,7 +36,7 @@ pub(super) struct Outage {
     /// Why the circuit last opened.
     pub(super) cause: CircuitCause,
     pub(super) last: Option<Outcome>,
-    /// Whether refused credentials opened the circuit after it was last closed: whatever has failed since then, the
+    /// True if refused credentials opened the circuit after it was last closed: whatever has failed since then, the
     /// credential has not been accepted.
     pub(super) is_refused: bool,
 }

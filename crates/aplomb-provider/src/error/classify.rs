@@ -198,7 +198,7 @@ impl<'a> Judge<'a> {
         (refined.unwrap_or(reason), false)
     }
 
-    /// Whether `LiteLLM` says that a limit is on parallel requests.
+    /// Returns whether `LiteLLM` says that a limit is on parallel requests.
     fn is_parallel_limit(&self, message: Option<&Message>) -> bool {
         let in_header = |head: &Head<'_>| head.header("rate_limit_type") == Some("max_parallel_requests");
         self.head.is_some_and(in_header)
@@ -272,14 +272,14 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
+/// Returns whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
 fn is_from_edge(head: &Head<'_>) -> bool {
     let is_page = head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
     let is_challenge = head.headers().contains_key(WWW_AUTHENTICATE);
     head.headers().contains_key("cf-mitigated") || (is_page && !is_challenge)
 }
 
-/// Whether the head says that a limit is exhausted for hours or for a month.
+/// Returns whether the head says that a limit is exhausted for hours or for a month.
 fn is_exhausted(head: &Head<'_>) -> bool {
     header_hints::is_subscription_exhausted(head) || header_hints::is_month_exhausted(head)
 }

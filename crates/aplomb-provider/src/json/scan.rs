@@ -37,7 +37,7 @@ impl<'a, 'n> Scanner<'a, 'n> {
         self.lexer.position()
     }
 
-    /// Whether any name was that of a token count.
+    /// Returns whether any name was that of a token count.
     pub(super) const fn has_counts(&self) -> bool {
         self.has_counts
     }

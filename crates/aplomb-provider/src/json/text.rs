@@ -41,7 +41,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether the text is empty.
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Form::Read(text) => text.is_empty(),

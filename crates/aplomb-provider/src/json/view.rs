@@ -30,7 +30,7 @@ impl<'a> View<'a> {
         !self.nodes.is_empty()
     }
 
-    /// Whether it is `null` or nothing.
+    /// Returns whether it is `null` or nothing.
     pub(crate) fn is_null(self) -> bool {
         self.kind() == Kind::Null
     }
@@ -43,7 +43,7 @@ impl<'a> View<'a> {
         matches!(self.kind(), Kind::Object | Kind::EmptyObject)
     }
 
-    /// Whether it is nothing, `null`, or an empty string, list or object.
+    /// Returns whether it is nothing, `null`, or an empty string, list or object.
     pub(crate) fn is_empty(self) -> bool {
         match self.kind() {
             Kind::Null | Kind::EmptyList | Kind::EmptyObject => true,
@@ -122,7 +122,7 @@ impl<'a> View<'a> {
         self.is_text().then(|| Text::written(self.raw()))
     }
 
-    /// Whether it is this string.
+    /// Returns whether it is this string.
     pub(crate) fn is(self, text: &str) -> bool {
         match self.kind() {
             Kind::Text => self.raw() == text.as_bytes(),

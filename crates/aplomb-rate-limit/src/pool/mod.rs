@@ -109,7 +109,7 @@ impl Pool {
         self.with(|gate, now| gate.set_quotas(quotas, now));
     }
 
-    /// What was learned of the server's limits, for a later run.
+    /// The learned limits of the server, for a later run.
     pub fn learned(&self) -> Learned {
         self.with(|quotas, _| quotas.learned())
     }

@@ -1,4 +1,4 @@
-//! What the server reports of its own limits, and how much of it is believed.
+//! The limits that the server reports, and how far they are believed.
 //!
 //! A stricter limit is believed at once; a looser one when several consecutive readings agree, less
 //! what is in flight, which the server may not have counted yet. A configured quota is never
@@ -225,7 +225,7 @@ impl Quotas {
         } else {
             (0, 0)
         };
-        // What remains may come at once; of requests, as many as remained before this call.
+        // The remainder may come at once; of requests, as many as remained before this call.
         let remaining = reported.remaining;
         let quota = match remaining {
             Some(remaining) if is_requests => quota.burst(as_u32(remaining.saturating_add(own).min(limit))),

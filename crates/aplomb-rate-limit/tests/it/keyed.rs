@@ -29,7 +29,7 @@ fn one_a_second(max_keys: usize) -> RateLimiter {
     keyed(max_keys, |_| [Quota::requests_per_second(1)])
 }
 
-/// Whether a call goes immediately.
+/// Returns whether a call goes immediately.
 fn goes(limiter: &RateLimiter, key: u64) -> bool {
     let options = CallOptions::new();
     let mut acquire = task::spawn(limiter.acquire_for(&key, Charge::request(), &options));

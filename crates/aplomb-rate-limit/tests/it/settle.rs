@@ -298,7 +298,7 @@ async fn a_refusal_empties_the_quota_of_tokens_that_it_names_and_no_other() {
     assert_eq!(left_after(named, &[]).await, [59, 5_000]);
     let of_concurrency = throttled.of_concurrency();
     assert_eq!(left_after(of_concurrency, &[]).await, [59, 5_000]);
-    // Where it names none, the head of the response decides.
+    // If it names none, the head of the response decides.
     assert_eq!(left_after(throttled, &[tokens.with_remaining(4_900)]).await, [59, 4_900]);
     assert_eq!(left_after(throttled, &[tokens.with_remaining(400)]).await, [59, 400]);
     assert_eq!(left_after(throttled, &[requests.with_remaining(0)]).await, [0, 5_000]);

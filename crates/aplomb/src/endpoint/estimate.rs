@@ -1,4 +1,4 @@
-//! What a request costs, and asking for the usage in its response.
+//! The cost of a request, and the request for usage in its response.
 
 use std::any::Any;
 

@@ -50,14 +50,14 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The estimate of the prompt, and the calibration that learns its actual size.
 pub(super) type Lesson = (PromptEstimate, Arc<Calibration>);
 
-/// What follows the frames that were read ahead.
+/// The rest of a body, after the frames that were read ahead.
 enum Tail {
     Rest,
     Error(BoxError),
     End,
 }
 
-/// What is read before the caller gets the response.
+/// How much is read before the caller gets the response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LookAhead {
     pub(super) to: ReadTo,
@@ -134,12 +134,12 @@ impl<B: Body> InspectedBody<B> {
         }
     }
 
-    /// Whether the body is one that a provider can read: JSON or a stream, not compressed.
+    /// Returns whether the body is one that a provider can read: JSON or a stream, not compressed.
     pub(super) const fn is_legible(&self) -> bool {
         self.reader.is_legible()
     }
 
-    /// Whether there is more than was read ahead.
+    /// Returns whether there is more than was read ahead.
     pub(super) const fn has_rest(&self) -> bool {
         matches!(self.tail, Tail::Rest)
     }
@@ -300,7 +300,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
     }
 }
 
-/// What a frame counts against the limit of bytes. An empty frame counts too: a body may have any number of them.
+/// The cost of a frame against the limit of bytes. An empty frame counts too: a body may have any number of them.
 fn cost(frame: &Frame<Bytes>) -> usize {
     let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
     match (frame.data_ref(), frame.trailers_ref()) {
@@ -310,7 +310,7 @@ fn cost(frame: &Frame<Bytes>) -> usize {
     }
 }
 
-/// What a map of trailers counts without its headers.
+/// The cost of a map of trailers without its headers.
 const TRAILERS: usize = 256;
 
 /// The body has ended: an error if the response has not.

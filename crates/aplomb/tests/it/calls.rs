@@ -1,4 +1,4 @@
-//! What the tests send.
+//! The requests of the tests.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(crate) fn answered(answers: &[Answer]) -> usize {
         .count()
 }
 
-/// What a body gives, and the error it ends with.
+/// The data of a body, and the error that it ends with.
 pub(crate) async fn read<B>(body: B) -> (String, Option<BoxError>)
 where
     B: Body<Data = Bytes, Error = BoxError>,

@@ -1,4 +1,4 @@
-//! What is changed while calls run.
+//! Changes while calls run.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

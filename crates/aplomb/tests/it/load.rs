@@ -51,7 +51,7 @@ impl Ways {
         Self { path: "/v1/messages", ..Self::new(Anthropic, Charging::Produced) }
     }
 
-    /// Whether it limits input and output apart.
+    /// Returns whether it limits input and output apart.
     pub(crate) fn has_two_limits(&self) -> bool {
         self.charging == Charging::Produced
     }
@@ -67,7 +67,7 @@ impl Ways {
     }
 }
 
-/// What callers ask for.
+/// The prompts of callers.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) prompt: RangeInclusive<u64>,
@@ -105,7 +105,7 @@ pub(crate) fn answer_words(prompt: &str) -> usize {
     prompt.get(..5).and_then(|words| words.parse().ok()).unwrap_or(1)
 }
 
-/// What a server made of its callers.
+/// The calls of a run, as the server counted them.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// After the first minute.

@@ -44,7 +44,7 @@ pub(crate) fn done() -> Step {
     data("data: [DONE]\n\n")
 }
 
-/// What is answered to one request.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,

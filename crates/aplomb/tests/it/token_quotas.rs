@@ -79,8 +79,8 @@ async fn nothing_is_refused(ways: Ways) {
 /// Prompts have so many times the tokens they look like, and answers a quarter of what they may have. Where they are
 /// off either way the server says `retry-after` alone: it is the answers that tell how far off the estimates were.
 ///
-/// What is refused is refused in the first minute: with some 40 requests a minute that is 2 % of eleven minutes, so where
-/// all prompts are twice as large there is twice the limit.
+/// All refusals come in the first minute: with some 40 requests a minute that is 2 % of eleven minutes, so if all prompts
+/// are twice as large, the limit is twice as high.
 async fn little_is_refused(ways: Ways, factor: Factor) {
     let limit = if *factor.start() > 1.0 { 2 * LIMIT } else { LIMIT };
     let is_mixed = factor.start() < factor.end();

@@ -1,4 +1,4 @@
-//! What a request is charged before it is sent, and afterwards.
+//! The charge of a request, before it is sent and afterwards.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn answer(input: u64, output: u64, cached: u64) -> Reply {
     ])
 }
 
-/// What of the quota is taken while the call is under way, and when it has ended.
+/// The part of the quota that is taken while the call is under way, and when it has ended.
 async fn taken<P: Provider + 'static>(
     provider: P,
     policy: Policy,
@@ -74,7 +74,7 @@ async fn promise_21_each_provider_reserves_and_settles_as_it_charges() {
     assert_eq!(taken(OpenAi, tokens(), large(), 3_000).await[1], 3_000, "what it has reserved it keeps");
     assert_eq!(taken(Anthropic, tokens(), large(), 3_000).await[1], 6_500);
     assert_eq!(taken(Bedrock, tokens(), large(), 3_000).await[1], 6_500);
-    // What was read from a cache does not count with Anthropic.
+    // Tokens read from a cache do not count with Anthropic.
     assert_eq!(taken(Anthropic, tokens(), answer(1_000, 100, 800), 3_000).await[1], 300);
     // A quota that says so itself is settled so.
     let corrected = Policy::new().quota(Quota::tokens_per_minute(100_000).settle(Settle::Correct));
@@ -318,7 +318,7 @@ async fn output_left_after_broken_claude(policy: Policy) -> i64 {
     layer.handle().available()[0].1
 }
 
-// What a failed attempt reported as used is owed, whether its caller had begun to read or not.
+// The usage that a failed attempt reported is owed, whether its caller had begun to read or not.
 #[tokio::test(start_paused = true)]
 async fn what_a_broken_answer_used_is_owed_where_answers_are_whole() {
     assert_eq!(output_left_after_broken_claude(Policy::new()).await, 95_000);
@@ -348,7 +348,7 @@ async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {
     assert!(left < 160_000, "{left}");
 }
 
-// What was learned in the first attempt counts in the second.
+// A limit that was learned in the first attempt counts in the second.
 #[tokio::test(start_paused = true)]
 async fn a_retry_draws_on_the_token_quota_that_was_learned_meanwhile() {
     let mut down = Reply::json(503);

@@ -22,7 +22,7 @@ fn tokens(stats: &Stats) -> u64 {
     stats.charged_tokens
 }
 
-/// Where the server tells of its limits next to nothing is refused.
+/// If the server reports its limits, next to nothing is refused.
 fn within(run: &Run, used: f64, hints: Hints) {
     let most = if hints == Hints::All { 0.02 } else { 0.05 };
     assert!(run.refused() <= most, "{}", run.refused());

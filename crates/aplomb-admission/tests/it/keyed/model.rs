@@ -41,7 +41,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let entries = tallies(100);
-            // What each key's gate must have counted.
+            // The calls that the gate of each key must have counted.
             let mut model = BTreeMap::<u64, Tally>::new();
             let mut held = Vec::new();
             let mut waits = Vec::<(u64, task::Spawn<Acquire<Tally>>)>::new();

@@ -1,4 +1,4 @@
-//! What wakes a queue, and in which runtime.
+//! The timer of a queue, and the runtime that drives it.
 
 use std::time::Duration;
 

@@ -195,7 +195,7 @@ async fn play(steps: Vec<Step>, gives_back: bool) {
             assert!(i64::try_from(head.unwrap()).unwrap() > model.left(now), "there is enough for the first");
         }
     }
-    // What is given back may be drawn again, however long ago it was drawn first.
+    // An amount that is given back may be drawn again, however long ago it was first drawn.
     assert!(gives_back || model.no_window_is_exceeded(), "{:?}", model.gone);
     // Every call goes, and everything flows back.
     let calls = u32::try_from(waiting.calls.len()).unwrap();
