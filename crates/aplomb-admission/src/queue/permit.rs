@@ -53,6 +53,17 @@ impl<G: Gate> Permit<G> {
         self.sent = true;
     }
 
+    /// The permit of a call that its caller sends now.
+    pub fn sent_by_caller(mut self) -> Self {
+        if self.waited.is_zero() {
+            self.sent_at_once();
+        } else {
+            // It may have been admitted before the caller was polled.
+            self.sent();
+        }
+        self
+    }
+
     /// Returns whether the call has been sent.
     pub const fn is_sent(&self) -> bool {
         self.sent

@@ -5,7 +5,7 @@ use aplomb_rate_limit::{Pool, Settle};
 use proptest::prelude::*;
 use tokio::time::{Instant, advance};
 
-use super::{AcquireFuture, Permit, S, acquire, tokens, tokens_per_second};
+use super::{Acquiring, Permit, S, acquire, tokens, tokens_per_second};
 use tokio_test::task::Spawn;
 
 const AMOUNT: u64 = 100;
@@ -106,12 +106,12 @@ fn end(flying: Flying, how: u8, used: u64, model: &mut Model) {
 /// The calls that wait in three queues, and the queues in the order in which their heads began to wait.
 #[derive(Default)]
 struct Waiting {
-    calls: Vec<(usize, u64, Spawn<AcquireFuture>)>,
+    calls: Vec<(usize, u64, Spawn<Acquiring>)>,
     order: Vec<usize>,
 }
 
 impl Waiting {
-    fn arrives(&mut self, line: usize, cost: u64, call: Spawn<AcquireFuture>) {
+    fn arrives(&mut self, line: usize, cost: u64, call: Spawn<Acquiring>) {
         self.calls.push((line, cost, call));
         self.keep_order();
     }
