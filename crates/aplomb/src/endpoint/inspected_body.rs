@@ -40,7 +40,7 @@ pin_project! {
         reader: AnswerReader,
         watch: Stopwatch,
         call: CallContext,
-        lesson: Option<Lesson>,
+        sample: Option<CalibrationSample>,
     }
 }
 
@@ -48,7 +48,7 @@ pin_project! {
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The estimate of the prompt, and the calibration that learns its actual size.
-pub(super) type Lesson = (PromptEstimate, Arc<Calibration>);
+pub(super) type CalibrationSample = (PromptEstimate, Arc<Calibration>);
 
 /// The rest of a body, after the frames that were read ahead.
 enum Tail {
@@ -90,7 +90,7 @@ impl<B: Body> InspectedBody<B> {
         reader: AnswerReader,
         watch: Stopwatch,
         call: CallContext,
-        lesson: Option<Lesson>,
+        sample: Option<CalibrationSample>,
     ) -> Self
     where
         B::Error: Into<BoxError>,
@@ -105,7 +105,7 @@ impl<B: Body> InspectedBody<B> {
             reader,
             watch,
             call,
-            lesson,
+            sample,
         }
     }
 
@@ -238,7 +238,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {
-                    *this.tail = end(this.reader, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
+                    *this.tail = end(this.reader, this.sample).map_or_else(Tail::Error, |()| Tail::End);
                 } else if let Some(due) = this.watch.overdue(awaited) {
                     // When enough was read ahead, this frame is still kept.
                     if due != Due::Enough || this.reader.is_done() {
@@ -251,7 +251,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
                 this.reader.exchange().set_outcome(Outcome::transient());
                 Next::Error((this.boxed)(error))
             }
-            None => end(this.reader, this.lesson).map_or_else(Next::Error, |()| Next::End),
+            None => end(this.reader, this.sample).map_or_else(Next::Error, |()| Next::End),
         })
     }
 
@@ -314,12 +314,12 @@ fn cost(frame: &Frame<Bytes>) -> usize {
 const TRAILERS: usize = 256;
 
 /// The body has ended: an error if the response has not.
-fn end(reader: &mut AnswerReader, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
+fn end(reader: &mut AnswerReader, sample: &mut Option<CalibrationSample>) -> Result<(), BoxError> {
     match reader.finish() {
         StreamEnd::Complete => {}
         end => return Err(BrokenAnswer::ended(end).into()),
     }
-    if let Some((estimate, calibration)) = lesson.take() {
+    if let Some((estimate, calibration)) = sample.take() {
         if let Some(usage) = reader.exchange().usage() {
             calibration.learn(estimate, usage);
         }
