@@ -123,7 +123,7 @@ async fn a_client_that_is_not_ready_costs_the_same_with_and_without_a_hook() {
         let error = layer.layer(Unready(Arc::clone(&asked))).oneshot(chat("hello", false)).await.unwrap_err();
         came_to.push((
             handle.available()[0].1,
-            handle.circuit().window().calls(),
+            handle.circuit().unwrap().window().calls(),
             error.report().sent(),
             asked.load(Ordering::Relaxed),
         ));

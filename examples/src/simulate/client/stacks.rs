@@ -4,12 +4,12 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
+use aplomb::RequestView;
 use aplomb::circuit_breaker::{CircuitBreakerLayer, CircuitState, OnOpen};
 use aplomb::provider::Generic;
 use aplomb::rate_limit::{Quota, RateLimitLayer};
 use aplomb::retry::{RetryLayer, Throttled};
-use aplomb::route::RequestView;
-use aplomb::{BoxError, EndpointLayer, GatesHandle, Policy};
+use aplomb::{BoxError, EndpointHandle, EndpointLayer, Policy};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -50,8 +50,8 @@ fn tenant(request: &RequestView<'_>) -> String {
     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-fn look(gates: &GatesHandle) -> Look {
-    let circuit = gates.circuit();
+fn look(gates: &EndpointHandle) -> Look {
+    let circuit = gates.circuit().expect("all calls have the same gates");
     Look {
         waiting: gates.waiting(),
         open: circuit.state() != CircuitState::Closed,
