@@ -1,10 +1,8 @@
 //! The way back: promise 30, and that half-open ends.
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{
-    Circuit, CircuitCause, CircuitSettings, CircuitState, OnOpen, Probes, Ramp, Trip,
-};
-use aplomb_core::Outcome;
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OnOpen, Probes, Ramp, Trip};
+use aplomb_core::{CircuitCause, Outcome};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
