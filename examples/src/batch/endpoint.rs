@@ -56,7 +56,7 @@ impl Settings {
         }
     }
 
-    /// A description of an attempt that our own time-out ended.
+    /// A description of an attempt that our own timeout ended.
     pub(crate) fn timed_out(&self) -> String {
         let silence = format!("nothing arrived for {:?} (--timeout)", self.silence);
         match self.whole_answer {
