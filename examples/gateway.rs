@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use aplomb::RequestView;
 use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::route::{self, NoRoute, RequestView, Routes};
+use aplomb::route::{self, NoRoute, Routes};
 use aplomb::{BoxError, EndpointError, EndpointLayer, Policy, Report, Router, RouterLayer, find};
 use aplomb_mock::{Fault, Latency, Mock, Plan, Server};
 use axum::body::Body;

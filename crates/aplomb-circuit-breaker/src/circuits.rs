@@ -69,7 +69,7 @@ impl Settings {
     }
 }
 
-/// Adds what is not set but follows from the keys.
+/// Adds the settings that follow from the keys.
 fn complete(mut settings: Arc<CircuitSettings>, one_credential: bool) -> Arc<CircuitSettings> {
     if one_credential {
         let settings = Arc::make_mut(&mut settings);

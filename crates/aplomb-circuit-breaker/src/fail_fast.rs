@@ -14,7 +14,7 @@ use crate::{Circuit, CircuitHandle};
 
 /// Rejects calls at once while their circuit is open, and does nothing else. Made by [`CircuitHandle::fail_fast`].
 ///
-/// A circuit breaker stands inside of the queues, next to the peer, so that it counts what the peer does. While it is
+/// A circuit breaker stands inside of the queues, next to the server, so that it counts what the server does. While it is
 /// open, a call would wait its turn in those queues only to be rejected at their end. This layer stands outside of them
 /// and spares it the wait:
 ///

@@ -130,7 +130,7 @@ impl CircuitHandle {
         self.0.acquire((), options).await.map(CircuitPermit::new)
     }
 
-    /// Runs any operation behind the circuit: `Ok` counts as a success, `Err` as a failure of the peer, except for
+    /// Runs any operation behind the circuit: `Ok` counts as a success, `Err` as a failure of the server, except for
     /// rejections by aplomb layers. [`run_classified`](Self::run_classified) decides otherwise.
     ///
     /// Options of the call are those of the current [scope](CallOptions::scope). Dropping the future takes the call

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use crate::circuits::{Circuits, Config};
 use crate::{CircuitHandle, CircuitSettings, Cooldown, OnAbandoned, OnOpen, Probes, Ramp, Trip};
 
-/// Stops sending calls to a peer that keeps failing.
+/// Stops sending calls to a server that keeps failing.
 ///
 /// See the [crate's documentation](crate) for what clones share, what dropping does, and where it goes in a stack.
 ///
@@ -69,7 +69,7 @@ impl<C, U> CircuitBreakerLayer<C, U> {
         self.set(|settings| settings.cooldown(cooldown))
     }
 
-    /// Sets how it finds out whether the peer is back: [`Probes`], or just their number at a time.
+    /// Sets how it finds out whether the server is back: [`Probes`], or just their number at a time.
     pub fn probes(self, probes: impl Into<Probes>) -> Self {
         self.set(|settings| settings.probes(probes))
     }

@@ -232,8 +232,8 @@ mod tests {
             *response.status_mut() = status;
             let agree = |response: &http::Response<()>| {
                 let result = Ok::<_, &io::Error>(response);
-                let classified = classifier.classify(result).outcome().is_success();
-                assert_eq!(classifier.has_succeeded(result), classified, "{status}");
+                let expected = classifier.classify(result).outcome().is_success();
+                assert_eq!(classifier.has_succeeded(result), expected, "{status}");
             };
             agree(&response);
             response.extensions_mut().insert(Exchange::new(Outcome::transient()));

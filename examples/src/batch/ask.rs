@@ -32,7 +32,7 @@ pub(crate) struct Asker {
     pub(crate) key: Option<Key>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) health: Arc<Health>,
-    /// A description of an attempt that our own time-out ended.
+    /// A description of an attempt that our own timeout ended.
     pub(crate) timed_out: String,
 }
 

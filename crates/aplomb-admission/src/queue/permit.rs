@@ -42,7 +42,7 @@ impl<G: Gate> Permit<G> {
         self.waited
     }
 
-    /// Notes that the call is sent now, and tells the gate: the peer's time begins.
+    /// Notes that the call is sent now, and tells the gate: the server's time begins.
     pub fn sent(&mut self) {
         self.sent = true;
         self.on(Progress::Sent);

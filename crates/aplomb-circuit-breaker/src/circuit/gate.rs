@@ -240,7 +240,7 @@ impl Circuit {
                 HealthSignal::Healthy => {
                     self.probe_answered(token.role, !self.health.was_slow(&call), outcome, now);
                 }
-                // A peer that answers is alive, even if it rejects the request.
+                // A server that answers is alive, even if it rejects the request.
                 HealthSignal::Alive | HealthSignal::Unauthorized => {
                     self.probe_answered(token.role, true, outcome, now);
                 }

@@ -76,7 +76,7 @@ impl Circuit {
 
     /// Opens, for the cooldown that the cause requires.
     pub(super) fn open(&mut self, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
-        // A call that succeeded too slowly does not tell what is wrong.
+        // A call that succeeded too slowly does not show what is wrong.
         let last = last.filter(|last| !last.is_success());
         if let Phase::Closed { since: Some(since), .. } = self.phase {
             self.backoff_level.step_down(since, now, &self.settings.cooldown);

@@ -203,7 +203,7 @@ fn is_error(value: View<'_>) -> bool {
     (value.is_object() && value.parts().any(is_set)) || (value.is_text() && !value.is_empty())
 }
 
-/// Returns whether a reason stands whatever quota is named beside it.
+/// Returns whether a reason stands even if a quota is named beside it.
 const fn is_final(reason: Reason) -> bool {
     matches!(reason, Reason::RequestTooLarge | Reason::QuotaExhausted)
 }

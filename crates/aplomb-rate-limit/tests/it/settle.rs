@@ -259,7 +259,7 @@ async fn promise_23_what_the_server_did_not_have_is_not_there_after_the_pause_ei
     assert_eq!(left(), [59, -200]);
     tokio::time::sleep(2 * S).await;
     assert_eq!(left(), [60, 0]);
-    // A refusal about what is known already costs nothing more.
+    // A refusal about a shortage that is already known costs nothing more.
     limiter
         .acquire(Charge::request().input_tokens(500))
         .await

@@ -61,6 +61,10 @@ impl<A> RequestHead for AttemptRequest<A> {
 
     fn set_call_options(&mut self, options: CallOptions) -> bool {
         self.call.set_options(options);
+        // Only for a retry, so that other attempts do not pay for it: hook and client see which attempt it is.
+        if options.attempts() > 0 {
+            self.request.extensions_mut().insert(options);
+        }
         true
     }
 }

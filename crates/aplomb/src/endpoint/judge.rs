@@ -52,9 +52,9 @@ pub(super) struct Judge {
 
 /// The next step for a response, as its head decides it.
 pub(super) enum Started<B: Body> {
-    /// It is known well enough.
-    Known(http::Response<ReadBody<B>>),
-    /// Some of its body is read first.
+    /// Nothing is read before the caller gets it.
+    Ready(http::Response<ReadBody<B>>),
+    /// Some of its body is read first, to judge it.
     Reads(Parts, Pin<Box<InspectedBody<B>>>, LookAhead),
 }
 
@@ -80,7 +80,7 @@ impl Judge {
         }
         let untouched = |parts, body| {
             let response = http::Response::from_parts(parts, ReadBody::untouched(body));
-            Started::Known(response)
+            Started::Ready(response)
         };
         if self.method == Method::HEAD || !has_answer(parts.status) {
             return untouched(parts, body);
@@ -112,7 +112,7 @@ impl Judge {
                 let until = Instant::now().checked_add(patience);
                 Started::Reads(parts, body, LookAhead { to, bytes, until })
             }
-            None => Started::Known(http::Response::from_parts(parts, ReadBody::inspected(body))),
+            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{RequestView, Route};
 /// A route that matches every request.
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// assert!(route::any().matches(&RequestView::head(&http::Request::new(()))));
 /// ```
@@ -18,7 +18,7 @@ pub const fn any() -> Route {
 /// A route for a host: see [`Route::host`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let request = http::Request::get("https://API.openai.com/v1/models").body(()).unwrap();
 /// assert!(route::host("api.openai.com").matches(&RequestView::head(&request)));
@@ -30,7 +30,7 @@ pub fn host(pattern: &str) -> Route {
 /// A route for a path and what is below it: see [`Route::path`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let request = http::Request::get("/v1/files/file-1").body(()).unwrap();
 /// assert!(route::path("/v1/files").matches(&RequestView::head(&request)));
@@ -42,7 +42,7 @@ pub fn path(prefix: &str) -> Route {
 /// A route for a method: see [`Route::method`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// assert!(route::method(http::Method::GET).matches(&RequestView::head(&http::Request::new(()))));
 /// ```
@@ -53,7 +53,7 @@ pub fn method(method: Method) -> Route {
 /// A route for a header with a value: see [`Route::header`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let request = http::Request::get("/").header("x-tenant", "a").body(()).unwrap();
 /// assert!(route::header("x-tenant", "a").matches(&RequestView::head(&request)));
@@ -65,7 +65,7 @@ pub fn header(name: &str, value: &str) -> Route {
 /// A route for a header with any value: see [`Route::has_header`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let request = http::Request::get("/").header("x-tenant", "a").body(()).unwrap();
 /// assert!(route::has_header("X-Tenant").matches(&RequestView::head(&request)));
@@ -77,7 +77,7 @@ pub fn has_header(name: &str) -> Route {
 /// A route for a model: see [`Route::model`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let request = http::Request::post("/v1/messages").body(r#"{"model": "claude-opus-4-1"}"#.to_owned()).unwrap();
 /// assert!(route::model("claude-*").matches(&RequestView::of(&request)));
@@ -89,7 +89,7 @@ pub fn model(pattern: &str) -> Route {
 /// A route for requests that a closure accepts: see [`Route::when`].
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let route = route::when(|request| request.path().is_some_and(|path| path.ends_with("/embeddings")));
 /// let request = http::Request::get("/gateway/v1/embeddings").body(()).unwrap();

@@ -43,7 +43,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use aplomb_core::{InMemory, RequestHead};
+use aplomb_core::{InMemory, RequestHead, RequestView};
 use http::{HeaderName, HeaderValue, Method};
 
 pub use self::begin::{any, has_header, header, host, method, model, path, when};
@@ -54,7 +54,6 @@ pub use self::invalid::InvalidRoute;
 pub(crate) use self::routes::{CompiledRoutes, Unmatched};
 pub use self::routes::{NoRoute, Routes};
 pub use self::table::Table;
-pub use aplomb_core::RequestView;
 
 /// A view of a request, with its model if its body is in memory.
 ///
@@ -84,7 +83,7 @@ pub fn view<R: RequestHead + InMemory>(request: &R) -> RequestView<'_> {
 /// # Examples
 ///
 /// ```
-/// use aplomb::route::{self, RequestView};
+/// use aplomb::{RequestView, route};
 ///
 /// let expensive = route::host("*.openai.azure.com")
 ///     .path("/openai")

@@ -66,7 +66,8 @@ impl<T> Table<T> {
     /// The value of the first route that matches this view of a request.
     ///
     /// ```
-    /// use aplomb::route::{self, RequestView, Table};
+    /// use aplomb::RequestView;
+    /// use aplomb::route::{self, Table};
     ///
     /// let table = Table::new([(route::path("/v1"), "v1")]).unwrap();
     /// assert_eq!(table.find_by(&RequestView::head(&http::Request::new(()))), None);

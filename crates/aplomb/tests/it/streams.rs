@@ -160,7 +160,7 @@ async fn what_breaks_after_content_ends_with_an_error_and_is_never_sent_again() 
             }
         }
         assert_eq!(mock.stats().seen, 1, "{fault:?}");
-        assert_eq!((handle.in_flight(), handle.circuit().window().failures()), (0, 1), "{fault:?}");
+        assert_eq!((handle.in_flight(), handle.circuit().unwrap().window().failures()), (0, 1), "{fault:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Acquiring, Permit, S, acquire, tokens, tokens_per_second};
 use tokio_test::task::Spawn;
 
 const AMOUNT: u64 = 100;
-/// A token flows back in so many nanoseconds.
+/// A token flows back in this many nanoseconds.
 const INTERVAL: u128 = 10_000_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl Model {
     }
 }
 
-/// Ends a call in one of several ways, and notes what is right.
+/// Ends a call in one of several ways, and notes the expected books.
 fn end(flying: Flying, how: u8, used: u64, model: &mut Model) {
     let Flying { mut permit, cost, until } = flying;
     let now = model.nanos(Instant::now());

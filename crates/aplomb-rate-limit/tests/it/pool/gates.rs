@@ -53,7 +53,7 @@ async fn promise_19_a_member_that_is_parked_behind_another_gate_holds_nothing_of
         let mut waits = asks(&queue, &tokens(60));
         assert_pending!(waits.poll());
         assert_eq!((pool.snapshot().in_flight(), pool.snapshot().waiting()), (0, 0));
-        // All goes to the other, also while the parked one is asked again and again, and nothing is left.
+        // The other gets everything, even while the parked one is asked again and again, and nothing is left.
         for _ in 0..20 {
             other.acquire(tokens(100)).await.unwrap().sent();
             let mut small = acquire(&other, tokens(50));

@@ -141,7 +141,7 @@ async fn promise_22_a_wait_behind_the_heads_of_other_queues_that_cannot_end_in_t
     let longer = within(S + S / 5);
     let mut in_time = tokio_test::task::spawn(b.acquire_with(tokens(20), &longer));
     assert_pending!(in_time.poll());
-    // A call that is rejected for good does not wait for the others.
+    // A call that is rejected forever does not wait for the others.
     let mut huge = acquire(&b, Charge::request().input_tokens(101));
     assert_ready_err!(huge.poll());
 }
