@@ -105,6 +105,14 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
             }
         }
     }
+
+    #[inline]
+    fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
+        result.is_ok_and(|response| match response.extensions().and_then(|found| found.get::<Exchange>()) {
+            Some(exchange) => exchange.outcome().is_success(),
+            None => response.status().is_none_or(is_success),
+        })
+    }
 }
 
 #[inline]
@@ -214,6 +222,25 @@ mod tests {
             let result: Result<&http::Response<()>, _> = Err(&error);
             assert_eq!(classifier.classify(result).outcome().is_unprocessed(), unprocessed, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_success_is_told_without_a_classification() {
+        let classifier = HttpClassifier::new();
+        for status in (100..1_000).filter_map(|status| StatusCode::from_u16(status).ok()) {
+            let mut response = http::Response::new(());
+            *response.status_mut() = status;
+            let agree = |response: &http::Response<()>| {
+                let result = Ok::<_, &io::Error>(response);
+                let expected = classifier.classify(result).outcome().is_success();
+                assert_eq!(classifier.has_succeeded(result), expected, "{status}");
+            };
+            agree(&response);
+            response.extensions_mut().insert(Exchange::new(Outcome::transient()));
+            agree(&response);
+        }
+        let lost = io::Error::other("connection reset");
+        assert!(!Classify::<http::Response<()>, _>::has_succeeded(&classifier, Err(&lost)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The text of answers. It is known beforehand, so a client can check that it got all of it.
+//! The text of answers. It is known in advance, so a client can check that it got all of it.
 
 use crate::draw::{self, Lot};
 use crate::size::Size;

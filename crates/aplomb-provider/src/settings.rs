@@ -39,7 +39,7 @@ pub struct Settings {
 /// A code in lower case and its meaning.
 type OwnCode = (Box<str>, Reason);
 
-/// The meaning of an exhausted daily quota when the server names a short delay all the same.
+/// The meaning of an exhausted daily quota when the server names a short delay anyway.
 ///
 /// Google does: its `RetryInfo` says 36 s when the day's requests are used up. Google's command line client
 /// gives up at once; others found that some quota had often been freed by then.

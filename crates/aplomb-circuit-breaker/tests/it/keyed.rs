@@ -197,7 +197,7 @@ async fn a_full_map_evicts_open_circuits_last_and_rejects_when_all_are_in_use() 
     for _ in 0..2 {
         service.call(post("open", "/503")).await.unwrap();
     }
-    // Strangers with one failure each, or a refused credential.
+    // New keys with one failure each, or a refused credential.
     for stranger in 0..200 {
         for path in ["/503", "/401"] {
             service.call(post(&format!("{stranger}{path}"), path)).await.unwrap();

@@ -130,7 +130,7 @@ async fn promise_30_parked_calls_climb_the_ramp_in_order() {
     for call in &mut calls {
         assert_pending!(call.poll());
     }
-    // One tick more: a caller that was woken but is not polled is then admitted all the same.
+    // One tick more: a caller that was woken but is not polled is then admitted anyway.
     advance(5 * SECOND).await;
     advance(TICK).await;
     let mut waves = Vec::new();

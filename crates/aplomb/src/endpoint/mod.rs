@@ -25,6 +25,7 @@ mod stack;
 mod state;
 mod timeouts;
 
+pub(crate) use self::calibration::PromptEstimate;
 pub(crate) use self::state::EndpointState;
 pub(crate) use self::timeouts::Timeouts;
 
