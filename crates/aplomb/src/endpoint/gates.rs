@@ -1,12 +1,13 @@
 //! The gates of an endpoint, which decide as one.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use aplomb_circuit_breaker::{Circuit, CircuitSettings, OpenReason, Transition};
-use aplomb_concurrency::{LimitChange, Occupancy, Slots};
+use aplomb_concurrency::{Limit, LimitChange, Occupancy, Slots};
 use aplomb_core::{Event, KeyLabel, Observe, notify};
-use aplomb_rate_limit::{Charge, Pool, PoolMember, Quotas, RateLimitReason, Settle};
+use aplomb_rate_limit::{Charge, Pool, PoolMember, Quota, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
 use crate::Policy;
@@ -67,30 +68,37 @@ pub(crate) struct EndpointToken {
 const UNLIMITED: usize = usize::MAX;
 
 impl EndpointGates {
+    /// The gates of all calls.
     pub(super) fn new(policy: &Policy, settle: Settle) -> Self {
-        let mut quotas = Quotas::new(policy.quotas.iter().copied());
-        if let Some(seed) = policy.seed {
-            quotas.set_seed(seed);
-        }
-        quotas.set_max_pause(policy.max_retry_after);
-        quotas.set_settle(settle);
-        raise_max_pause(policy);
-        let pool = policy.pool.as_ref().map(Pool::member);
-        // With a pool, what the server says is about the pool, which learns it for all its members.
-        quotas.set_learning(pool.is_none());
+        let quotas = quotas(policy, &policy.quotas, settle);
+        Self::of(quotas, Arc::new(circuit(policy, false)), policy.pool.as_ref(), policy.concurrency)
+    }
+
+    pub(super) fn of(
+        quotas: Quotas,
+        circuit: Arc<CircuitSettings>,
+        pool: Option<&Pool>,
+        concurrency: Option<Limit>,
+    ) -> Self {
         Self {
-            circuit: Circuit::new(circuit(policy)),
+            circuit: Circuit::new(circuit),
             quotas,
-            pool,
-            concurrency: policy.concurrency.map(Slots::new),
+            pool: pool.map(Pool::member),
+            concurrency: concurrency.map(Slots::new),
         }
     }
 
     /// Puts another policy in force; calls in flight are not lost. The pool stays, since what has been drawn from it
     /// is settled with it.
-    pub(super) fn adopt(&mut self, policy: &Policy, now: Instant) {
-        self.circuit.set_settings(circuit(policy));
-        self.quotas.set_quotas(policy.quotas.iter().copied(), now);
+    pub(super) fn adopt(
+        &mut self,
+        policy: &Policy,
+        quotas: &[Quota],
+        circuit: Arc<CircuitSettings>,
+        now: Instant,
+    ) {
+        self.circuit.set_settings(circuit);
+        self.quotas.set_quotas(quotas.iter().copied(), now);
         self.quotas.set_max_pause(policy.max_retry_after);
         match (&mut self.concurrency, policy.concurrency) {
             (Some(slots), Some(limit)) => slots.set_limit(limit, now),
@@ -114,9 +122,28 @@ pub(super) fn raise_max_pause(policy: &Policy) {
     }
 }
 
-fn circuit(policy: &Policy) -> CircuitSettings {
+/// Unused quotas under a policy, whose own ones may be others for some keys.
+pub(super) fn quotas(policy: &Policy, configured: &[Quota], settle: Settle) -> Quotas {
+    let mut quotas = Quotas::new(configured.iter().copied());
+    if let Some(seed) = policy.seed {
+        quotas.set_seed(seed);
+    }
+    quotas.set_max_pause(policy.max_retry_after);
+    quotas.set_settle(settle);
+    // With a pool, what the server says is about the pool, which learns it for all its members.
+    quotas.set_learning(policy.pool.is_none());
+    quotas
+}
+
+/// The settings of the circuit under a policy; `one_credential` if all its calls carry the same one.
+pub(super) fn circuit(policy: &Policy, one_credential: bool) -> CircuitSettings {
+    let trip = policy.trip.clone();
     let settings = CircuitSettings::new()
-        .trip(policy.trip.clone())
+        .trip(if one_credential {
+            trip.one_credential()
+        } else {
+            trip
+        })
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
         .on_open(policy.on_open);
