@@ -53,8 +53,8 @@ fn routes() -> Result<Routes, BoxError> {
     let small = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
     let claude = EndpointLayer::with_policy(Anthropic, chat)?;
     Ok(Routes::new()
-        .route(route::model("gpt-large"), large.by_key_with(tenant, |tenant: &String| bought(tenant)))
-        .route(route::model("gpt-*"), small.by_key_with(tenant, |tenant: &String| bought(tenant)))
+        .route(route::model("gpt-large"), large.quotas_per(tenant, |tenant: &String| bought(tenant)))
+        .route(route::model("gpt-*"), small.quotas_per(tenant, |tenant: &String| bought(tenant)))
         .route(route::model("claude-*"), claude)
         .reject_unmatched())
 }
