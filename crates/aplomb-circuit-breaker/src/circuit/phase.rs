@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aplomb_core::Outcome;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -10,7 +9,8 @@ use tokio::time::Instant;
 use super::Circuit;
 use crate::probes::HalfOpen;
 use crate::ramp::SlowStart;
-use crate::{CircuitCause, CircuitState, OpenReason, Transition, later};
+use crate::{CircuitState, OpenReason, Transition, later};
+use aplomb_core::{CircuitCause, Outcome};
 
 /// A state, with its data.
 #[derive(Debug)]

@@ -4,15 +4,14 @@ use std::borrow::Cow;
 use std::str;
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::Dimension;
 use serde_json::{Map, Value};
 
 use super::codes::{self, Code, Codes, bare};
 use super::google::{self, Details};
 use super::message::prefix;
 use super::{body_delay, dimension};
-use crate::Reason;
 use crate::json::{Key, View};
+use aplomb_core::{Dimension, Reason};
 
 type Object = Map<String, Value>;
 

@@ -102,7 +102,7 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     #[inline]
     fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
         attempt.call.asks();
-        attempt.charge.clone()
+        attempt.call.charge().clone()
     }
 
     fn rejection(

@@ -76,12 +76,12 @@ where
     }
 
     fn call(&mut self, attempt: AttemptRequest<A>) -> Self::Future {
-        let AttemptRequest { request, call, estimate, .. } = attempt;
+        let AttemptRequest { request, call } = attempt;
         let now = Instant::now();
         let watch = Stopwatch::new(self.inspection.timeouts, call.deadline(), now);
         let exchange = call.sends(now);
         let method = request.method().clone();
-        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, estimate, method };
+        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method };
         let state = if has_invalid_port(request.uri()) {
             State::Invalid
         } else {

@@ -26,6 +26,7 @@ mod state;
 mod tenants;
 mod timeouts;
 
+pub(crate) use self::calibration::PromptEstimate;
 pub(crate) use self::state::EndpointState;
 pub(crate) use self::timeouts::Timeouts;
 
@@ -34,9 +35,9 @@ use self::body::{ReadBody, UntilRead};
 pub use self::broken_answer::BrokenAnswer;
 use self::classifier::EndpointClassifier;
 pub use self::deadline::DeadlinePassed;
-pub use self::future::EndpointFuture;
+pub(crate) use self::future::EndpointFuture;
 pub use self::handle::EndpointHandle;
-pub use self::hook::{HookFailed, HookFuture, OutgoingRequest, RequestHook};
+pub use self::hook::{HookFailed, OutgoingRequest, RequestHook};
 use self::inspect::Inspect;
 pub use self::layer::EndpointLayer;
 pub use self::service::Endpoint;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb_admission::{Admission, AdmissionConfig, Entries};
 use aplomb_core::{CallOptions, Copied, RequestHead};
-use aplomb_rate_limit::{Charge, RateLimiter};
+use aplomb_rate_limit::RateLimiter;
 use aplomb_retry::{Retry, RetryLayer, Throttled};
 use http_body::Body;
 use tokio::time::Instant;
@@ -113,18 +113,18 @@ impl Stack {
         A: Body + Clone + 'static,
     {
         let provider = &*self.inspection.provider;
-        let call = CallContext::new(provider.name(), Instant::now(), request.call_options());
+        let (now, options) = (Instant::now(), request.call_options());
         if self.include_usage {
             estimate::include_usage(&mut request, provider);
         }
-        let (charge, estimate) =
-            estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
+        let cost = estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
+        let call = CallContext::new(provider.name(), now, options, cost);
         if let Some(tenants) = &self.tenants {
-            in_progress.tenant = Some(self.tenant_charge(tenants, &request, charge.clone(), call.clone()));
+            in_progress.tenant = Some(self.tenant_charge(tenants, &request, call.clone()));
         }
         let inspect = Inspect::new(client, Arc::clone(&self.inspection));
         let admission = Admission::new(inspect, Arc::clone(&self.admission));
-        let attempt = AttemptRequest { request, call: call.clone(), charge, estimate };
+        let attempt = AttemptRequest { request, call: call.clone() };
         EndpointFuture::new(self.retry.call(admission, attempt), call, in_progress)
     }
 
@@ -134,7 +134,6 @@ impl Stack {
         &self,
         tenants: &RateLimiter,
         request: &http::Request<A>,
-        charge: Charge,
         call: CallContext,
     ) -> TenantCharge {
         let options = call.options().or_else(CallOptions::current).unwrap_or_default();
@@ -142,7 +141,7 @@ impl Stack {
             Some(deadline) => options.with_deadline(call.began() + deadline),
             None => options,
         };
-        TenantCharge::new(tenants, || route::view(request), charge, options, call)
+        TenantCharge::new(tenants, || route::view(request), options, call)
     }
 }
 

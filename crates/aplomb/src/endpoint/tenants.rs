@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use aplomb_core::{BoxError, CallOptions, Kind, Observe, Outcome, RequestView};
-use aplomb_rate_limit::{Charge, Quota, RateLimitLayer, RateLimitPermit, RateLimited, RateLimiter};
+use aplomb_rate_limit::{Quota, RateLimitLayer, RateLimitPermit, RateLimited, RateLimiter};
 
 use crate::Policy;
 use crate::context::CallContext;
@@ -80,11 +80,10 @@ impl TenantCharge {
     pub(super) fn new<'r>(
         limiter: &RateLimiter,
         view: impl FnOnce() -> RequestView<'r>,
-        charge: Charge,
         options: CallOptions,
         call: CallContext,
     ) -> Self {
-        let waiting = Box::pin(limiter.acquire_viewed(view, charge, options));
+        let waiting = Box::pin(limiter.acquire_viewed(view, call.charge().clone(), options));
         Self { call, stage: Stage::Waiting(waiting) }
     }
 
