@@ -37,6 +37,8 @@ pub(super) struct Setup {
 pub(super) struct Settings {
     pub(super) pause: PauseSettings,
     pub(super) learning: bool,
+    /// True if it acts on throttled responses; otherwise another gate does.
+    pub(super) pausing: bool,
     /// How everything but requests is settled, unless a quota says otherwise.
     pub(super) settle: Settle,
     pub(super) seed: Option<u64>,

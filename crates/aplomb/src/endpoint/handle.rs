@@ -176,7 +176,7 @@ impl GatesHandle {
     ///
     /// Panics if each key has gates of its own.
     pub fn learned(&self) -> Learned {
-        self.with(|gates, _| gates.quotas.learned())
+        self.with(EndpointGates::learned)
     }
 
     /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the server reports
@@ -186,7 +186,7 @@ impl GatesHandle {
     ///
     /// Panics if each key has gates of its own.
     pub fn remember(&self, learned: &Learned) {
-        self.with(|gates, now| gates.quotas.remember(learned, now));
+        self.with(|gates, now| gates.remember(learned, now));
     }
 
     /// The remainder of each quota, including learned ones; negative where it is in debt.
@@ -206,7 +206,7 @@ impl GatesHandle {
     /// Panics if each key has gates of its own.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.with(|gates, now| gates.quotas.paused_until(now))
+        self.with(|gates, now| gates.paused_until(now))
     }
 
     /// The concurrency limit, if there is one.
@@ -266,7 +266,7 @@ impl GatesHandle {
     }
 
     fn switch(&self, change: impl Fn(&mut Circuit, Instant)) {
-        self.entries.for_each(|_, queue| queue.with(|gates, now| change(&mut gates.circuit, now)));
+        self.entries.for_each(|_, queue| queue.with(|gates, now| gates.switch(&change, now)));
     }
 }
 
@@ -288,7 +288,7 @@ impl EndpointSnapshot {
             waiting,
             in_flight: gates.quotas.in_flight(),
             available: gates.quotas.available(now).collect(),
-            paused_for: gates.quotas.paused_until(now).map(|until| until.saturating_duration_since(now)),
+            paused_for: gates.paused_until(now).map(|until| until.saturating_duration_since(now)),
             circuit: gates.circuit.snapshot(now),
             concurrency: gates.limited().map(|slots| slots.snapshot(waiting, now)),
         })
