@@ -63,6 +63,7 @@ impl Eq for dyn ErasedKey {}
 pub struct KeyBy {
     find: Arc<Find>,
     label: fn(&dyn ErasedKey) -> KeyLabel,
+    is_key: fn(&dyn Any) -> bool,
 }
 
 /// Passes the key of a request on as a reference: nothing is allocated for it.
@@ -108,7 +109,7 @@ impl KeyBy {
                 None => found(&key_of(request)),
             }
         };
-        Self { find: Arc::new(find), label }
+        Self { find: Arc::new(find), label, is_key: <dyn Any>::is::<K> }
     }
 
     /// Calls `act` with the key of `request`.
@@ -127,6 +128,11 @@ impl KeyBy {
 
     pub(crate) fn label(&self) -> fn(&dyn ErasedKey) -> KeyLabel {
         self.label
+    }
+
+    /// Whether requests have keys of the type of `key`.
+    pub(crate) fn is_key(&self, key: &dyn ErasedKey) -> bool {
+        (self.is_key)(key.as_any())
     }
 
     /// The label of a key that is not shown.

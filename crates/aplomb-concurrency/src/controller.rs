@@ -212,7 +212,7 @@ impl Controller {
         self.end_round_trip(number);
     }
 
-    /// A call failed because the peer was overloaded.
+    /// A call failed because the server was overloaded.
     pub(crate) fn overloaded(&mut self, number: u64, cause: ConcurrencyCause) -> Option<ConcurrencyCause> {
         self.end_round_trip(number);
         if number < self.valid_from || !self.background_failures.failed(self.is_below_ceiling()) {

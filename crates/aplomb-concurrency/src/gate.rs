@@ -20,9 +20,9 @@ pub struct SlotToken {
     timed: bool,
 }
 
-/// The meaning of a call's end for the load on the peer.
+/// The meaning of a call's end for the load on the server.
 enum LoadSignal {
-    /// The peer can take this many calls.
+    /// The server can take this many calls.
     Sustained,
     /// These were too many.
     Overloaded(ConcurrencyCause),
@@ -97,7 +97,7 @@ impl Gate for Slots {
                 }
                 (self.judged(&token, outcome, usage, now), outcome.is_unanswered())
             }
-            // A peer that has begun to answer notices that the call was dropped.
+            // A server that has begun to answer notices that the call was dropped.
             End::Abandoned => {
                 self.ended(&token);
                 (None, !token.begun)

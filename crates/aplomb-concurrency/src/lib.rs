@@ -20,8 +20,11 @@ mod slowdown;
 mod snapshot;
 mod worth;
 
-pub use aplomb_core::ConcurrencyCause;
-pub use error::{AtCapacity, Occupancy};
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
+pub use aplomb_core as core;
+pub use error::AtCapacity;
+#[doc(hidden)]
+pub use error::Occupancy;
 #[doc(hidden)]
 pub use gate::SlotToken;
 pub use latency::Latency;
@@ -29,7 +32,7 @@ pub use layer::{ConcurrencyLimit, ConcurrencyLimitLayer};
 pub use limit::{Adaptive, Limit};
 pub use limiter::ConcurrencyLimiter;
 #[doc(hidden)]
-pub use limits::ConcurrencyPolicy;
+pub use limits::Limits;
 pub use permit::ConcurrencyPermit;
 pub use slots::Slots;
 pub use snapshot::{ConcurrencySnapshot, LimitChange};

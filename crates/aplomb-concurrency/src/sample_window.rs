@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Consecutively numbered calls whose latencies are compared with those of others.
 ///
 /// Which calls count is decided when they are admitted. If the first calls answered were to count, fast ones would be
-/// over-represented. Waiting for the last of them would take for ever, so the median counts: it is known as soon as half
+/// over-represented. Waiting for the last of them would take forever, so the median counts: it is known as soon as half
 /// of the calls are answered and none of the others can belong to the faster half.
 #[derive(Clone, Debug)]
 pub(crate) struct SampleWindow {

@@ -136,6 +136,10 @@ impl Classification {
         self
     }
 
+    pub(crate) const fn set_status(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
     pub(crate) fn set_outcome(&mut self, outcome: Outcome) {
         self.result = AttemptResult::Fixed(outcome);
     }

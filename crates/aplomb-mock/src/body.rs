@@ -30,7 +30,7 @@ pub(crate) enum Step {
 
 /// The body of a mock's answer.
 ///
-/// A truncated body fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); a stalled one is pending for ever.
+/// A truncated body fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); a stalled one is pending forever.
 /// Dropping a body before its end counts as a client that went away.
 pub struct Body {
     steps: Peekable<Steps>,

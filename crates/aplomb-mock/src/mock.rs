@@ -20,7 +20,7 @@ use crate::{draw, serve};
 ///
 /// Clones share everything. It is always ready, and goes by tokio's clock, so it works in paused time. Faults of a connection
 /// become faults of the call: a reset is an [`io::Error`] of kind `ConnectionReset`, a hang never resolves, a truncated body
-/// fails half-way. Dropping a call or a body means that the client goes away.
+/// fails halfway. Dropping a call or a body means that the client goes away.
 ///
 /// # Examples
 ///
@@ -95,6 +95,7 @@ where
 }
 
 /// The future of an answer of a [`Mock`].
+#[expect(unnameable_types, reason = "callers name it as the service's `Future`")]
 pub struct ResponseFuture {
     inner: Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>,
 }

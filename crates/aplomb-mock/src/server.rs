@@ -73,7 +73,7 @@ impl Drop for Server {
     }
 }
 
-/// Accepts connections for ever, except during outages that refuse them. Dropping it drops them all.
+/// Accepts connections forever, except during outages that refuse them. Dropping it drops them all.
 async fn accept(listener: TcpListener, address: SocketAddr, mock: Mock) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();

@@ -9,7 +9,7 @@ use crate::api::{Api, Ask, Origin};
 use crate::body::{Step, Steps, first_half};
 use crate::fault::Fault;
 
-/// Endless pings without a pause would keep a client busy for ever.
+/// Endless pings without a pause would keep a client busy forever.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns the steps of a stream with this fault. Each is made when it is taken.

@@ -54,7 +54,7 @@ impl Flow {
         self.burst
     }
 
-    /// How long so many units take to flow back, in nanoseconds, up to the largest debt.
+    /// How long this many units take to flow back, in nanoseconds, up to the largest debt.
     #[inline]
     pub(crate) fn debt(&self, units: u64) -> u64 {
         self.interval.saturating_mul(units).min(self.max_debt)
@@ -154,7 +154,7 @@ impl Bucket {
         }
     }
 
-    /// Adds what flows back in so many nanoseconds.
+    /// Adds what flows back in this many nanoseconds.
     pub(crate) const fn give_back(&mut self, nanos: u64) {
         self.drawn_until = self.drawn_until.saturating_sub(nanos);
     }
@@ -302,7 +302,7 @@ mod tests {
         take(&mut bucket, 10, SECOND).unwrap();
         bucket.refund(10, first, SECOND);
         assert_eq!(bucket.available(SECOND), 0);
-        // Half of what is given back after half a second has not flowed back by itself.
+        // Half of a refund after half a second has not flowed back yet.
         let second = bucket.bucket.drawn_until();
         bucket.refund(10, second, SECOND * 3 / 2);
         assert_eq!(bucket.available(SECOND * 3 / 2), 10);

@@ -1,12 +1,11 @@
 //! The settings of a layer, and the gates that are made of them.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits};
-use aplomb_core::{Event, KeyLabel, LogEvents, Observe, notify};
+use aplomb_core::{LogEvents, Observe};
 use tokio::time::Instant;
 
 use crate::limiter_gate::LimiterGate;
@@ -16,7 +15,8 @@ pub(crate) type Observer = Arc<dyn Observe + Send + Sync>;
 
 /// The settings of a layer.
 #[derive(Clone)]
-pub(crate) struct Config {
+#[expect(unnameable_types, reason = "it is the layer's own")]
+pub struct Config {
     pub(crate) source: Source,
     pub(crate) keys: Option<Keys>,
     pub(crate) max_keys: usize,
@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) max_pause: Option<Duration>,
     pub(crate) ramp: Option<Duration>,
     pub(crate) learning: bool,
+    pub(crate) inbound: bool,
     pub(crate) learned: Option<Learned>,
     pub(crate) seed: Option<u64>,
     pub(crate) observer: Observer,
@@ -41,7 +42,6 @@ pub(crate) enum Source {
 pub(crate) struct Keys {
     pub(crate) by: KeyBy,
     pub(crate) quotas_of: Option<Arc<QuotasOf>>,
-    pub(crate) is_key: fn(&dyn Any) -> bool,
 }
 
 pub(crate) type QuotasOf = dyn Fn(&dyn ErasedKey) -> Vec<Quota> + Send + Sync;
@@ -56,41 +56,35 @@ impl Config {
             max_pause: None,
             ramp: None,
             learning: true,
+            inbound: false,
             learned: None,
             seed: None,
             observer: Arc::new(LogEvents),
         }
     }
 
-    /// The queues of a limiter with these settings, and what makes the gates of new keys.
-    pub(crate) fn entries(&self) -> (Entries<LimiterGate>, Option<Arc<Template>>) {
-        let observer = Arc::clone(&self.observer);
-        let observe = move |event: &Event, key: Option<&KeyLabel>| match key {
-            None => notify(&*observer, event),
-            Some(_) => notify(&*observer, &event.clone().with_key(key.cloned())),
-        };
-        let Some(Keys { by, quotas_of, .. }) = self.keys.clone() else {
-            return (Entries::one(self.gate(), self.limits, observe), None);
-        };
-        let template = Arc::new(match &self.source {
-            Source::Quotas(_) => Template::Quotas(Mutex::new(QuotasTemplate::new(self.quotas(), quotas_of))),
-            Source::Pool(pool) => Template::Pool(pool.clone()),
-        });
-        let make = {
-            let template = Arc::clone(&template);
-            move |key: &dyn ErasedKey| template.gate(key)
-        };
-        (Entries::keyed(by, self.max_keys, self.limits, make, observe), Some(template))
+    /// Makes it a limit on calls that arrive.
+    pub(crate) const fn make_inbound(&mut self) {
+        self.inbound = true;
+        self.learning = false;
     }
 
-    fn gate(&self) -> LimiterGate {
+    /// Makes it the limit on the calls of tenants, with nothing of the account's but how long they wait.
+    pub(crate) fn make_of_tenants(&mut self) {
+        self.make_inbound();
+        (self.source, self.learned) = (Source::Quotas(Vec::new()), None);
+    }
+
+    /// The gate of all calls, if there are no keys.
+    pub(crate) fn gate(&self) -> LimiterGate {
         match &self.source {
             Source::Quotas(_) => LimiterGate::Own(self.quotas()),
             Source::Pool(pool) => LimiterGate::Pooled(Box::new(pool.member())),
         }
     }
 
-    fn quotas(&self) -> Quotas {
+    /// Full quotas.
+    pub(crate) fn quotas(&self) -> Quotas {
         let configured = match &self.source {
             Source::Quotas(configured) => &**configured,
             Source::Pool(_) => &[],
@@ -108,85 +102,13 @@ impl Config {
         if !self.learning {
             quotas.set_learning(false);
         }
+        if self.inbound {
+            quotas.set_inbound();
+        }
         if let Some(learned) = &self.learned {
             quotas.remember(learned, Instant::now());
         }
         quotas
-    }
-}
-
-/// Makes the gates of new keys.
-pub(crate) enum Template {
-    Quotas(Mutex<QuotasTemplate>),
-    Pool(Pool),
-}
-
-/// Makes the quotas of new keys. Keys with equal quotas share their settings, so that they take less memory.
-pub(crate) struct QuotasTemplate {
-    common: Quotas,
-    quotas_of: Option<Arc<QuotasOf>>,
-    /// The latest quotas of single keys.
-    recent: Vec<(Vec<Quota>, Quotas)>,
-}
-
-/// So many different lists of quotas are shared: a plan or tier each.
-const MAX_RECENT: usize = 32;
-
-impl Template {
-    fn gate(&self, key: &dyn ErasedKey) -> LimiterGate {
-        match self {
-            Self::Pool(pool) => LimiterGate::Pooled(Box::new(pool.member())),
-            Self::Quotas(template) => {
-                let lock = || template.lock().unwrap_or_else(PoisonError::into_inner);
-                let quotas_of = lock().quotas_of.clone();
-                // Not under the lock: the function is the caller's.
-                let configured = quotas_of.map(|quotas_of| quotas_of(key));
-                LimiterGate::Own(lock().quotas(configured))
-            }
-        }
-    }
-
-    /// Changes the quotas of keys that are new from now on.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Quotas)) {
-        match self {
-            Self::Pool(_) => {}
-            Self::Quotas(template) => {
-                let mut template = template.lock().unwrap_or_else(PoisonError::into_inner);
-                template.recent.clear();
-                change(&mut template.common);
-            }
-        }
-    }
-
-    /// Gives all keys that are new from now on these quotas.
-    pub(crate) fn set_quotas(&self, quotas: &[Quota]) {
-        if let Self::Quotas(template) = self {
-            template.lock().unwrap_or_else(PoisonError::into_inner).quotas_of = None;
-        }
-        self.change(|common| common.set_quotas(quotas.iter().copied(), Instant::now()));
-    }
-}
-
-impl QuotasTemplate {
-    fn new(common: Quotas, quotas_of: Option<Arc<QuotasOf>>) -> Self {
-        Self { common, quotas_of, recent: Vec::new() }
-    }
-
-    fn quotas(&mut self, configured: Option<Vec<Quota>>) -> Quotas {
-        let Some(configured) = configured else {
-            return self.common.fresh();
-        };
-        if let Some((_, known)) = self.recent.iter().find(|(of, _)| *of == configured) {
-            return known.fresh();
-        }
-        let mut quotas = self.common.clone();
-        quotas.set_quotas(configured.iter().copied(), Instant::now());
-        if self.recent.len() == MAX_RECENT {
-            self.recent.remove(0);
-        }
-        let fresh = quotas.fresh();
-        self.recent.push((configured, quotas));
-        fresh
     }
 }
 
@@ -200,6 +122,7 @@ impl fmt::Debug for Config {
             .field("max_pause", &self.max_pause)
             .field("ramp", &self.ramp)
             .field("learning", &self.learning)
+            .field("inbound", &self.inbound)
             .field("learned", &self.learned)
             .field("seed", &self.seed)
             .finish_non_exhaustive()

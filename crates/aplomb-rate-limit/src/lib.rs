@@ -10,6 +10,7 @@ mod layer;
 mod learned;
 mod limiter;
 mod limiter_gate;
+mod limits;
 mod pause;
 mod permit;
 mod pool;
@@ -21,9 +22,12 @@ mod reported_limit;
 mod serialize;
 mod settle;
 mod snapshot;
+mod template;
 
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
+pub use aplomb_core as core;
 pub use aplomb_core::{Dimension, Reading};
-pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
+pub use charge::{Charge, Cost, FromBody, PerRequest};
 pub use error::RateLimited;
 #[doc(hidden)]
 pub use layer::RateLimitPolicy;
@@ -32,7 +36,9 @@ pub use learned::Learned;
 pub use limiter::RateLimiter;
 #[doc(hidden)]
 pub use limiter_gate::LimiterGate;
-pub use permit::{AcquireFuture, RateLimitPermit};
+#[doc(hidden)]
+pub use limits::RateLimits;
+pub use permit::RateLimitPermit;
 pub use pool::Pool;
 #[doc(hidden)]
 pub use pool::PoolMember;

@@ -37,7 +37,7 @@ impl QueueLimits {
     }
 
     /// Sets what a level of priority is worth: a caller goes before those of the next level that arrived less than this
-    /// long before it. So urgent calls go first, and no call waits for ever.
+    /// long before it. So urgent calls go first, and no call waits forever.
     pub const fn ageing(mut self, ageing: Duration) -> Self {
         self.ageing = ageing;
         self

@@ -42,7 +42,7 @@ impl<G: Gate> Permit<G> {
         self.waited
     }
 
-    /// Notes that the call is sent now, and tells the gate: the peer's time begins.
+    /// Notes that the call is sent now, and tells the gate: the server's time begins.
     pub fn sent(&mut self) {
         self.sent = true;
         self.on(Progress::Sent);
@@ -51,6 +51,17 @@ impl<G: Gate> Permit<G> {
     /// Notes that the call is sent right after its admission, which the gate need not be told.
     pub const fn sent_at_once(&mut self) {
         self.sent = true;
+    }
+
+    /// The permit of a call that its caller sends now.
+    pub fn sent_by_caller(mut self) -> Self {
+        if self.waited.is_zero() {
+            self.sent_at_once();
+        } else {
+            // It may have been admitted before the caller was polled.
+            self.sent();
+        }
+        self
     }
 
     /// Returns whether the call has been sent.

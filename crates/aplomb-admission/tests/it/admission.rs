@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::gates::Slots;
 
-/// Every call is alike, and asks for nothing but to pass.
+/// All calls have the same cost.
 pub(crate) struct Turnstile<G: Gate + Evictable>(pub(crate) Entries<G>);
 
 impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Turnstile<G> {
@@ -249,7 +249,7 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         (Some(Outcome::success()), false, End::Abandoned),
         (Some(Outcome::success()), true, judged(Outcome::success())),
         (Some(failed), true, judged(failed)),
-        // An error in a stream ends it, also where no marker of the end follows.
+        // An error in a stream ends it, even if no end marker follows.
         (Some(failed), false, judged(failed)),
         (Some(Outcome::local()), true, End::Abandoned),
     ] {
@@ -285,7 +285,7 @@ async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
     assert_eq!(ends(&queue), [End::Abandoned]);
 }
 
-/// Its time between admission and sending, as far as it is told.
+/// The time between admission and sending, if it was reported.
 struct Timed {
     next: tokio::time::Instant,
     waits: Vec<Duration>,
@@ -334,7 +334,7 @@ impl Evictable for Timed {
     }
 }
 
-/// Our own delay is not the peer's latency.
+/// Our own delay is not the server's latency.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_was_admitted_from_the_queue_and_polled_late_is_sent_late() {
     let gate = Timed { next: tokio::time::Instant::now(), waits: Vec::new() };

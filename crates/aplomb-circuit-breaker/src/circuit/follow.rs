@@ -2,11 +2,12 @@
 
 use aplomb_admission::Decision;
 use aplomb_admission::server::{HeldBy, ServerEvent, ShutCause};
+use aplomb_core::CircuitCause;
 use tokio::time::Instant;
 
 use super::Circuit;
 use super::phase::Phase;
-use crate::{CircuitCause, OnOpen, OpenReason, later};
+use crate::{OnOpen, OpenReason, later};
 
 impl Circuit {
     /// Follows what became of the server: the circuit is open while nobody gets through because all calls fail.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aplomb_core::Outcome;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -10,7 +9,8 @@ use tokio::time::Instant;
 use super::Circuit;
 use crate::probes::HalfOpen;
 use crate::ramp::SlowStart;
-use crate::{CircuitCause, CircuitState, OpenReason, Transition, later};
+use crate::{CircuitState, OpenReason, Transition, later};
+use aplomb_core::{CircuitCause, Outcome};
 
 /// A state, with its data.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Circuit {
 
     /// Opens, for the cooldown that the cause requires.
     pub(super) fn open(&mut self, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
-        // A call that succeeded too slowly does not tell what is wrong.
+        // A call that succeeded too slowly does not show what is wrong.
         let last = last.filter(|last| !last.is_success());
         if let Phase::Closed { since: Some(since), .. } = self.phase {
             self.backoff_level.step_down(since, now, &self.settings.cooldown);

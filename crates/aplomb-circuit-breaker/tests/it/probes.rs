@@ -2,7 +2,8 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{CircuitCause, CircuitState, Probes};
+use aplomb_circuit_breaker::{CircuitState, Probes};
+use aplomb_core::CircuitCause;
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
@@ -152,7 +153,7 @@ async fn promise_29_a_probe_that_breaks_off_while_others_are_missing_has_failed(
 
 #[tokio::test(start_paused = true)]
 async fn promise_29_half_open_ends_when_all_probes_are_lost() {
-    // Every probe hangs for ever, and none is dropped.
+    // Every probe hangs forever, and none is dropped.
     let mut stage = Stage::half_open(layer()).await;
     let mut hung = Vec::new();
     for _ in 0..10 {

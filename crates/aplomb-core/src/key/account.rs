@@ -69,7 +69,7 @@ impl Account {
         &self.authority
     }
 
-    /// The model, if it was told.
+    /// The model, if it was named.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }

@@ -4,15 +4,14 @@ use std::borrow::Cow;
 use std::str;
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::Dimension;
 use serde_json::{Map, Value};
 
 use super::codes::{self, Code, Codes, bare};
 use super::google::{self, Details};
 use super::message::prefix;
 use super::{body_delay, dimension};
-use crate::Reason;
 use crate::json::{Key, View};
+use aplomb_core::{Dimension, Reason};
 
 type Object = Map<String, Value>;
 
@@ -203,7 +202,7 @@ fn is_error(value: View<'_>) -> bool {
     (value.is_object() && value.parts().any(is_set)) || (value.is_text() && !value.is_empty())
 }
 
-/// Returns whether a reason stands whatever quota is named beside it.
+/// Returns whether a reason stands even if a quota is named beside it.
 const fn is_final(reason: Reason) -> bool {
     matches!(reason, Reason::RequestTooLarge | Reason::QuotaExhausted)
 }

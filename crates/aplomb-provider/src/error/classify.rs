@@ -1,10 +1,12 @@
 //! The rules for judging responses, shared by all dialects. Their order is in `docs/guide/providers.md`.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope, retry_after};
+use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope};
 use http::header::WWW_AUTHENTICATE;
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::body::{self, ErrorBody};
@@ -18,15 +20,18 @@ use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
 use crate::{Head, Settings};
 
-/// Any error in a success contains one of these.
-const MARKS: [&[u8]; 6] = [
-    b"error",
-    b"failed",
-    b"\"ERROR\"",
-    b"base_resp",
-    b"abort",
-    b"insufficient_system",
-];
+/// Any error in a success contains one of these. To prepare a search takes longer than the search, so it is done once.
+static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    [
+        "error",
+        "failed",
+        "\"ERROR\"",
+        "base_resp",
+        "abort",
+        "insufficient_system",
+    ]
+    .map(Finder::new)
+});
 
 /// Judges a buffered response.
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
@@ -79,7 +84,7 @@ impl<'a> Judge<'a> {
     /// Judges the body of a success: `None` if it is not an error.
     fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Classification> {
         // Nearly every body is an answer, which need not be parsed here.
-        if !MARKS.iter().any(|mark| memchr::memmem::find(body, mark).is_some()) {
+        if !MARKS.iter().any(|mark| mark.find(body).is_some()) {
             return None;
         }
         body::is_error_answer(Document::read(body, &mut Nodes::new())?.view(), false).then(|| {
@@ -238,7 +243,8 @@ impl<'a> Judge<'a> {
         let in_headers = |head: &Head<'_>| {
             let hints = || self.dialect.hints.iter().find_map(|hint| hint(head));
             let is_limit = is_throttled || outcome.kind() == Kind::Exhausted;
-            retry_after(head.headers(), head.clock())
+            head.clock()
+                .retry_after(head.headers())
                 .or_else(|| header_hints::aws(head))
                 .or_else(|| is_limit.then(hints).flatten())
         };

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::json::{Kind, Text, count_characters};
+
 /// Counts the tokens of texts. Closures `Fn(&str) -> u64` are tokenizers.
 ///
 /// # Examples
@@ -24,32 +26,43 @@ impl<F: Fn(&str) -> u64 + Send + Sync> Tokenizer for F {
     }
 }
 
-/// A fixed number of characters per token, rounded up. Default: 4.
-///
-/// Four is close for English and too many for code and most other scripts: Chinese has one or two characters
-/// per token.
+/// A fixed number of characters per token, rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CharactersPerToken(NonZeroU32);
+pub(crate) struct CharactersPerToken(NonZeroU32);
 
 impl CharactersPerToken {
     pub(super) const FOUR: Self = Self(NonZeroU32::MIN.saturating_add(3));
 
     /// One token for this many characters.
-    #[must_use]
-    pub const fn new(characters: NonZeroU32) -> Self {
+    pub(crate) const fn new(characters: NonZeroU32) -> Self {
         Self(characters)
     }
-}
 
-impl Default for CharactersPerToken {
-    fn default() -> Self {
-        Self::FOUR
+    fn of_characters(self, characters: usize) -> u64 {
+        u64::try_from(characters).unwrap_or(u64::MAX).div_ceil(self.0.get().into())
     }
 }
 
 impl Tokenizer for CharactersPerToken {
     fn tokens(&self, text: &str) -> u64 {
-        let characters = text.chars().count();
-        u64::try_from(characters).unwrap_or(u64::MAX).div_ceil(self.0.get().into())
+        self.of_characters(text.chars().count())
+    }
+}
+
+/// Counts the tokens of strings as they are written in JSON.
+#[derive(Clone, Copy)]
+pub(super) enum Counter<'a> {
+    /// Characters can be counted without decoding the string.
+    Characters(CharactersPerToken),
+    Custom(&'a dyn Tokenizer),
+}
+
+impl Counter<'_> {
+    /// The tokens of a valid string without its quotes.
+    pub(super) fn tokens(self, kind: Kind, raw: &[u8]) -> u64 {
+        match self {
+            Self::Characters(each) => each.of_characters(count_characters(kind, raw)),
+            Self::Custom(tokenizer) => tokenizer.tokens(&Text::written(raw).read()),
+        }
     }
 }

@@ -136,14 +136,7 @@ impl<'a> View<'a> {
         if self.kind() != Kind::Number {
             return None;
         }
-        let mut digits = self.raw().iter().map(|byte| byte.wrapping_sub(b'0'));
-        let count = digits.try_fold(0_u64, |count, digit| {
-            if digit > 9 {
-                return None;
-            }
-            count.checked_mul(10)?.checked_add(digit.into())
-        });
-        count.or_else(|| self.whole())
+        whole(self.raw()).or_else(|| self.whole())
     }
 
     #[cold]
@@ -157,4 +150,15 @@ impl<'a> View<'a> {
             |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
         whole(str::from_utf8(self.raw()).ok()?.parse().ok()?)
     }
+}
+
+/// A number that is written with nothing but digits.
+pub(crate) fn whole(number: &[u8]) -> Option<u64> {
+    let mut digits = number.iter().map(|byte| byte.wrapping_sub(b'0'));
+    digits.try_fold(0_u64, |number, digit| {
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }

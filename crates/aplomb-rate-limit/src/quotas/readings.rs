@@ -15,7 +15,7 @@ use crate::Quota;
 use crate::active_quota::ActiveQuota;
 use crate::reported_limit::{ReportedLimit, Window};
 
-/// At most so many quotas are kept: a server that makes up windows must not fill the memory.
+/// The most quotas that are kept: a server that makes up windows must not fill the memory.
 const MAX_QUOTAS: usize = 8;
 
 /// Quotas with a longer window are not learned: no provider has one, and one that is made up would stop

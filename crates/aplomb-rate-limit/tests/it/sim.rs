@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
 
-/// A provider of so many requests a minute.
+/// A provider of this many requests per minute.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Provider {
     pub(crate) per_minute: u64,
@@ -31,7 +31,7 @@ impl Provider {
             .build()
     }
 
-    /// How long so many prompts take a client that knows the limit.
+    /// The time that this many prompts take a client that knows the limit.
     pub(crate) fn ideal(self, prompts: u64) -> Duration {
         let flow = Duration::from_secs(60) * u32::try_from(prompts.saturating_sub(self.burst)).unwrap();
         flow / u32::try_from(self.per_minute).unwrap() + self.latency
@@ -66,7 +66,7 @@ fn request(number: u64) -> http::Request<String> {
     http::Request::post("/v1/chat/completions").body(body).unwrap()
 }
 
-/// So many callers, each with its prompts one after the other until `until`, or until the prompts are
+/// This many callers, each with its prompts one after another until `until`, or until the prompts are
 /// over; a refused call is sent again through the limiter.
 pub(crate) async fn run(
     provider: Provider,

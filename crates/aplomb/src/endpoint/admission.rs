@@ -101,8 +101,7 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
 
     #[inline]
     fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> EndpointCost {
-        let failed = attempt.call.asks();
-        EndpointCost { charge: attempt.charge.clone(), call: attempt.call.clone(), failed }
+        EndpointCost { failed: attempt.call.asks(), call: attempt.call.clone() }
     }
 
     fn rejection(

@@ -8,7 +8,7 @@ use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progre
 use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
 use aplomb_core::{Event, KeyLabel, LayerName, Observe, Outcome, notify};
-use aplomb_rate_limit::{Charge, Learned, Pool, PoolMember, Quotas, RateLimitReason, Settle};
+use aplomb_rate_limit::{Learned, Pool, PoolMember, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
 use crate::Policy;
@@ -31,8 +31,7 @@ pub(crate) struct EndpointGates {
 
 /// The cost of an attempt.
 pub(crate) struct EndpointCost {
-    pub(super) charge: Charge,
-    /// The record of its call.
+    /// The record of its call, which knows what it draws from quotas.
     pub(super) call: CallContext,
     /// When the attempt before failed, and by when others have to be accepted to show that it was not about everybody.
     pub(super) failed: Option<(Instant, Instant)>,
@@ -264,7 +263,7 @@ impl Gate for EndpointGates {
     fn check(&mut self, cost: &EndpointCost, now: Instant) -> Decision<EndpointRejection> {
         use EndpointRejection as Rejection;
         let server = self.check_server(now);
-        let charge = &cost.charge;
+        let charge = cost.call.charge();
         let Self { circuit, quotas, pool, concurrency, .. } = self;
         (circuit.check(&(), now).map(Rejection::Circuit))
             .and(|| server)
@@ -274,7 +273,8 @@ impl Gate for EndpointGates {
     }
 
     fn admit(&mut self, cost: &EndpointCost, now: Instant) -> Box<EndpointToken> {
-        let EndpointCost { charge, call, failed } = cost;
+        let EndpointCost { call, failed } = cost;
+        let charge = call.charge();
         // A call that fails while others get through is no witness against the server.
         let is_alone = failed.is_some_and(|(at, until)| self.server.took_one(at, until, now));
         if is_alone {
@@ -332,7 +332,7 @@ impl Gate for EndpointGates {
     fn forecast(&mut self, costs: &mut dyn Iterator<Item = &EndpointCost>, now: Instant) -> Option<Instant> {
         // Each gate reads the queue for itself. It is short, and a forecast is made only for a call that has a
         // deadline and finds others waiting.
-        let charges: Vec<_> = costs.map(|cost| &cost.charge).collect();
+        let charges: Vec<_> = costs.map(|cost| cost.call.charge()).collect();
         let calls = || charges.iter().map(|_| &());
         let mut latest = self.circuit.forecast(&mut calls(), now).max(self.server.forecast(now));
         latest = latest.max(self.quotas.forecast(&mut charges.iter().copied(), now));
@@ -413,7 +413,7 @@ impl EndpointGates {
 /// The pool is the one gate that shares its capacity with other queues.
 impl PooledGate<EndpointCost, EndpointRejection> for EndpointGates {
     fn reserve(&mut self, cost: &EndpointCost, now: Instant) -> Decision<EndpointRejection> {
-        optional(&mut self.pool, |pool| pool.reserve(&cost.charge, now).map(EndpointRejection::Pool))
+        optional(&mut self.pool, |pool| pool.reserve(cost.call.charge(), now).map(EndpointRejection::Pool))
     }
 
     fn register_waiter(
@@ -427,7 +427,7 @@ impl PooledGate<EndpointCost, EndpointRejection> for EndpointGates {
             return;
         };
         // A caller that waits for a release of another gate does not go at the instant of the pool.
-        let charge = &cost.charge;
+        let charge = cost.call.charge();
         let waits_for_another = self.circuit.check(&(), now).is_when_released()
             || self.server.check(now).is_when_released()
             || self.quotas.check(charge, now).is_when_released()

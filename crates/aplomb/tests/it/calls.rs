@@ -46,7 +46,7 @@ pub(crate) async fn ask(endpoint: Endpoint<Mock>, request: http::Request<Full<By
     Ok((parts, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Sends prompts with so many workers; returns the answers in no order.
+/// Sends prompts with this many workers; returns the answers in no particular order.
 pub(crate) async fn batch(
     endpoint: &Endpoint<Mock>,
     prompts: usize,

@@ -1,4 +1,4 @@
-//! Judgements of answers by users, beside the provider.
+//! Judgements of answers by users, in addition to the provider's.
 
 use aplomb::provider::{Generic, Head, OpenAi, Provider};
 use aplomb::{BrokenAnswer, EndpointLayer, Kind, Outcome, Policy, Report, find};

@@ -92,7 +92,7 @@ impl Asked {
     }
 }
 
-/// Uniform between 0 and 1, by what it is drawn for (splitmix64).
+/// Uniform between 0 and 1, by the number it is drawn for (splitmix64).
 fn unit(of: u64) -> f64 {
     let mut z = of.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -112,7 +112,7 @@ pub(crate) struct Run {
     pub(crate) warm: Stats,
     pub(crate) end: Stats,
     pub(crate) minutes: u64,
-    /// Calls that failed for good.
+    /// Calls that failed after all retries.
     pub(crate) failed: u64,
 }
 
@@ -150,7 +150,7 @@ impl Run {
     }
 }
 
-/// Each of the callers asks one thing after the other for so many minutes, every other time for a stream.
+/// Each of the callers sends one prompt after another for this many minutes, every other one for a stream.
 pub(crate) async fn run(
     ways: &Ways,
     layer: &EndpointLayer,

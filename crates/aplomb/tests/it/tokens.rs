@@ -19,7 +19,7 @@ const S: Duration = Duration::from_secs(1);
 
 type Request = http::Request<Full<Bytes>>;
 
-/// A prompt of 1,000 tokens by four characters to a token, and at most so many for the answer.
+/// A prompt of 1,000 tokens, at four characters per token, and at most this many for the answer.
 fn ask(max_tokens: u64) -> http::Request<Full<Bytes>> {
     let body = json!({
         "model": "m",
@@ -34,7 +34,7 @@ fn tokens() -> Policy {
     Policy::new().tokens_per_minute(100_000)
 }
 
-/// An answer that has consumed so many tokens.
+/// An answer that has consumed this many tokens.
 fn answer(input: u64, output: u64, cached: u64) -> Reply {
     let usage = json!({"prompt_tokens": input, "completion_tokens": output,
         "prompt_tokens_details": {"cached_tokens": cached}});
@@ -325,7 +325,7 @@ async fn what_a_broken_answer_used_is_owed_where_answers_are_whole() {
     assert_eq!(output_left_after_broken_claude(Policy::new().whole_answers(1 << 20)).await, 95_000);
 }
 
-// Limits are remembered so that a later run does not start blind: tokens are counted before the first answer tells of
+// Limits are remembered so that a later run does not start blind: tokens are counted before the first answer reports
 // them.
 #[tokio::test(start_paused = true)]
 async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {

@@ -34,7 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever is begun, ended, waited for and left, each key's gate is told all of it, and its state
+    /// Whatever is begun, ended, waited for and left, the gate of each key learns all of it, and its state
     /// is only ever gone when it said that it may.
     #[test]
     fn no_call_is_lost_and_no_key_has_two_gates(steps in steps()) {

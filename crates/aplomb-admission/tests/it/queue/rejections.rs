@@ -18,7 +18,7 @@ fn until(deadline: Instant) -> Wait {
     Wait::from(&CallOptions::new().with_deadline(deadline))
 }
 
-/// Says this to the heavy, and admits the light.
+/// Answers this to heavy calls, and admits light ones.
 struct ForTheHeavy(Decision<()>);
 
 enum Weight {
@@ -86,7 +86,7 @@ async fn a_caller_that_could_go_without_the_head_is_not_rejected_with_it() {
     let millis = |millis| start + Duration::from_millis(millis);
     let waits = |says| Queue::new(ForTheHeavy(says), QueueLimits::new(), |_| ());
 
-    // The instant of the head moves beyond everybody's deadline.
+    // The instant of the head moves beyond all deadlines.
     let queue = waits(Decision::NotBefore(millis(5_000), ()));
     let mut heavy = task::spawn(queue.acquire(Weight::Heavy, until(millis(30_000))));
     assert_pending!(heavy.poll());

@@ -105,7 +105,7 @@ fn the_timer_is_set_where_the_next_caller_waits() {
             .is_ok_and(|permit| permit.is_ok())
     };
     let (one, two) = (waits(queue.clone()), waits(queue));
-    // The first runtime lives on, and nobody drives it when its caller has been served.
+    // The first runtime still exists, but nothing drives it once its caller has been served.
     let other = std::thread::spawn(move || second.block_on(two));
     assert!(first.block_on(one));
     assert!(other.join().unwrap());
@@ -122,9 +122,9 @@ fn waiting_for_an_instant_outside_of_a_runtime_panics_rather_than_spins() {
 
 /// Admits one call a second, and has an event for each.
 #[derive(Default)]
-struct Told(Vec<Instant>, bool);
+struct Scripted(Vec<Instant>, bool);
 
-impl aplomb_admission::Gate for Told {
+impl aplomb_admission::Gate for Scripted {
     type Cost = ();
     type Token = ();
     type Reason = ();
@@ -159,7 +159,7 @@ async fn an_observer_does_not_run_inside_the_timer_of_the_runtime() {
     let observer = move |at: &Instant| {
         tells.lock().unwrap().push(*at);
     };
-    let queue = Queue::new(Told::default(), QueueLimits::new(), observer);
+    let queue = Queue::new(Scripted::default(), QueueLimits::new(), observer);
     let start = Instant::now();
     drop(queue.acquire((), Wait::default()).await.unwrap());
     let mut waits = task::spawn(queue.acquire((), Wait::default()));
@@ -167,7 +167,7 @@ async fn an_observer_does_not_run_inside_the_timer_of_the_runtime() {
     tokio::time::advance(PACE).await;
     assert!(waits.is_woken());
     assert_eq!(queue.waiting(), 1, "the timer has woken it, and done nothing else");
-    // It is not polled: a tick later the timer admits it, and leaves the event to whoever comes next.
+    // It is not polled: a tick later the timer admits it, and leaves the event to the next caller.
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(queue.waiting(), 0);
     assert_eq!(*told.lock().unwrap(), [start]);
@@ -200,7 +200,7 @@ fn waiting_for_a_release_without_a_timer_makes_no_noise() {
         drop(held);
         assert!(waits.is_woken());
         assert!(waits.poll().is_ready());
-        // And for an instant, in a section of somebody else's.
+        // And for an instant, in a section of another caller.
         let paced = Queue::new(Paced::new(), QueueLimits::new(), |_| ());
         drop(paced.acquire((), Wait::default()).await.unwrap());
         paced.with(|_, _| ());
