@@ -1,4 +1,4 @@
-//! Which request gets which fault: decided by a seed or a script, not by the order in which requests happen to arrive.
+//! The faults of requests: decided by a seed or a script, not by the order in which requests happen to arrive.
 
 use std::collections::BTreeMap;
 

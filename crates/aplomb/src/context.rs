@@ -50,7 +50,7 @@ pub(crate) struct CallState {
     refused_alone: u32,
     /// True if the next attempt goes behind those who wait.
     goes_behind: bool,
-    /// Since when the next attempt waits to be admitted.
+    /// The instant since which the next attempt waits to be admitted.
     asked: Option<Instant>,
     /// How long the next attempt waited to be admitted, if it was and has not been sent.
     admitted: Option<Duration>,

@@ -135,7 +135,7 @@ impl Circuit {
         self.cause = Some(cause);
         let (to, epoch) = (self.phase.state(), self.epoch);
         self.outage.is_refused &= matches!(to, CircuitState::Open | CircuitState::HalfOpen);
-        // Resetting a closed circuit is no transition.
+        // Resetting a closed circuit is not a transition.
         if from != to {
             let watch = self.watch.clone();
             self.events.push_back(Transition { from, to, epoch, cause, cooldown, last, watch });

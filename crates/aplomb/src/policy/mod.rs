@@ -389,14 +389,14 @@ impl Policy {
         self
     }
 
-    /// How long an attempt may wait in the queue.
-    pub(crate) fn queue_wait(&self) -> Duration {
-        self.max_wait.unwrap_or(self.default_times.max_wait)
+    pub(crate) fn queue_limits(&self) -> QueueLimits {
+        let limits = QueueLimits::new().max_wait(self.longest_wait());
+        self.max_waiting.map_or(limits, |calls| limits.max_waiting(calls))
     }
 
-    pub(crate) fn queue_limits(&self) -> QueueLimits {
-        let limits = QueueLimits::new().max_wait(self.queue_wait());
-        self.max_waiting.map_or(limits, |calls| limits.max_waiting(calls))
+    /// How long a call may wait before an attempt.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.max_wait.unwrap_or(self.default_times.max_wait)
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
