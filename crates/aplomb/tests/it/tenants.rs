@@ -85,14 +85,12 @@ async fn a_tenant_that_has_used_up_its_quota_waits_and_delays_nobody_else() {
 async fn a_tenant_is_charged_once_for_a_call_that_is_retried() {
     let layer = per_tenant(Policy::new());
     let endpoint = layer.layer(server([503, 503, 200]));
-    let start = Instant::now();
     let response = endpoint.oneshot(of("one")).await.unwrap();
     assert_eq!(aplomb::Report::of(&response).unwrap().sent(), 3);
     response.into_body().collect().await.unwrap();
     assert_eq!(left(&layer, "one")[0], 1);
-    // It used 100 tokens, and some have flowed back during the retries.
-    let flowed_back = i64::try_from(start.elapsed().as_millis() * 1_000 / 60_000).unwrap();
-    assert!((left(&layer, "one")[1] - 900 - flowed_back).abs() <= 1);
+    // It used 100 tokens. What was estimated at first, some 30, may have flowed back meanwhile.
+    assert!((900..940).contains(&left(&layer, "one")[1]), "{:?}", left(&layer, "one"));
 }
 
 #[tokio::test(start_paused = true)]
