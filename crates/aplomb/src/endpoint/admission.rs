@@ -15,7 +15,7 @@ use http_body::Body;
 
 use super::RequestHook;
 use super::attempt_request::AttemptRequest;
-use super::gates::{self, EndpointGates, EndpointRejection, GateEvent};
+use super::gates::{self, EndpointCost, EndpointGates, EndpointRejection, GateEvent};
 use super::hook::Hooking;
 use super::in_force::{PolicyInForce, has_one_credential};
 use super::state::Settings;
@@ -32,10 +32,10 @@ pub(super) fn entries(settings: &Settings, policy: &Arc<PolicyInForce>) -> Entri
     let limits = in_force.queue_limits();
     gates::raise_max_pause(&in_force);
     match &settings.key_by {
-        None => Entries::one(EndpointGates::new(&in_force, settle), limits, on_event),
+        None => Entries::one(policy.gates(None, None, settle), limits, on_event),
         Some(by) => {
             let (policy, quotas_of) = (Arc::clone(policy), settings.quotas_of.clone());
-            let make = move |key: &dyn ErasedKey| policy.gates(key, quotas_of.as_deref(), settle);
+            let make = move |key: &dyn ErasedKey| policy.gates(Some(key), quotas_of.as_deref(), settle);
             Entries::keyed(by.clone(), settings.max_keys, limits, make, on_event)
         }
     }
@@ -50,9 +50,11 @@ pub(super) fn adopt(entries: &Entries<EndpointGates>, policy: &Policy, settings:
     entries.for_each_gate(|key, queue| {
         // Not under the lock: it is the user's code.
         let own = settings.quotas_of.as_ref().zip(key).and_then(|(quotas_of, key)| quotas_of(key));
-        let circuit = Arc::clone(&circuits[usize::from(key.is_some_and(has_one_credential))]);
+        let one_credential = key.is_some_and(has_one_credential);
+        let circuit = Arc::clone(&circuits[usize::from(one_credential)]);
+        let server = gates::server(policy, one_credential);
         queue.with(|gates, now| {
-            gates.adopt(policy, own.as_ref().unwrap_or(&policy.quotas), circuit, now);
+            gates.adopt(policy, own.as_ref().unwrap_or(&policy.quotas), circuit, server, now);
         });
     });
 }
@@ -88,9 +90,8 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
-        attempt.call.asks();
-        attempt.call.charge().clone()
+    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> EndpointCost {
+        EndpointCost { failed: attempt.call.asks(), call: attempt.call.clone() }
     }
 
     fn rejection(
@@ -159,7 +160,7 @@ fn describe(
             let event = error.event();
             (error.into(), event)
         }
-        None => {
+        Some(EndpointRejection::Server(_)) | None => {
             let error = details(LayerName::Endpoint, retry_after).with_reason(in_short);
             (error.into(), Event::rejected(LayerName::Endpoint, in_short, retry_after))
         }

@@ -3,11 +3,10 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use aplomb_admission::ErasedKey;
-use aplomb_circuit_breaker::CircuitSettings;
 use aplomb_core::Account;
-use aplomb_rate_limit::{Quota, Quotas, Settle};
+use aplomb_rate_limit::{Quota, Settle};
 
-use super::gates::{self, EndpointGates};
+use super::gates::{EndpointGates, UnusedGates};
 use super::state::QuotasOf;
 use crate::Policy;
 
@@ -20,13 +19,12 @@ struct InForce {
     templates: Vec<Template>,
 }
 
-/// Unused quotas and the settings of a circuit. Keys with equal ones share them, so that they take less memory.
+/// The gates that new keys with these quotas get.
 struct Template {
     /// `None` if they are the policy's.
     own: Option<Vec<Quota>>,
     one_credential: bool,
-    quotas: Quotas,
-    circuit: Arc<CircuitSettings>,
+    gates: UnusedGates,
 }
 
 /// So many different lists of quotas are shared: a plan or tier each.
@@ -51,34 +49,32 @@ impl PolicyInForce {
         policy
     }
 
-    /// The gates of a new key.
+    /// The gates of a new key, or of all calls.
     pub(super) fn gates(
         &self,
-        key: &dyn ErasedKey,
+        key: Option<&dyn ErasedKey>,
         quotas_of: Option<&QuotasOf>,
         settle: Settle,
     ) -> EndpointGates {
         // Not under the lock: it is the user's code.
-        let own = quotas_of.and_then(|quotas_of| quotas_of(key));
-        let one_credential = has_one_credential(key);
-        let (quotas, circuit, pool, concurrency) = {
+        let own = quotas_of.zip(key).and_then(|(quotas_of, key)| quotas_of(key));
+        let one_credential = key.is_some_and(has_one_credential);
+        let unused = {
             let mut in_force = self.write();
             let InForce { policy, templates } = &mut *in_force;
-            let known = templates
-                .iter()
-                .position(|known| known.one_credential == one_credential && known.own == own);
-            let index = known.unwrap_or_else(|| {
+            let is_known = |known: &Template| known.one_credential == one_credential && known.own == own;
+            let index = templates.iter().position(is_known).unwrap_or_else(|| {
                 if templates.len() == MAX_TEMPLATES {
                     templates.remove(0);
                 }
-                templates.push(Template::new(policy, own, one_credential, settle));
+                let quotas = own.as_ref().unwrap_or(&policy.quotas);
+                let gates = UnusedGates::new(policy, quotas, one_credential, settle);
+                templates.push(Template { own, one_credential, gates });
                 templates.len() - 1
             });
-            let template = &templates[index];
-            let circuit = Arc::clone(&template.circuit);
-            (template.quotas.fresh(), circuit, policy.pool.clone(), policy.concurrency)
+            templates[index].gates.clone()
         };
-        EndpointGates::of(quotas, circuit, pool.as_ref(), concurrency)
+        unused.gates()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, InForce> {
@@ -87,18 +83,6 @@ impl PolicyInForce {
 
     fn write(&self) -> RwLockWriteGuard<'_, InForce> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Template {
-    fn new(policy: &Policy, own: Option<Vec<Quota>>, one_credential: bool, settle: Settle) -> Self {
-        let quotas = gates::quotas(policy, own.as_ref().unwrap_or(&policy.quotas), settle);
-        Self {
-            quotas,
-            circuit: Arc::new(gates::circuit(policy, one_credential)),
-            own,
-            one_credential,
-        }
     }
 }
 
@@ -123,7 +107,7 @@ mod tests {
             (key > 0).then(|| vec![per_minute(1 + key % 2)])
         };
         let quota = |key: &u64| {
-            let gates = in_force.gates(key, Some(&quotas_of), Settle::DebtOnly);
+            let gates = in_force.gates(Some(key), Some(&quotas_of), Settle::DebtOnly);
             gates.quotas.available(Instant::now()).next().map(|(quota, _)| quota)
         };
         for key in 0..10 {
