@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::panicking;
 
-use super::critical_section::CriticalSection;
+use super::critical_section::{CriticalSection, DeferredEffects, WakeList};
 use super::wait_queue::{Admitted, Arrival, Place, decide};
 use super::{Line, Permit, Queue, RejectReason, Rejected, Shared, State, Wait};
 use crate::{Closing, Decision, Gate};
@@ -44,7 +44,7 @@ impl<G: Gate> Queue<G> {
         let now = section.now;
         let state = section.state();
         // Nearly every call finds nobody before it, and may go or is rejected.
-        let is_alone = state.line.as_ref().is_none_or(|line| line.waiting.is_empty())
+        let is_alone = state.line.is_none()
             && state.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
         if !is_alone {
@@ -52,14 +52,11 @@ impl<G: Gate> Queue<G> {
         }
         match decide(&mut state.gate, &cost, now) {
             Decision::Admit => {
-                let token = state.gate.admit(&cost, now);
-                let effects = section.leave_if_quiet();
-                // If what follows panics, the permit gives back what was admitted.
-                let permit = Permit::new(Arc::clone(&self.0), Admitted::at_once(token, now));
-                if let Some(effects) = effects {
-                    effects.run();
+                let admitted = Admitted::at_once(state.gate.admit(&cost, now), now);
+                match section.leave_if_quiet() {
+                    None => Ok(Permit::new(Arc::clone(&self.0), admitted)),
+                    Some(effects) => Ok(self.admitted_with(effects, admitted)),
                 }
-                Ok(permit)
             }
             Decision::Reject(reason) => {
                 section.leave();
@@ -67,6 +64,20 @@ impl<G: Gate> Queue<G> {
             }
             obstacle => self.wait(section, (cost, wait), Some(obstacle), cx),
         }
+    }
+
+    /// A caller was admitted, and something follows from it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn admitted_with(
+        &self,
+        effects: DeferredEffects<'_, G>,
+        admitted: Admitted<G::Token>,
+    ) -> Permit<G> {
+        // If what follows panics, the permit gives back what was admitted.
+        let permit = Permit::new(Arc::clone(&self.0), admitted);
+        effects.run();
+        permit
     }
 
     /// A caller finds others waiting or the queue closed, or comes too late.
@@ -119,13 +130,14 @@ impl<G: Gate> Queue<G> {
             Arrival::Settled(Ok(admitted)) => Ok(Permit::new(Arc::clone(&self.0), admitted)),
             Arrival::Settled(Err(rejected)) => Err(Stopped::Rejected(rejected)),
             Arrival::Waits(place) => {
-                section.own = Some(place);
                 Err(Stopped::Queued(Queued { shared: Some(Arc::clone(&self.0)), place }))
             }
         };
-        section.leave();
         if let Err(Stopped::Queued(queued)) = &result {
+            section.leave_waiting(queued.place);
             queued.set_timer();
+        } else {
+            section.leave();
         }
         result
     }
@@ -163,15 +175,16 @@ impl<G: Gate> Future for Queued<G> {
         let mut queued = Self { shared: self.shared.take(), place: self.place };
         // Dropped after the lock.
         let _unneeded;
+        let mut woken = WakeList::default();
         let mut section = CriticalSection::enter(&shared);
-        let (settled, unneeded) = section.poll(queued.place, cx.waker());
+        let (settled, unneeded) = section.poll(queued.place, cx.waker(), &mut woken);
         _unneeded = unneeded;
         // It has no place any more: what was admitted is the permit's to give back.
         let collected = settled.map(|settled| {
             queued.shared = None;
             settled.map(|admitted| Permit::new(Arc::clone(&shared), admitted))
         });
-        section.leave();
+        section.leave_waiting(queued.place);
         if let Some(collected) = collected {
             return Poll::Ready(collected);
         }

@@ -30,14 +30,11 @@ impl<G: Gate> Queue<G> {
         }
         let (gate_reason, at) = match decide(&mut state.gate, cost, now) {
             Decision::Admit => {
-                let token = state.gate.admit(cost, now);
-                let effects = section.leave_if_quiet();
-                // If what follows panics, the permit gives back what was admitted.
-                let permit = Permit::new(Arc::clone(&self.0), Admitted::at_once(token, now));
-                if let Some(effects) = effects {
-                    effects.run();
-                }
-                return Ok(permit);
+                let admitted = Admitted::at_once(state.gate.admit(cost, now), now);
+                return match section.leave_if_quiet() {
+                    None => Ok(Permit::new(Arc::clone(&self.0), admitted)),
+                    Some(effects) => Ok(self.admitted_with(effects, admitted)),
+                };
             }
             Decision::Reject(reason) => {
                 section.leave();

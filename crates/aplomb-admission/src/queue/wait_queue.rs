@@ -100,11 +100,6 @@ impl<G: Gate> WaitQueue<G> {
         }
     }
 
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.callers.is_empty()
-    }
-
     /// Whether no caller waits and none is left to learn what became of it.
     pub(super) fn is_unused(&self) -> bool {
         self.callers.is_empty() && self.settled.is_empty()
