@@ -1,7 +1,7 @@
 //! The circuits of a layer, and the calls they reject.
 
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits, RejectReason, Rejected, RequestPolicy};
@@ -164,7 +164,7 @@ impl CircuitPolicy {
 
 impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
     type Gate = Circuit;
-    type Preparing = Ready<Result<Req, BoxError>>;
+    type Preparing = Pending<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<Circuit> {
@@ -176,7 +176,7 @@ impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
     }
 
     #[inline]
-    fn cost(&self, _: &Req, _: &CallOptions) {}
+    fn cost(&self, _: &Req) {}
 
     fn rejection(
         &self,
@@ -188,12 +188,8 @@ impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
-        ready(Ok(request))
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
+        None::<fn(Req) -> Self::Preparing>
     }
 }
 

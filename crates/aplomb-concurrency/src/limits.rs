@@ -1,7 +1,7 @@
 //! The limits of a layer, and the calls they reject.
 
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl ConcurrencyPolicy {
 
 impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
     type Gate = Slots;
-    type Preparing = Ready<Result<Req, BoxError>>;
+    type Preparing = Pending<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<Slots> {
@@ -108,7 +108,7 @@ impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
     }
 
     #[inline]
-    fn cost(&self, _: &Req, _: &CallOptions) {}
+    fn cost(&self, _: &Req) {}
 
     fn rejection(
         &self,
@@ -120,12 +120,8 @@ impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
-        ready(Ok(request))
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
+        None::<fn(Req) -> Self::Preparing>
     }
 }
 

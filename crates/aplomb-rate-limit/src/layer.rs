@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Pending;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -326,7 +326,7 @@ impl<K> fmt::Debug for RateLimitPolicy<K> {
 
 impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     type Gate = LimiterGate;
-    type Preparing = Ready<Result<Req, BoxError>>;
+    type Preparing = Pending<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<LimiterGate> {
@@ -338,7 +338,7 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     }
 
     #[inline]
-    fn cost(&self, request: &Req, _: &CallOptions) -> Charge {
+    fn cost(&self, request: &Req) -> Charge {
         self.cost.charge(request)
     }
 
@@ -353,11 +353,8 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
         Box::new(error)
     }
 
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
-        ready(Ok(request))
+    #[inline]
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
+        None::<fn(Req) -> Self::Preparing>
     }
 }

@@ -87,20 +87,23 @@ where
             let Some((_, Some(request))) = this.call else {
                 panic!("a call that arrives has a request");
             };
-            let options = CallOptions::of(request);
-            let cost = policy.cost(request, &options);
+            let wait = Wait::from(&CallOptions::of(request));
+            let cost = policy.cost(request);
             *this.stage = Stage::Done;
-            match policy.entries().ask(|| policy.view(request), cost, Wait::from(&options), cx) {
+            match policy.entries().ask(|| policy.view(request), cost, wait, cx) {
                 Ok(permit) => {
                     *this.permit = Some(permit);
                     *this.stage = after_admission(policy);
                 }
                 Err(Stopped::Rejected(rejected)) => {
+                    // Read again, so that a call that is admitted has none to keep.
+                    let options = CallOptions::of(request);
                     let error = this.config.rejection(request, rejected, &options);
                     *this.call = None;
                     return Poll::Ready(Err(error));
                 }
                 Err(Stopped::Queued(place)) => {
+                    let options = CallOptions::of(request);
                     if options.attempts() > 0 {
                         CurrentCall::note_queued();
                     }
@@ -189,7 +192,7 @@ where
 
 #[inline]
 fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
-    if policy.prepares() {
+    if policy.preparation().is_some() {
         Stage::Preparing
     } else {
         Stage::Readying
@@ -205,7 +208,7 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
     late: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), S::Error>> {
-    let Some((service, _)) = call else {
+    let Some((service, request)) = call else {
         panic!("a call that was not made has a request");
     };
     let Poll::Ready(ready) = service.poll_ready(cx) else {
@@ -213,7 +216,7 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
         return Poll::Pending;
     };
     ready?;
-    if let (Some((mut service, Some(request))), Some(permit)) = (call.take(), permit.as_mut()) {
+    if let (Some(request), Some(permit)) = (request.take(), permit) {
         if *late {
             permit.sent();
         } else {
@@ -221,6 +224,7 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
         }
         response.set(Some(service.call(request)));
     }
+    *call = None;
     Poll::Ready(Ok(()))
 }
 
@@ -233,8 +237,10 @@ fn poll_prepared<S, Req, P: RequestPolicy<Req>>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BoxError>> {
     if let Some((_, request)) = call {
-        if let Some(unprepared) = request.take() {
-            preparing.set(Some(policy.prepare(unprepared)));
+        if let Some(prepare) = policy.preparation() {
+            if let Some(unprepared) = request.take() {
+                preparing.set(Some(prepare(unprepared)));
+            }
         }
         if let Some(running) = preparing.as_mut().as_pin_mut() {
             *request = Some(ready!(running.poll(cx))?);

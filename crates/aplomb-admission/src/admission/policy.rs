@@ -9,7 +9,7 @@ pub trait RequestPolicy<Req> {
     /// The gate of the layer.
     type Gate: Gate + Evictable;
 
-    /// A request that is being prepared: [`Ready`](std::future::Ready) if none is.
+    /// A request that is being prepared: [`Pending`](std::future::Pending), which takes no room, if none is.
     type Preparing: Future<Output = Result<Req, BoxError>>;
 
     /// The queues of the layer.
@@ -19,7 +19,7 @@ pub trait RequestPolicy<Req> {
     fn view<'r>(&self, request: &'r Req) -> RequestView<'r>;
 
     /// The cost of a call.
-    fn cost(&self, request: &Req, options: &CallOptions) -> <Self::Gate as Gate>::Cost;
+    fn cost(&self, request: &Req) -> <Self::Gate as Gate>::Cost;
 
     /// The error of a call that was rejected; `key` is the label of its key, if there is a gate for each.
     fn rejection(
@@ -29,10 +29,7 @@ pub trait RequestPolicy<Req> {
         options: &CallOptions,
     ) -> BoxError;
 
-    /// Whether requests are prepared after their admission.
-    fn prepares(&self) -> bool;
-
-    /// Prepares a request that has been admitted, before the service is readied for it. Until it is done nothing counts as
-    /// sent, and its failure is that of a call that was not sent.
-    fn prepare(&self, request: Req) -> Self::Preparing;
+    /// Prepares requests that have been admitted, before the service is readied for them; `None` if they are sent as they
+    /// are. Until a request is prepared nothing counts as sent, and its failure is that of a call that was not sent.
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing>;
 }

@@ -100,7 +100,7 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
+    fn cost(&self, attempt: &AttemptRequest<B>) -> aplomb_rate_limit::Charge {
         attempt.call.asks();
         attempt.charge.clone()
     }
@@ -117,13 +117,12 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        self.hook.is_some()
-    }
-
-    fn prepare(&self, attempt: AttemptRequest<B>) -> Hooking<B> {
-        attempt.call.admitted();
-        Hooking::new(self.hook.as_ref(), attempt)
+    fn preparation(&self) -> Option<impl FnOnce(AttemptRequest<B>) -> Hooking<B>> {
+        let (hook, longest) = self.hook.as_ref()?;
+        Some(move |attempt: AttemptRequest<B>| {
+            attempt.call.admitted();
+            Hooking::new(&**hook, *longest, attempt)
+        })
     }
 }
 
