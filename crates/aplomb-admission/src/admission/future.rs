@@ -171,9 +171,11 @@ where
         // The response is taken apart once, at the end: it is large, and moved as seldom as possible.
         if U::AT_HEAD {
             this.config.on_response(this.permit, arrived);
-            return response
-                .map_ok(|response| this.config.completion.guard(response, None))
-                .map_err(Into::into);
+            return match response {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.config.completion.guard(response, None))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Pending => Poll::Pending,
+            };
         }
         let classification = this.config.on_head(this.permit, arrived);
         match response {
@@ -200,7 +202,11 @@ fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
 }
 
 /// Calls the service as soon as it is ready.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "the request is moved once, from its place to the service"
+)]
 fn poll_call<S: Service<Req>, Req, G: Gate>(
     call: &mut Option<(S, Option<Req>)>,
     mut response: Pin<&mut Option<S::Future>>,

@@ -89,10 +89,12 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     #[expect(clippy::inline_always, reason = "nearly all critical sections end here")]
     pub(super) fn leave_if_quiet(mut self) -> Option<DeferredEffects<'a, G>> {
         let state = self.state();
-        let event = state.gate.next_event();
         // Nearly always nobody waits, and there is no event.
-        if event.is_some() || state.line.is_some() || state.gate.pooled().is_some() {
-            return Some(DeferredEffects { section: self, event, own: None });
+        if let Some(event) = state.gate.next_event() {
+            return Some(DeferredEffects { section: self, event: Some(event), own: None });
+        }
+        if state.line.is_some() || state.gate.pooled().is_some() {
+            return Some(DeferredEffects { section: self, event: None, own: None });
         }
         self.state = None;
         None
