@@ -136,6 +136,11 @@ impl Classification {
         self
     }
 
+    #[inline]
+    pub(crate) const fn set_status(&mut self, status: Option<StatusCode>) {
+        self.status = status;
+    }
+
     pub(crate) fn set_outcome(&mut self, outcome: Outcome) {
         self.result = AttemptResult::Fixed(outcome);
     }

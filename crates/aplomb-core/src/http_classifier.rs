@@ -51,11 +51,9 @@ impl HttpClassifier {
 
     #[inline]
     fn by_head<Res: ResponseHead>(&self, response: &Res) -> Classification {
-        let classification = Classification::new(self.judge(response));
-        match response.status() {
-            Some(status) => classification.with_status(status),
-            None => classification,
-        }
+        let mut classification = Classification::new(self.judge(response));
+        classification.set_status(response.status());
+        classification
     }
 
     #[inline]

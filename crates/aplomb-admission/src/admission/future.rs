@@ -90,11 +90,8 @@ where
             let wait = Wait::from(&CallOptions::of(request));
             let cost = policy.cost(request);
             *this.stage = Stage::Done;
-            match policy.entries().ask(|| policy.view(request), cost, wait, cx) {
-                Ok(permit) => {
-                    *this.permit = Some(permit);
-                    *this.stage = after_admission(policy);
-                }
+            match policy.entries().ask_into(this.permit, || policy.view(request), cost, wait, cx) {
+                Ok(()) => *this.stage = after_admission(policy),
                 Err(Stopped::Rejected(rejected)) => {
                     // Read again, so that a call that is admitted has none to keep.
                     let options = CallOptions::of(request);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::thread::panicking;
 
 use super::critical_section::{CriticalSection, DeferredEffects, WakeList};
-use super::wait_queue::{Admitted, Arrival, Place, decide};
+use super::wait_queue::{Arrival, Place, decide};
 use super::{Line, Permit, Queue, RejectReason, Rejected, Shared, State, Wait};
 use crate::{Closing, Decision, Gate};
 
@@ -34,12 +34,26 @@ impl<G: Gate> Queue<G> {
     /// # Panics
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
+    pub fn ask(&self, cost: G::Cost, wait: Wait, cx: &Context<'_>) -> Result<Permit<G>, Stopped<G>> {
+        let mut permit = None;
+        self.ask_into(&mut permit, cost, wait, cx)?;
+        Ok(permit.expect("a caller that is not stopped has a permit"))
+    }
+
+    /// The same, for a caller that has a place for its permit: there is none in it yet.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub fn ask(&self, cost: G::Cost, wait: Wait, cx: &Context<'_>) -> Result<Permit<G>, Stopped<G>> {
+    pub(crate) fn ask_into(
+        &self,
+        permit: &mut Option<Permit<G>>,
+        cost: G::Cost,
+        wait: Wait,
+        cx: &Context<'_>,
+    ) -> Result<(), Stopped<G>> {
+        debug_assert!(permit.is_none(), "a permit must not be dropped under the lock");
         let mut section = CriticalSection::enter(&self.0);
         let now = section.now;
         let state = section.state();
@@ -48,36 +62,23 @@ impl<G: Gate> Queue<G> {
             && state.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
         if !is_alone {
-            return self.ask_others(section, cost, wait, cx);
+            *permit = Some(self.ask_others(section, cost, wait, cx)?);
+            return Ok(());
         }
         match decide(&mut state.gate, &cost, now) {
             Decision::Admit => {
-                let admitted = Admitted::at_once(state.gate.admit(&cost, now), now);
-                match section.leave_if_quiet() {
-                    None => Ok(Permit::new(Arc::clone(&self.0), admitted)),
-                    Some(effects) => Ok(self.admitted_with(effects, admitted)),
+                *permit = Some(Permit::at_once(&self.0, state.gate.admit(&cost, now), now));
+                if let Some(effects) = section.leave_if_quiet() {
+                    run_for(permit, effects);
                 }
             }
             Decision::Reject(reason) => {
                 section.leave();
-                Err(Stopped::Rejected(Rejected::by_gate(reason, 0)))
+                return Err(Stopped::Rejected(Rejected::by_gate(reason, 0)));
             }
-            obstacle => self.wait(section, (cost, wait), Some(obstacle), cx),
+            obstacle => *permit = Some(self.wait(section, (cost, wait), Some(obstacle), cx)?),
         }
-    }
-
-    /// A caller was admitted, and something follows from it.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn admitted_with(
-        &self,
-        effects: DeferredEffects<'_, G>,
-        admitted: Admitted<G::Token>,
-    ) -> Permit<G> {
-        // If what follows panics, the permit gives back what was admitted.
-        let permit = Permit::new(Arc::clone(&self.0), admitted);
-        effects.run();
-        permit
+        Ok(())
     }
 
     /// A caller finds others waiting or the queue closed, or comes too late.
@@ -141,6 +142,15 @@ impl<G: Gate> Queue<G> {
         }
         result
     }
+}
+
+/// Does what follows from an admission. If it panics, the permit gives back there and then what was admitted: whoever
+/// holds its place may keep it.
+#[cold]
+fn run_for<G: Gate>(permit: &mut Option<Permit<G>>, effects: DeferredEffects<'_, G>) {
+    let admitted = permit.take();
+    effects.run();
+    *permit = admitted;
 }
 
 /// A place in a [`Queue`]: a future of the permit.
