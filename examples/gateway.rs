@@ -164,7 +164,7 @@ pub(crate) struct Tally {
     pub(crate) answered: u32,
     pub(crate) refused: u32,
     pub(crate) attempts: u32,
-    /// What the last rejected call was told.
+    /// The error of the last rejected call.
     pub(crate) told: String,
 }
 

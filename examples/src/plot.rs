@@ -20,7 +20,7 @@ pub struct Plot<'a> {
     pub width: f64,
     /// The end of the vertical axis.
     pub height: f64,
-    /// Whether the vertical axis is logarithmic and begins at 1. Otherwise it is linear and begins at 0.
+    /// True if the vertical axis is logarithmic and begins at 1. Otherwise it is linear and begins at 0.
     pub logarithmic: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the log says of limits that move: one line each, and no secrets.
+//! Changes of limits in the log: one line each, and no secrets.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};

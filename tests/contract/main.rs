@@ -140,10 +140,10 @@ keeps_the_contract! {
     circuit_breaker_alone: circuit_breaker(), [503, 200];
     circuit_breaker_by_key: keyed_circuit_breaker(), [503, 200];
     circuit_breaker_by_key_to_the_end_of_the_body: keyed_circuit_breaker().until_body_end(), [503, 200];
-    shield_over_circuit_breaker_by_key: {
+    fail_fast_over_circuit_breaker_by_key: {
         let breaker = keyed_circuit_breaker();
-        let shield = breaker.handle().fail_fast();
-        ServiceBuilder::new().layer(shield).layer(rate_limit()).layer(breaker).into_inner()
+        let fail_fast = breaker.handle().fail_fast();
+        ServiceBuilder::new().layer(fail_fast).layer(rate_limit()).layer(breaker).into_inner()
     }, [200, 200];
     concurrency_limit_alone: concurrency(), [200, 200];
     concurrency_limit_to_the_head: concurrency().until_head(), [200, 200];
@@ -157,7 +157,7 @@ keeps_the_contract! {
     retry_over_rate_limit_over_circuit_breaker:
         ServiceBuilder::new().layer(retry()).layer(rate_limit()).layer(circuit_breaker()).into_inner(),
         [200, 503, 200];
-    shield_over_rate_limit_over_circuit_breaker: {
+    fail_fast_over_rate_limit_over_circuit_breaker: {
         let breaker = circuit_breaker();
         ServiceBuilder::new().layer(breaker.handle().fail_fast()).layer(rate_limit()).layer(breaker).into_inner()
     }, [200, 200];

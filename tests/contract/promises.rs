@@ -158,7 +158,7 @@ where
                 left -= 1;
                 call.as_mut().poll(cx).map(drop)
             });
-            // Where nothing wakes it any more, it is dropped while it waits.
+            // If nothing wakes it any more, it is dropped while it waits.
             let _ = timeout(3 * SECOND, dropped).await;
         }
         assert_eq!(seen.held.load(Relaxed), 0, "dropped after {polls} polls");

@@ -30,7 +30,7 @@ pub trait Completion<Res, G: ResponseGuard> {
     /// The response that the caller gets.
     type Response;
 
-    /// Whether the call is over when the head of the response has arrived.
+    /// True if the call is over when the head of the response has arrived.
     const AT_HEAD: bool;
 
     /// Holds `guard` until the call is over. `None`: it is over already.

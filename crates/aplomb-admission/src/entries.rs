@@ -173,6 +173,14 @@ impl<G: Evictable + Gate> Entries<G> {
         }
     }
 
+    /// Whether requests have keys of the type of `key`; any will do if there are no keys.
+    pub fn is_key(&self, key: &dyn ErasedKey) -> bool {
+        match &self.0 {
+            Inner::One(_) => true,
+            Inner::Keyed(keyed) => keyed.by.is_key(key),
+        }
+    }
+
     /// The queue of `key`, which is made if it is not there, and kept for as long as this is held. The one queue of all
     /// calls if there are no keys.
     ///
@@ -189,7 +197,7 @@ impl<G: Evictable + Gate> Entries<G> {
     /// Calls `act` with every queue and the label of its key, outside of all locks.
     pub fn for_each(&self, mut act: impl FnMut(Option<&KeyLabel>, &Queue<G>)) {
         match &self.0 {
-            Inner::One(queue) => act(None, queue),
+            Inner::One(queue) => act(queue.key_label().as_ref(), queue),
             Inner::Keyed(keyed) => {
                 // A shard at a time, so that no more keys than that are held at once.
                 for queue in keyed.queues.snapshot(|_, entry| entry.queue.clone()) {

@@ -88,12 +88,12 @@ pub enum Decision<R> {
 }
 
 impl<R> Decision<R> {
-    /// Whether the call may go.
+    /// Returns whether the call may go.
     pub const fn is_admit(&self) -> bool {
         matches!(self, Self::Admit)
     }
 
-    /// Whether the call waits for another to end.
+    /// Returns whether the call waits for another to end.
     pub const fn is_when_released(&self) -> bool {
         matches!(self, Self::WhenReleased(_))
     }
@@ -135,7 +135,7 @@ impl<R> Decision<R> {
 /// The progress of an admitted call.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
-    /// The call is sent now, which is later than its admission. The peer's time begins.
+    /// The call is sent now, which is later than its admission. The server's time begins.
     Sent,
     /// The first content of the response has arrived.
     FirstByte,
@@ -154,7 +154,7 @@ pub struct Hints {
     /// How long a call that goes now probably takes until its response; zero if that is not known.
     ///
     /// A waiting caller gives up this long before its deadline: admitted any later, its call would be dropped
-    /// half-way; and if all wait for one call to succeed, as before a half-open circuit, callers that are admitted at
+    /// halfway; and if all wait for one call to succeed, as before a half-open circuit, callers that are admitted at
     /// the last moment would fail one after the other.
     pub expected_latency: Duration,
     /// The longest wait before this gate, in addition to the limits of the queue. A composition has none, since its

@@ -14,7 +14,7 @@ pub trait ErasedKey: Send + Sync + 'static {
     /// Feeds the key to a hasher.
     fn feed(&self, hasher: &mut dyn Hasher);
 
-    /// Whether both are of one type, and equal.
+    /// Returns whether both are of one type, and equal.
     fn equals(&self, other: &dyn ErasedKey) -> bool;
 
     /// The key, as one of its own type.
@@ -63,6 +63,7 @@ impl Eq for dyn ErasedKey {}
 pub struct KeyBy {
     find: Arc<Find>,
     label: fn(&dyn ErasedKey) -> KeyLabel,
+    is_key: fn(&dyn Any) -> bool,
 }
 
 /// Passes the key of a request on as a reference: nothing is allocated for it.
@@ -108,7 +109,7 @@ impl KeyBy {
                 None => found(&key_of(request)),
             }
         };
-        Self { find: Arc::new(find), label }
+        Self { find: Arc::new(find), label, is_key: <dyn Any>::is::<K> }
     }
 
     /// Calls `act` with the key of `request`.
@@ -127,6 +128,11 @@ impl KeyBy {
 
     pub(crate) fn label(&self) -> fn(&dyn ErasedKey) -> KeyLabel {
         self.label
+    }
+
+    /// Whether requests have keys of the type of `key`.
+    pub(crate) fn is_key(&self, key: &dyn ErasedKey) -> bool {
+        (self.is_key)(key.as_any())
     }
 
     /// The label of a key that is not shown.

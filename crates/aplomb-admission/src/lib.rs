@@ -2,23 +2,24 @@
 
 mod admission;
 mod completion;
-mod configured;
 mod entries;
 mod gate;
+mod handle;
 mod key;
 mod keyed;
 mod layer_state;
 mod queue;
+pub mod server;
 mod worth;
 
-pub use admission::{Admission, AdmissionConfig, AdmissionFuture, PermitGuard, RequestPolicy};
+pub use admission::{Admission, AdmissionConfig, AdmissionFuture, HeadPolicy, PermitGuard, RequestPolicy};
 pub use completion::{BodyEnd, Completion, GuardedBody, OnBodyEnd, OnHead, ResponseGuard};
-pub use configured::{Configured, Lazy};
 pub use entries::Entries;
 pub use gate::{Decision, End, Gate, Hints, PooledGate, Progress};
+pub use handle::Handle;
 pub use key::{ErasedKey, KeyBy};
 pub use keyed::{Full, Keyed};
-pub use layer_state::LayerState;
+pub use layer_state::{Configured, LayerState};
 pub use queue::{
     Acquire, Closing, Permit, Queue, QueueLimits, Queued, RejectReason, Rejected, Stopped, Wait,
 };

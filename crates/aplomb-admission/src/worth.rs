@@ -17,11 +17,11 @@ pub struct Worth(u8);
 impl Worth {
     /// Nothing: it equals a fresh one. Evicted as soon as it is come across, unless it has just been used.
     pub const FRESH: Self = Self(0);
-    /// Next to nothing: a single failure, or rejections of a credential. Any number of strangers can cause that.
+    /// Next to nothing: a single failure, or rejections of a credential. An attacker can cause any number of these.
     pub const LOW: Self = Self(1);
     /// State that was used or learned, and will be learned again.
     pub const MEDIUM: Self = Self(2);
-    /// State that protects the peer or the caller: an open circuit, a debt, a pause, a limit that the server named.
+    /// State that protects the server or the caller: an open circuit, a debt, a pause, a limit that the server named.
     pub const HIGH: Self = Self(3);
     /// It is in use, and never evicted.
     pub const IN_USE: Self = Self(u8::MAX);

@@ -1,5 +1,5 @@
-//! Every interleaving of two threads at one queue, and at one map of keys: no permit is lost, and nobody
-//! sleeps for ever.
+//! Every interleaving of two threads at one queue, and at one map of keys: no permit is lost, and no caller
+//! sleeps forever.
 #![cfg(aplomb_loom)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

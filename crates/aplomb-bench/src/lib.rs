@@ -37,9 +37,9 @@ pub struct Case {
     pub warm: u64,
     /// Calls after which the case is built anew, if each call costs more than the one before.
     pub renewed_after: Option<u64>,
-    /// Whether bodies of answers are read rather than dropped.
+    /// True if bodies of answers are read rather than dropped.
     pub read: bool,
-    /// Whether all calls after the warm-up succeed; otherwise none may.
+    /// True if all calls after the warm-up succeed; otherwise none may.
     pub answered: bool,
 }
 

@@ -1,13 +1,10 @@
 //! The circuits of a layer, and the calls they reject.
 
 use std::fmt;
-use std::future::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits, RejectReason, Rejected, RequestPolicy};
-use aplomb_core::{
-    BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, RequestHead, RequestView, notify,
-};
+use aplomb_admission::{Entries, ErasedKey, KeyBy, LayerState, Queue, QueueLimits, RejectReason, Rejected};
+use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, notify};
 
 use crate::{Circuit, CircuitOpen, CircuitSettings, OpenReason, Transition};
 
@@ -18,7 +15,8 @@ type SettingsOf = dyn Fn(&dyn ErasedKey) -> Option<CircuitSettings> + Send + Syn
 
 /// The configuration of a layer.
 #[derive(Clone)]
-pub(crate) struct Config {
+#[expect(unnameable_types, reason = "it is the layer's own")]
+pub struct Config {
     pub(crate) settings: Arc<CircuitSettings>,
     pub(crate) settings_of: Option<Arc<SettingsOf>>,
     /// All calls of a key carry the same credential.
@@ -31,8 +29,8 @@ pub(crate) struct Config {
 
 /// The circuits of a layer: one, or one for each key. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Circuits {
-    pub(crate) entries: Entries<Circuit>,
+pub struct Circuits {
+    entries: Entries<Circuit>,
     observer: Observer,
     settings: Arc<Settings>,
 }
@@ -51,6 +49,12 @@ impl Settings {
         Self { common, of_key: settings_of, one_credential }
     }
 
+    /// The same settings, which change separately.
+    fn copied(&self) -> Self {
+        let common = Mutex::new(self.of(None));
+        Self { common, of_key: self.of_key.clone(), one_credential: self.one_credential }
+    }
+
     fn of(&self, key: Option<&dyn ErasedKey>) -> Arc<CircuitSettings> {
         match (key, &self.of_key) {
             (Some(key), Some(of_key)) => of_key(key).map(|own| complete(Arc::new(own), self.one_credential)),
@@ -65,7 +69,7 @@ impl Settings {
     }
 }
 
-/// Adds what is not set but follows from the keys.
+/// Adds the settings that follow from the keys.
 fn complete(mut settings: Arc<CircuitSettings>, one_credential: bool) -> Arc<CircuitSettings> {
     if one_credential {
         let settings = Arc::make_mut(&mut settings);
@@ -74,10 +78,14 @@ fn complete(mut settings: Arc<CircuitSettings>, one_credential: bool) -> Arc<Cir
     settings
 }
 
-impl Circuits {
-    pub(crate) fn new(config: Config) -> Self {
-        let settings = Arc::new(Settings::new(&config));
-        let Config { limits, observer, key_by, max_keys, .. } = config;
+impl LayerState for Circuits {
+    type Config = Config;
+    type Gate = Circuit;
+    type Error = BoxError;
+
+    fn new(config: &Config) -> Self {
+        let settings = Arc::new(Settings::new(config));
+        let Config { limits, observer, key_by, max_keys, .. } = config.clone();
         let report = {
             let observer = Arc::clone(&observer);
             move |transition: &Transition, key: Option<&KeyLabel>| transition.report(&*observer, key)
@@ -93,18 +101,17 @@ impl Circuits {
         Self { entries, observer, settings }
     }
 
-    /// Applies other settings to the circuits in use, and to those to come.
-    pub(crate) fn set_settings(&self, settings: CircuitSettings) {
-        self.settings.set(settings);
-        self.entries.for_each_gate(|key, queue| {
-            // Not under the lock of the queue: they may be the caller's.
-            let settings = self.settings.of(key);
-            queue.with(|circuit, _| circuit.set_settings(settings));
-        });
+    fn of_key(&self, queue: Queue<Circuit>) -> Self {
+        let settings = Arc::new(self.settings.copied());
+        Self { entries: Entries::of(queue), observer: Arc::clone(&self.observer), settings }
     }
 
-    /// Reports a rejected call, and makes its error.
-    pub(crate) fn rejection(
+    #[inline]
+    fn entries(&self) -> &Entries<Circuit> {
+        &self.entries
+    }
+
+    fn rejection(
         &self,
         rejected: &Rejected<OpenReason>,
         key: Option<KeyLabel>,
@@ -125,6 +132,18 @@ impl Circuits {
             _ => "circuit open",
         };
         self.reported(reason, rejection, open, key)
+    }
+}
+
+impl Circuits {
+    /// Applies other settings to the circuits in use, and to those to come.
+    pub(crate) fn set_settings(&self, settings: CircuitSettings) {
+        self.settings.set(settings);
+        self.entries.for_each_gate(|key, queue| {
+            // Not under the lock of the queue: they may be the caller's.
+            let settings = self.settings.of(key);
+            queue.with(|circuit, _| circuit.set_settings(settings));
+        });
     }
 
     /// Reports a call that was rejected because its circuit is open, without having been in a queue.
@@ -148,48 +167,6 @@ impl Circuits {
             Some(open) => Box::new(CircuitOpen::new(open, rejection).with_key(key)),
             None => Box::new(rejection.with_reason(reason)),
         }
-    }
-}
-
-/// Leads every request to its circuit.
-#[doc(hidden)]
-#[derive(Clone, Debug)]
-pub struct CircuitPolicy(Circuits);
-
-impl CircuitPolicy {
-    pub(crate) const fn new(circuits: Circuits) -> Self {
-        Self(circuits)
-    }
-}
-
-impl<Req: RequestHead> RequestPolicy<Req> for CircuitPolicy {
-    type Gate = Circuit;
-    type Preparing = Pending<Result<Req, BoxError>>;
-
-    #[inline]
-    fn entries(&self) -> &Entries<Circuit> {
-        &self.0.entries
-    }
-
-    fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
-        RequestView::head(request)
-    }
-
-    #[inline]
-    fn cost(&self, _: &Req) {}
-
-    fn rejection(
-        &self,
-        rejected: Rejected<OpenReason>,
-        key: Option<KeyLabel>,
-        options: &CallOptions,
-    ) -> BoxError {
-        self.0.rejection(&rejected, key, options)
-    }
-
-    #[inline]
-    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
-        None::<fn(Req) -> Self::Preparing>
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Whether no rule can open the circuit because of it.
+    /// Returns whether no rule can open the circuit because of it.
     pub(crate) const fn is_irrelevant(self) -> bool {
         !self.went_badly && !self.by_custom_rule
     }
@@ -143,7 +143,7 @@ impl Detector {
         self.condition.holds(&self.counters, recorded.went_badly, failures_in_a_row)
     }
 
-    /// Whether any rule calls it slow.
+    /// Returns whether any rule calls it slow.
     pub(crate) fn any_slow(&self, is_slow: impl Fn(&Slow) -> bool) -> bool {
         self.counters
             .iter()
@@ -234,7 +234,7 @@ impl Condition {
 }
 
 impl Counter {
-    /// Whether both record the same things over the same span, whatever ratio they are compared with.
+    /// Returns whether both record the same things over the same span, whatever ratio they are compared with.
     fn counts_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Failures(ratio), Self::Failures(other)) => ratio.window.has_size_of(&other.window),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use aplomb_admission::LayerState;
 use aplomb_core::{BoxError, CallOptions, RequestHead, RequestView};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -13,7 +14,7 @@ use crate::{Circuit, CircuitHandle};
 
 /// Rejects calls at once while their circuit is open, and does nothing else. Made by [`CircuitHandle::fail_fast`].
 ///
-/// A circuit breaker stands inside of the queues, next to the peer, so that it counts what the peer does. While it is
+/// A circuit breaker stands inside of the queues, next to the server, so that it counts what the server does. While it is
 /// open, a call would wait its turn in those queues only to be rejected at their end. This layer stands outside of them
 /// and spares it the wait:
 ///
@@ -41,11 +42,8 @@ impl CircuitHandle {
 
     /// The error of a request whose circuit is open.
     fn rejects<Req: RequestHead>(&self, request: &Req) -> Option<BoxError> {
-        let circuits = self.circuits();
-        let queue = match self.narrowed() {
-            Some(queue) => queue.clone(),
-            None => circuits.entries.find(|| RequestView::head(request))?,
-        };
+        let circuits = self.0.state();
+        let queue = circuits.entries().find(|| RequestView::head(request))?;
         let open = queue.with(Circuit::rejection)?;
         Some(circuits.open(open, queue.key_label(), &CallOptions::of(request)))
     }

@@ -1,14 +1,12 @@
 //! A handle on the circuits of a layer, to read and to switch them.
 
 use std::hash::Hash;
-use std::task::{Context, Waker};
 
-use aplomb_admission::{Closing, Full, Lazy, Queue, QueueLimits, Stopped, Wait};
-use aplomb_core::{BoxError, CallOptions, CircuitState, Classify, KeyLabel, Outcome, Rejection, find};
+use aplomb_admission::{Closing, Full, Handle, LayerState, Queue, QueueLimits, RejectReason};
+use aplomb_core::{BoxError, CallOptions, CircuitState, Classify, KeyLabel};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::circuits::{Circuits, Config};
+use crate::circuits::Circuits;
 use crate::{Circuit, CircuitPermit, CircuitSettings, CircuitSnapshot};
 
 /// Reads and switches the circuit of a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), or one of its circuits if
@@ -16,8 +14,9 @@ use crate::{Circuit, CircuitPermit, CircuitSettings, CircuitSnapshot};
 ///
 /// Clones are handles on the same circuit. It may be used from anywhere, including an observer.
 ///
-/// With a circuit for each key, [`get`](Self::get) and [`of`](Self::of) return a handle on the circuit of one key.
-/// Methods that concern one circuit panic if the layer has several and the handle was not narrowed to one.
+/// With a circuit for each key, [`get`](Self::get) and [`of`](Self::of) return a handle on the circuit of one key alone.
+/// Methods that concern one circuit panic on a handle on several, and those that take a key panic if the keys of the layer
+/// are of another type.
 ///
 /// # Examples
 ///
@@ -40,44 +39,13 @@ use crate::{Circuit, CircuitPermit, CircuitSettings, CircuitSnapshot};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct CircuitHandle {
-    layer: Lazy<Config, Circuits>,
-    /// The circuit of one key.
-    one: Option<Queue<Circuit>>,
-}
+pub struct CircuitHandle(pub(crate) Handle<Circuits>);
 
-impl CircuitHandle {
-    pub(crate) const fn new(layer: Lazy<Config, Circuits>) -> Self {
-        Self { layer, one: None }
-    }
-
-    pub(crate) fn circuits(&self) -> &Circuits {
-        self.layer.get_or_make(Circuits::new)
-    }
-
-    /// The queue before the circuit.
-    fn queue(&self) -> &Queue<Circuit> {
-        match (&self.one, self.circuits().entries.single()) {
-            (Some(queue), _) | (None, Some(queue)) => queue,
-            (None, None) => panic!("there is a circuit for each key: use `of` or `get` to choose one"),
-        }
-    }
-
-    /// The circuit of the one key that this handle was narrowed to.
-    pub(crate) const fn narrowed(&self) -> Option<&Queue<Circuit>> {
-        self.one.as_ref()
-    }
-
-    fn key(&self) -> Option<KeyLabel> {
-        self.one.as_ref().and_then(Queue::key_label)
-    }
-}
-
-/// One circuit. With a circuit for each key, these methods panic on a handle that was not narrowed to one.
+/// One circuit. With a circuit for each key, these methods panic on a handle that is not on one of them.
 impl CircuitHandle {
     /// The state.
     pub fn state(&self) -> CircuitState {
-        self.queue().with(Circuit::state)
+        self.0.queue().with(Circuit::state)
     }
 
     /// Watches the state. A receiver sees the latest state, not every one in between: an
@@ -101,37 +69,37 @@ impl CircuitHandle {
     /// # }
     /// ```
     pub fn watch(&self) -> watch::Receiver<CircuitState> {
-        self.queue().with(Circuit::watch)
+        self.0.queue().with(Circuit::watch)
     }
 
     /// State and counts.
     pub fn snapshot(&self) -> CircuitSnapshot {
-        self.queue().with(Circuit::snapshot)
+        snapshot(self.0.queue())
     }
 
     /// Opens the circuit now, as if it had tripped: after a cooldown, probes decide.
     pub fn force_open(&self) {
-        self.queue().with(Circuit::force_open);
+        self.0.queue().with(Circuit::force_open);
     }
 
     /// Closes the circuit now for everyone, and starts counting afresh. Parked calls are admitted.
     pub fn force_closed(&self) {
-        self.queue().with(Circuit::force_closed);
+        self.0.queue().with(Circuit::force_closed);
     }
 
     /// Rejects all calls, including parked ones, until the circuit is reset or switched otherwise.
     pub fn isolate(&self) {
-        self.queue().with(Circuit::isolate);
+        self.0.queue().with(Circuit::isolate);
     }
 
     /// Admits all calls, including parked ones, and counts none, until the circuit is reset or switched otherwise.
     pub fn disable(&self) {
-        self.queue().with(Circuit::disable);
+        self.0.queue().with(Circuit::disable);
     }
 
     /// Closes the circuit and forgets everything, including how often it has opened. Parked calls are admitted.
     pub fn reset(&self) {
-        self.queue().with(Circuit::reset);
+        self.0.queue().with(Circuit::reset);
     }
 
     /// Takes a permit for one call, if the circuit admits one now.
@@ -141,19 +109,16 @@ impl CircuitHandle {
     /// As a call's: [`CircuitOpen`](crate::CircuitOpen), boxed, and [`Rejection`](aplomb_core::Rejection) if the handle
     /// was closed.
     pub fn try_acquire(&self) -> Result<CircuitPermit, BoxError> {
-        let options = CallOptions::current().unwrap_or_default();
-        let context = Context::from_waker(Waker::noop());
-        match self.queue().ask((), Wait::from(&options), &context) {
-            Ok(permit) => Ok(CircuitPermit::new(permit)),
-            Err(Stopped::Rejected(rejected)) => {
-                Err(self.circuits().rejection(&rejected, self.key(), &options))
+        let queue = self.0.queue();
+        queue.try_acquire(&()).map(CircuitPermit::new).map_err(|rejected| {
+            let options = CallOptions::current().unwrap_or_default();
+            if rejected.reason() == RejectReason::WaitTooLong {
+                // It could have been parked.
+                let open = queue.with(Circuit::reason_now);
+                return self.0.state().open(open, self.0.key(), &options);
             }
-            // Not parked: the place is left at once.
-            Err(Stopped::Queued(_)) => {
-                let reason = self.queue().with(Circuit::reason_now);
-                Err(self.circuits().open(reason, self.key(), &options))
-            }
-        }
+            self.0.state().rejection(&rejected, self.0.key(), &options)
+        })
     }
 
     /// Takes a permit for one call; waits for it, if calls are [parked](crate::OnOpen::Park).
@@ -162,13 +127,10 @@ impl CircuitHandle {
     ///
     /// As [`try_acquire`](Self::try_acquire).
     pub async fn acquire(&self, options: &CallOptions) -> Result<CircuitPermit, BoxError> {
-        match self.queue().acquire((), Wait::from(options)).await {
-            Ok(permit) => Ok(CircuitPermit::new(permit)),
-            Err(rejected) => Err(self.circuits().rejection(&rejected, self.key(), options)),
-        }
+        self.0.acquire((), options).await.map(CircuitPermit::new)
     }
 
-    /// Runs any operation behind the circuit: `Ok` counts as a success, `Err` as a failure of the peer, except for
+    /// Runs any operation behind the circuit: `Ok` counts as a success, `Err` as a failure of the server, except for
     /// rejections by aplomb layers. [`run_classified`](Self::run_classified) decides otherwise.
     ///
     /// Options of the call are those of the current [scope](CallOptions::scope). Dropping the future takes the call
@@ -194,14 +156,7 @@ impl CircuitHandle {
         F: Future<Output = Result<T, E>>,
         E: Into<BoxError>,
     {
-        let permit = self.acquire(&CallOptions::current().unwrap_or_default()).await?;
-        let result = operation().await.map_err(Into::into);
-        permit.end(match &result {
-            Ok(_) => Outcome::success(),
-            Err(error) if find::<Rejection>(&**error).is_some() => Outcome::local(),
-            Err(_) => Outcome::transient(),
-        });
-        result
+        self.0.run((), operation).await
     }
 
     /// Runs any operation behind the circuit, judged by a classifier.
@@ -218,19 +173,15 @@ impl CircuitHandle {
         F: Future<Output = Result<T, E>>,
         E: Into<BoxError>,
     {
-        let permit = self.acquire(&CallOptions::current().unwrap_or_default()).await?;
-        let result = operation().await;
-        permit.end(classifier.classify(result.as_ref()).outcome());
-        result.map_err(Into::into)
+        self.0.run_classified((), classifier, operation).await
     }
 }
 
-/// All circuits of the layer.
+/// All circuits of the layer; on a handle on one key, its circuit.
 impl CircuitHandle {
     /// A handle on the circuit of `key`, if the key is in use. It is not evicted while the handle exists.
     pub fn get<K: Hash + Eq + Clone + Send + Sync + 'static>(&self, key: &K) -> Option<Self> {
-        let queue = self.circuits().entries.get(key)?;
-        Some(Self { layer: self.layer.clone(), one: Some(queue) })
+        self.0.get(key).map(Self)
     }
 
     /// A handle on the circuit of `key`, which is made if the key is new.
@@ -239,8 +190,7 @@ impl CircuitHandle {
     ///
     /// [`Full`] if the key is new and there is no room for it.
     pub fn of<K: Hash + Eq + Clone + Send + Sync + 'static>(&self, key: &K) -> Result<Self, Full> {
-        let queue = self.circuits().entries.queue(key)?;
-        Ok(Self { layer: self.layer.clone(), one: Some(queue) })
+        self.0.of(key).map(Self)
     }
 
     /// State and counts of the circuit of `key`, if the key is in use.
@@ -248,54 +198,49 @@ impl CircuitHandle {
         &self,
         key: &K,
     ) -> Option<CircuitSnapshot> {
-        self.circuits().entries.get(key).map(|queue| queue.with(Circuit::snapshot))
+        self.0.look_at(key, snapshot)
     }
 
     /// State and counts of all circuits, with the labels of their keys. Keys that come and go meanwhile may be missing.
     pub fn snapshots(&self) -> Vec<(Option<KeyLabel>, CircuitSnapshot)> {
-        let mut snapshots = Vec::new();
-        self.circuits().entries.for_each(|key, queue| {
-            snapshots.push((key.cloned(), queue.with(Circuit::snapshot)));
-        });
-        snapshots
+        self.0.look_at_each(snapshot)
     }
 
     /// The number of keys in use; `None` if there is one circuit for all calls.
     pub fn keys(&self) -> Option<usize> {
-        self.circuits().entries.keys()
+        self.0.keys()
     }
 
     /// Evicts all keys whose circuits equal fresh ones, and returns their number. It need not be called: that happens
     /// bit by bit.
     pub fn forget_idle(&self) -> usize {
-        self.circuits().entries.evict_fresh(Instant::now())
+        self.0.forget_idle()
     }
 
     /// Applies other settings to all circuits, and to those of new keys. States stay, and counts as far as both have
     /// the same rules. Where each key has settings of its own, those stay.
     pub fn set_settings(&self, settings: CircuitSettings) {
-        self.circuits().set_settings(settings);
+        self.0.state().set_settings(settings);
     }
 
-    /// The number of calls that are parked, for all circuits together; on a handle on one key, before its circuit.
+    /// The number of calls that are parked, for all circuits together.
     pub fn parked(&self) -> usize {
-        if let Some(queue) = &self.one {
-            return queue.waiting();
-        }
-        let mut parked = 0;
-        self.circuits().entries.for_each(|_, queue| parked += queue.waiting());
-        parked
+        self.0.waiting()
     }
 
     /// Changes the limits of the queues of parked calls, for all keys. Calls that are parked keep those under which they
     /// came. How long a call may be parked is also limited by [`OnOpen`](crate::OnOpen).
     pub fn set_queue_limits(&self, change: impl FnOnce(QueueLimits) -> QueueLimits) {
-        self.circuits().entries.set_limits(change);
+        self.0.set_queue_limits(change);
     }
 
     /// Rejects all new calls from now on, for good; parked ones are served or rejected, as `closing` says. Calls in
     /// flight are not affected.
     pub fn close(&self, closing: Closing) {
-        self.circuits().entries.close(closing);
+        self.0.close(closing);
     }
+}
+
+fn snapshot(queue: &Queue<Circuit>) -> CircuitSnapshot {
+    queue.with(Circuit::snapshot)
 }

@@ -5,16 +5,16 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, AdmissionFuture, Configured, Entries, ErasedKey, KeyBy, OnBodyEnd, OnHead,
-    QueueLimits,
+    Admission, AdmissionConfig, AdmissionFuture, Configured, Entries, ErasedKey, HeadPolicy, KeyBy,
+    OnBodyEnd, OnHead, QueueLimits,
 };
 use aplomb_core::{HttpClassifier, LogEvents, Observe, RequestView};
 use tower_layer::Layer;
 
-use crate::circuits::{CircuitPolicy, Circuits, Config};
+use crate::circuits::{Circuits, Config};
 use crate::{CircuitHandle, CircuitSettings, Cooldown, OnAbandoned, OnOpen, Probes, Ramp, Trip};
 
-/// Stops sending calls to a peer that keeps failing.
+/// Stops sending calls to a server that keeps failing.
 ///
 /// See the [crate's documentation](crate) for what clones share, what dropping does, and where it goes in a stack.
 ///
@@ -25,7 +25,7 @@ use crate::{CircuitHandle, CircuitSettings, Cooldown, OnAbandoned, OnOpen, Probe
 #[derive(Clone)]
 #[must_use]
 pub struct CircuitBreakerLayer<C = HttpClassifier, U = OnHead> {
-    config: Configured<Config, Circuits>,
+    config: Configured<Circuits>,
     classifier: C,
     completion: U,
 }
@@ -35,11 +35,11 @@ pub struct CircuitBreakerLayer<C = HttpClassifier, U = OnHead> {
 /// It is always ready; the inner service is readied just before it is called. Clones share the circuits. Dropping the
 /// future of a call takes the call back: it counts neither as a success nor as a failure, unless [`OnAbandoned`] says
 /// otherwise.
-pub type CircuitBreaker<S, C = HttpClassifier, U = OnHead> = Admission<S, CircuitPolicy, C, U>;
+pub type CircuitBreaker<S, C = HttpClassifier, U = OnHead> = Admission<S, HeadPolicy<Circuits>, C, U>;
 
 /// The future of a [`CircuitBreaker`]'s call.
 pub type CircuitBreakerFuture<S, Req, C = HttpClassifier, U = OnHead> =
-    AdmissionFuture<S, Req, CircuitPolicy, C, U>;
+    AdmissionFuture<S, Req, HeadPolicy<Circuits>, C, U>;
 
 impl CircuitBreakerLayer {
     /// One circuit for all calls, with the defaults of [`CircuitSettings`].
@@ -69,7 +69,7 @@ impl<C, U> CircuitBreakerLayer<C, U> {
         self.set(|settings| settings.cooldown(cooldown))
     }
 
-    /// Sets how it finds out whether the peer is back: [`Probes`], or just their number at a time.
+    /// Sets how it finds out whether the server is back: [`Probes`], or just their number at a time.
     pub fn probes(self, probes: impl Into<Probes>) -> Self {
         self.set(|settings| settings.probes(probes))
     }
@@ -112,9 +112,8 @@ impl<C, U> CircuitBreakerLayer<C, U> {
         })
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        self.config.change(change);
-        self
+    fn with(self, change: impl FnOnce(&mut Config)) -> Self {
+        Self { config: self.config.with(change), ..self }
     }
 }
 
@@ -225,7 +224,7 @@ impl<C, U> CircuitBreakerLayer<C, U> {
     /// A handle, to read and to switch the circuits.
     #[must_use]
     pub fn handle(&self) -> CircuitHandle {
-        CircuitHandle::new(self.config.lazy().clone())
+        CircuitHandle(self.config.handle().clone())
     }
 }
 
@@ -233,7 +232,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for CircuitBreakerLayer<C, U> {
     type Service = CircuitBreaker<S, C, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let policy = CircuitPolicy::new(self.config.lazy().get_or_make(Circuits::new).clone());
+        let policy = HeadPolicy::new(self.config.state().clone());
         let config = AdmissionConfig::new(policy, self.classifier.clone(), self.completion.clone());
         Admission::new(inner, Arc::new(config))
     }
@@ -248,7 +247,7 @@ impl Default for CircuitBreakerLayer {
 impl<C, U> fmt::Debug for CircuitBreakerLayer<C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("config", &self.config.lazy().config())
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }

@@ -29,7 +29,7 @@ pub use aplomb_core::{CircuitCause, CircuitState};
 #[doc(hidden)]
 pub use circuit::{Circuit, CircuitToken};
 #[doc(hidden)]
-pub use circuits::CircuitPolicy;
+pub use circuits::Circuits;
 pub use cooldown::Cooldown;
 pub use error::CircuitOpen;
 #[doc(hidden)]

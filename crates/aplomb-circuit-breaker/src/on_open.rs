@@ -24,7 +24,7 @@ pub enum OnOpen {
 /// The meaning of a call that is dropped before it was answered.
 ///
 /// Callers leave for reasons of their own, so by default it means nothing. But if there is a timeout outside the
-/// circuit, dropped calls are all the circuit sees of a peer that hangs.
+/// circuit, dropped calls are all the circuit sees of a server that hangs.
 ///
 /// A call counts as abandoned if it was sent and its answer had not begun: there was no first content yet if bodies
 /// are watched, or no head otherwise. (If bodies are watched, an answer whose body is dropped unread was abandoned.)
@@ -42,7 +42,7 @@ pub enum OnAbandoned {
 }
 
 impl OnAbandoned {
-    /// Whether a call that was dropped `waited` after its admission counts as a failure.
+    /// Returns whether a call that was dropped `waited` after its admission counts as a failure.
     pub(crate) fn is_failure(self, waited: impl FnOnce() -> Duration) -> bool {
         match self {
             Self::Neutral => false,

@@ -13,14 +13,8 @@ use crate::Circuit;
 pub struct CircuitPermit(Permit<Circuit>);
 
 impl CircuitPermit {
-    pub(crate) fn new(mut permit: Permit<Circuit>) -> Self {
-        if permit.waited().is_zero() {
-            permit.sent_at_once();
-        } else {
-            // It may have been admitted before the caller was polled.
-            permit.sent();
-        }
-        Self(permit)
+    pub(crate) fn new(permit: Permit<Circuit>) -> Self {
+        Self(permit.sent_by_caller())
     }
 
     /// Notes that the first content of the answer has arrived.

@@ -1,4 +1,4 @@
-//! How a half-open circuit finds out whether the peer is back.
+//! How a half-open circuit finds out whether the server is back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Probes {
     }
 
     /// Sets how long to probe without a decision before the circuit opens again. Default: 10 minutes. Time counts
-    /// from the first probe, and starts afresh if no probe was sent for longer than a lease. A peer that takes
+    /// from the first probe, and starts afresh if no probe was sent for longer than a lease. A server that takes
     /// longer than this to answer is never found to be back.
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

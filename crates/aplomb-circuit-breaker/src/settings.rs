@@ -36,7 +36,7 @@ impl CircuitSettings {
         self
     }
 
-    /// Sets how it finds out whether the peer is back: [`Probes`], or just their number at a time.
+    /// Sets how it finds out whether the server is back: [`Probes`], or just their number at a time.
     pub fn probes(mut self, probes: impl Into<Probes>) -> Self {
         self.probes = probes.into();
         self

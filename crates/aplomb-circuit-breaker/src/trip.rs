@@ -17,8 +17,8 @@ use crate::{CompletedCall, Rule, Window};
 /// | slow calls | no rule | resilience4j in effect: all calls slower than 60 s |
 /// | refused credentials in a row | 3 if the circuit serves one credential, else no rule | |
 ///
-/// Failures in a row detect an outage quickly, and with little traffic; the ratio detects a peer that fails half
-/// of the time. If the peer fails often by nature, relax the first rule: at a failure rate of *p*, a run of *n*
+/// Failures in a row detect an outage quickly, and with little traffic; the ratio detects a server that fails half
+/// of the time. If the server fails often by nature, relax the first rule: at a failure rate of *p*, a run of *n*
 /// occurs once in about 1 / ((1 − *p*) *pⁿ*) calls.
 ///
 /// A circuit opens on a call that went badly, never on one that went well. Only a [rule of your own](Self::rule)
@@ -36,7 +36,7 @@ use crate::{CompletedCall, Rule, Window};
 /// let failing = Trip::ratio(0.25, Window::time(minute)).min_calls(50);
 /// let slow = Trip::slow(0.8, Slow::first_content(Duration::from_secs(20)), Window::time(minute));
 ///
-/// // An outage; or a peer that is slow and also fails.
+/// // An outage; or a server that is slow and also fails.
 /// let trip = outage.or(failing.and(slow));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -191,7 +191,7 @@ impl RatioRule {
         Self { ratio, window, min_calls }
     }
 
-    /// Whether the latest counts reach the ratio.
+    /// Returns whether the latest counts reach the ratio.
     pub(crate) fn is_reached(&self) -> bool {
         let counts = self.window.latest();
         counts.calls() >= self.min_calls && counts.ratio() >= self.ratio
@@ -229,7 +229,7 @@ impl fmt::Debug for CustomRule {
 /// How long a call may take before it counts as slow.
 ///
 /// Time is measured from when the circuit admitted the call. Waiting in queues further out is therefore not
-/// mistaken for slowness of the peer; waiting for the inner service to become ready is included.
+/// mistaken for slowness of the server; waiting for the inner service to become ready is included.
 ///
 /// # Examples
 ///
@@ -258,7 +258,7 @@ enum Measure {
 
 impl Slow {
     /// Slower than `limit` to the first content, or to the head if bodies are not watched. For streams, whose
-    /// length says nothing about the peer.
+    /// length says nothing about the server.
     pub const fn first_content(limit: Duration) -> Self {
         Self { measure: Measure::FirstContent, limit, per_output_token: Duration::ZERO }
     }
@@ -284,7 +284,7 @@ impl Slow {
         self.is_measured_at_first_content() && took > self.limit
     }
 
-    /// Whether a completed call was slow, apart from what its first content has shown.
+    /// Returns whether a completed call was slow, apart from what its first content has shown.
     pub(crate) fn was_slow(&self, call: &CompletedCall) -> bool {
         let tokens = match self.measure {
             Measure::FirstContent => None,

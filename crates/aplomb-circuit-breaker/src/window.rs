@@ -108,7 +108,7 @@ impl Window {
         }
     }
 
-    /// Whether both hold the same number of calls, or the same span of time.
+    /// Returns whether both hold the same number of calls, or the same span of time.
     pub(crate) fn has_size_of(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Ring::Calls(ring), Ring::Calls(other)) => ring.capacity == other.capacity,

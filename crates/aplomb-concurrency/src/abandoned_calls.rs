@@ -1,4 +1,4 @@
-//! Calls that were dropped, but which the peer may still be working on.
+//! Calls that were dropped, but which the server may still be working on.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Abandoned calls that count as in flight for a while: as long again as they had taken, up to a maximum.
 ///
-/// How long the peer continues is unknown. If durations have a heavy tail, a call that has taken long will take about as
+/// How long the server continues is unknown. If durations have a heavy tail, a call that has taken long will take about as
 /// long again.
 #[derive(Clone, Debug)]
 pub(crate) struct AbandonedCalls {

@@ -14,7 +14,7 @@ const THRESHOLD: f64 = 4.0;
 
 /// Learns what share of calls fails at any limit, and detects when more do.
 ///
-/// A peer that fails one call in twenty for reasons of its own would drive a limit that shrinks on every failure down to
+/// A server that fails one call in twenty for reasons of its own would drive a limit that shrinks on every failure down to
 /// nothing. Failures well below the ceiling are not caused by overload: the same share is expected at any limit. As
 /// long as no failures are expected, one is enough; else evidence accumulates as in Page's CUSUM test (Biometrika, 1954).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

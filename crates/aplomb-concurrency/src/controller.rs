@@ -82,7 +82,7 @@ impl Controller {
         self.last_used
     }
 
-    /// Whether it knows anything that a new one would not.
+    /// Returns whether it knows anything that a new one would not.
     pub(crate) fn has_learned(&self) -> bool {
         self.learned() != Self::new(self.config, 0).learned()
     }
@@ -129,7 +129,7 @@ impl Controller {
         self.slowdown.as_ref()
     }
 
-    /// Whether the limit may be far higher in a moment.
+    /// Returns whether the limit may be far higher in a moment.
     pub(crate) fn is_in_slow_start(&self) -> bool {
         self.limit < self.slow_start_below
     }
@@ -196,7 +196,7 @@ impl Controller {
         self.grow_to(self.limit + self.growth() / self.limit, ConcurrencyCause::Answered)
     }
 
-    /// Whether the limit is so far below the ceiling that failures do not mean overload.
+    /// Returns whether the limit is so far below the ceiling that failures do not mean overload.
     fn is_below_ceiling(&self) -> bool {
         self.ceiling.is_some_and(|ceiling| self.limit < 0.85 * ceiling)
     }
@@ -212,7 +212,7 @@ impl Controller {
         self.end_round_trip(number);
     }
 
-    /// A call failed because the peer was overloaded.
+    /// A call failed because the server was overloaded.
     pub(crate) fn overloaded(&mut self, number: u64, cause: ConcurrencyCause) -> Option<ConcurrencyCause> {
         self.end_round_trip(number);
         if number < self.valid_from || !self.background_failures.failed(self.is_below_ceiling()) {

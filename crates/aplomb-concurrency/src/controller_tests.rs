@@ -6,7 +6,7 @@ use super::*;
 use crate::Latency;
 use proptest::prelude::*;
 
-/// A peer and the calls in flight to it.
+/// A server and the calls in flight to it.
 struct Bench {
     controller: Controller,
     now: Instant,
@@ -52,7 +52,7 @@ impl Bench {
         self.controller.overloaded(number, ConcurrencyCause::Overload)
     }
 
-    /// A round trip: all calls in flight are answered, and replaced one by one. The peer rejects calls beyond its
+    /// A round trip: all calls in flight are answered, and replaced one by one. The server rejects calls beyond its
     /// capacity at once.
     fn round(&mut self, capacity: usize, callers: usize) -> usize {
         self.fill(callers);

@@ -28,7 +28,7 @@ impl Occupancy {
         self.in_flight
     }
 
-    /// The number of abandoned calls that count as in flight in addition, since the peer may still be working on them.
+    /// The number of abandoned calls that count as in flight in addition, since the server may still be working on them.
     pub const fn abandoned(&self) -> usize {
         self.abandoned
     }

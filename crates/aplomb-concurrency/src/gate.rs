@@ -14,15 +14,15 @@ pub struct SlotToken {
     at: Instant,
     /// How many slots were taken, including this one.
     taken: usize,
-    /// Whether the answer has begun.
+    /// True if the answer has begun.
     begun: bool,
-    /// Whether the latency of the call has been recorded.
+    /// True if the latency of the call has been recorded.
     timed: bool,
 }
 
-/// The meaning of a call's end for the load on the peer.
+/// The meaning of a call's end for the load on the server.
 enum LoadSignal {
-    /// The peer can take this many calls.
+    /// The server can take this many calls.
     Sustained,
     /// These were too many.
     Overloaded(ConcurrencyCause),
@@ -97,7 +97,7 @@ impl Gate for Slots {
                 }
                 (self.judged(&token, outcome, usage, now), outcome.is_unanswered())
             }
-            // A peer that has begun to answer notices that the call was dropped.
+            // A server that has begun to answer notices that the call was dropped.
             End::Abandoned => {
                 self.ended(&token);
                 (None, !token.begun)

@@ -1,8 +1,8 @@
-//! The latency that shows whether a peer slows down.
+//! The latency that shows whether a server slows down.
 
 use std::time::Duration;
 
-/// How answers are timed, to detect that a peer slows down under load.
+/// How answers are timed, to detect that a server slows down under load.
 ///
 /// The median of each sample of calls (as many as the limit, 8 to 64) is compared with a longer past. If it is slower by
 /// more than the tolerance, and by more than chance explains, the limit shrinks in proportion, at most to half. Otherwise
@@ -41,7 +41,7 @@ impl Latency {
     }
 
     /// The time from admission to the end of the body, per output token, so that a long completion is not mistaken for a
-    /// slow peer.
+    /// slow server.
     ///
     /// Requires a classifier that knows the usage, such as that of an endpoint. Answers whose usage is unknown are not
     /// timed.
@@ -56,7 +56,7 @@ impl Latency {
         self
     }
 
-    /// Whether a call in flight is known to be slower than one that took less than its age.
+    /// Returns whether a call in flight is known to be slower than one that took less than its age.
     pub(crate) const fn is_an_age(&self) -> bool {
         matches!(self.signal, Signal::FirstByte)
     }

@@ -5,11 +5,13 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::{Admission, AdmissionConfig, Configured, KeyBy, OnBodyEnd, OnHead, QueueLimits};
+use aplomb_admission::{
+    Admission, AdmissionConfig, Configured, HeadPolicy, KeyBy, OnBodyEnd, OnHead, QueueLimits,
+};
 use aplomb_core::{HttpClassifier, Observe, RequestView};
 use tower_layer::Layer;
 
-use crate::limits::{ConcurrencyPolicy, Config, Limits};
+use crate::limits::{Config, Limits};
 use crate::{ConcurrencyLimiter, Limit, Slots};
 
 /// Limits how many calls are in flight, and finds the limit by itself if it is [adaptive](crate::Adaptive).
@@ -23,7 +25,7 @@ use crate::{ConcurrencyLimiter, Limit, Slots};
 #[derive(Clone)]
 #[must_use]
 pub struct ConcurrencyLimitLayer<C = HttpClassifier, U = OnBodyEnd> {
-    config: Configured<Config, Limits>,
+    config: Configured<Limits>,
     classifier: C,
     completion: U,
 }
@@ -31,7 +33,7 @@ pub struct ConcurrencyLimitLayer<C = HttpClassifier, U = OnBodyEnd> {
 /// A service behind a concurrency limit, or behind one for each key. Made by [`ConcurrencyLimitLayer`].
 ///
 /// It is always ready; the inner service is readied just before it is called. Clones share the limits.
-pub type ConcurrencyLimit<S, C = HttpClassifier, U = OnBodyEnd> = Admission<S, ConcurrencyPolicy, C, U>;
+pub type ConcurrencyLimit<S, C = HttpClassifier, U = OnBodyEnd> = Admission<S, HeadPolicy<Limits>, C, U>;
 
 impl ConcurrencyLimitLayer {
     /// One limit for all calls: a number, or an [`Adaptive`](crate::Adaptive) one.
@@ -41,12 +43,10 @@ impl ConcurrencyLimitLayer {
 
     /// Limits calls by a limiter that is shared with others. A setter makes a layer with limits of its own.
     pub fn with_limiter(limiter: ConcurrencyLimiter) -> Self {
-        // From here on it is in use: setters of this layer do not change it.
-        limiter.limits();
-        Self::with_config(Configured::of(limiter.into_layer()))
+        Self::with_config(Configured::of(limiter.0))
     }
 
-    fn with_config(config: Configured<Config, Limits>) -> Self {
+    fn with_config(config: Configured<Limits>) -> Self {
         Self { config, classifier: HttpClassifier::new(), completion: OnBodyEnd }
     }
 }
@@ -81,9 +81,8 @@ impl<C, U> ConcurrencyLimitLayer<C, U> {
         self.with(|config| config.observer = Arc::new(observer))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        self.config.change(change);
-        self
+    fn with(self, change: impl FnOnce(&mut Config)) -> Self {
+        Self { config: self.config.with(change), ..self }
     }
 }
 
@@ -191,7 +190,7 @@ impl<C, U> ConcurrencyLimitLayer<C, U> {
     /// The limiter: to read, change, close and share the limits.
     #[must_use]
     pub fn limiter(&self) -> ConcurrencyLimiter {
-        ConcurrencyLimiter::of_layer(self.config.lazy().clone())
+        ConcurrencyLimiter(self.config.handle().clone())
     }
 }
 
@@ -199,7 +198,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for ConcurrencyLimitLayer<C, U> {
     type Service = ConcurrencyLimit<S, C, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let policy = ConcurrencyPolicy::new(self.config.lazy().get_or_make(Limits::new).clone());
+        let policy = HeadPolicy::new(self.config.state().clone());
         let config = AdmissionConfig::new(policy, self.classifier.clone(), self.completion.clone());
         Admission::new(inner, Arc::new(config))
     }
@@ -208,7 +207,7 @@ impl<S, C: Clone, U: Clone> Layer<S> for ConcurrencyLimitLayer<C, U> {
 impl<C, U> fmt::Debug for ConcurrencyLimitLayer<C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConcurrencyLimitLayer")
-            .field("config", &self.config.lazy().config())
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }

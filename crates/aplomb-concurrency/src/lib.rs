@@ -29,7 +29,7 @@ pub use layer::{ConcurrencyLimit, ConcurrencyLimitLayer};
 pub use limit::{Adaptive, Limit};
 pub use limiter::ConcurrencyLimiter;
 #[doc(hidden)]
-pub use limits::ConcurrencyPolicy;
+pub use limits::Limits;
 pub use permit::ConcurrencyPermit;
 pub use slots::Slots;
 pub use snapshot::{ConcurrencySnapshot, LimitChange};

@@ -10,7 +10,7 @@ use crate::Latency;
 pub enum Limit {
     /// This many calls. 0 counts as 1.
     Fixed(usize),
-    /// As many calls as the peer can take.
+    /// As many calls as the server can take.
     Adaptive(Adaptive),
 }
 

@@ -1,12 +1,11 @@
 //! The limits of a layer, and the calls they reject.
 
 use std::fmt;
-use std::future::Pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits, Rejected, RequestPolicy};
-use aplomb_core::{BoxError, CallOptions, KeyLabel, LogEvents, Observe, RequestHead, RequestView, notify};
+use aplomb_admission::{Entries, ErasedKey, KeyBy, LayerState, Queue, QueueLimits, Rejected};
+use aplomb_core::{CallOptions, KeyLabel, LogEvents, Observe, notify};
 
 use crate::{AtCapacity, Limit, LimitChange, Occupancy, Slots};
 
@@ -15,7 +14,8 @@ type SlotsOf = dyn Fn(Option<&dyn ErasedKey>) -> Slots + Send + Sync;
 
 /// The configuration of a layer.
 #[derive(Clone)]
-pub(crate) struct Config {
+#[expect(unnameable_types, reason = "it is the layer's own")]
+pub struct Config {
     pub(crate) slots_of: Arc<SlotsOf>,
     pub(crate) abandoned: Option<Duration>,
     pub(crate) queue: QueueLimits,
@@ -47,13 +47,17 @@ impl Config {
 
 /// The limits of a layer: one, or one for each key. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Limits {
-    pub(crate) entries: Entries<Slots>,
+pub struct Limits {
+    entries: Entries<Slots>,
     observer: Arc<dyn Observe>,
 }
 
-impl Limits {
-    pub(crate) fn new(config: Config) -> Self {
+impl LayerState for Limits {
+    type Config = Config;
+    type Gate = Slots;
+    type Error = AtCapacity;
+
+    fn new(config: &Config) -> Self {
         let observer = Arc::clone(&config.observer);
         let report = {
             let observer = Arc::clone(&observer);
@@ -63,15 +67,23 @@ impl Limits {
         let entries = match config.key_by.clone() {
             None => Entries::one(config.slots(None), queue, report),
             Some(by) => {
-                let max_keys = config.max_keys;
+                let (max_keys, config) = (config.max_keys, config.clone());
                 Entries::keyed(by, max_keys, queue, move |key| config.slots(Some(key)), report)
             }
         };
         Self { entries, observer }
     }
 
-    /// Reports a rejected call, and makes its error.
-    pub(crate) fn rejection(
+    fn of_key(&self, queue: Queue<Slots>) -> Self {
+        Self { entries: Entries::of(queue), observer: Arc::clone(&self.observer) }
+    }
+
+    #[inline]
+    fn entries(&self) -> &Entries<Slots> {
+        &self.entries
+    }
+
+    fn rejection(
         &self,
         rejected: &Rejected<Occupancy>,
         key: Option<KeyLabel>,
@@ -80,48 +92,6 @@ impl Limits {
         let error = AtCapacity::new(rejected, options).with_key(key);
         notify(&*self.observer, &error.event());
         error
-    }
-}
-
-/// Leads every request to its limit.
-#[doc(hidden)]
-#[derive(Clone, Debug)]
-pub struct ConcurrencyPolicy(Limits);
-
-impl ConcurrencyPolicy {
-    pub(crate) const fn new(limits: Limits) -> Self {
-        Self(limits)
-    }
-}
-
-impl<Req: RequestHead> RequestPolicy<Req> for ConcurrencyPolicy {
-    type Gate = Slots;
-    type Preparing = Pending<Result<Req, BoxError>>;
-
-    #[inline]
-    fn entries(&self) -> &Entries<Slots> {
-        &self.0.entries
-    }
-
-    fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
-        RequestView::head(request)
-    }
-
-    #[inline]
-    fn cost(&self, _: &Req) {}
-
-    fn rejection(
-        &self,
-        rejected: Rejected<Occupancy>,
-        key: Option<KeyLabel>,
-        options: &CallOptions,
-    ) -> BoxError {
-        Box::new(self.0.rejection(&rejected, key, options))
-    }
-
-    #[inline]
-    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
-        None::<fn(Req) -> Self::Preparing>
     }
 }
 

@@ -14,14 +14,8 @@ use crate::Slots;
 pub struct ConcurrencyPermit(Permit<Slots>);
 
 impl ConcurrencyPermit {
-    pub(crate) fn new(mut permit: Permit<Slots>) -> Self {
-        if permit.waited().is_zero() {
-            permit.sent_at_once();
-        } else {
-            // It may have been admitted before the caller was polled.
-            permit.sent();
-        }
-        Self(permit)
+    pub(crate) fn new(permit: Permit<Slots>) -> Self {
+        Self(permit.sent_by_caller())
     }
 
     /// Notes that the first content of the answer has arrived.

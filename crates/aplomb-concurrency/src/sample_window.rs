@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Consecutively numbered calls whose latencies are compared with those of others.
 ///
 /// Which calls count is decided when they are admitted. If the first calls answered were to count, fast ones would be
-/// over-represented. Waiting for the last of them would take for ever, so the median counts: it is known as soon as half
+/// over-represented. Waiting for the last of them would take forever, so the median counts: it is known as soon as half
 /// of the calls are answered and none of the others can belong to the faster half.
 #[derive(Clone, Debug)]
 pub(crate) struct SampleWindow {
@@ -59,7 +59,7 @@ impl SampleWindow {
         self.is_open = false;
     }
 
-    /// Whether its calls are still being timed.
+    /// Returns whether its calls are still being timed.
     pub(crate) const fn is_open(&self) -> bool {
         self.is_open
     }
@@ -88,12 +88,12 @@ impl SampleWindow {
         }
     }
 
-    /// Whether none of its calls will be timed.
+    /// Returns whether none of its calls will be timed.
     pub(crate) const fn is_void(&self) -> bool {
         self.untimed >= self.calls
     }
 
-    /// Whether the limit was reached.
+    /// Returns whether the limit was reached.
     pub(crate) const fn used(&self) -> bool {
         self.used
     }

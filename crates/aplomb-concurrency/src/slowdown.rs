@@ -1,4 +1,4 @@
-//! Detects that a peer slows down, by comparing recent latencies with earlier ones.
+//! Detects that a server slows down, by comparing recent latencies with earlier ones.
 
 use tokio::time::Instant;
 
@@ -87,7 +87,7 @@ impl SlowdownDetector {
         &self.latency
     }
 
-    /// Whether a sample is being taken.
+    /// Returns whether a sample is being taken.
     pub(crate) const fn is_sampling(&self) -> bool {
         self.sample.is_open()
     }
@@ -139,7 +139,7 @@ impl SlowdownDetector {
         let slower = median - long_term.median;
         long_term.spread += WEIGHT * (spread - long_term.spread);
         long_term.answers = (long_term.answers + answers).min(MAX_ANSWERS);
-        // Answers faster than chance explains show what the peer can do. Others are averaged; a slow sample counts as one
+        // Answers faster than chance explains show what the server can do. Others are averaged; a slow sample counts as one
         // that is just not too slow.
         long_term.median += if slower < -chance {
             slower / 4.0
@@ -152,7 +152,7 @@ impl SlowdownDetector {
         }
         let (first_limit, first_median) = *self.began.get_or_insert((limit, median));
         let smaller_limits_did_not_help = limit <= first_limit / 2.0 && median > first_median - too_slow;
-        // The peer is slower for other reasons; or the limit cannot shrink further.
+        // The server is slower for other reasons; or the limit cannot shrink further.
         if smaller_limits_did_not_help || limit <= min {
             long_term.median = median;
             self.began = None;

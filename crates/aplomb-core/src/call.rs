@@ -127,7 +127,7 @@ impl CallOptions {
         self.priority
     }
 
-    /// Whether the call may be retried.
+    /// Returns whether the call may be retried.
     pub const fn allows_retry(&self) -> bool {
         !self.no_retry
     }

@@ -170,19 +170,19 @@ impl Classification {
         self.texts.as_deref()?.message.as_deref()
     }
 
-    /// What the response consumed of quotas, as far as it has been reported.
+    /// The usage that counts against quotas, as far as it has been reported.
     #[inline]
     pub fn usage(&self) -> Option<Usage> {
         self.exchange()?.counted()
     }
 
-    /// Whether the outcome may still change, because the body is being read.
+    /// Returns whether the outcome may still change, because the body is being read.
     #[inline]
     pub fn is_live(&self) -> bool {
         matches!(self.result, AttemptResult::Live(_))
     }
 
-    /// Whether a body that is read along has been read to its end marker or to an error.
+    /// Returns whether a body that is read along has been read to its end marker or to an error.
     pub fn is_final(&self) -> bool {
         self.exchange()
             .is_some_and(|exchange| exchange.is_whole() || !exchange.outcome().is_success())

@@ -26,7 +26,7 @@ struct Step {
     was_queued: bool,
 }
 
-/// What layers know about the call that is being polled on this thread, beyond what its request carries.
+/// State of the call that is being polled on this thread, beyond what its request carries.
 ///
 /// A retry says that its attempt is being polled. A retry layer inside then stands down, so that retries do not
 /// multiply. In the other direction, a gate notes that it makes the attempt wait in its queue; such a retry puts no
@@ -39,7 +39,7 @@ struct Step {
 pub struct CurrentCall;
 
 impl CurrentCall {
-    /// Whether this thread is polling an attempt that will be retried from outside.
+    /// Returns whether this thread is polling an attempt that will be retried from outside.
     #[inline]
     pub fn is_attempt() -> bool {
         CURRENT.with(|current| current.step.get().in_attempt)
@@ -102,7 +102,7 @@ impl AttemptStep {
         Self { before: CURRENT.with(|current| current.step.replace(step)) }
     }
 
-    /// Whether a gate has noted, since the step began, that the attempt waits in its queue.
+    /// Returns whether a gate has noted, since the step began, that the attempt waits in its queue.
     #[inline]
     pub fn was_queued(&self) -> bool {
         CURRENT.with(|current| current.step.get().was_queued)

@@ -19,14 +19,14 @@ pub struct Exchange {
     attempt: u32,
 }
 
-/// Where the state of an exchange is stored: a record of its own, or that of a whole call.
+/// Stores the state of an exchange: a record of its own, or that of a whole call.
 #[doc(hidden)]
 pub trait ExchangeRecord: Any + Send + Sync {
     /// The state of the attempt that was sent last.
     fn current(&self) -> &Mutex<ExchangeState>;
 }
 
-/// What is known of one attempt.
+/// The result of one attempt, as far as it is known.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct ExchangeState {
@@ -119,7 +119,7 @@ impl Exchange {
         self.read(|state| state.is_whole = true);
     }
 
-    /// Whether the whole response was read.
+    /// Returns whether the whole response was read.
     pub fn is_whole(&self) -> bool {
         self.read(|state| state.is_whole).unwrap_or_default()
     }

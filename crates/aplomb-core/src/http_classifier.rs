@@ -149,7 +149,7 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
     Outcome::transient().mark_unanswered()
 }
 
-/// Whether no connection could be made.
+/// Returns whether no connection could be made.
 fn is_connect<E: 'static>(error: &E) -> bool {
     #[cfg(feature = "reqwest-0-13")]
     if find_in::<reqwest::Error, E>(error).is_some_and(reqwest::Error::is_connect) {

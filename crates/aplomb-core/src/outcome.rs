@@ -200,12 +200,12 @@ impl Outcome {
         self.retry_after
     }
 
-    /// Whether there was no response, so that the server may still be working on the request.
+    /// Returns whether there was no response, so that the server may still be working on the request.
     pub const fn is_unanswered(&self) -> bool {
         matches!(self.progress, Progress::Unanswered)
     }
 
-    /// Whether a throttle is about the number of requests in flight, as far as the server says so.
+    /// Returns whether a throttle is about the number of requests in flight, as far as the server says so.
     pub const fn is_of_concurrency(&self) -> bool {
         self.of_concurrency
     }
@@ -215,24 +215,24 @@ impl Outcome {
         self.dimension
     }
 
-    /// Whether the request succeeded.
+    /// Returns whether the request succeeded.
     pub const fn is_success(&self) -> bool {
         matches!(self.kind, Kind::Success)
     }
 
-    /// Whether sending the same request again may help: transient, busy and throttled outcomes, unless the
+    /// Returns whether sending the same request again may help: transient, busy and throttled outcomes, unless the
     /// server forbade a retry.
     pub const fn is_retryable(&self) -> bool {
         !self.retry_forbidden && matches!(self.kind, Kind::Transient | Kind::Busy | Kind::Throttled)
     }
 
-    /// Whether the server has certainly not begun to act on the request, so that sending it again repeats
+    /// Returns whether the server has certainly not begun to act on the request, so that sending it again repeats
     /// nothing: a throttle, or marked with [`mark_unprocessed`](Self::mark_unprocessed).
     pub const fn is_unprocessed(&self) -> bool {
         matches!(self.progress, Progress::NotBegun) || matches!(self.kind, Kind::Throttled)
     }
 
-    /// Whether this is a throttle that concerns all callers of the account or server.
+    /// Returns whether this is a throttle that concerns all callers of the account or server.
     pub const fn is_shared_throttle(&self) -> bool {
         matches!(self.kind, Kind::Throttled) && !matches!(self.scope, Scope::Request)
     }

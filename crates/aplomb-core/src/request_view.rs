@@ -1,4 +1,4 @@
-//! What routes and keys see of a request.
+//! The view of a request for routes and keys.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;

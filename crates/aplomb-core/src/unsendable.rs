@@ -5,7 +5,8 @@ use std::io;
 
 use crate::error::chain;
 
-/// Whether `error` means that the request can never be sent: the caller made a mistake, or the TLS handshake was refused.
+/// Returns whether `error` means that the request can never be sent: the caller made a mistake, or the TLS handshake
+/// was refused.
 ///
 /// hyper-util and its connectors keep the kinds of their errors private, so they are recognized by their texts, which the
 /// tests over real sockets check.

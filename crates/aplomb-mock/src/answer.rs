@@ -36,7 +36,7 @@ pub fn input_tokens(text: &str) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) words: Vec<String>,
-    /// Whether `max_tokens` cuts it off.
+    /// True if `max_tokens` cuts it off.
     pub(crate) cut: bool,
     pub(crate) input_tokens: u64,
 }

@@ -30,11 +30,11 @@ pub(crate) enum Step {
 
 /// The body of a mock's answer.
 ///
-/// A truncated body fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); a stalled one is pending for ever. Dropping
-/// a body before its end counts as a client that went away.
+/// A truncated body fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); a stalled one is pending forever.
+/// Dropping a body before its end counts as a client that went away.
 pub struct Body {
     steps: Peekable<Steps>,
-    /// The bytes left, if the whole body is known.
+    /// The bytes left, if the length of the whole body is known. A body that breaks has fewer.
     left: Option<u64>,
     pause: Option<Pin<Box<Sleep>>>,
     cutting: bool,
@@ -50,14 +50,20 @@ impl Body {
         Self { left, ..Self::steps(steps, in_flight) }
     }
 
-    /// A body that fails after these bytes.
-    pub(crate) fn cut(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
-        Self::steps(Box::new([Step::Data(bytes), Step::Cut].into_iter()), in_flight)
+    /// A body that fails in the middle of these bytes. Like that of a client, it goes by its `content-length`.
+    pub(crate) fn cut(bytes: &Bytes, in_flight: Option<InFlight>) -> Self {
+        Self::half(bytes, Step::Cut, in_flight)
     }
 
-    /// A body that stalls after these bytes.
-    pub(crate) fn stalled(bytes: Bytes, in_flight: Option<InFlight>) -> Self {
-        Self::steps(Box::new([Step::Data(bytes), Step::Stall].into_iter()), in_flight)
+    /// A body that stalls in the middle of these bytes.
+    pub(crate) fn stalled(bytes: &Bytes, in_flight: Option<InFlight>) -> Self {
+        Self::half(bytes, Step::Stall, in_flight)
+    }
+
+    fn half(bytes: &Bytes, then: Step, in_flight: Option<InFlight>) -> Self {
+        let left = u64::try_from(bytes.len()).ok();
+        let steps: Steps = Box::new([Step::Data(first_half(bytes)), then].into_iter());
+        Self { left, ..Self::steps(steps, in_flight) }
     }
 
     /// A body in steps.
@@ -74,7 +80,7 @@ impl Body {
 
     fn send(&mut self, data: Bytes) -> Frame<Bytes> {
         if let Some(left) = &mut self.left {
-            *left = 0;
+            *left -= data.len() as u64;
         }
         // A reader who knows the length stops reading here, so this is the end.
         if self.steps.peek().is_none() {
@@ -146,4 +152,9 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("left", &self.left).finish_non_exhaustive()
     }
+}
+
+/// The part of a body that arrives before the connection is cut.
+pub(crate) fn first_half(whole: &Bytes) -> Bytes {
+    whole.slice(..whole.len() / 2)
 }

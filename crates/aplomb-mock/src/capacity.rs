@@ -21,7 +21,7 @@ const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(crate) struct Capacity {
     at_full_speed: u32,
-    /// Whether work whose client has gone away is finished.
+    /// True if work whose client has gone away is finished.
     finishes_abandoned: bool,
     queue: Mutex<Queue>,
 }

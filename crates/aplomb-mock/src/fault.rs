@@ -40,12 +40,12 @@ pub enum Fault {
     StreamError,
     /// Answers 200 and sends an error after half of the content. Without a stream: `Truncate`.
     LateStreamError,
-    /// Answers 200 and opens the stream, then sends only a keep-alive at this interval, for ever: the comment `: keep-alive`
+    /// Answers 200 and opens the stream, then sends only a keep-alive at this interval, forever: the comment `: keep-alive`
     /// in OpenAI's API, `event: ping` in Anthropic's. Without a stream: blank lines, as
     /// [DeepSeek](https://api-docs.deepseek.com/quick_start/rate_limit) sends while a request waits. The least interval is a
     /// millisecond.
     OnlyPings(Duration),
-    /// Sends half of the content, then keep-alives for ever, as `OnlyPings` does. Without a stream: `Stall`.
+    /// Sends half of the content, then keep-alives forever, as `OnlyPings` does. Without a stream: `Stall`.
     LatePings(Duration),
     /// Sends half of the content, then nothing; the connection stays open until the client goes away. Without a stream: half
     /// of the body, with the `content-length` of all of it.

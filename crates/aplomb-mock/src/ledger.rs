@@ -178,7 +178,7 @@ impl Ledger {
         }
     }
 
-    /// Whether connections are refused now, and when that changes next.
+    /// Returns whether connections are refused now, and when that changes next.
     pub(crate) fn refusing(&self, config: &Config, now: Instant) -> (bool, Option<Instant>) {
         let since_start = now.saturating_duration_since(self.start);
         let refusing = outage::at(&config.outages, since_start) == Some(Outage::Refuse);

@@ -20,7 +20,7 @@ use crate::{draw, serve};
 ///
 /// Clones share everything. It is always ready, and goes by tokio's clock, so it works in paused time. Faults of a connection
 /// become faults of the call: a reset is an [`io::Error`] of kind `ConnectionReset`, a hang never resolves, a truncated body
-/// fails half-way. Dropping a call or a body means that the client goes away.
+/// fails halfway. Dropping a call or a body means that the client goes away.
 ///
 /// # Examples
 ///

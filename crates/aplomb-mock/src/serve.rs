@@ -23,7 +23,7 @@ use crate::outage::Outage;
 use crate::request;
 use crate::shared::Shared;
 use crate::size::Size;
-use crate::stream::{self, first_half};
+use crate::stream;
 
 const PATHS: [&str; 2] = ["/v1/chat/completions", "/v1/messages"];
 
@@ -200,7 +200,7 @@ impl Call {
             _ => return respond_with(StatusCode::OK, headers, Body::whole(whole, Some(in_flight))),
         };
         headers.add("content-length", whole.len());
-        respond_with(StatusCode::OK, headers, body(first_half(&whole), Some(in_flight)))
+        respond_with(StatusCode::OK, headers, body(&whole, Some(in_flight)))
     }
 
     fn refuse(&self, problem: &Problem, levels: &Levels) -> Response<Body> {

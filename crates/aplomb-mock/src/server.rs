@@ -73,7 +73,7 @@ impl Drop for Server {
     }
 }
 
-/// Accepts connections for ever, except during outages that refuse them. Dropping it drops them all.
+/// Accepts connections forever, except during outages that refuse them. Dropping it drops them all.
 async fn accept(listener: TcpListener, address: SocketAddr, mock: Mock) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
@@ -127,7 +127,7 @@ async fn serve(stream: TcpStream, mock: Mock) {
     }
 }
 
-/// Whether the mock itself failed the call with a reset, or refused it on a connection that was still open.
+/// Returns whether the mock itself failed the call with a reset, or refused it on a connection that was still open.
 fn is_reset(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     error.is_user()

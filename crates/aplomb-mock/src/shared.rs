@@ -45,7 +45,7 @@ impl Shared {
         self.restarted.notify_waiters();
     }
 
-    /// Whether connections are refused now, and a future that resolves when that may have changed.
+    /// Returns whether connections are refused now, and a future that resolves when that may have changed.
     pub(crate) fn refusing(&self) -> (bool, impl Future<Output = ()> + Send) {
         let restarted = self.restarted.notified();
         let (refusing, next) = self.ledger().refusing(&self.config, Instant::now());

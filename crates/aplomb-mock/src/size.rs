@@ -16,7 +16,7 @@ pub(crate) struct Size {
     pub(crate) longest: u64,
     /// The length of the answer.
     pub(crate) words: usize,
-    /// Whether the bound cuts it off.
+    /// True if the bound cuts it off.
     pub(crate) cut: bool,
 }
 

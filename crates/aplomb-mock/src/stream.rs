@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::answer::Answer;
 use crate::api::{Api, Ask, Origin};
-use crate::body::{Step, Steps};
+use crate::body::{Step, Steps, first_half};
 use crate::fault::Fault;
 
-/// Endless pings without a pause would keep a client busy for ever.
+/// Endless pings without a pause would keep a client busy forever.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns the steps of a stream with this fault. Each is made when it is taken.
@@ -47,9 +47,4 @@ pub(crate) fn steps(
 pub(crate) fn pings(ping: &Bytes, every: Duration) -> Steps {
     let (ping, every) = (ping.clone(), every.max(LEAST_PAUSE));
     Box::new((0..).flat_map(move |_: u64| [Step::Pause(every), Step::Data(ping.clone())]))
-}
-
-/// The part of a body that arrives before the connection is cut.
-pub(crate) fn first_half(whole: &Bytes) -> Bytes {
-    whole.slice(..whole.len() / 2)
 }

@@ -55,15 +55,15 @@ impl BodyFormat {
         }
     }
 
-    /// Whether a body that is declared as something else may be an event stream all the same: servers send events as
-    /// JSON or plain text.
+    /// Returns whether a body that is declared as something else may be an event stream all the same: servers send
+    /// events as JSON or plain text.
     pub(crate) fn may_be_events(self, head: &Head<'_>) -> bool {
         let is_text = || head.media_type().is_some_and(|media_type| media_type.starts_with("text/"));
         self == Self::Json || (self == Self::Opaque && is_text())
     }
 
-    /// Whether the first bytes after any white space of a body that is declared as this are those of events; `None` if
-    /// they are too few to tell.
+    /// Returns whether the first bytes after any white space of a body that is declared as this are those of events;
+    /// `None` if they are too few to tell.
     pub(crate) fn is_events(self, start: &[u8]) -> Option<bool> {
         match start.first()? {
             // Text may start with a colon, JSON may not.

@@ -117,7 +117,7 @@ fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
     }
 }
 
-/// Whether the body is a list of what would have been the chunks of a stream.
+/// Returns whether the body is a list of what would have been the chunks of a stream.
 fn is_list(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"[")
 }

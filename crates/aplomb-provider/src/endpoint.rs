@@ -9,7 +9,7 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 /// Signatures that may cover a body: RFC 9421 and AWS.
 const SIGNATURES: [&str; 3] = ["signature", "signature-input", "x-amz-content-sha256"];
 
-/// Whether a signature may cover the body of a request with these headers, so that it must not be changed.
+/// Returns whether a signature may cover the body of a request with these headers, so that it must not be changed.
 pub fn is_body_signed(headers: &HeaderMap) -> bool {
     let aws = || headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"));
     SIGNATURES.iter().any(|name| headers.contains_key(*name)) || aws()

@@ -62,7 +62,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
         classify::response(head, body, &GENERIC)
     }
 
-    /// Whether [`judge`](Self::judge) should see the body of a 2xx as well, once all of it has been received.
+    /// Returns whether [`judge`](Self::judge) should see the body of a 2xx as well, once all of it has been received.
     ///
     /// The default is `true`. The built-in providers say `false`, because their stream readers find the same
     /// errors and nothing needs to be read twice.

@@ -69,7 +69,7 @@ impl ActiveQuota {
         self.configured.as_ref()
     }
 
-    /// Whether the quota in force comes from the server.
+    /// Returns whether the quota in force comes from the server.
     pub(crate) fn is_reported(&self) -> bool {
         self.configured != Some(self.quota)
     }
@@ -85,9 +85,9 @@ impl ActiveQuota {
         &self.flow
     }
 
-    /// Whether its bucket has enough for `cost` at `now`. Takes nothing.
+    /// Returns whether its bucket has enough for `cost` at `now`. Takes nothing.
     ///
-    /// A call is rejected for good only for what the user set: a limit that the server reported may be wrong,
+    /// A call is rejected forever only by a quota that the user set: a limit that the server reported may be wrong,
     /// and is corrected when a call has gone.
     #[inline]
     pub(crate) fn level(&self, bucket: &Bucket, cost: u64, now: u64) -> Level {
@@ -130,7 +130,7 @@ impl ActiveQuota {
         self.last[0].converted(drawn_until)
     }
 
-    /// Converts a time until which a bucket was drawn after so many changes; `None` if there have been more
+    /// Converts a time until which a bucket was drawn after this many changes; `None` if there have been more
     /// since than are remembered.
     pub(crate) fn converted_since(&self, changes: u16, drawn_until: u64) -> Option<u64> {
         let since = usize::from(self.changes.wrapping_sub(changes));

@@ -54,7 +54,7 @@ impl Flow {
         self.burst
     }
 
-    /// How long so many units take to flow back, in nanoseconds, up to the largest debt.
+    /// How long this many units take to flow back, in nanoseconds, up to the largest debt.
     #[inline]
     pub(crate) fn debt(&self, units: u64) -> u64 {
         self.interval.saturating_mul(units).min(self.max_debt)
@@ -68,7 +68,7 @@ pub(crate) struct Bucket {
     drawn_until: u64,
     /// The units drawn by calls that the server has not answered yet.
     pub(crate) unanswered: u64,
-    /// Where `drawn_until` moves when the last cost that was checked is taken.
+    /// The value of `drawn_until` once the last cost that was checked is taken.
     proposed: u64,
 }
 
@@ -92,7 +92,7 @@ impl Bucket {
         Self { drawn_until: 0, unanswered: 0, proposed: 0 }
     }
 
-    /// Whether there is enough for `cost` at `now`. Takes nothing.
+    /// Returns whether there is enough for `cost` at `now`. Takes nothing.
     ///
     /// A cost above the burst waits until the bucket is full, and leaves a debt.
     #[inline]
@@ -154,7 +154,7 @@ impl Bucket {
         }
     }
 
-    /// Adds what flows back in so many nanoseconds.
+    /// Adds what flows back in this many nanoseconds.
     pub(crate) const fn give_back(&mut self, nanos: u64) {
         self.drawn_until = self.drawn_until.saturating_sub(nanos);
     }
@@ -302,7 +302,7 @@ mod tests {
         take(&mut bucket, 10, SECOND).unwrap();
         bucket.refund(10, first, SECOND);
         assert_eq!(bucket.available(SECOND), 0);
-        // Half of what is given back after half a second has not flowed back by itself.
+        // Half of a refund after half a second has not flowed back yet.
         let second = bucket.bucket.drawn_until();
         bucket.refund(10, second, SECOND * 3 / 2);
         assert_eq!(bucket.available(SECOND * 3 / 2), 10);
@@ -341,7 +341,7 @@ mod tests {
                 if let Level::Enough { drawn_until } = bucket.level(cost, now) {
                     bucket.bucket.propose(drawn_until);
                 bucket.bucket.commit();
-                    // What exceeds the burst is paid for by a longer wait after it.
+                    // A cost beyond the burst is paid for by a longer wait after it.
                     admitted.push((now, cost.min(u64::from(burst)), cost));
                 }
             }

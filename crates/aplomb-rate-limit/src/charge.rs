@@ -26,7 +26,7 @@ pub struct Charge {
     output_tokens: u64,
     // Nearly always empty, without an allocation.
     others: Vec<(Dimension, u64)>,
-    /// Whether anybody has said what the call costs beside requests.
+    /// True if anybody has said what the call costs beside requests.
     is_known: bool,
 }
 
@@ -88,7 +88,7 @@ impl Charge {
         self.counted(Counted::from(dimension))
     }
 
-    /// Whether it is unknown what the call draws from a quota that counts this.
+    /// Returns whether it is unknown what the call draws from a quota that counts this.
     #[inline]
     pub(crate) fn is_unknown(&self, counted: Counted) -> bool {
         !self.is_known && counted != Counted::Requests
@@ -122,7 +122,7 @@ pub(crate) enum Counted {
 }
 
 impl Counted {
-    /// Whether it is what `whole` counts, or a part of it.
+    /// Returns whether it is what `whole` counts, or a part of it.
     pub(crate) fn is_part_of(self, whole: Dimension) -> bool {
         let whole = Self::from(whole);
         self == whole || (whole == Self::Tokens && matches!(self, Self::Input | Self::Output))

@@ -1,12 +1,11 @@
 //! The settings of a layer, and the gates that are made of them.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, QueueLimits};
-use aplomb_core::{Event, KeyLabel, LogEvents, Observe, notify};
+use aplomb_core::{LogEvents, Observe};
 use tokio::time::Instant;
 
 use crate::limiter_gate::LimiterGate;
@@ -16,7 +15,8 @@ pub(crate) type Observer = Arc<dyn Observe + Send + Sync>;
 
 /// The settings of a layer.
 #[derive(Clone)]
-pub(crate) struct Config {
+#[expect(unnameable_types, reason = "it is the layer's own")]
+pub struct Config {
     pub(crate) source: Source,
     pub(crate) keys: Option<Keys>,
     pub(crate) max_keys: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Config {
     pub(crate) observer: Observer,
 }
 
-/// Where the quotas come from.
+/// The source of the quotas.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Quotas(Vec<Quota>),
@@ -41,7 +41,6 @@ pub(crate) enum Source {
 pub(crate) struct Keys {
     pub(crate) by: KeyBy,
     pub(crate) quotas_of: Option<Arc<QuotasOf>>,
-    pub(crate) is_key: fn(&dyn Any) -> bool,
 }
 
 pub(crate) type QuotasOf = dyn Fn(&dyn ErasedKey) -> Vec<Quota> + Send + Sync;
@@ -62,35 +61,16 @@ impl Config {
         }
     }
 
-    /// The queues of a limiter with these settings, and what makes the gates of new keys.
-    pub(crate) fn entries(&self) -> (Entries<LimiterGate>, Option<Arc<Template>>) {
-        let observer = Arc::clone(&self.observer);
-        let observe = move |event: &Event, key: Option<&KeyLabel>| match key {
-            None => notify(&*observer, event),
-            Some(_) => notify(&*observer, &event.clone().with_key(key.cloned())),
-        };
-        let Some(Keys { by, quotas_of, .. }) = self.keys.clone() else {
-            return (Entries::one(self.gate(), self.limits, observe), None);
-        };
-        let template = Arc::new(match &self.source {
-            Source::Quotas(_) => Template::Quotas(Mutex::new(QuotasTemplate::new(self.quotas(), quotas_of))),
-            Source::Pool(pool) => Template::Pool(pool.clone()),
-        });
-        let make = {
-            let template = Arc::clone(&template);
-            move |key: &dyn ErasedKey| template.gate(key)
-        };
-        (Entries::keyed(by, self.max_keys, self.limits, make, observe), Some(template))
-    }
-
-    fn gate(&self) -> LimiterGate {
+    /// The gate of all calls, if there are no keys.
+    pub(crate) fn gate(&self) -> LimiterGate {
         match &self.source {
             Source::Quotas(_) => LimiterGate::Own(self.quotas()),
             Source::Pool(pool) => LimiterGate::Pooled(Box::new(pool.member())),
         }
     }
 
-    fn quotas(&self) -> Quotas {
+    /// Full quotas.
+    pub(crate) fn quotas(&self) -> Quotas {
         let configured = match &self.source {
             Source::Quotas(configured) => &**configured,
             Source::Pool(_) => &[],
@@ -112,81 +92,6 @@ impl Config {
             quotas.remember(learned, Instant::now());
         }
         quotas
-    }
-}
-
-/// Makes the gates of new keys.
-pub(crate) enum Template {
-    Quotas(Mutex<QuotasTemplate>),
-    Pool(Pool),
-}
-
-/// Makes the quotas of new keys. Keys with equal quotas share their settings, so that they take less memory.
-pub(crate) struct QuotasTemplate {
-    common: Quotas,
-    quotas_of: Option<Arc<QuotasOf>>,
-    /// The latest quotas of single keys.
-    recent: Vec<(Vec<Quota>, Quotas)>,
-}
-
-/// So many different lists of quotas are shared: a plan or tier each.
-const MAX_RECENT: usize = 32;
-
-impl Template {
-    fn gate(&self, key: &dyn ErasedKey) -> LimiterGate {
-        match self {
-            Self::Pool(pool) => LimiterGate::Pooled(Box::new(pool.member())),
-            Self::Quotas(template) => {
-                let lock = || template.lock().unwrap_or_else(PoisonError::into_inner);
-                let quotas_of = lock().quotas_of.clone();
-                // Not under the lock: the function is the caller's.
-                let configured = quotas_of.map(|quotas_of| quotas_of(key));
-                LimiterGate::Own(lock().quotas(configured))
-            }
-        }
-    }
-
-    /// Changes the quotas of keys that are new from now on.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Quotas)) {
-        match self {
-            Self::Pool(_) => {}
-            Self::Quotas(template) => {
-                let mut template = template.lock().unwrap_or_else(PoisonError::into_inner);
-                template.recent.clear();
-                change(&mut template.common);
-            }
-        }
-    }
-
-    /// Gives all keys that are new from now on these quotas.
-    pub(crate) fn set_quotas(&self, quotas: &[Quota]) {
-        if let Self::Quotas(template) = self {
-            template.lock().unwrap_or_else(PoisonError::into_inner).quotas_of = None;
-        }
-        self.change(|common| common.set_quotas(quotas.iter().copied(), Instant::now()));
-    }
-}
-
-impl QuotasTemplate {
-    fn new(common: Quotas, quotas_of: Option<Arc<QuotasOf>>) -> Self {
-        Self { common, quotas_of, recent: Vec::new() }
-    }
-
-    fn quotas(&mut self, configured: Option<Vec<Quota>>) -> Quotas {
-        let Some(configured) = configured else {
-            return self.common.fresh();
-        };
-        if let Some((_, known)) = self.recent.iter().find(|(of, _)| *of == configured) {
-            return known.fresh();
-        }
-        let mut quotas = self.common.clone();
-        quotas.set_quotas(configured.iter().copied(), Instant::now());
-        if self.recent.len() == MAX_RECENT {
-            self.recent.remove(0);
-        }
-        let fresh = quotas.fresh();
-        self.recent.push((configured, quotas));
-        fresh
     }
 }
 

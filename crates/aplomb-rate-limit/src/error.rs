@@ -62,7 +62,7 @@ impl RateLimited {
         self.reject_reason
     }
 
-    /// What the call would have had to wait for, or why the limit rejected it.
+    /// The limit that the call would have had to wait for, or why it was rejected.
     pub const fn reason(&self) -> Option<RateLimitReason> {
         self.reason
     }

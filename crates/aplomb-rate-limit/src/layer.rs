@@ -8,31 +8,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, Entries, ErasedKey, KeyBy, LayerState, OnBodyEnd, OnHead, Rejected,
-    RequestPolicy,
+    Admission, AdmissionConfig, Configured, Entries, ErasedKey, KeyBy, LayerState, OnBodyEnd, OnHead,
+    Rejected, RequestPolicy,
 };
 use aplomb_core::{
-    Account, BoxError, CallOptions, HttpClassifier, KeyLabel, Observe, RequestHead, RequestView,
-    WithReadings, notify,
+    BoxError, CallOptions, HttpClassifier, KeyLabel, Observe, RequestHead, RequestView, WithReadings,
 };
 use tower_layer::Layer;
 
 use crate::config::{Config, Keys, QuotasOf, Source};
 use crate::limiter_gate::LimiterGate;
-use crate::{Charge, Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, RateLimited, RateLimiter};
+use crate::limits::RateLimits;
+use crate::{Charge, Cost, Learned, PerRequest, Pool, Quota, RateLimitReason, RateLimiter};
 
 /// Spaces calls out, in requests and tokens, so that the server does not have to refuse them.
 ///
-/// A layer is configuration: a setter changes nothing that runs. The limiter is created when the layer is first
-/// used, or by [`limiter`](Self::limiter), and shared by all services and by clones of the layer; a setter
-/// gives the layer a limiter of its own again. To change what is running, use the
-/// [`RateLimiter`].
+/// See the [crate's documentation](crate) for what clones share, what dropping does and where it goes in a stack.
 ///
-/// See the [crate's documentation](crate) for what dropping does and where it goes in a stack.
+/// The layer is configuration. Its quotas, or the map of quotas by key, are made when the layer is first used: by
+/// [`layer`](Layer::layer), or through a [limiter](Self::limiter). Clones share them. A setter changes nothing that runs:
+/// on a layer that has been used, and on a clone, it makes a layer with quotas of its own, and limiters taken before
+/// belong to the old ones. Limiters taken before the first use follow the layer.
+#[derive(Clone)]
 #[must_use]
 pub struct RateLimitLayer<K = PerRequest, C = HttpClassifier, U = OnHead> {
-    config: Config,
-    limiter: LayerState<RateLimiter>,
+    config: Configured<RateLimits>,
     cost: K,
     classifier: C,
     until: U,
@@ -49,29 +49,22 @@ impl RateLimitLayer {
     /// Limits calls to `quotas`, all of which have to admit a call. Without any quota the server's
     /// limits are learned.
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        Self::with_config(Config::new(Source::Quotas(quotas.into_iter().collect())))
+        Self::with_config(Configured::new(Config::new(Source::Quotas(quotas.into_iter().collect()))))
     }
 
     /// Limits calls to the quotas of a pool, which other layers draw on too. The queue is this layer's own. Pauses,
     /// learning and the seed are set on the pool; the setters of the layer do not change them.
     pub fn with_pool(pool: &Pool) -> Self {
-        Self::with_config(Config::new(Source::Pool(pool.clone())))
+        Self::with_config(Configured::new(Config::new(Source::Pool(pool.clone()))))
     }
 
     /// Limits calls by a limiter that others use too. A setter of its settings gives the layer a limiter of its own.
     pub fn with_limiter(limiter: RateLimiter) -> Self {
-        let layer = Self::with_config(limiter.config().clone());
-        Self { limiter: LayerState::of(limiter), ..layer }
+        Self::with_config(Configured::of(limiter.0))
     }
 
-    fn with_config(config: Config) -> Self {
-        Self {
-            config,
-            limiter: LayerState::new(),
-            cost: PerRequest,
-            classifier: HttpClassifier::new(),
-            until: OnHead,
-        }
+    fn with_config(config: Configured<RateLimits>) -> Self {
+        Self { config, cost: PerRequest, classifier: HttpClassifier::new(), until: OnHead }
     }
 }
 
@@ -81,37 +74,34 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     /// Default: the [`Charge`](crate::Charge) in the request's extensions, or else one request. With a quota of
     /// tokens, a call for which neither is set is rejected.
     pub fn cost<L>(self, cost: L) -> RateLimitLayer<L, C, U> {
-        let Self { config, limiter, classifier, until, .. } = self;
-        RateLimitLayer { config, limiter, cost, classifier, until }
+        let Self { config, classifier, until, .. } = self;
+        RateLimitLayer { config, cost, classifier, until }
     }
 
     /// Sets the classifier of responses: a throttled response pauses all callers. Default:
     /// [`HttpClassifier`].
     pub fn classifier<D>(self, classifier: D) -> RateLimitLayer<K, D, U> {
-        let Self { config, limiter, cost, until, .. } = self;
-        RateLimitLayer { config, limiter, cost, classifier, until }
+        let Self { config, cost, until, .. } = self;
+        RateLimitLayer { config, cost, classifier, until }
     }
 
     /// Sets a closure that reads the server's limits from the heads of responses:
     /// `Fn(&Response) -> Vec<Reading>`. Default:
     /// the classifier reads them, and [`HttpClassifier`] reads none. Set the classifier first.
     pub fn readings<R>(self, reader: R) -> RateLimitLayer<K, WithReadings<C, R>, U> {
-        let Self { config, limiter, cost, classifier, until } = self;
+        let Self { config, cost, classifier, until } = self;
         let classifier = WithReadings::new(classifier, reader);
-        RateLimitLayer { config, limiter, cost, classifier, until }
+        RateLimitLayer { config, cost, classifier, until }
     }
 
     /// Ends a call when its response's body has ended. Default: when the head has arrived.
     pub fn until_body_end(self) -> RateLimitLayer<K, C, OnBodyEnd> {
-        let Self { config, limiter, cost, classifier, .. } = self;
-        RateLimitLayer { config, limiter, cost, classifier, until: OnBodyEnd }
+        let Self { config, cost, classifier, .. } = self;
+        RateLimitLayer { config, cost, classifier, until: OnBodyEnd }
     }
 
-    /// Changes a setting of the limiter, which is created anew.
-    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        set(&mut self.config);
-        self.limiter = LayerState::new();
-        self
+    fn set(self, change: impl FnOnce(&mut Config)) -> Self {
+        Self { config: self.config.with(change), ..self }
     }
 
     /// Gives each key quotas, a pause and a queue of its own: an account, a tenant, a model, a host. A
@@ -135,7 +125,7 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
         Key: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.keyed::<Key>(KeyBy::secret(key_of), None)
+        self.keyed(KeyBy::secret(key_of), None)
     }
 
     /// The same, for keys that may be shown in errors and events.
@@ -144,12 +134,12 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
         Key: fmt::Display + Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.keyed::<Key>(KeyBy::public(key_of), None)
+        self.keyed(KeyBy::public(key_of), None)
     }
 
     /// The same by account: the server and the credential, of which a hash is kept and shown.
     pub fn by_account(self) -> Self {
-        self.keyed::<Account>(KeyBy::account(), None)
+        self.keyed(KeyBy::account(), None)
     }
 
     /// As [`by_key`](Self::by_key), with quotas that depend on the key instead of those of the layer. `quotas_of` is
@@ -185,7 +175,7 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         Key: Hash + Eq + Clone + Send + Sync + 'static,
         Q: IntoIterator<Item = Quota>,
     {
-        self.keyed::<Key>(KeyBy::secret(key_of), Some(erased(quotas_of)))
+        self.keyed(KeyBy::secret(key_of), Some(erased(quotas_of)))
     }
 
     /// As [`by_key_with`](Self::by_key_with), for keys that may be shown in errors and events.
@@ -199,11 +189,11 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         Key: fmt::Display + Hash + Eq + Clone + Send + Sync + 'static,
         Q: IntoIterator<Item = Quota>,
     {
-        self.keyed::<Key>(KeyBy::public(key_of), Some(erased(quotas_of)))
+        self.keyed(KeyBy::public(key_of), Some(erased(quotas_of)))
     }
 
-    fn keyed<Key: Any>(self, by: KeyBy, quotas_of: Option<Arc<QuotasOf>>) -> Self {
-        self.set(|config| config.keys = Some(Keys { by, quotas_of, is_key: <dyn Any>::is::<Key> }))
+    fn keyed(self, by: KeyBy, quotas_of: Option<Arc<QuotasOf>>) -> Self {
+        self.set(|config| config.keys = Some(Keys { by, quotas_of }))
     }
 
     /// Sets how many keys there may be. If one more is needed, the one whose state is worth the least is evicted, and
@@ -265,8 +255,9 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
     }
 
     /// The limiter: to read its state, to change what is running, and to use it without a service.
-    pub fn limiter(&self) -> &RateLimiter {
-        self.limiter.get_or_make(|| RateLimiter::with_config(&self.config))
+    #[must_use]
+    pub fn limiter(&self) -> RateLimiter {
+        RateLimiter(self.config.handle().clone())
     }
 }
 
@@ -274,7 +265,7 @@ impl<S, K: Clone, C: Clone, U: Clone> Layer<S> for RateLimitLayer<K, C, U> {
     type Service = RateLimit<S, K, C, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let policy = RateLimitPolicy { limiter: self.limiter().clone(), cost: self.cost.clone() };
+        let policy = RateLimitPolicy { limits: self.config.state().clone(), cost: self.cost.clone() };
         let config = AdmissionConfig::new(policy, self.classifier.clone(), self.until.clone());
         Admission::new(inner, Arc::new(config))
     }
@@ -290,37 +281,21 @@ fn erased<Key: Any, Q: IntoIterator<Item = Quota>>(
     })
 }
 
-/// Shares the limiter.
-impl<K: Clone, C: Clone, U: Clone> Clone for RateLimitLayer<K, C, U> {
-    fn clone(&self) -> Self {
-        Self {
-            config: self.config.clone(),
-            limiter: self.limiter.clone(),
-            cost: self.cost.clone(),
-            classifier: self.classifier.clone(),
-            until: self.until.clone(),
-        }
-    }
-}
-
 impl<K, C, U> fmt::Debug for RateLimitLayer<K, C, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer")
-            .field("config", &self.config)
-            .field("limiter", &self.limiter)
-            .finish_non_exhaustive()
+        f.debug_struct("RateLimitLayer").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 /// How the services of a layer ask for admission.
 pub struct RateLimitPolicy<K> {
-    limiter: RateLimiter,
+    limits: RateLimits,
     cost: K,
 }
 
 impl<K> fmt::Debug for RateLimitPolicy<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitPolicy").field("limiter", &self.limiter).finish_non_exhaustive()
+        f.debug_struct("RateLimitPolicy").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -330,7 +305,7 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
 
     #[inline]
     fn entries(&self) -> &Entries<LimiterGate> {
-        self.limiter.entries()
+        self.limits.entries()
     }
 
     fn view<'r>(&self, request: &'r Req) -> RequestView<'r> {
@@ -348,9 +323,7 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
-        let error = RateLimited::new(&rejected, options).with_key(key);
-        notify(self.limiter.observer(), &error.event());
-        Box::new(error)
+        Box::new(self.limits.rejection(&rejected, key, options))
     }
 
     #[inline]

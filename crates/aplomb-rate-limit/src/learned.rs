@@ -1,8 +1,8 @@
-//! What was learned of a server's limits, as a plain value.
+//! The learned limits of a server, as a plain value.
 
 use crate::Quota;
 
-/// What was learned of a server's limits: save it, so that the next run does not start blind.
+/// The learned limits of a server: save them, so that the next run does not start blind.
 ///
 /// A plain value: its [quotas](Learned::known_quotas) and its [rate](Learned::known_rate). With the feature `serde`
 /// it can be serialized and deserialized. The levels of the quotas are not part of it: after a

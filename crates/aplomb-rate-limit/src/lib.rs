@@ -10,6 +10,7 @@ mod layer;
 mod learned;
 mod limiter;
 mod limiter_gate;
+mod limits;
 mod pause;
 mod permit;
 mod pool;
@@ -21,6 +22,7 @@ mod reported_limit;
 mod serialize;
 mod settle;
 mod snapshot;
+mod template;
 
 pub use aplomb_core::{Dimension, Reading};
 pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
@@ -32,7 +34,9 @@ pub use learned::Learned;
 pub use limiter::RateLimiter;
 #[doc(hidden)]
 pub use limiter_gate::LimiterGate;
-pub use permit::{AcquireFuture, RateLimitPermit};
+#[doc(hidden)]
+pub use limits::RateLimits;
+pub use permit::RateLimitPermit;
 pub use pool::Pool;
 #[doc(hidden)]
 pub use pool::PoolMember;

@@ -1,24 +1,23 @@
 //! The limiter: quotas and a queue, with or without a service.
 
-use std::any::type_name;
-use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_admission::{Closing, Entries, ErasedKey, Full, Queue, Wait};
-use aplomb_core::{BoxError, CallOptions, KeyLabel, Observe, Outcome};
-use tokio::time::Instant;
+use aplomb_admission::{Closing, Full, Handle, Queue};
+use aplomb_core::{BoxError, CallOptions, Classify, KeyLabel};
 
-use crate::config::{Config, Source, Template};
 use crate::limiter_gate::LimiterGate;
-use crate::{AcquireFuture, Charge, Learned, Quota, Quotas, RateLimitPermit, RateLimitSnapshot, RateLimited};
+use crate::limits::RateLimits;
+use crate::{
+    Charge, Learned, Quota, Quotas, RateLimitLayer, RateLimitPermit, RateLimitSnapshot, RateLimited,
+};
 
 /// Quotas, and a queue of the calls that wait for them.
 ///
 /// It is the handle of a [`RateLimitLayer`](crate::RateLimitLayer), see
 /// [`limiter`](crate::RateLimitLayer::limiter), and can be used without a service. Its setters change what
-/// is running. The quotas are its own, or those of a [`Pool`](crate::Pool); there is one queue, or one for each key.
+/// is running. The quotas are its own, or those of a [`Pool`](crate::Pool); there is one queue, or one for each key, of
+/// which [`get`](Self::get) and [`of`](Self::of) return a limiter.
 ///
 /// Clones share everything.
 ///
@@ -37,17 +36,8 @@ use crate::{AcquireFuture, Charge, Learned, Quota, Quotas, RateLimitPermit, Rate
 /// assert_eq!(limiter.snapshot().available()[1].1, 88_750);
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
-pub struct RateLimiter(Arc<Shared>);
-
-/// Shared by the clones of a limiter.
-struct Shared {
-    entries: Entries<LimiterGate>,
-    /// Makes the gates of new keys, if there are keys.
-    template: Option<Arc<Template>>,
-    /// As the limiter was made.
-    config: Config,
-}
+#[derive(Clone, Debug)]
+pub struct RateLimiter(pub(crate) Handle<RateLimits>);
 
 impl RateLimiter {
     /// Full quotas, and an empty queue. Without any quota the server's limits are learned, see
@@ -56,16 +46,7 @@ impl RateLimiter {
     /// A [`RateLimitLayer`](crate::RateLimitLayer) makes a limiter with other settings, and one with quotas for each
     /// key.
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        Self::with_config(&Config::new(Source::Quotas(quotas.into_iter().collect())))
-    }
-
-    pub(crate) fn with_config(config: &Config) -> Self {
-        let (entries, template) = config.entries();
-        Self(Arc::new(Shared { entries, template, config: config.clone() }))
-    }
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+        RateLimitLayer::new(quotas).limiter()
     }
 
     /// A limiter of the quotas of `key` alone, which are created if they are not there, and kept for as long as it is held.
@@ -76,12 +57,12 @@ impl RateLimiter {
     ///
     /// # Panics
     ///
-    /// Panics if the layer that made the limiter has keys of another type.
+    /// Panics if the keys of the layer are of another type.
     pub fn of<K>(&self, key: &K) -> Result<Self, Full>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.0.entries.queue(self.key(key)).map(|queue| self.one(queue))
+        self.0.of(key).map(Self)
     }
 
     /// A limiter of the quotas of `key` alone, if the key is there.
@@ -94,56 +75,42 @@ impl RateLimiter {
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.0.entries.get(self.key(key)).map(|queue| self.one(queue))
-    }
-
-    fn one(&self, queue: Queue<LimiterGate>) -> Self {
-        let config = self.0.config.clone();
-        Self(Arc::new(Shared { entries: Entries::of(queue), template: None, config }))
-    }
-
-    #[inline]
-    pub(crate) fn entries(&self) -> &Entries<LimiterGate> {
-        &self.0.entries
-    }
-
-    pub(crate) fn observer(&self) -> &(dyn Observe + Send + Sync) {
-        &*self.0.config.observer
+        self.0.get(key).map(Self)
     }
 
     /// Sets how long a call may wait. A call that would wait longer is rejected immediately if that can be
     /// predicted, and at the timeout otherwise; zero rejects every call that would have to wait. Calls that
     /// wait already keep their limit. Default: as long as a call's own deadline allows.
     pub fn set_max_wait(&self, wait: Duration) {
-        self.0.entries.set_limits(|limits| limits.max_wait(wait));
+        self.0.set_queue_limits(|limits| limits.max_wait(wait));
     }
 
     /// Sets how many calls may wait. Default: 65,536.
     pub fn set_max_waiting(&self, calls: usize) {
-        self.0.entries.set_limits(|limits| limits.max_waiting(calls));
+        self.0.set_queue_limits(|limits| limits.max_waiting(calls));
     }
 
     /// Sets how much a level of priority is worth: a call goes before those of the next level that arrived less than
     /// this long before it. Default: 30 s.
     pub fn set_ageing(&self, ageing: Duration) {
-        self.0.entries.set_limits(|limits| limits.ageing(ageing));
+        self.0.set_queue_limits(|limits| limits.ageing(ageing));
     }
 
     /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
     /// asks for more, calls are rejected instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
-        self.change(|quotas| quotas.set_max_pause(longest));
+        self.0.state().change(|quotas, _| quotas.set_max_pause(longest));
     }
 
     /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
     pub fn set_ramp(&self, ramp: Duration) {
-        self.change(|quotas| quotas.set_ramp(ramp));
+        self.0.state().change(|quotas, _| quotas.set_ramp(ramp));
     }
 
     /// Sets whether limits that nobody configured are learned: from what the server reports
     /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
     pub fn set_learning(&self, learning: bool) {
-        self.change(|quotas| quotas.set_learning(learning));
+        self.0.state().change(|quotas, _| quotas.set_learning(learning));
     }
 
     /// Replaces the quotas, those of every key if there are keys.
@@ -155,27 +122,12 @@ impl RateLimiter {
     pub fn set_quotas(&self, quotas: impl IntoIterator<Item = Quota>) {
         // Not under a lock: the iterator is the caller's.
         let configured: Vec<Quota> = quotas.into_iter().collect();
-        if let Some(template) = &self.0.template {
-            template.set_quotas(&configured);
-        }
-        self.change_all(|quotas, now| quotas.set_quotas(configured.iter().copied(), now));
+        self.0.state().set_quotas(&configured);
     }
 
-    /// Changes the quotas of all keys, and of those to come.
-    fn change(&self, change: impl Fn(&mut Quotas)) {
-        if let Some(template) = &self.0.template {
-            template.change(&change);
-        }
-        self.change_all(|quotas, _| change(quotas));
-    }
-
-    fn change_all(&self, change: impl Fn(&mut Quotas, Instant)) {
-        self.0.entries.for_each_gate(|_, queue| queue.with(|gate, now| gate.quotas(now, &change)));
-    }
-
-    /// What was learned of the server's limits, for a later run. Nothing if there are keys: see [`get`](Self::get).
+    /// The learned limits of the server, for a later run. None if there are keys: see [`get`](Self::get).
     pub fn learned(&self) -> Learned {
-        self.0.entries.single().map_or_else(Learned::new, |queue| {
+        self.0.single().map_or_else(Learned::new, |queue| {
             queue.with(|gate, now| gate.quotas(now, |quotas, _| quotas.learned()))
         })
     }
@@ -183,10 +135,7 @@ impl RateLimiter {
     /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the
     /// server reports from now on.
     pub fn remember(&self, learned: &Learned) {
-        if let Some(template) = &self.0.template {
-            template.change(|quotas| quotas.remember(learned, Instant::now()));
-        }
-        self.change_all(|quotas, now| quotas.remember(learned, now));
+        self.0.state().change(|quotas, now| quotas.remember(learned, now));
     }
 
     /// Waits until the quotas have enough for `charge`, takes it, and returns a permit for one call.
@@ -202,21 +151,28 @@ impl RateLimiter {
     ///
     /// # Panics
     ///
-    /// The future panics if it has to wait outside of a tokio runtime with time enabled.
-    ///
-    /// The call panics if the limiter has a queue for each key: use [`acquire_for`](RateLimiter::acquire_for).
-    pub fn acquire(&self, charge: Charge) -> AcquireFuture {
-        self.acquire_with(charge, &CallOptions::current().unwrap_or_default())
+    /// Panics if it has to wait outside of a tokio runtime with time enabled, and if there is a queue for each key: use
+    /// [`acquire_for`](RateLimiter::acquire_for).
+    pub async fn acquire(&self, charge: Charge) -> Result<RateLimitPermit, RateLimited> {
+        let options = CallOptions::current().unwrap_or_default();
+        self.acquire_with(charge, &options).await
     }
 
     /// Waits like [`acquire`](RateLimiter::acquire), with these options: a deadline, a priority.
     ///
+    /// # Errors
+    ///
+    /// As [`acquire`](RateLimiter::acquire).
+    ///
     /// # Panics
     ///
     /// As [`acquire`](RateLimiter::acquire).
-    pub fn acquire_with(&self, charge: Charge, options: &CallOptions) -> AcquireFuture {
-        let queue = self.single();
-        AcquireFuture::new(queue.acquire(charge, Wait::from(options)), *options)
+    pub async fn acquire_with(
+        &self,
+        charge: Charge,
+        options: &CallOptions,
+    ) -> Result<RateLimitPermit, RateLimited> {
+        self.0.acquire(charge, options).await.map(RateLimitPermit::new)
     }
 
     /// Waits like [`acquire_with`](RateLimiter::acquire_with) for the quotas of a key.
@@ -227,14 +183,18 @@ impl RateLimiter {
     ///
     /// # Panics
     ///
-    /// Panics if the layer that made the limiter has keys of another type. The future panics as that of
-    /// [`acquire`](RateLimiter::acquire).
-    pub fn acquire_for<K>(&self, key: &K, charge: Charge, options: &CallOptions) -> AcquireFuture
+    /// Panics if the keys of the layer are of another type, and if it has to wait outside of a tokio runtime with time
+    /// enabled.
+    pub async fn acquire_for<K>(
+        &self,
+        key: &K,
+        charge: Charge,
+        options: &CallOptions,
+    ) -> Result<RateLimitPermit, RateLimited>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        let key = self.key(key);
-        AcquireFuture::new(self.0.entries.acquire(key, charge, Wait::from(options)), *options)
+        self.0.acquire_for(key, charge, options).await.map(RateLimitPermit::new)
     }
 
     /// Takes `charge` if the quotas have enough and no call waits, and returns a permit for one call.
@@ -264,11 +224,10 @@ impl RateLimiter {
         reason = "it is not much larger than the permit, and rejections do not allocate"
     )]
     pub fn try_acquire(&self, charge: &Charge) -> Result<RateLimitPermit, RateLimited> {
-        let options = CallOptions::current().unwrap_or_default();
-        let acquired = self.single().try_acquire(charge);
-        acquired
-            .map(RateLimitPermit::new)
-            .map_err(|rejected| RateLimited::new(&rejected, &options))
+        self.0.queue().try_acquire(charge).map(RateLimitPermit::new).map_err(|rejected| {
+            let options = CallOptions::current().unwrap_or_default();
+            RateLimited::new(&rejected, &options).with_key(self.0.key())
+        })
     }
 
     /// Makes one call as soon as the quotas have enough for `charge`: acquires a permit, runs `call`, and settles. A
@@ -299,35 +258,36 @@ impl RateLimiter {
         E: Into<BoxError>,
         F: Future<Output = Result<T, E>>,
     {
-        let mut permit = self.acquire(charge).await?;
-        permit.sent();
-        let result = call().await;
-        permit.end(if result.is_ok() {
-            Outcome::success()
-        } else {
-            Outcome::transient()
-        });
-        result.map_err(Into::into)
+        self.0.run(charge, call).await
     }
 
-    fn single(&self) -> &Queue<LimiterGate> {
-        self.0.entries.single().expect("the limiter has a queue for each key")
-    }
-
-    fn key<'k, K>(&self, key: &'k K) -> &'k dyn ErasedKey
+    /// Makes one call like [`run`](RateLimiter::run), judged by a classifier.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](RateLimiter::run).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](RateLimiter::acquire).
+    pub async fn run_classified<T, E, F>(
+        &self,
+        charge: Charge,
+        classifier: &impl Classify<T, E>,
+        call: impl FnOnce() -> F,
+    ) -> Result<T, BoxError>
     where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
+        E: Into<BoxError>,
+        F: Future<Output = Result<T, E>>,
     {
-        let is_key = self.0.config.keys.as_ref().is_none_or(|keys| (keys.is_key)(key));
-        assert!(is_key, "the keys of this limiter are not {}", type_name::<K>());
-        key
+        self.0.run_classified(charge, classifier, call).await
     }
 
     /// The quotas in force and what each has left: for `x-ratelimit-remaining` and the like. Negative where a quota
     /// is in debt. Empty if there are keys: see [`snapshot_of`](RateLimiter::snapshot_of).
     #[must_use]
     pub fn available(&self) -> Vec<(Quota, i64)> {
-        self.0.entries.single().map_or_else(Vec::new, |queue| {
+        self.0.single().map_or_else(Vec::new, |queue| {
             queue.with(|gate, now| gate.quotas(now, |quotas, now| quotas.available(now).collect()))
         })
     }
@@ -335,11 +295,11 @@ impl RateLimiter {
     /// The current state. If there are keys it has no quotas, and the calls of all keys.
     #[must_use]
     pub fn snapshot(&self) -> RateLimitSnapshot {
-        if let Some(queue) = self.0.entries.single() {
+        if let Some(queue) = self.0.single() {
             return snapshot(queue);
         }
         let mut sum = RateLimitSnapshot::default();
-        self.0.entries.for_each(|_, queue| sum.add(&snapshot(queue)));
+        self.0.for_each(|queue| sum.add(&snapshot(queue)));
         sum
     }
 
@@ -347,38 +307,36 @@ impl RateLimiter {
     ///
     /// # Panics
     ///
-    /// Panics if the layer that made the limiter has keys of another type.
+    /// Panics if the keys of the layer are of another type.
     #[must_use]
     pub fn snapshot_of<K>(&self, key: &K) -> Option<RateLimitSnapshot>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.0.entries.get(self.key(key)).as_ref().map(snapshot)
+        self.0.look_at(key, snapshot)
     }
 
     /// The current state of every key, with its label. Keys that come and go meanwhile may be missing.
     #[must_use]
     pub fn snapshots(&self) -> Vec<(Option<KeyLabel>, RateLimitSnapshot)> {
-        let mut all = Vec::new();
-        self.0.entries.for_each(|label, queue| all.push((label.cloned(), snapshot(queue))));
-        all
+        self.0.look_at_each(snapshot)
     }
 
     /// How many keys there are; `None` if there is one queue for all calls.
     #[must_use]
     pub fn keys(&self) -> Option<usize> {
-        self.0.entries.keys()
+        self.0.keys()
     }
 
     /// Evicts every key whose state equals that of an unused one, and returns their number. Keys are evicted bit by bit
     /// without it.
     pub fn forget_idle(&self) -> usize {
-        self.0.entries.evict_fresh(Instant::now())
+        self.0.forget_idle()
     }
 
     /// Rejects new calls from now on. Calls that wait are served or rejected, as `closing` says.
     pub fn close(&self, closing: Closing) {
-        self.0.entries.close(closing);
+        self.0.close(closing);
     }
 }
 
@@ -386,10 +344,4 @@ fn snapshot(queue: &Queue<LimiterGate>) -> RateLimitSnapshot {
     let (waiting, oldest_wait) = (queue.waiting(), queue.oldest_wait());
     let of = |quotas: &mut Quotas, now| RateLimitSnapshot::of(quotas, waiting, oldest_wait, now);
     queue.with(|gate, now| gate.quotas(now, of))
-}
-
-impl fmt::Debug for RateLimiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter").field("entries", &self.0.entries).finish_non_exhaustive()
-    }
 }

@@ -1,42 +1,14 @@
 //! The permit of a caller that makes its own call.
 
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_admission::{Acquire, End, Permit};
-use aplomb_core::{CallOptions, Outcome, Reading};
+use aplomb_admission::{End, Permit};
+use aplomb_core::{Outcome, Reading};
 use tokio::time::Instant;
 
+use crate::Charge;
 use crate::limiter_gate::LimiterGate;
-use crate::{Charge, RateLimited};
-
-/// Waits for a [`RateLimitPermit`]. Returned by [`RateLimiter::acquire`](crate::RateLimiter::acquire).
-#[derive(Debug)]
-pub struct AcquireFuture {
-    acquire: Acquire<LimiterGate>,
-    options: CallOptions,
-}
-
-impl AcquireFuture {
-    pub(crate) const fn new(acquire: Acquire<LimiterGate>, options: CallOptions) -> Self {
-        Self { acquire, options }
-    }
-}
-
-impl Future for AcquireFuture {
-    type Output = Result<RateLimitPermit, RateLimited>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let settled = ready!(Pin::new(&mut self.acquire).poll(cx));
-        Poll::Ready(match settled {
-            Ok(permit) => Ok(RateLimitPermit::new(permit)),
-            Err(rejected) => Err(RateLimited::new(&rejected, &self.options)),
-        })
-    }
-}
 
 /// The right to make one call, from a [`RateLimiter`](crate::RateLimiter), and its charge.
 ///

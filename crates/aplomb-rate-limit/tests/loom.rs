@@ -1,4 +1,4 @@
-//! Every interleaving of two threads at one pool: never more than there is, and no call sleeps for ever.
+//! Every interleaving of two threads at one pool: never more than there is, and no call sleeps forever.
 #![cfg(aplomb_loom)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -18,11 +18,12 @@ pin_project! {
         state: State<D>,
         until: Instant,
         // Returned to the caller if the wait is cancelled.
-        kept: Option<Kept<R>>,
+        kept: Option<Cancellable<R>>,
     }
 }
 
-struct Kept<R> {
+/// A failed result, kept during a wait that can be cancelled.
+struct Cancellable<R> {
     result: R,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -64,7 +65,7 @@ impl<D: Future<Output = ()>, R> BackoffWait<D, R> {
     /// Waits until `until`, and keeps the failed result in case `token` is cancelled meanwhile.
     pub(crate) fn cancellable(result: R, token: &CancellationToken, until: Instant) -> Self {
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        Self { kept: Some(Kept { result, cancelled }), ..Self::waiting(until) }
+        Self { kept: Some(Cancellable { result, cancelled }), ..Self::waiting(until) }
     }
 
     /// Once it is over, it stays so.
@@ -85,7 +86,7 @@ impl<D: Future<Output = ()>, R> BackoffWait<D, R> {
         }
         // Waiting → Over, or the end if the wait is cancelled.
         if let StateProj::Waiting { sleep } = this.state.as_mut().project() {
-            if let Some(Kept { result, .. }) = take_if_cancelled(this.kept, cx) {
+            if let Some(Cancellable { result, .. }) = take_if_cancelled(this.kept, cx) {
                 return Poll::Ready(WaitEnd::Cancelled(result));
             }
             ready!(sleep.poll(cx));
@@ -95,7 +96,7 @@ impl<D: Future<Output = ()>, R> BackoffWait<D, R> {
     }
 }
 
-fn take_if_cancelled<R>(kept: &mut Option<Kept<R>>, cx: &mut Context<'_>) -> Option<Kept<R>> {
+fn take_if_cancelled<R>(kept: &mut Option<Cancellable<R>>, cx: &mut Context<'_>) -> Option<Cancellable<R>> {
     match kept.as_mut()?.cancelled.as_mut().poll(cx) {
         Poll::Ready(()) => kept.take(),
         Poll::Pending => None,

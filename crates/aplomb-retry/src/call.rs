@@ -120,7 +120,7 @@ impl Call {
 
 /// The state of a call, as its future reads it.
 impl Call {
-    /// Whether the request may have to be sent again.
+    /// Returns whether the request may have to be sent again.
     #[inline]
     pub(crate) fn may_retry(&self) -> bool {
         self.no_retry.is_none()
@@ -343,7 +343,7 @@ impl Call {
     }
 }
 
-/// Whether a failure was retried enough, so that a client in front should not start over. It was not if this
+/// Returns whether a failure was retried enough, so that a client in front should not start over. It was not if this
 /// layer did not try, or was prevented from it.
 fn is_final(why: StopReason) -> bool {
     use StopReason::{Cancelled, CannotReplay, Disabled, Nested, NotRepeatable};

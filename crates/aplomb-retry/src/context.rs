@@ -12,7 +12,7 @@ use tower_service::Service;
 pub(crate) struct Context {
     /// The caller's options with the earliest deadline; from the first retry on also with the attempts made.
     options: CallOptions,
-    /// Whether the request carries options of its own.
+    /// True if the request carries options of its own.
     has_own_options: bool,
     passing: Passing,
 }
@@ -44,7 +44,7 @@ impl Context {
         &self.options
     }
 
-    /// Whether this call is an attempt of a retry layer further out.
+    /// Returns whether this call is an attempt of a retry layer further out.
     #[inline]
     pub(crate) fn is_nested(&self) -> bool {
         CurrentCall::is_attempt() || self.options.attempts() > 0

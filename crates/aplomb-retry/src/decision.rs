@@ -21,18 +21,18 @@ pub(crate) struct Conditions {
     pub(crate) left: Option<Duration>,
     /// Why the request is not sent again, whatever happened.
     pub(crate) no_retry: Option<StopReason>,
-    /// Whether the request is sent again only if the server has not begun to act on it.
+    /// True if the request is sent again only if the server has not begun to act on it.
     pub(crate) only_unprocessed: bool,
 }
 
 impl Rules {
-    /// Whether the wait after `outcome` takes place in a rate limit further in.
+    /// Returns whether the wait after `outcome` takes place in a rate limit further in.
     pub(crate) fn is_requeued(&self, outcome: Outcome) -> bool {
         self.throttled == Throttled::Requeue && outcome.is_shared_throttle()
     }
 }
 
-/// Where a throttled call waits until it is sent again.
+/// The place where a throttled call waits before its retry.
 ///
 /// A call is throttled if the server rejected it because all requests of the account, or to the server, come
 /// too fast.

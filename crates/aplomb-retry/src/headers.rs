@@ -11,7 +11,7 @@ const OUTER_RETRIES: HeaderName = HeaderName::from_static("x-stainless-retry-cou
 /// The header with which a server tells the same SDKs whether to retry. It overrides their own rules.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Whether the client in front of us is already retrying this request.
+/// Returns whether the client in front of us is already retrying this request.
 pub(crate) fn is_retried_outside(request: &(impl RequestHead + ?Sized)) -> bool {
     retries(request, &OUTER_RETRIES).is_some_and(|count| count >= 1)
 }

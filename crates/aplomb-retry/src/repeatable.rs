@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 /// The header that makes a request safe to repeat: draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Whether a request may be sent more than once.
+/// The requests that may be sent more than once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Repeatable {

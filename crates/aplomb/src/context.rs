@@ -200,7 +200,7 @@ impl CallContext {
 }
 
 impl SentAttempt {
-    /// Whether it has been judged.
+    /// Returns whether it has been judged.
     pub(crate) const fn is_judged(&self) -> bool {
         self.took.is_some()
     }

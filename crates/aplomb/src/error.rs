@@ -30,7 +30,7 @@ impl EndpointError {
         Self(Box::new(Failed { cause, report }))
     }
 
-    /// What happened to the call.
+    /// The attempts of the call, and where its time went.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.0.report

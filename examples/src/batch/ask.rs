@@ -40,7 +40,7 @@ pub(crate) struct Asker {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) why: String,
-    /// Whether all other prompts would fail too.
+    /// True if all other prompts would fail too.
     pub(crate) for_all: bool,
 }
 

@@ -35,9 +35,9 @@ struct Record {
     sent: AtomicU32,
     /// Attempts that our own time-out cut off while others were answered.
     cut_off: AtomicU32,
-    /// Whether the last attempt was dropped before its end, and not in an outage.
+    /// True if the last attempt was dropped before its end, and not in an outage.
     dropped: AtomicBool,
-    /// Whether the last attempt ended without an answer.
+    /// True if the last attempt ended without an answer.
     unanswered: AtomicBool,
     too_often: Notify,
 }

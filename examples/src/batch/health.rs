@@ -1,4 +1,4 @@
-//! Whether there is still reason to hope for answers, and why none come.
+//! The reasons to hope for answers still, and why none come.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub(crate) struct Health(Mutex<State>);
 struct State {
     sent: u64,
     throttled: u64,
-    /// Whether a response of any kind has come.
+    /// True if a response of any kind has come.
     responded: bool,
     /// The first of the failures since the last sign of hope.
     failing_since: Option<Instant>,

@@ -108,7 +108,7 @@ impl<R: BufRead> Iterator for Prompts<R> {
     }
 }
 
-/// Reads in a thread of its own: standard input may block its reader for ever, which must not block the run.
+/// Reads in a thread of its own: standard input may block its reader forever, which must not block the run.
 pub(crate) fn read_ahead(
     input: Box<dyn Read + Send>,
     answered: HashSet<Id>,

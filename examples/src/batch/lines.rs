@@ -10,9 +10,9 @@ pub(crate) const LONGEST: usize = 16 * 1024 * 1024;
 pub(crate) struct Line {
     /// The bytes taken from the reader, including the line end.
     pub(crate) bytes: u64,
-    /// Whether it was longer than allowed. Then its rest was discarded.
+    /// True if it was longer than allowed. Then its rest was discarded.
     pub(crate) too_long: bool,
-    /// Whether it had a line end.
+    /// True if it had a line end.
     pub(crate) ended: bool,
 }
 

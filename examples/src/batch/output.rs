@@ -19,7 +19,7 @@ const MAX_WAITING: usize = 64;
 #[derive(Debug, Serialize)]
 pub(crate) struct Record {
     pub(crate) id: Id,
-    /// Whether the whole answer arrived.
+    /// True if the whole answer arrived.
     pub(crate) ok: bool,
     pub(crate) text: Option<String>,
     pub(crate) error: Option<String>,

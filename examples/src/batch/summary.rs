@@ -38,7 +38,7 @@ pub(crate) enum Ended {
 }
 
 impl Summary {
-    /// Whether every prompt is answered.
+    /// Returns whether every prompt is answered.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.ended, Ended::Complete) && self.failed == 0 && self.bad == 0
     }

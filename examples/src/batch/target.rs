@@ -38,7 +38,7 @@ struct Shape {
     model: String,
     stream: bool,
     max_tokens: Option<u64>,
-    /// Whether the limit is called `max_completion_tokens`, as OpenAI does now. Its older models and most
+    /// True if the limit is called `max_completion_tokens`, as OpenAI does now. Its older models and most
     /// compatible servers know only `max_tokens`.
     max_completion_tokens: bool,
 }

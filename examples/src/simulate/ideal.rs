@@ -10,7 +10,7 @@ use super::server::What;
 use super::server::World;
 use super::server::model::{Arrival, Ending, Fate, Model, Opens};
 
-/// What the best possible client does.
+/// The best possible client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ideal {
     /// How long it takes.

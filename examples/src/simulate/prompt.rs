@@ -1,4 +1,4 @@
-//! What is asked, and how the right answer is told from others.
+//! The prompts, and how the right answer is recognized.
 
 use bytes::Bytes;
 use http::Request;
@@ -14,7 +14,7 @@ pub struct Prompt {
     pub input: u64,
     /// The most tokens that its answer may have; nothing is said where this is 0.
     pub max_output: u64,
-    /// Whether the answer is to be a stream.
+    /// True if the answer is to be a stream.
     pub stream: bool,
     /// On whose behalf it is asked.
     pub tenant: Option<u64>,
@@ -51,7 +51,7 @@ impl Prompt {
         format!("{start:x<length$}")
     }
 
-    /// Whether this body is the right answer, all of it: that of the server here, or of a mock.
+    /// Returns whether this body is the right answer, all of it: that of the server here, or of a mock.
     pub fn is_answered_by(&self, body: &[u8]) -> bool {
         let answer = answer(self.number);
         if !self.stream {
@@ -73,30 +73,30 @@ pub(crate) fn answer(prompt: u64) -> String {
     format!("the answer to prompt {prompt}.")
 }
 
-/// What the server reads from a request.
+/// A prompt's request, as the server reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) number: u64,
     pub(crate) input: u64,
     pub(crate) max_output: u64,
-    /// What the answer will need.
+    /// The tokens that the answer will need.
     pub(crate) output: u64,
     pub(crate) stream: bool,
 }
 
 impl Asked {
-    /// What the server reads from a prompt's request.
+    /// Reads a prompt's request.
     pub(crate) fn of(prompt: &Prompt) -> Self {
         let Prompt { number, input, max_output, stream, .. } = *prompt;
         Self { number, input, max_output, output: max_output.div_ceil(NEEDED), stream }
     }
 
-    /// What is reserved for it.
+    /// The tokens that are reserved for it.
     pub(crate) const fn may_need(&self) -> u64 {
         self.input + self.max_output
     }
 
-    /// What it will have used in the end.
+    /// The tokens that it will have used in the end.
     pub(crate) const fn will_need(&self) -> u64 {
         self.input + self.output
     }

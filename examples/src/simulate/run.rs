@@ -20,7 +20,7 @@ use super::server::{Body, Came, Seen, Server};
 const PATIENCE: u32 = 15;
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// How many prompts could be answered.
@@ -29,15 +29,15 @@ pub struct Run {
     pub answered: u64,
     /// How long it took: until each caller had an answer or had given up, or the run was stopped.
     pub took: Duration,
-    /// Whether it was stopped.
+    /// True if it was stopped.
     pub stopped: bool,
-    /// What the best possible client would have done.
+    /// The result of the best possible client.
     pub ideal: Ideal,
-    /// What the server saw.
+    /// The requests that the server saw.
     pub seen: Vec<Seen>,
     /// How long each answered prompt took, in the order of the answers.
     pub waits: Vec<Wait>,
-    /// What could be seen of client and server, a tenth of a second at a time, if it was looked at.
+    /// Samples of client and server, one every tenth of a second, if they were asked for.
     pub moments: Vec<Moment>,
 }
 
@@ -50,11 +50,11 @@ pub struct Wait {
     pub from: Duration,
     /// Since the start.
     pub to: Duration,
-    /// Whether it was answered.
+    /// True if it was answered.
     pub answered: bool,
 }
 
-/// What could be seen at a time.
+/// A sample of client and server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
     /// Since the start.

@@ -39,7 +39,7 @@ pub struct Job {
     pub input: u64,
     /// The most tokens of each answer; nothing is said where this is 0.
     pub max_output: u64,
-    /// Whether the answers are to be streams.
+    /// True if the answers are to be streams.
     pub stream: bool,
     /// Between how many tenants they are dealt.
     pub tenants: Option<u64>,

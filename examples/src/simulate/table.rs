@@ -1,4 +1,4 @@
-//! What came of many runs, as a table.
+//! The results of many runs, as a table.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::parallel;
 use super::run::{Run, run};
 use super::scenario::Scenario;
 
-/// What a client made of a scenario: medians over the seeds.
+/// The results of a client in a scenario: medians over the seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The scenario.

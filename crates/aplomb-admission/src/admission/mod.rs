@@ -2,6 +2,7 @@
 
 mod future;
 mod guard;
+mod head_policy;
 mod policy;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use tower_service::Service;
 
 pub use self::future::AdmissionFuture;
 pub use self::guard::PermitGuard;
+pub use self::head_policy::HeadPolicy;
 pub use self::policy::RequestPolicy;
 use crate::{Completion, End, Gate, OnHead, Permit, Rejected};
 

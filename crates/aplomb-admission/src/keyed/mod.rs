@@ -25,9 +25,9 @@ const TRIES: usize = 4;
 /// A bounded map of values, each made when its key is first used.
 ///
 /// Values are changed in place under a short lock of one of many shards; keys are spread over these by a hash that
-/// strangers cannot predict. The memory of keys that are not used comes back bit by bit: whenever a key is added, and with
+/// an attacker cannot predict. The memory of keys that are not used comes back bit by bit: whenever a key is added, and with
 /// every sixteenth call otherwise, a clock hand moves over the next four entries and evicts those whose [`Worth`] is
-/// that of a fresh one, unless they have been used since it last came by. No call waits for a sweep of the whole map, and none for the growth
+/// that of a fresh one, unless they have been used since it last passed them. No call waits for a sweep of the whole map, and none for the growth
 /// of more than a shard.
 ///
 /// There are never more than `max_keys` keys. If the map is full, the one with the least worth of up to 64 entries is
@@ -84,9 +84,9 @@ struct Candidate<K> {
     used: bool,
 }
 
-/// How the hand treats the entries it passes.
+/// How the clock hand treats the entries it passes.
 enum Sweep<'a, K> {
-    /// An entry that was used since the hand last came by stays.
+    /// An entry that was used since the clock hand last passed it stays.
     Gentle,
     /// Every entry that equals a fresh one goes.
     Thorough,
@@ -240,7 +240,7 @@ impl<K: Clone + Hash + Eq, V: Evictable> Keyed<K, V> {
         is_evicted
     }
 
-    /// Moves the hand of a shard over the next few entries.
+    /// Moves the clock hand of a shard over the next few entries.
     fn sweep(&self, shard: usize, now: Instant, how: &mut Sweep<'_, K>) -> Swept {
         // Dropped after the lock: dropping keys and values is the caller's code.
         let mut gone = [const { None }; FEW];
@@ -279,7 +279,7 @@ impl<K, V> Keyed<K, V> {
         self.room.taken()
     }
 
-    /// Whether there is no key.
+    /// Returns whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -20,7 +20,7 @@ const FEWEST: usize = 16;
 const FEWEST: usize = 1;
 const MOST: usize = 1_024;
 
-/// State that is spread over shards by a hash of its key that strangers, who choose the keys, cannot predict.
+/// State that is spread over shards by a hash of its key that those who choose the keys cannot predict.
 pub(super) struct Shards<T> {
     each: Box<[Shard<T>]>,
     hasher: RandomState,

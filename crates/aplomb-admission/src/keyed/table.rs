@@ -5,10 +5,10 @@ use std::hash::Hash;
 
 use hashbrown::HashTable;
 
-/// How many entries the hand looks at when it moves: few, so that no call waits for it.
+/// How many entries the clock hand looks at when it moves: few, so that no call waits for it.
 pub(super) const FEW: usize = 4;
 
-/// The hand also moves with one of so many calls that find their key.
+/// One of this many calls that find their key moves the clock hand too.
 const CALLS_PER_MOVE: u8 = 16;
 
 /// Tables up to this capacity are not made smaller.
@@ -54,13 +54,13 @@ impl<K, V> Table<K, V> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    /// Puts the hand before the first entry, and returns the number of entries.
+    /// Puts the clock hand before the first entry, and returns the number of entries.
     pub(super) fn rewind(&mut self) -> usize {
         self.hand = 0;
         self.entries.len()
     }
 
-    /// Counts a call, and returns whether it should move the hand.
+    /// Counts a call, and returns whether it should move the clock hand.
     pub(super) const fn is_time_to_sweep(&mut self) -> bool {
         self.calls = (self.calls + 1) % CALLS_PER_MOVE;
         self.calls == 0
@@ -105,7 +105,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         judge(&mut self.entries[index].1).then(|| self.take(index, hash, rehash))
     }
 
-    /// Moves the hand over the next few entries; those that `judge` lets go are moved to `gone`.
+    /// Moves the clock hand over the next few entries; those that `judge` lets go are moved to `gone`.
     ///
     /// Returns how many it looked at.
     pub(super) fn sweep(
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hand_comes_by_everybody() {
+    fn the_clock_hand_passes_every_entry() {
         let mut table = Table::new();
         for key in 0..103 {
             table.insert(hash(&key), key, 0);

@@ -52,7 +52,7 @@ fn idle_keys_make_room_and_the_count_falls() {
         bump(&map, key, now, now + S).unwrap();
     }
     let later = now + 2 * S;
-    // Known keys alone move the hand: one of four in sixteen calls is enough.
+    // Known keys alone move the clock hand: one of four in sixteen calls is enough.
     for _ in 0..16 * 1_000 {
         bump(&map, 7, later, later + S).unwrap();
     }
@@ -77,7 +77,7 @@ fn forgetting_at_once_leaves_what_is_busy() {
 }
 
 #[test]
-fn a_million_strangers_stay_bounded_and_no_call_looks_at_more_than_a_few() {
+fn a_million_new_keys_stay_bounded_and_no_call_looks_at_more_than_a_few() {
     let (map, start) = (Keyed::new(10_000), Instant::now());
     for key in 0..1_000_000_u32 {
         // Each key is busy for as long as a thousand others take to come.
@@ -153,7 +153,7 @@ fn a_panic_leaves_the_map_as_it_was() {
 }
 
 proptest! {
-    /// Against a plain map: what is busy is there with its value, what is there is bounded, and what
+    /// Against a plain map: busy keys are there with their values, the number of keys is bounded, and what
     /// is refused is refused because the map is full of busy keys.
     #[test]
     fn it_keeps_what_is_busy(

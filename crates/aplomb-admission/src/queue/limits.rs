@@ -37,7 +37,7 @@ impl QueueLimits {
     }
 
     /// Sets what a level of priority is worth: a caller goes before those of the next level that arrived less than this
-    /// long before it. So urgent calls go first, and no call waits for ever.
+    /// long before it. So urgent calls go first, and no call waits forever.
     pub const fn ageing(mut self, ageing: Duration) -> Self {
         self.ageing = ageing;
         self
@@ -71,7 +71,7 @@ pub struct Wait {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) arrived: Option<Instant>,
-    /// Whether an earlier attempt of the call has been admitted.
+    /// True if an earlier attempt of the call has been admitted.
     pub(super) is_retry: bool,
 }
 

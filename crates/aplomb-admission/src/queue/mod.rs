@@ -271,7 +271,7 @@ impl<G: Gate> Shared<G> {
                 return line.timer.clear();
             };
             // A gate that names an instant that has passed breaks its promise: it is asked again at the timer's next
-            // tick, instead of for ever under the lock.
+            // tick, instead of forever under the lock.
             let at = if at > now { at } else { now + TICK };
             let home = line.waiting.home();
             if line.timer.is_set_for(at, phase, home) {
@@ -298,7 +298,7 @@ impl<G: Gate> Shared<G> {
         }
     }
 
-    /// Whether the timer has to be set by a caller that waits in this runtime.
+    /// Returns whether the timer has to be set by a caller that waits in this runtime.
     fn needs_timer_here(&self) -> bool {
         let state = self.lock();
         let line = state.line.as_ref();

@@ -54,7 +54,7 @@ impl<G: Gate> Permit<G> {
         self.waited
     }
 
-    /// Notes that the call is sent now, and tells the gate: the peer's time begins.
+    /// Notes that the call is sent now, and tells the gate: the server's time begins.
     pub fn sent(&mut self) {
         self.sent = true;
         self.on(Progress::Sent);
@@ -65,12 +65,23 @@ impl<G: Gate> Permit<G> {
         self.sent = true;
     }
 
-    /// Whether the call has been sent.
+    /// The permit of a call that its caller sends now.
+    pub fn sent_by_caller(mut self) -> Self {
+        if self.waited.is_zero() {
+            self.sent_at_once();
+        } else {
+            // It may have been admitted before the caller was polled.
+            self.sent();
+        }
+        self
+    }
+
+    /// Returns whether the call has been sent.
     pub const fn is_sent(&self) -> bool {
         self.sent
     }
 
-    /// Whether the gate has been told how the call ended.
+    /// Returns whether the gate has been told how the call ended.
     #[inline]
     pub(crate) const fn has_ended(&self) -> bool {
         self.token.is_none()

@@ -73,7 +73,7 @@ impl Timer {
         self.0 = None;
     }
 
-    /// Whether it is set for `at` and this phase, in this runtime, and has not fired yet.
+    /// Returns whether it is set for `at` and this phase, in this runtime, and has not fired yet.
     pub(super) fn is_set_for(&self, at: Instant, phase: Phase, runtime: Option<Id>) -> bool {
         self.0.as_ref().is_some_and(|set| {
             let is_same = set.at == at && set.phase == phase && Some(set.runtime) == runtime;

@@ -111,7 +111,7 @@ impl<G: Gate> WaitQueue<G> {
         }
     }
 
-    /// Whether no caller waits and none is left to learn what became of it.
+    /// Returns whether no caller waits and none is left to learn what became of it.
     pub(super) fn is_unused(&self) -> bool {
         self.callers.is_empty() && self.settled.is_empty()
     }

@@ -281,7 +281,7 @@ async fn what_was_used_of_an_answer_given_up_on_this_side_is_told_once() {
     assert_eq!(ends(&queue), [End::Abandoned]);
 }
 
-/// Its time between admission and sending, as far as it is told.
+/// The time between admission and sending, if it was reported.
 struct Timed {
     next: tokio::time::Instant,
     waits: Vec<Duration>,

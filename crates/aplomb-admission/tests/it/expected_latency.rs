@@ -57,7 +57,7 @@ async fn a_call_that_could_not_be_answered_any_more_gives_up() {
     // Nobody is before it: it may try, however little time there is.
     let held = assert_ready_ok!(task::spawn(queue.acquire((), within(SECOND))).poll());
     let mut waits = task::spawn(queue.acquire((), within(10 * SECOND)));
-    // What a call takes is a guess: half of the time is for waiting all the same.
+    // The duration of a call is a guess, so half of the time may still be spent waiting.
     let mut hurried = task::spawn(queue.acquire((), within(2 * SECOND)));
     assert_pending!(waits.poll());
     assert_pending!(hurried.poll());

@@ -54,7 +54,7 @@ impl Gate for Paced {
     simple!(on hints next_event pooled);
 }
 
-/// Lets a number in at a time, or refuses everybody; tells of every release.
+/// Admits a number of calls at a time, or rejects all; reports every release.
 #[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) free: usize,
@@ -152,7 +152,7 @@ impl Tally {
         }
     }
 
-    /// What it is worth until a second after its last call.
+    /// Its worth until a second after its last call.
     pub(crate) fn worth(mut self, worth: Worth) -> Self {
         self.worth = worth;
         self

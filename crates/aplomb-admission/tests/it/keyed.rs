@@ -32,7 +32,7 @@ fn entries(max_keys: usize, make: impl Fn(u64) -> Tally + Send + Sync + 'static)
     Entries::keyed(by_path(), max_keys, QueueLimits::new(), make, |_, _| ())
 }
 
-/// Two at a time for each key; as good as new a second after the last call.
+/// Two at a time for each key; equals a fresh one a second after the last call.
 fn tallies(max_keys: usize) -> Entries<Tally> {
     entries(max_keys, |_| Tally::new(2))
 }
@@ -151,7 +151,7 @@ async fn under_pressure_the_keys_that_are_worth_least_go_first() {
         drop(acquire(&entries, key).await.unwrap());
     }
     assert_eq!(entries.evict_fresh(Instant::now()), 0, "there is room");
-    // Strangers with one failure each, and more of them than there is room for.
+    // New keys with one failure each, and more of them than there is room for.
     for stranger in 10..1_000 {
         assert!(acquire(&entries, stranger).await.is_ok(), "a newcomer is not rejected");
         assert_eq!(keys(&entries), 6, "one goes for one that comes");

@@ -6,6 +6,7 @@ mod expected_latency;
 #[path = "../support/mod.rs"]
 mod gate_support;
 mod gates;
+mod handle;
 mod keyed;
 mod panics;
 mod pooled;

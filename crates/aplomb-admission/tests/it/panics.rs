@@ -1,4 +1,4 @@
-//! What a panic under the queue's lock leaves behind: nothing.
+//! A panic under the queue's lock leaves nothing behind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio_test::{assert_pending, assert_ready_ok};
 
 const S: Duration = Duration::from_secs(1);
 
-/// Says what it is told to say, and panics where it is told to.
+/// Answers as it is set to, and panics where it is set to.
 struct Fragile {
     says: Says,
     in_flight: u32,
     /// How many more times it is asked until it panics, once.
     good_for: Option<u32>,
-    /// It has a notice, and panics when it is asked for the next.
+    /// It has an event, and panics when it is asked for the next.
     has_bad_news: bool,
     told: bool,
 }
@@ -88,7 +88,7 @@ fn in_flight(queue: &Queue<Fragile>) -> u32 {
     queue.with(|gate, _| gate.in_flight)
 }
 
-/// One in which nobody can wait for an instant.
+/// A runtime without a timer.
 fn timeless() -> Runtime {
     Builder::new_current_thread().build().unwrap()
 }
@@ -151,11 +151,11 @@ async fn promise_7_what_was_admitted_in_a_section_that_panics_is_given_back() {
             assert_eq!((in_flight(&queue), call.is_woken()), (1, true));
         }
         // A step that ends with a panic of its own asks for no notice.
-        let news = |gate: &mut Fragile, _| {
+        let event = |gate: &mut Fragile, _| {
             gate.has_bad_news = true;
             panic!("as planned");
         };
-        assert!(panics(|| queue.with(news)));
+        assert!(panics(|| queue.with(event)));
         assert!(panics(|| call.poll()));
         assert_eq!((in_flight(&queue), queue.waiting()), (0, 0));
     }

@@ -1,4 +1,4 @@
-//! What tests of gates share, also those of other crates.
+//! Helpers for tests of gates, also in other crates.
 #![allow(
     dead_code,
     unused_imports,

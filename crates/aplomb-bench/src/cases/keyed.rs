@@ -90,7 +90,7 @@ fn layer<N: Next>() -> Box<dyn Calls> {
 }
 
 fn acquire_and_settle<N: Next>() -> Box<dyn Calls> {
-    let limiter = all_seen::<N>().limiter().clone();
+    let limiter = all_seen::<N>().limiter();
     over::<Plain, _, _>(service_fn(move |request: Request| {
         let acquiring = limiter.acquire_for(&N::next(), reserved(), &CallOptions::new());
         async move {

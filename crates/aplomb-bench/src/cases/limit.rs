@@ -104,7 +104,7 @@ fn throttle_net() -> Box<dyn Calls> {
     over::<Plain, _, _>(ThrottleLayer::new(Throttle::per_second(PLENTY)).layer(Peer))
 }
 
-/// What a call costs, by the names of [`throttle_net_dimensions`].
+/// The cost of a call, by the names of [`throttle_net_dimensions`].
 pub(super) const COSTS: [(&str, u32); 2] = [("requests", 1), ("tokens", TOKENS_A_CALL.get())];
 
 /// Requests and tokens. Its layer charges one cost only, so the limiter is called directly.

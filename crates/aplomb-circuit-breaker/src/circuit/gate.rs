@@ -187,7 +187,8 @@ impl Circuit {
         }
     }
 
-    /// Whether the result of a call counts: that of its own epoch, or of a probe from which the circuit recovered.
+    /// Returns whether the result of a call counts: that of its own epoch, or of a probe from which the circuit
+    /// recovered.
     fn counts(&self, token: &CircuitToken) -> bool {
         match token.role {
             Role::FailedProbe => false,
@@ -196,7 +197,7 @@ impl Circuit {
         }
     }
 
-    /// Whether a call that was dropped counts as a failure.
+    /// Returns whether a call that was dropped counts as a failure.
     fn is_failure(&self, token: &CircuitToken, now: Instant) -> bool {
         let waited = || now.saturating_duration_since(token.admitted);
         token.content.is_none() && self.settings.on_abandoned.is_failure(waited)
@@ -239,7 +240,7 @@ impl Circuit {
                 HealthSignal::Healthy => {
                     self.probe_answered(token.role, !self.health.was_slow(&call), outcome, now);
                 }
-                // A peer that answers is alive, even if it rejects the request.
+                // A server that answers is alive, even if it rejects the request.
                 HealthSignal::Alive | HealthSignal::Unauthorized => {
                     self.probe_answered(token.role, true, outcome, now);
                 }

@@ -36,7 +36,7 @@ pub(super) struct Outage {
     /// Why the circuit last opened.
     pub(super) cause: CircuitCause,
     pub(super) last: Option<Outcome>,
-    /// Whether refused credentials opened the circuit after it was last closed: whatever has failed since then, the
+    /// True if refused credentials opened the circuit after it was last closed: whatever has failed since then, the
     /// credential has not been accepted.
     pub(super) is_refused: bool,
 }
@@ -76,7 +76,7 @@ impl Circuit {
 
     /// Opens, for the cooldown that the cause requires.
     pub(super) fn open(&mut self, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
-        // A call that succeeded too slowly does not tell what is wrong.
+        // A call that succeeded too slowly does not show what is wrong.
         let last = last.filter(|last| !last.is_success());
         if let Phase::Closed { since: Some(since), .. } = self.phase {
             self.backoff_level.step_down(since, now, &self.settings.cooldown);

@@ -1,4 +1,4 @@
-//! How long the peer usually takes to answer.
+//! How long the server usually takes to answer.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use crate::health::MEMORY;
 ///
 /// | it is | worth |
 /// | --- | --- |
-/// | as good as new | fresh |
+/// | equal to a fresh one | fresh |
 /// | closed after one failure or refused credentials; open because of refused credentials | low |
 /// | closed after more failures, or with a longer next cooldown | medium |
 /// | open, half-open, or on the ramp | high |

@@ -164,7 +164,7 @@ fn ask(circuit: &mut Circuit, model: &mut Model, id: usize, now: Instant) -> Opt
         }
         (CircuitState::HalfOpen | CircuitState::Closed, Decision::WhenReleased(_)) => {
             assert!(parks);
-            // The queue never waits for ever: it looks again when a lease or the ramp ends.
+            // The queue never waits forever: it looks again when a lease or the ramp ends.
             assert!(lapses.is_some() && circuit.hints().next_wakeup == lapses);
         }
         (CircuitState::HalfOpen | CircuitState::Closed, Decision::Reject(reason)) => {

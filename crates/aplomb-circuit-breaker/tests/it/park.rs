@@ -56,7 +56,7 @@ async fn promise_33_a_probe_that_fails_lets_the_others_wait_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn promise_33_what_can_not_wait_so_long_is_refused_at_once() {
+async fn promise_33_what_cannot_wait_so_long_is_refused_at_once() {
     let mut stage = Stage::new(layer().on_open(OnOpen::Park { max: 4 * SECOND }));
     stage.trip().await;
     assert_eq!(stage.refused().retry_after(), Some(5 * SECOND));

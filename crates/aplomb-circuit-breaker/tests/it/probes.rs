@@ -152,7 +152,7 @@ async fn promise_29_a_probe_that_breaks_off_while_others_are_missing_has_failed(
 
 #[tokio::test(start_paused = true)]
 async fn promise_29_half_open_ends_when_all_probes_are_lost() {
-    // Every probe hangs for ever, and none is dropped.
+    // Every probe hangs forever, and none is dropped.
     let mut stage = Stage::half_open(layer()).await;
     let mut hung = Vec::new();
     for _ in 0..10 {

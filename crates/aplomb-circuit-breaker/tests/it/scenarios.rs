@@ -185,7 +185,7 @@ async fn a_peer_that_flaps_is_asked_less_and_less() {
 }
 
 /// The call at the head of a queue has the least time left. If each were admitted as a probe only to run out of time, the
-/// circuit would stay half-open for ever.
+/// circuit would stay half-open forever.
 #[tokio::test(start_paused = true)]
 async fn a_line_of_callers_at_their_deadlines_does_not_wear_out_the_probes() {
     use aplomb_circuit_breaker::OnOpen;

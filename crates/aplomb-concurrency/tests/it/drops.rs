@@ -118,7 +118,7 @@ async fn as_abandoned(stage: Stage, lasts: bool) {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_timed_out_inside_counts_as_in_flight_for_a_while() {
     let layer = ConcurrencyLimitLayer::new(Adaptive::new().initial(1).max(1));
-    let limiter = layer.limiter().clone();
+    let limiter = layer.limiter();
     let timeout = tower::timeout::TimeoutLayer::new(5 * SECOND);
     let hangs = service_fn(async |fails: Request<bool>| {
         if *fails.body() {

@@ -57,7 +57,7 @@ async fn one_more_than_may_wait_is_refused_with_an_estimate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_can_not_succeed_is_refused_at_once() {
+async fn a_wait_that_cannot_succeed_is_refused_at_once() {
     let (stage, _in_flight) = busy(&ConcurrencyLimitLayer::new(2)).await;
     let mut line: Vec<_> = (0..9).map(|_| stage.call()).collect();
     for call in &mut line {

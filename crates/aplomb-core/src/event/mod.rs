@@ -45,7 +45,7 @@ pub struct Event {
     kind: EventKind,
 }
 
-/// What happened.
+/// The kinds of events.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -65,7 +65,7 @@ pub enum EventKind {
         /// How it ended.
         result: Classification,
     },
-    /// Retry: an attempt failed and the request will be sent again.
+    /// Retry: an attempt failed and is retried.
     #[non_exhaustive]
     Retrying {
         /// The number of the attempt that failed, from 1.
@@ -118,7 +118,7 @@ pub enum EventKind {
     /// Rate limit: the server named one of its limits, which is enforced from now on.
     #[non_exhaustive]
     LimitLearned {
-        /// What the limit counts.
+        /// The dimension that the limit counts.
         dimension: Dimension,
         /// How much is allowed per window.
         limit: u64,
@@ -128,7 +128,7 @@ pub enum EventKind {
     /// Rate limit: a learned limit has not been confirmed for long and is no longer enforced.
     #[non_exhaustive]
     LimitLapsed {
-        /// What the limit counted.
+        /// The dimension that the limit counted.
         dimension: Dimension,
     },
     /// Circuit breaker: the circuit changed its state.
@@ -171,13 +171,13 @@ impl Event {
         self.key.as_ref()
     }
 
-    /// What happened.
+    /// The kind of the event, with its details.
     #[inline]
     pub const fn kind(&self) -> &EventKind {
         &self.kind
     }
 
-    /// What happened, without a copy.
+    /// The kind of the event, without a copy.
     #[inline]
     pub fn into_kind(self) -> EventKind {
         self.kind

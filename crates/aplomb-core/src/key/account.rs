@@ -1,4 +1,4 @@
-//! Whose account at which server: the key most limits belong to.
+//! The account at a server: the key that most limits belong to.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -15,7 +15,7 @@ const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog
 /// Hashes credentials, with a key that is drawn at random when the process starts.
 static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Whose account at which server: authority, credential, and model where that matters.
+/// An account at a server: authority, credential, and model where that matters.
 ///
 /// Limits and outages belong to an account: one tenant's exhausted account must not close the host for
 /// others. Of the credential only a hash is kept, under a key that is drawn at random in each process:
@@ -69,7 +69,7 @@ impl Account {
         &self.authority
     }
 
-    /// The model, if it was told.
+    /// The model, if it was named.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }

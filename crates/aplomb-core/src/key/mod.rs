@@ -5,7 +5,7 @@ mod account;
 pub use self::account::Account;
 use crate::RequestHead;
 
-/// The key of one call, which goes before what a layer would find by itself: put it into the request's
+/// The key of one call, which takes precedence over the one that a layer would find: put it into the request's
 /// extensions.
 ///
 /// # Examples

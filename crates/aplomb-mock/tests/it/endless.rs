@@ -1,4 +1,4 @@
-//! Answers that never end: pings without content, and silence half-way.
+//! Answers that never end: pings without content, and silence halfway.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -4,7 +4,10 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use aplomb_mock::{Fault, Latency, Mock, Outage, Plan, answer};
+use http_body::Body;
+use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
+use tower_service::Service;
 
 use crate::support::{ANTHROPIC, Answer, OPENAI, ask, post, question, send, streamed};
 
@@ -99,6 +102,19 @@ async fn a_truncated_body_fails_in_the_middle() {
             assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
             assert_eq!(mock.stats().answered, 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_body_goes_by_its_length_as_that_of_a_client_does() {
+    for fault in [Fault::Truncate, Fault::Stall] {
+        let answer = first(fault).call(post(OPENAI, question("p"))).await.unwrap();
+        let length: u64 = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let mut body = answer.into_body();
+        assert_eq!(body.size_hint().exact(), Some(length));
+        let half = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(body.size_hint().exact(), Some(length - half.len() as u64));
+        assert!(!body.is_end_stream());
     }
 }
 

@@ -129,7 +129,7 @@ impl ErrorBody {
         self.delay
     }
 
-    /// Whether the body explains nothing.
+    /// Returns whether the body explains nothing.
     pub(crate) const fn is_silent(&self) -> bool {
         self.code.is_none() && self.message.is_none()
     }
@@ -145,7 +145,7 @@ impl ErrorBody {
     }
 }
 
-/// Whether the body of a success, or an event of a stream that may have had content, says that it is an error.
+/// Returns whether the body of a success, or an event of a stream that may have had content, says that it is an error.
 pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
     let value = value.first_or_self();
     // Every answer is read here, so its members are gone through once.
@@ -177,7 +177,7 @@ pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
 /// Finish reasons of answers that were broken off: `OpenRouter`, vLLM, z.ai, `DeepSeek`.
 const BROKEN_OFF: [&str; 4] = ["error", "abort", "network_error", "insufficient_system_resource"];
 
-/// Whether a choice was broken off: by its finish reason, or without content by the one behind a gateway.
+/// Returns whether a choice was broken off: by its finish reason, or without content by the one behind a gateway.
 fn is_broken_off(choice: View<'_>, had_content: bool) -> bool {
     let is_any = |reason: View<'_>| reason.is_text() && BROKEN_OFF.iter().any(|known| reason.is(known));
     let is_empty = || {
@@ -203,7 +203,7 @@ fn is_error(value: View<'_>) -> bool {
     (value.is_object() && value.parts().any(is_set)) || (value.is_text() && !value.is_empty())
 }
 
-/// Whether a reason stands whatever quota is named beside it.
+/// Returns whether a reason stands even if a quota is named beside it.
 const fn is_final(reason: Reason) -> bool {
     matches!(reason, Reason::RequestTooLarge | Reason::QuotaExhausted)
 }

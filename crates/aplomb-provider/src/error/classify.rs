@@ -1,10 +1,12 @@
 //! The rules for judging responses, shared by all dialects. Their order is in `docs/guide/providers.md`.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope, retry_after};
 use http::header::WWW_AUTHENTICATE;
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::body::{self, ErrorBody};
@@ -18,15 +20,18 @@ use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
 use crate::{Head, Settings};
 
-/// Any error in a success contains one of these.
-const MARKS: [&[u8]; 6] = [
-    b"error",
-    b"failed",
-    b"\"ERROR\"",
-    b"base_resp",
-    b"abort",
-    b"insufficient_system",
-];
+/// Any error in a success contains one of these. To prepare a search takes longer than the search, so it is done once.
+static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    [
+        "error",
+        "failed",
+        "\"ERROR\"",
+        "base_resp",
+        "abort",
+        "insufficient_system",
+    ]
+    .map(Finder::new)
+});
 
 /// Judges a buffered response.
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
@@ -79,7 +84,7 @@ impl<'a> Judge<'a> {
     /// Judges the body of a success: `None` if it is not an error.
     fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Classification> {
         // Nearly every body is an answer, which need not be parsed here.
-        if !MARKS.iter().any(|mark| memchr::memmem::find(body, mark).is_some()) {
+        if !MARKS.iter().any(|mark| mark.find(body).is_some()) {
             return None;
         }
         body::is_error_answer(Document::read(body, &mut Nodes::new())?.view(), false).then(|| {
@@ -193,7 +198,7 @@ impl<'a> Judge<'a> {
         (refined.unwrap_or(reason), false)
     }
 
-    /// Whether `LiteLLM` says that a limit is on parallel requests.
+    /// Returns whether `LiteLLM` says that a limit is on parallel requests.
     fn is_parallel_limit(&self, message: Option<&Message>) -> bool {
         let in_header = |head: &Head<'_>| head.header("rate_limit_type") == Some("max_parallel_requests");
         self.head.is_some_and(in_header)
@@ -267,14 +272,14 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
+/// Returns whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
 fn is_from_edge(head: &Head<'_>) -> bool {
     let is_page = head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
     let is_challenge = head.headers().contains_key(WWW_AUTHENTICATE);
     head.headers().contains_key("cf-mitigated") || (is_page && !is_challenge)
 }
 
-/// Whether the head says that a limit is exhausted for hours or for a month.
+/// Returns whether the head says that a limit is exhausted for hours or for a month.
 fn is_exhausted(head: &Head<'_>) -> bool {
     header_hints::is_subscription_exhausted(head) || header_hints::is_month_exhausted(head)
 }

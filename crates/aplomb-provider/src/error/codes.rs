@@ -11,7 +11,7 @@ use crate::Settings;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code {
     pub(crate) reason: Reason,
-    /// Whether it takes precedence over the status.
+    /// True if it takes precedence over the status.
     pub(crate) is_exact: bool,
 }
 

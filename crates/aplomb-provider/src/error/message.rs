@@ -61,7 +61,7 @@ impl Message {
         delays.find(|delay| !delay.is_zero())
     }
 
-    /// Whether the message says that the request exceeds the limit all by itself: by its numbers or, if it has
+    /// Returns whether the message says that the request exceeds the limit all by itself: by its numbers or, if it has
     /// none, in words.
     pub(crate) fn is_too_large(&self) -> bool {
         match (self.number("limit"), self.number("requested")) {
@@ -70,7 +70,7 @@ impl Message {
         }
     }
 
-    /// Whether the message names a quota of zero: `Quota exceeded for metric: …, limit: 0`.
+    /// Returns whether the message names a quota of zero: `Quota exceeded for metric: …, limit: 0`.
     pub(crate) fn names_zero_quota(&self) -> bool {
         let is_more = |rest: &str| {
             let mut rest = rest.chars();
@@ -81,7 +81,7 @@ impl Message {
         self.names_quota() && self.after("limit: 0").any(|(_, rest)| !is_more(rest))
     }
 
-    /// Whether the message names a quota.
+    /// Returns whether the message names a quota.
     pub(crate) fn names_quota(&self) -> bool {
         self.0.contains("quota exceeded for")
     }

@@ -61,12 +61,14 @@ pub(super) enum Field {
 }
 
 impl Field {
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn of(name: &[u8]) -> Self {
         match name {
-            "mimeType" | "mime_type" | "media_type" | "format" => Self::Format,
-            "detail" => Self::Detail,
-            "url" | "file_id" | "fileUri" | "file_uri" | "file_url" | "uri" | "s3Location" => Self::Reference,
-            "data" | "bytes" | "file_data" => Self::Data,
+            b"mimeType" | b"mime_type" | b"media_type" | b"format" => Self::Format,
+            b"detail" => Self::Detail,
+            b"url" | b"file_id" | b"fileUri" | b"file_uri" | b"file_url" | b"uri" | b"s3Location" => {
+                Self::Reference
+            }
+            b"data" | b"bytes" | b"file_data" => Self::Data,
             _ => Self::Other,
         }
     }

@@ -8,6 +8,7 @@ mod tokenizer;
 mod walk;
 
 pub(crate) use attachment::ImageTokens;
+use tokenizer::Counter;
 pub use tokenizer::{CharactersPerToken, Tokenizer};
 
 /// Bytes per token of a body that breaks off.
@@ -45,9 +46,11 @@ impl Estimate {
 
     /// Estimates a request in any of the known shapes.
     pub(crate) fn of(path: &str, body: &[u8], tokenizer: Option<&dyn Tokenizer>, image: ImageTokens) -> Self {
-        let estimate = Self::of_body(body, tokenizer.unwrap_or(&CharactersPerToken::FOUR), image);
-        let segment = path.rfind(['/', ':']).map_or("", |at| &path[at + 1..]);
-        if WITHOUT_OUTPUT.contains(&segment) {
+        let counter = tokenizer.map_or(Counter::Characters(CharactersPerToken::FOUR), Counter::Custom);
+        let estimate = Self::of_body(body, counter, image);
+        let path = path.as_bytes();
+        let segment = memchr::memrchr2(b'/', b':', path).map_or(&path[..0], |at| &path[at + 1..]);
+        if WITHOUT_OUTPUT.iter().any(|name| name.as_bytes() == segment) {
             Self::new(estimate.input, Some(0))
         } else {
             estimate
@@ -56,14 +59,14 @@ impl Estimate {
 
     /// Estimates a body. A body that is not JSON consumes nothing. One that starts as JSON and breaks off (half
     /// an emoji is enough) counts one token per four bytes, and the maximum output stated up to there.
-    fn of_body(body: &[u8], tokenizer: &dyn Tokenizer, image: ImageTokens) -> Self {
+    fn of_body(body: &[u8], counter: Counter<'_>, image: ImageTokens) -> Self {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-        match (walk::count(body, tokenizer, image), body.trim_ascii_start().first()) {
-            (Ok(counted), _) => Self::new(counted.input, counted.output),
-            (Err(output), Some(b'{' | b'[')) => {
+        match walk::count(body, counter, image) {
+            Ok(sums) => Self::new(sums.input, sums.output),
+            Err(output) if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => {
                 Self::new((body.len() as u64).div_ceil(BYTES_PER_TOKEN), output)
             }
-            (Err(_), _) => Self::default(),
+            Err(_) => Self::default(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::json::{Kind, Text, count_characters};
+
 /// Counts the tokens of texts. Closures `Fn(&str) -> u64` are tokenizers.
 ///
 /// # Examples
@@ -47,9 +49,32 @@ impl Default for CharactersPerToken {
     }
 }
 
+impl CharactersPerToken {
+    fn of_characters(self, characters: usize) -> u64 {
+        u64::try_from(characters).unwrap_or(u64::MAX).div_ceil(self.0.get().into())
+    }
+}
+
 impl Tokenizer for CharactersPerToken {
     fn tokens(&self, text: &str) -> u64 {
-        let characters = text.chars().count();
-        u64::try_from(characters).unwrap_or(u64::MAX).div_ceil(self.0.get().into())
+        self.of_characters(text.chars().count())
+    }
+}
+
+/// Counts the tokens of strings as they are written in JSON.
+#[derive(Clone, Copy)]
+pub(super) enum Counter<'a> {
+    /// Characters can be counted without decoding the string.
+    Characters(CharactersPerToken),
+    Custom(&'a dyn Tokenizer),
+}
+
+impl Counter<'_> {
+    /// The tokens of a valid string without its quotes.
+    pub(super) fn tokens(self, kind: Kind, raw: &[u8]) -> u64 {
+        match self {
+            Self::Characters(each) => each.of_characters(count_characters(kind, raw)),
+            Self::Custom(tokenizer) => tokenizer.tokens(&Text::written(raw).read()),
+        }
     }
 }

@@ -39,7 +39,7 @@ impl<'a> Document<'a> {
         self.view
     }
 
-    /// Whether any name is that of a token count: without one there is no usage.
+    /// Returns whether any name is that of a token count: without one there is no usage.
     pub(crate) const fn has_counts(&self) -> bool {
         self.has_counts
     }

@@ -27,7 +27,7 @@ macro_rules! keys {
                 }
             }
 
-            /// Whether its value is a token count, or an object of token counts.
+            /// Returns whether its value is a token count, or an object of token counts.
             pub(super) const fn is_count(self) -> bool {
                 matches!(self, $(Self::$count)|+)
             }
@@ -117,7 +117,7 @@ keys! {
 }
 
 impl Key {
-    /// Whether unknown members of its value matter too.
+    /// Returns whether unknown members of its value matter too.
     pub(super) const fn keeps_others(self) -> bool {
         matches!(self, Self::Delta | Self::Error | Self::Message)
     }

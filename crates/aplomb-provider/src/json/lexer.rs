@@ -7,6 +7,9 @@ const EACH: u64 = u64::MAX / 0xFF;
 const HIGH: u64 = EACH * 0x80;
 const BLANKS: u64 = EACH * 0x20;
 
+/// The maximum nesting of lists and objects, that of `serde_json`.
+pub(crate) const MAX_DEPTH: u8 = 127;
+
 /// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -25,28 +28,28 @@ pub(crate) enum Kind {
 
 /// The text is not JSON, or incomplete.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
-pub(super) type Lexed<T = ()> = Result<T, Malformed>;
+pub(crate) type Lexed<T = ()> = Result<T, Malformed>;
 
-pub(super) struct Lexer<'a> {
+pub(crate) struct Lexer<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Lexer<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// The number of bytes that have been read.
-    pub(super) const fn position(&self) -> usize {
+    pub(crate) const fn position(&self) -> usize {
         self.at
     }
 
     /// Reads the next byte that is not white space.
     #[inline]
-    pub(super) fn next(&mut self) -> Lexed<u8> {
+    pub(crate) fn next(&mut self) -> Lexed<u8> {
         loop {
             match self.byte()? {
                 b' ' | b'\n' | b'\r' | b'\t' => self.skip_blanks(),
@@ -55,14 +58,35 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Reads what follows an item of a list or object that ends with `close`: that, or the first byte of the next item.
+    #[inline]
+    pub(crate) fn after_item(&mut self, close: u8) -> Lexed<u8> {
+        match self.next()? {
+            b',' => match self.next()? {
+                byte if byte == close => Err(Malformed),
+                byte => Ok(byte),
+            },
+            byte if byte == close => Ok(byte),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Makes sure that only white space is left.
+    pub(crate) fn end(&mut self) -> Lexed {
+        match self.next() {
+            Ok(_) => Err(Malformed),
+            Err(Malformed) => Ok(()),
+        }
+    }
+
     /// Steps back one byte.
     #[inline]
-    pub(super) const fn back(&mut self) {
+    pub(crate) const fn back(&mut self) {
         self.at -= 1;
     }
 
     /// Reads the rest of a string, without its quotes.
-    pub(super) fn string(&mut self) -> Lexed<(Kind, &'a [u8])> {
+    pub(crate) fn string(&mut self) -> Lexed<(Kind, &'a [u8])> {
         let start = self.at;
         let (mut kind, mut high) = (Kind::Text, 0);
         loop {
@@ -121,7 +145,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads the rest of a number after its first byte.
-    pub(super) fn number(&mut self, first: u8) -> Lexed<&'a [u8]> {
+    pub(crate) fn number(&mut self, first: u8) -> Lexed<&'a [u8]> {
         let start = self.at - 1;
         let first = if first == b'-' { self.byte()? } else { first };
         match first {
@@ -155,7 +179,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads the rest of a literal.
-    pub(super) fn literal(&mut self, rest: &[u8]) -> Lexed<&'a [u8]> {
+    pub(crate) fn literal(&mut self, rest: &[u8]) -> Lexed<&'a [u8]> {
         if !self.bytes[self.at..].starts_with(rest) {
             return Err(Malformed);
         }

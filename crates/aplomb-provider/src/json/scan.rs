@@ -3,11 +3,8 @@
 use smallvec::SmallVec;
 
 use super::key::Key;
-use super::lexer::{Kind, Lexed, Lexer, Malformed};
+use super::lexer::{Kind, Lexed, Lexer, MAX_DEPTH, Malformed};
 use super::text::unescaped;
-
-/// The maximum nesting of lists and objects, that of `serde_json`.
-const MAX_DEPTH: u8 = 127;
 
 /// The recorded values. So many need no allocation, which is more than an answer has.
 pub(crate) type Nodes<'a> = SmallVec<[Node<'a>; 64]>;
@@ -40,7 +37,7 @@ impl<'a, 'n> Scanner<'a, 'n> {
         self.lexer.position()
     }
 
-    /// Whether any name was that of a token count.
+    /// Returns whether any name was that of a token count.
     pub(super) const fn has_counts(&self) -> bool {
         self.has_counts
     }

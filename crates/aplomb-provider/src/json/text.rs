@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::{fmt, str};
 
+use super::lexer::Kind;
+
 /// A text that is decoded when it is read; until then it borrows the bytes that were received.
 ///
 /// Two texts are equal if they read the same. `Debug` omits the text.
@@ -26,7 +28,7 @@ enum Form<'a> {
 
 impl<'a> Text<'a> {
     /// A string as in JSON, without its quotes.
-    pub(super) const fn written(text: &'a [u8]) -> Self {
+    pub(crate) const fn written(text: &'a [u8]) -> Self {
         Self(Form::Written(Cow::Borrowed(text)))
     }
 
@@ -39,7 +41,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether the text is empty.
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Form::Read(text) => text.is_empty(),
@@ -72,6 +74,41 @@ pub(super) fn unescaped(text: &[u8]) -> String {
     serde_json::from_slice(&[b"\"", text, b"\""].concat()).unwrap_or_default()
 }
 
+/// The number of characters in a valid string without its quotes.
+pub(crate) fn count_characters(kind: Kind, raw: &[u8]) -> usize {
+    // Every byte but those that continue a character.
+    let is_first = |byte: &&u8| **byte & 0xC0 != 0x80;
+    let written = raw.iter().filter(is_first).count();
+    if kind == Kind::EscapedText {
+        written - surplus(raw)
+    } else {
+        written
+    }
+}
+
+/// How many more characters a string has as it is written: one for `\n`, five for `\u00e4`, and those of the second
+/// half of a surrogate pair.
+fn surplus(raw: &[u8]) -> usize {
+    let (mut at, mut surplus) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', &raw[at..]) {
+        let escape = &raw[at + found..];
+        let len = match escape {
+            [
+                b'\\',
+                b'u',
+                b'd' | b'D',
+                b'8' | b'9' | b'a' | b'b' | b'A' | b'B',
+                ..,
+            ] => 12,
+            [b'\\', b'u', ..] => 6,
+            _ => 2,
+        };
+        surplus += len - 1;
+        at = raw.len().min(at + found + len);
+    }
+    surplus
+}
+
 impl<'a> From<&'a str> for Text<'a> {
     fn from(text: &'a str) -> Self {
         Self(Form::Read(text.into()))
@@ -102,6 +139,7 @@ impl fmt::Debug for Text<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn texts_are_decoded_when_they_are_read() {
@@ -114,5 +152,18 @@ mod tests {
         assert_eq!(Text::from("\\").and(escaped), Text::from("\\ä\n\"😀"));
         assert!(Text::written(b"").is_empty() && !plain.is_empty());
         assert!(!format!("{plain:?}").contains('H'));
+    }
+    proptest! {
+        #[test]
+        fn characters_are_counted_as_in_the_decoded_text(text in ".*", escaped in any::<bool>()) {
+            let raw: String = if escaped {
+                text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect()
+            } else {
+                let quoted = serde_json::to_string(&text).unwrap();
+                quoted[1..quoted.len() - 1].to_owned()
+            };
+            let kind = if raw.contains('\\') { Kind::EscapedText } else { Kind::Text };
+            prop_assert_eq!(count_characters(kind, raw.as_bytes()), text.chars().count());
+        }
     }
 }

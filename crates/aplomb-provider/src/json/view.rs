@@ -30,7 +30,7 @@ impl<'a> View<'a> {
         !self.nodes.is_empty()
     }
 
-    /// Whether it is `null` or nothing.
+    /// Returns whether it is `null` or nothing.
     pub(crate) fn is_null(self) -> bool {
         self.kind() == Kind::Null
     }
@@ -43,7 +43,7 @@ impl<'a> View<'a> {
         matches!(self.kind(), Kind::Object | Kind::EmptyObject)
     }
 
-    /// Whether it is nothing, `null`, or an empty string, list or object.
+    /// Returns whether it is nothing, `null`, or an empty string, list or object.
     pub(crate) fn is_empty(self) -> bool {
         match self.kind() {
             Kind::Null | Kind::EmptyList | Kind::EmptyObject => true,
@@ -122,7 +122,7 @@ impl<'a> View<'a> {
         self.is_text().then(|| Text::written(self.raw()))
     }
 
-    /// Whether it is this string.
+    /// Returns whether it is this string.
     pub(crate) fn is(self, text: &str) -> bool {
         match self.kind() {
             Kind::Text => self.raw() == text.as_bytes(),
@@ -136,14 +136,7 @@ impl<'a> View<'a> {
         if self.kind() != Kind::Number {
             return None;
         }
-        let mut digits = self.raw().iter().map(|byte| byte.wrapping_sub(b'0'));
-        let count = digits.try_fold(0_u64, |count, digit| {
-            if digit > 9 {
-                return None;
-            }
-            count.checked_mul(10)?.checked_add(digit.into())
-        });
-        count.or_else(|| self.whole())
+        whole(self.raw()).or_else(|| self.whole())
     }
 
     #[cold]
@@ -157,4 +150,15 @@ impl<'a> View<'a> {
             |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
         whole(str::from_utf8(self.raw()).ok()?.parse().ok()?)
     }
+}
+
+/// A number that is written with nothing but digits.
+pub(crate) fn whole(number: &[u8]) -> Option<u64> {
+    let mut digits = number.iter().map(|byte| byte.wrapping_sub(b'0'));
+    digits.try_fold(0_u64, |number, digit| {
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }

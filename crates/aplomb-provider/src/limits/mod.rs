@@ -85,7 +85,7 @@ impl<'a> LimitHeaders<'a> {
     }
 }
 
-/// Whether a header may be about limits. Hardly any is.
+/// Returns whether a header may be about limits. Hardly any is.
 fn is_about_limits(name: &str) -> bool {
     let starts = |prefix| name.starts_with(prefix);
     match name.as_bytes().first() {

@@ -70,14 +70,14 @@ impl Interpreter {
         }
     }
 
-    /// Whether an event stream may end here without an end marker. A lenient dialect may omit the marker after
+    /// Returns whether an event stream may end here without an end marker. A lenient dialect may omit the marker after
     /// the last chunk, and of a stream whose shape is unknown the marker is unknown too.
     pub(super) const fn may_end_here(&self) -> bool {
         let finished = self.is_finished && (self.is_unmarked || self.dialect.is_lenient);
         finished || (self.saw_unknown && !self.saw_known && !self.is_cut)
     }
 
-    /// Whether JSON chunks are missing their last one.
+    /// Returns whether JSON chunks are missing their last one.
     pub(super) const fn lacks_last_chunk(&self) -> bool {
         self.is_unmarked && !self.is_finished
     }
@@ -87,7 +87,7 @@ impl Interpreter {
         self.counts.usage()
     }
 
-    /// Whether a JSON body contained something that is not JSON.
+    /// Returns whether a JSON body contained something that is not JSON.
     pub(super) const fn is_malformed(&self) -> bool {
         self.is_malformed
     }
@@ -154,7 +154,7 @@ impl Interpreter {
         emit(Error(self.judge(json!({"code": code, "message": message}).to_string().as_bytes())));
     }
 
-    /// Whether an event that is not JSON is damaged: a lenient dialect may use other formats.
+    /// Returns whether an event that is not JSON is damaged: a lenient dialect may use other formats.
     const fn expects_json(&self) -> bool {
         self.saw_known || !self.dialect.is_lenient
     }
@@ -297,7 +297,7 @@ impl Interpreter {
     }
 }
 
-/// Whether every line of an event is a value of its own: the blank lines between several events are missing.
+/// Returns whether every line of an event is a value of its own: the blank lines between several events are missing.
 fn is_several(data: &[u8]) -> bool {
     let is_event = |line: &[u8]| {
         line == b"[DONE]" || (line.starts_with(b"{") && Document::read(line, &mut Nodes::new()).is_some())
@@ -305,7 +305,7 @@ fn is_several(data: &[u8]) -> bool {
     data.contains(&b'\n') && data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).all(is_event)
 }
 
-/// Whether an event of this name says that the answer failed.
+/// Returns whether an event of this name says that the answer failed.
 fn is_failure(name: &str) -> bool {
     matches!(name, "error" | "response.failed" | "conversation.response.error")
 }

@@ -116,14 +116,14 @@ impl JsonValues {
         }
     }
 
-    /// Whether the body may end here: not inside a value or a list.
+    /// Returns whether the body may end here: not inside a value or a list.
     pub(super) const fn is_complete(&self) -> bool {
         matches!(self.position, Position::Between | Position::Plain)
             && self.has_begun
             && (!self.in_list || self.has_ended)
     }
 
-    /// Whether there is exactly one value, outside of a list.
+    /// Returns whether there is exactly one value, outside of a list.
     pub(super) const fn is_single(&self) -> bool {
         self.has_begun && !self.in_list && !self.has_several
     }

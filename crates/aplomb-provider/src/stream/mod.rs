@@ -65,7 +65,7 @@ pub enum StreamEnd {
 }
 
 impl StreamEvent<'_> {
-    /// Whether this is a piece of the answer: once the caller has received one, nothing is retried.
+    /// Returns whether this is a piece of the answer: once the caller has received one, nothing is retried.
     pub const fn is_content(&self) -> bool {
         matches!(self, Self::Content(_))
     }

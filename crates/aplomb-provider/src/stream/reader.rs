@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use aplomb_core::Usage;
+use aplomb_core::{Classification, Usage};
 use smallvec::SmallVec;
 
 use super::aws::{AwsItem, AwsParser};
@@ -25,7 +25,7 @@ pub(crate) fn reader(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn Stre
     if let Parser::Opaque(opaque) = parser {
         return Box::new(opaque);
     }
-    let usage = usage::in_headers(head);
+    let usage = usage::in_headers(head).map(Box::new);
     Box::new(Reader {
         parser,
         interpreter: Interpreter::new(dialect, head),
@@ -59,9 +59,25 @@ struct Reader {
     parser: Parser,
     interpreter: Interpreter,
     inline: InlineJson,
-    /// Usage reported by the head, which counts where the body does not report it.
-    usage: Option<Usage>,
-    end: Option<StreamEnd>,
+    /// Usage reported by the head, which counts where the body does not report it. Few heads do.
+    usage: Option<Box<Usage>>,
+    end: Option<End>,
+}
+
+/// An event that ended the stream.
+#[derive(Debug)]
+enum End {
+    Done,
+    Error(Box<Classification>),
+}
+
+impl End {
+    fn as_stream_end(&self) -> StreamEnd {
+        match self {
+            Self::Done => StreamEnd::Complete,
+            Self::Error(error) => StreamEnd::Failed((**error).clone()),
+        }
+    }
 }
 
 /// The first bytes of a body, up to those that show its format.
@@ -105,19 +121,27 @@ impl Reader {
         let Parser::Undetermined { sse, start, declared } = &mut self.parser else {
             return Some((0, Start::new()));
         };
+        let format = |start: &[u8]| match *declared {
+            None => BodyFormat::starting_with(start),
+            Some(declared) => {
+                declared.is_events(start).map(|is| if is { BodyFormat::Events } else { declared })
+            }
+        };
         let mut space = 0;
         if start.is_empty() {
-            space = bytes.len() - bytes.trim_ascii_start().len();
+            let rest = bytes.trim_ascii_start();
+            // Nearly every body shows its format at once.
+            if let Some(format) = format(rest).filter(|format| *format != BodyFormat::Events) {
+                self.parser = Parser::of(format);
+                return Some((bytes.len() - rest.len(), Start::new()));
+            }
+            space = bytes.len() - rest.len();
             sse.push(&bytes[..space], &mut |_| {});
         }
         let known = start.len();
         let rest = &bytes[space..];
         start.extend_from_slice(&rest[..rest.len().min(BodyFormat::MAX_START)]);
-        let format = match *declared {
-            None => BodyFormat::starting_with(start)?,
-            Some(declared) if declared.is_events(start)? => BodyFormat::Events,
-            Some(declared) => declared,
-        };
+        let format = format(start)?;
         start.truncate(known);
         let (sse, start) = (mem::take(sse), mem::take(start));
         self.parser = match format {
@@ -151,14 +175,16 @@ impl StreamReader for Reader {
             return;
         }
         if let Some((space, earlier)) = self.determine(bytes) {
-            self.read(&earlier, emit);
+            if !earlier.is_empty() {
+                self.read(&earlier, emit);
+            }
             self.read(&bytes[space..], emit);
         }
     }
 
     fn finish(&mut self, emit: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd {
         if let Some(end) = &self.end {
-            return end.clone();
+            return end.as_stream_end();
         }
         if let Parser::Undetermined { start, declared: Some(declared), .. } = &mut self.parser {
             let (start, declared) = (mem::take(start), *declared);
@@ -196,9 +222,9 @@ impl StreamReader for Reader {
             Parser::Opaque(_) => true,
         };
         if let Some(end) = &self.end {
-            return end.clone();
+            return end.as_stream_end();
         }
-        if let Some(headers) = self.usage {
+        if let Some(headers) = &self.usage {
             let reported = self.interpreter.usage().unwrap_or_default();
             let both = headers.updated_by(reported);
             if both != reported {
@@ -287,7 +313,7 @@ impl InlineJson {
 
 /// Passes events on up to the one that ends the stream.
 fn until_end<'a>(
-    end: &'a mut Option<StreamEnd>,
+    end: &'a mut Option<End>,
     emit: &'a mut dyn FnMut(StreamEvent<'_>),
 ) -> impl FnMut(StreamEvent<'_>) + 'a {
     move |event: StreamEvent<'_>| {
@@ -295,8 +321,8 @@ fn until_end<'a>(
             return;
         }
         match &event {
-            StreamEvent::Done => *end = Some(StreamEnd::Complete),
-            StreamEvent::Error(error) => *end = Some(StreamEnd::Failed(error.clone())),
+            StreamEvent::Done => *end = Some(End::Done),
+            StreamEvent::Error(error) => *end = Some(End::Error(Box::new(error.clone()))),
             _ => {}
         }
         emit(event);

@@ -21,7 +21,7 @@ pub(super) enum SseItem<'a> {
         name: &'a str,
         /// Its data, or `None` if it was too long.
         data: Option<&'a [u8]>,
-        /// Whether a blank line followed, rather than the end of the body.
+        /// True if a blank line followed, rather than the end of the body.
         is_terminated: bool,
     },
     /// A line that is not part of the format.
@@ -72,7 +72,7 @@ impl SseParser {
         }
     }
 
-    /// Whether the body would end in the middle of an oversized line, that is not after a closing brace.
+    /// Returns whether the body would end in the middle of an oversized line, that is not after a closing brace.
     pub(super) const fn is_in_oversized_line(&self) -> bool {
         self.line_is_oversized && self.last != b'}'
     }

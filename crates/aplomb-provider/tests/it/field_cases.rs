@@ -65,7 +65,7 @@ fn body(case: &Value) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-/// What is made of a response: of an error by its head and body, of a success by its end.
+/// The judgement of a response: of an error by its head and body, of a success by its end.
 struct Judged {
     classification: Classification,
     had_content: bool,

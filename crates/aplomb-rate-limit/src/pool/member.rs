@@ -22,13 +22,13 @@ pub struct PoolMember {
     pool: Arc<Shared>,
     /// The place of the head of the queue among those of the other members, while it waits.
     place: Option<Place>,
-    /// What has been reserved and not been admitted yet.
+    /// The amounts that have been reserved but not admitted yet.
     reserved: Option<Reservation>,
-    /// Whether it was checked, and is not what the caller waits for.
+    /// True if it was checked, and is not what the caller waits for.
     checked: bool,
-    /// Whether other queues may wait for what was done here.
+    /// True if other queues may wait for what was done here.
     others_wait: bool,
-    /// Whether the pool has an event to report.
+    /// True if the pool has an event to report.
     has_event: bool,
     /// Makes the queue check again; kept while a call waits in it.
     queue: Option<Waker>,

@@ -11,8 +11,7 @@ use tokio::time::Instant;
 
 pub use self::member::PoolMember;
 use self::shared::Shared;
-use crate::config::{Config, Source};
-use crate::{Learned, Quota, Quotas, RateLimitSnapshot, RateLimiter};
+use crate::{Learned, Quota, Quotas, RateLimitLayer, RateLimitSnapshot, RateLimiter};
 
 /// Quotas that several limiters share, for example two models on one account, each with a queue, a circuit and quotas
 /// of its own.
@@ -69,7 +68,7 @@ impl Pool {
     /// closing are its own.
     #[must_use]
     pub fn limiter(&self) -> RateLimiter {
-        RateLimiter::with_config(&Config::new(Source::Pool(self.clone())))
+        RateLimitLayer::with_pool(self).limiter()
     }
 
     /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
@@ -109,7 +108,7 @@ impl Pool {
         self.with(|gate, now| gate.set_quotas(quotas, now));
     }
 
-    /// What was learned of the server's limits, for a later run.
+    /// The learned limits of the server, for a later run.
     pub fn learned(&self) -> Learned {
         self.with(|quotas, _| quotas.learned())
     }

@@ -24,7 +24,7 @@ pub(super) struct Order {
     places: Place,
     /// The latest time seen: each queue has a clock of its own.
     now: Instant,
-    /// Whether a thread is waking queues, one after the other, until none is due.
+    /// True if a thread is waking queues, one after the other, until none is due.
     waking: bool,
 }
 
@@ -37,7 +37,7 @@ struct Head {
     reason: RateLimitReason,
     /// Makes its queue check again; `None` until that is known.
     queue: Option<Waker>,
-    /// Whether it has been woken and has not checked since.
+    /// True if it has been woken and has not checked since.
     woken: bool,
 }
 
@@ -158,7 +158,7 @@ impl Order {
         self.heads.remove(&own);
     }
 
-    /// Whether a queue has to check again now.
+    /// Returns whether a queue has to check again now.
     pub(super) fn is_any_due(&mut self) -> bool {
         self.due().is_some()
     }

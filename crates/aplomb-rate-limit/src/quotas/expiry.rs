@@ -1,6 +1,6 @@
 //! A limit that the server reported holds for an hour, unless it is reported again.
 //!
-//! Otherwise a limit that is nonsense, or out of date, would hold for ever: it rejects or delays
+//! Otherwise a limit that is nonsense, or out of date, would hold forever: it rejects or delays
 //! every call, so no answer comes that could correct it.
 
 use aplomb_core::Event;

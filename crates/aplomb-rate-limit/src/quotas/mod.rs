@@ -146,7 +146,7 @@ impl Quotas {
         self.set_up_estimator();
     }
 
-    /// What was learned of the server's limits, for a later run.
+    /// The learned limits of the server, for a later run.
     pub fn learned(&self) -> Learned {
         let learned = self.set.quotas().iter().filter(|quota| quota.as_configured().is_none());
         Learned::new().quotas(learned.map(|quota| *quota.quota())).rate(self.estimated_rate())
@@ -167,7 +167,7 @@ impl Quotas {
         }
     }
 
-    /// What each quota has left at `now`; negative where there is a debt.
+    /// The remainder of each quota at `now`; negative where there is a debt.
     pub fn available(&self, now: Instant) -> impl Iterator<Item = (Quota, i64)> {
         let now = self.set.nanos(now);
         self.set
@@ -191,7 +191,7 @@ impl Quotas {
         self.server.as_ref().and_then(|server| server.estimator.as_ref()?.rate())
     }
 
-    /// Whether there is an event that has not been reported.
+    /// Returns whether there is an event that has not been reported.
     pub(crate) fn has_event(&self) -> bool {
         self.server.as_ref().is_some_and(|server| !server.events.is_empty())
     }

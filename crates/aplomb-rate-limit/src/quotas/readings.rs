@@ -1,4 +1,4 @@
-//! What the server reports of its own limits, and how much of it is believed.
+//! The limits that the server reports, and how far they are believed.
 //!
 //! A stricter limit is believed at once; a looser one when several consecutive readings agree, less
 //! what is in flight, which the server may not have counted yet. A configured quota is never
@@ -15,7 +15,7 @@ use crate::Quota;
 use crate::active_quota::ActiveQuota;
 use crate::reported_limit::{ReportedLimit, Window};
 
-/// At most so many quotas are kept: a server that makes up windows must not fill the memory.
+/// The most quotas that are kept: a server that makes up windows must not fill the memory.
 const MAX_QUOTAS: usize = 8;
 
 /// Quotas with a longer window are not learned: no provider has one, and one that is made up would stop
@@ -225,7 +225,7 @@ impl Quotas {
         } else {
             (0, 0)
         };
-        // What remains may come at once; of requests, as many as remained before this call.
+        // The remainder may come at once; of requests, as many as remained before this call.
         let remaining = reported.remaining;
         let quota = match remaining {
             Some(remaining) if is_requests => quota.burst(as_u32(remaining.saturating_add(own).min(limit))),

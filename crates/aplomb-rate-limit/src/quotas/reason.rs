@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aplomb_core::Dimension;
 
-/// What a call waits for, or why it cannot go.
+/// The limit that a call waits for, or why it cannot go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RateLimitReason {
@@ -27,7 +27,7 @@ pub enum RateLimitReason {
     AboveCapacity {
         /// The dimension.
         dimension: Dimension,
-        /// What the call costs.
+        /// The cost of the call.
         cost: u64,
         /// The most that one call may cost.
         capacity: u64,

@@ -1,30 +1,30 @@
-//! What an admitted call has drawn from the quotas.
+//! The amounts that an admitted call has drawn from the quotas.
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-/// What an admitted call has drawn from the quotas, until it ends.
+/// The amounts that an admitted call has drawn from the quotas, until it ends.
 #[derive(Debug)]
 pub struct Reservation {
     pub(super) at: Instant,
     /// How many requests it counts as.
     pub(super) requests: u64,
-    /// Whether the server has not answered yet.
+    /// True if the server has not answered yet.
     pub(super) unanswered: bool,
-    /// Whether the server is known to have accepted it.
+    /// True if the server is known to have accepted it.
     pub(super) accepted: bool,
-    /// Whether the head of the answer showed a limit with too little left for it.
+    /// True if the head of the answer showed a limit with too little left for it.
     pub(super) shortage_shown: bool,
     pub(super) shares: SmallVec<[Share; 2]>,
 }
 
-/// What a call has drawn from one bucket.
+/// The amount that a call has drawn from one bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     /// The quota, and how often it had changed.
     pub(super) id: u32,
     pub(super) changes: u16,
-    /// Whether the head of the answer showed that the server had enough left for it.
+    /// True if the head of the answer showed that the server had enough left for it.
     pub(super) enough_shown: bool,
     pub(super) cost: u64,
     /// Until when it drew the bucket.

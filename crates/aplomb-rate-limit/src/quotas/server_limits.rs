@@ -1,4 +1,4 @@
-//! What is known of the server: the pause it asked for, the limits it reported, the rate it accepts.
+//! State of the server: the pause it asked for, the limits it reported, the rate it accepts.
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,7 @@ pub(super) struct ServerLimits {
 
 pub(super) type Estimates = Vec<(u32, Estimate)>;
 
-/// What readings have reported of one quota.
+/// The readings of one quota.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Estimate {
     pub(super) level: Agreement,
@@ -106,7 +106,7 @@ impl ServerLimits {
         &mut self.estimates[index].1
     }
 
-    /// Whether it knows no more than a new one.
+    /// Returns whether it knows no more than a new one.
     pub(super) fn is_empty(&self, now: Instant) -> bool {
         self.estimates.is_empty()
             && self.events.is_empty()

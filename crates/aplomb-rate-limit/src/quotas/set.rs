@@ -109,7 +109,7 @@ impl QuotaSet {
         quotas.iter().position(|quota| quota.id() == id)
     }
 
-    /// Whether all quotas have enough for `charge`, and if not, when they will have and which is the last.
+    /// Returns whether all quotas have enough for `charge`, and if not, when they will have and which is the last.
     /// Proposes the charge to each bucket that has.
     #[inline]
     pub(super) fn check(

@@ -1,4 +1,4 @@
-//! What a throttled call says about the quotas.
+//! Quotas after a call was throttled.
 
 use aplomb_core::{Event, LayerName, Outcome};
 use tokio::time::Instant;
@@ -73,7 +73,7 @@ impl Quotas {
         closest.map(|(index, _)| index).filter(|index| counted(*index) != Counted::Requests)
     }
 
-    /// Whether a quota that only the server reported has nothing left.
+    /// Returns whether a quota that only the server reported has nothing left.
     fn is_learned_used_up(&self, now: Instant) -> bool {
         let now = self.set.nanos(now);
         self.set.iter().any(|(quota, bucket)| {

@@ -63,7 +63,7 @@ async fn no_more_is_given_back_than_readings_took() {
     }
     flying.iter_mut().for_each(aplomb_rate_limit::RateLimitPermit::sent);
     drop(flying);
-    // The server's own account is reset: it has all, and 40 of ours have been drawn.
+    // The server's count is reset: it has all of it, and 40 of ours have been drawn.
     let all = REQUESTS.with_limit(3_600).with_remaining(3_600).with_window(HOUR);
     for _ in 0..5 {
         answered(&limiter, Charge::request().requests(0), all).await;

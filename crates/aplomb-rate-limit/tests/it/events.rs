@@ -42,7 +42,7 @@ async fn promise_23_the_begin_and_the_end_of_a_pause_are_reported_once() {
     }
     assert_eq!(events(), ["rate limit paused for 3.0 s: throttled"]);
     for _ in 0..3 {
-        call(limiter, &[], Outcome::success()).await;
+        call(&limiter, &[], Outcome::success()).await;
     }
     assert_eq!(events(), ["rate limit resumed"]);
 }
@@ -52,13 +52,13 @@ async fn learned_limits_and_their_expiry_are_reported() {
     let (layer, events) = observed(RateLimitLayer::new([]));
     let limiter = layer.limiter();
     let reading = Reading::of(Dimension::REQUESTS).with_limit(600).with_remaining(500).with_window(60 * S);
-    call(limiter, &[reading], Outcome::success()).await;
-    call(limiter, &[reading.with_remaining(499)], Outcome::success()).await;
+    call(&limiter, &[reading], Outcome::success()).await;
+    call(&limiter, &[reading.with_remaining(499)], Outcome::success()).await;
     let learned = events();
     assert_eq!(learned.len(), 1, "{learned:?}");
     assert!(learned[0].contains("600 requests per 60"), "{learned:?}");
     advance(HOUR).await;
-    call(limiter, &[], Outcome::success()).await;
+    call(&limiter, &[], Outcome::success()).await;
     let lapsed = events();
     assert_eq!(lapsed.len(), 1, "{lapsed:?}");
 }
@@ -79,8 +79,8 @@ async fn the_events_of_a_pool_reach_the_observer_of_the_member_that_caused_them(
     let pool = Pool::new([Quota::requests_per_second(10)]);
     let (one, events_of_one) = observed(RateLimitLayer::with_pool(&pool));
     let (other, events_of_other) = observed(RateLimitLayer::with_pool(&pool));
-    call(one.limiter(), &[], Outcome::throttled().with_retry_after(3 * S)).await;
+    call(&one.limiter(), &[], Outcome::throttled().with_retry_after(3 * S)).await;
     assert_eq!((events_of_one().len(), events_of_other().len()), (1, 0));
-    call(other.limiter(), &[], Outcome::success()).await;
+    call(&other.limiter(), &[], Outcome::success()).await;
     assert_eq!(events_of_other(), ["rate limit resumed"]);
 }

@@ -22,14 +22,14 @@ fn keyed<Q: IntoIterator<Item = Quota>>(
     quotas_of: impl Fn(&u64) -> Q + Send + Sync + 'static,
 ) -> RateLimiter {
     let layer = RateLimitLayer::new([]).by_key_with(|_: &RequestView<'_>| 0_u64, quotas_of);
-    layer.max_keys(max_keys).limiter().clone()
+    layer.max_keys(max_keys).limiter()
 }
 
 fn one_a_second(max_keys: usize) -> RateLimiter {
     keyed(max_keys, |_| [Quota::requests_per_second(1)])
 }
 
-/// Whether a call goes immediately.
+/// Returns whether a call goes immediately.
 fn goes(limiter: &RateLimiter, key: u64) -> bool {
     let options = CallOptions::new();
     let mut acquire = task::spawn(limiter.acquire_for(&key, Charge::request(), &options));
@@ -249,7 +249,7 @@ async fn a_limiter_of_one_key_changes_that_key_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the keys of this limiter are not i32")]
+#[should_panic(expected = "the keys of this layer are not i32")]
 async fn a_key_of_another_type_is_a_mistake() {
     let _ = one_a_second(10).snapshot_of(&1_i32);
 }
@@ -259,7 +259,7 @@ async fn what_is_dropped_or_panics_at_any_point_is_settled_with_its_own_key() {
     let quota = Quota::new(Dimension::REQUESTS, 10, 3_600 * S).burst(10);
     let layer = RateLimitLayer::new([quota])
         .by_key(|request: &RequestView<'_>| request.path().unwrap_or_default().len() as u64);
-    let limiter = layer.limiter().clone();
+    let limiter = layer.limiter();
     let mut service = layer.until_body_end().layer(service_with_body());
     let request = |path: &str| http::Request::post(path).body(()).unwrap();
     // Not polled: not even a key.

@@ -139,7 +139,7 @@ async fn a_quota_that_no_call_would_draw_from_is_an_error() {
         if let Some(charge) = charge {
             request.extensions_mut().insert(charge);
         }
-        let limiter = layer.limiter().clone();
+        let limiter = layer.limiter();
         let served = layer.layer(tower::service_fn(async |_: http::Request<()>| {
             Ok::<_, BoxError>(http::Response::new(()))
         }));

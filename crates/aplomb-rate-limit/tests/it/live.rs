@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, RejectReason};
 use aplomb_core::{CallOptions, Outcome, Priority};
-use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitReason, RateLimiter};
-use tokio::task::yield_now;
+use aplomb_rate_limit::{
+    Charge, Dimension, Quota, RateLimitPermit, RateLimitReason, RateLimited, RateLimiter,
+};
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep};
 
 const S: Duration = Duration::from_secs(1);
@@ -17,7 +19,7 @@ async fn promise_25_a_changed_quota_keeps_its_level_and_what_is_in_flight() {
     for _ in 0..9 {
         flying.push(limiter.acquire(Charge::request().input_tokens(10)).await.unwrap());
     }
-    flying.iter_mut().for_each(aplomb_rate_limit::RateLimitPermit::sent);
+    flying.iter_mut().for_each(RateLimitPermit::sent);
     // From 10 to 1 a second: nine are still owed, not the 900 ms that they took at the old rate.
     limiter.set_quotas([
         Quota::tokens_per_minute(60).burst(600),
@@ -88,6 +90,11 @@ async fn promise_23_a_pause_that_is_too_long_refuses_instead_of_holding() {
     limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
 }
 
+fn spawned(limiter: &RateLimiter) -> JoinHandle<Result<RateLimitPermit, RateLimited>> {
+    let limiter = limiter.clone();
+    tokio::spawn(async move { limiter.acquire(Charge::request()).await })
+}
+
 #[tokio::test(start_paused = true)]
 async fn promise_22_a_call_that_cannot_go_immediately_waits_or_is_rejected_as_set() {
     let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
@@ -102,7 +109,7 @@ async fn promise_22_a_call_that_cannot_go_immediately_waits_or_is_rejected_as_se
 
     limiter.set_max_wait(2 * S);
     let start = Instant::now();
-    let in_line: Vec<_> = (0..2).map(|_| tokio::spawn(limiter.acquire(Charge::request()))).collect();
+    let in_line: Vec<_> = (0..2).map(|_| spawned(&limiter)).collect();
     yield_now().await;
     let refused = limiter.acquire(Charge::request()).await.unwrap_err();
     assert_eq!((refused.retry_after(), refused.ahead()), (Some(3 * S), Some(2)));
@@ -111,7 +118,7 @@ async fn promise_22_a_call_that_cannot_go_immediately_waits_or_is_rejected_as_se
         "rate limit: the call would wait too long (quota of requests), 2 calls ahead of it"
     );
     limiter.set_max_wait(Duration::MAX);
-    let patient = tokio::spawn(limiter.acquire(Charge::request()));
+    let patient = spawned(&limiter);
     for (seconds, waiting) in (1..).zip(in_line) {
         waiting.await.unwrap().unwrap().end(Outcome::success());
         assert_eq!(start.elapsed(), seconds * S);
@@ -152,7 +159,7 @@ async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
         let limiter = RateLimiter::new([Quota::requests_per_second(1)]);
         let mut running = limiter.acquire(Charge::request()).await.unwrap();
         running.sent();
-        let waiting = tokio::spawn(limiter.acquire(Charge::request()));
+        let waiting = spawned(&limiter);
         sleep(S / 10).await;
         limiter.close(closing);
         let refused = limiter.acquire(Charge::request()).await.unwrap_err();

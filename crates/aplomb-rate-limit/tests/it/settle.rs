@@ -259,7 +259,7 @@ async fn promise_23_what_the_server_did_not_have_is_not_there_after_the_pause_ei
     assert_eq!(left(), [59, -200]);
     tokio::time::sleep(2 * S).await;
     assert_eq!(left(), [60, 0]);
-    // A refusal about what is known already costs nothing more.
+    // A refusal about a shortage that is already known costs nothing more.
     limiter
         .acquire(Charge::request().input_tokens(500))
         .await
@@ -298,7 +298,7 @@ async fn a_refusal_empties_the_quota_of_tokens_that_it_names_and_no_other() {
     assert_eq!(left_after(named, &[]).await, [59, 5_000]);
     let of_concurrency = throttled.of_concurrency();
     assert_eq!(left_after(of_concurrency, &[]).await, [59, 5_000]);
-    // Where it names none, the head of the response decides.
+    // If it names none, the head of the response decides.
     assert_eq!(left_after(throttled, &[tokens.with_remaining(4_900)]).await, [59, 4_900]);
     assert_eq!(left_after(throttled, &[tokens.with_remaining(400)]).await, [59, 400]);
     assert_eq!(left_after(throttled, &[requests.with_remaining(0)]).await, [0, 5_000]);

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
 
-/// A provider of so many requests a minute.
+/// A provider of this many requests per minute.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Provider {
     pub(crate) per_minute: u64,
@@ -31,7 +31,7 @@ impl Provider {
             .build()
     }
 
-    /// How long so many prompts take a client that knows the limit.
+    /// The time that this many prompts take a client that knows the limit.
     pub(crate) fn ideal(self, prompts: u64) -> Duration {
         let flow = Duration::from_secs(60) * u32::try_from(prompts.saturating_sub(self.burst)).unwrap();
         flow / u32::try_from(self.per_minute).unwrap() + self.latency

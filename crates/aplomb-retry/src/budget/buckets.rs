@@ -57,7 +57,7 @@ struct KeyState {
 
 impl Evictable for KeyState {
     fn worth(&mut self, now: Instant) -> Worth {
-        // A call that still holds the bucket may pay yet; and what was spent is not forgotten for strangers.
+        // A call that still holds the bucket may yet pay; and a new key must not erase what was spent.
         if self.bucket.is_as_new(&self.rates, now) && Arc::strong_count(&self.bucket) == 1 {
             Worth::FRESH
         } else {

@@ -83,7 +83,7 @@ impl TokenBucket {
         }
     }
 
-    /// Whether this bucket equals a fresh one at `now`: it is full, and its floor is unused or saved up.
+    /// Returns whether this bucket equals a fresh one at `now`: it is full, and its floor is unused or saved up.
     pub(crate) fn is_as_new(&self, rates: &Rates, now: Instant) -> bool {
         let Some(interval) = rates.floor.map(nanos) else {
             return self.is_full();
@@ -102,7 +102,7 @@ impl TokenBucket {
         let _always_ok = self.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
-    /// Whether no token is missing.
+    /// Returns whether no token is missing.
     pub(crate) fn is_full(&self) -> bool {
         self.missing.load(Ordering::Relaxed) == 0
     }

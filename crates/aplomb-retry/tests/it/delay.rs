@@ -14,7 +14,7 @@ use crate::peer::{Log, Peer, millis, request, respond, secs, unavailable};
 /// tokio's timer counts in milliseconds and rounds up.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Whether a sample is uniform on `[0, most]` (Kolmogorov and Smirnov, at a level of 0.1 %; samples are seeded).
+/// Returns whether a sample is uniform on `[0, most]` (Kolmogorov and Smirnov, at a level of 0.1 %; samples are seeded).
 fn is_uniform(waits: &[Duration], most: Duration) -> bool {
     let mut sample: Vec<f64> = waits.iter().map(|wait| wait.div_duration_f64(most)).collect();
     sample.sort_by(f64::total_cmp);

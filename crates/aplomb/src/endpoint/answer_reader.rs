@@ -53,7 +53,7 @@ impl Form {
     }
 }
 
-/// Whether the body is compressed. Some proxies leave an empty header, which means that it is not.
+/// Returns whether the body is compressed. Some proxies leave an empty header, which means that it is not.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let codings = headers
         .get_all(CONTENT_ENCODING)
@@ -97,16 +97,16 @@ impl AnswerReader {
             }
             Form::Opaque => Source::Opaque,
         };
-        Self::new(source, provider.accounting(), exchange)
+        Self::new(source, provider.name(), provider.accounting(), exchange)
     }
 
     /// Reads nothing.
     pub(super) fn opaque(exchange: Exchange) -> Self {
-        Self::new(Source::Opaque, Accounting::unknown(), exchange)
+        Self::new(Source::Opaque, "", Accounting::unknown(), exchange)
     }
 
-    const fn new(source: Source, accounting: Accounting, exchange: Exchange) -> Self {
-        let findings = Findings { exchange, accounting, is_done: false, error: None };
+    const fn new(source: Source, provider: &'static str, accounting: Accounting, exchange: Exchange) -> Self {
+        let findings = Findings { exchange, provider, accounting, is_done: false, error: None };
         Self { source, findings, has_content: false }
     }
 
@@ -114,12 +114,12 @@ impl AnswerReader {
         &self.findings.exchange
     }
 
-    /// Whether some of the response's content has been seen.
+    /// Returns whether some of the response's content has been seen.
     pub(super) const fn has_content(&self) -> bool {
         self.has_content
     }
 
-    /// Whether the end marker has been seen, or the end.
+    /// Returns whether the end marker has been seen, or the end.
     pub(super) const fn is_done(&self) -> bool {
         self.findings.is_done
     }
@@ -129,7 +129,7 @@ impl AnswerReader {
         self.findings.error.as_ref()
     }
 
-    /// Whether the body is JSON or a stream, and not compressed.
+    /// Returns whether the body is JSON or a stream, and not compressed.
     pub(super) const fn is_legible(&self) -> bool {
         !matches!(self.source, Source::Opaque)
     }
@@ -181,7 +181,10 @@ impl AnswerReader {
             StreamEnd::Complete => self.findings.done(),
             end => self.findings.exchange.set_outcome(end.classification().outcome()),
         }
-        end
+        match end {
+            StreamEnd::Failed(error) => StreamEnd::Failed(error.with_provider(self.findings.provider)),
+            end => end,
+        }
     }
 }
 
@@ -189,9 +192,11 @@ fn unlocked(reader: &mut Reader) -> &mut dyn StreamReader {
     &mut **reader.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the events of a response have told.
+/// The content of the events of a response, apart from its text.
 struct Findings {
     exchange: Exchange,
+    /// The name that errors are labelled with: a provider may leave the reading to another one.
+    provider: &'static str,
     accounting: Accounting,
     is_done: bool,
     error: Option<Classification>,
@@ -207,7 +212,7 @@ impl Findings {
             StreamEvent::Done => self.done(),
             StreamEvent::Error(error) => {
                 self.exchange.set_outcome(error.outcome());
-                self.error = Some(error);
+                self.error = Some(error.with_provider(self.provider));
             }
             _ => {}
         }

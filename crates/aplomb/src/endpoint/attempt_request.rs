@@ -16,7 +16,7 @@ pub(crate) struct AttemptRequest<A> {
     pub(super) request: http::Request<A>,
     pub(super) call: CallContext,
     pub(super) charge: Charge,
-    /// The estimate of the prompt, if the response may tell its true size.
+    /// The estimate of the prompt, if the response may report its true size.
     pub(super) estimate: Option<PromptEstimate>,
 }
 

@@ -1,4 +1,4 @@
-//! What a request costs, and asking for the usage in its response.
+//! The cost of a request, and the request for usage in its response.
 
 use std::any::Any;
 
@@ -30,7 +30,7 @@ impl TokenLimits {
     }
 }
 
-/// The cost of a request: what its caller says, or else an estimate of what the provider reserves for it. In the
+/// The cost of a request: the caller's charge, or else an estimate of what the provider reserves for it. In the
 /// latter case also the estimate of its prompt.
 pub(super) fn charge<A: Body + Clone>(
     request: &http::Request<A>,
@@ -55,7 +55,7 @@ pub(super) fn charge<A: Body + Clone>(
     let input = reserved.input();
     let output = match estimate.output() {
         Some(_) => reserved.output(),
-        // A guess is no reason to reject a request for good.
+        // A guess is no reason to reject a request forever.
         None => reserved.output().min(limits.output).min(limits.tokens.saturating_sub(input)),
     };
     (Charge::request().input_tokens(input).output_tokens(output), Some(prompt))

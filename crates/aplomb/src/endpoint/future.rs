@@ -34,7 +34,7 @@ pin_project! {
         attempts: Option<<CallStack<S> as Service<AttemptRequest<A>>>::Future>,
         // At the deadline. Set when the call has to wait for the first time.
         #[pin]
-        alarm: Option<Sleep>,
+        deadline: Option<Sleep>,
         stage: Stage,
         call: CallContext,
         // Counts the call until it has ended, its body included.
@@ -46,7 +46,7 @@ pin_project! {
 enum Stage {
     Fresh,
     Polled,
-    // The alarm is set, if there is a deadline.
+    // The timer is set, if there is a deadline.
     Waiting,
 }
 
@@ -63,7 +63,7 @@ where
     ) -> Self {
         Self {
             attempts: Some(attempts),
-            alarm: None,
+            deadline: None,
             stage: Stage::Fresh,
             call,
             in_progress: Some(in_progress),
@@ -90,12 +90,12 @@ where
         let mut polled = attempts.as_mut().poll(cx);
         if polled.is_pending() {
             if mem::replace(this.stage, Stage::Waiting) != Stage::Waiting {
-                this.alarm.set(this.call.deadline().map(sleep_until));
+                this.deadline.set(this.call.deadline().map(sleep_until));
             }
-            let Some(alarm) = this.alarm.as_pin_mut() else {
+            let Some(deadline) = this.deadline.as_pin_mut() else {
                 return Poll::Pending;
             };
-            ready!(alarm.poll(cx));
+            ready!(deadline.poll(cx));
             // Drops the attempt, even if this future is kept.
             this.attempts.set(None);
             polled = Poll::Ready(Err(DeadlinePassed::now(this.call).into()));

@@ -169,7 +169,7 @@ impl GatesHandle {
         in_flight
     }
 
-    /// What was learned of the server's limits, for a later run: those that its responses reported, and the estimated rate if
+    /// The learned limits of the server, for a later run: those that its responses reported, and the estimated rate if
     /// it reports none.
     ///
     /// # Panics
@@ -189,7 +189,7 @@ impl GatesHandle {
         self.with(|gates, now| gates.quotas.remember(learned, now));
     }
 
-    /// What each quota has left, including learned ones; negative where it is in debt.
+    /// The remainder of each quota, including learned ones; negative where it is in debt.
     ///
     /// # Panics
     ///
@@ -306,7 +306,7 @@ impl EndpointSnapshot {
         self.in_flight
     }
 
-    /// What each quota has left, including learned ones; negative where it is in debt.
+    /// The remainder of each quota, including learned ones; negative where it is in debt.
     pub fn available(&self) -> &[(Quota, i64)] {
         &self.available
     }

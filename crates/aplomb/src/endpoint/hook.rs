@@ -126,7 +126,7 @@ pin_project! {
         #[pin]
         timeout: Sleep,
         longest: Duration,
-        // What the hook does not get.
+        // The hook does not get these.
         rest: Option<Rest<A>>,
     }
 }

@@ -134,7 +134,7 @@ where
                     },
                     Poll::Ready(Err(error)) => break Err(error.into()),
                     Poll::Ready(Ok(response)) => match this.judge.start(response, watch.take()) {
-                        Started::Known(response) => break Ok(response),
+                        Started::Ready(response) => break Ok(response),
                         Started::Reads(parts, body, ahead) => {
                             State::Reading { response: Some((parts, body)), ahead }
                         }

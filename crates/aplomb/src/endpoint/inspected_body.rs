@@ -40,7 +40,7 @@ pin_project! {
         reader: AnswerReader,
         watch: Stopwatch,
         call: CallContext,
-        lesson: Option<Lesson>,
+        sample: Option<CalibrationSample>,
     }
 }
 
@@ -48,16 +48,16 @@ pin_project! {
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The estimate of the prompt, and the calibration that learns its actual size.
-pub(super) type Lesson = (PromptEstimate, Arc<Calibration>);
+pub(super) type CalibrationSample = (PromptEstimate, Arc<Calibration>);
 
-/// What follows the frames that were read ahead.
+/// The rest of a body, after the frames that were read ahead.
 enum Tail {
     Rest,
     Error(BoxError),
     End,
 }
 
-/// What is read before the caller gets the response.
+/// How much is read before the caller gets the response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LookAhead {
     pub(super) to: ReadTo,
@@ -90,7 +90,7 @@ impl<B: Body> InspectedBody<B> {
         reader: AnswerReader,
         watch: Stopwatch,
         call: CallContext,
-        lesson: Option<Lesson>,
+        sample: Option<CalibrationSample>,
     ) -> Self
     where
         B::Error: Into<BoxError>,
@@ -105,7 +105,7 @@ impl<B: Body> InspectedBody<B> {
             reader,
             watch,
             call,
-            lesson,
+            sample,
         }
     }
 
@@ -134,12 +134,12 @@ impl<B: Body> InspectedBody<B> {
         }
     }
 
-    /// Whether the body is one that a provider can read: JSON or a stream, not compressed.
+    /// Returns whether the body is one that a provider can read: JSON or a stream, not compressed.
     pub(super) const fn is_legible(&self) -> bool {
         self.reader.is_legible()
     }
 
-    /// Whether there is more than was read ahead.
+    /// Returns whether there is more than was read ahead.
     pub(super) const fn has_rest(&self) -> bool {
         matches!(self.tail, Tail::Rest)
     }
@@ -238,7 +238,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {
-                    *this.tail = end(this.reader, this.lesson).map_or_else(Tail::Error, |()| Tail::End);
+                    *this.tail = end(this.reader, this.sample).map_or_else(Tail::Error, |()| Tail::End);
                 } else if let Some(due) = this.watch.overdue(awaited) {
                     // When enough was read ahead, this frame is still kept.
                     if due != Due::Enough || this.reader.is_done() {
@@ -251,7 +251,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
                 this.reader.exchange().set_outcome(Outcome::transient());
                 Next::Error((this.boxed)(error))
             }
-            None => end(this.reader, this.lesson).map_or_else(Next::Error, |()| Next::End),
+            None => end(this.reader, this.sample).map_or_else(Next::Error, |()| Next::End),
         })
     }
 
@@ -300,7 +300,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
     }
 }
 
-/// What a frame counts against the limit of bytes. An empty frame counts too: a body may have any number of them.
+/// The cost of a frame against the limit of bytes. An empty frame counts too: a body may have any number of them.
 fn cost(frame: &Frame<Bytes>) -> usize {
     let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
     match (frame.data_ref(), frame.trailers_ref()) {
@@ -310,16 +310,16 @@ fn cost(frame: &Frame<Bytes>) -> usize {
     }
 }
 
-/// What a map of trailers counts without its headers.
+/// The cost of a map of trailers without its headers.
 const TRAILERS: usize = 256;
 
 /// The body has ended: an error if the response has not.
-fn end(reader: &mut AnswerReader, lesson: &mut Option<Lesson>) -> Result<(), BoxError> {
+fn end(reader: &mut AnswerReader, sample: &mut Option<CalibrationSample>) -> Result<(), BoxError> {
     match reader.finish() {
         StreamEnd::Complete => {}
         end => return Err(BrokenAnswer::ended(end).into()),
     }
-    if let Some((estimate, calibration)) = lesson.take() {
+    if let Some((estimate, calibration)) = sample.take() {
         if let Some(usage) = reader.exchange().usage() {
             calibration.learn(estimate, usage);
         }

@@ -51,11 +51,11 @@ pub(super) struct Judge {
     pub(super) method: Method,
 }
 
-/// What is done with a response by its head.
+/// The next step for a response, as its head decides it.
 pub(super) enum Started<B: Body> {
-    /// It is known well enough.
-    Known(http::Response<ReadBody<B>>),
-    /// Some of its body is read first.
+    /// Nothing is read before the caller gets it.
+    Ready(http::Response<ReadBody<B>>),
+    /// Some of its body is read first, to judge it.
     Reads(Parts, Pin<Box<InspectedBody<B>>>, LookAhead),
 }
 
@@ -73,8 +73,8 @@ impl Judge {
         let inspection = &*self.inspection;
         let exchange = || self.exchange.clone();
         let inspected = |body, reader| {
-            let lesson = self.estimate.map(|estimate| (estimate, Arc::clone(&inspection.calibration)));
-            Box::pin(InspectedBody::new(body, reader, watch, self.call.clone(), lesson))
+            let sample = self.estimate.map(|estimate| (estimate, Arc::clone(&inspection.calibration)));
+            Box::pin(InspectedBody::new(body, reader, watch, self.call.clone(), sample))
         };
         if is_error(parts.status, &self.method) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);
@@ -83,7 +83,7 @@ impl Judge {
         }
         let untouched = |parts, body| {
             let response = http::Response::from_parts(parts, ReadBody::untouched(body));
-            Started::Known(response)
+            Started::Ready(response)
         };
         if self.method == Method::HEAD || !has_answer(parts.status) {
             return untouched(parts, body);
@@ -115,7 +115,7 @@ impl Judge {
                 let until = Instant::now().checked_add(patience);
                 Started::Reads(parts, body, LookAhead { to, bytes, until })
             }
-            None => Started::Known(http::Response::from_parts(parts, ReadBody::inspected(body))),
+            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
         }
     }
 
@@ -171,17 +171,18 @@ impl Judge {
     fn by_body(&self, parts: &Parts, data: &[u8]) -> Classification {
         let head = Head::new(parts.status, &parts.headers, &self.inspection.clock);
         let judged = self.inspection.provider.judge(&head, data);
-        self.rejudged(parts, data, judged).with_provider(self.call.provider())
+        self.rejudged(parts, data, judged)
     }
 
     /// How the user judges it, if the user does.
     fn rejudged(&self, parts: &Parts, data: &[u8], judged: Classification) -> Classification {
-        match &self.inspection.judge {
+        let judged = match &self.inspection.judge {
             Some(judge) => {
                 judge(&Head::new(parts.status, &parts.headers, &self.inspection.clock), data, judged)
             }
             None => judged,
-        }
+        };
+        judged.with_provider(self.call.provider())
     }
 
     fn by_error(&self, error: &BoxError) -> Classification {
@@ -196,7 +197,7 @@ impl Judge {
 }
 
 impl Inspection {
-    /// Whether anybody judges responses that look like a success.
+    /// Returns whether anybody judges responses that look like a success.
     fn judges_success(&self) -> bool {
         self.judge.is_some() || self.provider.judges_success()
     }
@@ -208,15 +209,15 @@ impl fmt::Debug for Inspection {
     }
 }
 
-/// Whether a response is an error by its status. A request that changes something is not answered by a redirect or
-/// by another protocol.
+/// Returns whether a response is an error by its status. A request that changes something is not answered by a redirect
+/// or by another protocol.
 fn is_error(status: StatusCode, method: &Method) -> bool {
     status.is_client_error()
         || status.is_server_error()
         || (!method.is_safe() && (status.is_redirection() || status.is_informational()))
 }
 
-/// Whether a response of this status has a body that can be broken.
+/// Returns whether a response of this status has a body that can be broken.
 fn has_answer(status: StatusCode) -> bool {
     status.is_success() && status != StatusCode::NO_CONTENT && status != StatusCode::RESET_CONTENT
 }

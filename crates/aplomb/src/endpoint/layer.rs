@@ -79,7 +79,7 @@ impl EndpointLayer {
 
     /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own. The key is shown as a hash.
     ///
-    /// What happens to one key, a 429, an exhausted account, an outage, does not touch the others. Retries, timeouts, the
+    /// A 429, an exhausted account or an outage of one key does not affect the others. Retries, timeouts, the
     /// budget and the reading of responses are the same for all. A [`CallKey`](crate::core::CallKey) of the same type in the
     /// extensions of a request takes precedence.
     ///

@@ -1,4 +1,4 @@
-//! What a call passes, derived from the settings and the policy in force.
+//! The layers that a call passes, derived from the settings and the policy in force.
 
 use std::fmt;
 use std::sync::Arc;

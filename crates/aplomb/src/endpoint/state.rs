@@ -18,7 +18,7 @@ use super::stack::Stack;
 use super::{EndpointFuture, RequestHook, admission};
 use crate::{HttpClient, InvalidPolicy, Policy};
 
-/// What is configured in addition to the policy. It does not change while calls run.
+/// The configuration besides the policy. It does not change while calls run.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) provider: Arc<dyn Provider>,

@@ -74,7 +74,7 @@ pub(crate) struct Timeouts {
     pub(crate) attempt: Duration,
 }
 
-/// What an attempt waits for.
+/// The next thing that an attempt waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Awaited {
     Head,

@@ -37,7 +37,7 @@ pub enum InvalidPolicy {
     /// Two quotas of the same dimension over the same window, one of which never has an effect.
     #[non_exhaustive]
     RedundantQuota {
-        /// What both quotas count.
+        /// The dimension of both quotas.
         dimension: Dimension,
         /// The window of both quotas.
         window: Duration,

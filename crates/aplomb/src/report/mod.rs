@@ -1,4 +1,4 @@
-//! What happened to a call.
+//! The report of a call.
 
 mod attempt;
 #[cfg(feature = "serde")]
@@ -12,7 +12,7 @@ use aplomb_core::{Exchange, ExchangeState, Kind, Outcome, ResponseHead, Usage};
 pub use self::attempt::Attempt;
 use crate::context::CallContext;
 
-/// What happened to a call: its attempts, their results, and where the time went.
+/// The account of a call: its attempts, their results, and where the time went.
 ///
 /// [`Report::of`] finds it in each response of an [`Endpoint`](crate::Endpoint); an
 /// [`EndpointError`](crate::EndpointError) has it too. It is updated while the body of the response is read: the

@@ -19,7 +19,7 @@ impl InvalidRoute {
         Self { part, pattern: shown.into(), problem }
     }
 
-    /// What the pattern should match: `"host"`, `"path"`, `"header"` or `"model"`.
+    /// The part that the pattern should match: `"host"`, `"path"`, `"header"` or `"model"`.
     #[must_use]
     pub const fn part(&self) -> &'static str {
         self.part

@@ -192,7 +192,7 @@ impl Route {
         self.and(Condition::When(Arc::new(holds)))
     }
 
-    /// Whether all conditions hold.
+    /// Returns whether all conditions hold.
     #[must_use]
     pub fn matches(&self, request: &RequestView<'_>) -> bool {
         self.invalid.is_none() && self.conditions.iter().all(|condition| condition.holds(request))

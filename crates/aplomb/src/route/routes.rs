@@ -48,7 +48,7 @@ pub struct Routes {
     unmatched: Unmatched<Arc<EndpointState>>,
 }
 
-/// What happens to a request that no route matches.
+/// The treatment of a request that no route matches.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Unmatched<E> {
     #[default]

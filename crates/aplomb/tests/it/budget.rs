@@ -1,4 +1,4 @@
-//! What a retry costs when a gate further in holds it back or refuses it: promise 13.
+//! The cost of a retry that a gate further in holds back or rejects: promise 13.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

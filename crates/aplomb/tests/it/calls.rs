@@ -1,4 +1,4 @@
-//! What the tests send.
+//! The requests of the tests.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) async fn ask(endpoint: Endpoint<Mock>, request: http::Request<Full<By
     Ok((parts, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Sends prompts with so many workers; returns the answers in no order.
+/// Sends prompts with this many workers; returns the answers in no particular order.
 pub(crate) async fn batch(
     endpoint: &Endpoint<Mock>,
     prompts: usize,
@@ -74,7 +74,7 @@ pub(crate) fn answered(answers: &[Answer]) -> usize {
         .count()
 }
 
-/// What a body gives, and the error it ends with.
+/// The data of a body, and the error that it ends with.
 pub(crate) async fn read<B>(body: B) -> (String, Option<BoxError>)
 where
     B: Body<Data = Bytes, Error = BoxError>,

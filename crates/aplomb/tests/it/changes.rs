@@ -1,4 +1,4 @@
-//! What is changed while calls run.
+//! Changes while calls run.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,7 +79,7 @@ async fn a_policy_with_the_same_concurrency_limit_keeps_what_that_has_learned() 
     assert_eq!(handle.concurrency().unwrap().limit(), learned);
 }
 
-// Calls that have begun go on under the policy they began with, but for the gates, which are the same for all.
+// Calls in progress keep the policy that they began with, except for the gates, which are the same for all.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_draws_on_a_token_quota_that_is_set_meanwhile() {
     let requests = Quota::requests_per_minute(60).burst(1);
@@ -135,9 +135,9 @@ async fn who_waits_hears_of_a_new_policy() {
     }
 }
 
-// The levels of a key at rest belong to its quotas, not to their places: a new policy may name them in another order.
+// The levels of an idle key belong to its quotas, not to their places: a new policy may name them in another order.
 #[tokio::test(start_paused = true)]
-async fn a_key_at_rest_keeps_its_levels_under_a_new_policy() {
+async fn an_idle_key_keeps_its_levels_under_a_new_policy() {
     let (requests, tokens) = (Quota::requests_per_day(10).burst(10), Quota::tokens_per_day(1_000_000));
     let name =
         |request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned();
@@ -148,7 +148,7 @@ async fn a_key_at_rest_keeps_its_levels_under_a_new_policy() {
         request.headers_mut().insert("x-key", "a".parse().unwrap());
         endpoint.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
     }
-    // Others come and go, until it is at rest.
+    // Others come and go, until it is idle.
     for key in 0..5_000 {
         drop(handle.of(&key.to_string()).unwrap());
     }
@@ -175,7 +175,7 @@ impl Drop for Key {
     }
 }
 
-// A new policy is in force for all keys. One that comes into use at that very moment would keep the old one for good.
+// A new policy applies to all keys. Without care, one that comes into use at that very moment would keep the old one forever.
 #[tokio::test]
 async fn a_key_that_comes_into_use_while_the_policy_changes_has_the_new_one() {
     let layer = under(Policy::new()).by_key_with(

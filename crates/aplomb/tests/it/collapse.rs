@@ -1,4 +1,4 @@
-//! A server that gets less done the more it is asked.
+//! A server that gets less done the more requests it has.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Refused credentials: whom they stop, and whom they must not stop.
+//! Refused credentials: the callers that they stop, and those that they must not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

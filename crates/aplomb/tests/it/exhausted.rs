@@ -21,7 +21,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 type Request = http::Request<Full<Bytes>>;
 
-/// Who they are, and where they ask.
+/// The header that a caller puts its key in, and the path that it asks.
 #[derive(Clone, Copy)]
 struct Shape {
     path: &'static str,

@@ -49,7 +49,7 @@ async fn frames_bytes_and_trailers_pass_as_they_come_also_one_byte_at_a_time() {
     }
 }
 
-// What was read ahead is not handed on in more pieces than it needs to be.
+// Frames that were read ahead are handed on in no more pieces than needed.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_byte_by_byte_is_kept_in_few_pieces() {
     let bytes = [word("one"), done()].into_iter().flat_map(|step| match step {

@@ -1,4 +1,4 @@
-//! What is done to each attempt just before it is sent.
+//! The hook, which prepares each attempt just before it is sent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -176,7 +176,7 @@ async fn the_time_of_the_hook_is_not_time_in_the_queue() {
     assert_eq!(report.queued(), Duration::ZERO, "{report}");
 }
 
-// What fails in the hook is not retried, even where its own calls go through another endpoint, whose errors, which
+// A failure in the hook is not retried, even where its own calls go through another endpoint, whose errors, which
 // would be worth a retry, are inside of its own.
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_fails_by_a_broken_answer_is_not_retried() {

@@ -1,8 +1,9 @@
-//! What users say about answers, beside the provider.
+//! Judgements of answers by users, in addition to the provider's.
 
 use aplomb::provider::{Generic, Head, OpenAi, Provider};
 use aplomb::{BrokenAnswer, EndpointLayer, Kind, Outcome, Policy, Report, find};
 use aplomb::{Classification, Reason};
+use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt};
 
 use crate::calls::{chat, send, under};
@@ -71,7 +72,7 @@ async fn an_answer_is_retried_when_its_json_says_so() {
     let (text, _) = send(judged(EndpointLayer::new(OpenAi)), &server).await;
     assert_eq!((text.as_str(), server.seen()), (WHOLE, 2));
 
-    // Where retries do not help, it is the error of the call.
+    // If retries do not help, it is the error of the call.
     let server = Server::new([json(PARTIAL)]);
     let error = judged(EndpointLayer::new(OpenAi)).layer(server.clone()).oneshot(chat("a", false)).await;
     let error = error.unwrap_err();
@@ -99,7 +100,41 @@ async fn a_status_is_not_retried_when_the_user_says_so() {
     assert_eq!(response.status(), 200);
 }
 
-// What the provider's reader takes for an error may be an answer.
+#[tokio::test(start_paused = true)]
+async fn errors_are_labelled_with_the_provider_that_leaves_the_reading_to_another() {
+    let error = r#"{"error":{"message":"kaput","type":"server_error"}}"#;
+    let at_the_end = || Reply::stream([word("hi"), data(format!("data: {error}"))]);
+    for (reply, whole) in [
+        (json(error), false),
+        (Reply { status: 500, ..json(error) }, false),
+        (Reply::stream([data(format!("data: {error}\n\n")), done()]), false),
+        (Reply::stream([word("hi"), data(format!("data: {error}\n\n")), done()]), false),
+        (at_the_end(), false),
+        (at_the_end(), true),
+    ] {
+        let layer = EndpointLayer::new(Partial);
+        let policy = Policy::new().max_retries(0);
+        let policy = if whole {
+            policy.whole_answers(1 << 20)
+        } else {
+            policy
+        };
+        layer.handle().set_policy(policy).unwrap();
+        let told = match layer.layer(Server::new([reply])).oneshot(chat("a", true)).await {
+            Ok(response) if response.status() == 500 => {
+                response.extensions().get::<Classification>().unwrap().to_string()
+            }
+            Ok(response) => {
+                let error = response.into_body().collect().await.unwrap_err();
+                find::<BrokenAnswer>(&*error).unwrap().to_string()
+            }
+            Err(error) => find::<BrokenAnswer>(&error).unwrap().to_string(),
+        };
+        assert!(told.contains("(partial)"), "{told}");
+    }
+}
+
+// The provider's reader may take part of an answer for an error.
 #[tokio::test(start_paused = true)]
 async fn an_error_inside_an_answer_may_be_forgiven() {
     let body = r#"{"error":{"message":"kept for reference","type":"server_error"}}"#;

@@ -51,7 +51,7 @@ impl Ways {
         Self { path: "/v1/messages", ..Self::new(Anthropic, Charging::Produced) }
     }
 
-    /// Whether it limits input and output apart.
+    /// Returns whether it limits input and output apart.
     pub(crate) fn has_two_limits(&self) -> bool {
         self.charging == Charging::Produced
     }
@@ -67,7 +67,7 @@ impl Ways {
     }
 }
 
-/// What callers ask for.
+/// The prompts of callers.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) prompt: RangeInclusive<u64>,
@@ -92,7 +92,7 @@ impl Asked {
     }
 }
 
-/// Uniform between 0 and 1, by what it is drawn for (splitmix64).
+/// Uniform between 0 and 1, by the number it is drawn for (splitmix64).
 fn unit(of: u64) -> f64 {
     let mut z = of.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -105,14 +105,14 @@ pub(crate) fn answer_words(prompt: &str) -> usize {
     prompt.get(..5).and_then(|words| words.parse().ok()).unwrap_or(1)
 }
 
-/// What a server made of its callers.
+/// The calls of a run, as the server counted them.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// After the first minute.
     pub(crate) warm: Stats,
     pub(crate) end: Stats,
     pub(crate) minutes: u64,
-    /// Calls that failed for good.
+    /// Calls that failed after all retries.
     pub(crate) failed: u64,
 }
 
@@ -150,7 +150,7 @@ impl Run {
     }
 }
 
-/// Each of the callers asks one thing after the other for so many minutes, every other time for a stream.
+/// Each of the callers sends one prompt after another for this many minutes, every other one for a stream.
 pub(crate) async fn run(
     ways: &Ways,
     layer: &EndpointLayer,

@@ -140,7 +140,7 @@ async fn the_waits_before_a_client_is_ready_are_no_time_in_the_queue() {
     assert_eq!(error.report().waited(), error.report().elapsed(), "{error}");
 }
 
-// A client that connects in `poll_ready` and never gets through does not hold its slot and its quota for ever: the
+// A client that connects in `poll_ready` and never succeeds does not hold its slot and its quota forever: the
 // first of the timeouts limits that too.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_gets_ready_is_given_up() {
@@ -149,7 +149,7 @@ async fn a_client_that_never_gets_ready_is_given_up() {
     assert!(tokio::time::timeout(100_000 * S, call).await.is_ok());
 }
 
-// The same where the client is asked after the hook.
+// The same if the client is readied after the hook.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_gets_ready_after_the_hook_is_given_up() {
     let layer = under(Policy::new().concurrency(1).max_retries(0).head_timeout(10 * S))

@@ -1,4 +1,4 @@
-//! What a call tells of itself.
+//! The report of a call.
 
 use std::error::Error;
 use std::io;
@@ -66,7 +66,7 @@ async fn a_response_tells_of_each_attempt_and_where_the_time_went() {
         (report.queued(), report.waited()),
         (attempts.iter().map(Attempt::queued).sum(), attempts.iter().map(Attempt::waited).sum(),)
     );
-    // What comes later is in it as well.
+    // It also has what comes later.
     assert_eq!(report.usage(), None);
     response.into_body().collect().await.unwrap();
     assert_eq!(report.usage().unwrap().total(), Some(42));

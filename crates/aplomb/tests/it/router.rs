@@ -133,7 +133,7 @@ async fn an_endpoint_in_two_tables_keeps_its_state_and_calls_that_run_go_on() {
         service.clone().oneshot(to("a.example", "y")).await.is_ok(),
         "it passes, with no route of its own"
     );
-    // What the endpoint's own handle changes holds here too.
+    // A change by the endpoint's own handle applies here too.
     shared.handle().set_policy(Policy::new().quota(Quota::requests_per_second(10))).unwrap();
     tokio::time::sleep(2 * S).await;
     assert!(service.oneshot(to("a.example", "x")).await.is_ok());
@@ -182,7 +182,7 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
     // One was left, and one comes each second, of which a probe may have one.
     assert!(start.elapsed() >= 2 * S && start.elapsed() <= 4 * S, "{:?}", start.elapsed());
     let _ = parked.await.unwrap();
-    // What does not fit is refused by the pool.
+    // The pool rejects a request that does not fit.
     pool.set_quotas([Quota::requests_per_hour(1)]);
     let hasty = under(Policy::new().pool(&pool).max_wait(Duration::ZERO)).layer(client(&seen));
     let error = hasty.oneshot(to("a.example", "up")).await.unwrap_err();
@@ -192,7 +192,7 @@ async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() 
     assert!(service.oneshot(to("a.example", "up")).await.is_err());
 }
 
-// What passes has no account: the client did send it.
+// A request that passes has no report: the client sent it.
 #[tokio::test(start_paused = true)]
 async fn the_error_of_a_request_that_passes_does_not_say_that_nothing_was_sent() {
     let broken = service_fn(|_: Request| async {

@@ -32,7 +32,7 @@ pub(crate) fn word(text: &str) -> Step {
     data(format!("data: {chunk}\n\n"))
 }
 
-/// The event in which OpenAI's chat completions tell of 42 tokens.
+/// The event in which OpenAI's chat completions report 42 tokens.
 pub(crate) const USAGE: &str =
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":2}}\n\n";
 
@@ -44,7 +44,7 @@ pub(crate) fn done() -> Step {
     data("data: [DONE]\n\n")
 }
 
-/// What is answered to one request.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,

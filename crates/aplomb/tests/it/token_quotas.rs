@@ -16,7 +16,7 @@ const LIMIT: u64 = 100_000;
 
 const MINUTES: u64 = 11;
 
-/// Prompts that have so many times as many tokens as they are taken for.
+/// Prompts whose tokens are this many times their estimate.
 type Factor = RangeInclusive<f64>;
 
 struct Case {
@@ -40,7 +40,7 @@ impl Case {
         }
     }
 
-    /// Runs it, and returns what it used besides.
+    /// Runs it; also returns the share of the quota that was used.
     async fn run(self) -> (Run, f64) {
         let Self { ways, hints, factor, asked, limit, seed } = self;
         // About as much as goes with so much input.
@@ -76,11 +76,11 @@ async fn nothing_is_refused(ways: Ways) {
     assert!(used >= 0.95, "{used}");
 }
 
-/// Prompts have so many times the tokens they look like, and answers a quarter of what they may have. Where they are
-/// off either way the server says `retry-after` alone: it is the answers that tell how far off the estimates were.
+/// Prompts have this many times the tokens of their estimate, and answers a quarter of their maximum. If they are off
+/// either way, the server sends `retry-after` alone: only the answers show how far off the estimates were.
 ///
-/// What is refused is refused in the first minute: with some 40 requests a minute that is 2 % of eleven minutes, so where
-/// all prompts are twice as large there is twice the limit.
+/// All refusals come in the first minute: with some 40 requests a minute that is 2 % of eleven minutes, so if all prompts
+/// are twice as large, the limit is twice as high.
 async fn little_is_refused(ways: Ways, factor: Factor) {
     let limit = if *factor.start() > 1.0 { 2 * LIMIT } else { LIMIT };
     let is_mixed = factor.start() < factor.end();

@@ -1,4 +1,4 @@
-//! What a request is charged before it is sent, and afterwards.
+//! The charge of a request, before it is sent and afterwards.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const S: Duration = Duration::from_secs(1);
 
 type Request = http::Request<Full<Bytes>>;
 
-/// A prompt of 1,000 tokens by four characters to a token, and at most so many for the answer.
+/// A prompt of 1,000 tokens, at four characters per token, and at most this many for the answer.
 fn ask(max_tokens: u64) -> http::Request<Full<Bytes>> {
     let body = json!({
         "model": "m",
@@ -34,7 +34,7 @@ fn tokens() -> Policy {
     Policy::new().tokens_per_minute(100_000)
 }
 
-/// An answer that has consumed so many tokens.
+/// An answer that has consumed this many tokens.
 fn answer(input: u64, output: u64, cached: u64) -> Reply {
     let usage = json!({"prompt_tokens": input, "completion_tokens": output,
         "prompt_tokens_details": {"cached_tokens": cached}});
@@ -45,7 +45,7 @@ fn answer(input: u64, output: u64, cached: u64) -> Reply {
     ])
 }
 
-/// What of the quota is taken while the call is under way, and when it has ended.
+/// The part of the quota that is taken while the call is under way, and when it has ended.
 async fn taken<P: Provider + 'static>(
     provider: P,
     policy: Policy,
@@ -74,7 +74,7 @@ async fn promise_21_each_provider_reserves_and_settles_as_it_charges() {
     assert_eq!(taken(OpenAi, tokens(), large(), 3_000).await[1], 3_000, "what it has reserved it keeps");
     assert_eq!(taken(Anthropic, tokens(), large(), 3_000).await[1], 6_500);
     assert_eq!(taken(Bedrock, tokens(), large(), 3_000).await[1], 6_500);
-    // What was read from a cache does not count with Anthropic.
+    // Tokens read from a cache do not count with Anthropic.
     assert_eq!(taken(Anthropic, tokens(), answer(1_000, 100, 800), 3_000).await[1], 300);
     // A quota that says so itself is settled so.
     let corrected = Policy::new().quota(Quota::tokens_per_minute(100_000).settle(Settle::Correct));
@@ -318,14 +318,14 @@ async fn output_left_after_broken_claude(policy: Policy) -> i64 {
     layer.handle().available()[0].1
 }
 
-// What a failed attempt reported as used is owed, whether its caller had begun to read or not.
+// The usage that a failed attempt reported is owed, whether its caller had begun to read or not.
 #[tokio::test(start_paused = true)]
 async fn what_a_broken_answer_used_is_owed_where_answers_are_whole() {
     assert_eq!(output_left_after_broken_claude(Policy::new()).await, 95_000);
     assert_eq!(output_left_after_broken_claude(Policy::new().whole_answers(1 << 20)).await, 95_000);
 }
 
-// Limits are remembered so that a later run does not start blind: tokens are counted before the first answer tells of
+// Limits are remembered so that a later run does not start blind: tokens are counted before the first answer reports
 // them.
 #[tokio::test(start_paused = true)]
 async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {
@@ -348,7 +348,7 @@ async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {
     assert!(left < 160_000, "{left}");
 }
 
-// What was learned in the first attempt counts in the second.
+// A limit that was learned in the first attempt counts in the second.
 #[tokio::test(start_paused = true)]
 async fn a_retry_draws_on_the_token_quota_that_was_learned_meanwhile() {
     let mut down = Reply::json(503);

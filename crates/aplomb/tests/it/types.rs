@@ -1,4 +1,4 @@
-//! What the types can be used for: threads, boxes, runtimes, borrowing clients.
+//! Uses of the types: threads, boxes, runtimes, borrowing clients.
 
 use std::io;
 use std::rc::Rc;

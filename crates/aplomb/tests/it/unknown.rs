@@ -22,7 +22,7 @@ fn tokens(stats: &Stats) -> u64 {
     stats.charged_tokens
 }
 
-/// Where the server tells of its limits next to nothing is refused.
+/// If the server reports its limits, next to nothing is refused.
 fn within(run: &Run, used: f64, hints: Hints) {
     let most = if hints == Hints::All { 0.02 } else { 0.05 };
     assert!(run.refused() <= most, "{}", run.refused());
@@ -77,7 +77,7 @@ async fn promise_24_an_unknown_limit_of_requests_that_nobody_tells_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn promise_24_an_unknown_limit_of_tokens_that_the_server_tells_is_held() {
-    // Bedrock tells nothing.
+    // Bedrock reports nothing.
     let ways = [Ways::openai(), Ways::azure(), Ways::anthropic()];
     for (run, used) in tokens_are_found(&ways, Hints::All, SEED).await {
         within(&run, used, Hints::All);

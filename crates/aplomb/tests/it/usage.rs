@@ -1,4 +1,4 @@
-//! What answers tell of tokens and limits, to their end or where they are dropped.
+//! The usage and the limits that answers report, read to their end or dropped before it.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn charged(mut request: http::Request<Full<Bytes>>) -> http::Request<Full<Bytes>
     request
 }
 
-/// What is left of the quota when 42 tokens were used, while time stands still.
+/// The remainder of the quota when 42 tokens were used, while time stands still.
 const AFTER: i64 = 1_000_000 - 42;
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use super::prompt::Prompt;
 use super::scenario::Scenario;
 use super::server::Body;
 
-/// What clients are put around: a [`Server`](super::server::Server), or a mock.
+/// The service that clients are put around: a [`Server`](super::server::Server), or a mock.
 pub(crate) type Http = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, io::Error>;
 
 /// A client.
@@ -110,7 +110,7 @@ pub(crate) trait Ask: Send + Sync {
 pub struct Look {
     /// How many calls wait in its queue.
     pub waiting: usize,
-    /// Whether its circuit is open.
+    /// True if its circuit is open.
     pub open: bool,
     /// How often the state of its circuit has changed.
     pub transitions: u64,

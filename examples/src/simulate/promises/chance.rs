@@ -1,4 +1,4 @@
-//! What comes at random.
+//! Promises about faults that come at random.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn random(share: f64, what: What) -> Scenario {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_37(seeds: Range<u64>) -> Result<(), Violation> {
     let refused = |hint| What::Refused(Refusal::too_many(hint));
     let whats = [
@@ -74,7 +74,7 @@ fn ratio(one: u64, other: u64) -> f64 {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_38(seeds: Range<u64>) -> Result<(), Violation> {
     let outage = |how| {
         let world = World {
@@ -102,7 +102,7 @@ pub fn promise_38(seeds: Range<u64>) -> Result<(), Violation> {
                 (true, None) => found.push(format!("{name}: never opened with seed {seed}")),
                 (true, Some(at)) => {
                     let began = 2 * SECOND;
-                    // What hangs shows when its time is over.
+                    // A request that hangs shows when its time is over.
                     let hung = if scenario.world.outages[0].how == Down::Hangs {
                         2 * SECOND
                     } else {

@@ -1,4 +1,4 @@
-//! What holds in every scenario.
+//! Promises that hold in every scenario.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ fn row(scenario: &Scenario, client: Client, seeds: &Range<u64>) -> Row {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_43(seeds: Range<u64>) -> Result<(), Violation> {
     check(43, &all(), |scenario| {
         let batch = row(scenario, Client::Batch, &seeds);
@@ -53,7 +53,7 @@ pub fn promise_43(seeds: Range<u64>) -> Result<(), Violation> {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_47(seeds: Range<u64>) -> Result<(), Violation> {
     let told: Vec<_> = all()
         .into_iter()

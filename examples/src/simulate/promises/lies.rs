@@ -29,12 +29,12 @@ fn honest(scenario: &Scenario) -> Scenario {
     honest
 }
 
-/// What a server says wrongly of itself costs at most 20 % of the time that an honest one would have taken, after the first
-/// window, and the first hint: the calls that were told it keep to it.
+/// A wrong report of a server about itself costs at most 20 % of the time that an honest one would have taken, after
+/// the first window, and the first hint: the calls that were told it keep to it.
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_45(seeds: Range<u64>) -> Result<(), Violation> {
     let names = [
         "envoy-10",
@@ -87,7 +87,7 @@ pub fn promise_45(seeds: Range<u64>) -> Result<(), Violation> {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_46(seeds: Range<u64>) -> Result<(), Violation> {
     let cases = ["poison-hint", "poison-bare", "poison-large"].map(scenario);
     check(46, &cases, |scenario| {

@@ -32,7 +32,7 @@ impl Violation {
         self.promise
     }
 
-    /// What was found, a line for each.
+    /// The findings, a line for each.
     pub fn found(&self) -> &[String] {
         &self.found
     }

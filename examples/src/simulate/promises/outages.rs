@@ -23,7 +23,7 @@ fn all_go(run: &Run, callers: usize, from: Duration) -> Option<Duration> {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
     let cases: Vec<_> = [Down::Unavailable, Down::Refuses, Down::Resets, Down::Hangs]
         .into_iter()
@@ -46,7 +46,7 @@ pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
             let run = run(&scenario, Client::Batch, seed, false);
             let name = format!("{seconds} s, {how:?}, seed {seed}");
             let end = began + length;
-            // What hangs cannot be told from what is answered late: one answer has to come.
+            // A request that hangs cannot be told from one that is answered late: one answer has to come.
             let soon = if *how == Down::Hangs {
                 soon + SECOND * 6
             } else {
@@ -73,7 +73,7 @@ pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_40(seeds: Range<u64>) -> Result<(), Violation> {
     let job = Job { prompts: 400, ..Job::default() };
     let mut cases = Vec::new();

@@ -21,7 +21,7 @@ fn scenario(name: &str) -> Scenario {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_41(seeds: Range<u64>) -> Result<(), Violation> {
     let cases = [
         (scenario("collapse"), 1.5),
@@ -51,7 +51,7 @@ pub fn promise_41(seeds: Range<u64>) -> Result<(), Violation> {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_42(seeds: Range<u64>) -> Result<(), Violation> {
     let job = Job { prompts: 600, ..Job::default() };
     let mut cases = Vec::new();
@@ -94,7 +94,7 @@ pub fn promise_42(seeds: Range<u64>) -> Result<(), Violation> {
 ///
 /// # Errors
 ///
-/// What breaks the promise.
+/// The runs that break the promise.
 pub fn promise_44(seeds: Range<u64>) -> Result<(), Violation> {
     let limit = scenario("tenants");
     let outage = World {

@@ -1,4 +1,4 @@
-//! What the server saw: each request, how it ended, and whether it came earlier than told.
+//! The requests that the server saw: how each ended, and whether it came earlier than allowed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ pub struct Seen {
     pub at: Duration,
     /// The number of its prompt.
     pub prompt: u64,
-    /// What became of it.
+    /// How it ended.
     pub what: Came,
     /// When it ended: answered, refused or abandoned. Nothing while it is in flight.
     pub ended: Option<Duration>,
-    /// Whether it came earlier than the refusal before it had told its prompt.
+    /// True if it came earlier than the refusal before it had told its prompt.
     pub early: bool,
 }
 
-/// What became of a request.
+/// The end of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Came {
     /// It was taken.

@@ -17,7 +17,7 @@ pub(crate) struct Level {
 
 #[derive(Clone, Copy, Debug)]
 enum Count {
-    /// What has been used and has not flowed back, times the nanoseconds of the window: exact.
+    /// The amount in use that has not flowed back, times the nanoseconds of the window: exact.
     Bucket { used: u128, burst: u64 },
     /// The number of the window, and what was used in it and in the one before.
     Window {
@@ -98,7 +98,7 @@ impl Level {
         }
     }
 
-    /// What is left.
+    /// The remainder.
     pub(crate) fn remaining(&self) -> u64 {
         match self.count {
             Count::Bucket { used, burst } => {

@@ -16,7 +16,7 @@ pub(crate) struct Arrival {
     pub(crate) will_need: u64,
 }
 
-/// What becomes of a request.
+/// The treatment of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
     /// It is worked on for this long at full speed, and ends so.
@@ -223,12 +223,12 @@ impl Model {
                 level.take(cost(level.limit(), arrival));
             }
         }
-        // What was taken from a limit that counts refused requests may have moved the time.
+        // A limit that counts refused requests may have moved the time.
         refused.map(|(refusal, delay)| Fate::Answered(refusal, hint(refusal, delay)))
     }
 }
 
-/// What a request costs.
+/// The cost of a request.
 pub(crate) const fn cost(limit: &Limit, arrival: &Arrival) -> u64 {
     match limit.unit {
         Unit::Requests => 1,

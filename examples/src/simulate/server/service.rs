@@ -29,14 +29,14 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// What the clones of a server share.
+/// State that the clones of a server share.
 pub(crate) struct Shared {
     state: Mutex<State>,
     start: Instant,
     work: Working,
 }
 
-/// What changes.
+/// State that changes.
 pub(crate) struct State {
     pub(crate) model: Model,
     pub(crate) ledger: Ledger,

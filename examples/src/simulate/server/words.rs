@@ -1,4 +1,4 @@
-//! What the server answers, in the shapes of those whose behaviour it has.
+//! The answers of the server, in the format of the provider that it imitates.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn body(refusal: Refusal, hint: Option<Duration>, levels: &[Level]) -> (&'static
     (JSON, text)
 }
 
-/// What answers say about the limits.
+/// The headers of answers about the limits.
 fn headers(levels: &[Level]) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for level in levels {

@@ -1,11 +1,11 @@
-//! What a server does, as plain data.
+//! The behaviour of a server, as plain data.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::draw::Draw;
 
-/// What a server does with the requests it gets. The default answers all of them after a second.
+/// How a server treats its requests. The default answers all of them after a second.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The time from a request to the head of its answer, where nothing slows the server down.
@@ -16,7 +16,7 @@ pub struct World {
     pub limits: Vec<Limit>,
     /// How many requests may be unanswered at a time; more are refused.
     pub places: Option<(usize, Refusal)>,
-    /// What happens at random, whatever the load.
+    /// Faults that happen at random, whatever the load.
     pub faults: Vec<Fault>,
     /// Times at which nobody is served.
     pub outages: Vec<Outage>,
@@ -84,7 +84,7 @@ pub enum Work {
 /// A rate limit.
 #[derive(Clone, Debug)]
 pub struct Limit {
-    /// What is counted.
+    /// The amount that is counted.
     pub unit: Unit,
     /// How much of it flows in each window.
     pub amount: u64,
@@ -92,9 +92,9 @@ pub struct Limit {
     pub per: Duration,
     /// How it flows.
     pub shape: Shape,
-    /// What the answers say about it.
+    /// The headers of answers about it.
     pub headers: Headers,
-    /// Whether refused requests count.
+    /// True if refused requests count.
     pub refused_count: bool,
     /// Other amounts from these times on.
     pub changes: Vec<(Duration, u64)>,
@@ -156,14 +156,14 @@ impl Limit {
     }
 }
 
-/// What a limit counts.
+/// The amount that a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Requests.
     Requests,
     /// The tokens of the prompt and the most that its answer may have, on arrival.
     Tokens {
-        /// Whether those that the answer did not need are given back at its end.
+        /// True if those that the answer did not need are given back at its end.
         given_back: bool,
     },
 }
@@ -185,7 +185,7 @@ pub enum Shape {
     Sliding,
 }
 
-/// What answers say about a limit.
+/// The headers of answers about a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headers {
     /// Nothing.
@@ -221,7 +221,7 @@ impl Refusal {
     }
 }
 
-/// What a refusal says about when to come back.
+/// The delay that a refusal names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// Nothing.
@@ -256,11 +256,11 @@ pub struct Fault {
     pub share: f64,
     /// When; always if nothing is said.
     pub when: Option<Range<Duration>>,
-    /// What happens.
+    /// The fault.
     pub what: What,
 }
 
-/// What happens to a request.
+/// A fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// It is refused.
@@ -286,11 +286,11 @@ pub enum What {
 pub struct Outage {
     /// When.
     pub when: Range<Duration>,
-    /// What requests meet.
+    /// The fault that requests meet.
     pub how: Down,
 }
 
-/// What requests meet during an outage.
+/// The fault that requests meet during an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
     /// No connection. Requests in flight when it begins are reset.
@@ -317,7 +317,7 @@ impl World {
         self.outages.iter().filter(breaks).min_by_key(|outage| outage.when.start)
     }
 
-    /// Whether a prompt is refused whatever happens.
+    /// Returns whether a prompt is refused whatever happens.
     pub(crate) fn poison(&self, prompt: u64) -> Option<Refusal> {
         let (every, refusal) = self.poisoned?;
         (prompt % every == every / 2).then_some(refusal)

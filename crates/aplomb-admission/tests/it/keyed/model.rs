@@ -34,14 +34,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever is begun, ended, waited for and left, each key's gate is told all of it, and its state
+    /// Whatever is begun, ended, waited for and left, the gate of each key learns all of it, and its state
     /// is only ever gone when it said that it may.
     #[test]
     fn no_call_is_lost_and_no_key_has_two_gates(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let entries = tallies(100);
-            // What each key's gate must have counted.
+            // The calls that the gate of each key must have counted.
             let mut model = BTreeMap::<u64, Tally>::new();
             let mut held = Vec::new();
             let mut waits = Vec::<(u64, task::Spawn<Acquire<Tally>>)>::new();

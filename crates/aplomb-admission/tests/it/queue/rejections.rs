@@ -1,4 +1,4 @@
-//! Who is rejected away, and what it is told.
+//! Rejections: of which callers, when, and with which details.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -86,7 +86,7 @@ async fn a_caller_that_could_go_without_the_head_is_not_rejected_with_it() {
     let millis = |millis| start + Duration::from_millis(millis);
     let waits = |says| Queue::new(ForTheHeavy(says), QueueLimits::new(), |_| ());
 
-    // The instant of the head moves beyond everybody's deadline.
+    // The instant of the head moves beyond all deadlines.
     let queue = waits(Decision::NotBefore(millis(5_000), ()));
     let mut heavy = task::spawn(queue.acquire(Weight::Heavy, until(millis(30_000))));
     assert_pending!(heavy.poll());
@@ -231,7 +231,7 @@ async fn a_caller_that_is_looked_at_too_late_learns_what_it_waited_for() {
     let queue = slots(0);
     let mut waits = task::spawn(queue.acquire((), until(Instant::now() + PACE)));
     assert_pending!(waits.poll());
-    // The thread was busy: the alarm rings long after it should have.
+    // The thread was busy: the timer fires long after it should have.
     advance(10 * PACE).await;
     let rejected = assert_ready!(waits.poll()).err().unwrap();
     assert_eq!((rejected.reason(), rejected.gate_reason().is_some()), (RejectReason::WaitTooLong, true));

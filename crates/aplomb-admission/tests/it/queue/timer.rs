@@ -1,4 +1,4 @@
-//! What wakes a queue, and in which runtime.
+//! The timer of a queue, and the runtime that drives it.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ fn the_timer_is_set_where_the_next_caller_waits() {
             .is_ok_and(|permit| permit.is_ok())
     };
     let (one, two) = (waits(queue.clone()), waits(queue));
-    // The first runtime lives on, and nobody drives it when its caller has been served.
+    // The first runtime still exists, but nothing drives it once its caller has been served.
     let other = std::thread::spawn(move || second.block_on(two));
     assert!(first.block_on(one));
     assert!(other.join().unwrap());
@@ -122,9 +122,9 @@ fn waiting_for_an_instant_outside_of_a_runtime_panics_rather_than_spins() {
 
 /// Admits one call a second, and has an event for each.
 #[derive(Default)]
-struct Told(Vec<Instant>, bool);
+struct Scripted(Vec<Instant>, bool);
 
-impl aplomb_admission::Gate for Told {
+impl aplomb_admission::Gate for Scripted {
     type Cost = ();
     type Token = ();
     type Reason = ();
@@ -159,7 +159,7 @@ async fn an_observer_does_not_run_inside_the_timer_of_the_runtime() {
     let observer = move |at: &Instant| {
         tells.lock().unwrap().push(*at);
     };
-    let queue = Queue::new(Told::default(), QueueLimits::new(), observer);
+    let queue = Queue::new(Scripted::default(), QueueLimits::new(), observer);
     let start = Instant::now();
     drop(queue.acquire((), Wait::default()).await.unwrap());
     let mut waits = task::spawn(queue.acquire((), Wait::default()));

@@ -45,7 +45,7 @@ impl AwsParser {
         }
     }
 
-    /// Whether the body may end here: not inside a frame.
+    /// Returns whether the body may end here: not inside a frame.
     pub(super) fn is_complete(&self) -> bool {
         self.frame.is_empty() && self.skipping == 0 && !self.is_damaged
     }

@@ -5,11 +5,11 @@ use aplomb_rate_limit::{Pool, Settle};
 use proptest::prelude::*;
 use tokio::time::{Instant, advance};
 
-use super::{AcquireFuture, Permit, S, acquire, tokens, tokens_per_second};
+use super::{Acquiring, Permit, S, acquire, tokens, tokens_per_second};
 use tokio_test::task::Spawn;
 
 const AMOUNT: u64 = 100;
-/// A token flows back in so many nanoseconds.
+/// A token flows back in this many nanoseconds.
 const INTERVAL: u128 = 10_000_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl Model {
     }
 }
 
-/// Ends a call in one of several ways, and notes what is right.
+/// Ends a call in one of several ways, and notes the expected books.
 fn end(flying: Flying, how: u8, used: u64, model: &mut Model) {
     let Flying { mut permit, cost, until } = flying;
     let now = model.nanos(Instant::now());
@@ -106,12 +106,12 @@ fn end(flying: Flying, how: u8, used: u64, model: &mut Model) {
 /// The calls that wait in three queues, and the queues in the order in which their heads began to wait.
 #[derive(Default)]
 struct Waiting {
-    calls: Vec<(usize, u64, Spawn<AcquireFuture>)>,
+    calls: Vec<(usize, u64, Spawn<Acquiring>)>,
     order: Vec<usize>,
 }
 
 impl Waiting {
-    fn arrives(&mut self, line: usize, cost: u64, call: Spawn<AcquireFuture>) {
+    fn arrives(&mut self, line: usize, cost: u64, call: Spawn<Acquiring>) {
         self.calls.push((line, cost, call));
         self.keep_order();
     }
@@ -195,7 +195,7 @@ async fn play(steps: Vec<Step>, gives_back: bool) {
             assert!(i64::try_from(head.unwrap()).unwrap() > model.left(now), "there is enough for the first");
         }
     }
-    // What is given back may be drawn again, however long ago it was drawn first.
+    // An amount that is given back may be drawn again, however long ago it was first drawn.
     assert!(gives_back || model.no_window_is_exceeded(), "{:?}", model.gone);
     // Every call goes, and everything flows back.
     let calls = u32::try_from(waiting.calls.len()).unwrap();

@@ -47,11 +47,11 @@ impl Gate for Places {
 }
 
 /// Closed until an instant.
-struct Door {
+struct Barrier {
     until: Option<Instant>,
 }
 
-impl Gate for Door {
+impl Gate for Barrier {
     type Cost = ();
     type Token = ();
     type Reason = ();
@@ -71,7 +71,7 @@ impl Gate for Door {
     simple!();
 }
 
-type Gates = Both<Door, Both<Quotas, Both<PoolMember, Both<PoolMember, Places>>>>;
+type Gates = Both<Barrier, Both<Quotas, Both<PoolMember, Both<PoolMember, Places>>>>;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -133,7 +133,7 @@ async fn play(steps: Vec<Step>) {
                 plenty.member()
             };
             let places = Places { free: 1 + (i % 3) as i32 };
-            let gates = Both(Door { until: None }, Both(own, Both(pool.member(), Both(other, places))));
+            let gates = Both(Barrier { until: None }, Both(own, Both(pool.member(), Both(other, places))));
             Queue::new(gates, QueueLimits::new().ageing(S), |_| ())
         })
         .collect();
@@ -212,7 +212,7 @@ async fn play(steps: Vec<Step>) {
         advance(Duration::from_millis(50)).await;
         collect(&mut waiting, &mut flying);
     }
-    assert!(waiting.is_empty(), "{} wait for ever: {:?}", waiting.len(), pool.snapshot());
+    assert!(waiting.is_empty(), "{} wait forever: {:?}", waiting.len(), pool.snapshot());
     flying.clear();
     for pool in [&pool, &second] {
         assert_eq!((pool.snapshot().in_flight(), pool.snapshot().waiting()), (0, 0));
@@ -235,7 +235,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn promise_18_a_member_that_flaps_neither_starves_nor_holds_others() {
     let pool = Pool::new([Quota::requests_per_second(10).burst(1)]);
-    let flapping = Queue::new(Both(Door { until: None }, pool.member()), QueueLimits::new(), |_| ());
+    let flapping = Queue::new(Both(Barrier { until: None }, pool.member()), QueueLimits::new(), |_| ());
     let other = pool.limiter();
     let count = Arc::new(AtomicU32::new(0));
     for _ in 0..20 {

@@ -53,7 +53,7 @@ async fn promise_19_a_member_that_is_parked_behind_another_gate_holds_nothing_of
         let mut waits = asks(&queue, &tokens(60));
         assert_pending!(waits.poll());
         assert_eq!((pool.snapshot().in_flight(), pool.snapshot().waiting()), (0, 0));
-        // All goes to the other, also while the parked one is asked again and again, and nothing is left.
+        // The other gets everything, even while the parked one is asked again and again, and nothing is left.
         for _ in 0..20 {
             other.acquire(tokens(100)).await.unwrap().sent();
             let mut small = acquire(&other, tokens(50));
@@ -113,7 +113,10 @@ async fn promise_17_and_25_the_queues_of_many_keys_draw_on_one_pool_and_are_evic
     let pool = Pool::new([tokens_per_second(100)]);
     let layer = RateLimitLayer::with_pool(&pool).by_key(|_: &RequestView<'_>| 0_u32);
     let limiter = layer.limiter();
-    let asks = |key: u32| task::spawn(limiter.acquire_for(&key, tokens(40), &CallOptions::new()));
+    let asks = |key: u32| {
+        let limiter = limiter.clone();
+        task::spawn(async move { limiter.acquire_for(&key, tokens(40), &CallOptions::new()).await })
+    };
     let mut calls: Vec<_> = (0..10).map(asks).collect();
     let mut gone = Vec::new();
     for seconds in 0..=4_usize {

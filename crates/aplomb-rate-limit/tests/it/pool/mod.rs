@@ -9,9 +9,10 @@ mod panics;
 mod threads;
 mod waking;
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimiter};
+use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitPermit as Permit, RateLimited, RateLimiter};
 use tokio_test::task::{self, Spawn};
 
 const S: Duration = Duration::from_secs(1);
@@ -25,9 +26,9 @@ fn tokens_per_second(amount: u64) -> Quota {
     Quota::new(Dimension::TOKENS, amount, S)
 }
 
-type AcquireFuture = aplomb_rate_limit::AcquireFuture;
-type Permit = aplomb_rate_limit::RateLimitPermit;
+type Acquiring = Pin<Box<dyn Future<Output = Result<Permit, RateLimited>> + Send>>;
 
-fn acquire(limiter: &RateLimiter, charge: Charge) -> Spawn<AcquireFuture> {
-    task::spawn(limiter.acquire(charge))
+fn acquire(limiter: &RateLimiter, charge: Charge) -> Spawn<Acquiring> {
+    let limiter = limiter.clone();
+    task::spawn(Box::pin(async move { limiter.acquire(charge).await }))
 }

@@ -130,16 +130,18 @@ async fn promise_22_a_wait_behind_the_heads_of_other_queues_that_cannot_end_in_t
     let mut large = acquire(&a, tokens(90));
     assert_pending!(large.poll());
     let within = |wait| CallOptions::new().with_deadline(Instant::now() + wait);
-    let mut late = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S)));
+    let short = within(S);
+    let mut late = tokio_test::task::spawn(b.acquire_with(tokens(20), &short));
     let refused = assert_ready_err!(late.poll());
     assert_eq!(
         (refused.reject_reason(), refused.retry_after()),
         (RejectReason::WaitTooLong, Some(S + S / 10))
     );
     assert_eq!(pool.snapshot().waiting(), 1, "it has not taken a place");
-    let mut in_time = tokio_test::task::spawn(b.acquire_with(tokens(20), &within(S + S / 5)));
+    let longer = within(S + S / 5);
+    let mut in_time = tokio_test::task::spawn(b.acquire_with(tokens(20), &longer));
     assert_pending!(in_time.poll());
-    // A call that is rejected for good does not wait for the others.
+    // A call that is rejected forever does not wait for the others.
     let mut huge = acquire(&b, Charge::request().input_tokens(101));
     assert_ready_err!(huge.poll());
 }

@@ -1,0 +1,441 @@
+//! What a server was seen to do with the calls of late, and the brakes that read it.
+
+mod hints;
+mod memory;
+mod overload;
+mod pace;
+mod patience;
+mod places;
+mod settings;
+mod shut;
+mod slow_start;
+mod state;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod usual;
+mod window;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use aplomb_core::{Kind, Outcome};
+use tokio::time::Instant;
+
+use self::memory::{CallNumber, Fate, ServerMemory};
+use self::overload::Overload;
+pub use self::settings::ServerSettings;
+use self::slow_start::SlowStart;
+pub use self::state::{HeldBy, ServerEvent, ServerSnapshot, ShutCause};
+use self::trouble::{Refusal, Trouble};
+use crate::{Decision, End, Hints, Worth};
+
+/// A server as its calls show it, and how many calls it gets.
+///
+/// ```text
+///             nobody gets through                 a probe is accepted
+///   Flowing ───────────────────────────▶ Shut ─────────────────────────▶ Flowing, with a slow start
+///      each call passes:                   │
+///      places ▸ slow start ▸ pace          └─ a call is accepted that was sent after the last refusal ─▶ Flowing
+/// ```
+///
+/// One memory of the calls, in the order in which they were sent, is read by all brakes:
+///
+/// - **shut**: so many calls in a row were refused or failed that it cannot be chance. All wait, one probe at a time goes.
+/// - **slow start**: at the beginning, and when the server opens, only a few calls are out of which nothing is known.
+/// - **pace**: the rate that the server accepts, measured between two shuts.
+/// - **places**: how many calls it takes at a time, if calls are accepted only as others end, or hang when there are more.
+///
+/// It is pure: it reads no clock, takes no lock and never waits. While nothing goes wrong it costs a few instructions for
+/// each call, and keeps nothing of a key that rests.
+#[derive(Clone, Debug)]
+pub struct Server {
+    settings: ServerSettings,
+    memory: ServerMemory,
+    slow_start: Option<SlowStart>,
+    overload: Overload,
+    /// How many calls were accepted, up to a number that is enough, while nothing went wrong.
+    accepted: u32,
+    /// Made when a call is refused or fails for the first time.
+    trouble: Option<Box<Trouble>>,
+    events: VecDeque<ServerEvent>,
+}
+
+/// A call that was admitted.
+#[derive(Debug)]
+pub struct ServerToken {
+    number: CallNumber,
+    sent: Instant,
+    /// Whether its failure says something of the server: not if the same call fails again and again while others do not.
+    is_witness: bool,
+    is_probe: bool,
+}
+
+impl ServerToken {
+    /// Whether it went to see whether the server lets calls through again.
+    pub const fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+}
+
+/// So many accepted calls are enough to know what is usual.
+const ENOUGH: u32 = 100;
+
+impl Server {
+    /// A server of which nothing is known.
+    pub fn new(settings: ServerSettings) -> Self {
+        let mut memory = ServerMemory::default();
+        Self {
+            settings,
+            slow_start: Some(SlowStart::at_first(&mut memory)),
+            memory,
+            overload: Overload::new(),
+            accepted: 0,
+            trouble: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Applies other settings from now on. A brake that they switch off lets go.
+    pub fn set_settings(&mut self, settings: ServerSettings, now: Instant) {
+        self.settings = settings;
+        let Some(trouble) = &mut self.trouble else { return };
+        if trouble.shut.is_some_and(|shut| !settings.shuts_for(shut.cause)) {
+            self.open(now);
+        }
+        if let Some(trouble) = &mut self.trouble {
+            if !settings.throttles {
+                trouble.pace = None;
+            }
+            if !settings.places {
+                trouble.places = None;
+            }
+        }
+    }
+
+    /// Forgets everything but the calls in flight, which say nothing any more.
+    pub fn reset(&mut self, now: Instant) {
+        self.open(now);
+        self.trouble = None;
+        self.accepted = 0;
+        self.overload = Overload::new();
+        self.slow_start = Some(SlowStart::at_first(&mut self.memory));
+    }
+
+    /// Lets calls through again at once, as if a probe had been accepted.
+    pub fn open(&mut self, now: Instant) {
+        let next = self.memory.next();
+        let Some(trouble) = &mut self.trouble else { return };
+        if let Some(shut) = trouble.shut.take() {
+            if let Some(pace) = &mut trouble.pace {
+                pace.opened(next, now);
+            }
+            self.slow_start = None;
+            self.events.push_back(ServerEvent::Opened { cause: shut.cause, by_probe: false });
+        }
+    }
+
+    /// Decides whether a call may go.
+    #[inline]
+    pub fn check(&mut self, now: Instant) -> Decision<HeldBy> {
+        if self.trouble.is_none() && self.slow_start.is_none_or(|slow| slow.has_room(&self.memory)) {
+            return Decision::Admit;
+        }
+        self.check_slow(now)
+    }
+
+    #[inline(never)]
+    fn check_slow(&mut self, now: Instant) -> Decision<HeldBy> {
+        self.tick(now);
+        if let Some(trouble) = &mut self.trouble {
+            if trouble.shut.is_some() {
+                return trouble.check_shut(&mut self.memory, now);
+            }
+            let held = trouble.check_places(&self.memory, &mut self.overload, now);
+            if !held.is_admit() {
+                return held;
+            }
+        }
+        if let Some(slow_start) = self.slow_start.filter(|slow| !slow.has_room(&self.memory)) {
+            let held = HeldBy::SlowStart { window: slow_start.window() };
+            return match self.memory.next_presumed() {
+                Some(at) => Decision::NotBefore(at, held),
+                None => Decision::WhenReleased(held),
+            };
+        }
+        self.trouble.as_ref().map_or(Decision::Admit, |trouble| trouble.check_pace(now))
+    }
+
+    /// Takes up the calls that have been unanswered for so long that they were probably accepted.
+    fn tick(&mut self, now: Instant) {
+        while let Some(number) = self.memory.presume(now) {
+            self.accepted(number, now);
+        }
+    }
+
+    /// A call goes. `is_witness` says whether its failure would say something of the server.
+    #[inline]
+    pub fn admit(&mut self, is_witness: bool, now: Instant) -> ServerToken {
+        let number = self.memory.sent(now);
+        let mut is_probe = false;
+        if let Some(trouble) = &mut self.trouble {
+            is_probe = trouble.sent(number, now);
+            if is_probe {
+                self.events.extend(trouble.shut.map(|shut| ServerEvent::Probing { cause: shut.cause }));
+            }
+        }
+        ServerToken { number, sent: now, is_witness, is_probe }
+    }
+
+    /// The call is sent only now.
+    pub fn sent_late(&mut self, token: &mut ServerToken, now: Instant) {
+        token.sent = now;
+        self.memory.sent_late(token.number, now);
+    }
+
+    /// The first content of the answer has come.
+    #[inline]
+    pub fn taken(&mut self, token: &ServerToken, now: Instant) {
+        self.overload.answered();
+        if self.memory.taken(token.number) {
+            self.accepted(token.number, now);
+        }
+    }
+
+    /// A call was accepted, or probably was.
+    #[inline]
+    fn accepted(&mut self, number: CallNumber, now: Instant) {
+        if let Some(slow_start) = &mut self.slow_start {
+            if slow_start.grow() {
+                self.slow_start = None;
+            }
+        }
+        match &self.trouble {
+            None => self.accepted = (self.accepted + 1).min(ENOUGH),
+            Some(_) => self.accepted_in_trouble(number, now),
+        }
+    }
+
+    #[inline(never)]
+    fn accepted_in_trouble(&mut self, number: CallNumber, now: Instant) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let sent = self.memory.sent_at(number).unwrap_or(now);
+        let places = trouble.limit();
+        if let Some(opened) = trouble.accepted(number, sent, self.settings, &self.memory, now) {
+            self.slow_start = opened.by_probe.then(|| SlowStart::after_shut(&mut self.memory));
+            self.events
+                .push_back(ServerEvent::Opened { cause: opened.cause, by_probe: opened.by_probe });
+            self.note_places(places, aplomb_core::ConcurrencyCause::Throttled);
+        }
+    }
+
+    /// The call has ended.
+    #[inline]
+    pub fn end(&mut self, token: &ServerToken, end: End, now: Instant) {
+        match end {
+            End::Judged { outcome, .. } if outcome.is_success() => {
+                self.taken(token, now);
+                self.ended_well(token, now);
+            }
+            End::Judged { outcome, .. } => self.ended_badly(token, outcome, now),
+            End::Unsent => {
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.not_accepted(token.number);
+                }
+                self.left(token);
+            }
+            End::Abandoned => self.left(token),
+        }
+    }
+
+    /// It says nothing.
+    fn left(&mut self, token: &ServerToken) {
+        self.memory.gone(token.number);
+        self.memory.ended();
+        self.batch(token, None);
+        if let Some(trouble) = &mut self.trouble {
+            trouble.released(token.number);
+        }
+    }
+
+    #[inline]
+    fn ended_well(&mut self, token: &ServerToken, now: Instant) {
+        self.memory.ended();
+        self.batch(token, Some(now.saturating_duration_since(token.sent)));
+        let Some(trouble) = &mut self.trouble else { return };
+        trouble.released(token.number);
+        let places = trouble.limit();
+        if let Some(cause) = trouble.places.as_mut().and_then(places::Places::ended) {
+            self.note_places(places, cause);
+        }
+    }
+
+    /// Compares how long answers take.
+    #[inline]
+    fn batch(&mut self, token: &ServerToken, answered: Option<Duration>) {
+        let limit = self.trouble.as_ref().and_then(|trouble| trouble.limit());
+        let shape = (self.memory.in_flight(), limit.unwrap_or(16));
+        let next = self.memory.next();
+        if let Some(slower) = self.overload.ended(token.number, answered, shape, next) {
+            self.compared(slower);
+        }
+    }
+
+    fn compared(&mut self, slower: f64) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let before = trouble.limit();
+        if trouble.answers(slower) {
+            self.note_places(before, aplomb_core::ConcurrencyCause::Slower);
+        }
+    }
+
+    #[inline(never)]
+    fn ended_badly(&mut self, token: &ServerToken, outcome: Outcome, now: Instant) {
+        self.tick(now);
+        let cause = match outcome.kind() {
+            Kind::Transient => ShutCause::Failures,
+            Kind::Throttled if outcome.is_shared_throttle() => ShutCause::Throttles,
+            // The server answers, whatever it says of this request.
+            Kind::Busy | Kind::Permanent | Kind::Unauthorized => {
+                self.taken(token, now);
+                return self.ended_well(token, now);
+            }
+            _ => {
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.not_accepted(token.number);
+                }
+                return self.left(token);
+            }
+        };
+        let was_accepted = self.memory.fate(token.number) == Fate::Taken;
+        let took = now.saturating_duration_since(token.sent);
+        let hung = outcome.is_unanswered() && !was_accepted && took > self.memory.patience().max(HANGS);
+        if token.is_witness {
+            self.memory.bad(token.number, took, hung);
+        } else {
+            self.memory.gone(token.number);
+        }
+        self.memory.ended();
+        self.batch(token, None);
+        let accepted = self.accepted;
+        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, now)));
+        let before = trouble.limit();
+        if hung {
+            if let Some(most) = self.overload.hung(took, self.memory.in_flight(), now) {
+                if self.settings.places {
+                    trouble.overloaded(most);
+                }
+            }
+        }
+        let refusal = Refusal {
+            number: token.number,
+            is_witness: token.is_witness,
+            cause,
+            outcome,
+            hint: trouble.hints.believed(outcome.retry_after()),
+        };
+        let was_shut = trouble.shut.is_some();
+        trouble.refused(&refusal, self.settings, &mut self.memory, now);
+        if let Some(shut) = trouble.shut {
+            if !was_shut {
+                self.slow_start = None;
+                self.memory.watch();
+                self.events.push_back(ServerEvent::Shut {
+                    cause: shut.cause,
+                    until: shut.probe_at,
+                    last: outcome,
+                });
+            } else if token.number >= shut.first_probe && token.is_witness {
+                self.events.push_back(ServerEvent::StillShut {
+                    cause: shut.cause,
+                    until: shut.probe_at,
+                    last: outcome,
+                });
+            }
+        }
+        self.note_places(before, aplomb_core::ConcurrencyCause::Overload);
+    }
+
+    /// Reports a limit of places that has changed since it was `before`.
+    fn note_places(&mut self, before: Option<u32>, cause: aplomb_core::ConcurrencyCause) {
+        let now = self.trouble.as_ref().and_then(|trouble| trouble.limit());
+        if before != now {
+            self.events.push_back(ServerEvent::Places { from: before, to: now, cause });
+        }
+    }
+
+    /// When to look again although no call ends.
+    pub fn hints(&self) -> Hints {
+        let next_abandoned = self.overload.next_abandoned();
+        Hints { next_wakeup: next_abandoned, ..Hints::default() }
+    }
+
+    /// Takes the oldest event that was not reported.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether nobody gets through, and why.
+    pub fn is_shut(&self) -> Option<ShutCause> {
+        self.trouble.as_ref()?.shut.map(|shut| shut.cause)
+    }
+
+    /// Whether a call was accepted that was sent after `after`, at `until` at the latest: then a refusal between the two
+    /// was not about everybody.
+    pub fn took_one(&mut self, after: Instant, until: Instant, now: Instant) -> bool {
+        self.tick(now);
+        self.memory.took_one(after, until)
+    }
+
+    /// The earliest instant at which a call may go, if one is known.
+    pub fn forecast(&mut self, now: Instant) -> Option<Instant> {
+        let trouble = self.trouble.as_ref()?;
+        match trouble.shut {
+            Some(shut) if shut.cause == ShutCause::Throttles => shut.not_before(now),
+            _ => None,
+        }
+    }
+
+    /// The worth of what is known, for eviction. Gives back the memory of a server that rests.
+    pub fn worth(&mut self, now: Instant) -> Worth {
+        if self.memory.in_flight() > 0 {
+            return Worth::IN_USE;
+        }
+        self.memory.rest();
+        match &self.trouble {
+            None => Worth::FRESH,
+            Some(trouble) => {
+                let worth = trouble.worth(now);
+                if worth == Worth::FRESH {
+                    self.trouble = None;
+                }
+                worth
+            }
+        }
+    }
+
+    /// The state at `now`.
+    pub fn snapshot(&mut self, now: Instant) -> ServerSnapshot {
+        let held_by = match self.check(now) {
+            Decision::Admit => None,
+            Decision::NotBefore(_, held) | Decision::WhenReleased(held) | Decision::Reject(held) => {
+                Some(held)
+            }
+        };
+        let trouble = self.trouble.as_ref();
+        ServerSnapshot {
+            held_by,
+            in_flight: self.memory.in_flight(),
+            slow_start: self.slow_start.map(SlowStart::window),
+            rate: trouble.and_then(|trouble| trouble.pace.map(|pace| pace.rate())),
+            places: trouble.and_then(|trouble| trouble.limit()),
+            period: trouble.and_then(|trouble| trouble.windows.period()),
+            refused_by_chance: trouble.map_or(0.0, |trouble| trouble.usual.refused()),
+        }
+    }
+}
+
+/// A call that is given up sooner than this was not given up because the server hangs.
+const HANGS: Duration = Duration::from_millis(500);

@@ -1,0 +1,166 @@
+//! Places: how many calls the server takes at a time.
+
+use aplomb_core::ConcurrencyCause;
+
+/// A limit of the calls in flight that was found. There is none at first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    limit: u32,
+    found_by: FoundBy,
+    /// Calls that have ended since the limit last changed.
+    ended: u32,
+    /// One more is tried after so many times the limit.
+    held: u32,
+    /// What went under this limit, and what of it was refused.
+    sent: u32,
+    refused: u32,
+}
+
+/// What the limit was found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FoundBy {
+    /// Calls are refused until another ends.
+    Releases,
+    /// Calls hang when there are more.
+    Overload,
+}
+
+/// What a refusal means for the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Nothing.
+    Elsewhere,
+    /// The limit is reached: it is one less.
+    AtLimit,
+    /// The limit helps nothing: as many are refused as before.
+    Useless,
+}
+
+/// If more than this share of at least so many calls is refused under a limit, it helps nothing.
+const USELESS: f64 = 0.2;
+const LEAST_SENT: u32 = 16;
+
+/// One more is tried after this many times the limit at first, and at most.
+const HELD: u32 = 2;
+const LONGEST_HELD: u32 = 16;
+
+/// A limit above this is none.
+const UNLIMITED: u32 = 512;
+
+impl Places {
+    /// A call was accepted as soon as another had ended, with so many in flight.
+    pub(super) fn by_release(in_flight: u32) -> Self {
+        Self::new(in_flight, FoundBy::Releases, HELD)
+    }
+
+    /// Calls hang with so many in flight.
+    pub(super) fn by_overload(limit: u32) -> Self {
+        Self::new(limit, FoundBy::Overload, 0)
+    }
+
+    fn new(limit: u32, found_by: FoundBy, held: u32) -> Self {
+        Self { limit: limit.max(1), found_by, ended: 0, held, sent: 0, refused: 0 }
+    }
+
+    pub(super) const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(super) const fn found_by(&self) -> FoundBy {
+        self.found_by
+    }
+
+    /// Whether another may go, with so many in flight.
+    pub(super) const fn has_room(&self, in_flight: u32) -> bool {
+        in_flight < self.limit
+    }
+
+    pub(super) const fn sent(&mut self) {
+        self.sent += 1;
+        if self.sent > 64 {
+            self.sent /= 2;
+            self.refused /= 2;
+        }
+    }
+
+    /// A call has ended well.
+    pub(super) fn ended(&mut self) -> Option<ConcurrencyCause> {
+        self.ended = self.ended.saturating_add(1);
+        if self.found_by == FoundBy::Overload || self.ended < self.limit.saturating_mul(self.held) {
+            return None;
+        }
+        self.limit += 1;
+        self.ended = 0;
+        Some(ConcurrencyCause::Answered)
+    }
+
+    /// A call was refused with so many others in flight, while some get through.
+    pub(super) fn refused(&mut self, in_flight: u32) -> Refused {
+        self.refused += 1;
+        if self.sent >= LEAST_SENT && f64::from(self.refused) > USELESS * f64::from(self.sent) {
+            return Refused::Useless;
+        }
+        if in_flight + 1 < self.limit {
+            return Refused::Elsewhere;
+        }
+        self.limit = self.limit.saturating_sub(1).max(1);
+        self.ended = 0;
+        self.held = (self.held * 2).clamp(1, LONGEST_HELD);
+        Refused::AtLimit
+    }
+
+    /// How many were refused under this limit.
+    pub(super) const fn refusals(&self) -> u32 {
+        self.refused
+    }
+
+    /// Nobody gets through any more, with so many in flight. Returns whether it may still be the limit: not if it came
+    /// with fewer calls.
+    pub(super) fn shut(&mut self, in_flight: u32) -> bool {
+        if self.found_by == FoundBy::Overload {
+            return true;
+        }
+        if in_flight + 2 < self.limit {
+            return false;
+        }
+        self.limit = in_flight.max(1);
+        self.ended = 0;
+        true
+    }
+
+    /// Calls hang under a limit that was found by overload: half as many, once for each answer.
+    pub(super) fn overloaded(&mut self) -> bool {
+        let lowered = self.ended > 0;
+        if lowered {
+            self.limit = (self.limit / 2).max(1);
+            self.ended = 0;
+        }
+        lowered
+    }
+
+    /// Answers take `slower` times as long as the best, under a limit that was found by overload. Returns whether there is
+    /// still a limit.
+    pub(super) fn answers(&mut self, slower: f64) -> bool {
+        if slower <= SLOWER {
+            let more = if self.held > 0 {
+                (self.limit / 8).max(1)
+            } else {
+                self.limit
+            };
+            self.limit += more;
+        } else {
+            self.held = 1;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "less than the limit"
+            )]
+            let fewer = (f64::from(self.limit) * (SLOWER / slower).max(0.5)) as u32;
+            self.limit = fewer.max(1);
+        }
+        self.limit <= UNLIMITED
+    }
+}
+
+/// Answers that take this many times as long as the best are slow.
+const SLOWER: f64 = 1.15;

@@ -1,0 +1,72 @@
+//! Which brakes there are.
+
+use std::time::Duration;
+
+use super::ShutCause;
+
+/// Which brakes a [`Server`](super::Server) has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct ServerSettings {
+    pub(super) failures: bool,
+    pub(super) throttles: bool,
+    pub(super) places: bool,
+    pub(super) max_pause: Duration,
+    pub(super) seed: u64,
+}
+
+impl ServerSettings {
+    /// All of them; calls wait at most 120 s for a time that the server names.
+    pub const fn new() -> Self {
+        Self {
+            failures: true,
+            throttles: true,
+            places: true,
+            max_pause: Duration::from_secs(120),
+            seed: 0,
+        }
+    }
+
+    /// Sets whether it shuts when all calls fail.
+    pub const fn failures(mut self, shut: bool) -> Self {
+        self.failures = shut;
+        self
+    }
+
+    /// Sets whether it shuts when all calls are throttled, and finds the pace.
+    pub const fn throttles(mut self, shut: bool) -> Self {
+        self.throttles = shut;
+        self
+    }
+
+    /// Sets whether it finds how many calls may be in flight.
+    pub const fn places(mut self, places: bool) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// Sets the longest time that calls wait because the server names it. If it names a longer one, they are rejected.
+    pub const fn max_pause(mut self, pause: Duration) -> Self {
+        self.max_pause = pause;
+        self
+    }
+
+    /// Seeds the random part of the time between probes.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub(super) const fn shuts_for(&self, cause: ShutCause) -> bool {
+        match cause {
+            ShutCause::Failures => self.failures,
+            ShutCause::Throttles => self.throttles,
+        }
+    }
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
