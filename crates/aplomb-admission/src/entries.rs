@@ -16,10 +16,10 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use crate::key::{ErasedKey, KeyBy};
-use crate::queue::QueueSettings;
+use crate::queue::{QueueSettings, Stopped};
 use crate::{
-    Acquire, Closing, Evictable, Full, Gate, Keyed, Permit, Queue, QueueLimits, RejectReason, Rejected,
-    Stopped, Wait, Worth,
+    Acquire, Closing, Evictable, Full, Gate, Keyed, Permit, Queue, QueueLimits, RejectReason, Rejected, Wait,
+    Worth,
 };
 
 /// The queues of a layer: the one that all calls share, or one for each key. Clones share everything.
@@ -107,7 +107,7 @@ impl<G: Evictable + Gate> Entries<G> {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub(crate) fn ask_into<'r>(
+    pub(crate) fn ask<'r>(
         &self,
         permit: &mut Option<Permit<G>>,
         view: impl FnOnce() -> RequestView<'r>,
@@ -128,7 +128,7 @@ impl<G: Evictable + Gate> Entries<G> {
                 }
             },
         };
-        queue.ask_into(permit, cost, wait, cx)
+        queue.ask(permit, cost, wait, cx)
     }
 
     /// Asks for a call with this key to be admitted, and waits for it: as [`Queue::acquire`], and rejected with

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, LayerState, Queue, QueueLimits, RejectReason, Rejected};
-use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, notify};
+use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, notify_rejected};
 
 use crate::{Circuit, CircuitOpen, CircuitSettings, OpenReason, Transition};
 
@@ -161,8 +161,10 @@ impl Circuits {
         open: Option<OpenReason>,
         key: Option<KeyLabel>,
     ) -> BoxError {
-        let event = Event::rejected(LayerName::CircuitBreaker, reason, rejection.retry_after());
-        notify(&*self.observer, &event.with_key(key.clone()));
+        notify_rejected(&*self.observer, || {
+            let event = Event::rejected(LayerName::CircuitBreaker, reason, rejection.retry_after());
+            event.with_key(key.clone())
+        });
         match open {
             Some(open) => Box::new(CircuitOpen::new(open, rejection).with_key(key)),
             None => Box::new(rejection.with_reason(reason)),

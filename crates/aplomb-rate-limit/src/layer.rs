@@ -319,11 +319,11 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
 
     fn rejection(
         &self,
-        rejected: Rejected<RateLimitReason>,
+        rejected: &Rejected<RateLimitReason>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
-        Box::new(self.limits.rejection(&rejected, key, options))
+        Box::new(self.limits.rejection(rejected, key, options))
     }
 
     #[inline]

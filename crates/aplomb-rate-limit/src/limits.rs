@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aplomb_admission::{Entries, ErasedKey, LayerState, Queue, Rejected};
-use aplomb_core::{CallOptions, Event, KeyLabel, notify};
+use aplomb_core::{CallOptions, Event, KeyLabel, notify, notify_rejected};
 use tokio::time::Instant;
 
 use crate::config::{Config, Keys, Observer};
@@ -68,7 +68,7 @@ impl LayerState for RateLimits {
         options: &CallOptions,
     ) -> RateLimited {
         let error = RateLimited::new(rejected, options).with_key(key);
-        notify(&*self.observer, &error.event());
+        notify_rejected(&*self.observer, || error.event());
         error
     }
 }

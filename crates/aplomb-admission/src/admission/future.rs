@@ -10,7 +10,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{AdmissionConfig, PermitGuard, RequestPolicy};
-use crate::{Completion, Gate, Permit, Queued, Stopped, Wait};
+use crate::queue::{Queued, Stopped};
+use crate::{Completion, Gate, Permit, Wait};
 
 pin_project! {
     /// The future of a call through an [`Admission`](crate::Admission).
@@ -90,12 +91,12 @@ where
             let wait = Wait::from(&CallOptions::of(request));
             let cost = policy.cost(request);
             *this.stage = Stage::Done;
-            match policy.entries().ask_into(this.permit, || policy.view(request), cost, wait, cx) {
+            match policy.entries().ask(this.permit, || policy.view(request), cost, wait, cx) {
                 Ok(()) => *this.stage = after_admission(policy),
                 Err(Stopped::Rejected(rejected)) => {
                     // Read again, so that a call that is admitted has none to keep.
                     let options = CallOptions::of(request);
-                    let error = this.config.rejection(request, rejected, &options);
+                    let error = this.config.rejection(request, &rejected, &options);
                     *this.call = None;
                     return Poll::Ready(Err(error));
                 }
@@ -127,7 +128,7 @@ where
                     let Some((_, Some(request))) = this.call.take() else {
                         panic!("a call that waits has a request");
                     };
-                    return Poll::Ready(Err(this.config.rejection(&request, rejected, &options)));
+                    return Poll::Ready(Err(this.config.rejection(&request, &rejected, &options)));
                 }
             }
         }

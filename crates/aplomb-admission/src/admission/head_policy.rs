@@ -40,11 +40,11 @@ where
 
     fn rejection(
         &self,
-        rejected: Rejected<<S::Gate as Gate>::Reason>,
+        rejected: &Rejected<<S::Gate as Gate>::Reason>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
-        self.0.rejection(&rejected, key, options).into()
+        self.0.rejection(rejected, key, options).into()
     }
 
     #[inline]

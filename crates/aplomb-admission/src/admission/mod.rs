@@ -102,7 +102,7 @@ impl<P, C, U> AdmissionConfig<P, C, U> {
     fn rejection<Req: RequestHead>(
         &self,
         request: &Req,
-        rejected: Rejected<<P::Gate as Gate>::Reason>,
+        rejected: &Rejected<<P::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError
     where

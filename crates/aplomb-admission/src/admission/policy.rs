@@ -24,7 +24,7 @@ pub trait RequestPolicy<Req> {
     /// The error of a call that was rejected; `key` is the label of its key, if there is a gate for each.
     fn rejection(
         &self,
-        rejected: Rejected<<Self::Gate as Gate>::Reason>,
+        rejected: &Rejected<<Self::Gate as Gate>::Reason>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError;

@@ -14,7 +14,7 @@ use crate::{Closing, Decision, Gate};
 /// A caller that cannot go at once.
 #[derive(Debug)]
 #[must_use = "dropping it leaves the queue"]
-pub enum Stopped<G: Gate> {
+pub(crate) enum Stopped<G: Gate> {
     /// It is rejected.
     Rejected(Rejected<G::Reason>),
     /// It has taken a place in the queue.
@@ -22,8 +22,8 @@ pub enum Stopped<G: Gate> {
 }
 
 impl<G: Gate> Queue<G> {
-    /// Asks to be admitted. A caller that has to wait gets a place; the task of `cx` is woken when it is admitted or
-    /// rejected.
+    /// Asks to be admitted, and puts the permit into `permit`, where there is none yet. A caller that has to wait gets a place;
+    /// the task of `cx` is woken when it is admitted or rejected.
     ///
     /// The same as polling [`acquire`](Queue::acquire) for the first time, without a future that holds the cost.
     ///
@@ -34,19 +34,12 @@ impl<G: Gate> Queue<G> {
     /// # Panics
     ///
     /// Panics if it has to wait for an instant outside of a tokio runtime with time enabled.
-    pub fn ask(&self, cost: G::Cost, wait: Wait, cx: &Context<'_>) -> Result<Permit<G>, Stopped<G>> {
-        let mut permit = None;
-        self.ask_into(&mut permit, cost, wait, cx)?;
-        Ok(permit.expect("a caller that is not stopped has a permit"))
-    }
-
-    /// The same, for a caller that has a place for its permit: there is none in it yet.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub(crate) fn ask_into(
+    pub(crate) fn ask(
         &self,
         permit: &mut Option<Permit<G>>,
         cost: G::Cost,
@@ -157,7 +150,7 @@ fn run_for<G: Gate>(permit: &mut Option<Permit<G>>, effects: DeferredEffects<'_,
 ///
 /// Dropping it leaves the queue; whatever had been admitted to it is given back.
 #[must_use = "dropping it leaves the queue"]
-pub struct Queued<G: Gate> {
+pub(crate) struct Queued<G: Gate> {
     /// `None` once the caller has collected what became of it.
     shared: Option<Arc<Shared<G>>>,
     place: Place,
@@ -259,14 +252,17 @@ impl<G: Gate> Future for Acquire<G> {
             return Pin::new(queued).poll(cx);
         }
         match std::mem::replace(&mut self.0, AcquireState::Done) {
-            AcquireState::Arriving(queue, cost, wait) => match queue.ask(cost, wait, cx) {
-                Ok(permit) => Poll::Ready(Ok(permit)),
-                Err(Stopped::Rejected(rejected)) => Poll::Ready(Err(rejected)),
-                Err(Stopped::Queued(queued)) => {
-                    self.0 = AcquireState::Waiting(queued);
-                    Poll::Pending
+            AcquireState::Arriving(queue, cost, wait) => {
+                let mut permit = None;
+                match queue.ask(&mut permit, cost, wait, cx) {
+                    Ok(()) => Poll::Ready(Ok(permit.expect("a caller that is not stopped is admitted"))),
+                    Err(Stopped::Rejected(rejected)) => Poll::Ready(Err(rejected)),
+                    Err(Stopped::Queued(queued)) => {
+                        self.0 = AcquireState::Waiting(queued);
+                        Poll::Pending
+                    }
                 }
-            },
+            }
             AcquireState::Rejected(rejected) => Poll::Ready(Err(rejected)),
             AcquireState::Waiting(_) | AcquireState::Done => panic!("polled after it was ready"),
         }

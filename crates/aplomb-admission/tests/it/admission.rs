@@ -35,7 +35,7 @@ impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Tu
 
     fn cost(&self, _: &Req) {}
 
-    fn rejection(&self, rejected: Rejected<G::Reason>, key: Option<KeyLabel>, _: &CallOptions) -> BoxError {
+    fn rejection(&self, rejected: &Rejected<G::Reason>, key: Option<KeyLabel>, _: &CallOptions) -> BoxError {
         let rejection = Rejection::by(LayerName::Other("turnstile")).with_retry_after(rejected.retry_after());
         match key {
             Some(key) => format!("{rejection}, key {key}").into(),

@@ -76,8 +76,9 @@ fn all_seen<N: Next>() -> RateLimitLayer {
     let layer = RateLimitLayer::new(quotas())
         .by_key(|_: &RequestView<'_>| N::next())
         .max_keys(KEYS as usize);
+    let (limiter, options) = (layer.limiter(), CallOptions::new());
     for key in 0..u64::from(KEYS) {
-        let acquiring = pin!(layer.limiter().acquire_for(&key, reserved(), &CallOptions::new()));
+        let acquiring = pin!(limiter.acquire_for(&key, reserved(), &options));
         let ready = acquiring.poll(&mut Context::from_waker(Waker::noop())).is_ready();
         assert!(ready, "there is room");
     }
@@ -92,9 +93,10 @@ fn layer<N: Next>() -> Box<dyn Calls> {
 fn acquire_and_settle<N: Next>() -> Box<dyn Calls> {
     let limiter = all_seen::<N>().limiter();
     over::<Plain, _, _>(service_fn(move |request: Request| {
-        let acquiring = limiter.acquire_for(&N::next(), reserved(), &CallOptions::new());
+        let limiter = limiter.clone();
         async move {
-            let mut permit = acquiring.await.expect("plenty");
+            let (key, options) = (N::next(), CallOptions::new());
+            let mut permit = limiter.acquire_for(&key, reserved(), &options).await.expect("plenty");
             permit.sent();
             let answer = Told.call(request).await;
             permit.settle(&Charge::request().output_tokens(PRODUCED));

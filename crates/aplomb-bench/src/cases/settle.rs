@@ -44,9 +44,9 @@ fn aplomb() -> Box<dyn Calls> {
 fn acquire_and_settle() -> Box<dyn Calls> {
     let limiter = RateLimiter::new(quotas());
     over::<Plain, _, _>(service_fn(move |request: Request| {
-        let acquiring = limiter.acquire(reserved());
+        let limiter = limiter.clone();
         async move {
-            let mut permit = acquiring.await.expect("plenty");
+            let mut permit = limiter.acquire(reserved()).await.expect("plenty");
             permit.sent();
             let answer = Told.call(request).await;
             permit.settle(&Charge::request().output_tokens(PRODUCED));

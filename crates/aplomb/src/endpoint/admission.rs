@@ -107,7 +107,7 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
 
     fn rejection(
         &self,
-        rejected: Rejected<EndpointRejection>,
+        rejected: &Rejected<EndpointRejection>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
@@ -136,7 +136,7 @@ impl fmt::Debug for EndpointAdmission {
 
 /// The error of a call that was rejected, and the event.
 fn describe(
-    rejected: Rejected<EndpointRejection>,
+    rejected: &Rejected<EndpointRejection>,
     key: Option<KeyLabel>,
     options: &CallOptions,
 ) -> (BoxError, Event) {
