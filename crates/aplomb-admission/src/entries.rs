@@ -111,7 +111,7 @@ impl<G: Evictable + Gate> Entries<G> {
         &self,
         permit: &mut Option<Permit<G>>,
         view: impl FnOnce() -> RequestView<'r>,
-        cost: G::Cost,
+        cost: impl FnOnce() -> G::Cost,
         wait: Wait,
         cx: &Context<'_>,
     ) -> Result<(), Stopped<G>> {

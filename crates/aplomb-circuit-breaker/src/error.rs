@@ -61,8 +61,14 @@ impl CircuitOpen {
     #[must_use]
     #[inline]
     pub const fn new(reason: OpenReason, rejection: Rejection) -> Self {
+        Self::of_key(reason, rejection, None)
+    }
+
+    /// The same for a key, if there are several circuits.
+    #[inline]
+    pub(crate) const fn of_key(reason: OpenReason, rejection: Rejection, key: Option<KeyLabel>) -> Self {
         let OpenReason { state, cause, since, last, .. } = reason;
-        Self { state, cause, since, last, rejection, key: None }
+        Self { state, cause, since, last, rejection, key }
     }
 
     /// How long until a call may pass, if known.
@@ -73,6 +79,7 @@ impl CircuitOpen {
     /// Adds the label of the circuit's key, if there are several circuits.
     #[doc(hidden)]
     #[must_use]
+    #[inline]
     pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
         self.key = key;
         self

@@ -89,9 +89,9 @@ where
                 panic!("a call that arrives has a request");
             };
             let wait = Wait::from(&CallOptions::of(request));
-            let cost = policy.cost(request);
+            let (view, cost) = (|| policy.view(request), || policy.cost(request));
             *this.stage = Stage::Done;
-            match policy.entries().ask(this.permit, || policy.view(request), cost, wait, cx) {
+            match policy.entries().ask(this.permit, view, cost, wait, cx) {
                 Ok(()) => *this.stage = after_admission(policy),
                 Err(Stopped::Rejected(rejected)) => {
                     // Read again, so that a call that is admitted has none to keep.

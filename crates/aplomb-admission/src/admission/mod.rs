@@ -98,7 +98,7 @@ where
 
 impl<P, C, U> AdmissionConfig<P, C, U> {
     /// The error of a call that was rejected.
-    #[cold]
+    #[inline]
     fn rejection<Req: RequestHead>(
         &self,
         request: &Req,

@@ -42,10 +42,12 @@ impl<G: Gate> Queue<G> {
     pub(crate) fn ask(
         &self,
         permit: &mut Option<Permit<G>>,
-        cost: G::Cost,
+        cost: impl FnOnce() -> G::Cost,
         wait: Wait,
         cx: &Context<'_>,
     ) -> Result<(), Stopped<G>> {
+        // Made here: it is not small either.
+        let cost = cost();
         debug_assert!(permit.is_none(), "a permit must not be dropped under the lock");
         let mut section = CriticalSection::enter(&self.0);
         let now = section.now;
@@ -254,7 +256,7 @@ impl<G: Gate> Future for Acquire<G> {
         match std::mem::replace(&mut self.0, AcquireState::Done) {
             AcquireState::Arriving(queue, cost, wait) => {
                 let mut permit = None;
-                match queue.ask(&mut permit, cost, wait, cx) {
+                match queue.ask(&mut permit, || cost, wait, cx) {
                     Ok(()) => Poll::Ready(Ok(permit.expect("a caller that is not stopped is admitted"))),
                     Err(Stopped::Rejected(rejected)) => Poll::Ready(Err(rejected)),
                     Err(Stopped::Queued(queued)) => {
