@@ -1,6 +1,6 @@
-//! Lets clients loose on servers of all kinds, in virtual time: `cargo run --release --example simulate`.
+//! Runs clients against servers of all kinds, in virtual time: `cargo run --release --example simulate`.
 //!
-//! Prints what came of it, and with `--svg` draws it. The scenarios and the clients are in `examples/src/simulate`.
+//! Prints the results, and with `--svg` draws them. The scenarios and the clients are in `examples/src/simulate`.
 
 mod plot;
 
@@ -11,7 +11,7 @@ use aplomb::BoxError;
 use aplomb_examples::simulate::{Client, Scenario, Table, all, named, promises, run};
 use clap::Parser;
 
-/// Lets clients loose on servers of all kinds, in virtual time
+/// Runs clients against servers of all kinds, in virtual time
 #[derive(Parser)]
 #[command(name = "simulate")]
 struct Args {
@@ -24,7 +24,7 @@ struct Args {
     /// How many seeds to take the median of
     #[arg(long, value_name = "NUMBER", default_value_t = 5)]
     seeds: u64,
-    /// Shows how the first seed of each scenario goes, every so many seconds
+    /// Print a line every so many seconds of the first seed of each scenario
     #[arg(long, value_name = "SECONDS")]
     watch: Option<f64>,
     /// Checks the promises instead, or those of these numbers
@@ -90,7 +90,7 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Shows how a run goes, a line every so many seconds.
+/// Prints a run, one line for each interval.
 fn watch(scenario: &Scenario, client: Client, every: f64) {
     println!("{}, {}", scenario.name, client.name());
     println!("     at  in flight  waiting  circuit   paused      rate  limit  answered  requests");

@@ -1,4 +1,4 @@
-//! Pictures of runs: what is in flight, how many answers come, what waits, and when circuits are open.
+//! Pictures of runs: requests in flight, answers, waiting calls, and open circuits.
 
 use std::path::Path;
 use std::time::Duration;

@@ -261,6 +261,6 @@ async fn a_request_that_the_client_cannot_send_is_not_retried() {
         assert_eq!(report.sent(), 1, "{error}");
         assert_eq!(report.outcome().unwrap().kind(), aplomb::Kind::Permanent, "{error}");
         assert!(error.to_string().contains(says), "{error}");
-        assert_eq!(handle.circuit().window().failures(), 0);
+        assert_eq!(handle.circuit().unwrap().window().failures(), 0);
     }
 }

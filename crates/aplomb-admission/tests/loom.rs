@@ -30,7 +30,7 @@ fn a_released_permit_reaches_who_waits_for_it() {
         let queue = one_slot();
         let other = queue.clone();
         let holder = thread::spawn(move || drop(block_on(other.acquire((), Wait::default())).unwrap()));
-        // In whatever order they come, both are let through: a lost wake-up would be a deadlock.
+        // In any order, both are admitted: a lost wakeup would be a deadlock.
         drop(block_on(queue.acquire((), Wait::default())).unwrap());
         holder.join().unwrap();
         assert_eq!(queue.with(|gate, _| (gate.free, gate.ends.len())), (1, 2));

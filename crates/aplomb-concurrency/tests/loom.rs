@@ -1,5 +1,5 @@
-//! Every interleaving of two threads at one limit: never more in flight than allowed, and no call waits for
-//! ever.
+//! Every interleaving of two threads at one limit: never more in flight than allowed, and no call waits
+//! forever.
 #![cfg(aplomb_loom)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -137,8 +137,8 @@ impl Classification {
     }
 
     #[inline]
-    pub(crate) const fn set_status(&mut self, status: Option<StatusCode>) {
-        self.status = status;
+    pub(crate) const fn set_status(&mut self, status: StatusCode) {
+        self.status = Some(status);
     }
 
     pub(crate) fn set_outcome(&mut self, outcome: Outcome) {

@@ -32,6 +32,15 @@ pub trait Classify<Res, Err> {
     /// Classifies the head of a response, or an error.
     fn classify(&self, result: Result<&Res, &Err>) -> Classification;
 
+    /// Returns whether an attempt has succeeded, if that can be told for less than a classification: `true` only if
+    /// [`classify`](Self::classify) says so too. A layer that needs to know no more about a success asks this first. The
+    /// default is `false`: the attempt has to be classified.
+    #[inline]
+    fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
+        let _ = result;
+        false
+    }
+
     /// Reads the server's limits from the head of a response, for a rate limit that follows them. The default
     /// reads none.
     fn readings(&self, response: &Res) -> Vec<Reading> {
@@ -64,6 +73,10 @@ where
         self.classifier.classify(result)
     }
 
+    fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
+        self.classifier.has_succeeded(result)
+    }
+
     fn readings(&self, response: &Res) -> Vec<Reading> {
         (self.reader)(response)
     }
@@ -82,6 +95,10 @@ where
 impl<Res, Err, C: Classify<Res, Err> + ?Sized> Classify<Res, Err> for Arc<C> {
     fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         (**self).classify(result)
+    }
+
+    fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
+        (**self).has_succeeded(result)
     }
 
     fn readings(&self, response: &Res) -> Vec<Reading> {

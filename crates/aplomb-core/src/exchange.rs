@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::StatusCode;
+
 use crate::{Classification, Outcome, Usage};
 
 /// The record of one attempt, shared by the layer that reads its response body and the layers that need the
@@ -38,16 +40,15 @@ pub struct ExchangeState {
 }
 
 impl ExchangeState {
-    /// The attempt with this number, and its outcome so far.
+    /// The attempt with this number, and its result so far.
     #[must_use]
-    pub const fn new(attempt: u32, outcome: Outcome) -> Self {
-        Self {
-            attempt,
-            result: Classification::new(outcome),
-            usage: None,
-            counted: None,
-            is_whole: false,
-        }
+    pub const fn new(attempt: u32, result: Classification) -> Self {
+        Self { attempt, result, usage: None, counted: None, is_whole: false }
+    }
+
+    /// Makes a state in which nothing has been written that of the first attempt.
+    pub const fn begin(&mut self, attempt: u32) {
+        self.attempt = attempt;
     }
 
     /// The result so far.
@@ -72,7 +73,7 @@ impl Exchange {
     /// A record with this outcome so far.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self { record: Arc::new(Mutex::new(ExchangeState::new(1, outcome))), attempt: 1 }
+        Self { record: Arc::new(Mutex::new(ExchangeState::new(1, outcome.into()))), attempt: 1 }
     }
 
     /// An attempt within the record of a call.
@@ -98,6 +99,11 @@ impl Exchange {
     /// Changes the outcome: a response that began well may end badly.
     pub fn set_outcome(&self, outcome: Outcome) {
         self.read(|state| state.result.set_outcome(outcome));
+    }
+
+    /// The response has this status. The rest of the result stays.
+    pub fn set_status(&self, status: StatusCode) {
+        self.read(|state| state.result.set_status(status));
     }
 
     /// Sets the result, with all its details. The outcome of `result` is kept, not its exchange.

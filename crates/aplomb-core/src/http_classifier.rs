@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, error, find_in,
-    retry_after, unsendable,
+    unsendable,
 };
 
 /// Judges HTTP responses by the [`Exchange`] in their extensions, or else by status and headers; and errors.
@@ -20,7 +20,7 @@ use crate::{
 /// | 401, 403 | unauthorized |
 /// | other 4xx, 501, 505 | permanent |
 ///
-/// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false` forbids a retry
+/// `retry-after-ms` and `Retry-After` become the hint, see [`WallClock::retry_after`]. `x-should-retry: false` forbids a retry
 /// whatever the status; `x-should-retry: true` allows a retry of a permanent failure.
 ///
 /// An error is transient and [unanswered](Outcome::is_unanswered), or unprocessed if no connection could be made. A
@@ -52,7 +52,9 @@ impl HttpClassifier {
     #[inline]
     fn by_head<Res: ResponseHead>(&self, response: &Res) -> Classification {
         let mut classification = Classification::new(self.judge(response));
-        classification.set_status(response.status());
+        if let Some(status) = response.status() {
+            classification.set_status(status);
+        }
         classification
     }
 
@@ -74,7 +76,7 @@ impl HttpClassifier {
             Some(b"true") if outcome.kind() == crate::Kind::Permanent => Outcome::busy(),
             _ => outcome,
         };
-        match retry_after(headers, &self.clock) {
+        match self.clock.retry_after(headers) {
             Some(hint) => outcome.with_retry_after(hint),
             None => outcome,
         }
@@ -91,6 +93,14 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
             },
             Err(error) => of_error(error),
         }
+    }
+
+    #[inline]
+    fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
+        result.is_ok_and(|response| match response.extensions().and_then(|found| found.get::<Exchange>()) {
+            Some(exchange) => exchange.outcome().is_success(),
+            None => response.status().is_none_or(is_success),
+        })
     }
 }
 
@@ -220,6 +230,25 @@ mod tests {
             let result: Result<&http::Response<()>, _> = Err(&error);
             assert_eq!(classifier.classify(result).outcome().is_unprocessed(), unprocessed, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_success_is_told_without_a_classification() {
+        let classifier = HttpClassifier::new();
+        for status in (100..1_000).filter_map(|status| StatusCode::from_u16(status).ok()) {
+            let mut response = http::Response::new(());
+            *response.status_mut() = status;
+            let agree = |response: &http::Response<()>| {
+                let result = Ok::<_, &io::Error>(response);
+                let expected = classifier.classify(result).outcome().is_success();
+                assert_eq!(classifier.has_succeeded(result), expected, "{status}");
+            };
+            agree(&response);
+            response.extensions_mut().insert(Exchange::new(Outcome::transient()));
+            agree(&response);
+        }
+        let lost = io::Error::other("connection reset");
+        assert!(!Classify::<http::Response<()>, _>::has_succeeded(&classifier, Err(&lost)));
     }
 
     #[test]

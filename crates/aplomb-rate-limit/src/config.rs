@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) max_pause: Option<Duration>,
     pub(crate) ramp: Option<Duration>,
     pub(crate) learning: bool,
+    pub(crate) inbound: bool,
     pub(crate) learned: Option<Learned>,
     pub(crate) seed: Option<u64>,
     pub(crate) observer: Observer,
@@ -55,10 +56,23 @@ impl Config {
             max_pause: None,
             ramp: None,
             learning: true,
+            inbound: false,
             learned: None,
             seed: None,
             observer: Arc::new(LogEvents),
         }
+    }
+
+    /// Makes it a limit on calls that arrive.
+    pub(crate) const fn make_inbound(&mut self) {
+        self.inbound = true;
+        self.learning = false;
+    }
+
+    /// Makes it the limit on the calls of tenants, with nothing of the account's but how long they wait.
+    pub(crate) fn make_of_tenants(&mut self) {
+        self.make_inbound();
+        (self.source, self.learned) = (Source::Quotas(Vec::new()), None);
     }
 
     /// The gate of all calls, if there are no keys.
@@ -88,6 +102,9 @@ impl Config {
         if !self.learning {
             quotas.set_learning(false);
         }
+        if self.inbound {
+            quotas.set_inbound();
+        }
         if let Some(learned) = &self.learned {
             quotas.remember(learned, Instant::now());
         }
@@ -105,6 +122,7 @@ impl fmt::Debug for Config {
             .field("max_pause", &self.max_pause)
             .field("ramp", &self.ramp)
             .field("learning", &self.learning)
+            .field("inbound", &self.inbound)
             .field("learned", &self.learned)
             .field("seed", &self.seed)
             .finish_non_exhaustive()

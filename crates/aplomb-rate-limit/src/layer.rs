@@ -14,7 +14,7 @@ use aplomb_admission::{
 use aplomb_core::{
     BoxError, CallOptions, HttpClassifier, KeyLabel, Observe, RequestHead, RequestView, WithReadings,
 };
-use tower_layer::Layer;
+use tower_layer::{Layer, Stack};
 
 use crate::config::{Config, Keys, QuotasOf, Source};
 use crate::limiter_gate::LimiterGate;
@@ -56,6 +56,30 @@ impl RateLimitLayer {
     /// learning and the seed are set on the pool; the setters of the layer do not change them.
     pub fn with_pool(pool: &Pool) -> Self {
         Self::with_config(Configured::new(Config::new(Source::Pool(pool.clone()))))
+    }
+
+    /// Limits calls that arrive: at a server, or at a gateway for each of its tenants.
+    ///
+    /// In front of your own handlers a limit works differently than in front of somebody's API:
+    ///
+    /// - **Calls do not wait**: one that exceeds a quota is rejected at once with [`RateLimited`], which tells when to come
+    ///   back. Set [`max_wait`](RateLimitLayer::max_wait) to let calls wait.
+    /// - **Responses say nothing about the quotas**: nothing is learned from them, and a handler's own 429 pauses nobody.
+    /// - **A call is charged once**: a retry, seen by its [`CallOptions::attempts`], costs no further request. Tokens are
+    ///   charged as they were used, if the call's usage is known; a call that fails gets its tokens back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_core::RequestView;
+    /// use aplomb_rate_limit::{Quota, RateLimitLayer};
+    ///
+    /// let layer = RateLimitLayer::inbound([Quota::requests_per_second(10).burst(20)])
+    ///     .by_key(|request: &RequestView<'_>| request.headers().and_then(|all| all.get("x-tenant").cloned()));
+    /// # drop(layer);
+    /// ```
+    pub fn inbound(quotas: impl IntoIterator<Item = Quota>) -> Self {
+        Self::new(quotas).set(Config::make_inbound).max_wait(Duration::ZERO)
     }
 
     /// Limits calls by a limiter that others use too. A setter of its settings gives the layer a limiter of its own.
@@ -192,6 +216,49 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         self.keyed(KeyBy::public(key_of), Some(erased(quotas_of)))
     }
 
+    /// Gives each tenant quotas of its own, in front of this layer's: those of the tenant are charged once for a call, those
+    /// of this layer for each attempt. The server, its pauses and what is learned of it concern all tenants, since they
+    /// share an account; a tenant whose quota is used up delays nobody else. With [`by_key`](Self::by_key) each key would
+    /// learn the server anew.
+    ///
+    /// The layer that is returned consists of two: an [`inbound`](RateLimitLayer::inbound) one by key, whose calls wait as
+    /// long as those of this layer, around this layer. The key is shown as a hash in errors and events. Call this last, and
+    /// take handles before; for a handle on the tenants' quotas, put the two layers together yourself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb_core::RequestView;
+    /// use aplomb_rate_limit::{Quota, RateLimitLayer};
+    ///
+    /// fn tenant(request: &RequestView<'_>) -> String {
+    ///     let header = request.headers().and_then(|headers| headers.get("x-tenant")?.to_str().ok());
+    ///     header.unwrap_or_default().to_owned()
+    /// }
+    ///
+    /// let account = RateLimitLayer::new([Quota::requests_per_minute(6_000)]);
+    /// let layer = account.quotas_per(tenant, |tenant: &String| {
+    ///     [Quota::requests_per_minute(if tenant == "acme" { 600 } else { 60 })]
+    /// });
+    /// # drop(layer);
+    /// ```
+    pub fn quotas_per<F, Key, Q>(
+        self,
+        tenant_of: F,
+        quotas_of: impl Fn(&Key) -> Q + Send + Sync + 'static,
+    ) -> Stack<Self, Self>
+    where
+        F: Fn(&RequestView<'_>) -> Key + Send + Sync + 'static,
+        Key: Hash + Eq + Clone + Send + Sync + 'static,
+        Q: IntoIterator<Item = Quota>,
+        K: Clone,
+        C: Clone,
+        U: Clone,
+    {
+        let tenants = self.clone().set(Config::make_of_tenants);
+        Stack::new(self, tenants.keyed(KeyBy::secret(tenant_of), Some(erased(quotas_of))))
+    }
+
     fn keyed(self, by: KeyBy, quotas_of: Option<Arc<QuotasOf>>) -> Self {
         self.set(|config| config.keys = Some(Keys { by, quotas_of }))
     }
@@ -313,8 +380,8 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     }
 
     #[inline]
-    fn cost(&self, request: &Req) -> Charge {
-        self.cost.charge(request)
+    fn cost(&self, request: &Req, options: &CallOptions) -> Charge {
+        self.limits.cost(self.cost.charge(request), options)
     }
 
     fn rejection(

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::{Config, Keys, Observer};
 use crate::limiter_gate::LimiterGate;
 use crate::template::Template;
-use crate::{Quota, Quotas, RateLimitReason, RateLimited};
+use crate::{Charge, Quota, Quotas, RateLimitReason, RateLimited};
 
 /// The queues of a layer, each before its quotas: one, or one for each key. Clones share them.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct RateLimits {
     /// Makes the gates of new keys, if there are keys.
     template: Option<Arc<Template>>,
     observer: Observer,
+    /// A retry costs no further request.
+    charges_calls: bool,
 }
 
 impl LayerState for RateLimits {
@@ -37,7 +39,7 @@ impl LayerState for RateLimits {
         };
         let Some(Keys { by, quotas_of }) = config.keys.clone() else {
             let entries = Entries::one(config.gate(), config.limits, report);
-            return Self { entries, template: None, observer };
+            return Self { entries, template: None, observer, charges_calls: config.inbound };
         };
         let template = Arc::new(Template::new(config, quotas_of));
         let make = {
@@ -45,7 +47,7 @@ impl LayerState for RateLimits {
             move |key: &dyn ErasedKey| template.gate(key)
         };
         let entries = Entries::keyed(by, config.max_keys, config.limits, make, report);
-        Self { entries, template: Some(template), observer }
+        Self { entries, template: Some(template), observer, charges_calls: config.inbound }
     }
 
     fn of_key(&self, queue: Queue<LimiterGate>) -> Self {
@@ -53,6 +55,7 @@ impl LayerState for RateLimits {
             entries: Entries::of(queue),
             template: None,
             observer: Arc::clone(&self.observer),
+            charges_calls: self.charges_calls,
         }
     }
 
@@ -74,6 +77,16 @@ impl LayerState for RateLimits {
 }
 
 impl RateLimits {
+    /// The cost of a call, or of a further attempt of one.
+    #[inline]
+    pub(crate) fn cost(&self, charge: Charge, options: &CallOptions) -> Charge {
+        if self.charges_calls && options.attempts() > 0 {
+            charge.requests(0)
+        } else {
+            charge
+        }
+    }
+
     /// Changes the quotas of all keys, and of those to come.
     pub(crate) fn change(&self, change: impl Fn(&mut Quotas, Instant)) {
         if let Some(template) = &self.template {

@@ -177,7 +177,11 @@ impl Call {
     }
 
     /// Polls an attempt.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a response is large, and made in its place instead of being moved"
+    )]
     pub(crate) fn poll<F: Future>(
         &mut self,
         attempt: Pin<&mut F>,

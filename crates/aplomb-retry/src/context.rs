@@ -101,11 +101,15 @@ impl Context {
     }
 
     /// Polls an attempt. Layers inside find the options.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a response is large, and made in its place instead of being moved"
+    )]
     pub(crate) fn poll<F: Future>(&self, attempt: Pin<&mut F>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
         match self.task_local() {
             None => attempt.poll(cx),
-            Some(options) => options.sync_scope(|| attempt.poll(cx)),
+            Some(options) => scoped_poll(options, attempt, cx),
         }
     }
 
@@ -121,6 +125,16 @@ impl Context {
     fn task_local(&self) -> Option<CallOptions> {
         (self.passing == Passing::TaskLocal).then_some(self.options)
     }
+}
+
+/// Apart, and rare: in place, the closure would move the response once more on every call.
+#[cold]
+fn scoped_poll<F: Future>(
+    options: CallOptions,
+    attempt: Pin<&mut F>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<F::Output> {
+    options.sync_scope(|| attempt.poll(cx))
 }
 
 /// Apart, and rare: in place, the closure would move the request once more on every call.

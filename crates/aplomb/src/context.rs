@@ -5,8 +5,11 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Exchange, ExchangeRecord, ExchangeState, Outcome};
+use aplomb_core::{CallOptions, Classification, Exchange, ExchangeRecord, ExchangeState, Outcome};
+use aplomb_rate_limit::Charge;
 use tokio::time::Instant;
+
+use crate::endpoint::PromptEstimate;
 
 /// The record of one call: its options, its attempts and their results, and where its time went.
 ///
@@ -19,6 +22,10 @@ pub(crate) struct CallContext(Arc<CallRecord>);
 pub(crate) struct CallRecord {
     pub(crate) provider: &'static str,
     pub(crate) began: Instant,
+    /// The cost of each attempt.
+    charge: Charge,
+    /// The estimate of the prompt, if the response may tell its true size.
+    estimate: Option<PromptEstimate>,
     state: Mutex<CallState>,
     /// The result of the attempt that was sent last.
     current: Mutex<ExchangeState>,
@@ -31,7 +38,7 @@ const KEPT: usize = 16;
 pub(crate) struct CallState {
     /// Of the caller and of the policy, with what a retry adds.
     options: Option<CallOptions>,
-    /// Since when the next attempt waits to be admitted.
+    /// The instant since which the next attempt waits to be admitted.
     asked: Option<Instant>,
     /// How long the next attempt waited to be admitted, if it was and has not been sent.
     admitted: Option<Duration>,
@@ -59,10 +66,15 @@ pub(crate) struct SentAttempt {
 
 impl CallContext {
     /// A call that begins now, with the options that its request carries.
-    pub(crate) fn new(provider: &'static str, now: Instant, options: Option<CallOptions>) -> Self {
+    pub(crate) fn new(
+        provider: &'static str,
+        now: Instant,
+        options: Option<CallOptions>,
+        (charge, estimate): (Charge, Option<PromptEstimate>),
+    ) -> Self {
         let state = Mutex::new(CallState { options, ..CallState::default() });
-        let current = Mutex::new(ExchangeState::new(0, Outcome::success()));
-        Self(Arc::new(CallRecord { provider, began: now, state, current }))
+        let current = Mutex::new(ExchangeState::new(0, succeeds(provider)));
+        Self(Arc::new(CallRecord { provider, began: now, charge, estimate, state, current }))
     }
 
     pub(crate) const fn of(record: Arc<CallRecord>) -> Self {
@@ -77,6 +89,14 @@ impl CallContext {
         self.0.began
     }
 
+    pub(crate) fn charge(&self) -> &Charge {
+        &self.0.charge
+    }
+
+    pub(crate) fn estimate(&self) -> Option<PromptEstimate> {
+        self.0.estimate
+    }
+
     pub(crate) fn options(&self) -> Option<CallOptions> {
         self.lock().options
     }
@@ -87,14 +107,15 @@ impl CallContext {
 
     /// The deadline of the call: the caller's or the policy's, whichever is earlier.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.options()?.deadline()
+        self.lock().options.as_ref()?.deadline()
     }
 
     /// Options from the task-local, which are known only when the call is polled. Those that the request carries
     /// come before them.
     pub(crate) fn take_over_task_local(&self) {
-        if let (None, Some(current)) = (self.options(), CallOptions::current()) {
-            self.set_options(current);
+        let mut state = self.lock();
+        if state.options.is_none() {
+            state.options = CallOptions::current();
         }
     }
 
@@ -136,13 +157,20 @@ impl CallContext {
         state.sent = state.sent.saturating_add(1);
         let number = state.sent;
         let attempt = SentAttempt { number, at: now, queued, waited: waited.unwrap_or_default(), took: None };
-        let before = mem::replace(&mut *self.current(), ExchangeState::new(number, Outcome::success()));
-        if let Some(last) = state.last.replace(attempt) {
-            state.earlier.push_back((last, before));
-            if state.earlier.len() == KEPT {
-                state.earlier.pop_front();
+        let last = state.last.replace(attempt);
+        let mut current = self.current();
+        match last {
+            // Nearly always: nothing has been written yet.
+            None => current.begin(number),
+            Some(last) => {
+                let next = ExchangeState::new(number, succeeds(self.0.provider));
+                state.earlier.push_back((last, mem::replace(&mut current, next)));
+                if state.earlier.len() == KEPT {
+                    state.earlier.pop_front();
+                }
             }
         }
+        drop(current);
         Exchange::within(Arc::clone(&self.0) as Arc<dyn ExchangeRecord>, number)
     }
 
@@ -197,6 +225,11 @@ impl CallContext {
     fn current(&self) -> MutexGuard<'_, ExchangeState> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The result of an attempt as long as nothing else is known.
+const fn succeeds(provider: &'static str) -> Classification {
+    Classification::new(Outcome::success()).with_provider(provider)
 }
 
 impl SentAttempt {

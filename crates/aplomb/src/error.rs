@@ -16,10 +16,8 @@ use crate::Report;
 /// [`TimedOut`](crate::TimedOut), [`BrokenAnswer`](crate::BrokenAnswer),
 /// [`HookFailed`](crate::HookFailed), and the client's own errors. A response of the provider is never an error,
 /// whatever its status, unless it is a [`BrokenAnswer`](crate::BrokenAnswer).
-#[derive(Debug)]
 pub struct EndpointError(Box<Failed>);
 
-#[derive(Debug)]
 struct Failed {
     cause: BoxError,
     report: Report,
@@ -78,6 +76,16 @@ impl fmt::Display for EndpointError {
             None => f.write_str("call failed")?,
         }
         write!(f, " ({})", self.0.report)
+    }
+}
+
+/// Two fields, with the report in one line: a program whose `main` returns the error prints this.
+impl fmt::Debug for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointError")
+            .field("report", &format_args!("{}", self.0.report))
+            .field("cause", &self.0.cause)
+            .finish()
     }
 }
 

@@ -27,14 +27,14 @@ pub use aplomb_retry as retry;
 pub use aplomb_admission::Closing;
 pub use aplomb_core::{
     BoxError, CallOptions, Classification, Event, EventKind, Exchange, Kind, LayerName, LogEvents, Observe,
-    Outcome, Priority, Reason, Rejection, Scope, Usage, WallClock, find, find_in,
+    Outcome, Priority, Reason, Rejection, RequestView, Scope, Usage, WallClock, find, find_in,
 };
 pub use client::HttpClient;
 pub use endpoint::{
-    BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointFuture, EndpointHandle, EndpointLayer,
-    EndpointSnapshot, GatesHandle, HookFailed, HookFuture, OutgoingRequest, RequestHook, TimedOut, Timeout,
+    BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointHandle, EndpointLayer, EndpointSnapshot,
+    HookFailed, OutgoingRequest, RequestHook, TimedOut, Timeout,
 };
 pub use error::EndpointError;
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};
-pub use router::{Router, RouterFuture, RouterHandle, RouterLayer};
+pub use router::{Router, RouterHandle, RouterLayer};

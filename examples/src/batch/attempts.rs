@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::cause;
 use super::health::Health;
 
-/// A prompt whose answer was cut off this often by our own time-out is not asked again: each time was paid for.
+/// A prompt whose answer was cut off this often by our own timeout is not asked again: each time was paid for.
 pub(crate) const MAX_CUT_OFF: u32 = 3;
 
 tokio::task_local! {
@@ -33,7 +33,7 @@ pub(crate) struct Attempts(Arc<Record>);
 #[derive(Debug, Default)]
 struct Record {
     sent: AtomicU32,
-    /// Attempts that our own time-out cut off while others were answered.
+    /// Attempts that our own timeout cut off while others were answered.
     cut_off: AtomicU32,
     /// True if the last attempt was dropped before its end, and not in an outage.
     dropped: AtomicBool,
@@ -53,12 +53,12 @@ impl Attempts {
         CURRENT.scope(self.clone(), call).await
     }
 
-    /// Waits until our own time-out has cut the prompt's answers off too often.
+    /// Waits until our own timeout has cut the prompt's answers off too often.
     pub(crate) async fn cut_off_too_often(&self) {
         self.0.too_often.notified().await;
     }
 
-    /// Notes that our own time-out ended the attempt before; returns whether another may be sent.
+    /// Notes that our own timeout ended the attempt before; returns whether another may be sent.
     fn cut_off(&self) -> bool {
         let may_send = self.0.cut_off.fetch_add(1, Ordering::Relaxed) + 1 < MAX_CUT_OFF;
         if !may_send {
@@ -150,7 +150,7 @@ struct Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // In an outage that hangs, a time-out says nothing about the prompt.
+        // In an outage that hangs, a timeout says nothing about the prompt.
         let dropped = !self.finished && *self.circuit.borrow() == CircuitState::Closed;
         self.attempts.0.dropped.store(dropped, Ordering::Relaxed);
     }

@@ -287,7 +287,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_flows_is_never_cut_off_however_long_it_takes() {
-        // 60 words, one every 20 s: ten times as long as the time-out.
+        // 60 words, one every 20 s: ten times as long as the timeout.
         let mock = Mock::builder().answer_words(60).token_gap(20 * SECOND);
         let (mock, results) = run_for(3_000, mock, settings(), 1).await;
         assert!(results[0].ok, "{:?}", results[0].error);

@@ -1,4 +1,4 @@
-//! The best possible client: it knows everything beforehand.
+//! The best possible client: it knows everything in advance.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,23 +13,23 @@ use super::server::model::{Arrival, Ending, Fate, Model, Opens};
 /// The best possible client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ideal {
-    /// How long it takes.
+    /// The time it takes.
     pub took: Duration,
-    /// How many requests it sends.
+    /// The number of requests it sends.
     pub requests: u64,
-    /// How many prompts are answered: all that can be.
+    /// The number of prompts that are answered: all that can be.
     pub answered: u64,
 }
 
-/// The number of no prompt.
+/// A number that no prompt has.
 const NONE: u64 = u64::MAX;
 
 /// The time that an error in a stream names.
 const STREAM_HINT: Duration = Duration::from_millis(1_200);
 
-/// Computes what the best possible client does: it sends a request at the first instant at which it will be taken, and
-/// none in vain. What happens at random to a prompt's attempts happens to it too, and it waits as long as it is told.
-/// It asks the prompts in their order, by as many callers as there are.
+/// Computes the run of the best possible client: it sends a request at the first instant at which the server accepts it,
+/// and none in vain. Random faults of a prompt's attempts happen to it too, and it waits as long as a refusal names.
+/// It sends the prompts in their order, with as many callers as there are.
 pub fn ideal(scenario: &Scenario, seed: u64) -> Ideal {
     let job = scenario.job;
     let mut model = Model::new(&scenario.world, seed);
@@ -39,7 +39,7 @@ pub fn ideal(scenario: &Scenario, seed: u64) -> Ideal {
         let asked = Asked::of(&job.prompt(number));
         Arrival { prompt: number, may_need: asked.may_need(), will_need: asked.will_need() }
     };
-    // By their time: prompts that are to be sent again, in their order, and then callers without one.
+    // By time: prompts to send again, in their order, and then callers without a prompt.
     let mut ready: BinaryHeap<_> = (0..job.callers).map(|_| Reverse((Duration::ZERO, NONE))).collect();
     let mut ends: BinaryHeap<Reverse<(Duration, u64, bool)>> = BinaryHeap::new();
     while let Some(Reverse((now, mut number))) = ready.pop() {
@@ -94,7 +94,7 @@ pub fn ideal(scenario: &Scenario, seed: u64) -> Ideal {
     ideal
 }
 
-/// How long an answer takes from its head on, and how long after that the request is sent again, if it is.
+/// The time from the head of an answer to its end, and from then until the request is sent again, if it is.
 fn ends_in(world: &World, stream: bool, ending: Ending) -> (Duration, Option<Duration>) {
     let gaps = |words: usize| {
         let gap = world.stream.filter(|_| stream).map_or(Duration::ZERO, |(_, gap)| gap);
@@ -183,7 +183,7 @@ mod tests {
             let world = World { limits: vec![limit], ..World::default() };
             ideal(&Scenario { world, ..scenario.clone() }, 1).took
         };
-        // 250 tokens each, 100 in the end: 69,000 at 100 a second; or 24,000.
+        // 250 tokens each, 100 once settled: 69,000 at 100 a second; or 24,000.
         assert!((680 * S..720 * S).contains(&took(false)), "{:?}", took(false));
         assert!((230 * S..260 * S).contains(&took(true)), "{:?}", took(true));
     }

@@ -1,9 +1,9 @@
-//! A simulator of servers and their clients: every change of a brake is judged by it.
+//! A simulator of servers and their clients, by which every change of the layers is judged.
 //!
 //! A [`Scenario`] is a server, described as plain data ([`World`](server::World)), and the work that clients want
-//! done: 300 prompts by 64 callers, unless it says otherwise. A [`Client`] is a plain retry loop or a stack of
-//! aplomb's layers, told nothing but the time-out of an attempt. [`run`] lets one loose on the other in virtual time and
-//! says what came of it, compared with the [`ideal`] client, which knows everything beforehand.
+//! done, by default 300 prompts by 64 callers. A [`Client`] is a plain retry loop or a stack of
+//! aplomb's layers that knows nothing but the timeout of an attempt. [`run`] runs one against the other in virtual time and
+//! reports the result, compared with the [`ideal`] client, which knows everything in advance.
 //!
 //! Everything is a pure function of the seed. The server is a `Service` of HTTP requests, and clients know nothing
 //! else of it, so that a scenario can be run against another server.

@@ -6,7 +6,7 @@ use std::thread;
 
 /// Maps each item, on as many threads as there are processors; the results are in the order of the items.
 ///
-/// Each thread takes the next item when it is done with one, since some take a hundred times as long as others.
+/// Each thread takes the next item when it has finished one, since some take a hundred times as long as others.
 pub(crate) fn map<I: Sync, T: Send>(items: &[I], of: impl Fn(&I) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());

@@ -5,18 +5,18 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-/// A prompt: a number, and how large it and its answer are.
+/// A prompt: a number, its size, and that of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// The number, by which the server knows it.
     pub number: u64,
     /// The tokens of its text.
     pub input: u64,
-    /// The most tokens that its answer may have; nothing is said where this is 0.
+    /// `max_tokens`; not sent if 0.
     pub max_output: u64,
     /// True if the answer is to be a stream.
     pub stream: bool,
-    /// On whose behalf it is asked.
+    /// The tenant that it belongs to.
     pub tenant: Option<u64>,
 }
 
@@ -102,10 +102,10 @@ impl Asked {
     }
 }
 
-/// Answers need a quarter of what they may.
+/// Answers need a quarter of their maximum.
 const NEEDED: u64 = 4;
 
-/// Reads a request; one that is none of ours is prompt 0.
+/// Reads a request; one that is not from the simulator is prompt 0.
 pub(crate) fn read(body: &[u8]) -> Asked {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = body["messages"][0]["content"].as_str().unwrap_or_default();

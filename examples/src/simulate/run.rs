@@ -16,18 +16,18 @@ use super::ideal::{Ideal, ideal};
 use super::scenario::Scenario;
 use super::server::{Body, Came, Seen, Server};
 
-/// A client that takes this many times the ideal time is stopped; and no sooner than after half a minute.
+/// A client that takes this many times the ideal time is stopped, but not within the first half minute.
 const PATIENCE: u32 = 15;
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// How many prompts could be answered.
+    /// The number of prompts that could be answered.
     pub prompts: u64,
-    /// How many were.
+    /// The number that were.
     pub answered: u64,
-    /// How long it took: until each caller had an answer or had given up, or the run was stopped.
+    /// The time until each caller had an answer or had given up, or the run was stopped.
     pub took: Duration,
     /// True if it was stopped.
     pub stopped: bool,
@@ -35,13 +35,13 @@ pub struct Run {
     pub ideal: Ideal,
     /// The requests that the server saw.
     pub seen: Vec<Seen>,
-    /// How long each answered prompt took, in the order of the answers.
+    /// The time of each answered prompt, in the order of the answers.
     pub waits: Vec<Wait>,
     /// Samples of client and server, one every tenth of a second, if they were asked for.
     pub moments: Vec<Moment>,
 }
 
-/// How long a caller waited for an answer.
+/// The wait of a caller for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// The number of the prompt.
@@ -59,29 +59,29 @@ pub struct Wait {
 pub struct Moment {
     /// Since the start.
     pub at: Duration,
-    /// How many requests the server was at work on.
+    /// The number of requests that the server was working on.
     pub in_flight: usize,
-    /// How the client stood.
+    /// The state of the client.
     pub look: Look,
 }
 
 impl Run {
-    /// How many requests the server saw.
+    /// The number of requests that the server saw.
     pub fn requests(&self) -> u64 {
         self.seen.len() as u64
     }
 
-    /// How many of them it refused with a 429.
+    /// The number of them that it refused with a 429.
     pub fn refused(&self) -> u64 {
         self.count(|seen| seen.what == Came::Refused)
     }
 
-    /// How many of them failed otherwise.
+    /// The number of them that failed otherwise.
     pub fn failed(&self) -> u64 {
         self.count(|seen| seen.what == Came::Failed)
     }
 
-    /// How many came earlier than their prompt was told.
+    /// The number of them that came earlier than the server allowed.
     pub fn early(&self) -> u64 {
         self.count(|seen| seen.early)
     }
@@ -90,25 +90,25 @@ impl Run {
         self.seen.iter().filter(|seen| which(seen)).count() as u64
     }
 
-    /// When the last prompt was answered, if all were that could be; else how long the run took.
+    /// The time of the last answer, if all prompts were answered that could be; otherwise that of the run.
     pub fn done_in(&self) -> Duration {
         let answers = self.waits.iter().filter(|wait| wait.answered).map(|wait| wait.to);
         let last = answers.max().filter(|_| self.answered >= self.prompts);
         last.unwrap_or(self.took)
     }
 
-    /// That time, where the ideal is 1.
+    /// That time, as a multiple of the ideal one.
     pub fn ratio(&self) -> f64 {
         self.done_in().as_secs_f64() / self.ideal.took.as_secs_f64().max(1e-3)
     }
 
-    /// How many requests were taken and had not ended at a time.
+    /// The number of requests that were accepted and had not ended at a time.
     pub fn in_flight(&self, at: Duration) -> usize {
         let is_in_flight = |seen: &&Seen| seen.at <= at && seen.ended.is_none_or(|ended| ended > at);
         self.seen.iter().filter(is_in_flight).count()
     }
 
-    /// How long this share of the answered prompts took at most.
+    /// The longest time of this share of the answered prompts.
     pub fn percentile(&self, share: f64) -> Duration {
         let waits = self
             .waits
@@ -144,7 +144,7 @@ pub fn run(scenario: &Scenario, client: Client, seed: u64, watch: bool) -> Run {
     })
 }
 
-/// The same against `aplomb-mock`, in process; nothing where it cannot do what the scenario's server does. Its requests
+/// The same against `aplomb-mock`, in process; `None` if it cannot behave like the scenario's server. Its requests
 /// are counted, by their status.
 ///
 /// # Panics
@@ -163,7 +163,7 @@ pub fn run_on_mock(scenario: &Scenario, client: Client, seed: u64) -> Option<(Ru
     Some((run, stats))
 }
 
-/// Runs a scenario with a client before whatever server `http` leads to.
+/// Runs a scenario with a client against the server behind `http`.
 pub(crate) async fn against(
     http: Http,
     scenario: &Scenario,
@@ -226,7 +226,7 @@ impl Working {
     }
 }
 
-/// Starts the callers: each takes the next prompt when it is done with one.
+/// Starts the callers: each takes the next prompt when it has finished one.
 fn callers(client: &Arc<dyn Ask>, scenario: &Scenario, start: Instant) -> Working {
     let mut tasks = JoinSet::new();
     let waits = Arc::new(std::sync::Mutex::new(Vec::new()));

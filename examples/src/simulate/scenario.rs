@@ -1,4 +1,4 @@
-//! A scenario: a server, and what clients want of it.
+//! A scenario: a server, and the work of its clients.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use aplomb::rate_limit::Quota;
 use super::prompt::Prompt;
 use super::server::World;
 
-/// A server, and what clients want of it.
+/// A server, and the work of its clients.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// A short name, for the command line.
@@ -18,7 +18,7 @@ pub struct Scenario {
     pub world: World,
     /// The work.
     pub job: Job,
-    /// How long an attempt may take: the one thing that every client is told.
+    /// The timeout of an attempt: the one thing that every client knows.
     pub attempt_timeout: Duration,
     /// The quotas that a user could know.
     pub told: Vec<Quota>,
@@ -31,17 +31,17 @@ pub struct Scenario {
 /// The work: prompts, and callers that each take the next one when they have an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// How many prompts.
+    /// The number of prompts.
     pub prompts: u64,
-    /// How many callers ask at a time.
+    /// The number of callers.
     pub callers: usize,
     /// The tokens of each prompt.
     pub input: u64,
-    /// The most tokens of each answer; nothing is said where this is 0.
+    /// `max_tokens` of each prompt; not sent if 0.
     pub max_output: u64,
     /// True if the answers are to be streams.
     pub stream: bool,
-    /// Between how many tenants they are dealt.
+    /// The number of tenants that share the prompts.
     pub tenants: Option<u64>,
 }
 
@@ -72,7 +72,7 @@ impl Job {
 }
 
 impl Scenario {
-    /// A scenario with the usual work, of which nothing can be known beforehand.
+    /// A scenario with the default work, of which nothing is known in advance.
     pub fn new(name: &'static str, about: &'static str, world: World) -> Self {
         Self {
             name,
@@ -93,7 +93,7 @@ impl Scenario {
         self
     }
 
-    /// Sets how long an attempt may take.
+    /// Sets the timeout of an attempt.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;

@@ -18,29 +18,29 @@ pub struct Row {
     pub scenario: &'static str,
     /// The client.
     pub client: Client,
-    /// How many prompts could be answered.
+    /// The number of prompts that could be answered.
     pub prompts: u64,
-    /// How many were.
+    /// The number that were.
     pub answered: u64,
-    /// How many requests the server saw.
+    /// The number of requests that the server saw.
     pub requests: u64,
-    /// How many of them it refused with a 429.
+    /// The number of them that it refused with a 429.
     pub refused: u64,
-    /// How many of them failed otherwise.
+    /// The number of them that failed otherwise.
     pub failed: u64,
-    /// How many came earlier than they were told.
+    /// The number of them that came earlier than the server allowed.
     pub early: u64,
     /// The time, in seconds.
     pub took: f64,
     /// The time of the ideal client, in seconds.
     pub ideal: f64,
-    /// The one by the other.
+    /// The ratio of the two.
     pub ratio: f64,
-    /// How long half of the answers took, in seconds.
+    /// The median time of an answer, in seconds.
     pub p50: f64,
-    /// How long 99 of 100 answers took, in seconds.
+    /// The 99th percentile of the time of an answer, in seconds.
     pub p99: f64,
-    /// In how many runs the client had to be stopped.
+    /// The number of runs in which the client had to be stopped.
     pub stopped: usize,
 }
 

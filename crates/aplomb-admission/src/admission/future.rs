@@ -88,13 +88,13 @@ where
             let Some((_, Some(request))) = this.call else {
                 panic!("a call that arrives has a request");
             };
-            let wait = Wait::from(&CallOptions::of(request));
-            let (view, cost) = (|| policy.view(request), || policy.cost(request));
+            let options = CallOptions::of(request);
+            let (view, cost) = (|| policy.view(request), || policy.cost(request, &options));
             *this.stage = Stage::Done;
-            match policy.entries().ask(this.permit, view, cost, wait, cx) {
+            match policy.entries().ask(this.permit, view, cost, Wait::from(&options), cx) {
                 Ok(()) => *this.stage = after_admission(policy),
                 Err(Stopped::Rejected(rejected)) => {
-                    // Read again, so that a call that is admitted has none to keep.
+                    // Read again, so that a call that is admitted need not keep them.
                     let options = CallOptions::of(request);
                     let error = this.config.rejection(request, &rejected, &options);
                     *this.call = None;

@@ -36,7 +36,7 @@ where
     }
 
     #[inline]
-    fn cost(&self, _: &Req) {}
+    fn cost(&self, _: &Req, _: &CallOptions) {}
 
     fn rejection(
         &self,

@@ -19,7 +19,7 @@ pub trait RequestPolicy<Req> {
     fn view<'r>(&self, request: &'r Req) -> RequestView<'r>;
 
     /// The cost of a call.
-    fn cost(&self, request: &Req) -> <Self::Gate as Gate>::Cost;
+    fn cost(&self, request: &Req, options: &CallOptions) -> <Self::Gate as Gate>::Cost;
 
     /// The error of a call that was rejected; `key` is the label of its key, if there is a gate for each.
     fn rejection(

@@ -68,8 +68,8 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     }
 
     fn waiting(&mut self) -> &mut WaitQueue<G> {
-        let line = self.state().line.as_mut();
-        &mut line.expect("a line is kept for as long as somebody is in it").waiting
+        let waiters = self.state().waiters.as_mut();
+        &mut waiters.expect("the waiters are kept for as long as there are any").queue
     }
 
     /// Ends it, and does what follows from it.
@@ -93,7 +93,7 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
         if let Some(event) = state.gate.next_event() {
             return Some(DeferredEffects { section: self, event: Some(event), own: None });
         }
-        if state.line.is_some() || state.gate.pooled().is_some() {
+        if state.waiters.is_some() || state.gate.pooled().is_some() {
             return Some(DeferredEffects { section: self, event: None, own: None });
         }
         self.state = None;

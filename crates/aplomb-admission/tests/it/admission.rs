@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::gates::Slots;
 
-/// Every call is alike, and asks for nothing but to pass.
+/// All calls have the same cost.
 pub(crate) struct Turnstile<G: Gate + Evictable>(pub(crate) Entries<G>);
 
 impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Turnstile<G> {
@@ -33,7 +33,7 @@ impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Tu
         RequestView::head(request)
     }
 
-    fn cost(&self, _: &Req) {}
+    fn cost(&self, _: &Req, _: &CallOptions) {}
 
     fn rejection(&self, rejected: &Rejected<G::Reason>, key: Option<KeyLabel>, _: &CallOptions) -> BoxError {
         let rejection = Rejection::by(LayerName::Other("turnstile")).with_retry_after(rejected.retry_after());
@@ -245,7 +245,7 @@ async fn who_goes_away_where_nothing_more_could_come_has_read_the_answer() {
         (Some(Outcome::success()), false, End::Abandoned),
         (Some(Outcome::success()), true, judged(Outcome::success())),
         (Some(failed), true, judged(failed)),
-        // An error in a stream ends it, also where no marker of the end follows.
+        // An error in a stream ends it, even if no end marker follows.
         (Some(failed), false, judged(failed)),
         (Some(Outcome::local()), true, End::Abandoned),
     ] {
@@ -330,7 +330,7 @@ impl Evictable for Timed {
     }
 }
 
-/// Our own delay is not the peer's latency.
+/// Our own delay is not the server's latency.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_was_admitted_from_the_queue_and_polled_late_is_sent_late() {
     let gate = Timed { next: tokio::time::Instant::now(), waits: Vec::new() };

@@ -150,7 +150,7 @@ async fn promise_7_what_was_admitted_in_a_section_that_panics_is_given_back() {
             queue.with(|gate, _| gate.says = Says::Go);
             assert_eq!((in_flight(&queue), call.is_woken()), (1, true));
         }
-        // A step that ends with a panic of its own asks for no notice.
+        // A section that ends with a panic asks for no event.
         let event = |gate: &mut Fragile, _| {
             gate.has_bad_news = true;
             panic!("as planned");

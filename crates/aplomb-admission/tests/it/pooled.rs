@@ -12,13 +12,13 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 
 use crate::gates::{PACE, Paced, Slots};
 
-/// So many tokens, which other threads take at the worst moment.
+/// A number of tokens, which other threads take at the worst moment.
 struct Tokens(Arc<Mutex<Till>>);
 
 #[derive(Default)]
 struct Till {
     left: u32,
-    /// So many are gone between a check and its confirmation.
+    /// This many are gone between a check and the reservation.
     robbed: u32,
     awaited: u32,
     ended: Vec<End>,

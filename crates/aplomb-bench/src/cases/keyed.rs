@@ -95,8 +95,8 @@ fn acquire_and_settle<N: Next>() -> Box<dyn Calls> {
     over::<Plain, _, _>(service_fn(move |request: Request| {
         let limiter = limiter.clone();
         async move {
-            let (key, options) = (N::next(), CallOptions::new());
-            let mut permit = limiter.acquire_for(&key, reserved(), &options).await.expect("plenty");
+            let permit = limiter.acquire_for(&N::next(), reserved(), &CallOptions::new()).await;
+            let mut permit = permit.expect("plenty");
             permit.sent();
             let answer = Told.call(request).await;
             permit.settle(&Charge::request().output_tokens(PRODUCED));

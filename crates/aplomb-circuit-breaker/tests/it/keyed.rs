@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use aplomb_admission::Closing;
 use aplomb_circuit_breaker::{
-    CircuitBreakerLayer, CircuitCause, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState, OnOpen,
-    Trip,
+    CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState, OnOpen, Trip,
 };
 use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, Event, EventKind, KeyLabel, LayerName, LogEvents, Outcome,
-    Rejection, RequestView, find_in,
+    Account, BoxError, CallKey, CallOptions, CircuitCause, Event, EventKind, KeyLabel, LayerName, LogEvents,
+    Outcome, Rejection, RequestView, find_in,
 };
 use http::{Request, Response};
 use tokio::time::advance;
@@ -198,7 +197,7 @@ async fn a_full_map_evicts_open_circuits_last_and_rejects_when_all_are_in_use() 
     for _ in 0..2 {
         service.call(post("open", "/503")).await.unwrap();
     }
-    // Strangers with one failure each, or a refused credential.
+    // New keys with one failure each, or a refused credential.
     for stranger in 0..200 {
         for path in ["/503", "/401"] {
             service.call(post(&format!("{stranger}{path}"), path)).await.unwrap();

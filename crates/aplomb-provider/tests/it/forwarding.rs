@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{Reading, Usage};
+use aplomb_core::{Classification, Reading, Usage};
 use aplomb_provider::{
-    Accounting, Classification, Estimate, Generic, Head, Provider, Settings, StreamEnd, StreamReader,
-    Tokenizer, Tuned,
+    Accounting, Estimate, Generic, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer, Tuned,
 };
 
 use crate::support::Response;

@@ -69,6 +69,9 @@ impl Gate for Quotas {
             }
             Progress::Limits(readings) => {
                 self.on_answered(reservation);
+                if self.set.settings().inbound {
+                    return;
+                }
                 for reading in readings {
                     self.on_reading(reading, reservation, now);
                 }
@@ -95,6 +98,7 @@ impl Gate for Quotas {
             }
             return;
         };
+        let inbound = self.set.settings().inbound;
         match outcome.kind() {
             Kind::Success => {
                 self.on_accepted(&mut reservation, now);
@@ -102,15 +106,17 @@ impl Gate for Quotas {
                     server.pause.on_success(reservation.at);
                 }
             }
+            // Rejected by a gate further in.
+            Kind::Local => self.refund(&reservation, now),
+            _ if inbound => self.failed_inbound(&reservation, usage, now),
             Kind::Throttled => self.on_throttled(&reservation, &outcome, now),
-            // Rejected by a gate further in, before it was sent; or refused for reasons of money and keys,
-            // which providers check before they count.
-            Kind::Local | Kind::Exhausted | Kind::Unauthorized => self.refund(&reservation, now),
+            // Refused for reasons of money and keys, which providers check before they count.
+            Kind::Exhausted | Kind::Unauthorized => self.refund(&reservation, now),
             _ => {}
         }
         if let Some(usage) = usage {
             let nanos = self.set.nanos(now);
-            self.set.settle(&reservation, &usage, outcome.is_success(), nanos);
+            self.set.settle(&reservation, &usage, outcome.is_success() || inbound, nanos);
         }
     }
 

@@ -16,7 +16,7 @@ mod tests;
 use std::time::Duration;
 
 use aplomb_admission::{End, Gate};
-use aplomb_core::Outcome;
+use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
 pub use self::reason::RateLimitReason;
@@ -47,6 +47,7 @@ impl Quotas {
         let settings = Settings {
             pause: PauseSettings::new(),
             learning: true,
+            inbound: false,
             settle: Settle::DebtOnly,
             seed: None,
         };
@@ -120,6 +121,15 @@ impl Quotas {
     pub fn set_learning(&mut self, learning: bool) {
         self.set.settings_mut().learning = learning;
         self.set_up_estimator();
+    }
+
+    /// Makes these quotas on calls that arrive, not on calls to a server. Nothing is learned from responses, none of them
+    /// causes a pause, and the charge becomes the actual use: a call that fails keeps its request and gets back everything
+    /// else, unless its usage is known.
+    pub fn set_inbound(&mut self) {
+        self.set.settings_mut().inbound = true;
+        self.set_settle(Settle::Correct);
+        self.set_learning(false);
     }
 
     /// Sets how quotas of anything but requests are settled that do not say so themselves, such as learned
@@ -239,6 +249,14 @@ impl Quotas {
         self.set.refund(reservation, nanos);
         if let Some(estimator) = self.server.as_mut().and_then(|server| server.estimator.as_mut()) {
             estimator.on_not_accepted(reservation.requests);
+        }
+    }
+
+    /// A call that arrived has failed: it used nothing but a request, unless its usage is known.
+    fn failed_inbound(&mut self, reservation: &Reservation, usage: Option<Usage>, now: Instant) {
+        if usage.is_none() {
+            let nanos = self.set.nanos(now);
+            self.set.refund_all_but_requests(reservation, nanos);
         }
     }
 

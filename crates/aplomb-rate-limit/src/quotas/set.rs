@@ -10,6 +10,7 @@ use super::RateLimitReason;
 use super::reservation::{Reservation, Share};
 use crate::active_quota::ActiveQuota;
 use crate::bucket::{Bucket, Level};
+use crate::charge::Counted;
 use crate::pause::PauseSettings;
 use crate::settle::{ActualUse, Used};
 use crate::{Charge, Dimension, Quota, Settle};
@@ -37,6 +38,8 @@ pub(super) struct Setup {
 pub(super) struct Settings {
     pub(super) pause: PauseSettings,
     pub(super) learning: bool,
+    /// The quotas are on calls that arrive, not on calls to a server: responses say nothing about a limit.
+    pub(super) inbound: bool,
     /// How everything but requests is settled, unless a quota says otherwise.
     pub(super) settle: Settle,
     pub(super) seed: Option<u64>,
@@ -191,11 +194,23 @@ impl QuotaSet {
 
     /// Gives everything back that has not flowed back by itself: the call has cost nothing.
     pub(super) fn refund(&mut self, reservation: &Reservation, nanos: u64) {
+        self.refund_where(reservation, nanos, |_| true);
+    }
+
+    /// The same for everything but requests.
+    pub(super) fn refund_all_but_requests(&mut self, reservation: &Reservation, nanos: u64) {
+        self.refund_where(reservation, nanos, |counted| counted != Counted::Requests);
+    }
+
+    fn refund_where(&mut self, reservation: &Reservation, nanos: u64, is_refunded: impl Fn(Counted) -> bool) {
         for (index, share) in reservation.shares.iter().enumerate() {
             let Some(index) = self.find(index, share.id) else {
                 continue;
             };
             let (quota, bucket) = self.at(index);
+            if !is_refunded(quota.counted()) {
+                continue;
+            }
             if let Some(until) = quota.converted_since(share.changes, share.drawn_until) {
                 bucket.refund(quota.flow(), share.cost, until, nanos);
             }

@@ -6,6 +6,7 @@ mod doubtful;
 mod events;
 #[path = "../../../aplomb-admission/tests/support/mod.rs"]
 mod gate_support;
+mod inbound;
 mod keyed;
 mod layer;
 mod limiter;

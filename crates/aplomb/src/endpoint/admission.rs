@@ -100,9 +100,9 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn cost(&self, attempt: &AttemptRequest<B>) -> aplomb_rate_limit::Charge {
+    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
         attempt.call.asks();
-        attempt.charge.clone()
+        attempt.call.charge().clone()
     }
 
     fn rejection(

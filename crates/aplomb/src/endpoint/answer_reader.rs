@@ -126,7 +126,7 @@ impl AnswerReader {
 
     /// The error that was seen in the response.
     pub(super) fn error(&self) -> Option<&Classification> {
-        self.findings.error.as_ref()
+        self.findings.error.as_deref()
     }
 
     /// Returns whether the body is JSON or a stream, and not compressed.
@@ -199,7 +199,8 @@ struct Findings {
     provider: &'static str,
     accounting: Accounting,
     is_done: bool,
-    error: Option<Classification>,
+    /// Few responses have one.
+    error: Option<Box<Classification>>,
 }
 
 impl Findings {
@@ -212,7 +213,7 @@ impl Findings {
             StreamEvent::Done => self.done(),
             StreamEvent::Error(error) => {
                 self.exchange.set_outcome(error.outcome());
-                self.error = Some(error.with_provider(self.provider));
+                self.error = Some(Box::new(error.with_provider(self.provider)));
             }
             _ => {}
         }

@@ -1,23 +1,18 @@
 //! The request of one attempt, with the context of its call.
 
 use aplomb_core::{CallOptions, Copyable, RequestHead};
-use aplomb_rate_limit::Charge;
 use http::{Extensions, HeaderMap, Method};
 
-use super::calibration::PromptEstimate;
 use crate::context::CallContext;
 
-/// The request of one attempt, and what the layers need to know about its call.
+/// The request of one attempt, and the record of its call.
 ///
-/// This stands beside the request rather than in its extensions: there it would cost three allocations for each
+/// The record stands beside the request rather than in its extensions: there it would cost three allocations for each
 /// attempt, and the client would see it.
 #[derive(Clone)]
 pub(crate) struct AttemptRequest<A> {
     pub(super) request: http::Request<A>,
     pub(super) call: CallContext,
-    pub(super) charge: Charge,
-    /// The estimate of the prompt, if the response may report its true size.
-    pub(super) estimate: Option<PromptEstimate>,
 }
 
 impl<A: Clone> Copyable for AttemptRequest<A> {
@@ -66,6 +61,10 @@ impl<A> RequestHead for AttemptRequest<A> {
 
     fn set_call_options(&mut self, options: CallOptions) -> bool {
         self.call.set_options(options);
+        // Only for a retry, so that other attempts do not pay for it: hook and client see which attempt it is.
+        if options.attempts() > 0 {
+            self.request.extensions_mut().insert(options);
+        }
         true
     }
 }

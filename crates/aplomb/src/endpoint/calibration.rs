@@ -17,10 +17,10 @@ struct Sums {
     actual: f64,
 }
 
-/// The estimated tokens of a prompt, before calibration. It stays with the request until the response reports the
-/// actual number.
+/// The estimated tokens of a prompt, before calibration. It stays in the record of the call until the response reports
+/// the actual number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PromptEstimate(pub(super) u64);
+pub(crate) struct PromptEstimate(pub(super) u64);
 
 /// The sums start as if this many tokens had been estimated correctly: a single short prompt, most of which is
 /// roles and markers, says little.

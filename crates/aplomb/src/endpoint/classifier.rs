@@ -39,6 +39,10 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for EndpointClassifier 
         }
     }
 
+    fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
+        self.http.has_succeeded(result)
+    }
+
     fn readings(&self, response: &Res) -> Vec<Reading> {
         match (response.status(), response.headers()) {
             (Some(status), Some(headers)) => self.provider.limits(&Head::new(status, headers, &self.clock)),

@@ -1,9 +1,7 @@
 //! Inspecting and controlling an endpoint.
 
 use std::hash::Hash;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aplomb_admission::{Closing, Entries, Full, Queue};
 use aplomb_circuit_breaker::{Circuit, CircuitSnapshot, CircuitState};
@@ -13,47 +11,54 @@ use aplomb_rate_limit::{Learned, Quota};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::EndpointSnapshot;
 use super::gates::EndpointGates;
 use super::state::EndpointState;
 use crate::{InvalidPolicy, Policy};
 
-/// A handle on an [`EndpointLayer`](crate::EndpointLayer): its policy, and through [`Deref`] its
-/// [gates](GatesHandle).
+/// A handle on an [`EndpointLayer`](crate::EndpointLayer): to see its state, to change its policy, to close it.
 ///
-/// Clones are handles on the same endpoint.
+/// Clones are handles on the same endpoint. With gates for each key, [`get`](Self::get) and [`of`](Self::of) return a handle
+/// on the queue and the gates of one key. On a handle on several keys, methods that read one circuit or one set of quotas
+/// return nothing, and those that change gates change those of all keys in use.
 #[derive(Clone, Debug)]
 pub struct EndpointHandle {
-    gates: GatesHandle,
     state: Arc<EndpointState>,
+    /// The gates of all calls, of one key, or of all keys.
+    entries: Entries<EndpointGates>,
 }
 
 impl EndpointHandle {
     pub(super) fn new(state: Arc<EndpointState>) -> Self {
-        Self { gates: GatesHandle { entries: state.entries().clone() }, state }
+        Self { entries: state.entries().clone(), state }
     }
 
-    /// A handle on the gates of `key`, which are made if they are not there, and kept for as long as the handle is.
+    fn one(&self, queue: Queue<EndpointGates>) -> Self {
+        Self { entries: Entries::of(queue), state: Arc::clone(&self.state) }
+    }
+
+    /// A handle on the gates of `key`, which are made if the key is new. It is not evicted while the handle exists.
     ///
     /// # Errors
     ///
     /// [`Full`] if the key is new and there is no room for it.
-    pub fn of<K>(&self, key: &K) -> Result<GatesHandle, Full>
+    pub fn of<K>(&self, key: &K) -> Result<Self, Full>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.state.entries().queue(key).map(GatesHandle::one)
+        self.state.entries().queue(key).map(|queue| self.one(queue))
     }
 
-    /// A handle on the gates of `key`, if the key is there.
+    /// A handle on the gates of `key`, if the key is in use. It is not evicted while the handle exists.
     #[must_use]
-    pub fn get<K>(&self, key: &K) -> Option<GatesHandle>
+    pub fn get<K>(&self, key: &K) -> Option<Self>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.state.entries().get(key).map(GatesHandle::one)
+        self.state.entries().get(key).map(|queue| self.one(queue))
     }
 
-    /// The state of the gates of `key`, if the key is there. Looking at it does not keep it.
+    /// The state of the gates of `key`, if the key is in use.
     #[must_use]
     pub fn snapshot_of<K>(&self, key: &K) -> Option<EndpointSnapshot>
     where
@@ -62,27 +67,27 @@ impl EndpointHandle {
         self.state.entries().get(key).map(|queue| EndpointSnapshot::of(&queue))
     }
 
-    /// The states of the gates of all keys, with their labels; or of the gates of all calls.
+    /// The states of the gates of all keys, with their labels. Keys that come and go meanwhile may be missing.
     #[must_use]
     pub fn snapshots(&self) -> Vec<(Option<KeyLabel>, EndpointSnapshot)> {
         let mut snapshots = Vec::new();
-        let entries = self.state.entries();
-        entries.for_each(|label, queue| snapshots.push((label.cloned(), EndpointSnapshot::of(queue))));
+        self.entries
+            .for_each(|label, queue| snapshots.push((label.cloned(), EndpointSnapshot::of(queue))));
         snapshots
     }
 
-    /// How many keys there are; `None` if all calls have the same gates.
+    /// The number of keys in use; `None` if all calls have the same gates.
     #[must_use]
     pub fn keys(&self) -> Option<usize> {
         self.state.entries().keys()
     }
 
-    /// The policy in force.
+    /// The policy in force, for all keys.
     pub fn policy(&self) -> Policy {
         self.state.policy()
     }
 
-    /// Puts another policy in force, also for existing services.
+    /// Puts another policy in force, for all keys and also for existing services.
     ///
     /// Calls that have begun keep the old one, except for the gates, which all calls share: quotas keep their levels, the
     /// concurrency limit what is in flight and what it has learned, the circuit its state and its counts. Calls that wait
@@ -98,61 +103,36 @@ impl EndpointHandle {
         self.state.set_policy(policy)
     }
 
-    /// Rejects new calls from now on. Calls that wait, and retries of calls that have begun, are served or rejected, as
-    /// `closing` says. Attempts in progress are not affected.
+    /// Rejects new calls from now on: of the endpoint, or of the key that this is a handle on. Calls that wait, and retries
+    /// of calls that have begun, are served or rejected, as `closing` says. Attempts in progress are not affected.
     pub fn close(&self, closing: Closing) {
-        self.state.close(closing);
+        self.entries.close(closing);
     }
 
-    /// Waits until no call is in progress, including response bodies. Call it after [`close`](Self::close): otherwise new
+    /// Waits until no call of the endpoint is in progress, including response bodies. Call it after [`close`](Self::close): otherwise new
     /// calls may keep it waiting forever. Dropping the future changes nothing.
     pub async fn drained(&self) {
         self.state.drained().await;
     }
 }
 
-impl Deref for EndpointHandle {
-    type Target = GatesHandle;
-
-    fn deref(&self) -> &GatesHandle {
-        &self.gates
-    }
-}
-
-/// A handle on gates and the queue before them: those of all calls, those of one key, or those of every key.
-///
-/// If it is the handle of an endpoint with keys, a switch turns the circuits of all keys that there are, and what would be
-/// read of one key panics: see [`EndpointHandle::get`] and [`EndpointHandle::snapshots`]. Clones are handles on the same
-/// gates.
-#[derive(Clone, Debug)]
-pub struct GatesHandle {
-    entries: Entries<EndpointGates>,
-}
-
-impl GatesHandle {
-    fn one(queue: Queue<EndpointGates>) -> Self {
-        Self { entries: Entries::of(queue) }
+/// The queue and the gates of all calls, of the key that this is a handle on, or of all keys in use.
+impl EndpointHandle {
+    fn with<T>(&self, look: impl FnOnce(&mut EndpointGates, Instant) -> T) -> Option<T> {
+        self.entries.single().map(|queue| queue.with(look))
     }
 
-    fn single(&self) -> &Queue<EndpointGates> {
-        self.entries.single().expect("each key has gates of its own")
+    fn with_each(&self, mut act: impl FnMut(&mut EndpointGates, Instant)) {
+        self.entries.for_each(|_, queue| queue.with(&mut act));
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut EndpointGates, Instant) -> T) -> T {
-        self.single().with(look)
-    }
-
-    /// The current state.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// The current state; `None` on a handle on several keys, see [`snapshots`](Self::snapshots).
     #[must_use]
-    pub fn snapshot(&self) -> EndpointSnapshot {
-        EndpointSnapshot::of(self.single())
+    pub fn snapshot(&self) -> Option<EndpointSnapshot> {
+        self.entries.single().map(EndpointSnapshot::of)
     }
 
-    /// How many calls wait, of all keys.
+    /// How many calls wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let mut waiting = 0;
@@ -160,83 +140,58 @@ impl GatesHandle {
         waiting
     }
 
-    /// How many calls have been admitted and have not ended, of all keys.
+    /// How many calls have been admitted and have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         let mut in_flight = 0;
-        self.entries
-            .for_each(|_, queue| in_flight += queue.with(|gates, _| gates.quotas.in_flight()));
+        self.with_each(|gates, _| in_flight += gates.quotas.in_flight());
         in_flight
     }
 
     /// The learned limits of the server, for a later run: those that its responses reported, and the estimated rate if
-    /// it reports none.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// it reports none. Nothing on a handle on several keys.
     pub fn learned(&self) -> Learned {
-        self.with(|gates, _| gates.quotas.learned())
+        self.with(|gates, _| gates.quotas.learned()).unwrap_or_default()
     }
 
     /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the server reports
     /// from now on.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
     pub fn remember(&self, learned: &Learned) {
-        self.with(|gates, now| gates.quotas.remember(learned, now));
+        self.with_each(|gates, now| gates.quotas.remember(learned, now));
     }
 
-    /// The remainder of each quota, including learned ones; negative where it is in debt.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// The remainder of each quota, including learned ones; negative where it is in debt. Nothing on a handle on
+    /// several keys.
     #[must_use]
     pub fn available(&self) -> Vec<(Quota, i64)> {
-        self.with(|gates, now| gates.quotas.available(now).collect())
+        self.with(|gates, now| gates.quotas.available(now).collect()).unwrap_or_default()
     }
 
-    /// When the pause of all calls ends, if a throttled response caused one.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// When the pause of all calls ends, if a throttled response caused one; of several keys, the last one.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.with(|gates, now| gates.quotas.paused_until(now))
+        let mut latest = None;
+        self.with_each(|gates, now| latest = latest.max(gates.quotas.paused_until(now)));
+        latest
     }
 
-    /// The concurrency limit, if there is one.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// The concurrency limit, if there is one. `None` on a handle on several keys.
     #[must_use]
     pub fn concurrency(&self) -> Option<ConcurrencySnapshot> {
-        self.snapshot().concurrency
+        self.snapshot()?.concurrency().copied()
     }
 
-    /// The state and counts of the circuit.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// The state and counts of the circuit. `None` on a handle on several keys.
     #[must_use]
-    pub fn circuit(&self) -> CircuitSnapshot {
+    pub fn circuit(&self) -> Option<CircuitSnapshot> {
         self.with(|gates, now| gates.circuit.snapshot(now))
     }
 
     /// Watches the state of the circuit. A receiver sees the latest state, not every one in between: an
     /// [observer](crate::EndpointLayer::observer) sees each of them. A key whose circuit is watched is not evicted.
-    ///
-    /// # Panics
-    ///
-    /// Panics if each key has gates of its own.
+    /// `None` on a handle on several keys.
     #[must_use]
-    pub fn watch_circuit(&self) -> watch::Receiver<CircuitState> {
+    pub fn watch_circuit(&self) -> Option<watch::Receiver<CircuitState>> {
         self.with(|gates, now| gates.circuit.watch(now))
     }
 
@@ -266,66 +221,6 @@ impl GatesHandle {
     }
 
     fn switch(&self, change: impl Fn(&mut Circuit, Instant)) {
-        self.entries.for_each(|_, queue| queue.with(|gates, now| change(&mut gates.circuit, now)));
-    }
-}
-
-/// The state of an endpoint's gates at one moment, or of one key's.
-#[derive(Clone, Debug)]
-pub struct EndpointSnapshot {
-    waiting: usize,
-    in_flight: usize,
-    available: Vec<(Quota, i64)>,
-    paused_for: Option<Duration>,
-    circuit: CircuitSnapshot,
-    concurrency: Option<ConcurrencySnapshot>,
-}
-
-impl EndpointSnapshot {
-    fn of(queue: &Queue<EndpointGates>) -> Self {
-        let waiting = queue.waiting();
-        queue.with(|gates, now| Self {
-            waiting,
-            in_flight: gates.quotas.in_flight(),
-            available: gates.quotas.available(now).collect(),
-            paused_for: gates.quotas.paused_until(now).map(|until| until.saturating_duration_since(now)),
-            circuit: gates.circuit.snapshot(now),
-            concurrency: gates.limited().map(|slots| slots.snapshot(waiting, now)),
-        })
-    }
-
-    /// How many calls wait in the queue.
-    #[must_use]
-    pub const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// How many calls have been admitted and have not ended.
-    #[must_use]
-    pub const fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// The remainder of each quota, including learned ones; negative where it is in debt.
-    pub fn available(&self) -> &[(Quota, i64)] {
-        &self.available
-    }
-
-    /// How long the pause of all calls still lasts, if a throttled response caused one.
-    #[must_use]
-    pub const fn paused_for(&self) -> Option<Duration> {
-        self.paused_for
-    }
-
-    /// The circuit.
-    #[must_use]
-    pub const fn circuit(&self) -> &CircuitSnapshot {
-        &self.circuit
-    }
-
-    /// The concurrency limit, if there is one.
-    #[must_use]
-    pub const fn concurrency(&self) -> Option<&ConcurrencySnapshot> {
-        self.concurrency.as_ref()
+        self.with_each(|gates, now| change(&mut gates.circuit, now));
     }
 }

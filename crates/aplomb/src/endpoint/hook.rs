@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, CallOptions, CurrentCall, InMemory};
-use aplomb_rate_limit::Charge;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
@@ -16,7 +15,6 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::attempt_request::AttemptRequest;
-use super::calibration::PromptEstimate;
 use crate::context::CallContext;
 
 /// Changes the head of each attempt just before it is sent, after all waiting: for short-lived tokens and for
@@ -34,8 +32,7 @@ pub trait RequestHook: Send + Sync {
     fn before_send(&self, outgoing: OutgoingRequest) -> HookFuture;
 }
 
-/// The future of a [`RequestHook`].
-pub type HookFuture = Pin<Box<dyn Future<Output = Result<OutgoingRequest, BoxError>> + Send>>;
+type HookFuture = Pin<Box<dyn Future<Output = Result<OutgoingRequest, BoxError>> + Send>>;
 
 impl<F, T> RequestHook for F
 where
@@ -134,14 +131,12 @@ pin_project! {
 struct Rest<A> {
     body: A,
     call: CallContext,
-    charge: Charge,
-    estimate: Option<PromptEstimate>,
 }
 
 impl<A: Body + Clone> Hooking<A> {
     pub(super) fn new(hook: &dyn RequestHook, longest: Duration, attempt: AttemptRequest<A>) -> Self {
         let number = CallOptions::of(&attempt).attempts().saturating_add(1);
-        let AttemptRequest { request, call, charge, estimate } = attempt;
+        let AttemptRequest { request, call } = attempt;
         let bytes = request.body_bytes();
         let (parts, body) = request.into_parts();
         let outgoing = OutgoingRequest { parts, body: bytes, attempt: number };
@@ -149,7 +144,7 @@ impl<A: Body + Clone> Hooking<A> {
             hook: apart(|| hook.before_send(outgoing)),
             timeout: sleep(longest),
             longest,
-            rest: Some(Rest { body, call, charge, estimate }),
+            rest: Some(Rest { body, call }),
         }
     }
 }
@@ -164,11 +159,11 @@ impl<A> Future for Hooking<A> {
             return Poll::Ready(Err(HookFailed::timed_out(*this.longest).into()));
         };
         let outgoing = done.map_err(HookFailed::returned)?;
-        let Some(Rest { body, call, charge, estimate }) = this.rest.take() else {
+        let Some(Rest { body, call }) = this.rest.take() else {
             panic!("polled after it was ready");
         };
         let request = http::Request::from_parts(outgoing.parts, body);
-        Poll::Ready(Ok(AttemptRequest { request, call, charge, estimate }))
+        Poll::Ready(Ok(AttemptRequest { request, call }))
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use aplomb_core::BoxError;
 use bytes::Bytes;
+use http::Uri;
 use http::response::Parts;
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -75,15 +76,30 @@ where
     }
 
     fn call(&mut self, attempt: AttemptRequest<A>) -> Self::Future {
-        let AttemptRequest { request, call, estimate, .. } = attempt;
+        let AttemptRequest { request, call } = attempt;
         let now = Instant::now();
         let watch = Stopwatch::new(self.inspection.timeouts, call.deadline(), now);
         let exchange = call.sends(now);
         let method = request.method().clone();
-        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, estimate, method };
-        let state = State::Calling { watch, call: self.inner.call(request) };
+        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method };
+        let state = if has_invalid_port(request.uri()) {
+            State::Invalid
+        } else {
+            State::Calling { watch, call: self.inner.call(request) }
+        };
         InspectFuture { state, judge }
     }
+}
+
+/// Returns whether the URI has a port that is not one, such as `:99999`. Clients would connect to the default port of the
+/// scheme instead, and send the credential there.
+fn has_invalid_port(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority().filter(|authority| authority.as_str().contains(':')) else {
+        return false;
+    };
+    let without_user = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);
+    let port = &without_user[authority.host().len()..];
+    port.len() > 1 && authority.port().is_none()
 }
 
 pin_project! {
@@ -107,6 +123,8 @@ pin_project! {
     {
         // Waits for the head.
         Calling { watch: Stopwatch, #[pin] call: F },
+        // Is not sent.
+        Invalid,
         // Reads ahead.
         Reading { response: Option<(Parts, Pin<Box<InspectedBody<B>>>)>, ahead: LookAhead },
         Done,
@@ -140,6 +158,8 @@ where
                         }
                     },
                 },
+                // The wording is that of clients: the request is known to be invalid by it.
+                StateProj::Invalid => break Err("invalid URL: the port is not a number up to 65535".into()),
                 // Reading → Done when enough is known.
                 StateProj::Reading { response, ahead } => {
                     if let Some((_, body)) = response {
@@ -163,6 +183,7 @@ impl<S: Service<http::Request<A>>, A, B: Body> fmt::Debug for InspectFuture<S, A
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
             State::Calling { .. } => "InspectFuture(calling)",
+            State::Invalid => "InspectFuture(invalid)",
             State::Reading { .. } => "InspectFuture(reading)",
             State::Done => "InspectFuture(done)",
         })

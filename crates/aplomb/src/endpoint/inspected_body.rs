@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::answer_reader::AnswerReader;
 use super::body::BoxErrorOf;
-use super::calibration::{Calibration, PromptEstimate};
+use super::calibration::Calibration;
 use super::frame_buffer::FrameBuffer;
 use super::timeouts::{Awaited, Due, Stopwatch};
 use super::{BrokenAnswer, DeadlinePassed};
@@ -40,15 +40,13 @@ pin_project! {
         reader: AnswerReader,
         watch: Stopwatch,
         call: CallContext,
-        sample: Option<CalibrationSample>,
+        // It learns the true size of the prompt, once.
+        calibration: Option<Arc<Calibration>>,
     }
 }
 
 /// How long the end of a body is waited for after the end marker of its response.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// The estimate of the prompt, and the calibration that learns its actual size.
-pub(super) type CalibrationSample = (PromptEstimate, Arc<Calibration>);
 
 /// The rest of a body, after the frames that were read ahead.
 enum Tail {
@@ -90,11 +88,12 @@ impl<B: Body> InspectedBody<B> {
         reader: AnswerReader,
         watch: Stopwatch,
         call: CallContext,
-        sample: Option<CalibrationSample>,
+        calibration: &Arc<Calibration>,
     ) -> Self
     where
         B::Error: Into<BoxError>,
     {
+        let calibration = call.estimate().map(|_| Arc::clone(calibration));
         Self {
             body: Some(body),
             boxed: Into::into,
@@ -105,7 +104,7 @@ impl<B: Body> InspectedBody<B> {
             reader,
             watch,
             call,
-            sample,
+            calibration,
         }
     }
 
@@ -238,7 +237,8 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {
-                    *this.tail = end(this.reader, this.sample).map_or_else(Tail::Error, |()| Tail::End);
+                    *this.tail = end(this.reader, this.call, this.calibration)
+                        .map_or_else(Tail::Error, |()| Tail::End);
                 } else if let Some(due) = this.watch.overdue(awaited) {
                     // When enough was read ahead, this frame is still kept.
                     if due != Due::Enough || this.reader.is_done() {
@@ -251,7 +251,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
                 this.reader.exchange().set_outcome(Outcome::transient());
                 Next::Error((this.boxed)(error))
             }
-            None => end(this.reader, this.sample).map_or_else(Next::Error, |()| Next::End),
+            None => end(this.reader, this.call, this.calibration).map_or_else(Next::Error, |()| Next::End),
         })
     }
 
@@ -314,12 +314,16 @@ fn cost(frame: &Frame<Bytes>) -> usize {
 const TRAILERS: usize = 256;
 
 /// The body has ended: an error if the response has not.
-fn end(reader: &mut AnswerReader, sample: &mut Option<CalibrationSample>) -> Result<(), BoxError> {
+fn end(
+    reader: &mut AnswerReader,
+    call: &CallContext,
+    calibration: &mut Option<Arc<Calibration>>,
+) -> Result<(), BoxError> {
     match reader.finish() {
         StreamEnd::Complete => {}
         end => return Err(BrokenAnswer::ended(end).into()),
     }
-    if let Some((estimate, calibration)) = sample.take() {
+    if let (Some(estimate), Some(calibration)) = (call.estimate(), calibration.take()) {
         if let Some(usage) = reader.exchange().usage() {
             calibration.learn(estimate, usage);
         }

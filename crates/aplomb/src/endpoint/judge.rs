@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, WallClock, find};
+use aplomb_core::{BoxError, Classification, Classify, Exchange, HttpClassifier, WallClock, find};
 use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::answer_reader::{AnswerReader, Form};
 use super::attempt_error::AttemptError;
-use super::calibration::{Calibration, PromptEstimate};
+use super::calibration::Calibration;
 use super::inspected_body::{InspectedBody, LookAhead, ReadTo};
 use super::timeouts::{Stopwatch, Timeouts};
 use super::{BrokenAnswer, ReadBody};
@@ -47,7 +47,6 @@ pub(super) struct Judge {
     pub(super) inspection: Arc<Inspection>,
     pub(super) call: CallContext,
     pub(super) exchange: Exchange,
-    pub(super) estimate: Option<PromptEstimate>,
     pub(super) method: Method,
 }
 
@@ -68,13 +67,11 @@ impl Judge {
     {
         let (mut parts, body) = response.into_parts();
         parts.extensions.insert(self.exchange.clone());
-        let success = Classification::new(Outcome::success()).with_provider(self.call.provider());
-        self.exchange.set_result(success.with_status(parts.status));
+        self.exchange.set_status(parts.status);
         let inspection = &*self.inspection;
         let exchange = || self.exchange.clone();
         let inspected = |body, reader| {
-            let sample = self.estimate.map(|estimate| (estimate, Arc::clone(&inspection.calibration)));
-            Box::pin(InspectedBody::new(body, reader, watch, self.call.clone(), sample))
+            Box::pin(InspectedBody::new(body, reader, watch, self.call.clone(), &inspection.calibration))
         };
         if is_error(parts.status, &self.method) {
             let until = Instant::now().checked_add(ERROR_PATIENCE);

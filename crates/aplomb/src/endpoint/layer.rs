@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use aplomb_admission::{ErasedKey, KeyBy};
-use aplomb_core::{Account, Classification, Observe, RequestView, WallClock};
+use aplomb_core::{Classification, Observe, RequestView, WallClock};
 use aplomb_provider::{Head, Provider};
 use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
@@ -90,7 +90,7 @@ impl EndpointLayer {
     /// # Examples
     ///
     /// ```
-    /// use aplomb::{EndpointLayer, Policy, provider::OpenAi, rate_limit::Quota, route::RequestView};
+    /// use aplomb::{EndpointLayer, Policy, RequestView, provider::OpenAi, rate_limit::Quota};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
     /// let tenant = |request: &RequestView<'_>| {
@@ -109,7 +109,7 @@ impl EndpointLayer {
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
-        self.with(|settings| settings.key_by = Some(KeyBy::secret(key_of)))
+        self.by(KeyBy::secret(key_of))
     }
 
     /// Gives each key a queue, quotas, a circuit and a concurrency limit of its own, as [`by_key`](Self::by_key). The key is
@@ -118,10 +118,10 @@ impl EndpointLayer {
     where
         K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
     {
-        self.with(|settings| settings.key_by = Some(KeyBy::public(key_of)))
+        self.by(KeyBy::public(key_of))
     }
 
-    /// Gives each [`Account`], the server and the credential, a queue, quotas, a circuit and a concurrency limit of its own.
+    /// Gives each [`Account`](aplomb_core::Account), the server and the credential, a queue, quotas, a circuit and a concurrency limit of its own.
     ///
     /// # Examples
     ///
@@ -134,7 +134,7 @@ impl EndpointLayer {
     /// # }
     /// ```
     pub fn by_account(self) -> Self {
-        self.by_public_key(|request: &RequestView<'_>| -> Account { request.account() })
+        self.by(KeyBy::account())
     }
 
     /// Gives each key a queue, a circuit and a concurrency limit of its own, as [`by_key`](Self::by_key), and the quotas that
@@ -150,14 +150,38 @@ impl EndpointLayer {
         K: Hash + Eq + Clone + Send + Sync + 'static,
         I: IntoIterator<Item = Quota>,
     {
+        self.by_key(key_of).quotas_of(quotas_of)
+    }
+
+    /// As [`by_key_with`](Self::by_key_with), for keys that may be shown in errors and events.
+    pub fn by_public_key_with<K, I>(
+        self,
+        key_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        quotas_of: impl Fn(&K) -> I + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
+        I: IntoIterator<Item = Quota>,
+    {
+        self.by_public_key(key_of).quotas_of(quotas_of)
+    }
+
+    fn by(self, by: KeyBy) -> Self {
+        self.with(|settings| {
+            settings.key_by = Some(by);
+            settings.quotas_of = None;
+        })
+    }
+
+    fn quotas_of<K: 'static, I: IntoIterator<Item = Quota>>(
+        self,
+        quotas_of: impl Fn(&K) -> I + Send + Sync + 'static,
+    ) -> Self {
         let quotas_of = move |key: &dyn ErasedKey| {
             let key = key.as_any().downcast_ref::<K>()?;
             Some(quotas_of(key).into_iter().collect())
         };
-        self.with(|settings| {
-            settings.quotas_of = Some(Arc::new(quotas_of));
-            settings.key_by = Some(KeyBy::secret(key_of));
-        })
+        self.with(|settings| settings.quotas_of = Some(Arc::new(quotas_of)))
     }
 
     /// Sets how many keys there may be. Default: 100,000. If there are more, the one that is worth the least is forgotten: a

@@ -20,10 +20,12 @@ mod inspected_body;
 mod judge;
 mod layer;
 mod service;
+mod snapshot;
 mod stack;
 mod state;
 mod timeouts;
 
+pub(crate) use self::calibration::PromptEstimate;
 pub(crate) use self::state::EndpointState;
 pub(crate) use self::timeouts::Timeouts;
 
@@ -32,10 +34,11 @@ use self::body::{ReadBody, UntilRead};
 pub use self::broken_answer::BrokenAnswer;
 use self::classifier::EndpointClassifier;
 pub use self::deadline::DeadlinePassed;
-pub use self::future::EndpointFuture;
-pub use self::handle::{EndpointHandle, EndpointSnapshot, GatesHandle};
-pub use self::hook::{HookFailed, HookFuture, OutgoingRequest, RequestHook};
+pub(crate) use self::future::EndpointFuture;
+pub use self::handle::EndpointHandle;
+pub use self::hook::{HookFailed, OutgoingRequest, RequestHook};
 use self::inspect::Inspect;
 pub use self::layer::EndpointLayer;
 pub use self::service::Endpoint;
+pub use self::snapshot::EndpointSnapshot;
 pub use self::timeouts::{TimedOut, Timeout};

@@ -103,15 +103,15 @@ impl Stack {
         A: Body + Clone + 'static,
     {
         let provider = &*self.inspection.provider;
-        let call = CallContext::new(provider.name(), Instant::now(), request.call_options());
+        let (now, options) = (Instant::now(), request.call_options());
         if self.include_usage {
             estimate::include_usage(&mut request, provider);
         }
-        let (charge, estimate) =
-            estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
+        let cost = estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
+        let call = CallContext::new(provider.name(), now, options, cost);
         let inspect = Inspect::new(client, Arc::clone(&self.inspection));
         let admission = Admission::new(inspect, Arc::clone(&self.admission));
-        let attempt = AttemptRequest { request, call: call.clone(), charge, estimate };
+        let attempt = AttemptRequest { request, call: call.clone() };
         EndpointFuture::new(self.retry.call(admission, attempt), call, in_progress)
     }
 }

@@ -202,7 +202,7 @@ impl Policy {
     ///
     /// ```
     /// use aplomb::rate_limit::{Pool, Quota};
-    /// use aplomb::route::{self, Routes};
+    /// use aplomb::route::{Route, Routes};
     /// use aplomb::{EndpointLayer, Policy, provider::OpenAi};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
@@ -210,8 +210,8 @@ impl Policy {
     /// let large = Policy::interactive().pool(&account).requests_per_minute(500);
     /// let small = Policy::batch().pool(&account).requests_per_minute(5_000);
     /// let routes = Routes::new()
-    ///     .route(route::model("gpt-4o"), EndpointLayer::with_policy(OpenAi, large)?)
-    ///     .route(route::model("gpt-4o-mini"), EndpointLayer::with_policy(OpenAi, small)?);
+    ///     .route(Route::new().model("gpt-4o"), EndpointLayer::with_policy(OpenAi, large)?)
+    ///     .route(Route::new().model("gpt-4o-mini"), EndpointLayer::with_policy(OpenAi, small)?);
     /// # drop(routes);
     /// # Ok(()) }
     /// ```

@@ -56,12 +56,13 @@ mod tests {
     use crate::Report;
     use crate::context::CallContext;
     use aplomb_core::{Classification, Reason};
+    use aplomb_rate_limit::Charge;
     use std::time::Duration;
     use tokio::time::{Instant, advance};
 
     #[tokio::test(start_paused = true)]
     async fn a_report_is_data() {
-        let call = CallContext::new("openai", Instant::now(), None);
+        let call = CallContext::new("openai", Instant::now(), None, (Charge::request(), None));
         call.asks();
         advance(Duration::from_secs(1)).await;
         let exchange = call.sends(Instant::now());

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use aplomb_core::BoxError;
+use aplomb_rate_limit::Charge;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::context::CallContext;
+use crate::endpoint::EndpointFuture;
 use crate::route::NoRoute;
-use crate::{EndpointBody, EndpointError, EndpointFuture, HttpClient, Report};
+use crate::{EndpointBody, EndpointError, HttpClient, Report};
 
 pin_project! {
     /// The future of a [`Router`](crate::Router)'s call.
@@ -100,7 +102,7 @@ where
 /// The error of a call without an endpoint: its report only says whether it was sent.
 fn without_endpoint(error: impl Into<BoxError>, was_sent: bool) -> EndpointError {
     let now = Instant::now();
-    let call = CallContext::new("none", now, None);
+    let call = CallContext::new("none", now, None, (Charge::request(), None));
     if was_sent {
         call.sends(now);
     }

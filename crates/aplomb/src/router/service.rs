@@ -9,7 +9,8 @@ use tower_service::Service;
 
 use super::RouterFuture;
 use super::layer::SharedRoutes;
-use crate::route::{CompiledRoutes, NoRoute, RequestView, Unmatched};
+use crate::RequestView;
+use crate::route::{CompiledRoutes, NoRoute, Unmatched};
 use crate::{EndpointBody, EndpointError, HttpClient};
 
 /// A client behind a [`RouterLayer`](crate::RouterLayer). Clones share everything but the client.

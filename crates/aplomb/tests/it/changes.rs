@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aplomb::concurrency::Adaptive;
 use aplomb::rate_limit::Quota;
-use aplomb::{EndpointHandle, Policy, route};
+use aplomb::{EndpointHandle, Policy, RequestView};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -60,7 +60,7 @@ async fn a_policy_that_changes_a_quota_only_keeps_the_counts_of_the_circuit() {
         drop(endpoint.clone().oneshot(chat("hello", false)).await.unwrap());
     }
     handle.set_policy(policy.quota(Quota::requests_per_minute(60))).unwrap();
-    let circuit = handle.circuit();
+    let circuit = handle.circuit().unwrap();
     assert_eq!((circuit.failures_in_a_row(), circuit.window().failures()), (4, 4));
 }
 
@@ -139,8 +139,7 @@ async fn who_waits_hears_of_a_new_policy() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_key_keeps_its_levels_under_a_new_policy() {
     let (requests, tokens) = (Quota::requests_per_day(10).burst(10), Quota::tokens_per_day(1_000_000));
-    let name =
-        |request: &route::RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned();
+    let name = |request: &RequestView<'_>| request.headers().unwrap()["x-key"].to_str().unwrap().to_owned();
     let layer = under(Policy::new().quota(requests)).by_key(name);
     let (handle, endpoint) = (layer.handle(), layer.layer(quick()));
     for _ in 0..10 {
@@ -179,7 +178,7 @@ impl Drop for Key {
 #[tokio::test]
 async fn a_key_that_comes_into_use_while_the_policy_changes_has_the_new_one() {
     let layer = under(Policy::new()).by_key_with(
-        |_: &route::RequestView<'_>| Key(0),
+        |_: &RequestView<'_>| Key(0),
         |key: &Key| {
             if key.0 >= 10_000 && ARMED.load(Ordering::SeqCst) == 0 {
                 ARMED.store(1, Ordering::SeqCst);

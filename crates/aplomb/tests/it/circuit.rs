@@ -92,7 +92,7 @@ async fn promise_32_the_circuit_of_an_endpoint_is_switched_and_watched() {
     });
     let layer = under(Policy::new().ramp(Ramp::none()));
     let (handle, endpoint) = (layer.handle(), layer.layer(client));
-    let mut watch = handle.watch_circuit();
+    let mut watch = handle.watch_circuit().unwrap();
     let ask = || ask(endpoint.clone());
 
     handle.isolate();
@@ -109,6 +109,6 @@ async fn promise_32_the_circuit_of_an_endpoint_is_switched_and_watched() {
     assert_eq!(*watch.borrow_and_update(), CircuitState::Closed);
     handle.force_open();
     handle.force_closed();
-    assert_eq!(handle.circuit().state(), CircuitState::Closed);
+    assert_eq!(handle.circuit().unwrap().state(), CircuitState::Closed);
     assert_eq!(calls.load(Ordering::Relaxed), 2);
 }

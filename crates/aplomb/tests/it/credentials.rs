@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use aplomb::circuit_breaker::{CircuitCause, CircuitOpen, CircuitState, Trip};
+use aplomb::circuit_breaker::{CircuitOpen, CircuitState, Trip};
+use aplomb::core::CircuitCause;
 use aplomb::{EndpointError, Policy, find};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -41,7 +42,7 @@ async fn one_client_with_a_bad_credential_stops_nobody_else_at_an_endpoint_witho
     for _ in 0..10 {
         assert_eq!(endpoint.clone().oneshot(with("bad")).await.unwrap().status(), 401);
     }
-    assert_eq!(layer.handle().circuit().state(), CircuitState::Closed);
+    assert_eq!(layer.handle().circuit().unwrap().state(), CircuitState::Closed);
     assert_eq!(endpoint.oneshot(with("good")).await.unwrap().status(), 200);
 }
 

@@ -55,7 +55,38 @@ async fn the_largest_settings_work() {
     let _ = tokio::time::timeout(100_000 * S, endpoint.oneshot(request)).await;
 }
 
-// A wait that no clock can count to ends nothing but the call.
+// Clients that ignore such a port would send the request, and its credential, to the default port of the scheme.
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_port_that_is_no_port_is_not_sent() {
+    let server = Server::new([Reply::json(200)]);
+    let endpoint = under(Policy::new()).layer(server.clone());
+    let to = |uri: &str| {
+        let mut request = chat("hello", false);
+        *request.uri_mut() = uri.parse().unwrap();
+        endpoint.clone().oneshot(request)
+    };
+    for uri in [
+        "http://host:99999/v1",
+        "https://user:1@host:65536/",
+        "http://[::1]:080808/",
+    ] {
+        let error = to(uri).await.unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.contains("permanent failure (invalid URL: the port is not a number"), "{shown}");
+        assert_eq!((server.seen(), error.report().sent()), (0, 1), "{uri}");
+    }
+    for uri in [
+        "http://host/v1",
+        "http://host:/v1",
+        "https://user:1@host:65535/",
+        "http://[::1]:80/",
+        "/v1",
+    ] {
+        assert_eq!(to(uri).await.unwrap().status(), 200, "{uri}");
+    }
+}
+
+// A wait beyond the range of the clock ends only the call.
 #[tokio::test(start_paused = true)]
 async fn an_absurd_wait_panics_nowhere() {
     for (header, body) in [

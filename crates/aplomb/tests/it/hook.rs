@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use aplomb::circuit_breaker::{CircuitState, Slow, Trip, Window};
 use aplomb::rate_limit::Quota;
-use aplomb::{BoxError, EndpointLayer, HookFailed, OutgoingRequest, Policy, Report, find};
+use aplomb::{
+    BoxError, CallOptions, EndpointLayer, HookFailed, Kind, OutgoingRequest, Policy, Priority, Report, find,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -93,7 +95,7 @@ async fn what_fails_in_it_is_not_sent_not_retried_not_charged_and_not_counted() 
         assert_eq!(error.report().sent(), 0);
         let handle = layer.handle();
         assert_eq!((handle.available()[0].1, handle.in_flight()), (5, 0));
-        assert_eq!(handle.circuit().window().calls(), 0);
+        assert_eq!(handle.circuit().unwrap().window().calls(), 0);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
@@ -164,7 +166,7 @@ async fn the_time_of_the_hook_is_not_slowness_of_the_server() {
             response.into_body().collect().await.unwrap();
         }
     }
-    assert_eq!(layer.handle().circuit().state(), CircuitState::Closed);
+    assert_eq!(layer.handle().circuit().unwrap().state(), CircuitState::Closed);
 }
 
 // `queued` is the wait for a turn, and nothing else.
@@ -198,7 +200,7 @@ async fn a_hook_that_fails_by_a_broken_answer_is_not_retried() {
     let error = layer.layer(quick()).oneshot(chat("hello", false)).await.unwrap_err();
     assert!(find::<HookFailed>(&error).is_some(), "{error}");
     assert_eq!(runs.load(Ordering::Relaxed), 1, "{error}");
-    assert_eq!(layer.handle().circuit().window().calls(), 0);
+    assert_eq!(layer.handle().circuit().unwrap().window().calls(), 0);
 }
 
 // The call of a hook is another call: it has retries of its own.
@@ -217,6 +219,24 @@ async fn an_endpoint_that_a_hook_calls_retries() {
     });
     let result = layer.layer(quick()).oneshot(chat("hello", false)).await;
     assert!(result.is_ok(), "{:?}", result.unwrap_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_options_of_a_retry_tell_hook_and_client_what_was_tried_before() {
+    let (seen, hooked) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
+    let options = Arc::clone(&hooked);
+    let layer = under(Policy::new()).request_hook(move |outgoing: OutgoingRequest| {
+        options.lock().unwrap().push(outgoing.extensions().get::<CallOptions>().copied());
+        async move { Ok(outgoing) }
+    });
+    let mut request = chat("hello", false);
+    request.extensions_mut().insert(CallOptions::new().with_priority(Priority::LOW));
+    assert!(layer.layer(server(&seen)).oneshot(request).await.is_ok());
+    let sent: Vec<_> = seen.lock().unwrap().iter().map(CallOptions::of).collect();
+    let tried = |options: &CallOptions| (options.attempts(), options.last().map(|last| last.kind()));
+    assert_eq!(sent.iter().map(tried).collect::<Vec<_>>(), [(0, None), (1, Some(Kind::Transient))]);
+    assert!(sent.iter().all(|options| options.priority() == Priority::LOW));
+    assert_eq!(*hooked.lock().unwrap(), sent.into_iter().map(Some).collect::<Vec<_>>());
 }
 
 // The slot of a call that panics and its place in the line go back: there is but one slot, and the next call has it.
@@ -271,5 +291,5 @@ async fn a_hook_that_fails_leaves_a_probe_to_others() {
         .await
         .unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(handle.circuit().state(), CircuitState::Closed);
+    assert_eq!(handle.circuit().unwrap().state(), CircuitState::Closed);
 }

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use aplomb::RequestView;
 use aplomb::circuit_breaker::{CircuitOpen, CircuitState};
 use aplomb::core::CallKey;
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::route::RequestView;
 use aplomb::{Closing, EndpointError, EndpointLayer, Policy, find};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -96,7 +96,7 @@ async fn one_key_is_switched_and_all_are_closed() {
     let (handle, endpoint) = (layer.handle(), layer.layer(server(&Arc::default())));
     let of_a = handle.of(&"a".to_owned()).unwrap();
     of_a.isolate();
-    assert_eq!(of_a.circuit().state(), CircuitState::Isolated);
+    assert_eq!(of_a.circuit().unwrap().state(), CircuitState::Isolated);
     let error = endpoint.clone().oneshot(of("a")).await.unwrap_err();
     assert_eq!(find::<CircuitOpen>(&error).unwrap().key().unwrap().to_string(), "a");
     assert!(endpoint.clone().oneshot(of("c")).await.is_ok());
@@ -107,6 +107,30 @@ async fn one_key_is_switched_and_all_are_closed() {
         assert!(endpoint.clone().oneshot(of(key)).await.is_err());
     }
     handle.drained().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_on_several_keys_has_no_circuit_of_its_own_and_switches_all_of_them() {
+    let layer = under(Policy::new()).by_public_key_with(name, |_: &String| [Quota::requests_per_minute(60)]);
+    let (handle, endpoint) = (layer.handle(), layer.layer(server(&Arc::default())));
+    for key in ["a", "c"] {
+        assert!(endpoint.clone().oneshot(of(key)).await.is_ok());
+    }
+    assert!(handle.snapshot().is_none() && handle.circuit().is_none() && handle.watch_circuit().is_none());
+    assert!(handle.available().is_empty() && handle.learned().known_quotas().is_empty());
+    assert_eq!((handle.waiting(), handle.in_flight(), handle.paused_until()), (0, 0, None));
+    handle.isolate();
+    for (label, snapshot) in handle.snapshots() {
+        assert!(matches!(label.unwrap().to_string().as_str(), "a" | "c"));
+        assert_eq!(snapshot.circuit().state(), CircuitState::Isolated);
+        assert_eq!(snapshot.available()[0].0, Quota::requests_per_minute(60));
+    }
+    let of_a = handle.get(&"a".to_owned()).unwrap();
+    of_a.reset();
+    of_a.close(Closing::Fail);
+    assert!(endpoint.clone().oneshot(of("a")).await.is_err(), "closed alone");
+    handle.reset();
+    assert!(endpoint.oneshot(of("c")).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,7 +143,15 @@ async fn an_error_does_not_repeat_its_cause_and_every_attempt_shows_its_own() {
     assert_eq!(shown.matches("transient failure (nobody listens on port 9, after").count(), 2, "{shown}");
     assert_eq!(error.report().attempts()[0].cause(), Some("nobody listens on port 9"));
     let cause = error.source().unwrap();
-    assert!(cause.is::<io::Error>() && !shown.contains(&format!("{cause} (")), "{shown}");
+    assert!(cause.is::<io::Error>());
+    assert_eq!(shown.matches(&cause.to_string()).count(), 2, "once for each attempt: {shown}");
+    assert!(shown.ends_with(')'), "{shown}");
+
+    // A program whose `main` returns the error prints this.
+    let debugged = format!("{error:?}");
+    let report = error.report().to_string();
+    assert!(debugged.starts_with(&format!("EndpointError {{ report: {report}, cause: ")), "{debugged}");
+    assert_eq!(debugged.matches("after ").count(), 2, "{debugged}");
 }
 
 // A redirect does not answer a request that asks for something.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb::provider::{Anthropic, Bedrock, OpenAi, Provider, Reason};
+use aplomb::core::Reason;
+use aplomb::provider::{Anthropic, Bedrock, OpenAi, Provider};
 use aplomb::{BrokenAnswer, EndpointLayer, Kind, Policy, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;
@@ -160,7 +161,7 @@ async fn what_breaks_after_content_ends_with_an_error_and_is_never_sent_again() 
             }
         }
         assert_eq!(mock.stats().seen, 1, "{fault:?}");
-        assert_eq!((handle.in_flight(), handle.circuit().window().failures()), (0, 1), "{fault:?}");
+        assert_eq!((handle.in_flight(), handle.circuit().unwrap().window().failures()), (0, 1), "{fault:?}");
     }
 }
 

@@ -137,7 +137,7 @@ async fn an_answer_that_has_ended_is_not_late_where_its_connection_is_left_open(
     ] {
         let handle = layer.handle();
         assert!(send(&layer, &server).await.1.unwrap().contains("well"));
-        let tally = handle.circuit().window();
+        let tally = handle.circuit().unwrap().window();
         assert_eq!((tally.calls(), tally.failures()), (1, 0));
     }
 }
@@ -165,7 +165,7 @@ async fn the_deadline_holds_to_the_end_of_the_body_and_is_held_against_nobody() 
     let refused = find::<Rejection>(&*error).unwrap();
     assert_eq!((refused.attempts(), refused.last().unwrap().kind()), (2, Kind::Transient));
     assert_eq!(handle.in_flight(), 0);
-    assert_eq!(handle.circuit().window().failures(), 1, "that of the first attempt");
+    assert_eq!(handle.circuit().unwrap().window().failures(), 1, "that of the first attempt");
 
     let mut request = http::Request::new(String::new());
     request.extensions_mut().insert(CallOptions::new().with_deadline(Instant::now() + 2 * S));
@@ -217,7 +217,7 @@ async fn a_connection_left_open_after_the_end_marker_is_not_waited_for() {
         assert!(answer.unwrap().contains("well"));
         assert!(took <= 2 * S, "{took:?}");
         assert_eq!(handle.in_flight(), 0);
-        assert_eq!(handle.circuit().window().failures(), 0);
+        assert_eq!(handle.circuit().unwrap().window().failures(), 0);
     }
 }
 
@@ -253,10 +253,10 @@ async fn every_timeout_counts_with_the_circuit() {
         let layer = under(policy().max_retries(0).trip(Trip::consecutive(2)));
         let handle = layer.handle();
         for _ in 0..2 {
-            assert_eq!(handle.circuit().state(), CircuitState::Closed);
+            assert_eq!(handle.circuit().unwrap().state(), CircuitState::Closed);
             timed_out(&send(&layer, &server).await.1.unwrap_err());
         }
-        assert_eq!(handle.circuit().state(), CircuitState::Open);
+        assert_eq!(handle.circuit().unwrap().state(), CircuitState::Open);
     }
 }
 
@@ -317,7 +317,7 @@ async fn a_stalled_error_does_not_keep_a_call() {
     let start = Instant::now();
     assert_eq!(endpoint.oneshot(chat("hello", false)).await.unwrap().status(), 200);
     assert!(start.elapsed() < 8 * S, "{:?}", start.elapsed());
-    assert_eq!(layer.handle().circuit().window().calls(), 1);
+    assert_eq!(layer.handle().circuit().unwrap().window().calls(), 1);
 }
 
 // Everything has been read: the end marker says so, and a connection that is left open is not waited for.

@@ -72,7 +72,7 @@ async fn who_stops_at_the_end_marker_has_had_a_whole_answer_and_who_stops_earlie
         assert_eq!(handle.in_flight(), 1);
         drop(body);
         assert_eq!((handle.in_flight(), handle.available()[0].1), (0, left));
-        assert_eq!(handle.circuit().window().calls(), successes);
+        assert_eq!(handle.circuit().unwrap().window().calls(), successes);
     }
 }
 

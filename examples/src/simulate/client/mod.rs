@@ -35,9 +35,9 @@ pub enum Client {
     Endpoint,
     /// aplomb's endpoint with the policy for batches.
     Batch,
-    /// The same, told the limits.
+    /// The same, with the limits configured.
     Told,
-    /// aplomb's retry, rate limit and circuit breaker, put together by hand.
+    /// aplomb's retry, rate limit and circuit breaker, combined by hand.
     Layers,
 }
 
@@ -54,7 +54,7 @@ impl Client {
         Self::Layers,
     ];
 
-    /// The loops that people write.
+    /// The usual retry loops.
     pub const PLAIN: [Self; 3] = [Self::Tenacity, Self::Backoff, Self::Sdk];
 
     /// Its name.
@@ -96,28 +96,28 @@ impl Client {
 
 /// A client at work.
 pub(crate) trait Ask: Send + Sync {
-    /// Asks a prompt, as often as the client does; resolves to whether it was answered rightly.
+    /// Sends a prompt, with the client's retries; resolves to whether it got the right answer.
     fn ask<'a>(&'a self, prompt: &'a Prompt) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
-    /// How it stands, where it can be seen.
+    /// Its state, if it can be seen.
     fn look(&self) -> Look {
         Look::default()
     }
 }
 
-/// How a client stands.
+/// The state of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
-    /// How many calls wait in its queue.
+    /// The number of calls in its queue.
     pub waiting: usize,
     /// True if its circuit is open.
     pub open: bool,
-    /// How often the state of its circuit has changed.
+    /// The number of changes of its circuit.
     pub transitions: u64,
-    /// How long everybody still pauses.
+    /// The rest of the pause of all calls.
     pub paused: Duration,
-    /// The rate that it found the server to take, in calls per second.
+    /// The rate that it has estimated, in calls per second.
     pub rate: Option<f64>,
-    /// How many calls it lets be in flight.
+    /// Its limit of calls in flight.
     pub limit: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! Loops as tenacity, backoff and `OpenAI`'s SDK run them.
+//! The retry loops of tenacity, backoff and `OpenAI`'s SDK.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::simulate::prompt::Prompt;
 pub(crate) struct Plain {
     pub(crate) http: Http,
     pub(crate) recipe: Recipe,
-    /// How long an attempt may take.
+    /// The timeout of an attempt.
     pub(crate) timeout: Duration,
     pub(crate) seed: u64,
 }
 
-/// Which loop.
+/// The kind of loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recipe {
     Tenacity,
@@ -33,16 +33,16 @@ pub(crate) enum Recipe {
 /// Why an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Failure {
-    /// With this status, and what `retry-after-ms` or `retry-after` said.
+    /// With this status, and the delay in `retry-after-ms` or `retry-after`.
     Status(u16, Option<Duration>),
-    /// Without an answer: no connection, a reset, a time-out.
+    /// Without an answer: no connection, a reset, a timeout.
     Connection,
     /// While the answer was read, after the call that is retried had returned.
     Reading,
 }
 
 impl Recipe {
-    /// How long to wait before the next attempt, after so many; nothing where it gives up.
+    /// The wait before the next attempt, after this many; `None` if it gives up.
     fn wait(self, attempts: u32, failure: Failure, random: &mut StdRng) -> Option<Duration> {
         if failure == Failure::Reading {
             return None;

@@ -1,15 +1,15 @@
-//! aplomb's layers, put together in the ways that are compared.
+//! aplomb's layers, in the combinations that are compared.
 
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
+use aplomb::RequestView;
 use aplomb::circuit_breaker::{CircuitBreakerLayer, CircuitState, OnOpen};
 use aplomb::provider::Generic;
 use aplomb::rate_limit::{Quota, RateLimitLayer};
 use aplomb::retry::{RetryLayer, Throttled};
-use aplomb::route::RequestView;
-use aplomb::{BoxError, EndpointLayer, GatesHandle, Policy};
+use aplomb::{BoxError, EndpointHandle, EndpointLayer, Policy};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -20,10 +20,10 @@ use super::{Ask, Http, Look};
 use crate::simulate::prompt::{Prompt, TENANT};
 use crate::simulate::scenario::Scenario;
 
-/// As often as the policy for batches.
+/// The retries of the policy for batches.
 const RETRIES: u32 = 20;
 
-/// The policy for batches, told everything that a user of the scenario's server could know.
+/// The policy for batches, with everything that a user of the scenario's server could know.
 pub(crate) fn told(scenario: &Scenario) -> Policy {
     let policy = Policy::batch().quotas(scenario.told.iter().copied());
     match scenario.told_places {
@@ -32,7 +32,7 @@ pub(crate) fn told(scenario: &Scenario) -> Policy {
     }
 }
 
-/// An endpoint: everything in its place.
+/// An endpoint with all layers.
 pub(crate) fn endpoint(http: Http, scenario: &Scenario, policy: Policy, seed: u64) -> Box<dyn Ask> {
     let policy = policy.attempt_timeout(scenario.attempt_timeout).seed(seed);
     if let Some(quota) = scenario.each_tenant {
@@ -50,8 +50,8 @@ fn tenant(request: &RequestView<'_>) -> String {
     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-fn look(gates: &GatesHandle) -> Look {
-    let circuit = gates.circuit();
+fn look(gates: &EndpointHandle) -> Look {
+    let circuit = gates.circuit().expect("all calls have the same gates");
     Look {
         waiting: gates.waiting(),
         open: circuit.state() != CircuitState::Closed,
@@ -71,7 +71,7 @@ pub(crate) fn retry(http: Http, scenario: &Scenario, seed: u64) -> Box<dyn Ask> 
     Box::new(Stack { service, look: || Look::default() })
 }
 
-/// The three layers, as the guide puts them together.
+/// The three layers, combined as in the guide.
 pub(crate) fn layers(http: Http, scenario: &Scenario, seed: u64) -> Box<dyn Ask> {
     let quotas: Vec<Quota> = Vec::new();
     let retry = RetryLayer::new().max_retries(RETRIES).throttled(Throttled::Requeue);
@@ -88,7 +88,7 @@ pub(crate) fn layers(http: Http, scenario: &Scenario, seed: u64) -> Box<dyn Ask>
     Box::new(Stack { service, look: || Look::default() })
 }
 
-/// A stack, and how to look at it.
+/// A stack, and access to its state.
 struct Stack<S, L> {
     service: S,
     look: L,

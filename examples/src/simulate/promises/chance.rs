@@ -69,8 +69,8 @@ fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other.max(1) as f64
 }
 
-/// A circuit with its defaults stays closed while at least 40 % of the calls succeed, in whatever order answers and
-/// failures arrive; and a total outage opens it within 2 s or ten calls beyond those in flight.
+/// A circuit with its defaults stays closed while at least 40 % of the calls succeed, in any order of answers and
+/// failures; and a total outage opens it within 2 s or ten calls beyond those in flight.
 ///
 /// # Errors
 ///

@@ -14,9 +14,9 @@ fn row(scenario: &Scenario, client: Client, seeds: &Range<u64>) -> Row {
     Row::of(scenario, client, &runs)
 }
 
-/// Nowhere worse than the best plain loop: as many answered, at most 1.02 times its time and 1.05 times its requests, and
+/// Never worse than the best plain loop: as many answered, at most 1.02 times its time and 1.05 times its requests, and
 /// never a retry earlier than told. Time and requests are compared with loops that got as many answers and were never
-/// early either: whoever is told to wait for a minute and does not is faster.
+/// early either: a client that ignores a delay of a minute is faster.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn promise_43(seeds: Range<u64>) -> Result<(), Violation> {
     })
 }
 
-/// Telling a true limit makes no run slower than telling nothing, by more than 2 %.
+/// Configuring a true limit makes no run slower by more than 2 %.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Servers that say wrong things, and prompts that are refused whatever happens.
+//! Servers with wrong reports, and prompts that are always refused.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn scenario(name: &str) -> Scenario {
     named(name).expect("there is one of that name")
 }
 
-/// The same server, if it told the truth.
+/// The same server, with true reports.
 fn honest(scenario: &Scenario) -> Scenario {
     let mut honest = scenario.clone();
     for limit in &mut honest.world.limits {
@@ -66,7 +66,7 @@ pub fn promise_45(seeds: Range<u64>) -> Result<(), Violation> {
             .collect();
         let answered = runs.iter().all(|[liar, _]| liar.answered == liar.prompts);
         let longer = median(runs.iter().map(|[liar, honest]| {
-            // The best possible client of the honest server, where ours does badly even there.
+            // The best possible client of the honest server, if ours does badly even there.
             let honest = honest.done_in().max(honest.ideal.took);
             liar.done_in().saturating_sub(window + hint).as_secs_f64() / honest.as_secs_f64()
         }));
@@ -82,8 +82,8 @@ pub fn promise_45(seeds: Range<u64>) -> Result<(), Violation> {
     })
 }
 
-/// A prompt that is refused whatever happens ends, with at most eight refusals of its own while others are answered, and
-/// delays nobody else by more than one hint.
+/// A prompt that is always refused ends, with at most eight refusals of its own while others are answered, and delays the
+/// others by no more than one hint.
 ///
 /// # Errors
 ///

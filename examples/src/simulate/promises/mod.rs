@@ -1,4 +1,4 @@
-//! The promises about brakes, each as a check over many seeds.
+//! The promises about limits, pauses and circuits, each as a check over many seeds.
 //!
 //! A check returns everything that breaks its promise. The numbers are those of `docs/promises.md`.
 
@@ -19,7 +19,7 @@ pub use self::lies::{promise_45, promise_46};
 pub use self::outages::{promise_39, promise_40};
 pub use self::overload::{promise_41, promise_42, promise_44};
 
-/// A promise that was broken, and by what.
+/// A broken promise, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     promise: u8,
@@ -65,7 +65,7 @@ pub const ALL: [(u8, Promise); 11] = [
     (47, promise_47),
 ];
 
-/// Checks each case, on all processors; the promise holds where none has anything to say.
+/// Checks each case, on all processors; the promise holds if there are no findings.
 fn check<C: Sync>(
     promise: u8,
     cases: &[C],
@@ -78,7 +78,7 @@ fn check<C: Sync>(
     Err(Violation { promise, found })
 }
 
-/// Says what is wrong, if it is.
+/// Returns the finding if the condition does not hold.
 fn unless(holds: bool, wrong: impl FnOnce() -> String) -> Option<String> {
     (!holds).then(wrong)
 }

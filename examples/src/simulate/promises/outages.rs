@@ -1,4 +1,4 @@
-//! Outages, and how soon all callers go.
+//! Outages, and how soon all calls are sent again.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::simulate::server::{Down, Fault, Hint, Latency, Outage, Refusal, What,
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When as many are in flight as there are callers, at `from` or later.
+/// The time, at `from` or later, at which as many requests are in flight as there are callers.
 fn all_go(run: &Run, callers: usize, from: Duration) -> Option<Duration> {
     let times = run.seen.iter().map(|seen| seen.at).filter(|at| *at >= from);
     std::iter::once(from).chain(times).find(|at| run.in_flight(*at) >= callers)
@@ -68,8 +68,8 @@ pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
     })
 }
 
-/// From nothing to 64 calls in flight takes at most 1.5 s on a server that refuses nothing, whatever an answer takes;
-/// and so it does after an outage or a pause.
+/// From none to 64 calls in flight takes at most 1.5 s on a server that refuses nothing, however long an answer takes;
+/// also after an outage or a pause.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub fn promise_40(seeds: Range<u64>) -> Result<(), Violation> {
             ..world.clone()
         };
         let name_of = |what: &str| format!("{name}, after {what}");
-        // The outage promise grants as long as it takes to see its end.
+        // The promise about outages grants the time that it takes to see the end.
         let back = began + 4 * SECOND;
         cases.push((name_of("an outage"), Scenario::new("outage", "", outage).job(job), back));
         let refused = What::Refused(Refusal::too_many(Hint::Seconds(3)));

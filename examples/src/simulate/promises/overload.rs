@@ -1,4 +1,4 @@
-//! Servers that can do only so much, and accounts that many share.
+//! Servers of limited capacity, and accounts that many tenants share.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -46,8 +46,8 @@ pub fn promise_41(seeds: Range<u64>) -> Result<(), Violation> {
     })
 }
 
-/// A server that takes so many at a time and refuses more, without a hint, is used to 85 % at least, and at most 10 % are
-/// refused after the first second.
+/// A server with a limit of requests in flight, which refuses more without a hint, is used to at least 85 %, and at
+/// most 10 % are refused after the first second.
 ///
 /// # Errors
 ///
@@ -89,8 +89,8 @@ pub fn promise_42(seeds: Range<u64>) -> Result<(), Violation> {
     })
 }
 
-/// Fifty tenants with quotas of their own on one account: what one learns all know. An outage is probed as often as for one
-/// caller, the account's limit costs no more refusals, and all are answered.
+/// Fifty tenants with quotas of their own on one account: a limit that one learns is known to all. An outage is probed
+/// as often as for one caller, the account's limit costs no more refusals, and all are answered.
 ///
 /// # Errors
 ///

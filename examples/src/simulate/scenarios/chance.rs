@@ -1,4 +1,4 @@
-//! Trouble that comes at random, whatever the load.
+//! Random faults, independent of the load.
 
 use super::SECOND;
 use crate::simulate::scenario::{Job, Scenario};

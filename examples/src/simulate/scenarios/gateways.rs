@@ -1,4 +1,4 @@
-//! Gateways as they come: what they were seen to do.
+//! Gateways, with the behaviour that was observed.
 
 use aplomb::rate_limit::{Dimension, Quota};
 

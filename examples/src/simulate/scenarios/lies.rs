@@ -1,4 +1,4 @@
-//! Servers that say wrong things about themselves.
+//! Servers with wrong reports about themselves.
 
 use aplomb::rate_limit::{Dimension, Quota};
 

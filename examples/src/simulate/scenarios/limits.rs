@@ -1,4 +1,4 @@
-//! Rate limits that our own load meets.
+//! Rate limits that our own load reaches.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The scenarios, by what is the matter with the server.
+//! The scenarios, by the trouble with the server.
 
 mod chance;
 mod gateways;

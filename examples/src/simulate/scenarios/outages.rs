@@ -1,4 +1,4 @@
-//! Times at which nobody is served.
+//! Outages.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Servers that can do only so much at a time.
+//! Servers of limited capacity.
 
 use super::SECOND;
 use crate::simulate::scenario::{Job, Scenario};

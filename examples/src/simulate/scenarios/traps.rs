@@ -1,4 +1,4 @@
-//! Servers made to fool a client, and prompts that do.
+//! Servers and prompts that mislead a client.
 
 use super::{MINUTE, SECOND};
 use crate::simulate::scenario::{Job, Scenario};

@@ -35,7 +35,7 @@ impl Body {
         Self(Kind::Own { pieces, pause: None, in_flight: None })
     }
 
-    /// Piece by piece; the request is in flight until the last of them, and has its answer then if that is `whole`.
+    /// Piece by piece; the request is in flight until the last piece, and then answered if that is `whole`.
     pub(crate) fn pieces(pieces: impl IntoIterator<Item = Piece>, in_flight: InFlight, whole: bool) -> Self {
         let pieces = pieces.into_iter().collect();
         Self(Kind::Own { pieces, pause: None, in_flight: Some((in_flight, whole)) })

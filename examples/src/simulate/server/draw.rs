@@ -1,11 +1,11 @@
-//! Chance as a pure function: what happens to the `k`-th attempt of a prompt does not depend on what others do.
+//! Random draws as a pure function: the fate of the `k`-th attempt of a prompt does not depend on others.
 
 /// The draws of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draw(u64);
 
 impl Draw {
-    /// The draws of the `attempt`-th request for a prompt; `of` tells several of them apart.
+    /// The draws of the `attempt`-th request for a prompt; `of` distinguishes several of them.
     pub(crate) const fn new(seed: u64, prompt: u64, attempt: u32, of: u64) -> Self {
         let words = [seed, prompt, attempt as u64, of];
         let (mut state, mut n) = (0x9e37_79b9_7f4a_7c15, 0);
@@ -21,7 +21,7 @@ impl Draw {
         unit(self.0)
     }
 
-    /// A number of the standard normal distribution, by the method of Box and Muller.
+    /// A number from the standard normal distribution, by the method of Box and Muller.
     pub(crate) fn normal(self) -> f64 {
         let (a, b) = (1.0 - unit(self.0), unit(mix(self.0)));
         (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()

@@ -1,4 +1,4 @@
-//! A request that was taken and has not ended.
+//! A request that was accepted and has not ended.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl InFlight {
         Self { shared, arrival, place, ended: false }
     }
 
-    /// It ends; `answered` where its client has its whole answer.
+    /// It ends; `answered` if its client has its whole answer.
     pub(crate) fn end(mut self, answered: bool) {
         self.ended = true;
         self.leave(answered);

@@ -6,22 +6,22 @@ use std::time::Duration;
 /// A request that the server saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When it came, since the start.
+    /// The time at which it arrived, since the start.
     pub at: Duration,
     /// The number of its prompt.
     pub prompt: u64,
     /// How it ended.
     pub what: Came,
-    /// When it ended: answered, refused or abandoned. Nothing while it is in flight.
+    /// The time at which it was answered, refused or abandoned; `None` while it is in flight.
     pub ended: Option<Duration>,
-    /// True if it came earlier than the refusal before it had told its prompt.
+    /// True if it came earlier than the refusal before it allowed.
     pub early: bool,
 }
 
 /// The end of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Came {
-    /// It was taken.
+    /// It was accepted.
     Taken,
     /// It was refused with a 429.
     Refused,
@@ -29,7 +29,7 @@ pub enum Came {
     Failed,
 }
 
-/// All requests, in the order in which they came.
+/// All requests, in the order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     seen: Vec<Seen>,
@@ -51,14 +51,14 @@ impl Ledger {
         }
     }
 
-    /// A request that was taken came to nothing.
+    /// A request that was accepted failed.
     pub(crate) fn failed(&mut self, place: usize) {
         if let Some(seen) = self.seen.get_mut(place) {
             seen.what = Came::Failed;
         }
     }
 
-    /// The prompt was told not to come back before this time.
+    /// The prompt was told not to return before this time.
     pub(crate) fn tell(&mut self, prompt: u64, until: Duration) {
         self.told.insert(prompt, until);
     }

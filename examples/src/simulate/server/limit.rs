@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::world::{Limit, Shape};
 
-/// A limit with its level. A pure state machine: it is handed the time since the start.
+/// A limit with its level. A pure state machine: it is passed the time since the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Level {
     limit: Limit,
     amount: u64,
     count: Count,
     at: Duration,
-    /// When other clients ask for one more.
+    /// The next time at which other clients ask.
     other: Option<Duration>,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Level {
 enum Count {
     /// The amount in use that has not flowed back, times the nanoseconds of the window: exact.
     Bucket { used: u128, burst: u64 },
-    /// The number of the window, and what was used in it and in the one before.
+    /// The number of the window, and the amounts used in it and in the one before.
     Window {
         number: u64,
         used: u64,
@@ -48,7 +48,7 @@ impl Level {
         &self.limit
     }
 
-    /// Brings the level up to `now`: what flows, what changes, and what others took.
+    /// Brings the level up to `now`: by the flow, by changes, and by other clients.
     pub(crate) fn advance(&mut self, now: Duration) {
         loop {
             let change = self.limit.changes.first().map(|(at, _)| *at).filter(|at| *at <= now);
@@ -71,7 +71,7 @@ impl Level {
         self.flow(now);
     }
 
-    /// How long until `cost` fits, at the time it was last brought up to; nothing where it never does.
+    /// The time until `cost` fits, from the last update; `None` if it never does.
     pub(crate) fn delay(&self, cost: u64) -> Option<Duration> {
         self.delay_from(cost, self.at)
     }
@@ -89,7 +89,7 @@ impl Level {
         }
     }
 
-    /// Gives back what was not needed.
+    /// Returns the amount that was not needed.
     pub(crate) fn give_back(&mut self, cost: u64) {
         let window = self.limit.per.as_nanos();
         match &mut self.count {
@@ -109,7 +109,7 @@ impl Level {
         }
     }
 
-    /// How long until all of it is there.
+    /// The time until all of it is available.
     pub(crate) fn full_in(&self) -> Duration {
         match self.count {
             Count::Bucket { used, .. } => Duration::from_nanos(whole(used.div_ceil(u128::from(self.amount)))),
@@ -164,7 +164,7 @@ impl Level {
                 if !sliding {
                     return Some(if cost <= free { Duration::ZERO } else { end });
                 }
-                // How much of the window before still counts has to go down to what is free beside `cost`.
+                // The share of the window before that still counts has to fall until `cost` fits beside it.
                 let fits_in = |left: Duration, before: u64, used: u64| {
                     let free = self.amount.checked_sub(used + cost)?;
                     if before == 0 {
@@ -181,7 +181,7 @@ impl Level {
         }
     }
 
-    /// When other clients ask again after `now`.
+    /// The next time after `now` at which other clients ask.
     fn next_other(&self, now: Duration) -> Option<Duration> {
         let busy = self.limit.others.iter().find(|(when, _)| when.contains(&now));
         let next = busy.map(|(when, rate)| (now + Duration::from_secs_f64(1.0 / rate.max(1e-3)), when.end));
@@ -205,7 +205,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// When `many` requests are taken that come as early as they can.
+    /// The times at which `many` requests are accepted that come as early as they can.
     fn taken(limit: &Limit, many: usize) -> Vec<Duration> {
         let mut level = Level::new(limit);
         let mut now = Duration::ZERO;

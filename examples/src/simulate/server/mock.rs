@@ -1,4 +1,4 @@
-//! The same server, as far as `aplomb-mock` can do it.
+//! The same server, as far as `aplomb-mock` can imitate it.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use aplomb_mock::{Builder, Hints, Latency as MockLatency, Mock, Outage as MockOu
 use super::world::{Down, Headers, Hint, Latency, Refusal, Shape, Unit, What, Work, World};
 
 impl World {
-    /// A mock that does the same; nothing where it cannot.
+    /// A mock that behaves alike; `None` if it cannot.
     ///
-    /// It can do one bucket of requests, told in headers; any number of requests in flight or a maximum of them, with a 503
+    /// It can have one bucket of requests, reported in headers; any number of requests in flight or a maximum, with a 503
     /// above it; failures at random that come as late as answers; and outages of 503s.
     pub fn on_mock(&self, seed: u64) -> Option<Builder> {
         let cannot = self.work != Work::Everything

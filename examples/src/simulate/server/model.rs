@@ -7,11 +7,11 @@ use super::draw::Draw;
 use super::limit::Level;
 use super::world::{Down, Hint, Limit, Refusal, Unit, What, Words, Work, World};
 
-/// A request, as far as decisions depend on it.
+/// The parts of a request that decisions depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
     pub(crate) prompt: u64,
-    /// The tokens it may need, and those it will.
+    /// The tokens that it may need, and those that it will.
     pub(crate) may_need: u64,
     pub(crate) will_need: u64,
 }
@@ -19,35 +19,35 @@ pub(crate) struct Arrival {
 /// The treatment of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
-    /// It is worked on for this long at full speed, and ends so.
+    /// It takes this long at full speed, and ends like this.
     Taken(Duration, Ending),
     /// It is refused, or fails, with this status and hint.
     Answered(Refusal, Option<Duration>),
-    /// It gets no answer but a reset, or no connection.
+    /// It is reset, or gets no connection.
     Reset(Down),
     /// It is never answered.
     Hangs,
 }
 
-/// When a request will be taken.
+/// The time at which a request will be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opens {
     Now,
-    /// Then, or when one that is in flight ends.
+    /// Then, or when a request in flight ends.
     At(Duration),
     WhenOneEnds,
     Never,
 }
 
-/// How a request ends that was taken.
+/// The end of a request that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Well,
     /// It fails with this status.
     Fails(u16),
-    /// Its stream is none, or not all of one.
+    /// Its stream is an error, or incomplete.
     Stream(What),
-    /// An outage breaks it at this time.
+    /// An outage interrupts it at this time.
     Broken(Down),
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Model {
     levels: Vec<Level>,
     in_flight: usize,
     funded: u64,
-    /// How often each prompt has met its chance.
+    /// The number of random draws of each prompt.
     attempts: HashMap<u64, u32>,
 }
 
@@ -87,7 +87,7 @@ impl Model {
         &self.levels
     }
 
-    /// Decides what becomes of a request. One that is taken is in flight until [`leave`](Self::leave).
+    /// Decides about a request. One that is accepted is in flight until [`leave`](Self::leave).
     pub(crate) fn arrive(&mut self, arrival: &Arrival, now: Duration) -> Fate {
         if let Some(outage) = self.world.outage(now) {
             return match outage.how {
@@ -142,7 +142,7 @@ impl Model {
         }
     }
 
-    /// When a request that can be sent now is best sent: when it will be taken, if chance does not prevent it, and
+    /// The best time to send a request that could be sent now: when it will be accepted, random faults aside, and
     /// finds the server at full speed.
     pub(crate) fn opens(&mut self, arrival: &Arrival, now: Duration) -> Opens {
         let has_funds = self.world.funds.is_none_or(|funds| self.funded < funds);
@@ -181,12 +181,12 @@ impl Model {
         }
     }
 
-    /// How long the head of an attempt's answer takes.
+    /// The time to the head of an attempt's answer.
     pub(crate) fn takes(&self, prompt: u64, attempt: u32) -> Duration {
         self.world.latency.draw(Draw::new(self.seed, prompt, attempt, u64::MAX))
     }
 
-    /// A request that was taken is not in flight any longer; `answered` where it got its whole answer.
+    /// A request is no longer in flight; `answered` if it got its whole answer.
     pub(crate) fn leave(&mut self, arrival: &Arrival, answered: bool, now: Duration) {
         self.in_flight = self.in_flight.saturating_sub(1);
         for level in &mut self.levels {
@@ -236,7 +236,7 @@ pub(crate) const fn cost(limit: &Limit, arrival: &Arrival) -> u64 {
     }
 }
 
-/// When a refused request is told to come back.
+/// The delay that a refused request is told.
 const fn hint(refusal: Refusal, truth: Option<Duration>) -> Option<Duration> {
     match refusal.hint {
         Hint::None => None,

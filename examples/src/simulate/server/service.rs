@@ -42,7 +42,7 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
 }
 
-/// How requests that were taken are worked on.
+/// The work on requests that were accepted.
 enum Working {
     Everything,
     Queue(Semaphore),
@@ -50,7 +50,7 @@ enum Working {
 }
 
 impl Server {
-    /// Starts a server, at the present of the runtime's clock.
+    /// Starts a server now, by the runtime's clock.
     pub fn start(world: &World, seed: u64) -> Self {
         let work = match world.work {
             Work::Everything => Working::Everything,
@@ -62,19 +62,19 @@ impl Server {
         Self { shared: Arc::new(shared) }
     }
 
-    /// All requests so far, in the order in which they came.
+    /// All requests so far, in the order of arrival.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.with(|state, _| state.ledger.seen().to_vec())
     }
 
-    /// How many requests it is at work on.
+    /// The number of requests that it is working on.
     pub fn in_flight(&self) -> usize {
         self.shared.with(|state, _| state.model.in_flight())
     }
 }
 
 impl Shared {
-    /// Looks at the state or changes it; also given the time since the start.
+    /// Reads or changes the state, given the time since the start.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State, Duration) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         act(&mut state, self.start.elapsed())
@@ -95,7 +95,7 @@ impl Shared {
                 _ => Came::Failed,
             };
             let place = state.ledger.came(arrival.prompt, came, now);
-            // LiteLLM's hint about parallel requests is the window of its counter, and no delay.
+            // LiteLLM's hint about parallel requests is the window of its counter, not a delay.
             let told = match fate {
                 Fate::Answered(refusal, hint) if refusal.words != Words::LiteLlmParallel => hint,
                 _ => None,
@@ -112,7 +112,7 @@ impl Shared {
             }
             Fate::Answered(refusal, hint) => {
                 sleep(fails_in).await;
-                // An exhausted account is told so with a 429.
+                // An exhausted account gets a 429.
                 let answered = if refusal.status == 402 {
                     429
                 } else {
@@ -137,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// Works on a request that was taken, then answers it.
+    /// Works on a request that was accepted, then answers it.
     async fn work(
         &self,
         takes: Duration,

@@ -139,7 +139,7 @@ pub(crate) fn whole(prompt: u64, tokens: (u64, u64), levels: &[Level]) -> Respon
     ok("application/json", Body::whole(body.to_string()), levels)
 }
 
-/// A head, and what follows it.
+/// A head and its body.
 pub(crate) fn ok(kind: &str, body: Body, levels: &[Level]) -> Response<Body> {
     let mut response = Response::builder().header("content-type", kind);
     for (name, value) in headers(levels) {

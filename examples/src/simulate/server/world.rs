@@ -8,25 +8,25 @@ use super::draw::Draw;
 /// How a server treats its requests. The default answers all of them after a second.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// The time from a request to the head of its answer, where nothing slows the server down.
+    /// The time from a request to the head of its answer, if nothing slows the server down.
     pub latency: Latency,
-    /// How many requests it works on at a time, and what more of them do to it.
+    /// The number of requests that it works on at a time, and the effect of more.
     pub work: Work,
     /// Its rate limits. A request has to fit in all of them.
     pub limits: Vec<Limit>,
-    /// How many requests may be unanswered at a time; more are refused.
+    /// The number of requests that may be unanswered at a time; more are refused.
     pub places: Option<(usize, Refusal)>,
     /// Faults that happen at random, whatever the load.
     pub faults: Vec<Fault>,
-    /// Times at which nobody is served.
+    /// Outages.
     pub outages: Vec<Outage>,
-    /// Prompts that are refused whatever happens: every so many, and how.
+    /// Prompts that are always refused: one in this many, and how.
     pub poisoned: Option<(u64, Refusal)>,
-    /// How many requests the account pays for.
+    /// The number of requests that the account pays for.
     pub funds: Option<u64>,
-    /// The words of a streamed answer and the pause between them, where clients ask for streams.
+    /// The words of a streamed answer and the pause between them, if clients ask for streams.
     pub stream: Option<(usize, Duration)>,
-    /// How long a refusal or failure takes.
+    /// The time to a refusal or failure.
     pub fails_in: Duration,
 }
 
@@ -47,7 +47,7 @@ impl Default for World {
     }
 }
 
-/// How long answers take.
+/// The time that answers take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Latency {
     /// All take the same time.
@@ -69,15 +69,15 @@ impl Latency {
     }
 }
 
-/// How many requests a server works on at a time.
+/// The capacity of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Any number, at full speed.
     Everything,
-    /// This many; the others wait their turn.
+    /// This many; the others wait for their turn.
     Queue(usize),
     /// This many at full speed. Of `n` requests beyond that each is served at `(capacity / n)²` of full speed, work
-    /// that nobody waits for any longer included. Ten times as many are the most it bears: more are answered 503.
+    /// that no client waits for any more included. Above ten times the capacity, requests are answered with 503.
     Collapse(u32),
 }
 
@@ -86,19 +86,19 @@ pub enum Work {
 pub struct Limit {
     /// The amount that is counted.
     pub unit: Unit,
-    /// How much of it flows in each window.
+    /// The amount in each window.
     pub amount: u64,
     /// The window.
     pub per: Duration,
-    /// How it flows.
+    /// The way it refills.
     pub shape: Shape,
     /// The headers of answers about it.
     pub headers: Headers,
     /// True if refused requests count.
     pub refused_count: bool,
-    /// Other amounts from these times on.
+    /// Changes of the amount, with their times.
     pub changes: Vec<(Duration, u64)>,
-    /// Other clients, which use the same quota: when, and how many units a second they ask for.
+    /// Other clients of the same quota: when, and how many units per second they ask for.
     pub others: Vec<(Range<Duration>, f64)>,
     /// How a request above the limit is refused.
     pub refusal: Refusal,
@@ -106,7 +106,7 @@ pub struct Limit {
 
 impl Limit {
     /// A bucket of this many requests per window that holds `burst` of them. It is not announced in headers, and a
-    /// refusal says exactly when to come back.
+    /// refusal names the exact delay.
     pub fn bucket(amount: u64, per: Duration, burst: u64) -> Self {
         Self {
             unit: Unit::Requests,
@@ -163,12 +163,12 @@ pub enum Unit {
     Requests,
     /// The tokens of the prompt and the most that its answer may have, on arrival.
     Tokens {
-        /// True if those that the answer did not need are given back at its end.
+        /// True if those that the answer did not need are returned at its end.
         given_back: bool,
     },
 }
 
-/// How a limit flows.
+/// The way a limit refills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Continuously, up to this many at once.
@@ -181,16 +181,17 @@ pub enum Shape {
         /// How much of the first window had passed at the start.
         elapsed: Duration,
     },
-    /// As in `HAProxy`'s stick tables: the count of this window and, for the part of it that is to come, of the last one.
+    /// As in `HAProxy`'s stick tables: the count of this window, and of the last one in proportion to the rest of this one.
     Sliding,
 }
 
 /// The headers of answers about a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headers {
-    /// Nothing.
+    /// None.
     None,
-    /// `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as `OpenAI` does: the reset is when all of it is back.
+    /// `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as `OpenAI` does: the reset is when the limit is full
+    /// again.
     OpenAi,
     /// The same, with a reset that is always a minute.
     OpenAiWrongReset,
@@ -224,9 +225,9 @@ impl Refusal {
 /// The delay that a refusal names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// Nothing.
+    /// None.
     None,
-    /// The truth: `retry-after`, `retry-after-ms` and the text. Where there is no truth, nothing.
+    /// The true one, in `retry-after`, `retry-after-ms` and the text; none if there is none.
     Exact,
     /// `retry-after` with this many seconds, true or not.
     Seconds(u64),
@@ -254,7 +255,7 @@ pub enum Words {
 pub struct Fault {
     /// The share.
     pub share: f64,
-    /// When; always if nothing is said.
+    /// When; `None` for always.
     pub when: Option<Range<Duration>>,
     /// The fault.
     pub what: What,
@@ -271,7 +272,7 @@ pub enum What {
     Reset,
     /// It is never answered.
     Hangs,
-    /// It fails with this status after as long as an answer takes.
+    /// It fails with this status after the time of an answer.
     FailsLate(u16),
     /// Its stream begins with an error about the server.
     StreamError,
@@ -281,7 +282,7 @@ pub enum What {
     StreamBreaks,
 }
 
-/// A time at which nobody is served.
+/// An outage.
 #[derive(Clone, Debug)]
 pub struct Outage {
     /// When.
@@ -295,9 +296,9 @@ pub struct Outage {
 pub enum Down {
     /// No connection. Requests in flight when it begins are reset.
     Refuses,
-    /// A connection that is reset at once, those in flight when it begins included.
+    /// Connections are reset at once, also those in flight when it begins.
     Resets,
-    /// No answer, those in flight when it begins included.
+    /// Nothing is answered, also those in flight when it begins.
     Hangs,
     /// A 503; requests in flight when it begins are answered.
     Unavailable,
@@ -309,7 +310,7 @@ impl World {
         self.outages.iter().find(|outage| outage.when.contains(&now))
     }
 
-    /// The next outage that breaks what is in flight at `now`, if it begins before `end`.
+    /// The next outage that interrupts requests in flight at `now`, if it begins before `end`.
     pub(crate) fn broken(&self, now: Duration, end: Duration) -> Option<&Outage> {
         let breaks = |outage: &&Outage| {
             outage.how != Down::Unavailable && outage.when.start > now && outage.when.start < end
@@ -317,7 +318,7 @@ impl World {
         self.outages.iter().filter(breaks).min_by_key(|outage| outage.when.start)
     }
 
-    /// Returns whether a prompt is refused whatever happens.
+    /// The refusal of a prompt that is always refused.
     pub(crate) fn poison(&self, prompt: u64) -> Option<Refusal> {
         let (every, refusal) = self.poisoned?;
         (prompt % every == every / 2).then_some(refusal)

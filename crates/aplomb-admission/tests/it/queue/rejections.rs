@@ -18,7 +18,7 @@ fn until(deadline: Instant) -> Wait {
     Wait::from(&CallOptions::new().with_deadline(deadline))
 }
 
-/// Says this to the heavy, and admits the light.
+/// Answers this to heavy calls, and admits light ones.
 struct ForTheHeavy(Decision<()>);
 
 enum Weight {

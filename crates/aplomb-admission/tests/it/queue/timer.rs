@@ -167,7 +167,7 @@ async fn an_observer_does_not_run_inside_the_timer_of_the_runtime() {
     tokio::time::advance(PACE).await;
     assert!(waits.is_woken());
     assert_eq!(queue.waiting(), 1, "the timer has woken it, and done nothing else");
-    // It is not polled: a tick later the timer admits it, and leaves the event to whoever comes next.
+    // It is not polled: a tick later the timer admits it, and leaves the event to the next caller.
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(queue.waiting(), 0);
     assert_eq!(*told.lock().unwrap(), [start]);
@@ -200,7 +200,7 @@ fn waiting_for_a_release_without_a_timer_makes_no_noise() {
         drop(held);
         assert!(waits.is_woken());
         assert!(waits.poll().is_ready());
-        // And for an instant, in a section of somebody else's.
+        // And for an instant, in a section of another caller.
         let paced = Queue::new(Paced::new(), QueueLimits::new(), |_| ());
         drop(paced.acquire((), Wait::default()).await.unwrap());
         paced.with(|_, _| ());
