@@ -55,9 +55,9 @@ fn routes() -> Result<Routes, BoxError> {
     Ok(Routes::new()
         .route(
             Route::new().model("gpt-large"),
-            large.by_key_with(tenant, |tenant: &String| bought(tenant)),
+            large.quotas_per(tenant, |tenant: &String| bought(tenant)),
         )
-        .route(Route::new().model("gpt-*"), small.by_key_with(tenant, |tenant: &String| bought(tenant)))
+        .route(Route::new().model("gpt-*"), small.quotas_per(tenant, |tenant: &String| bought(tenant)))
         .route(Route::new().model("claude-*"), claude)
         .reject_unmatched())
 }

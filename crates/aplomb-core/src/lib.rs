@@ -51,6 +51,8 @@ pub use key::{Account, CallKey};
 pub use observe::Observe;
 #[doc(hidden)]
 pub use observe::{notify, notify_rejected};
+#[doc(hidden)]
+pub use outcome::Pacing;
 pub use outcome::{Kind, Outcome, Scope};
 pub use reading::Reading;
 pub use reason::Reason;

@@ -16,7 +16,7 @@ use http_body::Body;
 
 use super::RequestHook;
 use super::attempt_request::AttemptRequest;
-use super::gates::{EndpointGates, EndpointRejection, GateEvent};
+use super::gates::{EndpointCost, EndpointGates, EndpointRejection, GateEvent};
 use super::hook::Hooking;
 use super::state::{self, PolicyInForce, QuotasOf, Settings};
 use crate::{Policy, route};
@@ -100,9 +100,8 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
-        attempt.call.asks();
-        attempt.call.charge().clone()
+    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> EndpointCost {
+        EndpointCost { failed: attempt.call.asks(), call: attempt.call.clone() }
     }
 
     fn rejection(
@@ -170,7 +169,7 @@ fn describe(
             let event = error.event();
             (error.into(), event)
         }
-        None => {
+        Some(EndpointRejection::Server(_)) | None => {
             let error = details(LayerName::Endpoint, retry_after).with_reason(in_short);
             (error.into(), Event::rejected(LayerName::Endpoint, in_short, retry_after))
         }

@@ -7,7 +7,7 @@ use aplomb_admission::{Closing, Entries, Full, Queue};
 use aplomb_circuit_breaker::{Circuit, CircuitSnapshot, CircuitState};
 use aplomb_concurrency::ConcurrencySnapshot;
 use aplomb_core::KeyLabel;
-use aplomb_rate_limit::{Learned, Quota};
+use aplomb_rate_limit::{Learned, Quota, RateLimiter};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -35,6 +35,13 @@ impl EndpointHandle {
 
     fn one(&self, queue: Queue<EndpointGates>) -> Self {
         Self { entries: Entries::of(queue), state: Arc::clone(&self.state) }
+    }
+
+    /// The quotas of all tenants, if they have some of their own: see
+    /// [`quotas_per`](crate::EndpointLayer::quotas_per).
+    #[must_use]
+    pub fn tenants(&self) -> Option<RateLimiter> {
+        self.state.tenants().cloned()
     }
 
     /// A handle on the gates of `key`, which are made if the key is new. It is not evicted while the handle exists.
@@ -151,13 +158,13 @@ impl EndpointHandle {
     /// The learned limits of the server, for a later run: those that its responses reported, and the estimated rate if
     /// it reports none. Nothing on a handle on several keys.
     pub fn learned(&self) -> Learned {
-        self.with(|gates, _| gates.quotas.learned()).unwrap_or_default()
+        self.with(EndpointGates::learned).unwrap_or_default()
     }
 
     /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the server reports
     /// from now on.
     pub fn remember(&self, learned: &Learned) {
-        self.with_each(|gates, now| gates.quotas.remember(learned, now));
+        self.with_each(|gates, now| gates.remember(learned, now));
     }
 
     /// The remainder of each quota, including learned ones; negative where it is in debt. Nothing on a handle on
@@ -171,7 +178,7 @@ impl EndpointHandle {
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
         let mut latest = None;
-        self.with_each(|gates, now| latest = latest.max(gates.quotas.paused_until(now)));
+        self.with_each(|gates, now| latest = latest.max(gates.paused_until(now)));
         latest
     }
 
@@ -221,6 +228,6 @@ impl EndpointHandle {
     }
 
     fn switch(&self, change: impl Fn(&mut Circuit, Instant)) {
-        self.with_each(|gates, now| change(&mut gates.circuit, now));
+        self.with_each(|gates, now| gates.switch(&change, now));
     }
 }

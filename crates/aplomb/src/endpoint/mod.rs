@@ -23,6 +23,7 @@ mod service;
 mod snapshot;
 mod stack;
 mod state;
+mod tenants;
 mod timeouts;
 
 pub(crate) use self::calibration::PromptEstimate;
