@@ -250,9 +250,15 @@ impl Quotas {
     #[inline]
     fn on_accepted(&mut self, reservation: &mut Reservation, now: Instant) {
         let first = !std::mem::replace(&mut reservation.accepted, true);
-        if let Some(server) = self.server.as_mut().filter(|_| first) {
+        if first && self.server.is_some() {
+            self.server_accepted(reservation.requests, now);
+        }
+    }
+
+    fn server_accepted(&mut self, requests: u64, now: Instant) {
+        if let Some(server) = &mut self.server {
             if let Some(estimator) = &mut server.estimator {
-                estimator.on_accepted(reservation.requests);
+                estimator.on_accepted(requests);
             } else if server.is_empty(now) {
                 self.server = None;
             }

@@ -96,7 +96,7 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
 
     fn rejection(
         &self,
-        rejected: Rejected<EndpointRejection>,
+        rejected: &Rejected<EndpointRejection>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
@@ -106,13 +106,12 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        self.hook.is_some()
-    }
-
-    fn prepare(&self, attempt: AttemptRequest<B>) -> Hooking<B> {
-        attempt.call.admitted();
-        Hooking::new(self.hook.as_ref(), attempt)
+    fn preparation(&self) -> Option<impl FnOnce(AttemptRequest<B>) -> Hooking<B>> {
+        let (hook, longest) = self.hook.as_ref()?;
+        Some(move |attempt: AttemptRequest<B>| {
+            attempt.call.admitted();
+            Hooking::new(&**hook, *longest, attempt)
+        })
     }
 }
 
@@ -126,7 +125,7 @@ impl fmt::Debug for EndpointAdmission {
 
 /// The error of a call that was rejected, and the event.
 fn describe(
-    rejected: Rejected<EndpointRejection>,
+    rejected: &Rejected<EndpointRejection>,
     key: Option<KeyLabel>,
     options: &CallOptions,
 ) -> (BoxError, Event) {
