@@ -157,7 +157,7 @@ mod tests {
         #[test]
         fn characters_are_counted_as_in_the_decoded_text(text in ".*", escaped in any::<bool>()) {
             let raw: String = if escaped {
-                text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect()
+                text.encode_utf16().fold(String::new(), |raw, unit| raw + &format!("\\u{unit:04X}"))
             } else {
                 let quoted = serde_json::to_string(&text).unwrap();
                 quoted[1..quoted.len() - 1].to_owned()
