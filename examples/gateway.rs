@@ -8,7 +8,7 @@ use std::time::Duration;
 use aplomb::RequestView;
 use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::route::{self, NoRoute, Routes};
+use aplomb::route::{NoRoute, Route, Routes};
 use aplomb::{BoxError, EndpointError, EndpointLayer, Policy, Report, Router, RouterLayer, find};
 use aplomb_mock::{Fault, Latency, Mock, Plan, Server};
 use axum::body::Body;
@@ -53,9 +53,12 @@ fn routes() -> Result<Routes, BoxError> {
     let small = EndpointLayer::with_policy(OpenAi, chat.clone().pool(&account))?;
     let claude = EndpointLayer::with_policy(Anthropic, chat)?;
     Ok(Routes::new()
-        .route(route::model("gpt-large"), large.by_key_with(tenant, |tenant: &String| bought(tenant)))
-        .route(route::model("gpt-*"), small.by_key_with(tenant, |tenant: &String| bought(tenant)))
-        .route(route::model("claude-*"), claude)
+        .route(
+            Route::new().model("gpt-large"),
+            large.quotas_per(tenant, |tenant: &String| bought(tenant)),
+        )
+        .route(Route::new().model("gpt-*"), small.quotas_per(tenant, |tenant: &String| bought(tenant)))
+        .route(Route::new().model("claude-*"), claude)
         .reject_unmatched())
 }
 

@@ -33,6 +33,6 @@ fn chat(prompt: &str, stream: bool) -> String {
 }
 
 fn message(prompt: &str, stream: bool) -> String {
-    // The two APIs ask alike where nothing but a prompt is asked.
+    // A request with only a prompt is the same in both APIs.
     chat(prompt, stream)
 }

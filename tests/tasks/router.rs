@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aplomb::provider::{Anthropic, OpenAi};
-use aplomb::route::{self, NoRoute, Routes};
+use aplomb::route::{NoRoute, Route, Routes};
 use aplomb::{BoxError, EndpointLayer, Policy, RouterLayer, find};
 use aplomb_mock::Mock;
 use tokio::time::Instant;
@@ -23,8 +23,8 @@ async fn each_service_has_its_own_quotas_and_circuit() -> Result<(), BoxError> {
     let anthropic = EndpointLayer::with_policy(Anthropic, Policy::interactive().max_retries(0))?;
     let openai_handle = openai.handle();
     let routes = Routes::new()
-        .route(route::host("api.openai.com"), openai)
-        .route(route::host("api.anthropic.com"), anthropic)
+        .route(Route::new().host("api.openai.com"), openai)
+        .route(Route::new().host("api.anthropic.com"), anthropic)
         .reject_unmatched();
     let client = RouterLayer::new(routes)?.layer(Mock::builder().build());
 

@@ -132,6 +132,19 @@ impl<G: Evictable + Gate> Entries<G> {
         }
     }
 
+    /// A copy of a call's key, and its label, if there is a queue for each.
+    pub fn key_of<'r>(
+        &self,
+        view: impl FnOnce() -> RequestView<'r>,
+    ) -> Option<(Arc<dyn ErasedKey>, KeyLabel)> {
+        match &self.0 {
+            Inner::One(_) => None,
+            Inner::Keyed(keyed) => {
+                keyed.by.with_key(&view(), |key| Some((key.to_shared(), (keyed.by.label())(key))))
+            }
+        }
+    }
+
     /// The label of a call's key, if there is a queue for each.
     pub fn label_of<'r>(&self, view: impl FnOnce() -> RequestView<'r>) -> Option<KeyLabel> {
         match &self.0 {

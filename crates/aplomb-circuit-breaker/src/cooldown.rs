@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Exponential, FailedAttempt, Jitter, Outcome};
+use aplomb_core::{CircuitCause, Exponential, FailedAttempt, Jitter, Outcome};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
-
-use crate::CircuitCause;
 
 /// How long a circuit stays open before it lets a probe through.
 ///

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use aplomb_core::CircuitCause;
+
 use crate::trip::{CustomRule, RatioRule, TripRule};
-use crate::{CircuitCause, CompletedCall, Rule, Slow, WindowCounts};
+use crate::{CompletedCall, Rule, Slow, WindowCounts};
 
 /// Counts calls for the rules of a [`Trip`](crate::Trip), and detects when they open the circuit.
 #[derive(Debug)]

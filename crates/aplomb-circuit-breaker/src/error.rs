@@ -4,9 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aplomb_core::{KeyLabel, Outcome, Rejection};
+use aplomb_core::{CircuitCause, KeyLabel, Outcome, Rejection};
 
-use crate::{CircuitCause, CircuitState};
+use crate::CircuitState;
 
 /// Why a circuit rejects a call, or makes it wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aplomb_admission::Worth;
-use aplomb_core::{Kind, Outcome};
+use aplomb_core::{CircuitCause, Kind, Outcome};
 use tokio::time::Instant;
 
 use crate::detector::{Detector, Recorded};
-use crate::{CircuitCause, CompletedCall, Trip, WindowCounts};
+use crate::{CompletedCall, Trip, WindowCounts};
 
 /// How long counts by calls matter: neither a run of failures nor a window of calls expires by itself.
 pub(crate) const MEMORY: Duration = Duration::from_secs(600);

@@ -5,8 +5,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use aplomb_admission::{
-    Admission, AdmissionConfig, AdmissionFuture, Configured, Entries, ErasedKey, HeadPolicy, KeyBy,
-    OnBodyEnd, OnHead, QueueLimits,
+    Admission, AdmissionConfig, Configured, Entries, ErasedKey, HeadPolicy, KeyBy, OnBodyEnd, OnHead,
+    QueueLimits,
 };
 use aplomb_core::{HttpClassifier, LogEvents, Observe, RequestView};
 use tower_layer::Layer;
@@ -36,10 +36,6 @@ pub struct CircuitBreakerLayer<C = HttpClassifier, U = OnHead> {
 /// future of a call takes the call back: it counts neither as a success nor as a failure, unless [`OnAbandoned`] says
 /// otherwise.
 pub type CircuitBreaker<S, C = HttpClassifier, U = OnHead> = Admission<S, HeadPolicy<Circuits>, C, U>;
-
-/// The future of a [`CircuitBreaker`]'s call.
-pub type CircuitBreakerFuture<S, Req, C = HttpClassifier, U = OnHead> =
-    AdmissionFuture<S, Req, HeadPolicy<Circuits>, C, U>;
 
 impl CircuitBreakerLayer {
     /// One circuit for all calls, with the defaults of [`CircuitSettings`].

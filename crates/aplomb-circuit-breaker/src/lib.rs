@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use aplomb_core::{CircuitCause, CircuitState};
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
+pub use aplomb_core as core;
+pub use aplomb_core::CircuitState;
 #[doc(hidden)]
 pub use circuit::{Circuit, CircuitToken};
 #[doc(hidden)]
@@ -34,9 +36,9 @@ pub use cooldown::Cooldown;
 pub use error::CircuitOpen;
 #[doc(hidden)]
 pub use error::OpenReason;
-pub use fail_fast::{FailFast, FailFastFuture, FailFastLayer};
+pub use fail_fast::{FailFast, FailFastLayer};
 pub use handle::CircuitHandle;
-pub use layer::{CircuitBreaker, CircuitBreakerFuture, CircuitBreakerLayer};
+pub use layer::{CircuitBreaker, CircuitBreakerLayer};
 pub use on_open::{OnAbandoned, OnOpen};
 pub use permit::CircuitPermit;
 pub use probes::Probes;

@@ -107,7 +107,7 @@ impl Trip {
     /// Opens when a rule of your own says so. `name` identifies it in [`CircuitCause::Rule`]; `make` makes the
     /// rule. Each circuit has an instance of its own, and a new one whenever it starts counting afresh.
     ///
-    /// [`CircuitCause::Rule`]: crate::CircuitCause::Rule
+    /// [`CircuitCause::Rule`]: aplomb_core::CircuitCause::Rule
     pub fn rule<R: Rule>(name: &'static str, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
         let make = Arc::new(move || -> Box<dyn Rule> { Box::new(make()) });
         Self::on(TripRule::Custom(CustomRule { name, make }))

@@ -17,23 +17,6 @@ pub struct Occupancy {
     pub(crate) between_ends: Option<Duration>,
 }
 
-impl Occupancy {
-    /// The number of calls that may be in flight.
-    pub const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// The number of calls in flight.
-    pub const fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// The number of abandoned calls that count as in flight in addition, since the server may still be working on them.
-    pub const fn abandoned(&self) -> usize {
-        self.abandoned
-    }
-}
-
 /// A call was rejected by the concurrency limit. It was not sent.
 ///
 /// Its `source()` is the [`Rejection`] that all rejections share: when to come back, how long the call waited, what was
@@ -80,10 +63,21 @@ impl AtCapacity {
         self.reject_reason
     }
 
-    /// How the slots were taken. Unknown if the limiter was closed, if there was no room for the key, and if the call's
-    /// deadline had passed.
-    pub const fn occupancy(&self) -> Option<&Occupancy> {
-        self.occupancy.as_ref()
+    /// The number of calls that may be in flight. Unknown if the limiter was closed, if there was no room for the key, and if
+    /// the call's deadline had passed.
+    pub fn limit(&self) -> Option<usize> {
+        Some(self.occupancy?.limit)
+    }
+
+    /// The number of calls that were in flight. Unknown as [`limit`](Self::limit).
+    pub fn in_flight(&self) -> Option<usize> {
+        Some(self.occupancy?.in_flight)
+    }
+
+    /// The number of abandoned calls that counted as in flight in addition, since the peer may still be working on them.
+    /// Unknown as [`limit`](Self::limit).
+    pub fn abandoned(&self) -> Option<usize> {
+        Some(self.occupancy?.abandoned)
     }
 
     /// How long from now the call would have had to wait, if that can be estimated: by how long calls last on average, and

@@ -20,8 +20,11 @@ mod slowdown;
 mod snapshot;
 mod worth;
 
-pub use aplomb_core::ConcurrencyCause;
-pub use error::{AtCapacity, Occupancy};
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
+pub use aplomb_core as core;
+pub use error::AtCapacity;
+#[doc(hidden)]
+pub use error::Occupancy;
 #[doc(hidden)]
 pub use gate::SlotToken;
 pub use latency::Latency;

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, error, find_in,
-    retry_after, unsendable,
+    unsendable,
 };
 
 /// Judges HTTP responses by the [`Exchange`] in their extensions, or else by status and headers; and errors.
@@ -20,7 +20,7 @@ use crate::{
 /// | 401, 403 | unauthorized |
 /// | other 4xx, 501, 505 | permanent |
 ///
-/// `retry-after-ms` and `Retry-After` become the hint, see [`retry_after`]. `x-should-retry: false` forbids a retry
+/// `retry-after-ms` and `Retry-After` become the hint, see [`WallClock::retry_after`]. `x-should-retry: false` forbids a retry
 /// whatever the status; `x-should-retry: true` allows a retry of a permanent failure.
 ///
 /// An error is transient and [unanswered](Outcome::is_unanswered), or unprocessed if no connection could be made. A
@@ -75,7 +75,7 @@ impl HttpClassifier {
             Some(b"true") if outcome.kind() == crate::Kind::Permanent => Outcome::busy(),
             _ => outcome,
         };
-        match retry_after(headers, &self.clock) {
+        match self.clock.retry_after(headers) {
             Some(hint) => outcome.with_retry_after(hint),
             None => outcome,
         }

@@ -26,7 +26,7 @@ mod unsendable;
 mod usage;
 mod wall_clock;
 
-pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn, delays};
+pub use backoff::{Backoff, Exponential, FailedAttempt, Jitter, backoff_fn};
 pub use call::{CallOptions, Priority};
 pub use classification::Classification;
 pub use classify::Classify;
@@ -61,7 +61,6 @@ pub use replay::{Copied, Copyable, Once, Recorded, Replay, ReplayBody};
 pub use request_view::RequestView;
 #[doc(hidden)]
 pub use request_view::split_authority;
-pub use retry_after::retry_after;
 #[doc(hidden)]
 pub use retry_after::sent_at;
 pub use usage::Usage;

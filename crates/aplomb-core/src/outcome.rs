@@ -67,7 +67,7 @@ pub enum Kind {
     Local,
 }
 
-/// Which requests a failure concerns.
+/// The requests that a failure concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {
@@ -190,7 +190,7 @@ impl Outcome {
         self.kind
     }
 
-    /// Which requests the failure concerns.
+    /// The requests that the failure concerns.
     pub const fn scope(&self) -> Scope {
         self.scope
     }

@@ -6,42 +6,44 @@ use http::HeaderMap;
 
 use crate::WallClock;
 
-/// Reads how long the server asks to wait, counted from the response.
-///
-/// The headers are, in this order: `retry-after-ms`, Azure's `x-ms-retry-after-ms`, and `Retry-After` in
-/// seconds (integer or decimal) or as an HTTP date. A date is compared with the response's own `Date`, so
-/// that a wrong clock on either side does not matter; without one, with `clock`.
-///
-/// A value that makes no sense (empty, negative, not a number, infinite, an impossible date) is ignored and
-/// the next header is read. Zero and dates in the past are no hint. The result is not capped.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use aplomb_core::{WallClock, retry_after};
-/// use http::{HeaderMap, HeaderValue};
-///
-/// let mut headers = HeaderMap::new();
-/// headers.insert("retry-after", HeaderValue::from_static("Fri, 29 Sep 2023 16:26:57 GMT"));
-/// headers.insert("date", HeaderValue::from_static("Fri, 29 Sep 2023 16:26:37 GMT"));
-/// let hint = retry_after(&headers, &WallClock::system());
-/// assert_eq!(hint, Some(Duration::from_secs(20)));
-/// ```
-#[must_use]
-pub fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let from_ms = |name| duration(text(name)?, 1e-3);
-    let from_seconds = || duration(text("retry-after")?, 1.0);
-    let from_date = || {
-        let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
-        until.duration_since(sent_at(headers, clock)).ok()
-    };
-    from_ms("retry-after-ms")
-        .or_else(|| from_ms("x-ms-retry-after-ms"))
-        .or_else(from_seconds)
-        .or_else(from_date)
-        .filter(|hint| !hint.is_zero())
+impl WallClock {
+    /// Reads how long the server asks to wait, counted from the response.
+    ///
+    /// The headers are, in this order: `retry-after-ms`, Azure's `x-ms-retry-after-ms`, and `Retry-After` in
+    /// seconds (integer or decimal) or as an HTTP date. A date is compared with the response's own `Date`, so
+    /// that a wrong clock on either side does not matter; without one, with this clock.
+    ///
+    /// A value that makes no sense (empty, negative, not a number, infinite, an impossible date) is ignored and
+    /// the next header is read. Zero and dates in the past are no hint. The result is not capped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aplomb_core::WallClock;
+    /// use http::{HeaderMap, HeaderValue};
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("retry-after", HeaderValue::from_static("Fri, 29 Sep 2023 16:26:57 GMT"));
+    /// headers.insert("date", HeaderValue::from_static("Fri, 29 Sep 2023 16:26:37 GMT"));
+    /// let hint = WallClock::system().retry_after(&headers);
+    /// assert_eq!(hint, Some(Duration::from_secs(20)));
+    /// ```
+    #[must_use]
+    pub fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let from_ms = |name| duration(text(name)?, 1e-3);
+        let from_seconds = || duration(text("retry-after")?, 1.0);
+        let from_date = || {
+            let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
+            until.duration_since(sent_at(headers, self)).ok()
+        };
+        from_ms("retry-after-ms")
+            .or_else(|| from_ms("x-ms-retry-after-ms"))
+            .or_else(from_seconds)
+            .or_else(from_date)
+            .filter(|hint| !hint.is_zero())
+    }
 }
 
 /// When a response was sent: its `Date`, otherwise the time of `clock` in whole seconds.
@@ -81,7 +83,7 @@ mod tests {
         }
         // Fri, 29 Sep 2023 16:26:37 GMT
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_696_004_797_400);
-        retry_after(&headers, &WallClock::from_fn(move || now))
+        WallClock::from_fn(move || now).retry_after(&headers)
     }
 
     #[test]
@@ -139,7 +141,7 @@ mod tests {
                 headers.insert("retry-after", value.clone());
                 headers.insert("retry-after-ms", value.clone());
                 headers.insert("date", value);
-                let _ = retry_after(&headers, &WallClock::system());
+                let _ = WallClock::system().retry_after(&headers);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The text of answers. It is known beforehand, so a client can check that it got all of it.
+//! The text of answers. It is known in advance, so a client can check that it got all of it.
 
 use crate::draw::{self, Lot};
-use crate::size::{Size, tokens_of};
+use crate::size::Size;
 
 const FILLER: [&str; 16] = [
     "and", "then", "some", "quiet", "words", "follow", "in", "a", "row", "until", "the", "answer", "is",
@@ -24,12 +24,6 @@ const FILLER: [&str; 16] = [
 /// ```
 pub fn answer(prompt: &str, words: usize) -> String {
     self::words(prompt, words).join(" ")
-}
-
-/// Returns the tokens of an input text: a quarter of its characters, rounded up, times the
-/// [`input_factor`](crate::Builder::input_factor) (default: 1).
-pub fn input_tokens(text: &str) -> u64 {
-    tokens_of(text.chars().count())
 }
 
 /// An answer in words. A stream sends each as one event.
@@ -74,12 +68,5 @@ mod tests {
         for words in [0, 1, 3, 100] {
             assert_eq!(super::words("a b", words).len(), words);
         }
-    }
-
-    #[test]
-    fn input_is_counted_in_characters_rounded_up() {
-        assert_eq!(input_tokens(""), 0);
-        assert_eq!(input_tokens("abcde"), 2);
-        assert_eq!(input_tokens("ääää"), 1);
     }
 }

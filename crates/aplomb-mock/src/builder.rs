@@ -204,7 +204,7 @@ impl Builder {
     /// Deals `fault` to this share of attempts, from 0 to 1, from and to these times since the start or the last reset, in
     /// addition to the plan. Default: none.
     ///
-    /// Which attempts it hits is drawn by the seed of the [`Plan`].
+    /// The attempts that it hits are drawn by the seed of the [`Plan`].
     pub fn brownout(mut self, when: Range<Duration>, fault: Fault, rate: f64) -> Self {
         self.config.brownouts.push(Brownout { when, fault, rate });
         self

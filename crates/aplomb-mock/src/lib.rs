@@ -31,14 +31,14 @@ mod size;
 mod stats;
 mod stream;
 
-pub use answer::{answer, input_tokens};
+pub use answer::answer;
 pub use body::Body;
 pub use builder::Builder;
 pub use charging::Charging;
 pub use fault::Fault;
 pub use hints::Hints;
 pub use latency::Latency;
-pub use mock::{Mock, ResponseFuture};
+pub use mock::Mock;
 pub use outage::{Outage, WhenFull};
 pub use plan::Plan;
 pub use server::Server;

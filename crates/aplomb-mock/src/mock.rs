@@ -95,6 +95,7 @@ where
 }
 
 /// The future of an answer of a [`Mock`].
+#[expect(unnameable_types, reason = "callers name it as the service's `Future`")]
 pub struct ResponseFuture {
     inner: Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>,
 }

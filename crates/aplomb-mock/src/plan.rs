@@ -1,4 +1,4 @@
-//! Which request gets which fault: decided by a seed or a script, not by the order in which requests happen to arrive.
+//! The faults of requests: decided by a seed or a script, not by the order in which requests happen to arrive.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const NEARLY_ALWAYS: f64 = 0.99;
 /// A plan of faults.
 ///
 /// The fault of the `k`-th attempt of a prompt is a pure function of the seed, the prompt and `k`. So a plan deals the same
-/// faults in whatever order requests arrive, and [`fault`](Self::fault) tells them beforehand. Attempts are counted from 1.
+/// faults in whatever order requests arrive, and [`fault`](Self::fault) returns them in advance. Attempts are counted from 1.
 /// Only accepted ones count, so a 429 does not shift the plan.
 ///
 /// Scripted requests take precedence over scripted attempts, and those over rates. Default: no faults.

@@ -55,7 +55,7 @@ impl BodyFormat {
         }
     }
 
-    /// Returns whether a body that is declared as something else may be an event stream all the same: servers send
+    /// Returns whether a body that is declared as something else may be an event stream anyway: servers send
     /// events as JSON or plain text.
     pub(crate) fn may_be_events(self, head: &Head<'_>) -> bool {
         let is_text = || head.media_type().is_some_and(|media_type| media_type.starts_with("text/"));

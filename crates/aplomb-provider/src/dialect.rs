@@ -1,13 +1,12 @@
 //! How providers differ, as data.
 
-use aplomb_core::Scope;
-
+use crate::Accounting;
 use crate::error::codes::Table;
 use crate::error::header_hints::{self as hints, HeaderHint};
 use crate::error::phrases::{self, Phrase};
 use crate::estimate::ImageTokens;
 use crate::limits::table::{self as limits, Row};
-use crate::{Accounting, Reason};
+use aplomb_core::{Reason, Scope};
 
 /// How a provider differs from the others. Everything else is as in [`Dialect::COMMON`].
 #[derive(Debug)]

@@ -21,10 +21,11 @@ mod time;
 mod tuned;
 mod usage;
 
-pub use aplomb_core::{Classification, Reason};
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
+pub use aplomb_core as core;
 
 pub use accounting::{Accounting, Correction, Tokens};
-pub use estimate::{CharactersPerToken, Estimate, Tokenizer};
+pub use estimate::{Estimate, Tokenizer};
 pub use head::Head;
 pub use json::Text;
 pub use model::model;

@@ -1,9 +1,13 @@
 //! How responses are read, as far as it can be set.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::{Reason, Tokenizer};
+use aplomb_core::Reason;
+
+use crate::Tokenizer;
+use crate::estimate::CharactersPerToken;
 
 /// How responses are read, where there is more than one interpretation.
 ///
@@ -12,7 +16,8 @@ use crate::{Reason, Tokenizer};
 /// # Examples
 ///
 /// ```
-/// use aplomb_provider::{DailyQuota, Gemini, Reason, Settings, Tuned};
+/// use aplomb_provider::{DailyQuota, Gemini, Settings, Tuned};
+/// use aplomb_core::Reason;
 ///
 /// let settings = Settings::new()
 ///     .daily_quota(DailyQuota::FollowHint)
@@ -34,7 +39,7 @@ pub struct Settings {
 /// A code in lower case and its meaning.
 type OwnCode = (Box<str>, Reason);
 
-/// The meaning of an exhausted daily quota when the server names a short delay all the same.
+/// The meaning of an exhausted daily quota when the server names a short delay anyway.
 ///
 /// Google does: its `RetryInfo` says 36 s when the day's requests are used up. Google's command line client
 /// gives up at once; others found that some quota had often been freed by then.
@@ -87,10 +92,16 @@ impl Settings {
         self
     }
 
-    /// Sets the tokenizer for estimates. Default: four characters per token.
+    /// Sets the tokenizer for estimates. Default: four [characters per token](Self::characters_per_token).
     pub fn tokenizer(mut self, tokenizer: impl Tokenizer + 'static) -> Self {
         self.tokenizer = Some(Arc::new(tokenizer));
         self
+    }
+
+    /// Estimates one token for this many characters, rounded up. Default: 4, which is close for English and too many for code
+    /// and most other scripts: Chinese has one or two characters per token.
+    pub fn characters_per_token(self, characters: NonZeroU32) -> Self {
+        self.tokenizer(CharactersPerToken::new(characters))
     }
 
     pub(crate) fn follows_daily_hints(&self) -> bool {

@@ -169,29 +169,25 @@ impl<Req: RequestHead> Cost<Req> for PerRequest {
     }
 }
 
-/// Estimates the cost from the bytes of the request's body. Returned by [`from_body`].
-#[derive(Clone, Copy, Debug)]
-pub struct FromBody<F>(F);
-
-/// A [`Cost`] that is estimated from the bytes of a request's body; `None` if the body is not in memory, but a stream.
+/// Estimates the cost of a call from the bytes of its body: a [`Cost`] made of a closure. `None` stands for a body that is not in
+/// memory, but a stream.
 ///
 /// # Examples
 ///
 /// ```
-/// use aplomb_rate_limit::{Charge, Cost, Dimension, from_body};
+/// use aplomb_rate_limit::{Charge, Cost, Dimension, FromBody};
 /// use bytes::Bytes;
 ///
 /// // Four bytes to a token, and an answer of at most 500 tokens.
-/// let cost = from_body(|body: Option<Bytes>| {
+/// let cost = FromBody(|body: Option<Bytes>| {
 ///     let bytes = body.map_or(4_000, |body| body.len() as u64);
 ///     Charge::request().input_tokens(bytes / 4).output_tokens(500)
 /// });
 /// let request = http::Request::new("a prompt of some length".to_owned());
 /// assert_eq!(cost.charge(&request).of(Dimension::TOKENS), 505);
 /// ```
-pub const fn from_body<F: Fn(Option<Bytes>) -> Charge>(count: F) -> FromBody<F> {
-    FromBody(count)
-}
+#[derive(Clone, Copy, Debug)]
+pub struct FromBody<F>(pub F);
 
 impl<Req: InMemory, F: Fn(Option<Bytes>) -> Charge> Cost<Req> for FromBody<F> {
     fn charge(&self, request: &Req) -> Charge {

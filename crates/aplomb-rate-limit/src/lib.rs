@@ -24,8 +24,10 @@ mod settle;
 mod snapshot;
 mod template;
 
+/// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
+pub use aplomb_core as core;
 pub use aplomb_core::{Dimension, Reading};
-pub use charge::{Charge, Cost, FromBody, PerRequest, from_body};
+pub use charge::{Charge, Cost, FromBody, PerRequest};
 pub use error::RateLimited;
 #[doc(hidden)]
 pub use layer::RateLimitPolicy;

@@ -3,8 +3,8 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use aplomb_admission::{Closing, Full, Handle, Queue};
-use aplomb_core::{BoxError, CallOptions, Classify, KeyLabel};
+use aplomb_admission::{Closing, Full, Handle, LayerState, Queue, Wait};
+use aplomb_core::{BoxError, CallOptions, Classify, KeyLabel, RequestView};
 
 use crate::limiter_gate::LimiterGate;
 use crate::limits::RateLimits;
@@ -195,6 +195,27 @@ impl RateLimiter {
         K: Hash + Eq + Clone + Send + Sync + 'static,
     {
         self.0.acquire_for(key, charge, options).await.map(RateLimitPermit::new)
+    }
+
+    /// Waits for the quotas of a request's key.
+    #[doc(hidden)]
+    pub fn acquire_viewed<'r>(
+        &self,
+        view: impl FnOnce() -> RequestView<'r>,
+        charge: Charge,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<RateLimitPermit, RateLimited>> + Send + Sync + 'static {
+        let limits = self.0.state().clone();
+        let key = limits.entries().key_of(view);
+        async move {
+            let (wait, entries) = (Wait::from(&options), limits.entries());
+            let (acquire, label) = match key {
+                Some((key, label)) => (entries.acquire(&*key, charge, wait), Some(label)),
+                None => (entries.acquire(&(), charge, wait), None),
+            };
+            let acquired = acquire.await.map_err(|rejected| limits.rejection(&rejected, label, &options))?;
+            Ok(RateLimitPermit::new(acquired))
+        }
     }
 
     /// Takes `charge` if the quotas have enough and no call waits, and returns a permit for one call.

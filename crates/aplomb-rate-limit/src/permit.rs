@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aplomb_admission::{End, Permit};
-use aplomb_core::{Outcome, Reading};
+use aplomb_core::{Outcome, Reading, Usage};
 use tokio::time::Instant;
 
 use crate::Charge;
@@ -50,6 +50,12 @@ impl RateLimitPermit {
         self.permit.end_with(|gate, reservation, now| {
             gate.quotas(now, |quotas, now| quotas.settle(reservation, actual, now));
         });
+    }
+
+    /// Ends a call that was judged, with its usage if that is known.
+    #[doc(hidden)]
+    pub fn end_judged(self, outcome: Outcome, usage: Option<Usage>) {
+        self.permit.end(End::Judged { outcome, usage });
     }
 
     /// Ends the call with `outcome`: a throttled call pauses all callers, and one that was refused for

@@ -20,15 +20,13 @@ mod stop;
 
 /// The vocabulary that all layers share: outcomes, backoffs, classifiers, events.
 pub use aplomb_core as core;
-pub use aplomb_core::StopReason;
 pub use budget::{Budget, BudgetSnapshot};
 pub use by_kind::ByKind;
 pub use decision::Throttled;
 pub use discard::{Discard, Draining};
-pub use future::RetryFuture;
 pub use layer::RetryLayer;
 pub use repeatable::Repeatable;
 pub use retried::Retried;
 pub use run::EveryError;
 pub use service::Retry;
-pub use stop::{AfterDelay, AfterRetries, Stop, Upcoming};
+pub use stop::{After, Stop, Upcoming};

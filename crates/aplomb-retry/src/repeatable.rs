@@ -1,4 +1,4 @@
-//! Which requests may be sent more than once.
+//! The requests that may be sent more than once.
 
 use std::sync::Arc;
 

@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 ///
 /// ```
 /// use std::time::Duration;
-/// use aplomb_retry::{AfterDelay, AfterRetries, RetryLayer, Stop, Upcoming};
+/// use aplomb_retry::{After, RetryLayer, Stop, Upcoming};
 ///
 /// // After ten retries or a minute, or as soon as the server says that it is closed.
 /// let closed = |upcoming: &Upcoming<'_>| {
 ///     let headers = upcoming.failed().response().and_then(|response| response.headers());
 ///     headers.is_some_and(|headers| headers.contains_key("x-closed"))
 /// };
-/// let layer = RetryLayer::new().stop(AfterRetries(10).or(AfterDelay(Duration::from_secs(60))).or(closed));
+/// let layer = RetryLayer::new().stop(After::Retries(10).or(After::Delay(Duration::from_secs(60))).or(closed));
 /// # drop(layer);
 /// ```
 pub trait Stop: Send + Sync {
@@ -70,23 +70,24 @@ impl<'a> Upcoming<'a> {
     }
 }
 
-/// Stops after this number of retries.
+/// A [`Stop`] at a number of retries, or at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AfterRetries(pub u32);
-
-impl Stop for AfterRetries {
-    fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
-        (upcoming.failed.retry() >= self.0).then_some(StopReason::MaxRetries)
-    }
+pub enum After {
+    /// Stops after this number of retries.
+    Retries(u32),
+    /// Stops if the retry would begin this long after the call began, or later.
+    Delay(Duration),
 }
 
-/// Stops if the retry would begin this long after the call began, or later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AfterDelay(pub Duration);
-
-impl Stop for AfterDelay {
+impl Stop for After {
     fn stop(&self, upcoming: &Upcoming<'_>) -> Option<StopReason> {
-        (upcoming.elapsed.saturating_add(upcoming.delay) >= self.0).then_some(StopReason::Deadline)
+        match *self {
+            Self::Retries(most) => (upcoming.failed.retry() >= most).then_some(StopReason::MaxRetries),
+            Self::Delay(longest) => {
+                let begins = upcoming.elapsed.saturating_add(upcoming.delay);
+                (begins >= longest).then_some(StopReason::Deadline)
+            }
+        }
     }
 }
 
@@ -145,8 +146,8 @@ mod tests {
 
     #[test]
     fn any_and_all() {
-        let any = AfterRetries(3).or(AfterDelay(secs(10)));
-        let all = AfterRetries(3).and(AfterDelay(secs(10)));
+        let any = After::Retries(3).or(After::Delay(secs(10)));
+        let all = After::Retries(3).and(After::Delay(secs(10)));
         for (retry, elapsed, wait, any_stops, all_stops) in [
             (2, 5, 4, None, None),
             (3, 5, 4, Some(StopReason::MaxRetries), None),
@@ -156,7 +157,7 @@ mod tests {
             assert_eq!(stopped(&any, retry, elapsed, wait), any_stops);
             assert_eq!(stopped(&all, retry, elapsed, wait), all_stops);
         }
-        assert_eq!(stopped(&AfterDelay(secs(1)), 0, u64::MAX, u64::MAX), Some(StopReason::Deadline));
+        assert_eq!(stopped(&After::Delay(secs(1)), 0, u64::MAX, u64::MAX), Some(StopReason::Deadline));
     }
 
     #[test]

@@ -38,7 +38,7 @@ const KEPT: usize = 16;
 pub(crate) struct CallState {
     /// Of the caller and of the policy, with what a retry adds.
     options: Option<CallOptions>,
-    /// Since when the next attempt waits to be admitted.
+    /// The instant since which the next attempt waits to be admitted.
     asked: Option<Instant>,
     /// How long the next attempt waited to be admitted, if it was and has not been sent.
     admitted: Option<Duration>,

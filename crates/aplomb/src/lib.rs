@@ -31,10 +31,10 @@ pub use aplomb_core::{
 };
 pub use client::HttpClient;
 pub use endpoint::{
-    BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointFuture, EndpointHandle, EndpointLayer,
-    EndpointSnapshot, HookFailed, HookFuture, OutgoingRequest, RequestHook, TimedOut, Timeout,
+    BrokenAnswer, DeadlinePassed, Endpoint, EndpointBody, EndpointHandle, EndpointLayer, EndpointSnapshot,
+    HookFailed, OutgoingRequest, RequestHook, TimedOut, Timeout,
 };
 pub use error::EndpointError;
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};
-pub use router::{Router, RouterFuture, RouterHandle, RouterLayer};
+pub use router::{Router, RouterHandle, RouterLayer};

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::{CircuitCause, CircuitOpen};
+use aplomb::circuit_breaker::CircuitOpen;
+use aplomb::core::{CircuitCause, StopReason};
 use aplomb::provider::Head;
-use aplomb::retry::{Retried, StopReason};
+use aplomb::retry::Retried;
 use aplomb::{BoxError, BrokenAnswer, CallOptions, Classification, Kind, Outcome, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;

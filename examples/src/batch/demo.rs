@@ -178,7 +178,7 @@ impl Demo {
     }
 }
 
-/// Returns whether a prompt got its whole answer: the mock's answers are known beforehand.
+/// Returns whether a prompt got its whole answer: the mock's answers are known in advance.
 fn is_right(prompt: &Prompt, text: Option<&str>) -> bool {
     text == Some(&answer(&prompt.text, ANSWER_WORDS))
 }

@@ -119,7 +119,8 @@ where
     )?
     .observer(observer(Arc::clone(health)));
     let handle = layer.handle();
-    let client = Watched::new(client, Arc::clone(health), handle.watch_circuit().unwrap());
+    let circuit = handle.watch_circuit().expect("all calls have the same circuit");
+    let client = Watched::new(client, Arc::clone(health), circuit);
     let service = layer.layer(client).map_err(BoxError::from).and_then(
         |response: http::Response<EndpointBody<WatchedBody<C::Body>>>| async move {
             let (head, body) = response.into_parts();

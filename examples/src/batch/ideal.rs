@@ -1,4 +1,4 @@
-//! How fast the best possible client could be: one that knows every fault beforehand.
+//! How fast the best possible client could be: one that knows every fault in advance.
 
 use std::time::Duration;
 

@@ -76,7 +76,7 @@ fn read(mut file: File) -> io::Result<Resumed> {
 enum Tail {
     /// A line end.
     Ended,
-    /// A line without a line end, but a whole result or none of ours: the line end is added.
+    /// A line without a line end, but a whole result, or not a result at all: the line end is added.
     Unended,
     /// Half of a result, which begins here: it is cut off.
     Torn(u64),

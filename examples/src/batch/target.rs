@@ -158,7 +158,7 @@ fn endpoint(api: ApiName, base_url: &str) -> Result<Uri, InvalidUrl> {
     Uri::from_parts(parts).map_err(|_| InvalidUrl::Malformed)
 }
 
-/// The port of `host:port` or `[address]:port`, if it is none. An empty one is allowed: it means the default.
+/// The port of `host:port` or `[address]:port`, if it is invalid. An empty one is allowed: it means the default.
 fn invalid_port(authority: &str) -> Option<&str> {
     let after_host = authority.rfind(']').map_or(authority, |end| &authority[end..]);
     let (_, port) = after_host.split_once(':')?;

@@ -42,7 +42,7 @@ impl<G: Gate> PermitGuard<G> {
 }
 
 /// The caller went away. Many do so at the end marker of a stream, and have read all of it. If not, the part of the
-/// response that was read has been consumed all the same.
+/// response that was read has been consumed anyway.
 impl<G: Gate> Drop for PermitGuard<G> {
     fn drop(&mut self) {
         let outcome = if self.classification.is_final() {

@@ -8,7 +8,7 @@ use std::thread::panicking;
 
 use super::critical_section::CriticalSection;
 use super::wait_queue::{Admitted, Arrival, Place, decide};
-use super::{Line, Permit, Queue, RejectReason, Rejected, Shared, State, Wait};
+use super::{Permit, Queue, RejectReason, Rejected, Shared, State, Wait, Waiters};
 use crate::{Closing, Decision, Gate};
 
 /// A caller that cannot go at once.
@@ -44,7 +44,7 @@ impl<G: Gate> Queue<G> {
         let now = section.now;
         let state = section.state();
         // Nearly every call finds nobody before it, and may go or is rejected.
-        let is_alone = state.line.as_ref().is_none_or(|line| line.waiting.is_empty())
+        let is_alone = state.waiters.as_ref().is_none_or(|waiters| waiters.queue.is_empty())
             && state.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
         if !is_alone {
@@ -92,8 +92,8 @@ impl<G: Gate> Queue<G> {
             (false, false) => return self.wait(section, (cost, wait), None, cx),
         };
         let limits = self.0.settings.limits();
-        let line = section.state().line.as_mut();
-        let ahead = line.map_or(0, |line| line.waiting.ahead_of_arrival(wait, limits, now));
+        let waiters = section.state().waiters.as_mut();
+        let ahead = waiters.map_or(0, |waiters| waiters.queue.ahead_of_arrival(wait, limits, now));
         section.leave();
         Err(Stopped::Rejected(Rejected { place: Some(ahead), ..Rejected::at_once(reason) }))
     }
@@ -108,8 +108,8 @@ impl<G: Gate> Queue<G> {
         cx: &Context<'_>,
     ) -> Result<Permit<G>, Stopped<G>> {
         let (now, limits) = (section.now, self.0.settings.limits());
-        let State { gate, line, .. } = section.state();
-        let waiting = &mut line.get_or_insert_with(|| Box::new(Line::new())).waiting;
+        let State { gate, waiters, .. } = section.state();
+        let waiting = &mut waiters.get_or_insert_with(|| Box::new(Waiters::new())).queue;
         let arrival = match obstacle {
             Some(obstacle) => waiting.join_as_first(gate, limits, (cost, wait), obstacle, cx.waker(), now),
             None => waiting.arrive(gate, limits, (cost, wait), cx.waker(), now),
@@ -189,8 +189,8 @@ impl<G: Gate> Drop for Queued<G> {
             let _unneeded;
             let mut section = CriticalSection::enter(shared);
             let now = section.now;
-            let State { gate, line, .. } = section.state();
-            _unneeded = line.as_mut().and_then(|line| line.waiting.leave(gate, self.place, now));
+            let State { gate, waiters, .. } = section.state();
+            _unneeded = waiters.as_mut().and_then(|waiters| waiters.queue.leave(gate, self.place, now));
             // A gate that has just panicked may do so again when it is asked for the next.
             if !panicking() {
                 section.leave();

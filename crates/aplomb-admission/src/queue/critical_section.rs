@@ -68,8 +68,8 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     }
 
     fn waiting(&mut self) -> &mut WaitQueue<G> {
-        let line = self.state().line.as_mut();
-        &mut line.expect("a line is kept for as long as somebody is in it").waiting
+        let waiters = self.state().waiters.as_mut();
+        &mut waiters.expect("the waiters are kept for as long as there are any").queue
     }
 
     /// Ends it, and does what follows from it.
@@ -91,7 +91,7 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
         let state = self.state();
         let event = state.gate.next_event();
         // Nearly always nobody waits, and there is no event.
-        if event.is_some() || state.line.is_some() || state.gate.pooled().is_some() {
+        if event.is_some() || state.waiters.is_some() || state.gate.pooled().is_some() {
             return Some(DeferredEffects { section: self, event });
         }
         self.state = None;

@@ -59,20 +59,20 @@ struct State<G: Gate> {
     /// A runtime whose timer is known to work: to set one where none works panics.
     timer_works_in: Option<Id>,
     /// Made when the first caller has to wait, and dropped with the last.
-    line: Option<Box<Line<G>>>,
+    waiters: Option<Box<Waiters<G>>>,
 }
 
 /// The callers that wait, and what makes the queue look at them again.
-struct Line<G: Gate> {
-    waiting: WaitQueue<G>,
+struct Waiters<G: Gate> {
+    queue: WaitQueue<G>,
     timer: Timer,
     /// The timer should be set, but not by the task that noticed it: the caller at the head sets it.
     needs_timer: bool,
 }
 
-impl<G: Gate> Line<G> {
+impl<G: Gate> Waiters<G> {
     fn new() -> Self {
-        Self { waiting: WaitQueue::new(), timer: Timer::unset(), needs_timer: false }
+        Self { queue: WaitQueue::new(), timer: Timer::unset(), needs_timer: false }
     }
 }
 
@@ -85,18 +85,18 @@ impl<G: Gate> State<G> {
     }
 
     fn waiting(&self) -> usize {
-        self.line.as_ref().map_or(0, |line| line.waiting.len())
+        self.waiters.as_ref().map_or(0, |waiters| waiters.queue.len())
     }
 
     /// The caller at the head, to be woken where the queue cannot look again by itself.
     fn head(&self) -> Option<&Waker> {
-        self.line.as_ref()?.waiting.head()
+        self.waiters.as_ref()?.queue.head()
     }
 
-    /// Drops the line if nobody is left in it.
+    /// Drops the waiters if none are left.
     fn tidy(&mut self) {
-        if self.line.as_ref().is_some_and(|line| line.waiting.is_unused()) {
-            self.line = None;
+        if self.waiters.as_ref().is_some_and(|waiters| waiters.queue.is_unused()) {
+            self.waiters = None;
         }
     }
 }
@@ -142,7 +142,7 @@ impl<G: Gate> Queue<G> {
         settings: Arc<QueueSettings<G::Event>>,
         key: Option<Arc<dyn ErasedKey>>,
     ) -> Self {
-        let state = State { gate, now: Instant::now(), closed: None, timer_works_in: None, line: None };
+        let state = State { gate, now: Instant::now(), closed: None, timer_works_in: None, waiters: None };
         Self(Arc::new(Shared { state: Mutex::new(state), settings, key }))
     }
 
@@ -187,7 +187,7 @@ impl<G: Gate> Queue<G> {
     pub fn oldest_wait(&self) -> Option<Duration> {
         let mut state = self.0.lock();
         let now = state.tick(Instant::now());
-        let oldest = state.line.as_ref()?.waiting.oldest()?;
+        let oldest = state.waiters.as_ref()?.queue.oldest()?;
         Some(now.saturating_duration_since(oldest))
     }
 
@@ -196,8 +196,8 @@ impl<G: Gate> Queue<G> {
         let mut woken = WakeList::default();
         self.0.locked(|state, now| {
             state.closed = Some(closing);
-            if let (Closing::Fail, Some(line)) = (closing, &mut state.line) {
-                line.waiting.reject_all(now, &mut woken.0);
+            if let (Closing::Fail, Some(waiters)) = (closing, &mut state.waiters) {
+                waiters.queue.reject_all(now, &mut woken.0);
             }
         });
     }
@@ -256,10 +256,10 @@ impl<G: Gate> Shared<G> {
         mut now: Instant,
         woken: &mut Vec<Waker>,
     ) {
-        let State { gate, now: clock, timer_works_in, line: Some(line), .. } = state else {
+        let State { gate, now: clock, timer_works_in, waiters: Some(waiters), .. } = state else {
             return;
         };
-        line.needs_timer = false;
+        waiters.needs_timer = false;
         // The queues before a pool are looked at in the order of their heads: none of them waits for a poll.
         let phase = if gate.pooled().is_some() {
             Phase::Admit
@@ -267,18 +267,18 @@ impl<G: Gate> Shared<G> {
             Phase::Wake
         };
         loop {
-            let Some(at) = line.waiting.advance(gate, now, woken) else {
-                return line.timer.clear();
+            let Some(at) = waiters.queue.advance(gate, now, woken) else {
+                return waiters.timer.clear();
             };
             // A gate that names an instant that has passed breaks its promise: it is asked again at the timer's next
             // tick, instead of forever under the lock.
             let at = if at > now { at } else { now + TICK };
-            let home = line.waiting.home();
-            if line.timer.is_set_for(at, phase, home) {
+            let home = waiters.queue.home();
+            if waiters.timer.is_set_for(at, phase, home) {
                 return;
             }
             let known = home.filter(|home| Some(*home) == *timer_works_in);
-            match line.timer.set(at, phase, known, self) {
+            match waiters.timer.set(at, phase, known, self) {
                 Setting::Set => return,
                 // The timer has seen that instant pass.
                 Setting::Due => {
@@ -288,9 +288,9 @@ impl<G: Gate> Shared<G> {
                 Setting::Elsewhere => {
                     // The caller at the head waits in another runtime, or in one that may have no timer: it sets the
                     // timer itself when it is polled.
-                    line.needs_timer = true;
-                    if own.is_none() || line.waiting.first() != own {
-                        woken.extend(line.waiting.head().cloned());
+                    waiters.needs_timer = true;
+                    if own.is_none() || waiters.queue.first() != own {
+                        woken.extend(waiters.queue.head().cloned());
                     }
                     return;
                 }
@@ -301,8 +301,8 @@ impl<G: Gate> Shared<G> {
     /// Returns whether the timer has to be set by a caller that waits in this runtime.
     fn needs_timer_here(&self) -> bool {
         let state = self.lock();
-        let line = state.line.as_ref();
-        line.is_some_and(|line| line.needs_timer && line.waiting.home() == current_runtime())
+        let waiters = state.waiters.as_ref();
+        waiters.is_some_and(|waiters| waiters.needs_timer && waiters.queue.home() == current_runtime())
     }
 
     /// Sets the timer in this runtime, for the caller at the head, in the task of a caller.
@@ -340,16 +340,16 @@ impl<G: Gate> OnTimer for Shared<G> {
         }
         let due = {
             let mut state = self.lock();
-            let Some(line) = &mut state.line else {
+            let Some(waiters) = &mut state.waiters else {
                 return;
             };
-            line.timer.clear();
+            waiters.timer.clear();
             if !shuts_down {
                 // The caller looks at the queue when it is polled. If it is not, the timer does so a tick later.
-                let home = line.waiting.home();
-                let _ = line.timer.set(now + TICK, Phase::Admit, home, &self);
+                let home = waiters.queue.home();
+                let _ = waiters.timer.set(now + TICK, Phase::Admit, home, &self);
             }
-            line.waiting.due(now).cloned()
+            waiters.queue.due(now).cloned()
         };
         due.into_iter().for_each(Waker::wake);
     }

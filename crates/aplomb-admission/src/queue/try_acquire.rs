@@ -18,7 +18,7 @@ impl<G: Gate> Queue<G> {
         let mut section = CriticalSection::enter(&self.0);
         let now = section.now;
         let state = section.state();
-        let ahead = state.line.as_ref().map_or(0, |line| line.waiting.len());
+        let ahead = state.waiters.as_ref().map_or(0, |waiters| waiters.queue.len());
         if state.closed.is_some() || ahead > 0 {
             let reason = if state.closed.is_some() {
                 RejectReason::Closed

@@ -1,7 +1,7 @@
 //! The circuit as a gate: admission, and what the answers say.
 
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
-use aplomb_core::{Outcome, Usage};
+use aplomb_core::{CircuitCause, Outcome, Usage};
 use tokio::time::Instant;
 
 use super::Circuit;
@@ -9,7 +9,7 @@ use super::phase::Phase;
 use crate::health::HealthSignal;
 use crate::probes::Conclusion;
 use crate::ramp::SlowStart;
-use crate::{CircuitCause, CompletedCall, OnOpen, OpenReason, Transition};
+use crate::{CompletedCall, OnOpen, OpenReason, Transition};
 
 /// An admitted call.
 #[derive(Debug)]

@@ -16,9 +16,11 @@ pub use self::gate::CircuitToken;
 use self::phase::{Outage, Phase};
 use self::response_time::ResponseTime;
 pub(crate) use self::state_watch::StateWatch;
+use aplomb_core::CircuitCause;
+
 use crate::cooldown::BackoffLevel;
 use crate::health::Health;
-use crate::{CircuitCause, CircuitSettings, CircuitSnapshot, CircuitState, OpenReason, Transition};
+use crate::{CircuitSettings, CircuitSnapshot, CircuitState, OpenReason, Transition};
 
 /// A circuit: the pure part of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), which puts it
 /// behind a queue.

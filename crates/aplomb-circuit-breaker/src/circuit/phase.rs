@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aplomb_core::Outcome;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -10,7 +9,8 @@ use tokio::time::Instant;
 use super::Circuit;
 use crate::probes::HalfOpen;
 use crate::ramp::SlowStart;
-use crate::{CircuitCause, CircuitState, OpenReason, Transition, later};
+use crate::{CircuitState, OpenReason, Transition, later};
+use aplomb_core::{CircuitCause, Outcome};
 
 /// A state, with its data.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Circuit {
         self.cause = Some(cause);
         let (to, epoch) = (self.phase.state(), self.epoch);
         self.outage.is_refused &= matches!(to, CircuitState::Open | CircuitState::HalfOpen);
-        // Resetting a closed circuit is no transition.
+        // Resetting a closed circuit is not a transition.
         if from != to {
             let watch = self.watch.clone();
             self.events.push_back(Transition { from, to, epoch, cause, cooldown, last, watch });

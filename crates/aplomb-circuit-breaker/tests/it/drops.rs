@@ -36,7 +36,7 @@ async fn promise_29_dropped_while_parked_or_let_through_unnoticed() {
     drop(park(&stage));
     assert_eq!(stage.circuit.parked(), 0);
     let admitted = park(&stage);
-    // One tick more: a caller that was woken but is not polled is then admitted all the same.
+    // One tick more: a caller that was woken but is not polled is then admitted anyway.
     advance(5 * SECOND).await;
     advance(TICK).await;
     assert_eq!(stage.circuit.snapshot().probes_in_flight(), 1);

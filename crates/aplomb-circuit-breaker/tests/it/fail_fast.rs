@@ -1,7 +1,7 @@
 //! A layer from the same handle, to stand outside of a queue.
 
-use aplomb_circuit_breaker::{CircuitCause, CircuitOpen, CircuitState, OnOpen, Probes};
-use aplomb_core::{CallOptions, Outcome, Rejection, find};
+use aplomb_circuit_breaker::{CircuitOpen, CircuitState, OnOpen, Probes};
+use aplomb_core::{CallOptions, CircuitCause, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};

@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use aplomb_admission::{Closing, Evictable, Worth};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitBreakerLayer, CircuitCause, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState,
-    OnOpen, Trip,
+    Circuit, CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState, OnOpen, Trip,
 };
-use aplomb_core::{BoxError, Event, EventKind, LayerName, LogEvents, Outcome, Rejection, find};
+use aplomb_core::{BoxError, CircuitCause, Event, EventKind, LayerName, LogEvents, Outcome, Rejection, find};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 

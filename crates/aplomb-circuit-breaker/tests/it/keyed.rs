@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use aplomb_admission::Closing;
 use aplomb_circuit_breaker::{
-    CircuitBreakerLayer, CircuitCause, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState, OnOpen,
-    Trip,
+    CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitSettings, CircuitState, OnOpen, Trip,
 };
 use aplomb_core::{
-    Account, BoxError, CallKey, CallOptions, Event, EventKind, KeyLabel, LayerName, LogEvents, Outcome,
-    Rejection, RequestView, find_in,
+    Account, BoxError, CallKey, CallOptions, CircuitCause, Event, EventKind, KeyLabel, LayerName, LogEvents,
+    Outcome, Rejection, RequestView, find_in,
 };
 use http::{Request, Response};
 use tokio::time::advance;

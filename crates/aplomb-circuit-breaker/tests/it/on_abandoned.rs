@@ -1,6 +1,7 @@
 //! Calls that are dropped before they are answered, as by an outer timeout.
 
-use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitCause, CircuitState, OnAbandoned, Trip};
+use aplomb_circuit_breaker::{CircuitBreakerLayer, CircuitState, OnAbandoned, Trip};
+use aplomb_core::CircuitCause;
 use http::Request;
 use http_body_util::BodyExt;
 use tokio::time::advance;

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{CircuitCause, CircuitState, Probes};
+use aplomb_circuit_breaker::{CircuitState, Probes};
+use aplomb_core::CircuitCause;
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};

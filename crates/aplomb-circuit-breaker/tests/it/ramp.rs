@@ -1,10 +1,8 @@
 //! The way back: promise 30, and that half-open ends.
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{
-    Circuit, CircuitCause, CircuitSettings, CircuitState, OnOpen, Probes, Ramp, Trip,
-};
-use aplomb_core::Outcome;
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OnOpen, Probes, Ramp, Trip};
+use aplomb_core::{CircuitCause, Outcome};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready};
@@ -132,7 +130,7 @@ async fn promise_30_parked_calls_climb_the_ramp_in_order() {
     for call in &mut calls {
         assert_pending!(call.poll());
     }
-    // One tick more: a caller that was woken but is not polled is then admitted all the same.
+    // One tick more: a caller that was woken but is not polled is then admitted anyway.
     advance(5 * SECOND).await;
     advance(TICK).await;
     let mut waves = Vec::new();

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::{fmt, io};
 
 use aplomb_admission::{Decision, End, Gate};
-use aplomb_circuit_breaker::{Circuit, CircuitCause, CircuitOpen, CircuitSettings, CircuitState, Trip};
-use aplomb_core::{CallOptions, KeyLabel, Kind, LayerName, Outcome, Rejection, find};
+use aplomb_circuit_breaker::{Circuit, CircuitOpen, CircuitSettings, CircuitState, Trip};
+use aplomb_core::{CallOptions, CircuitCause, KeyLabel, Kind, LayerName, Outcome, Rejection, find};
 use http::Request;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;

@@ -7,8 +7,8 @@
 
 use std::io;
 
-use aplomb_circuit_breaker::{CircuitCause, CircuitState, Probes};
-use aplomb_core::{Exchange, Outcome};
+use aplomb_circuit_breaker::{CircuitState, Probes};
+use aplomb_core::{CircuitCause, Exchange, Outcome};
 use http_body_util::BodyExt;
 use tokio_test::assert_ready;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use aplomb_admission::{Decision, End, Gate};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitCause, CircuitSettings, CircuitState, CompletedCall, Probes, Slow, Trip, Window,
+    Circuit, CircuitSettings, CircuitState, CompletedCall, Probes, Slow, Trip, Window,
 };
-use aplomb_core::{Exchange, Kind, Outcome, Usage};
+use aplomb_core::{CircuitCause, Exchange, Kind, Outcome, Usage};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;

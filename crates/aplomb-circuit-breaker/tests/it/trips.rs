@@ -4,10 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aplomb_admission::{Decision, Gate};
-use aplomb_circuit_breaker::{
-    Circuit, CircuitCause, CircuitSettings, CircuitState, CompletedCall, Ramp, Trip, Window,
-};
-use aplomb_core::{Event, EventKind, Outcome};
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, CompletedCall, Ramp, Trip, Window};
+use aplomb_core::{CircuitCause, Event, EventKind, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use aplomb_admission::{Decision, End, Gate, Progress};
-use aplomb_concurrency::{Adaptive, ConcurrencyCause, Latency, SlotToken, Slots};
-use aplomb_core::{Outcome, Scope, Usage};
+use aplomb_concurrency::{Adaptive, Latency, SlotToken, Slots};
+use aplomb_core::{ConcurrencyCause, Outcome, Scope, Usage};
 use proptest::prelude::*;
 use tokio::time::Instant;
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use aplomb_admission::{Closing, RejectReason};
 use aplomb_concurrency::{
-    Adaptive, AtCapacity, ConcurrencyCause, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencyLimiter,
-    Limit, Slots,
+    Adaptive, AtCapacity, ConcurrencyLimit, ConcurrencyLimitLayer, ConcurrencyLimiter, Limit, Slots,
 };
 use aplomb_core::{
-    CallKey, CallOptions, Event, EventKind, KeyLabel, LayerName, Outcome, Rejection, RequestView, find_in,
+    CallKey, CallOptions, ConcurrencyCause, Event, EventKind, KeyLabel, LayerName, Outcome, Rejection,
+    RequestView, find_in,
 };
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -123,7 +123,7 @@ async fn a_refusal_carries_its_key() {
     let error = assert_ready_err!(stage.call(again).poll());
     let at_capacity = find_in::<AtCapacity, _>(&error).unwrap();
     assert_eq!(at_capacity.key().unwrap().to_string(), "a.example");
-    assert_eq!(at_capacity.occupancy().map(|taken| (taken.limit(), taken.in_flight())), Some((1, 1)));
+    assert_eq!((at_capacity.limit(), at_capacity.in_flight()), (Some(1), Some(1)));
     assert_eq!(
         at_capacity.to_string(),
         "concurrency limit: the call would wait too long, key a.example (1 of 1 in flight)"
@@ -201,7 +201,7 @@ async fn a_full_map_refuses_typed_and_makes_room_of_what_is_not_busy() {
     assert_pending!(hangs.poll());
     let error = assert_ready_err!(call("sk-secret").poll());
     let at_capacity = find_in::<AtCapacity, _>(&error).unwrap();
-    assert_eq!((at_capacity.reject_reason(), at_capacity.occupancy()), (RejectReason::TooManyKeys, None));
+    assert_eq!((at_capacity.reject_reason(), at_capacity.limit()), (RejectReason::TooManyKeys, None));
     assert_eq!(find_in::<Rejection, _>(&error).unwrap().layer(), LayerName::ConcurrencyLimit);
     assert!(at_capacity.key().unwrap().to_string().starts_with("api.example.com:443 credential #"));
     assert!(!format!("{error:?} {at_capacity}").contains("secret"), "{error:?}");

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_concurrency::{Adaptive, ConcurrencyCause, ConcurrencyLimitLayer, ConcurrencyLimiter, Latency};
-use aplomb_core::{CallOptions, Event, EventKind, Outcome, Priority};
+use aplomb_concurrency::{Adaptive, ConcurrencyLimitLayer, ConcurrencyLimiter, Latency};
+use aplomb_core::{CallOptions, ConcurrencyCause, Event, EventKind, Outcome, Priority};
 use http::Request;
 use http_body_util::BodyExt;
 use tokio::time::advance;

@@ -12,7 +12,7 @@ use rand::Rng;
 
 use self::combine::{Bounded, Jittered, Plus, Take, Then};
 pub use self::exponential::{Exponential, Jitter};
-pub use self::simple::{backoff_fn, delays};
+pub use self::simple::backoff_fn;
 use crate::{Outcome, ResponseHead};
 
 /// How long to wait before a retry.
@@ -23,7 +23,7 @@ use crate::{Outcome, ResponseHead};
 /// - a list of them (an array or a `Vec`): one after the other, no retry after the last;
 /// - a range of them, `from..=to`: drawn uniformly;
 /// - [`Exponential`]: delays that double, with jitter;
-/// - the result of [`backoff_fn`] (a closure) and of [`delays`] (an iterator);
+/// - a closure, by [`backoff_fn`];
 /// - any of these combined with the methods below.
 ///
 /// A backoff has no state: everything it may depend on is in [`FailedAttempt`], so that one backoff serves all
@@ -47,7 +47,7 @@ use crate::{Outcome, ResponseHead};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a backoff",
     label = "expected a `Duration`, a list or range of them, an `Exponential` or a `backoff_fn`",
-    note = "a closure becomes a backoff with `backoff_fn`, an iterator with `delays`; both must be `Send + Sync`"
+    note = "a closure becomes a backoff with `backoff_fn`; it must be `Send + Sync`"
 )]
 pub trait Backoff: Send + Sync {
     /// Returns the delay before the retry that follows `failed`, or `None` for no further retry. `random` is

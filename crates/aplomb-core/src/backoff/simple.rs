@@ -1,4 +1,4 @@
-//! Backoffs from a duration, a range, a list, an iterator and a closure.
+//! Backoffs from a duration, a range, a list and a closure.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -35,37 +35,6 @@ macro_rules! lists {
 
 lists!([] Vec<Duration>, [const N: usize] [Duration; N], [] [Duration]);
 
-#[derive(Clone)]
-struct Delays<I>(I);
-
-/// Makes a [`Backoff`] of an iterator. After its end, there is no retry.
-///
-/// The delay before retry *n* is item *n* of a clone of the iterator: meant for some dozens of retries.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use aplomb_core::delays;
-///
-/// // 1, 1, 2, 3, 5, … seconds
-/// let fibonacci = std::iter::successors(Some((1_u64, 1_u64)), |(a, b)| Some((*b, b.saturating_add(*a))));
-/// let backoff = delays(fibonacci.map(|(seconds, _)| Duration::from_secs(seconds)));
-/// # drop(backoff);
-/// ```
-pub const fn delays<I>(delays: I) -> impl Backoff + Clone
-where
-    I: Iterator<Item = Duration> + Clone + Send + Sync,
-{
-    Delays(delays)
-}
-
-impl<I: Iterator<Item = Duration> + Clone + Send + Sync> Backoff for Delays<I> {
-    fn delay(&self, failed: &FailedAttempt<'_>, _: &mut dyn Rng) -> Option<Duration> {
-        self.0.clone().nth(usize::try_from(failed.retry()).ok()?)
-    }
-}
-
 struct BackoffFn<F>(F);
 
 /// Makes a [`Backoff`] of a closure. It sees the number of the retry, the outcome, the delay before and the
@@ -80,6 +49,14 @@ struct BackoffFn<F>(F);
 /// let backoff = backoff_fn(|failed, _| match failed.outcome().kind() {
 ///     Kind::Throttled => Duration::from_secs(20),
 ///     _ => Duration::from_secs(1 + u64::from(failed.retry())),
+/// });
+/// # drop(backoff);
+///
+/// // Of an iterator, for some dozens of retries: 1, 1, 2, 3, 5, … seconds.
+/// let fibonacci = std::iter::successors(Some((1, 1)), |(a, b)| Some((*b, *a + *b)));
+/// let backoff = backoff_fn(move |failed, _| {
+///     let (seconds, _) = fibonacci.clone().nth(failed.retry() as usize)?;
+///     Some(Duration::from_secs(seconds))
 /// });
 /// # drop(backoff);
 /// ```
@@ -115,12 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn a_list_and_an_iterator_end() {
+    fn a_list_ends() {
         let seconds = [3, 1, 2].map(Duration::from_secs);
         let expected = [Some(3), Some(1), Some(2), None, None];
         assert_eq!(delays_of(&seconds, 5), expected);
         assert_eq!(delays_of(&seconds.to_vec(), 5), expected);
-        assert_eq!(delays_of(&delays(seconds.into_iter()), 5), expected);
         let last = FailedAttempt::new(u32::MAX, Outcome::transient());
         assert_eq!(seconds.delay(&last, &mut StdRng::seed_from_u64(1)), None);
     }

@@ -4,15 +4,14 @@ use std::borrow::Cow;
 use std::str;
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::Dimension;
 use serde_json::{Map, Value};
 
 use super::codes::{self, Code, Codes, bare};
 use super::google::{self, Details};
 use super::message::prefix;
 use super::{body_delay, dimension};
-use crate::Reason;
 use crate::json::{Key, View};
+use aplomb_core::{Dimension, Reason};
 
 type Object = Map<String, Value>;
 
@@ -148,7 +147,7 @@ impl ErrorBody {
 /// Returns whether the body of a success, or an event of a stream that may have had content, says that it is an error.
 pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
     let value = value.first_or_self();
-    // Every answer is read here, so its members are gone through once.
+    // Every answer is read here, so its members are scanned once.
     for (key, member) in value.parts() {
         let is_error = match key {
             Key::Error => is_error(member),
@@ -197,7 +196,7 @@ fn finish_code(value: &Value, codes: &Codes<'_>) -> Option<Code> {
         .find_map(|reason| codes.known(reason.as_str().filter(|reason| BROKEN_OFF.contains(reason))?))
 }
 
-/// An object whose members are all `null` is no error: jobs have one while nothing has failed.
+/// An object whose members are all `null` is not an error: jobs have one while nothing has failed.
 fn is_error(value: View<'_>) -> bool {
     let is_set = |(_, part): (Key, View<'_>)| !part.is_null();
     (value.is_object() && value.parts().any(is_set)) || (value.is_text() && !value.is_empty())

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope, retry_after};
+use aplomb_core::{Classification, Dimension, Kind, Outcome, Reason, Scope};
 use http::header::WWW_AUTHENTICATE;
 use memchr::memmem::Finder;
 use serde_json::Value;
@@ -243,7 +243,8 @@ impl<'a> Judge<'a> {
         let in_headers = |head: &Head<'_>| {
             let hints = || self.dialect.hints.iter().find_map(|hint| hint(head));
             let is_limit = is_throttled || outcome.kind() == Kind::Exhausted;
-            retry_after(head.headers(), head.clock())
+            head.clock()
+                .retry_after(head.headers())
                 .or_else(|| header_hints::aws(head))
                 .or_else(|| is_limit.then(hints).flatten())
         };

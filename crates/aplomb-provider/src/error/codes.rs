@@ -1,11 +1,11 @@
 //! Error codes of all providers.
 
+use crate::Settings;
 #[allow(
     clippy::enum_glob_use,
     reason = "a table reads better without the prefix on each line"
 )]
-use crate::Reason::{self, *};
-use crate::Settings;
+use aplomb_core::Reason::{self, *};
 
 /// The meaning of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

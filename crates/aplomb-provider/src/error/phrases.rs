@@ -4,7 +4,7 @@
 //! So a prompt that is repeated in an error message decides nothing. Where there is no status, in a stream or a
 //! 200, some phrases stand in for it.
 
-use crate::Reason;
+use aplomb_core::Reason;
 
 /// Words that refine a reason.
 #[derive(Clone, Copy, Debug)]

@@ -8,8 +8,9 @@ mod tokenizer;
 mod walk;
 
 pub(crate) use attachment::ImageTokens;
+pub(crate) use tokenizer::CharactersPerToken;
 use tokenizer::Counter;
-pub use tokenizer::{CharactersPerToken, Tokenizer};
+pub use tokenizer::Tokenizer;
 
 /// Bytes per token of a body that breaks off.
 const BYTES_PER_TOKEN: u64 = 4;

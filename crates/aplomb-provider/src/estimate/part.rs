@@ -1,8 +1,8 @@
-//! Which part of a request a value is, by the keys above it.
+//! The part of a request that a value is, by the keys above it.
 
 use super::attachment::Kind;
 
-/// Which part of a request a value is.
+/// The part of a request that a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// The request, or an object in which some providers keep its settings.

@@ -57,7 +57,7 @@ fn the_prompt_in_every_shape() {
     }
 }
 
-/// It is sent and charged all the same: a server may read what serde refuses.
+/// It is sent and charged anyway: a server may read what serde refuses.
 #[test]
 fn a_body_that_breaks_off_counts_a_token_for_four_bytes() {
     let deep = format!(r#"{{"max_tokens": 7, "n": 2, "tools": {}"#, "[".repeat(200));

@@ -26,30 +26,18 @@ impl<F: Fn(&str) -> u64 + Send + Sync> Tokenizer for F {
     }
 }
 
-/// A fixed number of characters per token, rounded up. Default: 4.
-///
-/// Four is close for English and too many for code and most other scripts: Chinese has one or two characters
-/// per token.
+/// A fixed number of characters per token, rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CharactersPerToken(NonZeroU32);
+pub(crate) struct CharactersPerToken(NonZeroU32);
 
 impl CharactersPerToken {
     pub(super) const FOUR: Self = Self(NonZeroU32::MIN.saturating_add(3));
 
     /// One token for this many characters.
-    #[must_use]
-    pub const fn new(characters: NonZeroU32) -> Self {
+    pub(crate) const fn new(characters: NonZeroU32) -> Self {
         Self(characters)
     }
-}
 
-impl Default for CharactersPerToken {
-    fn default() -> Self {
-        Self::FOUR
-    }
-}
-
-impl CharactersPerToken {
     fn of_characters(self, characters: usize) -> u64 {
         u64::try_from(characters).unwrap_or(u64::MAX).div_ceil(self.0.get().into())
     }

@@ -1,13 +1,12 @@
 //! Providers that host their models.
 
-use aplomb_core::Scope;
-
 use super::provider;
+use crate::Accounting;
 use crate::dialect::Dialect;
 use crate::error::{header_hints as hints, phrases};
 use crate::estimate::ImageTokens;
 use crate::limits::table as limits;
-use crate::{Accounting, Reason};
+use aplomb_core::{Reason, Scope};
 
 provider! {
     /// OpenAI, and servers that copy it closely.

@@ -1,4 +1,4 @@
-//! Which provider is at a host.
+//! The providers, by host.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub fn detect(base_url: &str) -> &'static dyn Provider {
     known(&Authority::of(base_url)).unwrap_or(&Generic)
 }
 
-/// Which provider is at which host, where [`detect`] cannot know it.
+/// The providers at hosts that [`detect`] cannot know.
 ///
 /// Clones share the providers.
 ///

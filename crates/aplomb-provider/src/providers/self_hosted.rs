@@ -1,7 +1,8 @@
 //! Servers that people run themselves. None of them reports limits or delays.
 
+use aplomb_core::Reason;
+
 use super::provider;
-use crate::Reason;
 use crate::dialect::Dialect;
 
 const SELF_HOSTED: Dialect = Dialect { limits: &[], ..Dialect::COMMON };

@@ -21,7 +21,7 @@ use crate::{Head, Settings};
 
 type Emit<'a> = &'a mut dyn FnMut(StreamEvent<'_>);
 
-/// A value of an unknown shape, with the usage that it reports all the same.
+/// A value of an unknown shape, with the usage that it reports anyway.
 struct UnknownShape(Option<aplomb_core::Usage>);
 
 /// Interprets the events of a stream. Those of all providers are understood: the shapes do not contradict each

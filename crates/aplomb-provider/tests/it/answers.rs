@@ -1,7 +1,7 @@
 //! Buffered answers: their ending, text and usage.
 
-use aplomb_core::{Kind, Usage};
-use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, Reason, StreamEnd};
+use aplomb_core::{Kind, Reason, Usage};
+use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, StreamEnd};
 
 use crate::support::Response;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb_core::Dimension;
-use aplomb_provider::{Generic, Groq, OpenAi, Provider, Reason};
+use aplomb_core::{Dimension, Reason};
+use aplomb_provider::{Generic, Groq, OpenAi, Provider};
 use serde_json::{Value, json};
 
 use crate::support::Response;

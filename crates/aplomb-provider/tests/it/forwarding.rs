@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{Reading, Usage};
+use aplomb_core::{Classification, Reading, Usage};
 use aplomb_provider::{
-    Accounting, AnyReader, Classification, Estimate, Generic, Head, Provider, Settings, StreamEnd,
-    StreamReader, Tokenizer, Tuned,
+    Accounting, AnyReader, Estimate, Generic, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer,
+    Tuned,
 };
 
 use crate::support::Response;

@@ -2,8 +2,8 @@
 
 mod settings;
 
-use aplomb_core::{Kind, Scope};
-use aplomb_provider::{Generic, OpenAi, Provider, Reason, detect};
+use aplomb_core::{Kind, Reason, Scope};
+use aplomb_provider::{Generic, OpenAi, Provider, detect};
 use serde_json::{Value, json};
 
 use crate::support::Response;

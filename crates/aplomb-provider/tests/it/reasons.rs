@@ -1,7 +1,6 @@
 //! Errors that say several things: which one decides.
 
-use aplomb_core::{Kind, Scope};
-use aplomb_provider::Reason;
+use aplomb_core::{Kind, Reason, Scope};
 
 use crate::support::{judged, stream};
 

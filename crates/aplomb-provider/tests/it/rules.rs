@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use aplomb_core::{Classification, Reason};
 use aplomb_core::{Kind, Scope};
-use aplomb_provider::{Anthropic, Classification, DeepSeek, Generic, LlmEngine, OpenAi, Provider, Reason};
+use aplomb_provider::{Anthropic, DeepSeek, Generic, LlmEngine, OpenAi, Provider};
 use serde_json::json;
 
 use crate::support::Response;

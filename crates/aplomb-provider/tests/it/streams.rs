@@ -1,8 +1,8 @@
 //! Events of streams, and how streams end.
 
-use aplomb_core::{Kind, Usage};
+use aplomb_core::{Kind, Reason, Usage};
 use aplomb_provider::StreamEvent::{Content, Done, Error, Other, Ping, Usage as Used};
-use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, Reason, StreamEnd, StreamEvent};
+use aplomb_provider::{Anthropic, Generic, OpenAi, Provider, StreamEnd, StreamEvent};
 
 use crate::support::{self, Response};
 

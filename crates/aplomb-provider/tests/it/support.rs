@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use aplomb_core::{Kind, Scope, WallClock};
-use aplomb_provider::{Head, Reason, StreamEnd, StreamEvent, StreamReader, detect};
+use aplomb_core::{Kind, Reason, Scope, WallClock};
+use aplomb_provider::{Head, StreamEnd, StreamEvent, StreamReader, detect};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// An owned version of `Head`.

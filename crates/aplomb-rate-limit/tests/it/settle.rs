@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aplomb_core::{BoxError, Classification, Classify, Exchange, Outcome, Usage};
-use aplomb_rate_limit::{Charge, Dimension, Quota, RateLimitLayer, RateLimiter, Reading, Settle, from_body};
+use aplomb_rate_limit::{Charge, Dimension, FromBody, Quota, RateLimitLayer, RateLimiter, Reading, Settle};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -93,7 +93,7 @@ fn speaking(
     Error = BoxError,
 > {
     RateLimitLayer::with_limiter(limiter.clone())
-        .cost(from_body(|body: Option<Bytes>| {
+        .cost(FromBody(|body: Option<Bytes>| {
             Charge::request().input_tokens(body.map_or(0, |body| body.len() as u64)).output_tokens(90)
         }))
         .classifier(Live)

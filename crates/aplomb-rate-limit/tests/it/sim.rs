@@ -66,7 +66,7 @@ fn request(number: u64) -> http::Request<String> {
     http::Request::post("/v1/chat/completions").body(body).unwrap()
 }
 
-/// So many callers, each with its prompts one after the other until `until`, or until the prompts are
+/// This many callers, each with its prompts one after another until `until`, or until the prompts are
 /// over; a refused call is sent again through the limiter.
 pub(crate) async fn run(
     provider: Provider,

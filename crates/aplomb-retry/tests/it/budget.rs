@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{EventKind, RequestView};
-use aplomb_retry::{Budget, Retried, RetryLayer, StopReason, Throttled};
+use aplomb_core::{EventKind, RequestView, StopReason};
+use aplomb_retry::{Budget, Retried, RetryLayer, Throttled};
 use futures_util::FutureExt;
 use http::Request;
 use tokio::task::JoinSet;

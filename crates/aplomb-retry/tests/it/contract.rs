@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use aplomb_core::{BoxError, EventKind, HttpClassifier, Kind, WallClock};
-use aplomb_retry::{Retry, RetryLayer, StopReason};
+use aplomb_core::{BoxError, EventKind, HttpClassifier, Kind, StopReason, WallClock};
+use aplomb_retry::{Retry, RetryLayer};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tokio_util::sync::CancellationToken;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, EventKind, Exponential, FailedAttempt, Jitter, Outcome, Scope, backoff_fn};
-use aplomb_retry::{ByKind, Retried, RetryLayer, StopReason, Throttled};
+use aplomb_core::{
+    CallOptions, EventKind, Exponential, FailedAttempt, Jitter, Outcome, Scope, StopReason, backoff_fn,
+};
+use aplomb_retry::{ByKind, Retried, RetryLayer, Throttled};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, EventKind, Once, Outcome, RequestHead};
-use aplomb_retry::{Budget, EveryError, Retried, RetryLayer, StopReason};
+use aplomb_core::{BoxError, CallOptions, EventKind, Once, Outcome, RequestHead, StopReason};
+use aplomb_retry::{Budget, EveryError, Retried, RetryLayer};
 use http::{HeaderName, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt, service_fn};

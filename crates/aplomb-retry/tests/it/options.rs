@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use aplomb_core::{BoxError, CallOptions, Copyable, Outcome, Priority, RequestHead, ResponseHead};
-use aplomb_retry::{Discard, Retried, RetryLayer, StopReason};
+use aplomb_core::{
+    BoxError, CallOptions, Copyable, Outcome, Priority, RequestHead, ResponseHead, StopReason,
+};
+use aplomb_retry::{Discard, Retried, RetryLayer};
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;

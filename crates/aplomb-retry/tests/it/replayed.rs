@@ -1,7 +1,7 @@
 //! Request bodies that cannot be copied: promise 14.
 
-use aplomb_core::{BoxError, CallOptions, HttpClassifier, Recorded, ReplayBody};
-use aplomb_retry::{Budget, Retried, RetryLayer, StopReason};
+use aplomb_core::{BoxError, CallOptions, HttpClassifier, Recorded, ReplayBody, StopReason};
+use aplomb_retry::{Budget, Retried, RetryLayer};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;

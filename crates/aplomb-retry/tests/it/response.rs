@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aplomb_core::{
     BoxError, CallOptions, Copied, Event, EventKind, Exchange, LayerName, LogEvents, Once, Outcome, Recorded,
-    Rejection, Replay, ReplayBody,
+    Rejection, Replay, ReplayBody, StopReason,
 };
-use aplomb_retry::{Retried, RetryLayer, StopReason};
+use aplomb_retry::{Retried, RetryLayer};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};

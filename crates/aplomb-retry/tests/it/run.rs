@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, EventKind, Outcome, Priority};
-use aplomb_retry::{Budget, EveryError, RetryLayer, StopReason};
+use aplomb_core::{CallOptions, EventKind, Outcome, Priority, StopReason};
+use aplomb_retry::{Budget, EveryError, RetryLayer};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use aplomb_core::{
-    Backoff, BoxError, Classify, Exponential, FailedAttempt, HttpClassifier, Jitter, Outcome, WallClock,
-    backoff_fn,
+    Backoff, BoxError, Classify, Exponential, FailedAttempt, HttpClassifier, Jitter, Outcome, StopReason,
+    WallClock, backoff_fn,
 };
-use aplomb_retry::{Retried, RetryLayer, StopReason};
+use aplomb_retry::{Retried, RetryLayer};
 use http::Response;
 use rand::{Rng, RngExt};
 use tower::ServiceExt;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aplomb_core::{BoxError, EventKind, FailedAttempt, RequestHead, backoff_fn};
-use aplomb_retry::{AfterDelay, AfterRetries, Repeatable, Retried, RetryLayer, Stop, StopReason, Upcoming};
+use aplomb_core::{BoxError, EventKind, FailedAttempt, RequestHead, StopReason, backoff_fn};
+use aplomb_retry::{After, Repeatable, Retried, RetryLayer, Stop, Upcoming};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -34,11 +34,11 @@ fn every(seconds: u64) -> RetryLayer {
 #[tokio::test(start_paused = true)]
 async fn conditions_take_the_place_of_the_number_of_retries() {
     let down = || Peer::failing(usize::MAX, 500);
-    let any = every(2).stop(AfterRetries(9).or(AfterDelay(secs(7))));
+    let any = every(2).stop(After::Retries(9).or(After::Delay(secs(7))));
     assert_eq!(stopped(any, down()).await, (4, Some(StopReason::Deadline), secs(6)));
-    let all = every(2).stop(AfterRetries(9).and(AfterDelay(secs(7))));
+    let all = every(2).stop(After::Retries(9).and(After::Delay(secs(7))));
     assert_eq!(stopped(all, down()).await, (10, Some(StopReason::Deadline), secs(18)));
-    let both = every(2).stop(AfterDelay(secs(7))).max_retries(1);
+    let both = every(2).stop(After::Delay(secs(7))).max_retries(1);
     assert_eq!(stopped(both, down()).await, (2, Some(StopReason::MaxRetries), secs(2)));
 }
 

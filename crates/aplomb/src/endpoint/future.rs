@@ -87,7 +87,12 @@ where
             *this.stage = Stage::Polled;
             this.call.take_over_task_local();
         }
-        let mut polled = attempts.as_mut().poll(cx);
+        let tenant = this.in_progress.as_mut().and_then(|call| call.tenant.as_mut());
+        let mut polled = match tenant.map(|tenant| tenant.poll_admitted(cx)) {
+            None | Some(Poll::Ready(Ok(()))) => attempts.as_mut().poll(cx),
+            Some(Poll::Ready(Err(limited))) => Poll::Ready(Err(limited)),
+            Some(Poll::Pending) => Poll::Pending,
+        };
         if polled.is_pending() {
             if mem::replace(this.stage, Stage::Waiting) != Stage::Waiting {
                 this.deadline.set(this.call.deadline().map(sleep_until));

@@ -7,7 +7,7 @@ use aplomb_admission::{Closing, Entries, Full, Queue};
 use aplomb_circuit_breaker::{Circuit, CircuitSnapshot, CircuitState};
 use aplomb_concurrency::ConcurrencySnapshot;
 use aplomb_core::KeyLabel;
-use aplomb_rate_limit::{Learned, Quota};
+use aplomb_rate_limit::{Learned, Quota, RateLimiter};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -35,6 +35,13 @@ impl EndpointHandle {
 
     fn one(&self, queue: Queue<EndpointGates>) -> Self {
         Self { entries: Entries::of(queue), state: Arc::clone(&self.state) }
+    }
+
+    /// The quotas of all tenants, if they have some of their own: see
+    /// [`quotas_per`](crate::EndpointLayer::quotas_per).
+    #[must_use]
+    pub fn tenants(&self) -> Option<RateLimiter> {
+        self.state.tenants().cloned()
     }
 
     /// A handle on the gates of `key`, which are made if the key is new. It is not evicted while the handle exists.

@@ -33,8 +33,7 @@ pub trait RequestHook: Send + Sync {
     fn before_send(&self, outgoing: OutgoingRequest) -> HookFuture;
 }
 
-/// The future of a [`RequestHook`].
-pub type HookFuture = Pin<Box<dyn Future<Output = Result<OutgoingRequest, BoxError>> + Send>>;
+type HookFuture = Pin<Box<dyn Future<Output = Result<OutgoingRequest, BoxError>> + Send>>;
 
 impl<F, T> RequestHook for F
 where

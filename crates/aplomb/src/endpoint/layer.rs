@@ -11,6 +11,7 @@ use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
 use super::state::{EndpointState, Settings};
+use super::tenants::Tenants;
 use super::{Endpoint, EndpointHandle, RequestHook};
 use crate::{InvalidPolicy, Policy};
 
@@ -164,6 +165,51 @@ impl EndpointLayer {
         I: IntoIterator<Item = Quota>,
     {
         self.by_public_key(key_of).quotas_of(quotas_of)
+    }
+
+    /// Gives each tenant quotas of its own, in front of one endpoint that all tenants share.
+    ///
+    /// Tenants share the account with the provider: its limits, a pause that it asks for, an outage and the learned limits
+    /// concern them all, so one 429 teaches everybody and an outage is probed once. A tenant's quotas are charged once for a
+    /// call, not again for its retries, with the tokens that it used; a call that is never sent costs nothing. A call waits
+    /// for its tenant's quotas first, no longer than for everything else ([`Policy::max_wait`]), and delays no other
+    /// tenant meanwhile. A call that would wait too long fails with [`RateLimited`](aplomb_rate_limit::RateLimited).
+    ///
+    /// With [`by_key`](Self::by_key) everything is kept apart, the circuit and what is learned too: for keys that are
+    /// accounts or servers of their own. Both can be combined.
+    ///
+    /// `tenant_of` is called for each call and `quotas_of` when a tenant is first seen, outside of locks. Tenants appear as a
+    /// hash in errors and events. At most [`max_keys`](Self::max_keys) are kept. [`EndpointHandle::tenants`] shows their
+    /// quotas.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb::core::RequestView;
+    /// use aplomb::rate_limit::Quota;
+    /// use aplomb::{EndpointLayer, provider::OpenAi};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let tenant = |request: &RequestView<'_>| {
+    ///     let header = request.headers().and_then(|headers| headers.get("x-tenant"));
+    ///     header.and_then(|tenant| tenant.to_str().ok()).unwrap_or("anybody").to_owned()
+    /// };
+    /// let layer = EndpointLayer::new(OpenAi).quotas_per(tenant, |tenant: &String| {
+    ///     [Quota::requests_per_minute(if tenant == "acme" { 600 } else { 60 }), Quota::tokens_per_minute(50_000)]
+    /// });
+    /// assert!(layer.handle().tenants().is_some());
+    /// # }
+    /// ```
+    pub fn quotas_per<K, I>(
+        self,
+        tenant_of: impl Fn(&RequestView<'_>) -> K + Send + Sync + 'static,
+        quotas_of: impl Fn(&K) -> I + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        I: IntoIterator<Item = Quota>,
+    {
+        self.with(|settings| settings.tenants = Some(Tenants::new(tenant_of, quotas_of)))
     }
 
     fn by(self, by: KeyBy) -> Self {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aplomb_admission::{Admission, AdmissionConfig, Entries};
-use aplomb_core::{Copied, RequestHead};
+use aplomb_core::{CallOptions, Copied, RequestHead};
+use aplomb_rate_limit::RateLimiter;
 use aplomb_retry::{Retry, RetryLayer, Throttled};
 use http_body::Body;
 use tokio::time::Instant;
@@ -16,9 +18,10 @@ use super::estimate::{self, TokenLimits};
 use super::gates::EndpointGates;
 use super::judge::Inspection;
 use super::state::{InProgress, Settings};
+use super::tenants::TenantCharge;
 use super::{EndpointClassifier, EndpointFuture, Inspect, UntilRead};
 use crate::context::CallContext;
-use crate::{HttpClient, Policy};
+use crate::{HttpClient, Policy, route};
 
 /// The services that one call passes, from the outermost to the client.
 pub(super) type CallStack<S> = Retry<
@@ -36,16 +39,21 @@ pub(super) struct Stack {
     inspection: Arc<Inspection>,
     include_usage: bool,
     limits: TokenLimits,
+    tenants: Option<RateLimiter>,
+    deadline: Option<Duration>,
+}
+
+/// The state that a stack is made around.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) entries: &'a Entries<EndpointGates>,
+    pub(super) tenants: Option<&'a RateLimiter>,
+    pub(super) calibration: &'a Arc<Calibration>,
 }
 
 impl Stack {
-    pub(super) fn new(
-        settings: &Settings,
-        policy: &Policy,
-        entries: &Entries<EndpointGates>,
-        calibration: &Arc<Calibration>,
-        version: u64,
-    ) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, policy: &Policy, parts: Parts<'_>, version: u64) -> Arc<Self> {
+        let Parts { entries, tenants, calibration } = parts;
         let Settings { provider, clock, observer, hook, judge, .. } = settings.clone();
         let classifier = EndpointClassifier::new(Arc::clone(&provider), clock.clone());
         let mut retry = RetryLayer::new()
@@ -87,6 +95,8 @@ impl Stack {
             inspection: Arc::new(inspection),
             include_usage: policy.include_usage,
             limits: TokenLimits::of(policy),
+            tenants: tenants.cloned(),
+            deadline: policy.effective_deadline(),
         })
     }
 
@@ -96,7 +106,7 @@ impl Stack {
         &self,
         client: S,
         mut request: http::Request<A>,
-        in_progress: InProgress,
+        mut in_progress: InProgress,
     ) -> EndpointFuture<S, A>
     where
         S: HttpClient<A>,
@@ -109,10 +119,29 @@ impl Stack {
         }
         let cost = estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
         let call = CallContext::new(provider.name(), now, options, cost);
+        if let Some(tenants) = &self.tenants {
+            in_progress.tenant = Some(self.tenant_charge(tenants, &request, call.clone()));
+        }
         let inspect = Inspect::new(client, Arc::clone(&self.inspection));
         let admission = Admission::new(inspect, Arc::clone(&self.admission));
         let attempt = AttemptRequest { request, call: call.clone() };
         EndpointFuture::new(self.retry.call(admission, attempt), call, in_progress)
+    }
+
+    /// The call waits for the quotas of its tenant first, within its deadline.
+    #[cold]
+    fn tenant_charge<A: Body + Clone + 'static>(
+        &self,
+        tenants: &RateLimiter,
+        request: &http::Request<A>,
+        call: CallContext,
+    ) -> TenantCharge {
+        let options = call.options().or_else(CallOptions::current).unwrap_or_default();
+        let options = match self.deadline {
+            Some(deadline) => options.with_deadline(call.began() + deadline),
+            None => options,
+        };
+        TenantCharge::new(tenants, || route::view(request), options, call)
     }
 }
 

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use aplomb_admission::{Closing, Entries, ErasedKey, KeyBy};
 use aplomb_core::{Observe, WallClock};
 use aplomb_provider::{Correction, Provider};
-use aplomb_rate_limit::{Quota, Settle};
+use aplomb_rate_limit::{Quota, RateLimiter, Settle};
 use http_body::Body;
 use tokio::sync::watch;
 
 use super::calibration::Calibration;
 use super::gates::EndpointGates;
 use super::judge::JudgeFn;
-use super::stack::Stack;
+use super::stack::{Parts, Stack};
+use super::tenants::{TenantCharge, Tenants};
 use super::{EndpointFuture, RequestHook, admission};
 use crate::{HttpClient, InvalidPolicy, Policy};
 
@@ -30,6 +31,7 @@ pub(super) struct Settings {
     /// Says which key a call has, if each has gates of its own.
     pub(super) key_by: Option<KeyBy>,
     pub(super) quotas_of: Option<Arc<QuotasOf>>,
+    pub(super) tenants: Option<Tenants>,
     pub(super) max_keys: usize,
 }
 
@@ -46,6 +48,7 @@ impl Settings {
             judge: None,
             key_by: None,
             quotas_of: None,
+            tenants: None,
             max_keys: Entries::<EndpointGates>::MAX_KEYS,
         }
     }
@@ -69,6 +72,8 @@ pub(crate) struct EndpointState {
     settings: Settings,
     policy: PolicyInForce,
     entries: Entries<EndpointGates>,
+    /// The quotas of all tenants, if they have some of their own.
+    tenants: Option<RateLimiter>,
     calibration: Arc<Calibration>,
     stack: RwLock<Arc<Stack>>,
     /// The version of the stack, readable without a lock.
@@ -80,18 +85,28 @@ pub(crate) struct EndpointState {
 }
 
 /// Held by a call that has not ended.
-pub(super) type InProgress = watch::Receiver<()>;
+pub(super) struct InProgress {
+    _call: watch::Receiver<()>,
+    /// What the call owes its tenant.
+    pub(super) tenant: Option<TenantCharge>,
+}
 
 impl EndpointState {
     pub(super) fn new(settings: Settings, policy: Policy) -> Arc<Self> {
         let policy = Arc::new(RwLock::new(policy));
         let entries = admission::entries(&settings, &policy);
+        let tenants = settings
+            .tenants
+            .as_ref()
+            .map(|tenants| tenants.limiter(&read(&policy), settings.max_keys, settings.observer.clone()));
         let calibration = Arc::new(Calibration::new());
-        let stack = Stack::new(&settings, &read(&policy), &entries, &calibration, 0);
+        let parts = Parts { entries: &entries, tenants: tenants.as_ref(), calibration: &calibration };
+        let stack = Stack::new(&settings, &read(&policy), parts, 0);
         Arc::new(Self {
             settings,
             policy,
             entries,
+            tenants,
             calibration,
             stack: RwLock::new(stack),
             version: AtomicU64::new(0),
@@ -108,6 +123,10 @@ impl EndpointState {
         &self.entries
     }
 
+    pub(super) const fn tenants(&self) -> Option<&RateLimiter> {
+        self.tenants.as_ref()
+    }
+
     pub(super) fn policy(&self) -> Policy {
         read(&self.policy)
     }
@@ -122,7 +141,12 @@ impl EndpointState {
         }
         admission::adopt(&self.entries, &policy, &self.settings);
         let version = self.version() + 1;
-        let stack = Stack::new(&self.settings, &policy, &self.entries, &self.calibration, version);
+        if let Some(tenants) = &self.tenants {
+            tenants.set_max_wait(policy.longest_wait());
+        }
+        let Self { entries, calibration, .. } = self;
+        let parts = Parts { entries, tenants: self.tenants.as_ref(), calibration };
+        let stack = Stack::new(&self.settings, &policy, parts, version);
         *self.stack.write().unwrap_or_else(PoisonError::into_inner) = stack;
         self.version.store(version, Ordering::Release);
         Ok(())
@@ -149,11 +173,14 @@ impl EndpointState {
 
     /// A call begins.
     pub(super) fn in_progress(&self) -> InProgress {
-        self.calls.subscribe()
+        InProgress { _call: self.calls.subscribe(), tenant: None }
     }
 
     /// Rejects new calls from now on.
     pub(crate) fn close(&self, closing: Closing) {
+        if let Some(tenants) = &self.tenants {
+            tenants.close(closing);
+        }
         self.entries.close(closing);
     }
 

@@ -202,7 +202,7 @@ impl Policy {
     ///
     /// ```
     /// use aplomb::rate_limit::{Pool, Quota};
-    /// use aplomb::route::{self, Routes};
+    /// use aplomb::route::{Route, Routes};
     /// use aplomb::{EndpointLayer, Policy, provider::OpenAi};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::InvalidPolicy> {
@@ -210,8 +210,8 @@ impl Policy {
     /// let large = Policy::interactive().pool(&account).requests_per_minute(500);
     /// let small = Policy::batch().pool(&account).requests_per_minute(5_000);
     /// let routes = Routes::new()
-    ///     .route(route::model("gpt-4o"), EndpointLayer::with_policy(OpenAi, large)?)
-    ///     .route(route::model("gpt-4o-mini"), EndpointLayer::with_policy(OpenAi, small)?);
+    ///     .route(Route::new().model("gpt-4o"), EndpointLayer::with_policy(OpenAi, large)?)
+    ///     .route(Route::new().model("gpt-4o-mini"), EndpointLayer::with_policy(OpenAi, small)?);
     /// # drop(routes);
     /// # Ok(()) }
     /// ```
@@ -381,8 +381,13 @@ impl Policy {
     }
 
     pub(crate) fn queue_limits(&self) -> QueueLimits {
-        let limits = QueueLimits::new().max_wait(self.max_wait.unwrap_or(self.default_times.max_wait));
+        let limits = QueueLimits::new().max_wait(self.longest_wait());
         self.max_waiting.map_or(limits, |calls| limits.max_waiting(calls))
+    }
+
+    /// How long a call may wait before an attempt.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.max_wait.unwrap_or(self.default_times.max_wait)
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {

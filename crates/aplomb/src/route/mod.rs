@@ -1,20 +1,19 @@
 //! Matching requests by host, path, header, method and model.
 //!
-//! A [`Route`] is a list of conditions that must all hold; it starts with one of the functions here. [`Routes`] lead
-//! requests to endpoints. A [`Table`] leads them to any values: the first route that matches counts.
+//! A [`Route`] is a list of conditions that must all hold. [`Routes`] lead requests to endpoints. A [`Table`] leads them to any values: the first route that matches counts.
 //!
 //! # Examples
 //!
 //! ```
-//! use aplomb::route::{self, Table};
+//! use aplomb::route::{self, Route, Table};
 //! use http_body_util::Full;
 //!
 //! # fn main() -> Result<(), route::InvalidRoute> {
 //! let table = Table::new([
-//!     (route::host("api.openai.com").path("/v1/embeddings"), "embeddings"),
-//!     (route::host("api.openai.com").model("gpt-4o*"), "expensive"),
-//!     (route::host("*.openai.azure.com"), "azure"),
-//!     (route::any(), "the rest"),
+//!     (Route::new().host("api.openai.com").path("/v1/embeddings"), "embeddings"),
+//!     (Route::new().host("api.openai.com").model("gpt-4o*"), "expensive"),
+//!     (Route::new().host("*.openai.azure.com"), "azure"),
+//!     (Route::new(), "the rest"),
 //! ])?;
 //!
 //! let ask = |uri: &str, body: &'static str| {
@@ -30,7 +29,6 @@
 //! # }
 //! ```
 
-mod begin;
 mod condition;
 mod glob;
 mod hosts;
@@ -46,7 +44,6 @@ use std::sync::Arc;
 use aplomb_core::{InMemory, RequestHead, RequestView};
 use http::{HeaderName, HeaderValue, Method};
 
-pub use self::begin::{any, has_header, header, host, method, model, path, when};
 use self::condition::Condition;
 use self::glob::Glob;
 use self::hosts::HostPattern;
@@ -83,9 +80,10 @@ pub fn view<R: RequestHead + InMemory>(request: &R) -> RequestView<'_> {
 /// # Examples
 ///
 /// ```
-/// use aplomb::{RequestView, route};
+/// use aplomb::RequestView;
+/// use aplomb::route::{self, Route};
 ///
-/// let expensive = route::host("*.openai.azure.com")
+/// let expensive = Route::new().host("*.openai.azure.com")
 ///     .path("/openai")
 ///     .method(http::Method::POST)
 ///     .has_header("api-key")
@@ -101,7 +99,7 @@ pub fn view<R: RequestHead + InMemory>(request: &R) -> RequestView<'_> {
 ///     .unwrap();
 /// assert!(expensive.matches(&RequestView::head(&request)));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Route {
     /// Ordered by the cost of checking them.
@@ -110,7 +108,27 @@ pub struct Route {
 }
 
 impl Route {
-    const ANY: Self = Self { conditions: Vec::new(), invalid: None };
+    /// A route that matches every request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aplomb::RequestView;
+    /// use aplomb::route::Route;
+    ///
+    /// let request = http::Request::get("https://API.openai.com/v1/files/file-1").header("x-tier", "batch");
+    /// let request = request.body(()).unwrap();
+    /// let view = RequestView::head(&request);
+    /// assert!(Route::new().matches(&view));
+    /// assert!(Route::new().host("api.openai.com").path("/v1/files").header("x-tier", "batch").matches(&view));
+    /// assert!(!Route::new().method(http::Method::POST).matches(&view));
+    /// assert!(!Route::new().has_header("x-trial").matches(&view));
+    /// assert!(!Route::new().model("*").matches(&view));
+    /// assert!(Route::new().when(|request| request.headers().is_some()).matches(&view));
+    /// ```
+    pub const fn new() -> Self {
+        Self { conditions: Vec::new(), invalid: None }
+    }
 
     /// Requires this host, in any case.
     ///
@@ -204,9 +222,9 @@ impl Route {
     /// Returns the first invalid pattern.
     ///
     /// ```
-    /// use aplomb::route;
+    /// use aplomb::route::{self, Route};
     ///
-    /// let invalid = route::host("api.*.com").check().unwrap_err();
+    /// let invalid = Route::new().host("api.*.com").check().unwrap_err();
     /// assert_eq!((invalid.part(), invalid.pattern()), ("host", "api.*.com"));
     /// ```
     pub fn check(&self) -> Result<(), InvalidRoute> {

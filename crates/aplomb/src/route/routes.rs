@@ -24,18 +24,18 @@ use crate::endpoint::EndpointState;
 ///
 /// ```
 /// use aplomb::provider::{Anthropic, OpenAi};
-/// use aplomb::route::{self, Routes};
+/// use aplomb::route::{Route, Routes};
 /// use aplomb::{EndpointLayer, Policy, RouterLayer};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::BoxError> {
 /// let chat = Policy::interactive().requests_per_minute(500).tokens_per_minute(200_000);
 /// let embeddings = Policy::batch().requests_per_minute(3_000).tokens_per_minute(1_000_000);
 ///
-/// let openai = route::host("api.openai.com");
+/// let openai = Route::new().host("api.openai.com");
 /// let routes = Routes::new()
 ///     .route(openai.clone().path("/v1/embeddings"), EndpointLayer::with_policy(OpenAi, embeddings)?)
 ///     .route(openai, EndpointLayer::with_policy(OpenAi, chat)?)
-///     .route(route::host("api.anthropic.com"), EndpointLayer::new(Anthropic).by_account())
+///     .route(Route::new().host("api.anthropic.com"), EndpointLayer::new(Anthropic).by_account())
 ///     .reject_unmatched();
 /// let layer = RouterLayer::new(routes)?;
 /// # drop(layer);

@@ -16,12 +16,12 @@ use super::{InvalidRoute, RequestView, Route, hosts};
 /// # Examples
 ///
 /// ```
-/// use aplomb::route::{self, Table};
+/// use aplomb::route::{Route, Table};
 ///
-/// # fn main() -> Result<(), route::InvalidRoute> {
+/// # fn main() -> Result<(), aplomb::route::InvalidRoute> {
 /// let table = Table::new([
-///     (route::header("x-tenant", "a"), 1),
-///     (route::host("api.anthropic.com"), 2),
+///     (Route::new().header("x-tenant", "a"), 1),
+///     (Route::new().host("api.anthropic.com"), 2),
 /// ])?;
 /// let request = http::Request::get("https://api.anthropic.com/v1/models");
 /// assert_eq!(table.find(&request.body(String::new()).unwrap()), Some(&2));
@@ -67,9 +67,9 @@ impl<T> Table<T> {
     ///
     /// ```
     /// use aplomb::RequestView;
-    /// use aplomb::route::{self, Table};
+    /// use aplomb::route::{Route, Table};
     ///
-    /// let table = Table::new([(route::path("/v1"), "v1")]).unwrap();
+    /// let table = Table::new([(Route::new().path("/v1"), "v1")]).unwrap();
     /// assert_eq!(table.find_by(&RequestView::head(&http::Request::new(()))), None);
     /// ```
     #[must_use]

@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::Full;
 use proptest::prelude::*;
 
-use super::{any, *};
+use super::*;
 
 fn request(uri: &str, body: &str) -> Request<Full<Bytes>> {
     Request::post(uri).body(Full::from(body.to_owned())).unwrap()
@@ -41,7 +41,11 @@ fn paths_match_by_whole_segments() {
     ] {
         for (paths, expected) in [(yes, true), (no, false)] {
             for path in paths {
-                assert_eq!(matches(&super::path(prefix), &request(path, "")), expected, "{prefix} {path}");
+                assert_eq!(
+                    matches(&Route::new().path(prefix), &request(path, "")),
+                    expected,
+                    "{prefix} {path}"
+                );
             }
         }
     }
@@ -51,18 +55,21 @@ fn paths_match_by_whole_segments() {
 fn methods_and_headers() {
     let tenants = Request::get("/").header("x-tenant", "b").header("x-tenant", "a").body(()).unwrap();
     for (route, expected) in [
-        (method(Method::GET), true),
-        (method(Method::POST), false),
-        (method(Method::GET).method(Method::POST), false),
-        (header("x-tenant", "a"), true),
-        (header("X-TENANT", "b").header("x-tenant", "a"), true),
-        (header("x-tenant", "A"), false),
-        (header("x-tenant", ""), false),
-        (has_header("X-Tenant"), true),
-        (has_header("x-user"), false),
-        (has_header("x-tenant").method(Method::PUT), false),
-        (when(|request| request.extensions().is_some_and(http::Extensions::is_empty)), true),
-        (any().when(|_| false), false),
+        (Route::new().method(Method::GET), true),
+        (Route::new().method(Method::POST), false),
+        (Route::new().method(Method::GET).method(Method::POST), false),
+        (Route::new().header("x-tenant", "a"), true),
+        (Route::new().header("X-TENANT", "b").header("x-tenant", "a"), true),
+        (Route::new().header("x-tenant", "A"), false),
+        (Route::new().header("x-tenant", ""), false),
+        (Route::new().has_header("X-Tenant"), true),
+        (Route::new().has_header("x-user"), false),
+        (Route::new().has_header("x-tenant").method(Method::PUT), false),
+        (
+            Route::new().when(|request| request.extensions().is_some_and(http::Extensions::is_empty)),
+            true,
+        ),
+        (Route::new().when(|_| false), false),
     ] {
         assert_eq!(matches(&route, &tenants), expected, "{route:?}");
     }
@@ -84,21 +91,21 @@ fn the_host_is_that_of_the_address_or_else_of_the_header() {
         ("api.anthropic.com:443", false, true),
         ("api.anthropic.com:80", false, false),
     ] {
-        let route = host(pattern);
+        let route = Route::new().host(pattern);
         assert_eq!(
             (matches(&route, &gateway), matches(&route, &direct)),
             (by_header, by_address),
             "{pattern}"
         );
     }
-    assert!(!matches(&host("a"), &Request::new(())));
+    assert!(!matches(&Route::new().host("a"), &Request::new(())));
     let binary = Request::get("/").header("host", &b"\xff"[..]).body(()).unwrap();
-    assert!(!matches(&host("a"), &binary));
+    assert!(!matches(&Route::new().host("a"), &binary));
 }
 
 #[test]
 fn models_are_in_the_path_or_in_the_body() {
-    let route = model("gpt-4o*");
+    let route = Route::new().model("gpt-4o*");
     for (uri, body, expected) in [
         ("/v1/chat/completions", r#"{"messages": [], "model": "gpt-4o-mini"}"#, true),
         ("/v1/chat/completions", r#"{"model": "o3"}"#, false),
@@ -108,7 +115,7 @@ fn models_are_in_the_path_or_in_the_body() {
     ] {
         assert_eq!(route.matches(&crate::route::view(&request(uri, body))), expected, "{uri} {body}");
     }
-    assert!(!model("*").matches(&crate::route::view(&request("/", "{}"))));
+    assert!(!Route::new().model("*").matches(&crate::route::view(&request("/", "{}"))));
 }
 
 #[test]
@@ -168,11 +175,11 @@ fn the_body_is_looked_at_only_where_it_decides_and_once() {
         Request::post(uri).body(body).unwrap()
     };
     let table = Table::new([
-        (host("a.com").model("x"), "x"),
-        (model("y").path("/other"), "y"),
-        (host("b.com").model("x").when(|_| false), "never"),
-        (host("a.com").model("m"), "m"),
-        (any(), "rest"),
+        (Route::new().host("a.com").model("x"), "x"),
+        (Route::new().model("y").path("/other"), "y"),
+        (Route::new().host("b.com").model("x").when(|_| false), "never"),
+        (Route::new().host("a.com").model("m"), "m"),
+        (Route::new(), "rest"),
     ])
     .unwrap();
     for (uri, streams, expected, times) in [
@@ -191,12 +198,12 @@ fn the_body_is_looked_at_only_where_it_decides_and_once() {
 #[test]
 fn the_first_that_matches_counts_be_it_by_host_or_not() {
     let table = Table::new([
-        (host("a.com").path("/v1"), 0),
-        (path("/v1/files"), 1),
-        (host("a.com"), 2),
-        (host("*.com").path("/v1"), 3),
-        (host("B.com."), 4),
-        (host("a.com"), 5),
+        (Route::new().host("a.com").path("/v1"), 0),
+        (Route::new().path("/v1/files"), 1),
+        (Route::new().host("a.com"), 2),
+        (Route::new().host("*.com").path("/v1"), 3),
+        (Route::new().host("B.com."), 4),
+        (Route::new().host("a.com"), 5),
     ])
     .unwrap();
     for (uri, expected) in [
@@ -217,34 +224,49 @@ fn the_first_that_matches_counts_be_it_by_host_or_not() {
 #[test]
 fn patterns_that_make_no_sense_are_told_of_and_match_nothing() {
     for (route, part, pattern, text) in [
-        (host(""), "host", "", "invalid host in a route: `` is empty"),
+        (Route::new().host(""), "host", "", "invalid host in a route: `` is empty"),
         (
-            host("a.*.com").path("x"),
+            Route::new().host("a.*.com").path("x"),
             "host",
             "a.*.com",
             "invalid host in a route: `a.*.com` has a wildcard that is not the first label, as in *.example.com",
         ),
-        (path("v1"), "path", "v1", "invalid path in a route: `v1` does not begin with a slash"),
-        (path("/v1?x"), "path", "/v1", "invalid path in a route: `/v1` has a query or a fragment"),
         (
-            header("a b", "x"),
+            Route::new().path("v1"),
+            "path",
+            "v1",
+            "invalid path in a route: `v1` does not begin with a slash",
+        ),
+        (
+            Route::new().path("/v1?x"),
+            "path",
+            "/v1",
+            "invalid path in a route: `/v1` has a query or a fragment",
+        ),
+        (
+            Route::new().header("a b", "x"),
             "header",
             "a b",
             "invalid header in a route: `a b` is not a header name",
         ),
-        (has_header(""), "header", "", "invalid header in a route: `` is not a header name"),
         (
-            header("x-api-key", "secret\n"),
+            Route::new().has_header(""),
+            "header",
+            "",
+            "invalid header in a route: `` is not a header name",
+        ),
+        (
+            Route::new().header("x-api-key", "secret\n"),
             "header",
             "x-api-key",
             "invalid header in a route: `x-api-key` has an invalid value",
         ),
-        (any().model(""), "model", "", "invalid model in a route: `` is empty"),
+        (Route::new().model(""), "model", "", "invalid model in a route: `` is empty"),
     ] {
         assert!(!matches(&route, &Request::new(())));
         let shown = format!("{route:?}");
         assert!(shown.starts_with("invalid(") && !shown.contains("secret"), "{shown}");
-        let invalid = Table::new([(any(), ()), (route, ())]).unwrap_err();
+        let invalid = Table::new([(Route::new(), ()), (route, ())]).unwrap_err();
         assert_eq!((invalid.part(), invalid.pattern()), (part, pattern));
         assert_eq!(invalid.to_string(), text);
     }
@@ -252,7 +274,8 @@ fn patterns_that_make_no_sense_are_told_of_and_match_nothing() {
 
 #[test]
 fn debug_shows_patterns_and_nothing_of_requests() {
-    let route = model("m*")
+    let route = Route::new()
+        .model("m*")
         .when(|_| true)
         .header("authorization", "Bearer secret")
         .header("x-tenant", "a")
@@ -260,11 +283,11 @@ fn debug_shows_patterns_and_nothing_of_requests() {
         .path("/v1/")
         .method(Method::POST)
         .host("*.A.com:80");
-    let shown = "host(*.a.com:80) method(POST) path(/v1) header(authorization, Sensitive) \
-                 header(x-tenant, Sensitive) has_header(x-b) when(…) model(m*)";
+    let shown = "Route::new().host(*.a.com:80) Route::new().method(POST) Route::new().path(/v1) Route::new().header(authorization, Sensitive) \
+                 Route::new().header(x-tenant, Sensitive) Route::new().has_header(x-b) Route::new().when(…) Route::new().model(m*)";
     assert_eq!(format!("{route:?}"), shown);
-    assert_eq!(format!("{:?}", path("/")), "path(/)");
-    assert_eq!(format!("{:?}", Table::new([(any(), 1)]).unwrap()), "{any: 1}");
+    assert_eq!(format!("{:?}", Route::new().path("/")), "Route::new().path(/)");
+    assert_eq!(format!("{:?}", Table::new([(Route::new(), 1)]).unwrap()), "{any: 1}");
     let secret = request("http://secret.com/secret", r#"{"model": "secret"}"#);
     let view = crate::route::view(&secret);
     assert_eq!(view.model(), Some("secret"));
@@ -274,7 +297,7 @@ fn debug_shows_patterns_and_nothing_of_requests() {
 #[test]
 fn a_closure_is_asked_after_the_head_and_before_the_body() {
     thread_local!(static ASKED: Cell<u32> = const { Cell::new(0) });
-    let route = model("x").when(|_| {
+    let route = Route::new().model("x").when(|_| {
         ASKED.set(ASKED.get() + 1);
         true
     });
@@ -305,7 +328,7 @@ fn route() -> impl Strategy<Value = Route> {
         some(&["*", "m*", "mm", "x"]),
     )
         .prop_map(|(hosts, prefix, tenant, pattern)| {
-            let route = hosts.into_iter().fold(any(), Route::host);
+            let route = hosts.into_iter().fold(Route::new(), Route::host);
             let route = prefix.into_iter().fold(route, Route::path);
             let route = tenant.into_iter().fold(route, |route, tenant| route.header("x-tenant", tenant));
             pattern.into_iter().fold(route, Route::model)
@@ -340,8 +363,8 @@ proptest! {
     ) {
         let table = Table::new([
             (host_or_any(&pattern).model("*x*"), ()),
-            (super::host("a.com").path("/v1"), ()),
-            (model("a*b"), ()),
+            (Route::new().host("a.com").path("/v1"), ()),
+            (Route::new().model("a*b"), ()),
         ]).unwrap();
         let mut request = Request::new(Full::<Bytes>::from(body));
         if let Ok(uri) = path_and_more.parse() {
@@ -356,6 +379,10 @@ proptest! {
 
 /// A route for what may be a host.
 fn host_or_any(pattern: &str) -> Route {
-    let route = host(pattern);
-    if route.check().is_ok() { route } else { any() }
+    let route = Route::new().host(pattern);
+    if route.check().is_ok() {
+        route
+    } else {
+        Route::new()
+    }
 }

@@ -11,8 +11,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::context::CallContext;
+use crate::endpoint::EndpointFuture;
 use crate::route::NoRoute;
-use crate::{EndpointBody, EndpointError, EndpointFuture, HttpClient, Report};
+use crate::{EndpointBody, EndpointError, HttpClient, Report};
 
 pin_project! {
     /// The future of a [`Router`](crate::Router)'s call.

@@ -19,7 +19,7 @@ use crate::route::{CompiledRoutes, InvalidRoute, Routes};
 /// # Examples
 ///
 /// ```
-/// use aplomb::route::{self, Routes};
+/// use aplomb::route::{Route, Routes};
 /// use aplomb::{EndpointLayer, RouterLayer, provider::Vllm};
 /// use http_body_util::Full;
 /// use tower::{Layer, ServiceExt};
@@ -27,7 +27,7 @@ use crate::route::{CompiledRoutes, InvalidRoute, Routes};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aplomb::BoxError> {
 /// # let client = aplomb_mock::Mock::builder().build();
 /// let layer = RouterLayer::new(
-///     Routes::new().route(route::host("gpu-1.internal").model("llama-*"), EndpointLayer::new(Vllm)),
+///     Routes::new().route(Route::new().host("gpu-1.internal").model("llama-*"), EndpointLayer::new(Vllm)),
 /// )?;
 /// let service = layer.layer(client);
 ///

@@ -4,6 +4,6 @@ mod future;
 mod layer;
 mod service;
 
-pub use self::future::RouterFuture;
+use self::future::RouterFuture;
 pub use self::layer::{RouterHandle, RouterLayer};
 pub use self::service::Router;

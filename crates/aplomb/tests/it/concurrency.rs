@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aplomb::concurrency::{Adaptive, AtCapacity, ConcurrencyCause, Latency};
+use aplomb::concurrency::{Adaptive, AtCapacity, Latency};
+use aplomb::core::ConcurrencyCause;
 use aplomb::provider::OpenAi;
 use aplomb::rate_limit::Quota;
 use aplomb::{EndpointLayer, LayerName, Policy, Rejection, find};
@@ -66,7 +67,7 @@ async fn a_refusal_says_that_it_was_the_concurrency_limit() {
     assert_pending!(first.poll());
     let mut second = task::spawn(ask(endpoint, chat("second", false)));
     let error = assert_ready_err!(second.poll());
-    assert_eq!(find::<AtCapacity>(&*error).unwrap().occupancy().unwrap().limit(), 1);
+    assert_eq!(find::<AtCapacity>(&*error).unwrap().limit(), Some(1));
     assert_eq!(find::<Rejection>(&*error).unwrap().layer(), LayerName::ConcurrencyLimit);
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use aplomb::circuit_breaker::{CircuitCause, CircuitOpen, CircuitState, Trip};
+use aplomb::circuit_breaker::{CircuitOpen, CircuitState, Trip};
+use aplomb::core::CircuitCause;
 use aplomb::{EndpointError, Policy, find};
 use bytes::Bytes;
 use http_body_util::Full;

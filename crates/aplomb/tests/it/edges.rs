@@ -86,7 +86,7 @@ async fn a_request_to_a_port_that_is_no_port_is_not_sent() {
     }
 }
 
-// A wait that no clock can count to ends nothing but the call.
+// A wait beyond the range of the clock ends only the call.
 #[tokio::test(start_paused = true)]
 async fn an_absurd_wait_panics_nowhere() {
     for (header, body) in [

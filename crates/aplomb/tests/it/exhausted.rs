@@ -8,7 +8,7 @@ use aplomb::circuit_breaker::CircuitOpen;
 use aplomb::provider::{Anthropic, OpenAi, Provider};
 use aplomb::rate_limit::Quota;
 use aplomb::{EndpointLayer, Kind, Policy, find};
-use aplomb_mock::{Mock, ResponseFuture};
+use aplomb_mock::Mock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
@@ -60,7 +60,7 @@ fn servers(
     service_fn(move |request: Request| {
         let is_rich = request.headers().values().any(|value| value.as_bytes().ends_with(b"rich"));
         let mut mock = if is_rich { rich.clone() } else { poor.clone() };
-        let answer: ResponseFuture = mock.call(request);
+        let answer = mock.call(request);
         async move {
             let answer = answer.await;
             sleep(ROUND_TRIP).await;

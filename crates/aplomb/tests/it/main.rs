@@ -25,6 +25,7 @@ mod report;
 mod router;
 mod script;
 mod streams;
+mod tenants;
 mod timeouts;
 mod token_quotas;
 mod tokens;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aplomb::rate_limit::Quota;
-use aplomb::route::{self, Routes};
+use aplomb::route::{Route, Routes};
 use aplomb::{OutgoingRequest, Policy, RouterLayer};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -96,8 +96,8 @@ impl Service<Request> for Strict {
 async fn promise_1_in_every_way() {
     let hooked = under(Policy::new()).request_hook(|outgoing: OutgoingRequest| async move { Ok(outgoing) });
     let routes = Routes::new()
-        .route(route::path("/v1/chat"), under(Policy::new()))
-        .route(route::path("/hooked"), hooked);
+        .route(Route::new().path("/v1/chat"), under(Policy::new()))
+        .route(Route::new().path("/hooked"), hooked);
     let mut service = RouterLayer::new(routes).unwrap().layer(Strict { ready: false, calls: Arc::default() });
     for path in ["/v1/chat/completions", "/hooked", "/unknown"] {
         for _ in 0..3 {

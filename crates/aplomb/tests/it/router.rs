@@ -7,7 +7,7 @@ use std::time::Duration;
 use aplomb::circuit_breaker::CircuitState;
 use aplomb::provider::{Anthropic, Generic};
 use aplomb::rate_limit::{Pool, Quota, RateLimited};
-use aplomb::route::{self, NoRoute, Routes};
+use aplomb::route::{self, NoRoute, Route, Routes};
 use aplomb::{
     CallOptions, Closing, DeadlinePassed, EndpointLayer, LayerName, Policy, Rejection, Report, RequestView,
     RouterLayer, find,
@@ -59,12 +59,12 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
     let (mini, big) = (impatient(hour(3)), impatient(hour(1)));
     let claude = EndpointLayer::with_policy(Anthropic, Policy::new()).unwrap();
     let broken = impatient(Policy::new());
-    let openai = || route::host("api.openai.com");
+    let openai = || Route::new().host("api.openai.com");
     let routes = Routes::new()
         .route(openai().model("*-mini"), mini.clone())
         .route(openai().model("down"), broken.clone())
         .route(openai(), big.clone())
-        .route(route::host("api.anthropic.com"), claude.clone());
+        .route(Route::new().host("api.anthropic.com"), claude.clone());
     let seen = Seen::default();
     let service = RouterLayer::new(routes).unwrap().layer(client(&seen));
     let send = async |host: &str, model: &str| service.clone().oneshot(to(host, model)).await;
@@ -92,7 +92,7 @@ async fn each_service_has_a_provider_quotas_a_circuit_and_retries_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn an_unmatched_request_passes_or_is_rejected_or_has_a_fallback() {
     let seen = Seen::default();
-    let known = || Routes::new().route(route::host("a.example"), EndpointLayer::new(Generic));
+    let known = || Routes::new().route(Route::new().host("a.example"), EndpointLayer::new(Generic));
     let layer = RouterLayer::new(known()).unwrap();
     let service = layer.layer(client(&seen));
     // It passes untouched, whatever the client's response.
@@ -116,10 +116,10 @@ async fn an_unmatched_request_passes_or_is_rejected_or_has_a_fallback() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_in_two_tables_keeps_its_state_and_calls_that_run_go_on() {
     let shared = impatient(Policy::new().quota(Quota::requests_per_hour(3).burst(3)));
-    let one = Routes::new().route(route::host("a.example"), shared.clone());
+    let one = Routes::new().route(Route::new().host("a.example"), shared.clone());
     let two = Routes::new()
-        .route(route::host("a.example").model("x"), shared.clone())
-        .route(route::host("b.example"), shared.clone());
+        .route(Route::new().host("a.example").model("x"), shared.clone())
+        .route(Route::new().host("b.example"), shared.clone());
     let seen = Seen::default();
     let layer = RouterLayer::new(one).unwrap();
     let service = layer.layer(client(&seen));
@@ -137,13 +137,13 @@ async fn an_endpoint_in_two_tables_keeps_its_state_and_calls_that_run_go_on() {
     shared.handle().set_policy(Policy::new().quota(Quota::requests_per_second(10))).unwrap();
     tokio::time::sleep(2 * S).await;
     assert!(service.oneshot(to("a.example", "x")).await.is_ok());
-    assert!(layer.handle().set_routes(Routes::new().route(route::host("*"), shared)).is_err());
+    assert!(layer.handle().set_routes(Routes::new().route(Route::new().host("*"), shared)).is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
     let tenants = impatient(Policy::new().quota(Quota::requests_per_hour(1).burst(1))).by_account();
-    let routes = Routes::new().route(route::any(), tenants);
+    let routes = Routes::new().route(Route::new(), tenants);
     let layer = RouterLayer::new(routes).unwrap();
     let service = layer.layer(client(&Seen::default()));
     for (key, is_admitted) in [("a", true), ("b", true), ("a", false)] {
@@ -161,7 +161,9 @@ async fn tenants_have_keys_within_a_route_and_all_is_closed_at_once() {
 async fn promise_19_two_models_on_one_quota_keep_their_own_circuits_and_lines() {
     let pool = Pool::new([Quota::requests_per_minute(60).burst(6)]);
     let (up, down) = (under(Policy::new().pool(&pool)), under(Policy::new().pool(&pool).max_retries(0)));
-    let routes = Routes::new().route(route::model("down"), down.clone()).route(route::any(), up.clone());
+    let routes = Routes::new()
+        .route(Route::new().model("down"), down.clone())
+        .route(Route::new(), up.clone());
     let seen = Seen::default();
     let service = RouterLayer::new(routes).unwrap().layer(client(&seen));
     for _ in 0..5 {
@@ -252,7 +254,7 @@ fn routes_do_not_show_credentials() {
     ];
     let shown: Vec<_> = names
         .iter()
-        .filter(|name| format!("{:?}", route::header(name, "sk-secret")).contains("sk-secret"))
+        .filter(|name| format!("{:?}", Route::new().header(name, "sk-secret")).contains("sk-secret"))
         .collect();
     assert!(shown.is_empty(), "{shown:?}");
 }
@@ -261,8 +263,8 @@ fn routes_do_not_show_credentials() {
 #[test]
 fn invalid_routes_do_not_show_credentials() {
     let routes = [
-        route::host("https://user:sk-secret@a.example"),
-        route::path("/v1beta/models/gemini:generateContent?key=sk-secret"),
+        Route::new().host("https://user:sk-secret@a.example"),
+        Route::new().path("/v1beta/models/gemini:generateContent?key=sk-secret"),
     ];
     let shown: Vec<_> = routes
         .iter()
@@ -282,7 +284,7 @@ fn hosts_are_not_tricked() {
         }
         request.body(()).unwrap()
     };
-    let route = route::host("api.openai.com");
+    let route = Route::new().host("api.openai.com");
     for (uri, host, matches) in [
         ("https://API.OPENAI.COM./v1", None, true),
         ("https://user:pw@api.openai.com/v1", None, true),
@@ -298,5 +300,5 @@ fn hosts_are_not_tricked() {
         assert_eq!(route.matches(&RequestView::head(&request)), matches, "{uri} {host:?}");
     }
     let v6 = to("http://[::1]:8000/v1", None);
-    assert!(route::host("[::1]:8000").matches(&RequestView::head(&v6)));
+    assert!(Route::new().host("[::1]:8000").matches(&RequestView::head(&v6)));
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aplomb::provider::{Anthropic, Bedrock, OpenAi, Provider, Reason};
+use aplomb::core::Reason;
+use aplomb::provider::{Anthropic, Bedrock, OpenAi, Provider};
 use aplomb::{BrokenAnswer, EndpointLayer, Kind, Policy, find};
 use aplomb_mock::{Fault, Mock, Plan, answer};
 use bytes::Bytes;

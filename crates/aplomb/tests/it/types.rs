@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::route::{self, Routes};
+use aplomb::route::{Route, Routes};
 use aplomb::{Policy, RouterLayer};
 use aplomb_mock::Mock;
 use bytes::Bytes;
@@ -32,7 +32,7 @@ fn types_are_what_users_need() {
     all(&endpoint);
     all(&layer.clone().by_account());
     all(&layer.clone().by_account().handle());
-    all(&Routes::new().route(route::any(), layer.clone()));
+    all(&Routes::new().route(Route::new(), layer.clone()));
     let routes = RouterLayer::new(Routes::new()).unwrap();
     all(&routes);
     all(&routes.handle());

@@ -1,7 +1,7 @@
 //! The same errors under other settings.
 
-use aplomb_core::Kind;
-use aplomb_provider::{DailyQuota, Gemini, OpenAi, Provider, Reason, Settings, Tuned};
+use aplomb_core::{Kind, Reason};
+use aplomb_provider::{DailyQuota, Gemini, OpenAi, Provider, Settings, Tuned};
 use serde_json::json;
 
 use super::{BEDROCK, Case, GEMINI, OPENAI, case, error, google};
