@@ -52,7 +52,11 @@ impl<Res, G: ResponseGuard> Completion<Res, G> for OnHead {
     const AT_HEAD: bool = true;
 
     #[inline]
-    fn guard(&self, response: Res, _: Option<G>) -> Res {
+    fn guard(&self, response: Res, guard: Option<G>) -> Res {
+        // Nothing to drop, where it is known that there is none.
+        if let Some(guard) = guard {
+            drop(guard);
+        }
         response
     }
 }

@@ -16,10 +16,10 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use crate::key::{ErasedKey, KeyBy};
-use crate::queue::QueueSettings;
+use crate::queue::{QueueSettings, Stopped};
 use crate::{
-    Acquire, Closing, Evictable, Full, Gate, Keyed, Permit, Queue, QueueLimits, RejectReason, Rejected,
-    Stopped, Wait, Worth,
+    Acquire, Closing, Evictable, Full, Gate, Keyed, Permit, Queue, QueueLimits, RejectReason, Rejected, Wait,
+    Worth,
 };
 
 /// The queues of a layer: the one that all calls share, or one for each key. Clones share everything.
@@ -97,7 +97,7 @@ impl<G: Evictable + Gate> Entries<G> {
     }
 
     /// Asks for a call to be admitted, by the queue of its key if there is one for each. `view` is called only in that
-    /// case.
+    /// case. The permit is put into `permit`.
     ///
     /// # Errors
     ///
@@ -107,20 +107,28 @@ impl<G: Evictable + Gate> Entries<G> {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub fn ask<'r>(
+    pub(crate) fn ask<'r>(
         &self,
+        permit: &mut Option<Permit<G>>,
         view: impl FnOnce() -> RequestView<'r>,
-        cost: G::Cost,
+        cost: impl FnOnce() -> G::Cost,
         wait: Wait,
         cx: &Context<'_>,
-    ) -> Result<Permit<G>, Stopped<G>> {
-        match &self.0 {
-            Inner::One(queue) => queue.ask(cost, wait, cx),
+    ) -> Result<(), Stopped<G>> {
+        let of_key;
+        let queue = match &self.0 {
+            Inner::One(queue) => queue,
             Inner::Keyed(keyed) => match keyed.by.with_key(&view(), |key| keyed.queue(key)) {
-                Ok(queue) => queue.ask(cost, wait, cx),
-                Err(Full { .. }) => Err(Stopped::Rejected(Rejected::at_once(RejectReason::TooManyKeys))),
+                Ok(queue) => {
+                    of_key = queue;
+                    &of_key
+                }
+                Err(Full { .. }) => {
+                    return Err(Stopped::Rejected(Rejected::at_once(RejectReason::TooManyKeys)));
+                }
             },
-        }
+        };
+        queue.ask(permit, cost, wait, cx)
     }
 
     /// Asks for a call with this key to be admitted, and waits for it: as [`Queue::acquire`], and rejected with

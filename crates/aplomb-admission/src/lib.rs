@@ -20,7 +20,5 @@ pub use handle::Handle;
 pub use key::{ErasedKey, KeyBy};
 pub use keyed::{Full, Keyed};
 pub use layer_state::{Configured, LayerState};
-pub use queue::{
-    Acquire, Closing, Permit, Queue, QueueLimits, Queued, RejectReason, Rejected, Stopped, Wait,
-};
+pub use queue::{Acquire, Closing, Permit, Queue, QueueLimits, RejectReason, Rejected, Wait};
 pub use worth::{Evictable, Worth};

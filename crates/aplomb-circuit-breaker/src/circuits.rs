@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, LayerState, Queue, QueueLimits, RejectReason, Rejected};
-use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, notify};
+use aplomb_core::{BoxError, CallOptions, Event, KeyLabel, LayerName, Observe, Rejection, notify_rejected};
 
 use crate::{Circuit, CircuitOpen, CircuitSettings, OpenReason, Transition};
 
@@ -117,12 +118,8 @@ impl LayerState for Circuits {
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
-        let open = rejected.gate_reason().copied();
-        let retry_after = open.and_then(|open| open.retry_after()).or(rejected.retry_after());
-        let rejection = Rejection::by(LayerName::CircuitBreaker)
-            .with_retry_after(retry_after)
-            .with_waited(rejected.waited())
-            .with_attempts(options.attempts(), options.last());
+        let open = rejected.gate_reason();
+        let retry_after = open.and_then(OpenReason::retry_after).or(rejected.retry_after());
         let reason = match (rejected.reason(), open) {
             (RejectReason::TooManyKeys, _) => "key limit reached (all circuits in use)",
             (RejectReason::Closed, _) => "closed",
@@ -131,7 +128,7 @@ impl LayerState for Circuits {
             (RejectReason::WaitTooLong, Some(_)) => "circuit open for too long",
             _ => "circuit open",
         };
-        self.reported(reason, rejection, open, key)
+        self.reported(reason, open, (retry_after, rejected.waited()), key, options)
     }
 }
 
@@ -148,23 +145,31 @@ impl Circuits {
 
     /// Reports a call that was rejected because its circuit is open, without having been in a queue.
     pub(crate) fn open(&self, open: OpenReason, key: Option<KeyLabel>, options: &CallOptions) -> BoxError {
-        let rejection = Rejection::by(LayerName::CircuitBreaker)
-            .with_retry_after(open.retry_after())
-            .with_attempts(options.attempts(), options.last());
-        self.reported("circuit open", rejection, Some(open), key)
+        self.reported("circuit open", Some(&open), (open.retry_after(), Duration::ZERO), key, options)
     }
 
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "an error of a rejected call is made in one piece"
+    )]
     fn reported(
         &self,
         reason: &'static str,
-        rejection: Rejection,
-        open: Option<OpenReason>,
+        open: Option<&OpenReason>,
+        (retry_after, waited): (Option<Duration>, Duration),
         key: Option<KeyLabel>,
+        options: &CallOptions,
     ) -> BoxError {
-        let event = Event::rejected(LayerName::CircuitBreaker, reason, rejection.retry_after());
-        notify(&*self.observer, &event.with_key(key.clone()));
+        notify_rejected(&*self.observer, || {
+            Event::rejected(LayerName::CircuitBreaker, reason, retry_after).with_key(key.clone())
+        });
+        let rejection = Rejection::by(LayerName::CircuitBreaker)
+            .with_retry_after(retry_after)
+            .with_waited(waited)
+            .with_attempts(options.attempts(), options.last());
         match open {
-            Some(open) => Box::new(CircuitOpen::new(open, rejection).with_key(key)),
+            Some(open) => Box::new(CircuitOpen::of_key(*open, rejection, key)),
             None => Box::new(rejection.with_reason(reason)),
         }
     }

@@ -47,7 +47,10 @@ impl OpenReason {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
-    reason: OpenReason,
+    state: CircuitState,
+    cause: CircuitCause,
+    since: Duration,
+    last: Option<Outcome>,
     rejection: Rejection,
     key: Option<KeyLabel>,
 }
@@ -58,7 +61,14 @@ impl CircuitOpen {
     #[must_use]
     #[inline]
     pub const fn new(reason: OpenReason, rejection: Rejection) -> Self {
-        Self { reason, rejection, key: None }
+        Self::of_key(reason, rejection, None)
+    }
+
+    /// The same for a key, if there are several circuits.
+    #[inline]
+    pub(crate) const fn of_key(reason: OpenReason, rejection: Rejection, key: Option<KeyLabel>) -> Self {
+        let OpenReason { state, cause, since, last, .. } = reason;
+        Self { state, cause, since, last, rejection, key }
     }
 
     /// How long until a call may pass, if known.
@@ -69,6 +79,7 @@ impl CircuitOpen {
     /// Adds the label of the circuit's key, if there are several circuits.
     #[doc(hidden)]
     #[must_use]
+    #[inline]
     pub fn with_key(mut self, key: Option<KeyLabel>) -> Self {
         self.key = key;
         self
@@ -81,23 +92,23 @@ impl CircuitOpen {
 
     /// How long ago the outage began: since then the circuit has not admitted everyone.
     pub const fn since(&self) -> Duration {
-        self.reason.since
+        self.since
     }
 
     /// Why it last opened.
     pub const fn cause(&self) -> CircuitCause {
-        self.reason.cause
+        self.cause
     }
 
     /// The outcome of the call that opened it, if one did.
     pub const fn last(&self) -> Option<Outcome> {
-        self.reason.last
+        self.last
     }
 
     /// The state that rejected the call: open, isolated, half-open with all probes in flight, or closed so recently
     /// that only a few calls may pass.
     pub const fn state(&self) -> CircuitState {
-        self.reason.state
+        self.state
     }
 
     /// Details common to all rejections.
@@ -108,7 +119,7 @@ impl CircuitOpen {
 
 impl fmt::Display for CircuitOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OpenReason { state, cause, since, last, .. } = self.reason;
+        let Self { state, cause, since, last, .. } = self;
         f.write_str("circuit ")?;
         if let Some(key) = &self.key {
             write!(f, "{key} ")?;

@@ -162,6 +162,17 @@ impl Trip {
         }
     }
 
+    /// The same without the default rules; `None` if it has others. For a circuit that [follows](crate::Circuit::follow) a
+    /// server, which decides instead.
+    #[doc(hidden)]
+    pub fn following(&self) -> Option<Self> {
+        // It still counts.
+        let mut never = Self::consecutive(u32::MAX).or(Self::ratio(1.0, Window::calls(100)));
+        never.rule.never_reach();
+        never.unauthorized = self.unauthorized;
+        (self.rule == Self::default().rule).then_some(never)
+    }
+
     /// The number of refused credentials in a row that opens the circuit; 0 if none do.
     pub(crate) fn max_refusals(&self) -> u32 {
         self.unauthorized.unwrap_or(0)
@@ -169,6 +180,15 @@ impl Trip {
 }
 
 impl TripRule {
+    /// Ratios count, but are never reached.
+    fn never_reach(&mut self) {
+        match self {
+            Self::Failures(ratio) | Self::SlowCalls(_, ratio) => ratio.min_calls = u64::MAX,
+            Self::Any(rules) | Self::All(rules) => rules.iter_mut().for_each(Self::never_reach),
+            Self::Consecutive(_) | Self::Custom(_) => {}
+        }
+    }
+
     fn min_calls(&mut self, calls: u32) {
         match self {
             Self::Failures(ratio) | Self::SlowCalls(_, ratio) => {

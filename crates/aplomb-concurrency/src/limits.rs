@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb_admission::{Entries, ErasedKey, KeyBy, LayerState, Queue, QueueLimits, Rejected};
-use aplomb_core::{CallOptions, KeyLabel, LogEvents, Observe, notify};
+use aplomb_core::{CallOptions, KeyLabel, LogEvents, Observe, notify_rejected};
 
 use crate::{AtCapacity, Limit, LimitChange, Occupancy, Slots};
 
@@ -90,7 +90,7 @@ impl LayerState for Limits {
         options: &CallOptions,
     ) -> AtCapacity {
         let error = AtCapacity::new(rejected, options).with_key(key);
-        notify(&*self.observer, &error.event());
+        notify_rejected(&*self.observer, || error.event());
         error
     }
 }

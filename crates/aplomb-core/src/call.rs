@@ -110,6 +110,13 @@ impl CallOptions {
         self
     }
 
+    /// Removes the time of the arrival: the call goes behind those who wait.
+    #[doc(hidden)]
+    pub fn without_arrival(mut self) -> Self {
+        self.arrived = None;
+        self
+    }
+
     /// Sets how many attempts have been sent, and the outcome of the last one. A retry sets it.
     pub fn with_attempts(mut self, attempts: u32, last: Outcome) -> Self {
         self.attempts = attempts;

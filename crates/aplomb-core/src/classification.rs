@@ -136,6 +136,7 @@ impl Classification {
         self
     }
 
+    #[inline]
     pub(crate) const fn set_status(&mut self, status: StatusCode) {
         self.status = Some(status);
     }

@@ -56,6 +56,11 @@ impl ExchangeState {
         &self.result
     }
 
+    /// Changes the outcome.
+    pub fn set_outcome(&mut self, outcome: Outcome) {
+        self.result.set_outcome(outcome);
+    }
+
     /// The usage reported so far.
     #[must_use]
     pub const fn usage(&self) -> Option<Usage> {

@@ -51,11 +51,11 @@ impl HttpClassifier {
 
     #[inline]
     fn by_head<Res: ResponseHead>(&self, response: &Res) -> Classification {
-        let classification = Classification::new(self.judge(response));
-        match response.status() {
-            Some(status) => classification.with_status(status),
-            None => classification,
+        let mut classification = Classification::new(self.judge(response));
+        if let Some(status) = response.status() {
+            classification.set_status(status);
         }
+        classification
     }
 
     #[inline]
@@ -66,6 +66,7 @@ impl HttpClassifier {
         }
     }
 
+    #[cold]
     fn judge_failure(&self, headers: Option<&HeaderMap>, outcome: Outcome) -> Outcome {
         let Some(headers) = headers else {
             return outcome;
@@ -87,22 +88,10 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
     fn classify(&self, result: Result<&Res, &Err>) -> Classification {
         match result {
             Ok(response) => match response.extensions().and_then(|found| found.get::<Exchange>()) {
-                Some(exchange) => {
-                    let result = exchange.result();
-                    match response.status().filter(|_| result.status().is_none()) {
-                        Some(status) => result.with_status(status),
-                        None => result,
-                    }
-                }
+                Some(exchange) => by_exchange(exchange, response.status()),
                 None => self.by_head(response),
             },
-            Err(error) => {
-                let classification = Classification::new(by_error(error));
-                match error::innermost_text(error) {
-                    Some(cause) => classification.with_cause(&cause),
-                    None => classification,
-                }
-            }
+            Err(error) => of_error(error),
         }
     }
 
@@ -112,6 +101,25 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
             Some(exchange) => exchange.outcome().is_success(),
             None => response.status().is_none_or(is_success),
         })
+    }
+}
+
+/// The classification by what was read of the body, with the status of the head.
+fn by_exchange(exchange: &Exchange, status: Option<StatusCode>) -> Classification {
+    let result = exchange.result();
+    match status.filter(|_| result.status().is_none()) {
+        Some(status) => result.with_status(status),
+        None => result,
+    }
+}
+
+/// The classification of an error, with the text of its innermost cause.
+#[cold]
+fn of_error<E: 'static>(error: &E) -> Classification {
+    let classification = Classification::new(by_error(error));
+    match error::innermost_text(error) {
+        Some(cause) => classification.with_cause(&cause),
+        None => classification,
     }
 }
 

@@ -50,7 +50,9 @@ pub use in_memory::InMemory;
 pub use key::{Account, CallKey};
 pub use observe::Observe;
 #[doc(hidden)]
-pub use observe::notify;
+pub use observe::{notify, notify_rejected};
+#[doc(hidden)]
+pub use outcome::Pacing;
 pub use outcome::{Kind, Outcome, Scope};
 pub use reading::Reading;
 pub use reason::Reason;

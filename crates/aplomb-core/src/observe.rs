@@ -32,11 +32,22 @@ use crate::Event;
 pub trait Observe: Send + Sync {
     /// Called once for each event.
     fn on_event(&self, event: &Event);
+
+    /// Returns whether rejected calls are of interest now. If not, their events may be left out: a layer may reject
+    /// thousands of calls a second. Default: true.
+    fn observes_rejections(&self) -> bool {
+        true
+    }
 }
 
 impl Observe for () {
     #[inline]
     fn on_event(&self, _: &Event) {}
+
+    #[inline]
+    fn observes_rejections(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Observe for F {
@@ -49,12 +60,20 @@ impl<O: Observe + ?Sized> Observe for Arc<O> {
     fn on_event(&self, event: &Event) {
         (**self).on_event(event);
     }
+
+    fn observes_rejections(&self) -> bool {
+        (**self).observes_rejections()
+    }
 }
 
 impl<A: Observe, B: Observe> Observe for (A, B) {
     fn on_event(&self, event: &Event) {
         self.0.on_event(event);
         self.1.on_event(event);
+    }
+
+    fn observes_rejections(&self) -> bool {
+        self.0.observes_rejections() || self.1.observes_rejections()
     }
 }
 
@@ -64,6 +83,15 @@ impl<A: Observe, B: Observe> Observe for (A, B) {
 pub fn notify<O: Observe + ?Sized>(observer: &O, event: &Event) {
     if catch_unwind(AssertUnwindSafe(|| observer.on_event(event))).is_err() {
         tracing::error!(layer = %event.layer(), "observer panicked");
+    }
+}
+
+/// Passes the event of a rejected call to `observer`, if it observes rejections: for layers.
+#[doc(hidden)]
+#[inline]
+pub fn notify_rejected<O: Observe + ?Sized>(observer: &O, event: impl FnOnce() -> Event) {
+    if catch_unwind(AssertUnwindSafe(|| observer.observes_rejections())).unwrap_or(true) {
+        notify(observer, &event());
     }
 }
 
@@ -83,6 +111,16 @@ mod tests {
         let shared: Arc<dyn Observe + Send + Sync> = Arc::new(((), (Arc::clone(&count), count)));
         notify(&shared, &Event::resumed(LayerName::RateLimit));
         assert_eq!(*seen.lock().unwrap(), 2);
+    }
+
+    #[test]
+    fn rejections_are_left_out_only_if_nobody_observes_them() {
+        let seen = Mutex::new(0);
+        let count = |_: &Event| *seen.lock().unwrap() += 1;
+        let rejected = || Event::rejected(LayerName::RateLimit, "queue full", None);
+        notify_rejected(&(), || unreachable!("nobody looks at it"));
+        notify_rejected(&((), count), rejected);
+        assert_eq!(*seen.lock().unwrap(), 1);
     }
 
     #[test]

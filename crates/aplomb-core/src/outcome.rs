@@ -32,6 +32,20 @@ pub struct Outcome {
     of_concurrency: bool,
     dimension: Option<Dimension>,
     progress: Progress,
+    pacing: Pacing,
+}
+
+/// Where a call that failed waits before it is sent again, as far as a queue that it passes knows.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// In the queue: the server lets nobody through, and the queue knows when to ask again.
+    InQueue,
+    /// By itself: others get through.
+    Alone,
 }
 
 /// How far the server got with a request.
@@ -89,6 +103,7 @@ impl Outcome {
             of_concurrency: false,
             dimension: None,
             progress: Progress::Answered,
+            pacing: Pacing::Unknown,
         }
     }
 
@@ -183,6 +198,19 @@ impl Outcome {
     pub const fn with_dimension(mut self, dimension: Dimension) -> Self {
         self.dimension = Some(dimension);
         self
+    }
+
+    /// Says where the call waits before it is sent again.
+    #[doc(hidden)]
+    pub const fn with_pacing(mut self, pacing: Pacing) -> Self {
+        self.pacing = pacing;
+        self
+    }
+
+    /// Where the call waits before it is sent again.
+    #[doc(hidden)]
+    pub const fn pacing(&self) -> Pacing {
+        self.pacing
     }
 
     /// The kind of outcome.

@@ -35,7 +35,8 @@ pub struct Rejection {
     retry_after: Option<Duration>,
     waited: Duration,
     attempts: u32,
-    last: Option<Outcome>,
+    /// Apart: most calls are rejected before their first attempt, and errors should be small.
+    last: Option<Box<Outcome>>,
 }
 
 impl Rejection {
@@ -80,9 +81,9 @@ impl Rejection {
     /// Adds how many attempts of the call had been sent, and the outcome of the last one.
     #[must_use]
     #[inline]
-    pub const fn with_attempts(mut self, attempts: u32, last: Option<Outcome>) -> Self {
+    pub fn with_attempts(mut self, attempts: u32, last: Option<Outcome>) -> Self {
         self.attempts = attempts;
-        self.last = last;
+        self.last = last.map(Box::new);
         self
     }
 
@@ -112,8 +113,8 @@ impl Rejection {
     }
 
     /// The outcome of the last attempt that was sent.
-    pub const fn last(&self) -> Option<Outcome> {
-        self.last
+    pub fn last(&self) -> Option<Outcome> {
+        self.last.as_deref().copied()
     }
 }
 
@@ -129,7 +130,7 @@ impl fmt::Display for Rejection {
         if !self.waited.is_zero() {
             write!(f, ", waited {}", Short(self.waited))?;
         }
-        match (self.attempts, self.last) {
+        match (self.attempts, self.last()) {
             (0, _) => Ok(()),
             (1, None) => f.write_str(", 1 attempt before"),
             (1, Some(last)) => write!(f, ", 1 attempt before: {last}"),

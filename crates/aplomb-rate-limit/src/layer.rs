@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Pending;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -368,7 +368,7 @@ impl<K> fmt::Debug for RateLimitPolicy<K> {
 
 impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
     type Gate = LimiterGate;
-    type Preparing = Ready<Result<Req, BoxError>>;
+    type Preparing = Pending<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<LimiterGate> {
@@ -386,18 +386,15 @@ impl<Req: RequestHead, K: Cost<Req>> RequestPolicy<Req> for RateLimitPolicy<K> {
 
     fn rejection(
         &self,
-        rejected: Rejected<RateLimitReason>,
+        rejected: &Rejected<RateLimitReason>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
-        Box::new(self.limits.rejection(&rejected, key, options))
+        Box::new(self.limits.rejection(rejected, key, options))
     }
 
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
-        ready(Ok(request))
+    #[inline]
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
+        None::<fn(Req) -> Self::Preparing>
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aplomb_admission::{Entries, ErasedKey, LayerState, Queue, Rejected};
-use aplomb_core::{CallOptions, Event, KeyLabel, notify};
+use aplomb_core::{CallOptions, Event, KeyLabel, notify, notify_rejected};
 use tokio::time::Instant;
 
 use crate::config::{Config, Keys, Observer};
@@ -71,13 +71,14 @@ impl LayerState for RateLimits {
         options: &CallOptions,
     ) -> RateLimited {
         let error = RateLimited::new(rejected, options).with_key(key);
-        notify(&*self.observer, &error.event());
+        notify_rejected(&*self.observer, || error.event());
         error
     }
 }
 
 impl RateLimits {
     /// The cost of a call, or of a further attempt of one.
+    #[inline]
     pub(crate) fn cost(&self, charge: Charge, options: &CallOptions) -> Charge {
         if self.charges_calls && options.attempts() > 0 {
             charge.requests(0)

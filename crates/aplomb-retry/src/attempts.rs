@@ -8,6 +8,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     count: u32,
+    /// How many of them do not count as retries.
+    free: u32,
     /// When the call began; `None` if nothing depends on it.
     began: Option<Instant>,
     /// In a box, since most calls have none.
@@ -67,6 +69,16 @@ impl Attempts {
     /// The number of the next retry, from 0.
     pub(crate) fn next_retry(&self) -> u32 {
         self.count.saturating_sub(1)
+    }
+
+    /// How many retries have counted so far.
+    pub(crate) fn counted(&self) -> u32 {
+        self.next_retry().saturating_sub(self.free)
+    }
+
+    /// The next retry does not count.
+    pub(crate) fn add_free(&mut self) {
+        self.free = self.free.saturating_add(1);
     }
 
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {

@@ -246,15 +246,17 @@ impl Call {
                 lease.refund();
             }
         }
-        let failed = FailedAttempt::new(self.attempts.next_retry(), outcome)
+        let failed = FailedAttempt::new(self.attempts.counted(), outcome)
             .with_previous(self.attempts.previous_delay())
             .with_response(response);
         let conditions = Conditions {
             left: self.deadline().map(|deadline| deadline.saturating_duration_since(now)),
             no_retry: self.no_retry,
             only_unprocessed: self.only_unprocessed,
+            elapsed: self.attempts.elapsed(now),
         };
-        let delay = settings.random.with(self.attempts.number_mut(), failed.retry(), |random| {
+        let retry = self.attempts.next_retry();
+        let delay = settings.random.with(self.attempts.number_mut(), retry, |random| {
             decide(&settings.rules, &failed, &conditions, &*settings.backoff, random)
         })?;
         if settings.cancellation.as_ref().is_some_and(CancellationToken::is_cancelled) {
@@ -290,6 +292,9 @@ impl Call {
         settings: &Settings,
         now: Instant,
     ) {
+        if !settings.rules.counts(failed.outcome(), self.attempts.elapsed(now)) {
+            self.attempts.add_free();
+        }
         self.attempts.wait(delay, now);
         self.context.add_attempt(failed.outcome(), self.attempts.began());
         settings.notify(&Event::retrying(self.attempts.count(), delay, failed));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aplomb_core::{Backoff, FailedAttempt, Outcome, StopReason};
+use aplomb_core::{Backoff, FailedAttempt, Outcome, Pacing, StopReason};
 use rand::{Rng, RngExt};
 
 /// The limits that are configured.
@@ -12,6 +12,9 @@ pub(crate) struct Rules {
     pub(crate) max_retry_after: Duration,
     pub(crate) max_hint_jitter: Duration,
     pub(crate) throttled: Throttled,
+    /// For so long after its beginning a call is sent again without counting, after failures that a queue further in
+    /// paces.
+    pub(crate) max_paced: Duration,
 }
 
 /// The conditions of a decision, apart from the failure.
@@ -23,12 +26,24 @@ pub(crate) struct Conditions {
     pub(crate) no_retry: Option<StopReason>,
     /// True if the request is sent again only if the server has not begun to act on it.
     pub(crate) only_unprocessed: bool,
+    /// The time since the call began.
+    pub(crate) elapsed: Duration,
 }
 
 impl Rules {
-    /// Returns whether the wait after `outcome` takes place in a rate limit further in.
+    /// Returns whether the wait after `outcome` takes place in a queue further in.
     pub(crate) fn is_requeued(&self, outcome: Outcome) -> bool {
-        self.throttled == Throttled::Requeue && outcome.is_shared_throttle()
+        match outcome.pacing() {
+            Pacing::InQueue => true,
+            Pacing::Alone => false,
+            Pacing::Unknown => self.throttled == Throttled::Requeue && outcome.is_shared_throttle(),
+        }
+    }
+
+    /// Returns whether the next attempt counts as a retry. It does not if a queue further in says when it may go: then the
+    /// call is sent again only to see whether the server lets anybody through.
+    pub(crate) fn counts(&self, outcome: Outcome, elapsed: Duration) -> bool {
+        outcome.pacing() != Pacing::InQueue || elapsed >= self.max_paced
     }
 }
 
@@ -69,7 +84,7 @@ pub(crate) fn decide(
     if conditions.only_unprocessed && !outcome.is_unprocessed() {
         return Err(StopReason::NotRepeatable);
     }
-    if failed.retry() >= rules.max_retries {
+    if failed.retry() >= rules.max_retries && rules.counts(outcome, conditions.elapsed) {
         return Err(StopReason::MaxRetries);
     }
     if hint.is_some_and(|hint| hint > rules.max_retry_after) {
@@ -79,17 +94,24 @@ pub(crate) fn decide(
     if conditions.left.is_some_and(|left| hint.unwrap_or_default() >= left) {
         return Err(StopReason::Deadline);
     }
+    let left = conditions.left.unwrap_or(Duration::MAX);
+    if let (Pacing::InQueue | Pacing::Alone, Some(hint)) = (outcome.pacing(), hint) {
+        // It is this call's own: whoever else has to wait does so in the queue.
+        return Ok(from_hint(hint, Duration::ZERO, MAX_JITTER.min(hint / 10), left, random));
+    }
     if rules.is_requeued(outcome) {
         return Ok(Duration::ZERO);
     }
     let delay = backoff.delay(failed, random).ok_or(StopReason::BackoffEnded)?;
-    let left = conditions.left.unwrap_or(Duration::MAX);
     match hint {
         Some(hint) => Ok(from_hint(hint, delay, rules.max_hint_jitter, left, random)),
         None if conditions.left.is_some_and(|left| delay >= left) => Err(StopReason::Deadline),
         None => Ok(delay),
     }
 }
+
+/// The longest jitter above a hint that concerns one call alone.
+const MAX_JITTER: Duration = Duration::from_millis(200);
 
 /// `max(delay, hint) + U(0, min(hint / 2, max_jitter))`, before the deadline but never below the hint.
 ///
@@ -121,6 +143,7 @@ mod tests {
         max_retry_after: Duration::from_secs(120),
         max_hint_jitter: Duration::from_secs(5),
         throttled: Throttled::Sleep,
+        max_paced: Duration::from_secs(600),
     };
 
     fn secs(seconds: u64) -> Duration {

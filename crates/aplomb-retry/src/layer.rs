@@ -103,6 +103,13 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
         self.with(|settings| settings.rules.throttled = throttled)
     }
 
+    /// Sets for how long after its beginning a call is sent again without counting, after failures that a queue further in
+    /// paces.
+    #[doc(hidden)]
+    pub fn max_paced(self, max_paced: Duration) -> Self {
+        self.with(|settings| settings.rules.max_paced = max_paced)
+    }
+
     /// Makes delays reproducible: every call gets a generator derived from `seed` and from the number of calls
     /// that failed before it, in this layer and those made from it. Default: the thread's generator.
     pub fn random_seed(self, seed: u64) -> Self {

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aplomb_core::{CallOptions, Classification, Exchange, ExchangeRecord, ExchangeState, Outcome};
+use aplomb_core::{CallOptions, Classification, Exchange, ExchangeRecord, ExchangeState, Outcome, Pacing};
 use aplomb_rate_limit::Charge;
 use tokio::time::Instant;
 
@@ -31,6 +31,12 @@ pub(crate) struct CallRecord {
     current: Mutex<ExchangeState>,
 }
 
+/// A call that is refused is compared with those that are sent within this time.
+const ALONE: Duration = Duration::from_secs(1);
+
+/// A call that was refused so often while others got through is not sent again.
+const MOST_REFUSALS: u32 = 8;
+
 /// At most this many attempts are kept.
 const KEPT: usize = 16;
 
@@ -38,6 +44,12 @@ const KEPT: usize = 16;
 pub(crate) struct CallState {
     /// Of the caller and of the policy, with what a retry adds.
     options: Option<CallOptions>,
+    /// When the last attempt failed; and by when another call that is sent and accepted shows that others get through.
+    failed: Option<(Instant, Instant)>,
+    /// How often the call was refused while others got through.
+    refused_alone: u32,
+    /// True if the next attempt goes behind those who wait.
+    goes_behind: bool,
     /// The instant since which the next attempt waits to be admitted.
     asked: Option<Instant>,
     /// How long the next attempt waited to be admitted, if it was and has not been sent.
@@ -102,7 +114,12 @@ impl CallContext {
     }
 
     pub(crate) fn set_options(&self, options: CallOptions) {
-        self.lock().options = Some(options);
+        let mut state = self.lock();
+        state.options = Some(if state.goes_behind {
+            options.without_arrival()
+        } else {
+            options
+        });
     }
 
     /// The deadline of the call: the caller's or the policy's, whichever is earlier.
@@ -120,7 +137,10 @@ impl CallContext {
     }
 
     /// An attempt waits to be admitted: the first since the call began, others since now.
-    pub(crate) fn asks(&self) {
+    ///
+    /// Returns when the attempt before failed, and by when others have to be accepted to show that it was not about
+    /// everybody.
+    pub(crate) fn asks(&self) -> Option<(Instant, Instant)> {
         let mut state = self.lock();
         let is_first = state.sent == 0 && state.asked.is_none();
         let now = if is_first { self.0.began } else { Instant::now() };
@@ -130,6 +150,32 @@ impl CallContext {
             state.waited += now.saturating_duration_since(since);
         }
         state.asked = Some(now);
+        state.failed
+    }
+
+    /// An attempt is sent again although others got through when the one before failed: the call is under suspicion, and
+    /// goes behind those who wait from now on.
+    pub(crate) fn suspect(&self) {
+        let mut state = self.lock();
+        state.refused_alone = state.refused_alone.saturating_add(1);
+        state.goes_behind = true;
+    }
+
+    /// An attempt failed, and may be made again. `in_queue` says that the server lets nobody through, `probed` that the
+    /// attempt was to find that out.
+    pub(crate) fn failed(&self, outcome: Outcome, in_queue: bool, probed: bool, now: Instant) {
+        let mut state = self.lock();
+        let hint = outcome.retry_after().unwrap_or(ALONE).min(ALONE);
+        state.failed = Some((now, now + hint));
+        state.goes_behind |= probed;
+        let is_hopeless = outcome.is_shared_throttle() && state.refused_alone >= MOST_REFUSALS;
+        let pacing = if in_queue { Pacing::InQueue } else { Pacing::Alone };
+        let outcome = outcome.with_pacing(pacing);
+        self.current().set_outcome(if is_hopeless {
+            outcome.forbid_retry()
+        } else {
+            outcome
+        });
     }
 
     /// The attempt is admitted, and will be sent later.

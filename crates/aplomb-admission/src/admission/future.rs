@@ -10,7 +10,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{AdmissionConfig, PermitGuard, RequestPolicy};
-use crate::{Completion, Gate, Permit, Queued, Stopped, Wait};
+use crate::queue::{Queued, Stopped};
+use crate::{Completion, Gate, Permit, Wait};
 
 pin_project! {
     /// The future of a call through an [`Admission`](crate::Admission).
@@ -88,19 +89,19 @@ where
                 panic!("a call that arrives has a request");
             };
             let options = CallOptions::of(request);
-            let cost = policy.cost(request, &options);
+            let (view, cost) = (|| policy.view(request), || policy.cost(request, &options));
             *this.stage = Stage::Done;
-            match policy.entries().ask(|| policy.view(request), cost, Wait::from(&options), cx) {
-                Ok(permit) => {
-                    *this.permit = Some(permit);
-                    *this.stage = after_admission(policy);
-                }
+            match policy.entries().ask(this.permit, view, cost, Wait::from(&options), cx) {
+                Ok(()) => *this.stage = after_admission(policy),
                 Err(Stopped::Rejected(rejected)) => {
-                    let error = this.config.rejection(request, rejected, &options);
+                    // Read again, so that a call that is admitted need not keep them.
+                    let options = CallOptions::of(request);
+                    let error = this.config.rejection(request, &rejected, &options);
                     *this.call = None;
                     return Poll::Ready(Err(error));
                 }
                 Err(Stopped::Queued(place)) => {
+                    let options = CallOptions::of(request);
                     if options.attempts() > 0 {
                         CurrentCall::note_queued();
                     }
@@ -127,7 +128,7 @@ where
                     let Some((_, Some(request))) = this.call.take() else {
                         panic!("a call that waits has a request");
                     };
-                    return Poll::Ready(Err(this.config.rejection(&request, rejected, &options)));
+                    return Poll::Ready(Err(this.config.rejection(&request, &rejected, &options)));
                 }
             }
         }
@@ -168,9 +169,11 @@ where
         // The response is taken apart once, at the end: it is large, and moved as seldom as possible.
         if U::AT_HEAD {
             this.config.on_response(this.permit, arrived);
-            return response
-                .map_ok(|response| this.config.completion.guard(response, None))
-                .map_err(Into::into);
+            return match response {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(this.config.completion.guard(response, None))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Pending => Poll::Pending,
+            };
         }
         let classification = this.config.on_head(this.permit, arrived);
         match response {
@@ -189,7 +192,7 @@ where
 
 #[inline]
 fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
-    if policy.prepares() {
+    if policy.preparation().is_some() {
         Stage::Preparing
     } else {
         Stage::Readying
@@ -197,7 +200,11 @@ fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
 }
 
 /// Calls the service as soon as it is ready.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "the request is moved once, from its place to the service"
+)]
 fn poll_call<S: Service<Req>, Req, G: Gate>(
     call: &mut Option<(S, Option<Req>)>,
     mut response: Pin<&mut Option<S::Future>>,
@@ -205,7 +212,7 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
     late: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), S::Error>> {
-    let Some((service, _)) = call else {
+    let Some((service, request)) = call else {
         panic!("a call that was not made has a request");
     };
     let Poll::Ready(ready) = service.poll_ready(cx) else {
@@ -213,7 +220,7 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
         return Poll::Pending;
     };
     ready?;
-    if let (Some((mut service, Some(request))), Some(permit)) = (call.take(), permit.as_mut()) {
+    if let (Some(request), Some(permit)) = (request.take(), permit) {
         if *late {
             permit.sent();
         } else {
@@ -221,6 +228,7 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
         }
         response.set(Some(service.call(request)));
     }
+    *call = None;
     Poll::Ready(Ok(()))
 }
 
@@ -233,8 +241,10 @@ fn poll_prepared<S, Req, P: RequestPolicy<Req>>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BoxError>> {
     if let Some((_, request)) = call {
-        if let Some(unprepared) = request.take() {
-            preparing.set(Some(policy.prepare(unprepared)));
+        if let Some(prepare) = policy.preparation() {
+            if let Some(unprepared) = request.take() {
+                preparing.set(Some(prepare(unprepared)));
+            }
         }
         if let Some(running) = preparing.as_mut().as_pin_mut() {
             *request = Some(ready!(running.poll(cx))?);

@@ -45,6 +45,9 @@ impl<G: Gate> PermitGuard<G> {
 /// response that was read has been consumed anyway.
 impl<G: Gate> Drop for PermitGuard<G> {
     fn drop(&mut self) {
+        if self.permit.has_ended() {
+            return;
+        }
         let outcome = if self.classification.is_final() {
             self.classification.outcome()
         } else {

@@ -1,7 +1,7 @@
 //! The policy of a layer whose calls cost nothing but their place.
 
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Pending;
 
 use aplomb_core::{BoxError, CallOptions, KeyLabel, RequestHead, RequestView};
 
@@ -24,7 +24,7 @@ where
     S: LayerState<Gate: Gate<Cost = ()>, Error: Into<BoxError>>,
 {
     type Gate = S::Gate;
-    type Preparing = Ready<Result<Req, BoxError>>;
+    type Preparing = Pending<Result<Req, BoxError>>;
 
     #[inline]
     fn entries(&self) -> &Entries<S::Gate> {
@@ -40,20 +40,16 @@ where
 
     fn rejection(
         &self,
-        rejected: Rejected<<S::Gate as Gate>::Reason>,
+        rejected: &Rejected<<S::Gate as Gate>::Reason>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
-        self.0.rejection(&rejected, key, options).into()
+        self.0.rejection(rejected, key, options).into()
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
-        ready(Ok(request))
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
+        None::<fn(Req) -> Self::Preparing>
     }
 }
 

@@ -98,11 +98,11 @@ where
 
 impl<P, C, U> AdmissionConfig<P, C, U> {
     /// The error of a call that was rejected.
-    #[cold]
+    #[inline]
     fn rejection<Req: RequestHead>(
         &self,
         request: &Req,
-        rejected: Rejected<<P::Gate as Gate>::Reason>,
+        rejected: &Rejected<<P::Gate as Gate>::Reason>,
         options: &CallOptions,
     ) -> BoxError
     where

@@ -9,7 +9,7 @@ pub trait RequestPolicy<Req> {
     /// The gate of the layer.
     type Gate: Gate + Evictable;
 
-    /// A request that is being prepared: [`Ready`](std::future::Ready) if none is.
+    /// A request that is being prepared: [`Pending`](std::future::Pending), which takes no room, if none is.
     type Preparing: Future<Output = Result<Req, BoxError>>;
 
     /// The queues of the layer.
@@ -24,15 +24,12 @@ pub trait RequestPolicy<Req> {
     /// The error of a call that was rejected; `key` is the label of its key, if there is a gate for each.
     fn rejection(
         &self,
-        rejected: Rejected<<Self::Gate as Gate>::Reason>,
+        rejected: &Rejected<<Self::Gate as Gate>::Reason>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError;
 
-    /// Returns whether requests are prepared after their admission.
-    fn prepares(&self) -> bool;
-
-    /// Prepares a request that has been admitted, before the service is readied for it. Until it is done nothing counts as
-    /// sent, and its failure is that of a call that was not sent.
-    fn prepare(&self, request: Req) -> Self::Preparing;
+    /// Prepares requests that have been admitted, before the service is readied for them; `None` if they are sent as they
+    /// are. Until a request is prepared nothing counts as sent, and its failure is that of a call that was not sent.
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing>;
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::panicking;
 
-use super::critical_section::CriticalSection;
-use super::wait_queue::{Admitted, Arrival, Place, decide};
+use super::critical_section::{CriticalSection, DeferredEffects, WakeList};
+use super::wait_queue::{Arrival, Place, decide};
 use super::{Permit, Queue, RejectReason, Rejected, Shared, State, Wait, Waiters};
 use crate::{Closing, Decision, Gate};
 
 /// A caller that cannot go at once.
 #[derive(Debug)]
 #[must_use = "dropping it leaves the queue"]
-pub enum Stopped<G: Gate> {
+pub(crate) enum Stopped<G: Gate> {
     /// It is rejected.
     Rejected(Rejected<G::Reason>),
     /// It has taken a place in the queue.
@@ -22,8 +22,8 @@ pub enum Stopped<G: Gate> {
 }
 
 impl<G: Gate> Queue<G> {
-    /// Asks to be admitted. A caller that has to wait gets a place; the task of `cx` is woken when it is admitted or
-    /// rejected.
+    /// Asks to be admitted, and puts the permit into `permit`, where there is none yet. A caller that has to wait gets a place;
+    /// the task of `cx` is woken when it is admitted or rejected.
     ///
     /// The same as polling [`acquire`](Queue::acquire) for the first time, without a future that holds the cost.
     ///
@@ -39,34 +39,41 @@ impl<G: Gate> Queue<G> {
         clippy::inline_always,
         reason = "a permit is large, and made in its place instead of being moved"
     )]
-    pub fn ask(&self, cost: G::Cost, wait: Wait, cx: &Context<'_>) -> Result<Permit<G>, Stopped<G>> {
+    pub(crate) fn ask(
+        &self,
+        permit: &mut Option<Permit<G>>,
+        cost: impl FnOnce() -> G::Cost,
+        wait: Wait,
+        cx: &Context<'_>,
+    ) -> Result<(), Stopped<G>> {
+        // Made here: it is not small either.
+        let cost = cost();
+        debug_assert!(permit.is_none(), "a permit must not be dropped under the lock");
         let mut section = CriticalSection::enter(&self.0);
         let now = section.now;
         let state = section.state();
         // Nearly every call finds nobody before it, and may go or is rejected.
-        let is_alone = state.waiters.as_ref().is_none_or(|waiters| waiters.queue.is_empty())
+        let is_alone = state.waiters.is_none()
             && state.closed.is_none()
             && wait.deadline.is_none_or(|deadline| deadline > now);
         if !is_alone {
-            return self.ask_others(section, cost, wait, cx);
+            *permit = Some(self.ask_others(section, cost, wait, cx)?);
+            return Ok(());
         }
         match decide(&mut state.gate, &cost, now) {
             Decision::Admit => {
-                let token = state.gate.admit(&cost, now);
-                let effects = section.leave_if_quiet();
-                // If what follows panics, the permit gives back what was admitted.
-                let permit = Permit::new(Arc::clone(&self.0), Admitted::at_once(token, now));
-                if let Some(effects) = effects {
-                    effects.run();
+                *permit = Some(Permit::at_once(&self.0, state.gate.admit(&cost, now), now));
+                if let Some(effects) = section.leave_if_quiet() {
+                    run_for(permit, effects);
                 }
-                Ok(permit)
             }
             Decision::Reject(reason) => {
                 section.leave();
-                Err(Stopped::Rejected(Rejected::by_gate(reason, 0)))
+                return Err(Stopped::Rejected(Rejected::by_gate(reason, 0)));
             }
-            obstacle => self.wait(section, (cost, wait), Some(obstacle), cx),
+            obstacle => *permit = Some(self.wait(section, (cost, wait), Some(obstacle), cx)?),
         }
+        Ok(())
     }
 
     /// A caller finds others waiting or the queue closed, or comes too late.
@@ -119,23 +126,33 @@ impl<G: Gate> Queue<G> {
             Arrival::Settled(Ok(admitted)) => Ok(Permit::new(Arc::clone(&self.0), admitted)),
             Arrival::Settled(Err(rejected)) => Err(Stopped::Rejected(rejected)),
             Arrival::Waits(place) => {
-                section.own = Some(place);
                 Err(Stopped::Queued(Queued { shared: Some(Arc::clone(&self.0)), place }))
             }
         };
-        section.leave();
         if let Err(Stopped::Queued(queued)) = &result {
+            section.leave_waiting(queued.place);
             queued.set_timer();
+        } else {
+            section.leave();
         }
         result
     }
+}
+
+/// Does what follows from an admission. If it panics, the permit gives back there and then what was admitted: whoever
+/// holds its place may keep it.
+#[cold]
+fn run_for<G: Gate>(permit: &mut Option<Permit<G>>, effects: DeferredEffects<'_, G>) {
+    let admitted = permit.take();
+    effects.run();
+    *permit = admitted;
 }
 
 /// A place in a [`Queue`]: a future of the permit.
 ///
 /// Dropping it leaves the queue; whatever had been admitted to it is given back.
 #[must_use = "dropping it leaves the queue"]
-pub struct Queued<G: Gate> {
+pub(crate) struct Queued<G: Gate> {
     /// `None` once the caller has collected what became of it.
     shared: Option<Arc<Shared<G>>>,
     place: Place,
@@ -163,15 +180,16 @@ impl<G: Gate> Future for Queued<G> {
         let mut queued = Self { shared: self.shared.take(), place: self.place };
         // Dropped after the lock.
         let _unneeded;
+        let mut woken = WakeList::default();
         let mut section = CriticalSection::enter(&shared);
-        let (settled, unneeded) = section.poll(queued.place, cx.waker());
+        let (settled, unneeded) = section.poll(queued.place, cx.waker(), &mut woken);
         _unneeded = unneeded;
         // It has no place any more: what was admitted is the permit's to give back.
         let collected = settled.map(|settled| {
             queued.shared = None;
             settled.map(|admitted| Permit::new(Arc::clone(&shared), admitted))
         });
-        section.leave();
+        section.leave_waiting(queued.place);
         if let Some(collected) = collected {
             return Poll::Ready(collected);
         }
@@ -236,14 +254,17 @@ impl<G: Gate> Future for Acquire<G> {
             return Pin::new(queued).poll(cx);
         }
         match std::mem::replace(&mut self.0, AcquireState::Done) {
-            AcquireState::Arriving(queue, cost, wait) => match queue.ask(cost, wait, cx) {
-                Ok(permit) => Poll::Ready(Ok(permit)),
-                Err(Stopped::Rejected(rejected)) => Poll::Ready(Err(rejected)),
-                Err(Stopped::Queued(queued)) => {
-                    self.0 = AcquireState::Waiting(queued);
-                    Poll::Pending
+            AcquireState::Arriving(queue, cost, wait) => {
+                let mut permit = None;
+                match queue.ask(&mut permit, || cost, wait, cx) {
+                    Ok(()) => Poll::Ready(Ok(permit.expect("a caller that is not stopped is admitted"))),
+                    Err(Stopped::Rejected(rejected)) => Poll::Ready(Err(rejected)),
+                    Err(Stopped::Queued(queued)) => {
+                        self.0 = AcquireState::Waiting(queued);
+                        Poll::Pending
+                    }
                 }
-            },
+            }
             AcquireState::Rejected(rejected) => Poll::Ready(Err(rejected)),
             AcquireState::Waiting(_) | AcquireState::Done => panic!("polled after it was ready"),
         }

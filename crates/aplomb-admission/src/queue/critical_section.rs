@@ -22,10 +22,6 @@ pub(super) struct CriticalSection<'a, G: Gate> {
     /// `None` once it has ended.
     state: Option<MutexGuard<'a, State<G>>>,
     pub(super) now: Instant,
-    /// The place of the caller whose task this is, if it has one.
-    pub(super) own: Option<Place>,
-    /// Woken when the lock has been released.
-    woken: WakeList,
 }
 
 /// The wakers of callers, woken at the latest when the list is dropped.
@@ -37,7 +33,7 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     pub(super) fn enter(shared: &'a Arc<Shared<G>>) -> Self {
         let mut state = shared.lock();
         let now = state.tick(Instant::now());
-        Self { shared, state: Some(state), now, own: None, woken: WakeList::default() }
+        Self { shared, state: Some(state), now }
     }
 
     #[inline(always)]
@@ -51,10 +47,14 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
 
     /// A caller is polled: it is admitted if it may go now. Returns what became of it, if that is settled.
     ///
-    /// Also returns a waker that is no longer needed, to be dropped outside of the lock.
-    pub(super) fn poll(&mut self, place: Place, waker: &Waker) -> (Option<Settled<G>>, Option<Waker>) {
+    /// Also returns a waker that is no longer needed, to be dropped outside of the lock as the wakers added to `woken` are.
+    pub(super) fn poll(
+        &mut self,
+        place: Place,
+        waker: &Waker,
+        woken: &mut WakeList,
+    ) -> (Option<Settled<G>>, Option<Waker>) {
         let (shared, now) = (self.shared, self.now);
-        self.own = Some(place);
         let (settled, unneeded) = self.waiting().collect(place, waker);
         if settled.is_some() {
             return (settled, unneeded);
@@ -62,7 +62,7 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
         // It is not woken by what is done here.
         self.waiting().set_polled(Some(place));
         let state = self.state.as_mut().expect("it has not ended");
-        shared.look(state, self.own, now, &mut self.woken.0);
+        shared.look(state, Some(place), now, &mut woken.0);
         self.waiting().set_polled(None);
         (self.waiting().take_settled(place), unneeded)
     }
@@ -89,19 +89,26 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
     #[expect(clippy::inline_always, reason = "nearly all critical sections end here")]
     pub(super) fn leave_if_quiet(mut self) -> Option<DeferredEffects<'a, G>> {
         let state = self.state();
-        let event = state.gate.next_event();
         // Nearly always nobody waits, and there is no event.
-        if event.is_some() || state.waiters.is_some() || state.gate.pooled().is_some() {
-            return Some(DeferredEffects { section: self, event });
+        if let Some(event) = state.gate.next_event() {
+            return Some(DeferredEffects { section: self, event: Some(event), own: None });
+        }
+        if state.waiters.is_some() || state.gate.pooled().is_some() {
+            return Some(DeferredEffects { section: self, event: None, own: None });
         }
         self.state = None;
         None
     }
 
+    /// Ends it in the task of a caller that waits in this place, and does what follows from it.
+    pub(super) fn leave_waiting(self, own: Place) {
+        DeferredEffects { section: self, event: None, own: Some(own) }.run();
+    }
+
     /// Ends it, and leaves the events to the next one: it is the runtime's timer that runs it, and no place for the code
     /// of observers.
     pub(super) fn leave_without_events(self) {
-        DeferredEffects { section: self, event: None }.end();
+        drop(DeferredEffects { section: self, event: None, own: None }.admit());
     }
 }
 
@@ -109,6 +116,8 @@ impl<'a, G: Gate> CriticalSection<'a, G> {
 pub(super) struct DeferredEffects<'a, G: Gate> {
     section: CriticalSection<'a, G>,
     event: Option<G::Event>,
+    /// The place of the caller whose task this is, if it has one.
+    own: Option<Place>,
 }
 
 impl<'a, G: Gate> DeferredEffects<'a, G> {
@@ -129,17 +138,15 @@ impl<'a, G: Gate> DeferredEffects<'a, G> {
         }
     }
 
-    fn end(self) {
-        drop(self.admit());
-    }
-
     /// Admits those who may go. When what is returned is dropped, the lock is released and they are woken.
-    fn admit(mut self) -> Option<Admitting<'a, G>> {
-        let mut woken = std::mem::take(&mut self.section.woken);
-        let (shared, now, own) = (self.section.shared, self.section.now, self.section.own);
-        shared.look(self.section.state(), own, now, &mut woken.0);
+    fn admit(self) -> Option<Admitting<'a, G>> {
+        // Dropped after the lock.
+        let mut woken = WakeList::default();
+        let Self { mut section, own, .. } = self;
+        let (shared, now) = (section.shared, section.now);
+        shared.look(section.state(), own, now, &mut woken.0);
         // A panic from here on does not end the section a second time.
-        let mut state = self.section.state.take()?;
+        let mut state = section.state.take()?;
         end(shared, &mut state, &mut woken.0);
         state.tidy();
         Some(Admitting(state, woken))

@@ -22,7 +22,8 @@ use loom::sync::{Mutex, MutexGuard};
 use tokio::runtime::Id;
 use tokio::time::Instant;
 
-pub use self::acquire::{Acquire, Queued, Stopped};
+pub use self::acquire::Acquire;
+pub(crate) use self::acquire::{Queued, Stopped};
 use self::critical_section::{CriticalSection, WakeList};
 pub use self::limits::{Closing, QueueLimits, Wait};
 pub use self::permit::Permit;

@@ -32,6 +32,18 @@ impl<G: Gate> Permit<G> {
         Self { shared, token: Some(token), at, waited, sent: false }
     }
 
+    /// The permit of a call that did not wait.
+    #[inline]
+    pub(super) fn at_once(shared: &Arc<Shared<G>>, token: G::Token, now: Instant) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            token: Some(token),
+            at: now,
+            waited: Duration::ZERO,
+            sent: false,
+        }
+    }
+
     /// When the call was admitted.
     pub const fn admitted_at(&self) -> Instant {
         self.at
@@ -67,6 +79,12 @@ impl<G: Gate> Permit<G> {
     /// Returns whether the call has been sent.
     pub const fn is_sent(&self) -> bool {
         self.sent
+    }
+
+    /// Returns whether the gate has been told how the call ended.
+    #[inline]
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.token.is_none()
     }
 
     /// Tells the gate about the progress of the call.

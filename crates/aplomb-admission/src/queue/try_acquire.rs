@@ -1,9 +1,7 @@
 //! Asking without waiting.
 
-use std::sync::Arc;
-
 use super::critical_section::CriticalSection;
-use super::wait_queue::{Admitted, decide};
+use super::wait_queue::decide;
 use super::{Permit, Queue, RejectReason, Rejected};
 use crate::{Decision, Gate};
 
@@ -30,13 +28,9 @@ impl<G: Gate> Queue<G> {
         }
         let (gate_reason, at) = match decide(&mut state.gate, cost, now) {
             Decision::Admit => {
-                let token = state.gate.admit(cost, now);
-                let effects = section.leave_if_quiet();
-                // If what follows panics, the permit gives back what was admitted.
-                let permit = Permit::new(Arc::clone(&self.0), Admitted::at_once(token, now));
-                if let Some(effects) = effects {
-                    effects.run();
-                }
+                // Declared before what follows: if that panics, the permit gives back what was admitted.
+                let permit = Permit::at_once(&self.0, state.gate.admit(cost, now), now);
+                section.leave();
                 return Ok(permit);
             }
             Decision::Reject(reason) => {

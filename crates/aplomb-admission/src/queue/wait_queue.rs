@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::timer::current_runtime;
 use super::{QueueLimits, RejectReason, Rejected, Wait};
-use crate::{Decision, End, Gate};
+use crate::{Decision, End, Gate, PooledGate};
 
 /// The precision of tokio's timer: a caller is admitted at most this long after its time.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -75,16 +75,27 @@ pub(super) enum Arrival<G: Gate> {
 /// and registers a caller that waits for it.
 #[inline]
 pub(super) fn decide<G: Gate>(gate: &mut G, cost: &G::Cost, now: Instant) -> Decision<G::Reason> {
-    let mut decision = gate.check(cost, now);
-    if let Some(pooled) = gate.pooled() {
-        if decision.is_admit() {
-            decision = pooled.reserve(cost, now);
-        }
-        match &decision {
-            Decision::NotBefore(at, reason) => pooled.register_waiter(cost, Some(*at), reason, now),
-            Decision::WhenReleased(reason) => pooled.register_waiter(cost, None, reason, now),
-            Decision::Admit | Decision::Reject(_) => {}
-        }
+    let decision = gate.check(cost, now);
+    match gate.pooled() {
+        None => decision,
+        Some(pooled) => decide_pooled(pooled, decision, cost, now),
+    }
+}
+
+#[inline(never)]
+fn decide_pooled<C, R>(
+    pooled: &mut dyn PooledGate<C, R>,
+    mut decision: Decision<R>,
+    cost: &C,
+    now: Instant,
+) -> Decision<R> {
+    if decision.is_admit() {
+        decision = pooled.reserve(cost, now);
+    }
+    match &decision {
+        Decision::NotBefore(at, reason) => pooled.register_waiter(cost, Some(*at), reason, now),
+        Decision::WhenReleased(reason) => pooled.register_waiter(cost, None, reason, now),
+        Decision::Admit | Decision::Reject(_) => {}
     }
     decision
 }
@@ -98,11 +109,6 @@ impl<G: Gate> WaitQueue<G> {
             polled: None,
             arrivals: 0,
         }
-    }
-
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.callers.is_empty()
     }
 
     /// Returns whether no caller waits and none is left to learn what became of it.

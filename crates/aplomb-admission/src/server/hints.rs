@@ -21,7 +21,7 @@ impl Hints {
         hint.filter(|_| !self.wrong).map(|hint| hint.min(LONGEST))
     }
 
-    /// Whether they are still to be tested.
+    /// Returns whether they are still to be tested.
     pub(super) const fn are_tested(self) -> bool {
         self.right < PROVEN && !self.wrong
     }

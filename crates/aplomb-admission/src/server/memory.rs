@@ -179,7 +179,7 @@ impl ServerMemory {
         u32::try_from(run.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a call was accepted that was sent after `after`, at `until` at the latest.
+    /// Returns whether a call was accepted that was sent after `after`, at `until` at the latest.
     pub(super) fn took_one(&self, after: Instant, until: Instant) -> bool {
         let recent = self.calls.iter().rev().take_while(|call| call.at > after);
         recent

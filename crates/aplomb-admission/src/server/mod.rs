@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use self::memory::{CallNumber, Fate, ServerMemory};
 use self::overload::Overload;
+use self::pace::Pace;
 pub use self::settings::ServerSettings;
 use self::slow_start::SlowStart;
 pub use self::state::{HeldBy, ServerEvent, ServerSnapshot, ShutCause};
@@ -67,13 +68,13 @@ pub struct Server {
 pub struct ServerToken {
     number: CallNumber,
     sent: Instant,
-    /// Whether its failure says something of the server: not if the same call fails again and again while others do not.
+    /// True if its failure says something of the server: not if the same call fails again and again while others do not.
     is_witness: bool,
     is_probe: bool,
 }
 
 impl ServerToken {
-    /// Whether it went to see whether the server lets calls through again.
+    /// Returns whether it went to see whether the server lets calls through again.
     pub const fn is_probe(&self) -> bool {
         self.is_probe
     }
@@ -318,8 +319,8 @@ impl Server {
         }
         self.memory.ended();
         self.batch(token, None);
-        let accepted = self.accepted;
-        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, now)));
+        let (accepted, settings) = (self.accepted, self.settings);
+        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, now)));
         let before = trouble.limit();
         if hung {
             if let Some(most) = self.overload.hung(took, self.memory.in_flight(), now) {
@@ -377,12 +378,28 @@ impl Server {
         self.events.pop_front()
     }
 
-    /// Whether nobody gets through, and why.
+    /// Returns why nobody gets through, while that is so.
     pub fn is_shut(&self) -> Option<ShutCause> {
         self.trouble.as_ref()?.shut.map(|shut| shut.cause)
     }
 
-    /// Whether a call was accepted that was sent after `after`, at `until` at the latest: then a refusal between the two
+    /// When the next call may go to see whether calls are still throttled, while they are.
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        let shut = self.trouble.as_ref()?.shut.filter(|shut| shut.cause == ShutCause::Throttles)?;
+        Some(shut.probe_at).filter(|until| *until > now)
+    }
+
+    /// Begins with a rate that was found earlier, in calls per second. Anything but a positive number is ignored.
+    pub fn set_rate(&mut self, rate: f64, now: Instant) {
+        if rate.is_finite() && rate > 0.0 && self.settings.throttles {
+            let (accepted, settings, next) = (self.accepted, self.settings, self.memory.next());
+            let trouble =
+                self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, now)));
+            trouble.pace = Some(Pace::known(rate, next, now));
+        }
+    }
+
+    /// Returns whether a call was accepted that was sent after `after`, at `until` at the latest: then a refusal between the two
     /// was not about everybody.
     pub fn took_one(&mut self, after: Instant, until: Instant, now: Instant) -> bool {
         self.tick(now);

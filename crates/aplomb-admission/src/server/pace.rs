@@ -35,6 +35,10 @@ const DOUBLES_IN: f64 = 0.67;
 const HELD: f64 = 3.0;
 const GROWTH: f64 = 0.01;
 
+/// Below this rate, in calls per second, everything takes longer in proportion.
+const SLOW: f64 = 5.0;
+const SLOWEST: f64 = 20.0;
+
 /// The rate that is kept below what was accepted.
 const MARGIN: f64 = 0.98;
 
@@ -57,8 +61,19 @@ impl Pace {
         }
     }
 
+    /// A rate that was found earlier.
+    pub(super) fn known(rate: f64, next: CallNumber, now: Instant) -> Self {
+        let accepted = Tally::new(next, now);
+        Self { rate: rate.max(LEAST), next: now, sure: true, accepted, sent: 0, refused: 0 }
+    }
+
     pub(super) const fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// The time for which one call lasts, at this rate.
+    pub(super) fn time_of_a_call(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.rate)
     }
 
     /// When the next call may go; nothing if one may now.
@@ -77,10 +92,12 @@ impl Pace {
     /// By how much the rate has grown.
     fn growth(&self, now: Instant) -> f64 {
         let seconds = self.accepted.seconds(now);
+        // A slow server needs longer to show whether it is too much.
+        let slow = (SLOW / self.rate).clamp(1.0, SLOWEST);
         if self.sure {
-            1.0 + GROWTH * (seconds - HELD).max(0.0).powi(2)
+            1.0 + GROWTH * (seconds / slow - HELD).max(0.0).powi(2)
         } else {
-            (seconds / DOUBLES_IN).min(20.0).exp2()
+            (seconds / (slow * DOUBLES_IN)).min(20.0).exp2()
         }
     }
 

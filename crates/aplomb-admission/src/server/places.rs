@@ -70,7 +70,7 @@ impl Places {
         self.found_by
     }
 
-    /// Whether another may go, with so many in flight.
+    /// Returns whether another may go, with so many in flight.
     pub(super) const fn has_room(&self, in_flight: u32) -> bool {
         in_flight < self.limit
     }

@@ -12,7 +12,7 @@ pub struct ServerSettings {
     pub(super) throttles: bool,
     pub(super) places: bool,
     pub(super) max_pause: Duration,
-    pub(super) seed: u64,
+    pub(super) seed: Option<u64>,
 }
 
 impl ServerSettings {
@@ -23,7 +23,7 @@ impl ServerSettings {
             throttles: true,
             places: true,
             max_pause: Duration::from_secs(120),
-            seed: 0,
+            seed: None,
         }
     }
 
@@ -51,9 +51,9 @@ impl ServerSettings {
         self
     }
 
-    /// Seeds the random part of the time between probes.
+    /// Seeds the random part of the time between probes. Default: random.
     pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seed = Some(seed);
         self
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Shut {
     early: Early,
     release: Release,
     probes: u32,
+    /// The time of a call, at the rate that the server was found to accept.
+    each: Duration,
     /// Lengthens the waits between probes, so that processes do not probe together.
     jitter: f64,
 }
@@ -76,7 +78,7 @@ impl Shut {
         (last, hint): (Outcome, Option<Duration>),
         (last_bad, first_probe): (CallNumber, CallNumber),
         (in_flight, run): (u32, f64),
-        (hints, jitter): (&Hints, f64),
+        (hints, each, jitter): (&Hints, Duration, f64),
         now: Instant,
     ) -> Self {
         let mut shut = Self {
@@ -93,6 +95,7 @@ impl Shut {
             early: Early::default(),
             release: Release::default(),
             probes: 0,
+            each,
             jitter,
         };
         if hint.is_some_and(|hint| hint >= TESTED_HINT) && hints.are_tested() {
@@ -110,7 +113,9 @@ impl Shut {
             // The first comes soon: it may have been chance.
             ShutCause::Failures if self.probes == 0 => millis(200),
             ShutCause::Failures => lasted.mul_f64(0.045).clamp(millis(700), millis(15_000)),
-            ShutCause::Throttles => lasted.mul_f64(0.07).clamp(millis(100), millis(15_000)),
+            ShutCause::Throttles => {
+                lasted.mul_f64(0.07).max(self.each.min(millis(2_000))).clamp(millis(100), millis(15_000))
+            }
         };
         spacing.mul_f64(1.0 + 0.05 * self.jitter)
     }
@@ -121,7 +126,7 @@ impl Shut {
         (due > now).then_some(due)
     }
 
-    /// Whether a call may go because another has ended.
+    /// Returns whether a call may go because another has ended.
     pub(super) const fn is_released(&self) -> bool {
         self.release.ready
     }

@@ -36,7 +36,7 @@ impl SlowStart {
         self.window
     }
 
-    /// Whether another call may go.
+    /// Returns whether another call may go.
     pub(super) const fn has_room(self, memory: &ServerMemory) -> bool {
         memory.unproven() < self.window
     }

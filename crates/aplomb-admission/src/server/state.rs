@@ -25,7 +25,7 @@ pub enum HeldBy {
         since: Instant,
         /// When the next probe is due.
         probe_at: Instant,
-        /// Whether a probe is in flight.
+        /// True if a probe is in flight.
         probing: bool,
         /// How the call ended that shut it.
         last: Outcome,
@@ -79,7 +79,7 @@ pub enum ServerEvent {
     Opened {
         /// Why it was shut.
         cause: ShutCause,
-        /// Whether a probe was accepted; otherwise a call that was sent before shows that it was not shut for everybody.
+        /// True if a probe was accepted; otherwise a call that was sent before shows that it was not shut for everybody.
         by_probe: bool,
     },
     /// The limit of the calls in flight has changed; there is none at first.

@@ -1,6 +1,7 @@
 //! What is kept of a server once something has gone wrong: its brakes.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use aplomb_core::Outcome;
@@ -54,8 +55,15 @@ pub(super) struct Opened {
     pub(super) by_probe: bool,
 }
 
-/// A rate is measured over at least this time, if there were shuts so long ago.
+/// A rate is measured over at least this time and so many calls, if there were shuts so long ago.
 const BASE: Duration = Duration::from_secs(3);
+const ENOUGH_CALLS: f64 = 16.0;
+
+/// A rate is not measured over a longer time: perhaps nobody called.
+const LONGEST_BASE: Duration = Duration::from_secs(120);
+
+/// Fewer measure nothing.
+const LEAST_CALLS: f64 = 1.0;
 
 /// At most so many shuts are remembered.
 const SHUTS: usize = 32;
@@ -69,6 +77,9 @@ const LONGEST_HINT: Duration = Duration::from_secs(60 * 60);
 /// What was learned is kept for so long after the last refusal.
 const KEPT: Duration = Duration::from_secs(600);
 
+/// A call that was accepted within this time shows that some get through.
+const RECENTLY: Duration = Duration::from_secs(1);
+
 /// A refusal without a hint is contradicted by calls that are sent within so many times the patience.
 const CONTRADICTED: u32 = 2;
 /// One with a hint by those sent within this share of it.
@@ -76,7 +87,7 @@ const CONTRADICTED_HINT: f64 = 0.8;
 
 impl Trouble {
     /// The first call comes to nothing, after so many were accepted.
-    pub(super) fn after(accepted: u32, now: Instant) -> Self {
+    pub(super) fn after(accepted: u32, settings: ServerSettings, now: Instant) -> Self {
         Self {
             shut: None,
             pace: None,
@@ -87,7 +98,7 @@ impl Trouble {
             shuts: VecDeque::new(),
             not_places: 0,
             last: now,
-            random: 0,
+            random: settings.seed.unwrap_or_else(|| RandomState::new().hash_one(())),
         }
     }
 
@@ -270,7 +281,9 @@ impl Trouble {
             let until = hint.map_or(memory.patience() * CONTRADICTED, |hint| hint.mul_f64(CONTRADICTED_HINT));
             self.usual.refused_until(now, until);
         }
-        if settings.shuts_for(cause) && memory.run() >= self.usual.need(cause) {
+        let is_alone = memory.in_flight() == 0
+            && now.checked_sub(RECENTLY).is_none_or(|since| !memory.took_one(since, now));
+        if settings.shuts_for(cause) && memory.run() >= self.usual.need(cause, is_alone) {
             return self.shut(refusal, settings, memory, now);
         }
         if cause == ShutCause::Throttles || self.places.is_some() {
@@ -350,10 +363,12 @@ impl Trouble {
             self.shuts.push_back(Tally::new(next, now));
         }
         let (hint, too_long) = bounded(refusal.hint, settings);
-        let jitter = self.jitter(settings.seed);
+        let jitter = self.jitter();
+        let each = self.pace.map_or(Duration::ZERO, |pace| pace.time_of_a_call());
         let calls = (refusal.number, next);
         let what = (refusal.outcome, hint);
-        let mut shut = Shut::new(refusal.cause, what, calls, (in_flight, run), (&self.hints, jitter), now);
+        let mut shut =
+            Shut::new(refusal.cause, what, calls, (in_flight, run), (&self.hints, each, jitter), now);
         shut.probe_at = opens.map_or(shut.probe_at, |opens| opens.max(shut.probe_at));
         shut.too_long = too_long;
         self.shut = Some(shut);
@@ -365,20 +380,25 @@ impl Trouble {
             self.pace = None;
             return opens;
         }
-        while self.shuts.get(1).is_some_and(|tally| now.saturating_duration_since(tally.since) > BASE) {
+        let is_long = |tally: &Tally| {
+            let age = now.saturating_duration_since(tally.since);
+            age > LONGEST_BASE || (age > BASE && tally.accepted(next) >= ENOUGH_CALLS)
+        };
+        while self.shuts.get(1).is_some_and(is_long) {
             self.shuts.pop_front();
         }
-        if let Some(since) = self.shuts.front() {
+        // Next to nothing was accepted in between: that measures how we asked, and no rate.
+        if let Some(since) = self.shuts.front().filter(|tally| tally.accepted(next) >= LEAST_CALLS) {
             self.pace = Some(Pace::measured(since, self.windows.last_shut_for(), next, now));
         }
         None
     }
 
     /// A number from 0 to 1, another for each shut.
-    fn jitter(&mut self, seed: u64) -> f64 {
+    fn jitter(&mut self) -> f64 {
         // SplitMix64, of Steele, Lea and Flood (OOPSLA 2014).
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random ^ seed;
+        let mut mixed = self.random;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         f64::from((mixed >> 32) as u32) / f64::from(u32::MAX)

@@ -34,9 +34,9 @@ impl Share {
         }
     }
 
-    /// The share, a little above what was seen: nothing is known of it at first.
+    /// The share, a little above what was seen; a quarter while nothing is known.
     fn cautious(self) -> f64 {
-        (self.bad + 1.0) / (self.good + self.bad + 2.0)
+        (self.bad + 1.0) / (self.good + self.bad + 4.0)
     }
 
     fn seen(self) -> f64 {
@@ -78,8 +78,13 @@ impl Usual {
         Self { failures: share, refusals: share, ..Self::default() }
     }
 
-    /// How many calls in a row are more than chance.
-    pub(super) fn need(&self, cause: ShutCause) -> u32 {
+    /// How many calls in a row are more than chance. `is_alone` says that no other is in flight, or was
+    /// accepted of late.
+    pub(super) fn need(&self, cause: ShutCause, is_alone: bool) -> u32 {
+        // Nobody gets through as far as is known, and no refusal was ever chance.
+        if cause == ShutCause::Throttles && is_alone && self.refusals.bad < 0.5 {
+            return 1;
+        }
         let (share, chance, least) = match cause {
             ShutCause::Failures => (self.failures, FAILURE_CHANCE, LEAST_FAILURES),
             ShutCause::Throttles => (self.refusals, REFUSAL_CHANCE, LEAST_REFUSALS),
@@ -154,8 +159,8 @@ mod tests {
     fn a_server_that_never_failed_needs_the_shortest_run() {
         let (mut usual, now) = (Usual::default(), Instant::now());
         (0..100).for_each(|_| usual.accepted(now, true));
-        assert_eq!(usual.need(ShutCause::Failures), 5);
-        assert_eq!(usual.need(ShutCause::Throttles), 3);
+        assert_eq!(usual.need(ShutCause::Failures, false), 5);
+        assert_eq!(usual.need(ShutCause::Throttles, false), 3);
     }
 
     #[test]
@@ -168,9 +173,9 @@ mod tests {
                 usual.accepted(now, true);
             }
         }
-        assert!((17..=21).contains(&usual.need(ShutCause::Failures)), "{usual:?}");
+        assert!((17..=21).contains(&usual.need(ShutCause::Failures, false)), "{usual:?}");
         // Failures are no refusals.
-        assert_eq!(usual.need(ShutCause::Throttles), 3);
+        assert_eq!(usual.need(ShutCause::Throttles, false), 3);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::future::{Ready, ready};
+use std::future::Pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Turnstile<G: Gate + Evictable>(pub(crate) Entries<G>);
 
 impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Turnstile<G> {
     type Gate = G;
-    type Preparing = Ready<Result<Req, BoxError>>;
+    type Preparing = Pending<Result<Req, BoxError>>;
 
     fn entries(&self) -> &Entries<G> {
         &self.0
@@ -35,7 +35,7 @@ impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Tu
 
     fn cost(&self, _: &Req, _: &CallOptions) {}
 
-    fn rejection(&self, rejected: Rejected<G::Reason>, key: Option<KeyLabel>, _: &CallOptions) -> BoxError {
+    fn rejection(&self, rejected: &Rejected<G::Reason>, key: Option<KeyLabel>, _: &CallOptions) -> BoxError {
         let rejection = Rejection::by(LayerName::Other("turnstile")).with_retry_after(rejected.retry_after());
         match key {
             Some(key) => format!("{rejection}, key {key}").into(),
@@ -44,12 +44,8 @@ impl<Req: RequestHead, G: Gate<Cost = ()> + Evictable> RequestPolicy<Req> for Tu
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        false
-    }
-
-    fn prepare(&self, request: Req) -> Ready<Result<Req, BoxError>> {
-        ready(Ok(request))
+    fn preparation(&self) -> Option<impl FnOnce(Req) -> Self::Preparing> {
+        None::<fn(Req) -> Self::Preparing>
     }
 }
 

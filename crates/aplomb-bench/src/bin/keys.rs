@@ -45,7 +45,7 @@ fn main() {
         RateLimitLayer::new([]).by_key_with(key_of, quotas_of)
     };
     let layer = layer.max_keys(keys);
-    let limiter = layer.limiter();
+    let limiter = &layer.limiter();
     let known = || limiter.keys().unwrap_or_default();
     // The most bytes per key so far: tables grow in steps.
     let mut most = 0.0_f64;

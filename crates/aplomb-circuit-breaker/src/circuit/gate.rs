@@ -42,7 +42,10 @@ impl Gate for Circuit {
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<OpenReason> {
         self.advance(now);
-        if matches!(self.phase, Phase::Closed { slow_start: None, .. } | Phase::Disabled) {
+        if matches!(
+            self.phase,
+            Phase::Closed { slow_start: None, .. } | Phase::Follows { .. } | Phase::Disabled
+        ) {
             return Decision::Admit;
         }
         self.decide(now)
@@ -245,7 +248,10 @@ impl Circuit {
                     self.probe_answered(token.role, true, outcome, now);
                 }
             },
-            Phase::Open { .. } | Phase::Isolated | Phase::Disabled => {}
+            Phase::Follows { .. } if signal == HealthSignal::Exhausted => {
+                self.open(CircuitCause::Exhausted, Some(outcome), now);
+            }
+            Phase::Open { .. } | Phase::Follows { .. } | Phase::Isolated | Phase::Disabled => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The circuit: a pure state machine, given the time.
 
+mod follow;
 mod gate;
 mod phase;
 mod response_time;
@@ -116,6 +117,7 @@ impl Circuit {
             failures_in_a_row: self.health.failures_in_a_row(),
             probes_in_flight: match &self.phase {
                 Phase::HalfOpen(half_open) => half_open.in_flight(),
+                Phase::Follows { probing: true, .. } => 1,
                 _ => 0,
             },
             ramp: match &self.phase {

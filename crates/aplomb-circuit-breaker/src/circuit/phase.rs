@@ -24,6 +24,11 @@ pub(super) enum Phase {
     },
     /// In a box, since circuits are closed nearly all the time.
     HalfOpen(Box<HalfOpen>),
+    /// A server decides: it lets nobody through, at least until then.
+    Follows {
+        until: Instant,
+        probing: bool,
+    },
     Isolated,
     Disabled,
 }
@@ -70,7 +75,7 @@ impl Circuit {
                     self.open(CircuitCause::ProbesUnanswered, None, now);
                 }
             }
-            Phase::Isolated | Phase::Disabled => {}
+            Phase::Follows { .. } | Phase::Isolated | Phase::Disabled => {}
         }
     }
 
@@ -118,7 +123,9 @@ impl Circuit {
     /// Begins an epoch, and queues its event.
     pub(super) fn shift(&mut self, phase: Phase, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
         let cooldown = match phase {
-            Phase::Open { until } => Some(until - now),
+            Phase::Open { until } | Phase::Follows { until, probing: false } => {
+                Some(until.saturating_duration_since(now))
+            }
             _ => None,
         };
         let from = self.phase.state();
@@ -149,8 +156,8 @@ impl Circuit {
     /// How long until a call may pass that may not now: until an answer has probably freed a place, at most until one
     /// is certainly free.
     pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
-        if let Phase::Open { until } = self.phase {
-            return Some(until - now);
+        if let Phase::Open { until } | Phase::Follows { until, .. } = self.phase {
+            return Some(until.saturating_duration_since(now));
         }
         let longest = self.phase.next_change()?.saturating_duration_since(now);
         let usual = Some(self.response_time.expected()).filter(|usual| !usual.is_zero());
@@ -162,8 +169,8 @@ impl Phase {
     pub(super) const fn state(&self) -> CircuitState {
         match self {
             Self::Closed { .. } => CircuitState::Closed,
-            Self::Open { .. } => CircuitState::Open,
-            Self::HalfOpen(_) => CircuitState::HalfOpen,
+            Self::Open { .. } | Self::Follows { probing: false, .. } => CircuitState::Open,
+            Self::HalfOpen(_) | Self::Follows { .. } => CircuitState::HalfOpen,
             Self::Isolated => CircuitState::Isolated,
             Self::Disabled => CircuitState::Disabled,
         }

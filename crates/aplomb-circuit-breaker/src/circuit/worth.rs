@@ -41,6 +41,8 @@ impl Evictable for Circuit {
                 Worth::LOW
             }
             Phase::Open { .. } | Phase::HalfOpen(_) => Worth::HIGH,
+            // The server knows what that is worth.
+            Phase::Follows { .. } => Worth::FRESH,
             Phase::Isolated | Phase::Disabled => Worth::IN_USE,
         }
     }

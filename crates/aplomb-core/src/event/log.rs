@@ -1,5 +1,8 @@
 //! Events as log lines.
 
+use tracing::Level;
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+
 use super::{CircuitState, Event, EventKind, StopReason};
 use crate::{Classification, Observe};
 
@@ -37,6 +40,12 @@ impl Observe for LogEvents {
         if !matches!(event.kind(), EventKind::AttemptStarted { .. } | EventKind::AttemptEnded { .. }) {
             log(event);
         }
+    }
+
+    /// Rejections are logged at the level `debug`.
+    #[inline]
+    fn observes_rejections(&self) -> bool {
+        Level::DEBUG <= STATIC_MAX_LEVEL && Level::DEBUG <= LevelFilter::current()
     }
 }
 

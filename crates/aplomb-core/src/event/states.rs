@@ -44,6 +44,8 @@ pub enum CircuitState {
 pub enum CircuitCause {
     /// It opened: too many consecutive failures.
     ConsecutiveFailures,
+    /// It opened: so many calls in a row came to nothing, in the order in which they were sent, that it cannot be chance.
+    NobodyGetsThrough,
     /// It opened: the share of failures is too large.
     FailureRatio,
     /// It opened: the share of slow calls is too large.
@@ -148,6 +150,7 @@ impl fmt::Display for CircuitCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ConsecutiveFailures => "consecutive failures",
+            Self::NobodyGetsThrough => "nobody gets through",
             Self::FailureRatio => "failure ratio",
             Self::SlowCalls => "slow calls",
             Self::Rule(name) => name,

@@ -47,6 +47,7 @@ impl Quotas {
         let settings = Settings {
             pause: PauseSettings::new(),
             learning: true,
+            pausing: true,
             inbound: false,
             settle: Settle::DebtOnly,
             seed: None,
@@ -69,11 +70,18 @@ impl Quotas {
         fresh
     }
 
+    /// Returns whether no quota is configured.
+    #[doc(hidden)]
+    pub fn is_unconfigured(&self) -> bool {
+        self.set.quotas().iter().all(|quota| quota.as_configured().is_none())
+    }
+
     /// Estimates the server's rate where no quota is configured and limits are learned.
     fn set_up_estimator(&mut self) {
         let epoch = self.set.epoch();
-        let unconfigured = self.set.quotas().iter().all(|quota| quota.as_configured().is_none());
-        if self.set.settings().learning && unconfigured {
+        let unconfigured = self.is_unconfigured();
+        let Settings { learning, pausing, .. } = *self.set.settings();
+        if learning && pausing && unconfigured {
             self.server_mut(epoch).estimator.get_or_insert_with(|| RateEstimator::new(epoch));
         } else if let Some(server) = &mut self.server {
             server.estimator = None;
@@ -120,6 +128,14 @@ impl Quotas {
     /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
     pub fn set_learning(&mut self, learning: bool) {
         self.set.settings_mut().learning = learning;
+        self.set_up_estimator();
+    }
+
+    /// Sets whether throttled responses pause all callers, and show the server's rate where nothing else does. Default: true.
+    /// If not, another gate acts on them, and tells [`on_refused`](Self::on_refused).
+    #[doc(hidden)]
+    pub fn set_pausing(&mut self, pausing: bool) {
+        self.set.settings_mut().pausing = pausing;
         self.set_up_estimator();
     }
 
@@ -228,9 +244,15 @@ impl Quotas {
     #[inline]
     fn on_accepted(&mut self, reservation: &mut Reservation, now: Instant) {
         let first = !std::mem::replace(&mut reservation.accepted, true);
-        if let Some(server) = self.server.as_mut().filter(|_| first) {
+        if first && self.server.is_some() {
+            self.server_accepted(reservation.requests, now);
+        }
+    }
+
+    fn server_accepted(&mut self, requests: u64, now: Instant) {
+        if let Some(server) = &mut self.server {
             if let Some(estimator) = &mut server.estimator {
-                estimator.on_accepted(reservation.requests);
+                estimator.on_accepted(requests);
             } else if server.is_empty(now) {
                 self.server = None;
             }

@@ -38,6 +38,8 @@ pub(super) struct Setup {
 pub(super) struct Settings {
     pub(super) pause: PauseSettings,
     pub(super) learning: bool,
+    /// True if it acts on throttled responses; otherwise another gate does.
+    pub(super) pausing: bool,
     /// The quotas are on calls that arrive, not on calls to a server: responses say nothing about a limit.
     pub(super) inbound: bool,
     /// How everything but requests is settled, unless a quota says otherwise.

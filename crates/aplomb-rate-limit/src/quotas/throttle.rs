@@ -7,8 +7,19 @@ use super::{Quotas, Reservation};
 use crate::charge::Counted;
 
 impl Quotas {
+    /// The server refuses calls, this one among them, because they come too soon: a quota is empty.
+    #[doc(hidden)]
+    pub fn on_refused(&mut self, reservation: &Reservation, outcome: &Outcome, now: Instant) {
+        if outcome.is_shared_throttle() {
+            self.empty_refusing(reservation, outcome, now);
+        }
+    }
+
     /// The server refused a call because it came too soon.
     pub(super) fn on_throttled(&mut self, reservation: &Reservation, outcome: &Outcome, now: Instant) {
+        if !self.set.settings().pausing {
+            return;
+        }
         let used_up = self.is_learned_used_up(now);
         let server = self.server_mut(now);
         if let Some(estimator) = &mut server.estimator {

@@ -16,7 +16,7 @@ use http_body::Body;
 
 use super::RequestHook;
 use super::attempt_request::AttemptRequest;
-use super::gates::{EndpointGates, EndpointRejection, GateEvent};
+use super::gates::{EndpointCost, EndpointGates, EndpointRejection, GateEvent};
 use super::hook::Hooking;
 use super::state::{self, PolicyInForce, QuotasOf, Settings};
 use crate::{Policy, route};
@@ -100,14 +100,13 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> aplomb_rate_limit::Charge {
-        attempt.call.asks();
-        attempt.call.charge().clone()
+    fn cost(&self, attempt: &AttemptRequest<B>, _: &CallOptions) -> EndpointCost {
+        EndpointCost { failed: attempt.call.asks(), call: attempt.call.clone() }
     }
 
     fn rejection(
         &self,
-        rejected: Rejected<EndpointRejection>,
+        rejected: &Rejected<EndpointRejection>,
         key: Option<KeyLabel>,
         options: &CallOptions,
     ) -> BoxError {
@@ -117,13 +116,12 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn prepares(&self) -> bool {
-        self.hook.is_some()
-    }
-
-    fn prepare(&self, attempt: AttemptRequest<B>) -> Hooking<B> {
-        attempt.call.admitted();
-        Hooking::new(self.hook.as_ref(), attempt)
+    fn preparation(&self) -> Option<impl FnOnce(AttemptRequest<B>) -> Hooking<B>> {
+        let (hook, longest) = self.hook.as_ref()?;
+        Some(move |attempt: AttemptRequest<B>| {
+            attempt.call.admitted();
+            Hooking::new(&**hook, *longest, attempt)
+        })
     }
 }
 
@@ -137,7 +135,7 @@ impl fmt::Debug for EndpointAdmission {
 
 /// The error of a call that was rejected, and the event.
 fn describe(
-    rejected: Rejected<EndpointRejection>,
+    rejected: &Rejected<EndpointRejection>,
     key: Option<KeyLabel>,
     options: &CallOptions,
 ) -> (BoxError, Event) {
@@ -171,7 +169,7 @@ fn describe(
             let event = error.event();
             (error.into(), event)
         }
-        None => {
+        Some(EndpointRejection::Server(_)) | None => {
             let error = details(LayerName::Endpoint, retry_after).with_reason(in_short);
             (error.into(), Event::rejected(LayerName::Endpoint, in_short, retry_after))
         }

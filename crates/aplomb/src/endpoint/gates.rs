@@ -1,23 +1,40 @@
 //! The gates of an endpoint, which decide as one.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 
+use aplomb_admission::server::{HeldBy, Server, ServerEvent, ServerSettings, ServerToken, ShutCause};
 use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
-use aplomb_circuit_breaker::{Circuit, CircuitSettings, OpenReason, Transition};
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
-use aplomb_core::{Event, KeyLabel, Observe, notify};
-use aplomb_rate_limit::{Charge, Pool, PoolMember, Quotas, RateLimitReason, Settle};
+use aplomb_core::{Event, KeyLabel, LayerName, Observe, Outcome, notify};
+use aplomb_rate_limit::{Learned, Pool, PoolMember, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
 use crate::Policy;
+use crate::context::CallContext;
 
 /// The gates of an endpoint. They admit a call together or not at all.
 pub(crate) struct EndpointGates {
+    /// What the server was seen to do. It is told of each call once, before the other gates.
+    pub(super) server: Server,
     pub(super) circuit: Circuit,
     pub(super) quotas: Quotas,
     /// Quotas that other endpoints draw on too.
     pub(super) pool: Option<PoolMember>,
     pub(super) concurrency: Option<Slots>,
+    /// Events of the server that are not the circuit's.
+    events: VecDeque<GateEvent>,
+    /// True if the circuit recovers as its user has set it, and not as the server says.
+    own_recovery: bool,
+}
+
+/// The cost of an attempt.
+pub(crate) struct EndpointCost {
+    /// The record of its call, which knows what it draws from quotas.
+    pub(super) call: CallContext,
+    /// When the attempt before failed, and by when others have to be accepted to show that it was not about everybody.
+    pub(super) failed: Option<(Instant, Instant)>,
 }
 
 /// Why the gates of an endpoint make a call wait, or reject it.
@@ -25,12 +42,14 @@ pub(crate) struct EndpointGates {
 pub(crate) enum EndpointRejection {
     /// The circuit is open.
     Circuit(OpenReason),
-    /// A quota of the endpoint.
+    /// A quota of the endpoint, or the pause that the server asked for.
     Quota(RateLimitReason),
     /// A quota of the pool.
     Pool(RateLimitReason),
     /// The concurrency limit.
     Concurrency(Occupancy),
+    /// What the server was found to take.
+    Server(HeldBy),
 }
 
 /// An event of one of the gates.
@@ -39,13 +58,16 @@ pub(crate) enum GateEvent {
     Circuit(Transition),
     RateLimit(Event),
     Concurrency(LimitChange),
+    Server(Event),
 }
 
 impl GateEvent {
     /// Reports it to `observer`. Called outside of any lock.
     pub(super) fn report(&self, observer: &(impl Observe + ?Sized), key: Option<&KeyLabel>) {
         match self {
-            Self::RateLimit(event) => notify(observer, &event.clone().with_key(key.cloned())),
+            Self::RateLimit(event) | Self::Server(event) => {
+                notify(observer, &event.clone().with_key(key.cloned()));
+            }
             Self::Concurrency(change) => change.report(observer, key),
             Self::Circuit(transition) => transition.report(observer, key),
         }
@@ -57,6 +79,8 @@ type TokenOf<G> = <G as Gate>::Token;
 /// The reservations of an admitted call. Boxed: it moves with its permit into the body of the response, and each of
 /// these moves would cost more than the box does.
 pub(crate) struct EndpointToken {
+    server: ServerToken,
+    call: CallContext,
     circuit: TokenOf<Circuit>,
     quotas: TokenOf<Quotas>,
     pool: Option<TokenOf<PoolMember>>,
@@ -78,11 +102,15 @@ impl EndpointGates {
         let pool = policy.pool.as_ref().map(Pool::member);
         // With a pool, what the server says is about the pool, which learns it for all its members.
         quotas.set_learning(pool.is_none());
+        quotas.set_pausing(false);
         Self {
+            server: Server::new(server(policy)),
             circuit: Circuit::new(circuit(policy)),
             quotas,
             pool,
             concurrency: policy.concurrency.map(Slots::new),
+            events: VecDeque::new(),
+            own_recovery: policy.own_recovery,
         }
     }
 
@@ -90,6 +118,9 @@ impl EndpointGates {
     /// is settled with it.
     pub(super) fn adopt(&mut self, policy: &Policy, now: Instant) {
         self.circuit.set_settings(circuit(policy));
+        self.own_recovery = policy.own_recovery;
+        self.server.set_settings(server(policy), now);
+        self.follow(now);
         self.quotas.set_quotas(policy.quotas.iter().copied(), now);
         self.quotas.set_max_pause(policy.max_retry_after);
         match (&mut self.concurrency, policy.concurrency) {
@@ -105,6 +136,88 @@ impl EndpointGates {
     pub(super) fn limited(&mut self) -> Option<&mut Slots> {
         self.concurrency.as_mut().filter(|slots| slots.limit() < UNLIMITED)
     }
+
+    /// Switches the circuit by hand. The server forgets that it let nobody through, where the circuit closes.
+    pub(super) fn switch(&mut self, change: impl Fn(&mut Circuit, Instant), now: Instant) {
+        change(&mut self.circuit, now);
+        if matches!(self.circuit.state(now), CircuitState::Closed | CircuitState::Disabled) {
+            self.server.reset(now);
+            self.follow(now);
+        }
+    }
+
+    /// When the pause of all calls ends.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.server.paused_until(now)
+    }
+
+    /// What was learned of the server's limits.
+    pub(super) fn learned(&mut self, now: Instant) -> Learned {
+        let learned = self.quotas.learned();
+        match self.server.snapshot(now).rate {
+            Some(rate) => learned.rate(Some(rate)),
+            None => learned,
+        }
+    }
+
+    /// Starts with what was learned in an earlier run.
+    pub(super) fn remember(&mut self, learned: &Learned, now: Instant) {
+        self.quotas.remember(learned, now);
+        let configured = !self.quotas.is_unconfigured();
+        if let Some(rate) = learned.known_rate().filter(|_| !configured) {
+            self.server.set_rate(rate, now);
+        }
+    }
+
+    /// Passes on what has become of the server.
+    fn follow(&mut self, now: Instant) {
+        while let Some(event) = self.server.next_event() {
+            if self.own_recovery && matches!(event, ServerEvent::Shut { cause: ShutCause::Failures, .. }) {
+                self.circuit.trip(&event, now);
+                self.server.open(now);
+                continue;
+            }
+            self.circuit.follow(&event, now);
+            let event = match event {
+                ServerEvent::Shut { cause: ShutCause::Throttles, until, last } => {
+                    let pause = until.saturating_duration_since(now);
+                    Event::paused(LayerName::RateLimit, pause, until, Some(last.into()))
+                }
+                ServerEvent::Opened { cause: ShutCause::Throttles, .. } => {
+                    Event::resumed(LayerName::RateLimit)
+                }
+                ServerEvent::Places { from, to, cause } => {
+                    let limit = |places: Option<u32>| places.map_or(UNLIMITED, |places| places as usize);
+                    Event::concurrency_changed(limit(from), limit(to), cause)
+                }
+                _ => continue,
+            };
+            self.events.push_back(GateEvent::Server(event));
+        }
+    }
+
+    fn check_server(&mut self, now: Instant) -> Decision<EndpointRejection> {
+        let decision = self.server.check(now);
+        let held = match decision {
+            Decision::Admit => return Decision::Admit,
+            Decision::NotBefore(_, held) | Decision::WhenReleased(held) | Decision::Reject(held) => held,
+        };
+        match held {
+            HeldBy::Shut { cause: ShutCause::Failures, .. } => {
+                self.circuit.hold(decision, now).map(EndpointRejection::Circuit)
+            }
+            HeldBy::Shut { cause: ShutCause::Throttles, probe_at, .. } => decision.map(|_| {
+                EndpointRejection::Quota(match decision {
+                    Decision::Reject(_) => {
+                        RateLimitReason::Exhausted { retry_after: probe_at.saturating_duration_since(now) }
+                    }
+                    _ => RateLimitReason::Paused,
+                })
+            }),
+            HeldBy::Pace { .. } => decision.map(|_| EndpointRejection::Quota(RateLimitReason::Unknown)),
+            HeldBy::SlowStart { .. } | HeldBy::Places { .. } => decision.map(EndpointRejection::Server),
+        }
+    }
 }
 
 /// A pool does not refuse all callers a wait that this endpoint would accept.
@@ -115,8 +228,9 @@ pub(super) fn raise_max_pause(policy: &Policy) {
 }
 
 fn circuit(policy: &Policy) -> CircuitSettings {
+    let trip = policy.trip.following().unwrap_or_else(|| policy.trip.clone());
     let settings = CircuitSettings::new()
-        .trip(policy.trip.clone())
+        .trip(trip)
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
         .on_open(policy.on_open);
@@ -126,23 +240,51 @@ fn circuit(policy: &Policy) -> CircuitSettings {
     }
 }
 
+/// The brakes that the policy leaves to the server: those for which it has none of its own.
+fn server(policy: &Policy) -> ServerSettings {
+    let settings = ServerSettings::new()
+        .failures(policy.trip.following().is_some())
+        // What the server says of its rate is about the pool.
+        .throttles(policy.pool.is_none())
+        .places(policy.concurrency.is_none())
+        .max_pause(policy.max_retry_after);
+    match policy.seed {
+        Some(seed) => settings.seed(seed),
+        None => settings,
+    }
+}
+
 impl Gate for EndpointGates {
-    type Cost = Charge;
+    type Cost = EndpointCost;
     type Token = Box<EndpointToken>;
     type Reason = EndpointRejection;
     type Event = GateEvent;
 
-    fn check(&mut self, charge: &Charge, now: Instant) -> Decision<EndpointRejection> {
+    fn check(&mut self, cost: &EndpointCost, now: Instant) -> Decision<EndpointRejection> {
         use EndpointRejection as Rejection;
-        let Self { circuit, quotas, pool, concurrency } = self;
+        let server = self.check_server(now);
+        let charge = cost.call.charge();
+        let Self { circuit, quotas, pool, concurrency, .. } = self;
         (circuit.check(&(), now).map(Rejection::Circuit))
+            .and(|| server)
             .and(|| quotas.check(charge, now).map(Rejection::Quota))
             .and(|| optional(pool, |pool| pool.check(charge, now).map(Rejection::Pool)))
             .and(|| optional(concurrency, |slots| slots.check(&(), now).map(Rejection::Concurrency)))
     }
 
-    fn admit(&mut self, charge: &Charge, now: Instant) -> Box<EndpointToken> {
+    fn admit(&mut self, cost: &EndpointCost, now: Instant) -> Box<EndpointToken> {
+        let EndpointCost { call, failed } = cost;
+        let charge = call.charge();
+        // A call that fails while others get through is no witness against the server.
+        let is_alone = failed.is_some_and(|(at, until)| self.server.took_one(at, until, now));
+        if is_alone {
+            call.suspect();
+        }
+        let server = self.server.admit(!is_alone, now);
+        self.follow(now);
         Box::new(EndpointToken {
+            server,
+            call: call.clone(),
             circuit: self.circuit.admit(&(), now),
             quotas: self.quotas.admit(charge, now),
             pool: self.pool.as_mut().map(|pool| pool.admit(charge, now)),
@@ -151,6 +293,12 @@ impl Gate for EndpointGates {
     }
 
     fn on(&mut self, token: &mut Box<EndpointToken>, progress: Progress<'_>, now: Instant) {
+        match progress {
+            Progress::Sent => self.server.sent_late(&mut token.server, now),
+            Progress::FirstByte => self.server.taken(&token.server, now),
+            Progress::Limits(_) | Progress::Usage(_) => {}
+        }
+        self.follow(now);
         self.circuit.on(&mut token.circuit, progress, now);
         self.quotas.on(&mut token.quotas, progress, now);
         if let (Some(pool), Some(token)) = (&mut self.pool, &mut token.pool) {
@@ -162,8 +310,16 @@ impl Gate for EndpointGates {
     }
 
     fn end(&mut self, token: Box<EndpointToken>, end: End, now: Instant) {
-        let EndpointToken { circuit, quotas, pool, concurrency } = *token;
+        let EndpointToken { server, call, circuit, quotas, pool, concurrency } = *token;
+        let was_shut = self.server.is_shut();
+        self.server.end(&server, end, now);
+        if let End::Judged { outcome, .. } = &end {
+            if outcome.is_retryable() {
+                self.failed(&server, &call, outcome, &quotas, was_shut, now);
+            }
+        }
         self.circuit.end(circuit, end, now);
+        self.follow(now);
         self.quotas.end(quotas, end, now);
         if let (Some(pool), Some(token)) = (&mut self.pool, pool) {
             pool.end(token, end, now);
@@ -173,12 +329,12 @@ impl Gate for EndpointGates {
         }
     }
 
-    fn forecast(&mut self, charges: &mut dyn Iterator<Item = &Charge>, now: Instant) -> Option<Instant> {
+    fn forecast(&mut self, costs: &mut dyn Iterator<Item = &EndpointCost>, now: Instant) -> Option<Instant> {
         // Each gate reads the queue for itself. It is short, and a forecast is made only for a call that has a
         // deadline and finds others waiting.
-        let charges: Vec<_> = charges.collect();
+        let charges: Vec<_> = costs.map(|cost| cost.call.charge()).collect();
         let calls = || charges.iter().map(|_| &());
-        let mut latest = self.circuit.forecast(&mut calls(), now);
+        let mut latest = self.circuit.forecast(&mut calls(), now).max(self.server.forecast(now));
         latest = latest.max(self.quotas.forecast(&mut charges.iter().copied(), now));
         if let Some(pool) = &mut self.pool {
             latest = latest.max(pool.forecast(&mut charges.iter().copied(), now));
@@ -192,7 +348,13 @@ impl Gate for EndpointGates {
     fn hints(&self) -> Hints {
         let pool = self.pool.as_ref().map(Gate::hints).unwrap_or_default();
         let slots = self.concurrency.as_ref().map(Gate::hints).unwrap_or_default();
-        let all = [self.circuit.hints(), self.quotas.hints(), pool, slots];
+        let all = [
+            self.server.hints(),
+            self.circuit.hints(),
+            self.quotas.hints(),
+            pool,
+            slots,
+        ];
         Hints {
             next_wakeup: all.iter().filter_map(|hints| hints.next_wakeup).min(),
             expected_latency: all.iter().map(|hints| hints.expected_latency).max().unwrap_or_default(),
@@ -206,6 +368,9 @@ impl Gate for EndpointGates {
         if let Some(transition) = self.circuit.next_event() {
             return Some(GateEvent::Circuit(transition));
         }
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
         if let Some(event) = self.quotas.next_event() {
             return Some(GateEvent::RateLimit(event));
         }
@@ -217,20 +382,43 @@ impl Gate for EndpointGates {
     }
 
     #[inline]
-    fn pooled(&mut self) -> Option<&mut dyn PooledGate<Charge, EndpointRejection>> {
+    fn pooled(&mut self) -> Option<&mut dyn PooledGate<EndpointCost, EndpointRejection>> {
         if self.pool.is_some() { Some(self) } else { None }
     }
 }
 
+impl EndpointGates {
+    /// An attempt failed that may be made again.
+    #[cold]
+    fn failed(
+        &mut self,
+        server: &ServerToken,
+        call: &CallContext,
+        outcome: &Outcome,
+        reservation: &TokenOf<Quotas>,
+        was_shut: Option<ShutCause>,
+        now: Instant,
+    ) {
+        let shut = self.server.is_shut();
+        if shut == Some(ShutCause::Throttles) && was_shut.is_none() {
+            self.quotas.on_refused(reservation, outcome, now);
+        }
+        // A pool pauses its members by itself.
+        let is_pooled = self.pool.is_some() && outcome.is_shared_throttle();
+        let probed = server.is_probe() && shut == Some(ShutCause::Failures);
+        call.failed(*outcome, shut.is_some() || is_pooled, probed, now);
+    }
+}
+
 /// The pool is the one gate that shares its capacity with other queues.
-impl PooledGate<Charge, EndpointRejection> for EndpointGates {
-    fn reserve(&mut self, charge: &Charge, now: Instant) -> Decision<EndpointRejection> {
-        optional(&mut self.pool, |pool| pool.reserve(charge, now).map(EndpointRejection::Pool))
+impl PooledGate<EndpointCost, EndpointRejection> for EndpointGates {
+    fn reserve(&mut self, cost: &EndpointCost, now: Instant) -> Decision<EndpointRejection> {
+        optional(&mut self.pool, |pool| pool.reserve(cost.call.charge(), now).map(EndpointRejection::Pool))
     }
 
     fn register_waiter(
         &mut self,
-        charge: &Charge,
+        cost: &EndpointCost,
         until: Option<Instant>,
         reason: &EndpointRejection,
         now: Instant,
@@ -239,7 +427,9 @@ impl PooledGate<Charge, EndpointRejection> for EndpointGates {
             return;
         };
         // A caller that waits for a release of another gate does not go at the instant of the pool.
+        let charge = cost.call.charge();
         let waits_for_another = self.circuit.check(&(), now).is_when_released()
+            || self.server.check(now).is_when_released()
             || self.quotas.check(charge, now).is_when_released()
             || optional(&mut self.concurrency, |slots| slots.check(&(), now)).is_when_released();
         if !waits_for_another {
@@ -264,6 +454,7 @@ impl Evictable for EndpointGates {
     fn worth(&mut self, now: Instant) -> Worth {
         let pool = self.pool.as_mut().map_or(Worth::FRESH, |pool| pool.worth(now));
         let slots = self.concurrency.as_mut().map_or(Worth::FRESH, |slots| slots.worth(now));
-        self.circuit.worth(now).max(self.quotas.worth(now)).max(pool).max(slots)
+        let server = self.server.worth(now);
+        self.circuit.worth(now).max(server).max(self.quotas.worth(now)).max(pool).max(slots)
     }
 }

@@ -158,13 +158,13 @@ impl EndpointHandle {
     /// The learned limits of the server, for a later run: those that its responses reported, and the estimated rate if
     /// it reports none. Nothing on a handle on several keys.
     pub fn learned(&self) -> Learned {
-        self.with(|gates, _| gates.quotas.learned()).unwrap_or_default()
+        self.with(EndpointGates::learned).unwrap_or_default()
     }
 
     /// Starts with what was learned in an earlier run. Configured quotas take precedence, and so does what the server reports
     /// from now on.
     pub fn remember(&self, learned: &Learned) {
-        self.with_each(|gates, now| gates.quotas.remember(learned, now));
+        self.with_each(|gates, now| gates.remember(learned, now));
     }
 
     /// The remainder of each quota, including learned ones; negative where it is in debt. Nothing on a handle on
@@ -178,7 +178,7 @@ impl EndpointHandle {
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
         let mut latest = None;
-        self.with_each(|gates, now| latest = latest.max(gates.quotas.paused_until(now)));
+        self.with_each(|gates, now| latest = latest.max(gates.paused_until(now)));
         latest
     }
 
@@ -228,6 +228,6 @@ impl EndpointHandle {
     }
 
     fn switch(&self, change: impl Fn(&mut Circuit, Instant)) {
-        self.with_each(|gates, now| change(&mut gates.circuit, now));
+        self.with_each(|gates, now| gates.switch(&change, now));
     }
 }

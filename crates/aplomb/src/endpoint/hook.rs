@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -135,19 +134,18 @@ struct Rest<A> {
 }
 
 impl<A: Body + Clone> Hooking<A> {
-    /// Without a hook the attempt stays as it is.
-    pub(super) fn new(hook: Option<&(Arc<dyn RequestHook>, Duration)>, attempt: AttemptRequest<A>) -> Self {
+    pub(super) fn new(hook: &dyn RequestHook, longest: Duration, attempt: AttemptRequest<A>) -> Self {
         let number = CallOptions::of(&attempt).attempts().saturating_add(1);
         let AttemptRequest { request, call } = attempt;
         let bytes = request.body_bytes();
         let (parts, body) = request.into_parts();
         let outgoing = OutgoingRequest { parts, body: bytes, attempt: number };
-        let longest = hook.map_or(Duration::MAX, |(_, longest)| *longest);
-        let hook = match hook {
-            Some((hook, _)) => apart(|| hook.before_send(outgoing)),
-            None => Box::pin(std::future::ready(Ok(outgoing))),
-        };
-        Self { hook, timeout: sleep(longest), longest, rest: Some(Rest { body, call }) }
+        Self {
+            hook: apart(|| hook.before_send(outgoing)),
+            timeout: sleep(longest),
+            longest,
+            rest: Some(Rest { body, call }),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl EndpointSnapshot {
             waiting,
             in_flight: gates.quotas.in_flight(),
             available: gates.quotas.available(now).collect(),
-            paused_for: gates.quotas.paused_until(now).map(|until| until.saturating_duration_since(now)),
+            paused_for: gates.paused_until(now).map(|until| until.saturating_duration_since(now)),
             circuit: gates.circuit.snapshot(now),
             concurrency: gates.limited().map(|slots| slots.snapshot(waiting, now)),
         })

@@ -61,8 +61,9 @@ impl Stack {
             .max_retries(policy.max_retries)
             .max_retry_after(policy.max_retry_after)
             .backoff(policy.backoff)
-            // The pause of the quotas does the waiting, for all calls at once.
-            .throttled(Throttled::Requeue);
+            // The gates do the waiting while nobody gets through, for all calls at once.
+            .throttled(Throttled::Requeue)
+            .max_paced(policy.longest_wait());
         if let Some(observer) = observer.clone() {
             retry = retry.observer(observer);
         }

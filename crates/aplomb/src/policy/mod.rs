@@ -74,6 +74,8 @@ pub struct Policy {
     pub(crate) concurrency: Option<Limit>,
     pub(crate) trip: Trip,
     pub(crate) cooldown: Cooldown,
+    /// True if the circuit's cooldown or ramp was set: then it decides by itself when it closes.
+    pub(crate) own_recovery: bool,
     pub(crate) ramp: Ramp,
     pub(crate) on_open: OnOpen,
     pub(crate) max_wait: Option<Duration>,
@@ -118,6 +120,9 @@ const DEFAULT_TIMES: DefaultTimes = DefaultTimes {
     patience: Duration::from_secs(30),
 };
 
+/// The backoff of a call that fails alone.
+const ISOLATED: Exponential = Exponential::new(Duration::from_millis(500)).max(Duration::from_secs(4));
+
 /// How much of a stream is read before its first content, or of a small response: 64 KiB.
 const LOOK_AHEAD: usize = 64 * 1024;
 
@@ -136,13 +141,15 @@ impl Policy {
                     .jitter(Jitter::Equal),
             ),
             ramp: Ramp::default(),
+            own_recovery: false,
             // Longer than any cooldown except that of an exhausted account or a refused credential.
             on_open: OnOpen::Park { max: Duration::from_secs(150) },
             max_wait: None,
             max_waiting: None,
             max_retries: 4,
             max_retry_after: Duration::from_secs(120),
-            backoff: ByKind::default(),
+            // Others get through: a retry costs one request. When nobody does, calls wait in the queue.
+            backoff: ByKind::default().throttled(ISOLATED).others(ISOLATED),
             budget: None,
             head_timeout: None,
             content_timeout: None,
@@ -237,6 +244,7 @@ impl Policy {
     /// Sets how long the circuit stays open. Default: between 1 and 2 s at first, then up to 15 s.
     pub fn cooldown(mut self, cooldown: Cooldown) -> Self {
         self.cooldown = cooldown;
+        self.own_recovery = true;
         self
     }
 
@@ -244,6 +252,7 @@ impl Policy {
     /// response.
     pub fn ramp(mut self, ramp: Ramp) -> Self {
         self.ramp = ramp;
+        self.own_recovery = true;
         self
     }
 

@@ -106,8 +106,8 @@ async fn once_an_account_is_exhausted_no_caller_sends_anything_and_another_accou
         callers.join_all().await;
         let seen = poor.stats().seen;
         assert_eq!(answered.load(Relaxed) as u64, ANSWERED);
-        // Those that were answered had sent their next one when the first refusal arrived; then 64 were in flight.
-        assert_eq!(seen, ANSWERED + CALLERS as u64, "only what was in flight already");
+        // Those that were answered had sent their next one when the first refusal arrived; then 64 were in flight at most.
+        assert!(seen <= ANSWERED + CALLERS as u64, "only what was in flight already");
         assert!(refused.load(Relaxed) >= CALLERS * 10 - usize::try_from(seen).unwrap());
         // Later as well, at once and unsent; and whoever has money is served.
         sleep(Duration::from_secs(60)).await;

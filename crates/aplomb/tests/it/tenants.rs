@@ -89,7 +89,8 @@ async fn a_tenant_is_charged_once_for_a_call_that_is_retried() {
     assert_eq!(aplomb::Report::of(&response).unwrap().sent(), 3);
     response.into_body().collect().await.unwrap();
     assert_eq!(left(&layer, "one")[0], 1);
-    assert!((900..=901).contains(&left(&layer, "one")[1]), "{:?}", left(&layer, "one"));
+    // It used 100 tokens. What was estimated at first, some 30, may have flowed back meanwhile.
+    assert!((900..940).contains(&left(&layer, "one")[1]), "{:?}", left(&layer, "one"));
 }
 
 #[tokio::test(start_paused = true)]
