@@ -68,8 +68,8 @@ fn aplomb() -> Line {
 fn aplomb_acquire() -> Line {
     let limiter = RateLimiter::new([quota()]);
     line(move || {
-        let acquiring = limiter.acquire(Charge::request());
-        async move { acquiring.await.expect("served").end(Outcome::success()) }
+        let limiter = limiter.clone();
+        async move { limiter.acquire(Charge::request()).await.expect("served").end(Outcome::success()) }
     })
 }
 
