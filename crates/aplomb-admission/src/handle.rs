@@ -124,7 +124,7 @@ impl<S: LayerState> Handle<S> {
     ) -> Result<Permit<S::Gate>, S::Error> {
         let acquired = self.entries_of(key).acquire(key, cost, Wait::from(options)).await;
         acquired.map_err(|rejected| {
-            let label = self.get(key).and_then(|of_key| of_key.key());
+            let label = self.look_at(key, Queue::key_label).flatten();
             self.state().rejection(&rejected, label, options)
         })
     }

@@ -62,7 +62,7 @@ impl RateLimitLayer {
     ///
     /// In front of your own handlers a limit works differently than in front of somebody's API:
     ///
-    /// - **Calls do not wait**: one that exceeds a quota is rejected at once with [`RateLimited`], which tells when to come
+    /// - **Calls do not wait**: one that exceeds a quota is rejected at once with [`RateLimited`](crate::RateLimited), which tells when to come
     ///   back. Set [`max_wait`](RateLimitLayer::max_wait) to let calls wait.
     /// - **Responses say nothing about the quotas**: nothing is learned from them, and a handler's own 429 pauses nobody.
     /// - **A call is charged once**: a retry, seen by its [`CallOptions::attempts`], costs no further request. Tokens are

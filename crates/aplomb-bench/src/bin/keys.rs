@@ -50,7 +50,7 @@ fn main() {
     // The most bytes per key so far: tables grow in steps.
     let mut most = 0.0_f64;
     for key in 0..keys {
-        calls.time(|| call(limiter, key as u64));
+        calls.time(|| call(&limiter, key as u64));
         if key % 1_024 == 0 && key >= keys / 2 {
             most = most.max(each(&region, known()));
         }
@@ -58,13 +58,13 @@ fn main() {
     println!("{} keys, a u64 each, with two quotas that have been drawn from", known());
     println!("bytes a key: {:.1}; at most, from half of them on: {most:.1}", each(&region, known()));
     calls.print("the first call of each key");
-    (0..keys).for_each(|key| calls.time(|| call(limiter, key as u64)));
+    (0..keys).for_each(|key| calls.time(|| call(&limiter, key as u64)));
     calls.print("the second call, which the quota rejects");
     let before = region.change().allocations;
-    (0..keys).for_each(|_| calls.time(|| call(limiter, PLENTY)));
+    (0..keys).for_each(|_| calls.time(|| call(&limiter, PLENTY)));
     calls.print("all with one key, which has plenty");
     println!("    with {} allocations in all", region.change().allocations - before);
-    (0..keys).for_each(|key| calls.time(|| call(limiter, (keys + key) as u64)));
+    (0..keys).for_each(|key| calls.time(|| call(&limiter, (keys + key) as u64)));
     calls.print("new keys, which evict old ones");
 }
 

@@ -170,6 +170,12 @@ impl Quotas {
         }
         self.schedule_expiry();
         self.set_up_estimator();
+        if let Some(server) = &mut self.server {
+            server.note_end_of_pause(now);
+            if server.is_empty(now) {
+                self.server = None;
+            }
+        }
     }
 
     /// The learned limits of the server, for a later run.

@@ -68,9 +68,7 @@ impl ServerLimits {
         unanswered: u32,
         now: Instant,
     ) -> Decision<RateLimitReason> {
-        if self.pause.take_end(now) {
-            self.events.push_back(Event::resumed(LayerName::RateLimit));
-        }
+        self.note_end_of_pause(now);
         let paused = match self.pause.check(now) {
             PauseState::Exhausted(retry_after) => {
                 return Decision::Reject(RateLimitReason::Exhausted { retry_after });
@@ -90,6 +88,14 @@ impl ServerLimits {
             Some((at, reason)) => Decision::NotBefore(at, reason),
             None if readiness == Readiness::WhenAnswered => Decision::WhenReleased(RateLimitReason::Unknown),
             None => Decision::Admit,
+        }
+    }
+
+    /// Reports the end of a pause, once.
+    #[inline]
+    pub(super) fn note_end_of_pause(&mut self, now: Instant) {
+        if self.pause.take_end(now) {
+            self.events.push_back(Event::resumed(LayerName::RateLimit));
         }
     }
 

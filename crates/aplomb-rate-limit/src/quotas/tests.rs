@@ -39,6 +39,17 @@ fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
 }
 
 #[test]
+fn configured_quotas_keep_nothing_of_the_estimate_whose_place_they_take() {
+    let mut quotas = Quotas::new([]);
+    let now = quotas.set.epoch();
+    assert!(quotas.server.is_some(), "the rate is estimated");
+    quotas.set_quotas([Quota::requests_per_second(2)], now);
+    assert!(quotas.server.is_none());
+    quotas.set_quotas([], now);
+    assert!(quotas.server.is_some());
+}
+
+#[test]
 fn a_cost_above_the_capacity_is_rejected_immediately() {
     let mut quotas = requests_and_tokens();
     let huge = Charge::request().input_tokens(99).output_tokens(2);

@@ -8,35 +8,34 @@ use aplomb_admission::{Entries, ErasedKey, RejectReason, Rejected, RequestPolicy
 use aplomb_circuit_breaker::CircuitOpen;
 use aplomb_concurrency::AtCapacity;
 use aplomb_core::{
-    Account, BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView,
-    notify,
+    BoxError, CallOptions, Event, KeyLabel, LayerName, LogEvents, Observe, Rejection, RequestView, notify,
 };
 use aplomb_rate_limit::RateLimited;
 use http_body::Body;
 
 use super::RequestHook;
 use super::attempt_request::AttemptRequest;
-use super::gates::{EndpointCost, EndpointGates, EndpointRejection, GateEvent};
+use super::gates::{self, EndpointCost, EndpointGates, EndpointRejection, GateEvent};
 use super::hook::Hooking;
-use super::state::{self, PolicyInForce, QuotasOf, Settings};
+use super::in_force::{PolicyInForce, has_one_credential};
+use super::state::Settings;
 use crate::{Policy, route};
 
 /// The queues of an endpoint, for all calls or for each key.
-pub(super) fn entries(settings: &Settings, policy: &PolicyInForce) -> Entries<EndpointGates> {
+pub(super) fn entries(settings: &Settings, policy: &Arc<PolicyInForce>) -> Entries<EndpointGates> {
     let (settle, observer) = (settings.settle(), settings.observer.clone());
     let on_event = move |event: &GateEvent, key: Option<&KeyLabel>| match &observer {
         Some(observer) => event.report(&**observer, key),
         None => event.report(&LogEvents, key),
     };
-    let limits = state::read(policy).queue_limits();
+    let in_force = policy.policy();
+    let limits = in_force.queue_limits();
+    gates::raise_max_pause(&in_force);
     match &settings.key_by {
-        None => Entries::one(EndpointGates::new(&state::read(policy), settle), limits, on_event),
+        None => Entries::one(policy.gates(None, None, settle), limits, on_event),
         Some(by) => {
             let (policy, quotas_of) = (Arc::clone(policy), settings.quotas_of.clone());
-            let make = move |key: &dyn ErasedKey| {
-                // Not under the lock: `quotas_of` is the user's code.
-                EndpointGates::new(&policy_of(key, &state::read(&policy), quotas_of.as_deref()), settle)
-            };
+            let make = move |key: &dyn ErasedKey| policy.gates(Some(key), quotas_of.as_deref(), settle);
             Entries::keyed(by.clone(), settings.max_keys, limits, make, on_event)
         }
     }
@@ -45,28 +44,19 @@ pub(super) fn entries(settings: &Settings, policy: &PolicyInForce) -> Entries<En
 /// Puts another policy in force for the gates that there are.
 pub(super) fn adopt(entries: &Entries<EndpointGates>, policy: &Policy, settings: &Settings) {
     // Not under the lock of a queue: it makes others ask again.
-    super::gates::raise_max_pause(policy);
+    gates::raise_max_pause(policy);
     entries.set_limits(|_| policy.queue_limits());
-    entries.for_each_gate(|key, queue| match key {
-        None => queue.with(|gates, now| gates.adopt(policy, now)),
-        Some(key) => {
-            let policy = policy_of(key, policy, settings.quotas_of.as_deref());
-            queue.with(|gates, now| gates.adopt(&policy, now));
-        }
+    let circuits = [false, true].map(|one_credential| Arc::new(gates::circuit(policy, one_credential)));
+    entries.for_each_gate(|key, queue| {
+        // Not under the lock: it is the user's code.
+        let own = settings.quotas_of.as_ref().zip(key).and_then(|(quotas_of, key)| quotas_of(key));
+        let one_credential = key.is_some_and(has_one_credential);
+        let circuit = Arc::clone(&circuits[usize::from(one_credential)]);
+        let server = gates::server(policy, one_credential);
+        queue.with(|gates, now| {
+            gates.adopt(policy, own.as_ref().unwrap_or(&policy.quotas), circuit, server, now);
+        });
     });
-}
-
-/// The policy of one key.
-fn policy_of(key: &dyn ErasedKey, policy: &Policy, quotas_of: Option<&QuotasOf>) -> Policy {
-    let mut policy = policy.clone();
-    // All calls of an account carry the same credential.
-    if key.as_any().is::<Account>() {
-        policy.trip = policy.trip.one_credential();
-    }
-    match quotas_of.and_then(|quotas_of| quotas_of(key)) {
-        Some(quotas) => policy.quotas(quotas),
-        None => policy,
-    }
 }
 
 /// Passes an event to the observer, or logs it.

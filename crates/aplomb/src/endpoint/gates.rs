@@ -1,14 +1,15 @@
 //! The gates of an endpoint, which decide as one.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use aplomb_admission::server::{HeldBy, Server, ServerEvent, ServerSettings, ServerToken, ShutCause};
 use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
-use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition};
-use aplomb_concurrency::{LimitChange, Occupancy, Slots};
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition, Trip};
+use aplomb_concurrency::{Limit, LimitChange, Occupancy, Slots};
 use aplomb_core::{Event, KeyLabel, LayerName, Observe, Outcome, notify};
-use aplomb_rate_limit::{Learned, Pool, PoolMember, Quotas, RateLimitReason, Settle};
+use aplomb_rate_limit::{Learned, Pool, PoolMember, Quota, Quotas, RateLimitReason, Settle};
 use tokio::time::Instant;
 
 use crate::Policy;
@@ -87,41 +88,73 @@ pub(crate) struct EndpointToken {
     concurrency: Option<TokenOf<Slots>>,
 }
 
-/// The limit of slots that exist only for the calls they have admitted.
-const UNLIMITED: usize = usize::MAX;
+/// Unused gates, by the settings that do not change with every key: keys with equal ones share those of their quotas and of
+/// their circuit, so that they take less memory.
+#[derive(Clone)]
+pub(super) struct UnusedGates {
+    quotas: Quotas,
+    circuit: Arc<CircuitSettings>,
+    server: ServerSettings,
+    pool: Option<Pool>,
+    concurrency: Option<Limit>,
+    own_recovery: bool,
+}
 
-impl EndpointGates {
-    pub(super) fn new(policy: &Policy, settle: Settle) -> Self {
-        let mut quotas = Quotas::new(policy.quotas.iter().copied());
+impl UnusedGates {
+    /// Gates under a policy, with these quotas; `one_credential` if all calls carry the same one.
+    pub(super) fn new(policy: &Policy, configured: &[Quota], one_credential: bool, settle: Settle) -> Self {
+        let mut quotas = Quotas::new(configured.iter().copied());
         if let Some(seed) = policy.seed {
             quotas.set_seed(seed);
         }
         quotas.set_max_pause(policy.max_retry_after);
         quotas.set_settle(settle);
-        raise_max_pause(policy);
-        let pool = policy.pool.as_ref().map(Pool::member);
         // With a pool, what the server says is about the pool, which learns it for all its members.
-        quotas.set_learning(pool.is_none());
+        quotas.set_learning(policy.pool.is_none());
         quotas.set_pausing(false);
         Self {
-            server: Server::new(server(policy)),
-            circuit: Circuit::new(circuit(policy)),
             quotas,
-            pool,
-            concurrency: policy.concurrency.map(Slots::new),
-            events: VecDeque::new(),
+            circuit: Arc::new(circuit(policy, one_credential)),
+            server: server(policy, one_credential),
+            pool: policy.pool.clone(),
+            concurrency: policy.concurrency,
             own_recovery: policy.own_recovery,
         }
     }
 
+    /// The gates of a key, or of all calls.
+    pub(super) fn gates(self) -> EndpointGates {
+        EndpointGates {
+            server: Server::new(self.server),
+            circuit: Circuit::new(self.circuit),
+            quotas: self.quotas.fresh(),
+            pool: self.pool.as_ref().map(Pool::member),
+            concurrency: self.concurrency.map(Slots::new),
+            events: VecDeque::new(),
+            own_recovery: self.own_recovery,
+        }
+    }
+}
+
+/// The limit of slots that exist only for the calls they have admitted.
+const UNLIMITED: usize = usize::MAX;
+
+impl EndpointGates {
     /// Puts another policy in force; calls in flight are not lost. The pool stays, since what has been drawn from it
     /// is settled with it.
-    pub(super) fn adopt(&mut self, policy: &Policy, now: Instant) {
-        self.circuit.set_settings(circuit(policy));
+    pub(super) fn adopt(
+        &mut self,
+        policy: &Policy,
+        quotas: &[Quota],
+        circuit: Arc<CircuitSettings>,
+        server: ServerSettings,
+        now: Instant,
+    ) {
+        self.circuit.set_settings(circuit);
         self.own_recovery = policy.own_recovery;
-        self.server.set_settings(server(policy), now);
+        self.server.set_settings(server, now);
         self.follow(now);
-        self.quotas.set_quotas(policy.quotas.iter().copied(), now);
+        self.quotas.set_quotas(quotas.iter().copied(), now);
         self.quotas.set_max_pause(policy.max_retry_after);
         match (&mut self.concurrency, policy.concurrency) {
             (Some(slots), Some(limit)) => slots.set_limit(limit, now),
@@ -227,10 +260,20 @@ pub(super) fn raise_max_pause(policy: &Policy) {
     }
 }
 
-fn circuit(policy: &Policy) -> CircuitSettings {
-    let trip = policy.trip.following().unwrap_or_else(|| policy.trip.clone());
+fn trip(policy: &Policy, one_credential: bool) -> Trip {
+    let trip = policy.trip.clone();
+    if one_credential {
+        trip.one_credential()
+    } else {
+        trip
+    }
+}
+
+/// The settings of the circuit under a policy; `one_credential` if all its calls carry the same one.
+pub(super) fn circuit(policy: &Policy, one_credential: bool) -> CircuitSettings {
+    let trip = trip(policy, one_credential);
     let settings = CircuitSettings::new()
-        .trip(trip)
+        .trip(trip.following().unwrap_or(trip))
         .cooldown(policy.cooldown)
         .ramp(policy.ramp)
         .on_open(policy.on_open);
@@ -241,9 +284,9 @@ fn circuit(policy: &Policy) -> CircuitSettings {
 }
 
 /// The brakes that the policy leaves to the server: those for which it has none of its own.
-fn server(policy: &Policy) -> ServerSettings {
+pub(super) fn server(policy: &Policy, one_credential: bool) -> ServerSettings {
     let settings = ServerSettings::new()
-        .failures(policy.trip.following().is_some())
+        .failures(trip(policy, one_credential).following().is_some())
         // What the server says of its rate is about the pool.
         .throttles(policy.pool.is_none())
         .places(policy.concurrency.is_none())

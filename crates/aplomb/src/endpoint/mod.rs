@@ -15,6 +15,7 @@ mod future;
 mod gates;
 mod handle;
 mod hook;
+mod in_force;
 mod inspect;
 mod inspected_body;
 mod judge;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::calibration::Calibration;
 use super::gates::EndpointGates;
+use super::in_force::PolicyInForce;
 use super::judge::JudgeFn;
 use super::stack::{Parts, Stack};
 use super::tenants::{TenantCharge, Tenants};
@@ -63,14 +64,11 @@ impl Settings {
     }
 }
 
-/// The policy in force. Shared with what creates the gates of a new key.
-pub(super) type PolicyInForce = Arc<RwLock<Policy>>;
-
 /// The state of an endpoint: the policy in force, the queues with their gates, and the stack that is derived from
 /// the settings and the policy.
 pub(crate) struct EndpointState {
     settings: Settings,
-    policy: PolicyInForce,
+    policy: Arc<PolicyInForce>,
     entries: Entries<EndpointGates>,
     /// The quotas of all tenants, if they have some of their own.
     tenants: Option<RateLimiter>,
@@ -93,15 +91,15 @@ pub(super) struct InProgress {
 
 impl EndpointState {
     pub(super) fn new(settings: Settings, policy: Policy) -> Arc<Self> {
-        let policy = Arc::new(RwLock::new(policy));
+        let policy = PolicyInForce::new(policy);
         let entries = admission::entries(&settings, &policy);
         let tenants = settings
             .tenants
             .as_ref()
-            .map(|tenants| tenants.limiter(&read(&policy), settings.max_keys, settings.observer.clone()));
+            .map(|tenants| tenants.limiter(&policy.policy(), settings.max_keys, settings.observer.clone()));
         let calibration = Arc::new(Calibration::new());
         let parts = Parts { entries: &entries, tenants: tenants.as_ref(), calibration: &calibration };
-        let stack = Stack::new(&settings, &read(&policy), parts, 0);
+        let stack = Stack::new(&settings, &policy.policy(), parts, 0);
         Arc::new(Self {
             settings,
             policy,
@@ -128,17 +126,13 @@ impl EndpointState {
     }
 
     pub(super) fn policy(&self) -> Policy {
-        read(&self.policy)
+        self.policy.policy()
     }
 
-    pub(super) fn set_policy(&self, mut policy: Policy) -> Result<(), InvalidPolicy> {
+    pub(super) fn set_policy(&self, policy: Policy) -> Result<(), InvalidPolicy> {
         policy.validate()?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut in_force = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-            policy.pool = in_force.pool.take();
-            *in_force = policy.clone();
-        }
+        let policy = self.policy.replace(policy);
         admission::adopt(&self.entries, &policy, &self.settings);
         let version = self.version() + 1;
         if let Some(tenants) = &self.tenants {
@@ -188,11 +182,6 @@ impl EndpointState {
     pub(crate) async fn drained(&self) {
         self.calls.closed().await;
     }
-}
-
-/// A copy of the policy in force. No code of the user runs under the lock.
-pub(super) fn read(policy: &PolicyInForce) -> Policy {
-    policy.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl fmt::Debug for EndpointState {

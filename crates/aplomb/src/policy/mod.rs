@@ -4,10 +4,10 @@
 mod from_config;
 mod invalid;
 mod presets;
+mod times;
 
 use std::time::Duration;
 
-use aplomb_admission::QueueLimits;
 use aplomb_circuit_breaker::{Cooldown, OnOpen, Ramp, Trip};
 use aplomb_concurrency::Limit;
 use aplomb_core::{Exponential, Jitter};
@@ -15,7 +15,7 @@ use aplomb_rate_limit::{Pool, Quota};
 use aplomb_retry::{Budget, ByKind};
 
 pub use self::invalid::InvalidPolicy;
-use crate::endpoint::Timeouts;
+use self::times::{DEFAULT_TIMES, DefaultTimes};
 
 /// The settings of an endpoint: quotas, retries, timeouts and the circuit.
 ///
@@ -96,35 +96,8 @@ pub struct Policy {
     default_times: DefaultTimes,
 }
 
-/// The times that apply where none is set.
-#[derive(Clone, Copy, Debug)]
-struct DefaultTimes {
-    max_wait: Duration,
-    head: Duration,
-    content: Duration,
-    idle: Duration,
-    attempt: Duration,
-    deadline: Option<Duration>,
-    /// How long a stream without content is kept from the caller.
-    patience: Duration,
-}
-
-/// Long enough for completions that think for minutes.
-const DEFAULT_TIMES: DefaultTimes = DefaultTimes {
-    max_wait: Duration::from_secs(600),
-    head: Duration::from_secs(600),
-    content: Duration::from_secs(600),
-    idle: Duration::from_secs(300),
-    attempt: Duration::from_secs(60 * 60),
-    deadline: None,
-    patience: Duration::from_secs(30),
-};
-
 /// The backoff of a call that fails alone.
 const ISOLATED: Exponential = Exponential::new(Duration::from_millis(500)).max(Duration::from_secs(4));
-
-/// How much of a stream is read before its first content, or of a small response: 64 KiB.
-const LOOK_AHEAD: usize = 64 * 1024;
 
 impl Policy {
     /// The defaults of the table above.
@@ -387,37 +360,6 @@ impl Policy {
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
-    }
-
-    pub(crate) fn queue_limits(&self) -> QueueLimits {
-        let limits = QueueLimits::new().max_wait(self.longest_wait());
-        self.max_waiting.map_or(limits, |calls| limits.max_waiting(calls))
-    }
-
-    /// How long a call may wait before an attempt.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        self.max_wait.unwrap_or(self.default_times.max_wait)
-    }
-
-    pub(crate) fn timeouts(&self) -> Timeouts {
-        let default = self.default_times;
-        Timeouts {
-            head: self.head_timeout.unwrap_or(default.head),
-            content: self.content_timeout.unwrap_or(default.content),
-            idle: self.idle_timeout.unwrap_or(default.idle),
-            attempt: self.attempt_timeout.unwrap_or(default.attempt),
-        }
-    }
-
-    /// How long a call may take.
-    pub(crate) fn effective_deadline(&self) -> Option<Duration> {
-        self.deadline.or(self.default_times.deadline)
-    }
-
-    /// How much of a response, and for how long, is read before the caller gets it.
-    pub(crate) fn effective_look_ahead(&self) -> (usize, Duration) {
-        let patience = self.content_timeout.unwrap_or(self.default_times.patience);
-        self.look_ahead.unwrap_or((LOOK_AHEAD, patience))
     }
 }
 
