@@ -36,6 +36,9 @@ struct Args {
     /// Writes the table to this file as well, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Prints the table as Markdown
+    #[arg(long)]
+    markdown: bool,
     /// Draws the first seed of each scenario into this directory
     #[arg(long, value_name = "DIRECTORY")]
     svg: Option<PathBuf>,
@@ -75,7 +78,11 @@ fn main() -> Result<(), BoxError> {
         return Ok(());
     }
     let table = Table::of(&scenarios, &clients, 0..args.seeds.max(1));
-    print!("{table}");
+    if args.markdown {
+        print!("{}", table.to_markdown(&scenarios));
+    } else {
+        print!("{table}");
+    }
     if let Some(path) = args.json {
         fs::write(path, serde_json::to_string_pretty(&table.to_json())?)?;
     }

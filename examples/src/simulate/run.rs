@@ -14,7 +14,7 @@ use tower::util::BoxCloneSyncService;
 use super::client::{Ask, Client, Http, Look};
 use super::ideal::{Ideal, ideal};
 use super::scenario::Scenario;
-use super::server::{Body, Came, Seen, Server};
+use super::server::{Body, Came, Outage, Seen, Server};
 
 /// A client that takes this many times the ideal time is stopped, but not within the first half minute.
 const PATIENCE: u32 = 15;
@@ -106,6 +106,12 @@ impl Run {
     pub fn in_flight(&self, at: Duration) -> usize {
         let is_in_flight = |seen: &&Seen| seen.at <= at && seen.ended.is_none_or(|ended| ended > at);
         self.seen.iter().filter(is_in_flight).count()
+    }
+
+    /// The number of requests that were sent while the server was down.
+    pub fn sent_within(&self, outages: &[Outage]) -> u64 {
+        let is_down = |at| outages.iter().any(|outage| outage.when.contains(&at));
+        self.seen.iter().filter(|seen| is_down(seen.at)).count() as u64
     }
 
     /// The longest time of this share of the answered prompts.

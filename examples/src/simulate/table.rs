@@ -30,6 +30,8 @@ pub struct Row {
     pub failed: u64,
     /// The number of them that came earlier than the server allowed.
     pub early: u64,
+    /// The number of them that were sent while the server was down.
+    pub into_outages: u64,
     /// The time, in seconds.
     pub took: f64,
     /// The time of the ideal client, in seconds.
@@ -71,6 +73,27 @@ impl Table {
         self.0.iter().find(|row| row.scenario == scenario && row.client == client)
     }
 
+    /// The rows as a table in Markdown, with a line for each scenario and a column for each client: the time as a
+    /// multiple of the ideal, and the number of requests.
+    pub fn to_markdown(&self, scenarios: &[Scenario]) -> String {
+        let mut clients: Vec<_> = Vec::new();
+        for row in &self.0 {
+            if !clients.contains(&row.client) {
+                clients.push(row.client);
+            }
+        }
+        let names: Vec<_> = clients.iter().map(|client| client.name()).collect();
+        let mut text = format!("| the server | ideal | {} |\n", names.join(" | "));
+        text += &format!("| --- | --- |{}\n", " --- |".repeat(names.len()));
+        for scenario in scenarios {
+            let rows: Vec<_> = clients.iter().filter_map(|client| self.row(scenario.name, *client)).collect();
+            let Some(first) = rows.first() else { continue };
+            let cells: Vec<_> = rows.iter().map(|row| row.cell()).collect();
+            text += &format!("| {} | {:.1} s | {} |\n", scenario.about, first.ideal, cells.join(" | "));
+        }
+        text
+    }
+
     /// The rows as JSON.
     pub fn to_json(&self) -> Value {
         self.0.iter().map(Row::to_json).collect()
@@ -95,6 +118,7 @@ impl Row {
             refused: count(&Run::refused),
             failed: count(&Run::failed),
             early: count(&Run::early),
+            into_outages: count(&|run| run.sent_within(&scenario.world.outages)),
             took: seconds(&Run::done_in),
             ideal: seconds(&|run| run.ideal.took),
             ratio: ratios.get(ratios.len() / 2).copied().unwrap_or(0.0),
@@ -104,11 +128,23 @@ impl Row {
         }
     }
 
+    /// The time as a multiple of the ideal, the requests, and the answers if some are missing.
+    fn cell(&self) -> String {
+        // A client that was stopped would have taken longer.
+        let more = if self.stopped > 0 { "> " } else { "" };
+        let missing = if self.answered < self.prompts {
+            format!("{} of {}: ", self.answered, self.prompts)
+        } else {
+            String::new()
+        };
+        format!("{missing}{more}{:.2} ×, {}", self.ratio, self.requests)
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "scenario": self.scenario, "client": self.client.name(), "prompts": self.prompts,
             "answered": self.answered, "requests": self.requests, "refused": self.refused, "failed": self.failed,
-            "early": self.early, "took": self.took, "ideal": self.ideal, "ratio": self.ratio,
+            "early": self.early, "into_outages": self.into_outages, "took": self.took, "ideal": self.ideal, "ratio": self.ratio,
             "p50": self.p50, "p99": self.p99, "stopped": self.stopped,
         })
     }

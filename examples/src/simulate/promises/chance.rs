@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Violation, check, median, unless};
+use super::{Measured, Violation, check, count, median, number, unanswered};
 use crate::simulate::client::Client;
-use crate::simulate::run::run;
+use crate::simulate::run::{Run, run};
 use crate::simulate::scenario::{Job, Scenario};
 use crate::simulate::server::{Down, Fault, Hint, Latency, Outage, Refusal, What, World};
 
@@ -45,28 +45,17 @@ pub fn promise_37(seeds: Range<u64>) -> Result<(), Violation> {
             .clone()
             .map(|seed| [Client::Batch, Client::Retry].map(|client| run(&scenario, client, seed, false)))
             .collect();
-        let name = format!("{:.0} % of {name}", share * 100.0);
-        let speed = median(
-            runs.iter()
-                .map(|[batch, retry]| retry.done_in().as_secs_f64() / batch.done_in().as_secs_f64()),
-        );
-        let requests = median(runs.iter().map(|[batch, retry]| ratio(batch.requests(), retry.requests())));
-        let answered = runs.iter().map(|[batch, _]| batch.answered).min().unwrap_or(0);
-        let least = 0.9 * (1.0 - share);
-        [
-            unless(answered == 1_200, || format!("{name}: {answered} of 1,200 answered")),
-            unless(speed >= least, || format!("{name}: {speed:.2} of the throughput without brakes")),
-            unless(requests <= 1.01, || format!("{name}: {requests:.2} × the requests")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let mut measured = Measured::new(format!("{:.0} % of {name}", share * 100.0));
+        let time = |[batch, retry]: &[Run; 2]| batch.done_in().as_secs_f64() / retry.done_in().as_secs_f64();
+        let requests = |[batch, retry]: &[Run; 2]| number(batch.requests()) / number(retry.requests());
+        let brakeless = 1.0 / (0.9 * (1.0 - share));
+        measured.median("time ÷ without brakes", median(runs.iter().map(time)), brakeless);
+        measured.median("requests ÷ without brakes", median(runs.iter().map(requests)), 1.01);
+        for (seed, [batch, _]) in seeds.clone().zip(&runs) {
+            measured.each(seed, "unanswered", unanswered(batch), 0.0);
+        }
+        measured
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "there are few")]
-fn ratio(one: u64, other: u64) -> f64 {
-    one as f64 / other.max(1) as f64
 }
 
 /// A circuit with its defaults stays closed while at least 40 % of the calls succeed, in any order of answers and
@@ -93,33 +82,37 @@ pub fn promise_38(seeds: Range<u64>) -> Result<(), Violation> {
         ("an outage: hangs", outage(Down::Hangs), true),
     ];
     check(38, &cases, |(name, scenario, opens)| {
-        let mut found = Vec::new();
+        let mut measured = Measured::new(*name);
+        let mut opened = 0;
         for seed in seeds.clone() {
             let run = run(scenario, Client::Batch, seed, true);
             let first = run.moments.iter().find(|moment| moment.look.transitions > 0).map(|moment| moment.at);
-            match (opens, first) {
-                (false, Some(at)) => found.push(format!("{name}: opened after {at:?} with seed {seed}")),
-                (true, None) => found.push(format!("{name}: never opened with seed {seed}")),
-                (true, Some(at)) => {
-                    let began = 2 * SECOND;
-                    // A request that hangs shows when its time is over.
-                    let hung = if scenario.world.outages[0].how == Down::Hangs {
-                        2 * SECOND
-                    } else {
-                        Duration::ZERO
-                    };
-                    let sent = run.seen.iter().filter(|seen| seen.at >= began && seen.at < at).count();
-                    let late = at > began + hung + 2 * SECOND && sent > 64 + 10;
-                    found.extend(unless(!late, || {
-                        format!(
-                            "{name}: opened {:?} after it began, {sent} calls, with seed {seed}",
-                            at.saturating_sub(began)
-                        )
-                    }));
-                }
-                (false, None) => {}
+            opened += u32::from(first.is_some());
+            if !opens {
+                continue;
             }
+            let began = 2 * SECOND;
+            // A request that hangs shows when its time is over.
+            let hangs = scenario.world.outages.iter().any(|outage| outage.how == Down::Hangs);
+            let shows = began
+                + if hangs {
+                    scenario.attempt_timeout
+                } else {
+                    Duration::ZERO
+                };
+            let at = first.unwrap_or(Duration::MAX);
+            let sent = run.seen.iter().filter(|seen| seen.at >= began && seen.at < at).count();
+            // One of the two is enough.
+            if sent > 64 + 10 {
+                let late = at.saturating_sub(shows).as_secs_f64();
+                measured.each(seed, "seconds until it opens", late, 2.0);
+            }
+            measured.each(seed, "never opens", f64::from(u8::from(first.is_none())), 0.0);
         }
-        found
+        if !opens {
+            let share = f64::from(opened) / count(seeds.clone().count());
+            measured.median("share of the runs in which it opens", share, 0.0);
+        }
+        measured
     })
 }

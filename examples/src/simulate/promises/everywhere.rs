@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Violation, check, unless};
+use super::{Measured, Violation, check, number};
 use crate::simulate::client::Client;
 use crate::simulate::run::run;
 use crate::simulate::scenario::Scenario;
@@ -30,22 +30,19 @@ pub fn promise_43(seeds: Range<u64>) -> Result<(), Violation> {
             .iter()
             .filter(|row| row.answered == most && most >= batch.answered && row.early == 0)
             .min_by(|one, other| one.took.total_cmp(&other.took));
-        let name = scenario.name;
-        let mut found = Vec::new();
-        found.extend(unless(batch.early == 0, || format!("{name}: {} earlier than told", batch.early)));
-        found.extend(unless(batch.answered >= most, || {
-            format!("{name}: {} answered, {most} by the best loop", batch.answered)
-        }));
+        let mut measured = Measured::new(scenario.name);
+        measured.median("earlier than told", number(batch.early), 0.0);
+        measured.median(
+            "unanswered, though a loop gets them",
+            number(most.saturating_sub(batch.answered)),
+            0.0,
+        );
         if let Some(best) = best {
-            let (time, loop_time) = (batch.took, best.took);
-            found.extend(unless(time <= 1.02 * loop_time, || {
-                format!("{name}: {time:.1} s, {loop_time:.1} s by {}", best.client.name())
-            }));
-            found.extend(unless(batch.requests * 100 <= best.requests * 105, || {
-                format!("{name}: {} requests, {} by {}", batch.requests, best.requests, best.client.name())
-            }));
+            measured.median("time ÷ the best loop's", batch.took / best.took, 1.02);
+            let requests = number(batch.requests) / number(best.requests);
+            measured.median("requests ÷ the best loop's", requests, 1.05);
         }
-        found
+        measured
     })
 }
 
@@ -61,13 +58,10 @@ pub fn promise_47(seeds: Range<u64>) -> Result<(), Violation> {
         .collect();
     check(47, &told, |scenario| {
         let [told, untold] = [Client::Told, Client::Batch].map(|client| row(scenario, client, &seeds));
-        let name = scenario.name;
-        let fewer = unless(told.answered >= untold.answered, || {
-            format!("{name}: {} answered, {} where nothing is told", told.answered, untold.answered)
-        });
-        let slower = unless(told.took <= 1.02 * untold.took, || {
-            format!("{name}: {:.1} s, {:.1} s where nothing is told", told.took, untold.took)
-        });
-        fewer.into_iter().chain(slower).collect()
+        let mut measured = Measured::new(scenario.name);
+        let fewer = number(untold.answered.saturating_sub(told.answered));
+        measured.median("unanswered, though untold they are", fewer, 0.0);
+        measured.median("time ÷ untold", told.took / untold.took, 1.02);
+        measured
     })
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Violation, check, median, unless};
+use super::{Measured, Violation, check, count, median, unanswered};
 use crate::simulate::client::Client;
 use crate::simulate::run::run;
 use crate::simulate::scenario::Scenario;
@@ -64,21 +64,17 @@ pub fn promise_45(seeds: Range<u64>) -> Result<(), Violation> {
             .clone()
             .map(|seed| [scenario, &honest].map(|scenario| run(scenario, Client::Batch, seed, false)))
             .collect();
-        let answered = runs.iter().all(|[liar, _]| liar.answered == liar.prompts);
         let longer = median(runs.iter().map(|[liar, honest]| {
             // The best possible client of the honest server, if ours does badly even there.
             let honest = honest.done_in().max(honest.ideal.took);
             liar.done_in().saturating_sub(window + hint).as_secs_f64() / honest.as_secs_f64()
         }));
-        [
-            unless(answered, || format!("{}: not all answered", scenario.name)),
-            unless(longer <= 1.2, || {
-                format!("{}: {longer:.2} × the time of an honest server", scenario.name)
-            }),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let mut measured = Measured::new(scenario.name);
+        measured.median("time ÷ an honest server's", longer, 1.2);
+        for (seed, [liar, _]) in seeds.clone().zip(&runs) {
+            measured.each(seed, "unanswered", unanswered(liar), 0.0);
+        }
+        measured
     })
 }
 
@@ -93,10 +89,10 @@ pub fn promise_46(seeds: Range<u64>) -> Result<(), Violation> {
     check(46, &cases, |scenario| {
         let without =
             Scenario { world: World { poisoned: None, ..scenario.world.clone() }, ..scenario.clone() };
-        let broken = |seed| {
+        let mut measured = Measured::new(scenario.name);
+        for seed in seeds.clone() {
             let poisoned = run(scenario, Client::Batch, seed, false);
             let healthy = run(&without, Client::Batch, seed, false);
-            let name = format!("{}, seed {seed}", scenario.name);
             let hint = 2 * SECOND;
             let others = poisoned.done_in();
             let most = (1..=scenario.job.prompts)
@@ -109,17 +105,17 @@ pub fn promise_46(seeds: Range<u64>) -> Result<(), Violation> {
                 })
                 .max()
                 .unwrap_or(0);
-            [
-                unless(poisoned.answered == poisoned.prompts, || {
-                    format!("{name}: {} of {} answered", poisoned.answered, poisoned.prompts)
-                }),
-                unless(!poisoned.stopped, || format!("{name}: never ends")),
-                unless(most <= 8, || format!("{name}: refused {most} times")),
-                unless(others <= healthy.done_in().mul_f64(1.05) + hint, || {
-                    format!("{name}: others took {others:.1?}, not {:.1?}", healthy.done_in())
-                }),
-            ]
-        };
-        seeds.clone().flat_map(broken).flatten().collect()
+            let later = others.saturating_sub(healthy.done_in().mul_f64(1.05));
+            measured.each(seed, "unanswered", unanswered(&poisoned), 0.0);
+            measured.each(seed, "never ends", f64::from(u8::from(poisoned.stopped)), 0.0);
+            measured.each(seed, "refusals of one prompt", count(most), 8.0);
+            measured.each(
+                seed,
+                "seconds by which the others are later",
+                later.as_secs_f64(),
+                hint.as_secs_f64(),
+            );
+        }
+        measured
     })
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::parallel;
+use super::run::Run;
 
 pub use self::chance::{promise_37, promise_38};
 pub use self::everywhere::{promise_43, promise_47};
@@ -19,11 +20,34 @@ pub use self::lies::{promise_45, promise_46};
 pub use self::outages::{promise_39, promise_40};
 pub use self::overload::{promise_41, promise_42, promise_44};
 
+/// A measure that is beyond what was promised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The scenario, or a description of it.
+    pub case: String,
+    /// The measure.
+    pub what: &'static str,
+    /// Its value; the worst, if each run is to keep the promise by itself.
+    pub value: f64,
+    /// The largest value that keeps the promise.
+    pub most: f64,
+    /// The seed of the worst run; `None` if the value is a median over the runs.
+    pub seed: Option<u64>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, what, value, most, seed } = self;
+        write!(f, "{case}: {what}: {value:.2}, not {most:.2}")?;
+        seed.map_or(Ok(()), |seed| write!(f, ", with seed {seed}"))
+    }
+}
+
 /// A broken promise, with the evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     promise: u8,
-    found: Vec<String>,
+    found: Vec<Finding>,
 }
 
 impl Violation {
@@ -32,8 +56,8 @@ impl Violation {
         self.promise
     }
 
-    /// The findings, a line for each.
-    pub fn found(&self) -> &[String] {
+    /// The findings, one for each case and measure.
+    pub fn found(&self) -> &[Finding] {
         &self.found
     }
 }
@@ -41,7 +65,7 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "promise {} is broken:", self.promise)?;
-        self.found.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.found.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
     }
 }
 
@@ -65,22 +89,51 @@ pub const ALL: [(u8, Promise); 11] = [
     (47, promise_47),
 ];
 
-/// Checks each case, on all processors; the promise holds if there are no findings.
+/// The measures of a case, compared with what was promised.
+struct Measured {
+    case: String,
+    found: Vec<Finding>,
+}
+
+impl Measured {
+    fn new(case: impl Into<String>) -> Self {
+        Self { case: case.into(), found: Vec::new() }
+    }
+
+    /// Compares a measure of all runs with the most that is promised.
+    fn median(&mut self, what: &'static str, value: f64, most: f64) {
+        self.compare(what, value, most, None);
+    }
+
+    /// Compares a measure of one run with the most that is promised; the worst of them counts.
+    fn each(&mut self, seed: u64, what: &'static str, value: f64, most: f64) {
+        self.compare(what, value, most, Some(seed));
+    }
+
+    fn compare(&mut self, what: &'static str, value: f64, most: f64, seed: Option<u64>) {
+        if value <= most {
+            return;
+        }
+        match self.found.iter_mut().find(|finding| finding.what == what) {
+            // How far beyond the bound: the bounds of two runs may differ.
+            Some(worst) if value - most <= worst.value - worst.most => {}
+            Some(worst) => (worst.value, worst.most, worst.seed) = (value, most, seed),
+            None => self.found.push(Finding { case: self.case.clone(), what, value, most, seed }),
+        }
+    }
+}
+
+/// Checks each case, on all processors; the promise holds if nothing is beyond it.
 fn check<C: Sync>(
     promise: u8,
     cases: &[C],
-    broken: impl Fn(&C) -> Vec<String> + Sync,
+    measure: impl Fn(&C) -> Measured + Sync,
 ) -> Result<(), Violation> {
-    let found: Vec<_> = parallel::map(cases, broken).concat();
+    let found: Vec<_> = parallel::map(cases, |case| measure(case).found).into_iter().flatten().collect();
     if found.is_empty() {
         return Ok(());
     }
     Err(Violation { promise, found })
-}
-
-/// Returns the finding if the condition does not hold.
-fn unless(holds: bool, wrong: impl FnOnce() -> String) -> Option<String> {
-    (!holds).then(wrong)
 }
 
 /// The median of some numbers.
@@ -88,4 +141,40 @@ fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// The number of prompts that have no answer.
+fn unanswered(run: &Run) -> f64 {
+    number(run.prompts.saturating_sub(run.answered))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are few")]
+fn number(of: u64) -> f64 {
+    of as f64
+}
+
+fn count(of: usize) -> f64 {
+    number(of as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_run_of_a_case_counts() {
+        let mut measured = Measured::new("a case");
+        for (seed, value) in [(1, 0.9), (2, 1.2), (3, 1.5), (4, 1.4)] {
+            measured.each(seed, "time", value, 1.0);
+        }
+        measured.median("requests", 2.0, 1.0);
+        let shown: Vec<_> = measured.found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "a case: time: 1.50, not 1.00, with seed 3",
+                "a case: requests: 2.00, not 1.00"
+            ]
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Violation, check, unless};
+use super::{Measured, Violation, check, count, unanswered};
 use crate::simulate::client::Client;
 use crate::simulate::run::{Run, run};
 use crate::simulate::scenario::{Job, Scenario};
@@ -41,10 +41,9 @@ pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
         let scenario = Scenario::new("outage", "", world).job(job).attempt_timeout(8 * SECOND);
         let most = 20.0 + 20.0 * (f64::from(*seconds) / 10.0).max(1.0).ln();
         let soon = SECOND.max(length / 20) + SECOND;
-        let mut found = Vec::new();
+        let mut measured = Measured::new(format!("{seconds} s, {how:?}"));
         for seed in seeds.clone() {
             let run = run(&scenario, Client::Batch, seed, false);
-            let name = format!("{seconds} s, {how:?}, seed {seed}");
             let end = began + length;
             // A request that hangs cannot be told from one that is answered late: one answer has to come.
             let soon = if *how == Down::Hangs {
@@ -52,19 +51,13 @@ pub fn promise_39(seeds: Range<u64>) -> Result<(), Violation> {
             } else {
                 soon
             };
-            let back = all_go(&run, scenario.job.callers, end).map(|at| at.saturating_sub(end));
-            found.extend(unless(back.is_some_and(|back| back <= soon), || {
-                format!("{name}: all go again {back:.1?} after its end, not within {soon:.1?}")
-            }));
+            let back = all_go(&run, scenario.job.callers, end).unwrap_or(run.took).saturating_sub(end);
+            measured.each(seed, "seconds until all go again", back.as_secs_f64(), soon.as_secs_f64());
             let sent = run.seen.iter().filter(|seen| (began..end).contains(&seen.at)).count();
-            let sent = f64::from(u32::try_from(sent).unwrap_or(u32::MAX));
-            found
-                .extend(unless(sent <= most, || format!("{name}: {sent} calls sent into it, not {most:.0}")));
-            found.extend(unless(run.answered == run.prompts, || {
-                format!("{name}: {} of {} answered", run.answered, run.prompts)
-            }));
+            measured.each(seed, "calls sent into it", count(sent), most);
+            measured.each(seed, "unanswered", unanswered(&run), 0.0);
         }
-        found
+        measured
     })
 }
 
@@ -100,13 +93,12 @@ pub fn promise_40(seeds: Range<u64>) -> Result<(), Violation> {
         cases.push((name_of("a pause of 3 s"), scenario, began + 3 * SECOND + SECOND));
     }
     check(40, &cases, |(name, scenario, from)| {
-        let broken = |seed| {
+        let mut measured = Measured::new(name.clone());
+        for seed in seeds.clone() {
             let run = run(scenario, Client::Batch, seed, false);
-            let took = all_go(&run, scenario.job.callers, *from).map(|at| at.saturating_sub(*from));
-            unless(took.is_some_and(|took| took <= SECOND * 3 / 2), || {
-                format!("{name}: all in flight after {took:.1?} with seed {seed}")
-            })
-        };
-        seeds.clone().filter_map(broken).collect()
+            let took = all_go(&run, scenario.job.callers, *from).unwrap_or(run.took).saturating_sub(*from);
+            measured.each(seed, "seconds until all are in flight", took.as_secs_f64(), 1.5);
+        }
+        measured
     })
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Violation, check, unless};
+use super::{Measured, Violation, check, count, number, unanswered};
 use crate::simulate::client::Client;
 use crate::simulate::run::{Run, run};
 use crate::simulate::scenario::{Job, Scenario};
@@ -32,17 +32,14 @@ pub fn promise_41(seeds: Range<u64>) -> Result<(), Violation> {
         (scenario("queue"), 1.02),
     ];
     check(41, &cases, |(scenario, most)| {
-        let broken = |seed| {
+        let mut measured = Measured::new(scenario.name);
+        for seed in seeds.clone() {
             let run = run(scenario, Client::Batch, seed, false);
-            let name = format!("{}, seed {seed}", scenario.name);
-            let few = run.requests() * 100 <= run.prompts * 105;
-            [
-                unless(run.answered == run.prompts, || format!("{name}: {} answered", run.answered)),
-                unless(run.ratio() <= *most, || format!("{name}: {:.2} × the ideal time", run.ratio())),
-                unless(few, || format!("{name}: {} requests for {} prompts", run.requests(), run.prompts)),
-            ]
-        };
-        seeds.clone().flat_map(broken).flatten().collect()
+            measured.each(seed, "time ÷ ideal", run.ratio(), *most);
+            measured.each(seed, "requests ÷ prompts", number(run.requests()) / number(run.prompts), 1.05);
+            measured.each(seed, "unanswered", unanswered(&run), 0.0);
+        }
+        measured
     })
 }
 
@@ -72,20 +69,16 @@ pub fn promise_42(seeds: Range<u64>) -> Result<(), Violation> {
         }
     }
     check(42, &cases, |(name, scenario)| {
-        let broken = |seed| {
+        let mut measured = Measured::new(name.clone());
+        for seed in seeds.clone() {
             let run = run(scenario, Client::Batch, seed, false);
-            let name = format!("{name}, seed {seed}");
             let later: Vec<_> = run.seen.iter().filter(|seen| seen.at >= SECOND).collect();
             let refused = later.iter().filter(|seen| seen.what != Came::Taken).count();
-            [
-                unless(run.answered == run.prompts, || format!("{name}: {} answered", run.answered)),
-                unless(run.ratio() <= 1.0 / 0.85, || format!("{name}: used to {:.0} %", 100.0 / run.ratio())),
-                unless(refused * 10 <= later.len(), || {
-                    format!("{name}: {refused} of {} refused", later.len())
-                }),
-            ]
-        };
-        seeds.clone().flat_map(broken).flatten().collect()
+            measured.each(seed, "time ÷ ideal", run.ratio(), 1.0 / 0.85);
+            measured.each(seed, "share refused", count(refused) / count(later.len().max(1)), 0.1);
+            measured.each(seed, "unanswered", unanswered(&run), 0.0);
+        }
+        measured
     })
 }
 
@@ -107,18 +100,14 @@ pub fn promise_44(seeds: Range<u64>) -> Result<(), Violation> {
     let pause = Scenario { name: "tenants, window", world: pause, ..limit.clone() };
     check(44, &[limit, outage, pause], |scenario| {
         let together = Scenario { each_tenant: None, ..scenario.clone() };
-        let broken = |seed| {
+        let mut measured = Measured::new(scenario.name);
+        for seed in seeds.clone() {
             let apart = run(scenario, Client::Batch, seed, false);
             let one = run(&together, Client::Batch, seed, false);
-            let name = format!("{}, seed {seed}", scenario.name);
-            let useless = |run: &Run| run.refused() + run.failed();
-            [
-                unless(apart.answered == apart.prompts, || format!("{name}: {} answered", apart.answered)),
-                unless(useless(&apart) <= useless(&one) * 11 / 10 + 5, || {
-                    format!("{name}: {} calls in vain, {} where all are one", useless(&apart), useless(&one))
-                }),
-            ]
-        };
-        seeds.clone().flat_map(broken).flatten().collect()
+            let useless = |run: &Run| number(run.refused() + run.failed());
+            measured.each(seed, "calls in vain", useless(&apart), 1.1 * useless(&one) + 5.0);
+            measured.each(seed, "unanswered", unanswered(&apart), 0.0);
+        }
+        measured
     })
 }
