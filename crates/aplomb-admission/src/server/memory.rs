@@ -28,6 +28,8 @@ pub(super) enum Fate {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     at: Instant,
+    /// How many others were in flight.
+    others: u16,
     fate: Fate,
 }
 
@@ -80,7 +82,8 @@ impl ServerMemory {
         if self.calls.len() >= KEPT {
             self.forget_oldest();
         }
-        self.calls.push_back(Sent { at: now, fate: Fate::Pending });
+        let others = u16::try_from(self.in_flight).unwrap_or(u16::MAX);
+        self.calls.push_back(Sent { at: now, others, fate: Fate::Pending });
         self.watched.1 += 1;
         self.in_flight += 1;
         number
@@ -185,6 +188,11 @@ impl ServerMemory {
         recent
             .filter(|call| call.at <= until)
             .any(|call| matches!(call.fate, Fate::Taken | Fate::Presumed))
+    }
+
+    /// How many others were in flight when a call was sent, if it is remembered.
+    pub(super) fn others(&self, number: CallNumber) -> Option<u16> {
+        Some(self.get(number)?.others)
     }
 
     /// When a call was sent, if it is remembered.

@@ -1,5 +1,6 @@
 //! What a server was seen to do with the calls of late, and the brakes that read it.
 
+mod crowd;
 mod hints;
 mod memory;
 mod overload;
