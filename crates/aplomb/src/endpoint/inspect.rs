@@ -94,7 +94,9 @@ where
 /// Returns whether the URI has a port that is not one, such as `:99999`. Clients would connect to the default port of the
 /// scheme instead, and send the credential there.
 fn has_invalid_port(uri: &Uri) -> bool {
-    let Some(authority) = uri.authority().filter(|authority| authority.as_str().contains(':')) else {
+    let Some(authority) =
+        uri.authority().filter(|authority| authority.as_str().bytes().any(|byte| byte == b':'))
+    else {
         return false;
     };
     let without_user = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);

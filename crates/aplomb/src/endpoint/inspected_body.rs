@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::answer_reader::AnswerReader;
-use super::body::BoxErrorOf;
+use super::body::{AttemptGuard, BoxErrorOf};
 use super::calibration::Calibration;
 use super::frame_buffer::FrameBuffer;
 use super::timeouts::{Awaited, Due, Stopwatch};
@@ -42,6 +42,8 @@ pin_project! {
         call: CallContext,
         // It learns the true size of the prompt, once.
         calibration: Option<Arc<Calibration>>,
+        // After the reader, which tells the record how the response ended when it is dropped.
+        guard: AttemptGuard,
     }
 }
 
@@ -83,6 +85,11 @@ enum Next {
 }
 
 impl<B: Body> InspectedBody<B> {
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is large, and made in its place instead of being moved"
+    )]
     pub(super) fn new(
         body: B,
         reader: AnswerReader,
@@ -105,7 +112,13 @@ impl<B: Body> InspectedBody<B> {
             watch,
             call,
             calibration,
+            guard: AttemptGuard::empty(),
         }
+    }
+
+    /// The place of the guard.
+    pub(super) fn guard(self: Pin<&mut Self>) -> &mut AttemptGuard {
+        self.project().guard
     }
 
     /// The error inside the response, if one was seen.
