@@ -212,7 +212,8 @@ impl TripRule {
                 *self = Self::Follows;
                 true
             }
-            Self::Any(rules) => rules.iter_mut().fold(false, |any, rule| rule.follow() || any),
+            // All of them, not only the first.
+            Self::Any(rules) => rules.iter_mut().filter_map(|rule| rule.follow().then_some(())).count() > 0,
             _ => false,
         }
     }

@@ -7,6 +7,10 @@ use super::ShutCause;
 /// Which brakes a [`Server`](super::Server) has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each switches one brake, whatever the others are"
+)]
 pub struct ServerSettings {
     pub(super) failures: bool,
     pub(super) throttles: bool,
