@@ -136,6 +136,16 @@ impl ServerMemory {
         }
     }
 
+    /// What became of calls does not count any more; those that are pending still have to end.
+    pub(super) fn forget(&mut self) {
+        for call in &mut self.calls {
+            if call.fate != Fate::Pending {
+                call.fate = Fate::Gone;
+            }
+        }
+        self.hangs = false;
+    }
+
     /// A call has ended.
     #[inline]
     pub(super) fn ended(&mut self) {

@@ -387,7 +387,7 @@ impl Trouble {
         }
         let mut opens = None;
         if refusal.cause == ShutCause::Throttles && self.places.is_none() {
-            opens = self.measure(next, now);
+            opens = self.measure(settings, next, now);
             if self.shuts.len() == SHUTS {
                 self.shuts.pop_front();
             }
@@ -406,7 +406,7 @@ impl Trouble {
     }
 
     /// Measures the pace, unless calls flow in fixed windows: then returns when the next one opens, if that is known.
-    fn measure(&mut self, next: CallNumber, now: Instant) -> Option<Instant> {
+    fn measure(&mut self, settings: ServerSettings, next: CallNumber, now: Instant) -> Option<Instant> {
         if let Shutting::OfWindow { opens } = self.windows.shut(next, now) {
             self.pace = None;
             return opens;
@@ -419,7 +419,8 @@ impl Trouble {
             self.shuts.pop_front();
         }
         // Next to nothing was accepted in between: that measures how we asked, and no rate.
-        if let Some(since) = self.shuts.front().filter(|tally| tally.accepted(next) >= LEAST_CALLS) {
+        let enough = |tally: &&Tally| tally.accepted(next) >= LEAST_CALLS;
+        if let Some(since) = self.shuts.front().filter(|_| settings.paces()).filter(enough) {
             self.pace = Some(Pace::measured(since, self.windows.last_shut_for(), next, now));
         }
         None
