@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aplomb::circuit_breaker::Trip;
-use aplomb::core::Exponential;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
-use aplomb::retry::ByKind;
 use aplomb::{BoxError, EndpointBody, EndpointHandle, EndpointLayer, HttpClient, InvalidPolicy, Policy};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -97,14 +95,11 @@ pub(crate) fn endpoint<C>(
 where
     C: HttpClient<Full<Bytes>, Error: Error + Send + Sync, Future: Send, Body: Send> + Send + Sync + 'static,
 {
-    // A known limit paces retries too, and outages are the circuit's to notice: the first retry need not wait long.
-    let first_backoff = Duration::from_millis(if settings.quotas.is_empty() { 500 } else { 200 });
     let whole_answer = settings.whole_answer.unwrap_or(WHOLE_ANSWER);
     let silence = settings.silence.min(whole_answer);
     let layer = EndpointLayer::with_policy(
         provider,
         Policy::new()
-            .backoff(ByKind::default().others(Exponential::new(first_backoff)))
             .quotas(settings.quotas.iter().copied())
             .head_timeout(silence)
             .content_timeout(silence)

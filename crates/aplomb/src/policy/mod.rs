@@ -25,8 +25,8 @@ use self::times::{DEFAULT_TIMES, DefaultTimes};
 /// | setting | default |
 /// | --- | --- |
 /// | quotas | none: the server's limits are learned |
-/// | concurrency limit | none |
-/// | retries | 4, after 0.5 s doubled up to 60 s, with full jitter; no budget |
+/// | concurrency limit | none: how many calls a server takes is found when it refuses more |
+/// | retries | 4, after 0.5 s doubled up to 4 s, with full jitter; no budget |
 /// | longest server hint obeyed | 120 s |
 /// | wait in the queue | at most 10 min, with at most 65,536 other calls |
 /// | open circuit | calls wait if its cooldown is 150 s or less |
@@ -34,6 +34,12 @@ use self::times::{DEFAULT_TIMES, DefaultTimes};
 /// | silence after that | 300 s |
 /// | attempt | one hour, which Anthropic's SDKs assume for 128,000 tokens |
 /// | call | no deadline |
+///
+/// Most users set the quotas that they know, a preset, and the times that their callers can wait: [`max_wait`](Self::max_wait),
+/// [`deadline`](Self::deadline), and the timeouts of an attempt. These are for special cases, and their defaults are better
+/// than most guesses: [`trip`](Self::trip), [`cooldown`](Self::cooldown), [`ramp`](Self::ramp), [`backoff`](Self::backoff),
+/// [`budget`](Self::budget), [`park`](Self::park), [`max_waiting`](Self::max_waiting), [`look_ahead`](Self::look_ahead) and
+/// [`seed`](Self::seed).
 ///
 /// With the feature `serde` a policy can be read from a configuration file. The keys are the names of the setters;
 /// times are seconds, or texts such as `"1m 30s"`:
@@ -140,6 +146,9 @@ impl Policy {
     /// Adds a quota. A call costs one request, and the tokens that the provider's dialect estimates from its body
     /// or that a [`Charge`](aplomb_rate_limit::Charge) in its request's extensions specifies. They are settled as
     /// the provider does it, unless the quota [says otherwise](Quota::settle).
+    ///
+    /// Set the quotas that you know: they avoid the refusals by which an unknown limit is found. Set the
+    /// [burst](Quota::burst) too if all of a window may be used at once.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
         self
@@ -201,28 +210,41 @@ impl Policy {
     }
 
     /// Sets how many calls may be in flight at a time: a number, or an
-    /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds it. Default: no limit, since providers limit
-    /// rates. It is meant for servers of your own.
+    /// [`Adaptive`](aplomb_concurrency::Adaptive) limit that finds it. Default: no limit; if the server refuses more than so
+    /// many calls at a time, that number is found.
+    ///
+    /// Set it for a server of your own that gets slower with more calls instead of refusing them, and wherever you know the
+    /// number. It replaces the number that would be found.
     pub fn concurrency(mut self, limit: impl Into<Limit>) -> Self {
         self.concurrency = Some(limit.into());
         self
     }
 
-    /// Sets the conditions that open the circuit.
+    /// Sets the conditions that open the circuit. Default: nobody gets through; an exhausted account; a refused credential
+    /// where each has a key of its own.
+    ///
+    /// Only for special cases: a rule about a share of failures also stops a server that answers the rest.
     pub fn trip(mut self, trip: Trip) -> Self {
         self.trip = trip;
         self
     }
 
-    /// Sets how long the circuit stays open. Default: between 1 and 2 s at first, then up to 15 s.
+    /// Sets how long the circuit stays open. Default: a probe is sent after 0.2 s, and then whenever the outage has
+    /// lasted 4.5 % longer, at least 0.7 s and at most 15 s apart.
+    ///
+    /// Only for special cases, such as a server that must not be probed as often. A circuit with a cooldown or a ramp of
+    /// its own decides by itself when it closes, by its probes and not by what else the server is seen to do.
     pub fn cooldown(mut self, cooldown: Cooldown) -> Self {
         self.cooldown = cooldown;
         self.own_recovery = true;
         self
     }
 
-    /// Sets how calls are let in after the circuit has closed. Default: two at first, and one more with each
-    /// response.
+    /// Sets how calls are let in after the circuit has closed. Default: two at first, and one more with each that is
+    /// accepted, or has been unanswered for four times as long as a refusal takes.
+    ///
+    /// Only for special cases, such as a server that has caches to warm; like [`cooldown`](Self::cooldown), it makes the circuit
+    /// decide by itself.
     pub fn ramp(mut self, ramp: Ramp) -> Self {
         self.ramp = ramp;
         self.own_recovery = true;
@@ -230,6 +252,8 @@ impl Policy {
     }
 
     /// Rejects calls immediately while the circuit is open. Default: they wait, see [`park`](Self::park).
+    ///
+    /// Set it if there is something better to do than to wait: another provider, or an apology.
     pub fn fail_fast(mut self) -> Self {
         self.on_open = OnOpen::FailFast;
         self
@@ -237,31 +261,43 @@ impl Policy {
 
     /// Lets calls wait for an open circuit whose cooldown is at most `cooldown`. Default: 150 s, which is longer
     /// than any cooldown except that of an exhausted account or a refused credential.
+    ///
+    /// Only for special cases, such as a batch that waits for money: `max_wait` bounds the wait as well.
     pub fn park(mut self, cooldown: Duration) -> Self {
         self.on_open = OnOpen::Park { max: cooldown };
         self
     }
 
     /// Sets how long an attempt may wait in the queue, also for an open circuit. Default: 10 min.
+    ///
+    /// Set it to how long your callers are willing to wait before anything is sent.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
     }
 
     /// Sets how many calls may wait in the queue. Default: 65,536.
+    ///
+    /// Only for special cases: to reject calls early in a service that is overloaded, or to admit more in a batch.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.max_waiting = Some(calls);
         self
     }
 
-    /// Sets how often a request is retried at most. Default: 4.
+    /// Sets how often a request is retried at most. Default: 4. Retries of a call that waits while nobody gets through are not
+    /// counted.
+    ///
+    /// Set more for work that has to be completed: with a tenth of the calls failing, 4 are enough for all but one call in
+    /// 100,000; with a half, for all but one in 32.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// Sets how long to wait before a retry if the server does not say. Default: 0.5 s doubled up to 60 s, with full
-    /// jitter.
+    /// Sets how long to wait before a retry if the server does not say, while others get through. Default: 0.5 s doubled
+    /// up to 4 s, with full jitter. When nobody gets through, calls wait in the queue instead.
+    ///
+    /// Only for special cases: a longer backoff makes a few answers later, and nothing else better.
     pub fn backoff(mut self, backoff: ByKind) -> Self {
         self.backoff = backoff;
         self
@@ -269,13 +305,15 @@ impl Policy {
 
     /// Sets a budget for retries. Default: none. Retries that wait for quotas or an open circuit are free. Clones of
     /// the policy share the budget.
+    ///
+    /// Only for special cases: where retries are many and the server is yours, it bounds them as a share of all calls.
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
         self
     }
 
     /// Sets the longest wait that a server may ask for. If it asks for longer, the caller gets its response at once,
-    /// and other calls pause this long. A [pool](Self::pool) pauses as long as the longest of the policies that use
+    /// and other calls pause this long if nobody gets through. A [pool](Self::pool) pauses as long as the longest of the policies that use
     /// it. Default: 120 s.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = longest;
