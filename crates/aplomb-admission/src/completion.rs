@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -76,27 +77,72 @@ pin_project! {
         // Before the guard: where bodies are nested, the inner guard learns of a drop first.
         #[pin]
         body: B,
-        guard: Option<G>,
-        content: bool,
+        guard: GuardSlot<G>,
     }
 }
 
 impl<B: Body, G: ResponseGuard> GuardedBody<B, G> {
     /// Holds `guard` until `body` has ended or is dropped.
     #[inline]
-    pub fn new(body: B, mut guard: Option<G>) -> Self {
-        // A caller that sees that a body is empty may never poll it.
-        if body.is_end_stream() {
-            finish(&mut guard, BodyEnd::Complete);
-        }
-        Self { body, guard, content: false }
+    pub fn new(body: B, guard: Option<G>) -> Self {
+        let mut slot = GuardSlot::empty();
+        slot.hold(guard, body.is_end_stream());
+        Self { body, guard: slot }
     }
 }
 
-fn finish<G: ResponseGuard>(guard: &mut Option<G>, end: BodyEnd) {
-    if let Some(held) = guard {
-        held.end(end);
-        *guard = None;
+/// Holds the guard of a response and shows it what passes: for a body that has a place for it already, where it need not
+/// move with the response.
+#[derive(Debug)]
+pub struct GuardSlot<G> {
+    guard: Option<G>,
+    content: bool,
+}
+
+impl<G: ResponseGuard> GuardSlot<G> {
+    /// No guard.
+    pub const fn empty() -> Self {
+        Self { guard: None, content: false }
+    }
+
+    /// Returns whether no guard is held.
+    pub const fn is_empty(&self) -> bool {
+        self.guard.is_none()
+    }
+
+    /// Holds `guard` until the body ends, which it may have done already: a caller that sees that a body is empty may
+    /// never poll it.
+    #[inline]
+    pub fn hold(&mut self, guard: Option<G>, has_ended: bool) {
+        self.guard = guard;
+        if has_ended {
+            self.finish(BodyEnd::Complete);
+        }
+    }
+
+    /// Shows it what the body has returned. `has_ended` is asked after a frame, since many readers stop at the last one and
+    /// never poll for the end.
+    pub fn saw<D: Buf, E>(&mut self, frame: Option<&Result<Frame<D>, E>>, has_ended: impl FnOnce() -> bool) {
+        match frame {
+            Some(Ok(frame)) => {
+                let content = frame.data_ref().is_some_and(Buf::has_remaining);
+                if content && !std::mem::replace(&mut self.content, true) {
+                    self.guard.iter_mut().for_each(ResponseGuard::first_byte);
+                }
+                if has_ended() {
+                    self.finish(BodyEnd::Complete);
+                }
+            }
+            Some(Err(_)) => self.finish(BodyEnd::Broken),
+            None => self.finish(BodyEnd::Complete),
+        }
+    }
+
+    fn finish(&mut self, end: BodyEnd) {
+        if let Some(held) = &mut self.guard {
+            held.end(end);
+            self.guard = None;
+        }
     }
 }
 
@@ -110,20 +156,7 @@ impl<B: Body, G: ResponseGuard> Body for GuardedBody<B, G> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                let content = frame.data_ref().is_some_and(bytes::Buf::has_remaining);
-                if content && !std::mem::replace(this.content, true) {
-                    this.guard.iter_mut().for_each(ResponseGuard::first_byte);
-                }
-                // Many readers stop here and never poll for the end.
-                if this.body.is_end_stream() {
-                    finish(this.guard, BodyEnd::Complete);
-                }
-            }
-            Some(Err(_)) => finish(this.guard, BodyEnd::Broken),
-            None => finish(this.guard, BodyEnd::Complete),
-        }
+        this.guard.saw(frame.as_ref(), || this.body.is_end_stream());
         Poll::Ready(frame)
     }
 
@@ -138,7 +171,7 @@ impl<B: Body, G: ResponseGuard> Body for GuardedBody<B, G> {
 
 impl<B: fmt::Debug, G> fmt::Debug for GuardedBody<B, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = self.guard.is_some();
+        let held = self.guard.guard.is_some();
         f.debug_struct("GuardedBody")
             .field("body", &self.body)
             .field("held", &held)

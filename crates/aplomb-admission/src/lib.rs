@@ -13,7 +13,7 @@ pub mod server;
 mod worth;
 
 pub use admission::{Admission, AdmissionConfig, AdmissionFuture, HeadPolicy, PermitGuard, RequestPolicy};
-pub use completion::{BodyEnd, Completion, GuardedBody, OnBodyEnd, OnHead, ResponseGuard};
+pub use completion::{BodyEnd, Completion, GuardSlot, GuardedBody, OnBodyEnd, OnHead, ResponseGuard};
 pub use entries::Entries;
 pub use gate::{Decision, End, Gate, Hints, PooledGate, Progress};
 pub use handle::Handle;

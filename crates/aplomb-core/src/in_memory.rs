@@ -24,6 +24,9 @@ impl<B: Body + Clone> InMemory for http::Request<B> {
         self.body().size_hint().exact()?;
         let mut body = std::pin::pin!(self.body().clone());
         let first = next(body.as_mut()).ok()?;
+        if body.is_end_stream() {
+            return Some(first.unwrap_or_default());
+        }
         let Some(second) = next(body.as_mut()).ok()? else {
             return Some(first.unwrap_or_default());
         };

@@ -36,5 +36,7 @@ pub use providers::{
     Together, VertexAi, Vllm, XAi, detect,
 };
 pub use settings::{DailyQuota, Settings};
+#[doc(hidden)]
+pub use stream::AnyReader;
 pub use stream::{StreamEnd, StreamEvent, StreamReader};
 pub use tuned::Tuned;

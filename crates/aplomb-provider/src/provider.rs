@@ -7,7 +7,7 @@ use aplomb_core::{Classification, Reading, Usage};
 
 use crate::dialect::Dialect;
 use crate::error::classify;
-use crate::{Accounting, Estimate, Head, StreamEnd, StreamReader, Tokenizer};
+use crate::{Accounting, AnyReader, Estimate, Head, StreamEnd, StreamReader, Tokenizer};
 use crate::{buffered, include_usage, limits, stream};
 
 /// The dialect of the defaults.
@@ -92,7 +92,13 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// For a single JSON answer the reader reports what [`usage`](Self::usage) and [`ending`](Self::ending)
     /// report for the buffered body. An error inside it is judged by its body and the head's date alone.
     fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
-        stream::reader(head, &GENERIC)
+        Box::new(stream::reader(head, &GENERIC))
+    }
+
+    /// The same reader as [`stream`](Self::stream), for an owner that keeps it in place.
+    #[doc(hidden)]
+    fn reader(&self, head: &Head<'_>) -> AnyReader {
+        self.stream(head).into()
     }
 
     /// Says how a buffered response ended: an event stream needs its end marker, JSON must be complete, a
@@ -158,6 +164,10 @@ macro_rules! forward {
 
             fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
                 (**self).stream(head)
+            }
+
+            fn reader(&self, head: &Head<'_>) -> AnyReader {
+                (**self).reader(head)
             }
 
             fn ending(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {

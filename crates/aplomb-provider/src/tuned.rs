@@ -2,7 +2,7 @@
 
 use aplomb_core::{Classification, Reading, Usage};
 
-use crate::{Accounting, Estimate, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer};
+use crate::{Accounting, AnyReader, Estimate, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer};
 
 /// A provider that reads responses with [`Settings`] other than the defaults.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +46,10 @@ impl<P: Provider> Provider for Tuned<P> {
 
     fn stream(&self, head: &Head<'_>) -> Box<dyn StreamReader> {
         self.provider.stream(&head.with_settings(&self.settings))
+    }
+
+    fn reader(&self, head: &Head<'_>) -> AnyReader {
+        self.provider.reader(&head.with_settings(&self.settings))
     }
 
     fn ending(&self, head: &Head<'_>, body: &[u8]) -> StreamEnd {

@@ -93,10 +93,10 @@ where
             *this.stage = Stage::Done;
             match policy.entries().ask(this.permit, view, cost, Wait::from(&options), cx) {
                 Ok(()) => *this.stage = after_admission(policy),
-                Err(Stopped::Rejected(rejected)) => {
+                Err(Stopped::Rejected(ref rejected)) => {
                     // Read again, so that a call that is admitted need not keep them.
                     let options = CallOptions::of(request);
-                    let error = this.config.rejection(request, &rejected, &options);
+                    let error = this.config.rejection(request, rejected, &options);
                     *this.call = None;
                     return Poll::Ready(Err(error));
                 }

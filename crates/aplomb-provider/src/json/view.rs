@@ -14,6 +14,18 @@ pub(crate) struct View<'a> {
     nodes: &'a [Node<'a>],
 }
 
+/// A set of names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names(u128);
+
+impl Names {
+    /// Returns whether any of `keys` is among them.
+    #[inline]
+    pub(crate) fn any(self, keys: &[Key]) -> bool {
+        keys.iter().any(|key| self.0 & 1 << *key as u32 != 0)
+    }
+}
+
 impl<'a> View<'a> {
     pub(super) const fn of(nodes: &'a [Node<'a>]) -> Self {
         Self { nodes }
@@ -58,6 +70,16 @@ impl<'a> View<'a> {
             Kind::False => Some(false),
             _ => None,
         }
+    }
+
+    /// The names of its members, found in one pass.
+    pub(crate) fn names(self) -> Names {
+        let (mut at, mut names) = (1, 0);
+        while let Some(node) = self.nodes.get(at) {
+            names |= 1 << node.key as u32;
+            at += node.len;
+        }
+        Names(names)
     }
 
     /// Its members or items, with their names.

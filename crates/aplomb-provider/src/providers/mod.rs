@@ -41,6 +41,10 @@ macro_rules! provider {
                 }
 
                 fn stream(&self, head: &$crate::Head<'_>) -> Box<dyn $crate::StreamReader> {
+                    Box::new($crate::stream::reader(head, &DIALECT))
+                }
+
+                fn reader(&self, head: &$crate::Head<'_>) -> $crate::AnyReader {
                     $crate::stream::reader(head, &DIALECT)
                 }
 

@@ -7,6 +7,7 @@ mod reader;
 mod shapes;
 mod sse;
 
+pub use reader::AnyReader;
 pub(crate) use reader::reader;
 pub(crate) use shapes::answer_text;
 

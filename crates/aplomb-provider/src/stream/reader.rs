@@ -1,6 +1,7 @@
 //! Splitting a body into events or JSON values.
 
 use std::mem;
+use std::sync::{Mutex, PoisonError};
 
 use aplomb_core::{Classification, Usage};
 use smallvec::SmallVec;
@@ -17,22 +18,63 @@ use crate::usage;
 
 /// Creates a reader for the format that the media type declares, unless the first bytes show that it is an event
 /// stream. A body that is neither an event stream nor JSON is trusted.
-pub(crate) fn reader(head: &Head<'_>, dialect: &'static Dialect) -> Box<dyn StreamReader> {
+pub(crate) fn reader(head: &Head<'_>, dialect: &'static Dialect) -> AnyReader {
     let parser = match BodyFormat::declared(head) {
         Some(format) if !format.may_be_events(head) => Parser::of(format),
         declared => Parser::Undetermined { sse: SseParser::default(), start: Start::new(), declared },
     };
     if let Parser::Opaque(opaque) = parser {
-        return Box::new(opaque);
+        return AnyReader(Kind::Opaque(opaque));
     }
     let usage = usage::in_headers(head).map(Box::new);
-    Box::new(Reader {
+    AnyReader(Kind::Parsed(Reader {
         parser,
         interpreter: Interpreter::new(dialect, head),
         inline: InlineJson::default(),
         usage,
         end: None,
-    })
+    }))
+}
+
+/// A reader that is not in a box, unless it is not one of this crate: for an owner that keeps it in place.
+#[derive(Debug)]
+pub struct AnyReader(Kind);
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every body is parsed")]
+enum Kind {
+    Parsed(Reader),
+    Opaque(Opaque),
+    /// Never locked. A reader need not be `Sync`, but a body is `Sync` where its client's is.
+    Other(Mutex<Box<dyn StreamReader>>),
+}
+
+impl From<Box<dyn StreamReader>> for AnyReader {
+    fn from(reader: Box<dyn StreamReader>) -> Self {
+        Self(Kind::Other(Mutex::new(reader)))
+    }
+}
+
+fn unlocked(reader: &mut Mutex<Box<dyn StreamReader>>) -> &mut dyn StreamReader {
+    &mut **reader.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl StreamReader for AnyReader {
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent<'_>)) {
+        match &mut self.0 {
+            Kind::Parsed(reader) => reader.push(bytes, emit),
+            Kind::Opaque(reader) => reader.push(bytes, emit),
+            Kind::Other(reader) => unlocked(reader).push(bytes, emit),
+        }
+    }
+
+    fn finish(&mut self, emit: &mut dyn FnMut(StreamEvent<'_>)) -> StreamEnd {
+        match &mut self.0 {
+            Kind::Parsed(reader) => reader.finish(emit),
+            Kind::Opaque(reader) => reader.finish(emit),
+            Kind::Other(reader) => unlocked(reader).finish(emit),
+        }
+    }
 }
 
 /// A body that is not parsed.
@@ -286,9 +328,9 @@ fn converse_kind(name: &str) -> &str {
     }
 }
 
-/// JSON between the events of an event stream: an error that a server wrote as it is.
+/// JSON between the events of an event stream: an error that a server wrote as it is. Few do.
 #[derive(Debug, Default)]
-struct InlineJson(Option<JsonValues>);
+struct InlineJson(Option<Box<JsonValues>>);
 
 impl InlineJson {
     /// Reads a line that is not part of an event, and reports the values that it completes.

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use aplomb_core::{Classification, Reading, Usage};
 use aplomb_provider::{
-    Accounting, Estimate, Generic, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer, Tuned,
+    Accounting, AnyReader, Estimate, Generic, Head, Provider, Settings, StreamEnd, StreamReader, Tokenizer,
+    Tuned,
 };
 
 use crate::support::Response;
@@ -51,6 +52,11 @@ impl Provider for Recorder {
         Generic.stream(head)
     }
 
+    fn reader(&self, head: &Head<'_>) -> AnyReader {
+        self.called("reader");
+        Generic.reader(head)
+    }
+
     fn ending(&self, _: &Head<'_>, _: &[u8]) -> StreamEnd {
         self.called("ending");
         StreamEnd::Complete
@@ -95,6 +101,7 @@ fn call_everything(provider: &dyn Provider) {
     let _ = provider.limits(&head);
     let _ = provider.usage(&head, b"");
     let _ = provider.stream(&head);
+    let _ = provider.reader(&head);
     let _ = provider.ending(&head, b"");
     let _ = provider.text(&head, b"");
     let _ = provider.estimate("/", b"", None);

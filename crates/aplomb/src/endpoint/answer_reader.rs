@@ -1,10 +1,10 @@
 //! Reads the bytes of a response as they pass.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aplomb_core::{Classification, Exchange, Outcome};
-use aplomb_provider::{Accounting, Head, Provider, StreamEnd, StreamEvent, StreamReader};
+use aplomb_provider::{Accounting, AnyReader, Head, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -72,17 +72,19 @@ pub(super) struct AnswerReader {
 }
 
 enum Source {
-    Stream(Reader),
+    Stream(AnyReader),
     /// JSON; and whether an empty body is acceptable.
-    Whole(Reader, bool),
+    Whole(AnyReader, bool),
     Opaque,
 }
 
-/// Never locked. A reader need not be `Sync`, but a body is `Sync` where its client's is.
-type Reader = Mutex<Box<dyn StreamReader>>;
-
 impl AnswerReader {
     /// Reads the body of a success response.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a reader is large, and made in its place instead of being moved"
+    )]
     pub(super) fn of_answer(
         form: Form,
         head: &Head<'_>,
@@ -90,10 +92,10 @@ impl AnswerReader {
         exchange: Exchange,
     ) -> Self {
         let source = match form {
-            Form::Stream => Source::Stream(Mutex::new(provider.stream(head))),
+            Form::Stream => Source::Stream(provider.reader(head)),
             Form::Whole => {
                 let is_typed = head.headers().contains_key(CONTENT_TYPE);
-                Source::Whole(Mutex::new(provider.stream(head)), !is_typed)
+                Source::Whole(provider.reader(head), !is_typed)
             }
             Form::Opaque => Source::Opaque,
         };
@@ -105,6 +107,8 @@ impl AnswerReader {
         Self::new(Source::Opaque, "", Accounting::unknown(), exchange)
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
     const fn new(source: Source, provider: &'static str, accounting: Accounting, exchange: Exchange) -> Self {
         let findings = Findings { exchange, provider, accounting, is_done: false, error: None };
         Self { source, findings, has_content: false }
@@ -154,11 +158,11 @@ impl AnswerReader {
         };
         let content = match &mut self.source {
             Source::Stream(reader) => {
-                unlocked(reader).push(data, &mut note);
+                reader.push(data, &mut note);
                 has_content
             }
             Source::Whole(reader, _) => {
-                unlocked(reader).push(data, &mut note);
+                reader.push(data, &mut note);
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
@@ -173,7 +177,7 @@ impl AnswerReader {
         let end = match &mut self.source {
             Source::Whole(_, true) if !self.has_content => StreamEnd::Complete,
             Source::Stream(reader) | Source::Whole(reader, _) => {
-                unlocked(reader).finish(&mut |event| self.findings.note(event))
+                reader.finish(&mut |event| self.findings.note(event))
             }
             Source::Opaque => StreamEnd::Complete,
         };
@@ -186,10 +190,6 @@ impl AnswerReader {
             end => end,
         }
     }
-}
-
-fn unlocked(reader: &mut Reader) -> &mut dyn StreamReader {
-    &mut **reader.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The content of the events of a response, apart from its text.

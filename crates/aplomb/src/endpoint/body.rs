@@ -4,15 +4,15 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::{Completion, GuardedBody, PermitGuard};
+use aplomb_admission::{Completion, PermitGuard};
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::gates::EndpointGates;
-use super::inspected_body::InspectedBody;
-use super::state::InProgress;
+use super::in_progress::InProgress;
+use super::inspected_body::{AttemptGuard, BoxErrorOf, InspectedBody};
 
 pin_project! {
     /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's body, read as it passes.
@@ -26,7 +26,7 @@ pin_project! {
         B: Body,
     {
         #[pin]
-        body: GuardedBody<ReadBody<B>, PermitGuard<EndpointGates>>,
+        body: ReadBody<B>,
         in_progress: Option<InProgress>,
     }
 }
@@ -63,7 +63,10 @@ impl<B: Body<Data = Bytes>> Completion<http::Response<ReadBody<B>>, PermitGuard<
         response: http::Response<ReadBody<B>>,
         guard: Option<PermitGuard<EndpointGates>>,
     ) -> Self::Response {
-        response.map(|body| EndpointBody { body: GuardedBody::new(body, guard), in_progress: None })
+        response.map(|mut body| {
+            body.hold(guard);
+            EndpointBody { body, in_progress: None }
+        })
     }
 }
 
@@ -100,9 +103,6 @@ impl<B: Body> fmt::Debug for EndpointBody<B> {
     }
 }
 
-/// Boxes the error of a client's body.
-pub(super) type BoxErrorOf<B> = fn(<B as Body>::Error) -> BoxError;
-
 pin_project! {
     /// A client's body: as it is, or read as it passes.
     pub(crate) struct ReadBody<B>
@@ -120,7 +120,7 @@ pin_project! {
     where
         B: Body,
     {
-        Untouched { #[pin] body: B, boxed: BoxErrorOf<B> },
+        Untouched { #[pin] body: B, boxed: BoxErrorOf<B>, guard: Option<Box<AttemptGuard>> },
         Inspected { body: Pin<Box<InspectedBody<B>>> },
     }
 }
@@ -130,11 +130,28 @@ impl<B: Body> ReadBody<B> {
     where
         B::Error: Into<BoxError>,
     {
-        Self { body: Inner::Untouched { body, boxed: Into::into } }
+        Self { body: Inner::Untouched { body, boxed: Into::into, guard: None } }
     }
 
     pub(super) const fn inspected(body: Pin<Box<InspectedBody<B>>>) -> Self {
         Self { body: Inner::Inspected { body } }
+    }
+}
+
+impl<B: Body<Data = Bytes>> ReadBody<B> {
+    /// Holds `guard` until this body has ended or is dropped.
+    fn hold(&mut self, guard: Option<PermitGuard<EndpointGates>>) {
+        match &mut self.body {
+            Inner::Untouched { body, guard: place, .. } => {
+                let mut slot = AttemptGuard::empty();
+                slot.hold(guard, body.is_end_stream());
+                *place = (!slot.is_empty()).then(|| Box::new(slot));
+            }
+            Inner::Inspected { body } => {
+                let has_ended = body.is_end_stream();
+                body.as_mut().guard().hold(guard, has_ended);
+            }
+        }
     }
 }
 
@@ -147,10 +164,19 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().body.project() {
-            InnerProj::Untouched { body, boxed } => {
-                Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(*boxed)))
+            InnerProj::Untouched { mut body, boxed, guard } => {
+                let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(*boxed));
+                if let Some(guard) = guard {
+                    guard.saw(frame.as_ref(), || body.is_end_stream());
+                }
+                Poll::Ready(frame)
             }
-            InnerProj::Inspected { body } => body.as_mut().poll_frame(cx),
+            InnerProj::Inspected { body } => {
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                let has_ended = body.is_end_stream();
+                body.as_mut().guard().saw(frame.as_ref(), || has_ended);
+                Poll::Ready(frame)
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use http_body::Frame;
 /// are copied together: a frame of one byte takes a hundred to store.
 #[derive(Default)]
 pub(super) struct FrameBuffer {
-    /// An answer in one frame needs no allocation.
-    first: Option<Frame<Bytes>>,
+    /// The data of the first frame: an answer in one frame needs no allocation.
+    first: Option<Bytes>,
     others: VecDeque<Frame<Bytes>>,
     /// Small frames, copied together; they come after the others.
     merged: BytesMut,
@@ -34,7 +34,10 @@ impl FrameBuffer {
         let size = frame.data_ref().map_or(0, Bytes::len);
         self.bytes += size;
         if self.is_empty() {
-            self.first = Some(frame);
+            match frame.into_data() {
+                Ok(data) => self.first = Some(data),
+                Err(trailers) => self.others.push_back(trailers),
+            }
         } else if self.len() < KEPT_APART && self.merged.is_empty() {
             self.others.push_back(frame);
         } else {
@@ -58,7 +61,8 @@ impl FrameBuffer {
     }
 
     pub(super) fn pop(&mut self) -> Option<Frame<Bytes>> {
-        let frame = self.first.take().or_else(|| self.others.pop_front()).or_else(|| {
+        let first = self.first.take().map(Frame::data);
+        let frame = first.or_else(|| self.others.pop_front()).or_else(|| {
             let merged = std::mem::take(&mut self.merged);
             (!merged.is_empty()).then(|| Frame::data(merged.freeze()))
         })?;
@@ -82,7 +86,7 @@ impl FrameBuffer {
 
     /// All data in order: a copy only where there are several frames.
     pub(super) fn data(&self) -> Bytes {
-        let mut pieces = self.first.iter().chain(&self.others).filter_map(Frame::data_ref);
+        let mut pieces = self.first.iter().chain(self.others.iter().filter_map(Frame::data_ref));
         let first = pieces.next().cloned().unwrap_or_default();
         if first.len() == self.bytes {
             return first;

@@ -15,10 +15,11 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 use super::attempt_request::AttemptRequest;
+use super::body::ReadBody;
 use super::inspected_body::{InspectedBody, LookAhead};
 use super::judge::{Inspection, Judge, Started};
+use super::timeouts::TimedOut;
 use super::timeouts::{Awaited, Due, Stopwatch};
-use super::{ReadBody, TimedOut};
 use crate::HttpClient;
 
 /// Reads as much of a response as it takes to judge the attempt, reads the rest as it passes, and writes what it
@@ -94,7 +95,9 @@ where
 /// Returns whether the URI has a port that is not one, such as `:99999`. Clients would connect to the default port of the
 /// scheme instead, and send the credential there.
 fn has_invalid_port(uri: &Uri) -> bool {
-    let Some(authority) = uri.authority().filter(|authority| authority.as_str().contains(':')) else {
+    let Some(authority) =
+        uri.authority().filter(|authority| authority.as_str().bytes().any(|byte| byte == b':'))
+    else {
         return false;
     };
     let without_user = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);

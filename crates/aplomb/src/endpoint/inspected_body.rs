@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aplomb_admission::{GuardSlot, PermitGuard};
 use aplomb_core::{BoxError, Classification, Outcome};
 use aplomb_provider::StreamEnd;
 use bytes::Bytes;
@@ -16,12 +17,19 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::answer_reader::AnswerReader;
-use super::body::BoxErrorOf;
+use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
+use super::deadline::DeadlinePassed;
 use super::frame_buffer::FrameBuffer;
+use super::gates::EndpointGates;
 use super::timeouts::{Awaited, Due, Stopwatch};
-use super::{BrokenAnswer, DeadlinePassed};
 use crate::context::CallContext;
+
+/// Boxes the error of a client's body.
+pub(super) type BoxErrorOf<B> = fn(<B as Body>::Error) -> BoxError;
+
+/// The guard of an attempt. It is kept with the body: it is large, and would move with the response.
+pub(super) type AttemptGuard = GuardSlot<PermitGuard<EndpointGates>>;
 
 pin_project! {
     /// A client's body, with its reader and its time limits.
@@ -42,6 +50,8 @@ pin_project! {
         call: CallContext,
         // It learns the true size of the prompt, once.
         calibration: Option<Arc<Calibration>>,
+        // After the reader, which tells the record how the response ended when it is dropped.
+        guard: AttemptGuard,
     }
 }
 
@@ -83,6 +93,11 @@ enum Next {
 }
 
 impl<B: Body> InspectedBody<B> {
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is large, and made in its place instead of being moved"
+    )]
     pub(super) fn new(
         body: B,
         reader: AnswerReader,
@@ -105,7 +120,13 @@ impl<B: Body> InspectedBody<B> {
             watch,
             call,
             calibration,
+            guard: AttemptGuard::empty(),
         }
+    }
+
+    /// The place of the guard.
+    pub(super) fn guard(self: Pin<&mut Self>) -> &mut AttemptGuard {
+        self.project().guard
     }
 
     /// The error inside the response, if one was seen.

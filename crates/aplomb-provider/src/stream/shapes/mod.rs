@@ -29,18 +29,26 @@ impl EventKind {
 
 /// Reads an event, a chunk or a complete answer in whichever shape matches.
 pub(super) fn read(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
-    openai::chat(value, emit)
-        .or_else(|| openai::responses(kind, value, emit))
-        .or_else(|| openai::media(kind, value, emit))
-        .or_else(|| vendors::anthropic(kind, value, emit))
-        .or_else(|| vendors::google(value, emit))
-        .or_else(|| vendors::cohere(kind, value, emit))
-        .or_else(|| vendors::mistral(kind, value, emit))
-        .or_else(|| vendors::ollama(value, emit))
-        .or_else(|| vendors::tgi(value, emit))
-        .or_else(|| vendors::llm_engine(value, emit))
-        .or_else(|| vendors::converse_stream(kind, value, emit))
-        .or_else(|| vendors::converse(value, emit))
+    // A shape is read only where one of its names is there, or a kind.
+    let names = value.names();
+    let (is_typed, has) = (!kind.is_empty(), |keys: &[Key]| names.any(keys));
+    when(has(&[Key::Choices]), || openai::chat(value, emit))
+        .or_else(|| when(is_typed || has(&[Key::Object]), || openai::responses(kind, value, emit)))
+        .or_else(|| when(is_typed, || openai::media(kind, value, emit)))
+        .or_else(|| when(is_typed, || vendors::anthropic(kind, value, emit)))
+        .or_else(|| when(has(vendors::GOOGLE), || vendors::google(value, emit)))
+        .or_else(|| when(is_typed || has(&[Key::EventType]), || vendors::cohere(kind, value, emit)))
+        .or_else(|| when(is_typed, || vendors::mistral(kind, value, emit)))
+        .or_else(|| when(has(&[Key::Done]), || vendors::ollama(value, emit)))
+        .or_else(|| when(has(&[Key::Token, Key::GeneratedText]), || vendors::tgi(value, emit)))
+        .or_else(|| when(has(&[Key::Output]), || vendors::llm_engine(value, emit)))
+        .or_else(|| when(is_typed, || vendors::converse_stream(kind, value, emit)))
+        .or_else(|| when(has(&[Key::StopReason]), || vendors::converse(value, emit)))
+}
+
+#[inline]
+fn when(applies: bool, read: impl FnOnce() -> Option<EventKind>) -> Option<EventKind> {
+    if applies { read() } else { None }
 }
 
 /// The text of a complete answer in any shape.

@@ -18,6 +18,9 @@ pub(super) fn anthropic(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> O
     Some(EventKind::PART)
 }
 
+/// Names in a chunk of Google's; each has one of them.
+pub(super) const GOOGLE: &[Key] = &[Key::Candidates, Key::PromptFeedback, Key::UsageMetadata];
+
 /// A chunk of Gemini or Vertex AI, or a complete answer. The last chunk says why it is the last; there is no
 /// other marker.
 pub(super) fn google(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
