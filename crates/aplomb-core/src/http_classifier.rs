@@ -101,7 +101,7 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
     fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
         result.is_ok_and(|response| match response.extensions().and_then(|found| found.get::<Exchange>()) {
-            Some(exchange) => exchange.outcome().is_success(),
+            Some(exchange) => exchange.is_success(),
             None => response.status().is_none_or(is_success),
         })
     }
