@@ -86,7 +86,8 @@ pub(crate) struct EndpointState {
 pub(super) struct InProgress {
     _call: watch::Receiver<()>,
     /// What the call owes its tenant.
-    pub(super) tenant: Option<TenantCharge>,
+    /// In a box, since few endpoints have tenants and this moves with the response.
+    pub(super) tenant: Option<Box<TenantCharge>>,
 }
 
 impl EndpointState {
