@@ -139,7 +139,7 @@ impl Circuits {
         self.entries.for_each_gate(|key, queue| {
             // Not under the lock of the queue: they may be the caller's.
             let settings = self.settings.of(key);
-            queue.with(|circuit, _| circuit.set_settings(settings));
+            queue.with(|circuit, now| circuit.set_settings(settings, now));
         });
     }
 

@@ -7,7 +7,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-/// How long a circuit stays open before it lets a probe through.
+/// How long a circuit stays open before it lets a probe through, if another rule has opened it than the
+/// [default](crate::Trip::nobody_gets_through), or if it is set.
 ///
 /// The first cooldown is short. Each time the circuit opens again, the next is longer, up to a cap, and jittered, so
 /// that many processes do not return together. It becomes shorter again only after lasting health: by one step for

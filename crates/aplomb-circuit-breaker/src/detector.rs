@@ -205,6 +205,7 @@ impl Condition {
             TripRule::All(rules) => {
                 return Self::All(rules.iter().map(|rule| Self::new(rule, counters)).collect());
             }
+            TripRule::NobodyGetsThrough | TripRule::Follows => Counter::Failures(RatioRule::never()),
             TripRule::Failures(ratio) => Counter::Failures(ratio.clone()),
             TripRule::SlowCalls(slow, ratio) => Counter::SlowCalls(*slow, ratio.clone()),
             TripRule::Custom(custom) => Counter::Custom(CustomCounter::new(custom.clone())),

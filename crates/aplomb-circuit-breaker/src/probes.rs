@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::later;
 
-/// How many calls a half-open circuit lets through as probes, and how they decide.
+/// How many calls a half-open circuit lets through as probes, and how they decide, if another rule has opened it than the
+/// [default](crate::Trip::nobody_gets_through), or if they are set.
 ///
 /// By default there is one probe at a time, and the first that is answered decides. A probe that is dropped, or
 /// that ends on our side, decides nothing, and its place is free for the next. The same goes for a probe that has

@@ -16,6 +16,9 @@ use crate::later;
 ///
 /// However slow the answers, the ramp ends in bounded time.
 ///
+/// A circuit that has opened by the [default rule](crate::Trip::nobody_gets_through) begins more quickly, unless a ramp is
+/// set.
+///
 /// | | default | as in |
 /// | --- | --- | --- |
 /// | unanswered calls at first | 2 | |

@@ -18,9 +18,9 @@ struct SettingsFields {
     trip: Option<Vec<RuleFields>>,
     one_credential: bool,
     unauthorized: Option<u32>,
-    cooldown: CooldownFields,
-    probes: ProbesFields,
-    ramp: RampFields,
+    cooldown: Option<CooldownFields>,
+    probes: Option<ProbesFields>,
+    ramp: Option<RampFields>,
     park: Option<f64>,
     /// A call that is dropped after this many seconds without an answer has failed.
     abandoned_after: Option<f64>,
@@ -31,6 +31,7 @@ struct SettingsFields {
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RuleFields {
+    NobodyGetsThrough,
     ConsecutiveFailures(u32),
     FailureRatio(RatioFields),
     SlowCalls {
@@ -78,6 +79,13 @@ struct RampFields {
     over: Option<f64>,
 }
 
+impl RampFields {
+    fn into_ramp<E: Error>(self) -> Result<Ramp, E> {
+        let ramp = self.first.map_or_else(Ramp::default, Ramp::new);
+        set(ramp, self.over, |ramp, over| Ok(ramp.over(time(over)?)))
+    }
+}
+
 fn time<E: Error>(seconds: f64) -> Result<Duration, E> {
     Duration::try_from_secs_f64(seconds).map_err(E::custom)
 }
@@ -107,6 +115,7 @@ impl RuleFields {
             None => trip,
         };
         match self {
+            Self::NobodyGetsThrough => Ok(Trip::nobody_gets_through()),
             Self::ConsecutiveFailures(failures) => Ok(Trip::consecutive(failures)),
             Self::FailureRatio(ratio) => {
                 Ok(min_calls(Trip::ratio(ratio.ratio, ratio.window()?), ratio.min_calls))
@@ -146,7 +155,8 @@ impl ProbesFields {
     }
 }
 
-/// Reads settings; what is not written has its default. Rules of your own, and rules joined by `and`, cannot be written.
+/// Reads settings; what is not written has its default. A cooldown, probes or a ramp that are written replace the recovery of
+/// the default trip, see [`Trip::nobody_gets_through`]. Rules of your own, and rules joined by `and`, cannot be written.
 ///
 /// ```json
 /// {
@@ -170,13 +180,11 @@ impl<'de> Deserialize<'de> for CircuitSettings {
         if fields.one_credential {
             trip = trip.one_credential();
         }
-        let ramp = fields.ramp.first.map_or_else(Ramp::default, Ramp::new);
-        let ramp = set(ramp, fields.ramp.over, |ramp, over| Ok(ramp.over(time(over)?)))?;
-        let settings = Self::new()
-            .trip(trip)
-            .cooldown(fields.cooldown.into_cooldown()?)
-            .probes(fields.probes.into_probes()?)
-            .ramp(ramp);
+        let settings = Self::new().trip(trip);
+        let settings =
+            set(settings, fields.cooldown, |to, cooldown| Ok(to.cooldown(cooldown.into_cooldown()?)))?;
+        let settings = set(settings, fields.probes, |to, probes| Ok(to.probes(probes.into_probes()?)))?;
+        let settings = set(settings, fields.ramp, |to, ramp| Ok(to.ramp(ramp.into_ramp()?)))?;
         let settings = set(settings, fields.park, |settings, max| {
             Ok(settings.on_open(OnOpen::Park { max: time(max)? }))
         })?;
@@ -277,6 +285,15 @@ mod tests {
             "abandoned_after": 29
         }"#;
         assert_eq!(read(written).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_default_rule_can_be_written_and_joined() {
+        let written = r#"{"trip": ["nobody_gets_through"], "unauthorized": 2}"#;
+        assert_eq!(read(written).unwrap(), CircuitSettings::new().trip(Trip::default().unauthorized(2)));
+        let joined = r#"{"trip": ["nobody_gets_through", {"consecutive_failures": 3}]}"#;
+        let trip = Trip::default().or(Trip::consecutive(3));
+        assert_eq!(read(joined).unwrap(), CircuitSettings::new().trip(trip));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct CircuitSettings {
     pub(crate) on_open: OnOpen,
     pub(crate) on_abandoned: OnAbandoned,
     pub(crate) seed: Option<u64>,
+    /// True if the cooldown, the probes or the ramp were set: then the circuit recovers as they say, whatever opened it.
+    pub(crate) own_recovery: bool,
 }
 
 impl CircuitSettings {
@@ -30,21 +32,26 @@ impl CircuitSettings {
         self
     }
 
-    /// Sets how long it stays open.
+    /// Sets how long it stays open. It then recovers by its cooldown, its probes and its ramp, also where
+    /// [nobody gets through](Trip::nobody_gets_through).
     pub fn cooldown(mut self, cooldown: impl Into<Cooldown>) -> Self {
         self.cooldown = cooldown.into();
+        self.own_recovery = true;
         self
     }
 
-    /// Sets how it finds out whether the server is back: [`Probes`], or just their number at a time.
+    /// Sets how it finds out whether the server is back: [`Probes`], or just their number at a time. See
+    /// [`cooldown`](Self::cooldown).
     pub fn probes(mut self, probes: impl Into<Probes>) -> Self {
         self.probes = probes.into();
+        self.own_recovery = true;
         self
     }
 
-    /// Sets how it admits callers after it has closed.
+    /// Sets how it admits callers after it has closed. See [`cooldown`](Self::cooldown).
     pub const fn ramp(mut self, ramp: Ramp) -> Self {
         self.ramp = ramp;
+        self.own_recovery = true;
         self
     }
 

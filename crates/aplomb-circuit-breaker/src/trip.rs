@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use crate::{CompletedCall, Rule, Window};
 
-/// The condition that opens a closed circuit: failures in a row, a ratio of failures, a ratio of slow calls, a rule of your
-/// own; any of several, or all of several.
+/// The condition that opens a closed circuit: nobody gets through, failures in a row, a ratio of failures, a ratio of slow
+/// calls, a rule of your own; any of several, or all of several.
 ///
 /// | rule | default | as in |
 /// | --- | --- | --- |
-/// | failures in a row | 5 | pybreaker, Envoy's outlier detection |
-/// | ratio of failures | 50 % of the last 100 calls | resilience4j, Hystrix |
-/// | calls before a ratio counts | 20 | Hystrix |
+/// | nobody gets through | the only rule | |
+/// | failures in a row | no rule | pybreaker, Envoy's outlier detection: 5 |
+/// | ratio of failures | no rule | resilience4j, Hystrix: 50 % of the last 100 calls, from 20 calls on |
 /// | slow calls | no rule | resilience4j in effect: all calls slower than 60 s |
 /// | refused credentials in a row | 3 if the circuit serves one credential, else no rule | |
 ///
-/// Failures in a row detect an outage quickly, and with little traffic; the ratio detects a server that fails half
-/// of the time. If the server fails often by nature, relax the first rule: at a failure rate of *p*, a run of *n*
-/// occurs once in about 1 / ((1 − *p*) *pⁿ*) calls.
+/// By default a circuit opens when [nobody gets through](Self::nobody_gets_through): a server that answers half of its calls
+/// is worth asking, since a retry costs one request, and an open circuit all of them. Other rules are for those who would
+/// rather have no answer than wait for a retry. They count calls in the order in which they end, and failures are
+/// often faster than answers: at a failure rate of *p*, a run of *n* occurs once in about 1 / ((1 − *p*) *pⁿ*) calls.
 ///
 /// A circuit opens on a call that went badly, never on one that went well. Only a [rule of your own](Self::rule)
 /// may open it after any call, and only that rule is then asked. Whatever the rules, an exhausted account opens
@@ -49,6 +50,10 @@ pub struct Trip {
 /// A rule, or several.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TripRule {
+    /// Decided by a server that the circuit owns.
+    NobodyGetsThrough,
+    /// The same, decided by a server that somebody else owns.
+    Follows,
     Consecutive(u32),
     Failures(RatioRule),
     SlowCalls(Slow, RatioRule),
@@ -81,6 +86,20 @@ const UNAUTHORIZED: u32 = 3;
 impl Trip {
     const fn on(rule: TripRule) -> Self {
         Self { rule, unauthorized: None }
+    }
+
+    /// Opens when all calls fail, so many in the order in which they were sent that it is not chance: seven of a server of
+    /// which nothing is known, fewer of one that rarely fails, more of one that often does. A call that is still unanswered
+    /// when it would have failed counts as one that got through. The default.
+    ///
+    /// The circuit then recovers in its own way: while it is open one probe at a time goes, first after 0.2 s, then after
+    /// 5 % of the time for which it has been open, at least 0.7 s and at most 15 s, or when the server asked for. The first
+    /// that is answered closes it, and the number of calls in flight doubles with every time that a failure takes. Where the
+    /// [cooldown](crate::Cooldown), the [probes](crate::Probes) or the [ramp](crate::Ramp) are set, it recovers as they say.
+    ///
+    /// Joined by [`and`](Self::and) it means 5 failures in a row, or 50 % of the last 100 calls.
+    pub const fn nobody_gets_through() -> Self {
+        Self::on(TripRule::NobodyGetsThrough)
     }
 
     /// Opens after `failures` failures in a row; 0 counts as 1. Calls that are neither failures nor successes (a
@@ -133,7 +152,8 @@ impl Trip {
     /// Opens when both would at the same time; after a call that went badly, unless both are rules of your own.
     pub fn and(self, other: Self) -> Self {
         let unauthorized = other.unauthorized.or(self.unauthorized);
-        Self { rule: TripRule::All(vec![self.rule, other.rule]), unauthorized }
+        let rules = vec![self.rule.counted(), other.rule.counted()];
+        Self { rule: TripRule::All(rules), unauthorized }
     }
 
     /// Sets the number of calls in the window from which a ratio counts; for all ratios, if there are several.
@@ -162,15 +182,20 @@ impl Trip {
         }
     }
 
-    /// The same without the default rules; `None` if it has others. For a circuit that [follows](crate::Circuit::follow) a
-    /// server, which decides instead.
+    /// The same for a circuit that [follows](crate::Circuit::follow) a server of somebody else's, which decides whether anybody
+    /// gets through; `None` if that is none of the rules.
     #[doc(hidden)]
     pub fn following(&self) -> Option<Self> {
-        // It still counts.
-        let mut never = Self::consecutive(u32::MAX).or(Self::ratio(1.0, Window::calls(100)));
-        never.rule.never_reach();
-        never.unauthorized = self.unauthorized;
-        (self.rule == Self::default().rule).then_some(never)
+        let mut following = self.clone();
+        following.rule.follow().then_some(following)
+    }
+
+    /// Returns whether it opens when nobody gets through, as a server says that the circuit owns.
+    pub(crate) fn needs_server(&self) -> bool {
+        match &self.rule {
+            TripRule::Any(rules) => rules.contains(&TripRule::NobodyGetsThrough),
+            rule => *rule == TripRule::NobodyGetsThrough,
+        }
     }
 
     /// The number of refused credentials in a row that opens the circuit; 0 if none do.
@@ -180,12 +205,28 @@ impl Trip {
 }
 
 impl TripRule {
-    /// Ratios count, but are never reached.
-    fn never_reach(&mut self) {
+    /// Leaves it to somebody else's server whether anybody gets through. Returns whether that is one of the rules.
+    fn follow(&mut self) -> bool {
         match self {
-            Self::Failures(ratio) | Self::SlowCalls(_, ratio) => ratio.min_calls = u64::MAX,
-            Self::Any(rules) | Self::All(rules) => rules.iter_mut().for_each(Self::never_reach),
-            Self::Consecutive(_) | Self::Custom(_) => {}
+            Self::NobodyGetsThrough => {
+                *self = Self::Follows;
+                true
+            }
+            // All of them, not only the first.
+            Self::Any(rules) => rules.iter_mut().filter_map(|rule| rule.follow().then_some(())).count() > 0,
+            _ => false,
+        }
+    }
+
+    /// The same as counters say it.
+    fn counted(self) -> Self {
+        match self {
+            Self::NobodyGetsThrough => Self::Any(vec![
+                Self::Consecutive(5),
+                Self::Failures(RatioRule::new(0.5, Window::calls(100))),
+            ]),
+            Self::Any(rules) => Self::Any(rules.into_iter().map(Self::counted).collect()),
+            rule => rule,
         }
     }
 
@@ -195,7 +236,7 @@ impl TripRule {
                 ratio.min_calls = ratio.window.max_calls().unwrap_or(u64::MAX).min(calls.into());
             }
             Self::Any(rules) | Self::All(rules) => rules.iter_mut().for_each(|rule| rule.min_calls(calls)),
-            Self::Consecutive(_) | Self::Custom(_) => {}
+            Self::NobodyGetsThrough | Self::Follows | Self::Consecutive(_) | Self::Custom(_) => {}
         }
     }
 }
@@ -209,6 +250,11 @@ impl RatioRule {
         };
         let min_calls = window.max_calls().unwrap_or(MIN_CALLS).min(MIN_CALLS);
         Self { ratio, window, min_calls }
+    }
+
+    /// A ratio that is never reached: its counts are only shown.
+    pub(crate) fn never() -> Self {
+        Self { min_calls: u64::MAX, ..Self::new(1.0, Window::calls(100)) }
     }
 
     /// Returns whether the latest counts reach the ratio.
@@ -236,7 +282,7 @@ impl PartialEq for CustomRule {
 
 impl Default for Trip {
     fn default() -> Self {
-        Self::consecutive(5).or(Self::ratio(0.5, Window::calls(100)))
+        Self::nobody_gets_through()
     }
 }
 

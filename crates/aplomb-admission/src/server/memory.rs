@@ -28,6 +28,8 @@ pub(super) enum Fate {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     at: Instant,
+    /// How many others were in flight.
+    others: u16,
     fate: Fate,
 }
 
@@ -80,7 +82,8 @@ impl ServerMemory {
         if self.calls.len() >= KEPT {
             self.forget_oldest();
         }
-        self.calls.push_back(Sent { at: now, fate: Fate::Pending });
+        let others = u16::try_from(self.in_flight).unwrap_or(u16::MAX);
+        self.calls.push_back(Sent { at: now, others, fate: Fate::Pending });
         self.watched.1 += 1;
         self.in_flight += 1;
         number
@@ -131,6 +134,16 @@ impl ServerMemory {
         if matches!(self.fate(number), Fate::Pending | Fate::Presumed) {
             self.decide(number, Fate::Gone);
         }
+    }
+
+    /// What became of calls does not count any more; those that are pending still have to end.
+    pub(super) fn forget(&mut self) {
+        for call in &mut self.calls {
+            if call.fate != Fate::Pending {
+                call.fate = Fate::Gone;
+            }
+        }
+        self.hangs = false;
     }
 
     /// A call has ended.
@@ -185,6 +198,11 @@ impl ServerMemory {
         recent
             .filter(|call| call.at <= until)
             .any(|call| matches!(call.fate, Fate::Taken | Fate::Presumed))
+    }
+
+    /// How many others were in flight when a call was sent, if it is remembered.
+    pub(super) fn others(&self, number: CallNumber) -> Option<u16> {
+        Some(self.get(number)?.others)
     }
 
     /// When a call was sent, if it is remembered.

@@ -1,5 +1,6 @@
 //! What a server was seen to do with the calls of late, and the brakes that read it.
 
+mod crowd;
 mod hints;
 mod memory;
 mod overload;
@@ -89,7 +90,7 @@ impl Server {
         let mut memory = ServerMemory::default();
         Self {
             settings,
-            slow_start: Some(SlowStart::at_first(&mut memory)),
+            slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory)),
             memory,
             overload: Overload::new(),
             accepted: 0,
@@ -106,7 +107,7 @@ impl Server {
             self.open(now);
         }
         if let Some(trouble) = &mut self.trouble {
-            if !settings.throttles {
+            if !settings.paces() {
                 trouble.pace = None;
             }
             if !settings.places {
@@ -119,9 +120,10 @@ impl Server {
     pub fn reset(&mut self, now: Instant) {
         self.open(now);
         self.trouble = None;
+        self.memory.forget();
         self.accepted = 0;
         self.overload = Overload::new();
-        self.slow_start = Some(SlowStart::at_first(&mut self.memory));
+        self.slow_start = self.settings.cold_start.then(|| SlowStart::at_first(&mut self.memory));
     }
 
     /// Lets calls through again at once, as if a probe had been accepted.
@@ -391,7 +393,7 @@ impl Server {
 
     /// Begins with a rate that was found earlier, in calls per second. Anything but a positive number is ignored.
     pub fn set_rate(&mut self, rate: f64, now: Instant) {
-        if rate.is_finite() && rate > 0.0 && self.settings.throttles {
+        if rate.is_finite() && rate > 0.0 && self.settings.paces() {
             let (accepted, settings, next) = (self.accepted, self.settings, self.memory.next());
             let trouble =
                 self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, now)));
@@ -413,6 +415,16 @@ impl Server {
             Some(shut) if shut.cause == ShutCause::Throttles => shut.not_before(now),
             _ => None,
         }
+    }
+
+    /// The rate that it was found to accept, in calls per second.
+    pub fn rate(&self) -> Option<f64> {
+        self.trouble.as_ref()?.pace.map(|pace| pace.rate())
+    }
+
+    /// How many calls may be out of which nothing is known, during a slow start.
+    pub fn slow_start(&self) -> Option<u32> {
+        self.slow_start.map(SlowStart::window)
     }
 
     /// The worth of what is known, for eviction. Gives back the memory of a server that rests.
@@ -445,8 +457,8 @@ impl Server {
         ServerSnapshot {
             held_by,
             in_flight: self.memory.in_flight(),
-            slow_start: self.slow_start.map(SlowStart::window),
-            rate: trouble.and_then(|trouble| trouble.pace.map(|pace| pace.rate())),
+            slow_start: self.slow_start(),
+            rate: self.rate(),
             places: trouble.and_then(|trouble| trouble.limit()),
             period: trouble.and_then(|trouble| trouble.windows.period()),
             refused_by_chance: trouble.map_or(0.0, |trouble| trouble.usual.refused()),

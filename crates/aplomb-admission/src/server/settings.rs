@@ -7,10 +7,16 @@ use super::ShutCause;
 /// Which brakes a [`Server`](super::Server) has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each switches one brake, whatever the others are"
+)]
 pub struct ServerSettings {
     pub(super) failures: bool,
     pub(super) throttles: bool,
     pub(super) places: bool,
+    pub(super) pace: bool,
+    pub(super) cold_start: bool,
     pub(super) max_pause: Duration,
     pub(super) seed: Option<u64>,
 }
@@ -22,6 +28,8 @@ impl ServerSettings {
             failures: true,
             throttles: true,
             places: true,
+            pace: true,
+            cold_start: true,
             max_pause: Duration::from_secs(120),
             seed: None,
         }
@@ -33,7 +41,7 @@ impl ServerSettings {
         self
     }
 
-    /// Sets whether it shuts when all calls are throttled, and finds the pace.
+    /// Sets whether it shuts when all calls are throttled, and finds the [pace](Self::pace).
     pub const fn throttles(mut self, shut: bool) -> Self {
         self.throttles = shut;
         self
@@ -42,6 +50,18 @@ impl ServerSettings {
     /// Sets whether it finds how many calls may be in flight.
     pub const fn places(mut self, places: bool) -> Self {
         self.places = places;
+        self
+    }
+
+    /// Sets whether it finds the rate that the server accepts, where it shuts for throttles.
+    pub const fn pace(mut self, pace: bool) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Sets whether a server of which nothing is known begins with a slow start. There is one after each outage.
+    pub const fn cold_start(mut self, cold_start: bool) -> Self {
+        self.cold_start = cold_start;
         self
     }
 
@@ -55,6 +75,10 @@ impl ServerSettings {
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
+    }
+
+    pub(super) const fn paces(&self) -> bool {
+        self.throttles && self.pace
     }
 
     pub(super) const fn shuts_for(&self, cause: ShutCause) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aplomb_core::Outcome;
 use tokio::time::Instant;
 
+use super::crowd::Crowd;
 use super::hints::Hints;
 use super::memory::{CallNumber, ServerMemory};
 use super::overload::Overload;
@@ -26,6 +27,7 @@ pub(super) struct Trouble {
     pub(super) pace: Option<Pace>,
     pub(super) places: Option<Places>,
     pub(super) usual: Usual,
+    crowd: Crowd,
     pub(super) hints: Hints,
     pub(super) windows: Windows,
     /// What was accepted since each of the latest shuts for throttles.
@@ -93,6 +95,7 @@ impl Trouble {
             pace: None,
             places: None,
             usual: Usual::after(accepted),
+            crowd: Crowd::default(),
             hints: Hints::default(),
             windows: Windows::default(),
             shuts: VecDeque::new(),
@@ -198,6 +201,9 @@ impl Trouble {
     ) -> Option<Opened> {
         let freely = self.pace.is_none() && self.places.is_none();
         self.usual.accepted(sent, freely);
+        if let Some(others) = memory.others(number) {
+            self.crowd.accepted(others);
+        }
         let shut = self.shut?;
         if number < shut.first_probe {
             // It was sent after the last that was refused: that was not about everybody.
@@ -277,6 +283,9 @@ impl Trouble {
             return self.too_many(settings, memory);
         }
         self.usual.doubt();
+        if self.is_crowded(refusal, settings, memory) {
+            return;
+        }
         if cause == ShutCause::Throttles {
             let until = hint.map_or(memory.patience() * CONTRADICTED, |hint| hint.mul_f64(CONTRADICTED_HINT));
             self.usual.refused_until(now, until);
@@ -289,6 +298,28 @@ impl Trouble {
         if cause == ShutCause::Throttles || self.places.is_some() {
             self.at_edge(memory, now);
         }
+    }
+
+    /// Whether it is too many calls at a time that are refused: from now on they are limited.
+    fn is_crowded(&mut self, refusal: &Refusal, settings: ServerSettings, memory: &ServerMemory) -> bool {
+        // A call that hangs is not refused.
+        if refusal.outcome.is_unanswered() {
+            return false;
+        }
+        if let Some(others) = memory.others(refusal.number) {
+            self.crowd.refused(others);
+        }
+        let may_be = settings.places
+            && self.places.is_none()
+            && self.pace.is_none()
+            && self.not_places < NOT_PLACES
+            && refusal.hint.is_none();
+        let limit = self.crowd.limit().filter(|_| may_be);
+        if let Some(limit) = limit {
+            self.places = Some(Places::by_release(limit));
+            self.crowd = Crowd::default();
+        }
+        limit.is_some()
     }
 
     /// The server says that there are too many calls at a time.
@@ -356,7 +387,7 @@ impl Trouble {
         }
         let mut opens = None;
         if refusal.cause == ShutCause::Throttles && self.places.is_none() {
-            opens = self.measure(next, now);
+            opens = self.measure(settings, next, now);
             if self.shuts.len() == SHUTS {
                 self.shuts.pop_front();
             }
@@ -375,7 +406,7 @@ impl Trouble {
     }
 
     /// Measures the pace, unless calls flow in fixed windows: then returns when the next one opens, if that is known.
-    fn measure(&mut self, next: CallNumber, now: Instant) -> Option<Instant> {
+    fn measure(&mut self, settings: ServerSettings, next: CallNumber, now: Instant) -> Option<Instant> {
         if let Shutting::OfWindow { opens } = self.windows.shut(next, now) {
             self.pace = None;
             return opens;
@@ -388,7 +419,8 @@ impl Trouble {
             self.shuts.pop_front();
         }
         // Next to nothing was accepted in between: that measures how we asked, and no rate.
-        if let Some(since) = self.shuts.front().filter(|tally| tally.accepted(next) >= LEAST_CALLS) {
+        let enough = |tally: &&Tally| tally.accepted(next) >= LEAST_CALLS;
+        if let Some(since) = self.shuts.front().filter(|_| settings.paces()).filter(enough) {
             self.pace = Some(Pace::measured(since, self.windows.last_shut_for(), next, now));
         }
         None

@@ -1,5 +1,6 @@
 //! The circuit as a gate: admission, and what the answers say.
 
+use aplomb_admission::server::ServerToken;
 use aplomb_admission::{Decision, End, Gate, Hints, PooledGate, Progress};
 use aplomb_core::{CircuitCause, Outcome, Usage};
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ pub struct CircuitToken {
     role: Role,
     admitted: Instant,
     content: Option<Instant>,
+    server: Option<ServerToken>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +44,11 @@ impl Gate for Circuit {
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<OpenReason> {
         self.advance(now);
-        if matches!(
-            self.phase,
-            Phase::Closed { slow_start: None, .. } | Phase::Follows { .. } | Phase::Disabled
-        ) {
-            return Decision::Admit;
+        match self.phase {
+            Phase::Closed { slow_start: None, .. } | Phase::Follows { .. } => self.check_owned(now),
+            Phase::Disabled => Decision::Admit,
+            _ => self.decide(now),
         }
-        self.decide(now)
     }
 
     #[inline]
@@ -61,13 +61,20 @@ impl Gate for Circuit {
             }
             _ => Role::Call,
         };
-        CircuitToken { epoch: self.epoch, role, admitted: now, content: None }
+        let server = self.admit_owned(now);
+        CircuitToken { epoch: self.epoch, role, admitted: now, content: None, server }
     }
 
     fn on(&mut self, token: &mut CircuitToken, progress: Progress<'_>, now: Instant) {
         match progress {
-            Progress::Sent => token.admitted = now,
-            Progress::FirstByte => self.first_byte(token, now),
+            Progress::Sent => {
+                token.admitted = now;
+                self.sent_owned(token.server.as_mut(), now);
+            }
+            Progress::FirstByte => {
+                self.first_byte(token, now);
+                self.taken_owned(token.server.as_ref(), now);
+            }
             Progress::Limits(_) | Progress::Usage(_) => {}
         }
     }
@@ -85,9 +92,12 @@ impl Gate for Circuit {
             if token.content.is_none() {
                 self.response_time.record(token.admitted, now);
             }
+            self.end_owned(token.server.as_ref(), end, false, now);
             return;
         }
+        let failed = end == End::Abandoned && self.is_failure(&token, now);
         self.end_slow(&token, end, now);
+        self.end_owned(token.server.as_ref(), end, failed, now);
     }
 
     fn forecast(&mut self, _: &mut dyn Iterator<Item = &()>, _: Instant) -> Option<Instant> {

@@ -2,6 +2,7 @@
 
 mod follow;
 mod gate;
+mod owned;
 mod phase;
 mod response_time;
 mod state_watch;
@@ -10,6 +11,7 @@ mod worth;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use aplomb_admission::server::Server;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -58,6 +60,8 @@ pub struct Circuit {
     cause: Option<CircuitCause>,
     events: VecDeque<Transition>,
     watch: Option<StateWatch>,
+    /// Decides whether anybody gets through, if the trip asks for that.
+    server: Option<Box<Server>>,
 }
 
 impl Circuit {
@@ -77,6 +81,7 @@ impl Circuit {
             cause: None,
             events: VecDeque::new(),
             watch: None,
+            server: None,
         }
     }
 
@@ -85,12 +90,14 @@ impl Circuit {
     /// The state stays, and how often the circuit has opened; a running cooldown ends when it would have. The counts
     /// stay if the trip stays. Under another trip, failures in a row go on counting, and so does every window and
     /// custom rule that both trips have in common.
-    pub fn set_settings(&mut self, settings: impl Into<Arc<CircuitSettings>>) {
+    pub fn set_settings(&mut self, settings: impl Into<Arc<CircuitSettings>>, now: Instant) {
         let settings = settings.into();
+        let needed_server = self.settings.trip.needs_server();
         if self.settings.trip != settings.trip {
             self.health.adopt(&settings.trip);
         }
         self.settings = settings;
+        self.adopt_owned(needed_server, now);
     }
 
     /// Watches the state.
@@ -122,6 +129,7 @@ impl Circuit {
             },
             ramp: match &self.phase {
                 Phase::Closed { slow_start: Some(slow_start), .. } => Some(slow_start.limit()),
+                Phase::Closed { .. } => self.slow_start(),
                 _ => None,
             },
             retry_after: self.retry_after(now),
@@ -134,7 +142,12 @@ impl Circuit {
     /// have to wait for the ramp.
     pub fn rejection(&mut self, now: Instant) -> Option<OpenReason> {
         self.advance(now);
-        matches!(self.phase, Phase::Open { .. } | Phase::Isolated).then(|| self.reason(now))
+        let rejects = match self.phase {
+            Phase::Open { .. } | Phase::Isolated => true,
+            Phase::Follows { probing: false, .. } => !self.check_owned(now).is_admit(),
+            _ => false,
+        };
+        rejects.then(|| self.reason(now))
     }
 
     /// Why a call has to wait now, or would be rejected.
@@ -154,6 +167,7 @@ impl Circuit {
     /// Closes it now for everyone, and starts counting afresh. The next cooldown is as long as it would have been.
     pub fn force_closed(&mut self, now: Instant) {
         self.advance(now);
+        self.reset_owned(now);
         self.close(CircuitCause::Forced, now);
     }
 
@@ -171,6 +185,7 @@ impl Circuit {
         self.advance(now);
         if self.phase.state() != CircuitState::Disabled {
             self.outage.since = None;
+            self.reset_owned(now);
             self.shift(Phase::Disabled, CircuitCause::Forced, None, now);
         }
     }
@@ -179,6 +194,7 @@ impl Circuit {
     pub fn reset(&mut self, now: Instant) {
         self.advance(now);
         self.backoff_level = BackoffLevel::default();
+        self.reset_owned(now);
         self.close(CircuitCause::Reset, now);
     }
 }

@@ -24,7 +24,8 @@ impl Evictable for Circuit {
         if self.watch.as_ref().is_some_and(StateWatch::is_watched) {
             return Worth::IN_USE;
         }
-        match &self.phase {
+        let of_server = self.worth_of_owned(now);
+        let own = match &self.phase {
             Phase::Closed { slow_start: Some(slow_start), .. } if slow_start.ends() > now => Worth::HIGH,
             Phase::Closed { since, .. } => {
                 if self.backoff_level.is_base(*since, now, &self.settings.cooldown) {
@@ -44,6 +45,7 @@ impl Evictable for Circuit {
             // The server knows what that is worth.
             Phase::Follows { .. } => Worth::FRESH,
             Phase::Isolated | Phase::Disabled => Worth::IN_USE,
-        }
+        };
+        own.max(of_server)
     }
 }

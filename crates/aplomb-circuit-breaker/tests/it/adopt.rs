@@ -6,7 +6,7 @@ use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, CompletedCa
 use aplomb_core::Outcome;
 use tokio::time::Instant;
 
-use crate::support::{SECOND, plain, run};
+use crate::support::{SECOND, counted, plain, run};
 
 fn fail(circuit: &mut Circuit, times: usize, now: Instant) {
     for _ in 0..times {
@@ -17,9 +17,9 @@ fn fail(circuit: &mut Circuit, times: usize, now: Instant) {
 #[test]
 fn the_same_trip_keeps_the_counts() {
     let now = Instant::now();
-    let mut circuit = Circuit::new(CircuitSettings::new());
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(counted()));
     fail(&mut circuit, 4, now);
-    circuit.set_settings(CircuitSettings::new().cooldown(plain()));
+    circuit.set_settings(CircuitSettings::new().trip(counted()).cooldown(plain()), now);
     assert_eq!(circuit.snapshot(now).failures_in_a_row(), 4);
     assert_eq!(circuit.snapshot(now).window().failures(), 4);
     fail(&mut circuit, 1, now);
@@ -40,7 +40,7 @@ fn another_trip_keeps_the_counts_that_both_have() {
         .or(Trip::slow(0.5, Slow::whole(2 * SECOND), minute))
         .or(Trip::ratio(0.25, Window::calls(100)))
         .or(Trip::ratio(0.25, Window::calls(50)));
-    circuit.set_settings(CircuitSettings::new().trip(after));
+    circuit.set_settings(CircuitSettings::new().trip(after), now);
     let found = circuit.snapshot(now);
     assert_eq!((found.window().failures(), found.slow_calls().calls()), (3, 0));
     fail(&mut circuit, 2, now);
@@ -59,7 +59,7 @@ fn a_custom_rule_goes_on_if_it_is_the_same_one() {
     });
     let mut circuit = Circuit::new(CircuitSettings::new().trip(third.clone()));
     fail(&mut circuit, 2, now);
-    circuit.set_settings(CircuitSettings::new().trip(third.or(Trip::consecutive(10))));
+    circuit.set_settings(CircuitSettings::new().trip(third.or(Trip::consecutive(10))), now);
     fail(&mut circuit, 1, now);
     assert_eq!(circuit.state(now), CircuitState::Open);
 }
@@ -69,7 +69,7 @@ fn state_and_cooldown_stay() {
     let mut now = Instant::now();
     let mut circuit = Circuit::new(CircuitSettings::new().cooldown(plain()));
     circuit.force_open(now);
-    circuit.set_settings(CircuitSettings::new().trip(Trip::consecutive(1)));
+    circuit.set_settings(CircuitSettings::new().trip(Trip::consecutive(1)), now);
     now += Duration::from_millis(4_999);
     assert_eq!(circuit.state(now), CircuitState::Open);
     now += Duration::from_millis(1);

@@ -7,7 +7,7 @@ use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::support::{Call, SECOND, Stage, TICK, layer, plain, response, stream};
+use crate::support::{Call, SECOND, Stage, TICK, counted, layer, plain, response, stream};
 
 /// Still half-open, nothing was counted, and the next call is the probe.
 async fn as_before(mut stage: Stage) {
@@ -101,7 +101,7 @@ async fn a_call_dropped_while_closed_counts_nothing() {
 #[tokio::test(start_paused = true)]
 async fn promise_7_a_panic_in_the_inner_call_leaves_no_stuck_probe() {
     for in_call in [true, false] {
-        let layer = CircuitBreakerLayer::new().cooldown(plain());
+        let layer = CircuitBreakerLayer::new().trip(counted()).cooldown(plain());
         let circuit = layer.handle();
         let service = layer.layer(service_fn(move |request: Request<&'static str>| {
             assert!(!(in_call && *request.body() == "panic"), "asked to");

@@ -10,7 +10,7 @@ use aplomb_core::{BoxError, CircuitCause, Event, EventKind, LayerName, LogEvents
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready};
 
-use crate::support::{SECOND, Stage, layer, open_in, plain, run};
+use crate::support::{SECOND, Stage, counted, layer, open_in, plain, run};
 
 #[tokio::test(start_paused = true)]
 async fn promise_32_isolated_nothing_passes_until_reset() {
@@ -210,7 +210,7 @@ fn a_circuit_knows_what_would_be_lost_with_it() {
 #[test]
 fn a_circuit_that_saw_nothing_but_refused_credentials_is_worth_little() {
     let now = tokio::time::Instant::now();
-    let settings = CircuitSettings::new().trip(Trip::default().one_credential());
+    let settings = CircuitSettings::new().trip(counted().one_credential());
     let mut circuit = Circuit::new(settings);
     for state in [CircuitState::Closed, CircuitState::Closed, CircuitState::Open] {
         run(&mut circuit, Outcome::unauthorized(), now);

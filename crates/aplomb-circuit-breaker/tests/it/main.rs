@@ -12,6 +12,7 @@ mod handle;
 mod interleavings;
 mod keyed;
 mod model;
+mod nobody;
 mod on_abandoned;
 mod park;
 mod probes;

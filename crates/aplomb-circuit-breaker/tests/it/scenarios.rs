@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::support::{Req, SECOND};
+use crate::support::{Req, SECOND, counted};
 
 const CALLERS: u32 = 64;
 const MS: Duration = Duration::from_millis(1);
@@ -117,7 +117,7 @@ async fn with_and_without(
 async fn an_outage_is_left_alone_and_its_end_is_found_within_a_cooldown() {
     let (begins, ends) = (10 * SECOND, 20 * SECOND);
     for seed in 0..3 {
-        let layer = CircuitBreakerLayer::new().seed(seed);
+        let layer = CircuitBreakerLayer::new().trip(counted()).seed(seed);
         let up = move |at, _| !(begins..ends).contains(&at);
         let (guarded, naive) = with_and_without(layer, 60 * SECOND, up).await;
         let (sent, naive_sent) = (guarded.sent(begins, ends), naive.sent(begins, ends));
@@ -135,6 +135,39 @@ async fn an_outage_is_left_alone_and_its_end_is_found_within_a_cooldown() {
         });
         assert!(after * 10 >= before * 9, "{after} of {before}");
         assert!(guarded.opened().iter().all(|(at, _)| *at < ends + 200 * MS));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_the_end_of_an_outage_is_found_within_a_share_of_its_length() {
+    let begins = 10 * SECOND;
+    for (lasts, seed) in [(10, 0), (25, 1), (120, 2)] {
+        let ends = begins + lasts * SECOND;
+        let up = move |at, _| !(begins..ends).contains(&at);
+        let layer = CircuitBreakerLayer::new().seed(seed);
+        let (guarded, _) = with_and_without(layer, ends + 10 * SECOND, up).await;
+        let sent = guarded.sent(begins, ends);
+        // One at a time, spaced by 0.7 s or 4.5 % of the time that it has lasted.
+        let most = 60.0 + 20.0 * (f64::from(lasts) / 10.0).ln();
+        assert!(f64::from(u32::try_from(sent).unwrap()) <= most, "{lasts} s: {sent} calls");
+        let found = guarded.first_success_since(ends);
+        let within = SECOND.max(lasts * SECOND / 20);
+        assert!(found <= ends + within, "{lasts} s: {:?}", found);
+        let (before, after) = (guarded.sent(5 * SECOND, 8 * SECOND), {
+            let back = found + SECOND;
+            guarded.sent(back, back + 3 * SECOND)
+        });
+        assert!(after * 10 >= before * 9, "{after} of {before}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_a_server_that_answers_four_of_ten_is_no_outage() {
+    for seed in 0..10 {
+        let up = move |_, number| !fails(number, seed, 60);
+        let (guarded, naive) = with_and_without(CircuitBreakerLayer::new(), 10 * SECOND, up).await;
+        let all = 10 * SECOND;
+        assert!(guarded.sent(Duration::ZERO, all) * 100 >= naive.sent(Duration::ZERO, all) * 95);
     }
 }
 
@@ -170,7 +203,7 @@ async fn a_peer_that_flaps_is_asked_less_and_less() {
     // Three seconds up, three down.
     let up = |at: Duration, _| at.as_secs() / 3 % 2 == 0;
     let cooldown = Cooldown::new(Exponential::new(2 * SECOND).jitter(Jitter::Equal));
-    let layer = CircuitBreakerLayer::new().cooldown(cooldown).seed(7);
+    let layer = CircuitBreakerLayer::new().trip(counted()).cooldown(cooldown).seed(7);
     let (guarded, naive) = with_and_without(layer, 300 * SECOND, up).await;
     let cooldowns: Vec<_> = guarded.opened().into_iter().map(|(_, cooldown)| cooldown).collect();
     // Between half of 2, 4, 8, 16, 32, 60 s and all of it; health in between never lasts.
@@ -194,7 +227,7 @@ async fn a_line_of_callers_at_their_deadlines_does_not_wear_out_the_probes() {
     let diary = Diary::default();
     let cooldown = Exponential::new(2 * SECOND).max(4 * SECOND);
     let on_open = OnOpen::Park { max: 600 * SECOND };
-    let layer = CircuitBreakerLayer::new().on_open(on_open).cooldown(cooldown).seed(3);
+    let layer = CircuitBreakerLayer::new().trip(counted()).on_open(on_open).cooldown(cooldown).seed(3);
     let circuit = layer.handle();
     // Down from 10 to 20 s.
     let service = layer.layer(peer(&diary, start, |at, _| !(10..20).contains(&at.as_secs())));

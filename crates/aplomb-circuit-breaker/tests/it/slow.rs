@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 
-use crate::support::{SECOND, Stage, layer, response, stream};
+use crate::support::{SECOND, Stage, counted, layer, response, stream};
 
 /// A call that takes `took`, and uses this many output tokens.
 fn call(circuit: &mut Circuit, outcome: Outcome, took: Duration, tokens: Option<u64>, now: &mut Instant) {
@@ -171,7 +171,7 @@ fn promise_27_a_rule_of_ones_own_is_told_all_and_opens_by_its_name() {
         }
     });
     let mut now = Instant::now();
-    let mut circuit = Circuit::new(CircuitSettings::new().trip(Trip::default().or(throttles)));
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(counted().or(throttles)));
     for outcome in [Outcome::throttled(), Outcome::success(), Outcome::throttled()] {
         call(&mut circuit, outcome, SECOND, None, &mut now);
         assert_eq!(circuit.state(now), CircuitState::Closed);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aplomb_admission::{Decision, End, Gate, OnBodyEnd};
 use aplomb_circuit_breaker::{
-    Circuit, CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitState, Cooldown,
+    Circuit, CircuitBreaker, CircuitBreakerLayer, CircuitHandle, CircuitOpen, CircuitState, Cooldown, Trip,
+    Window,
 };
 use aplomb_core::{BoxError, Exponential, HttpClassifier, Jitter, Outcome, find};
 use bytes::Bytes;
@@ -40,9 +41,14 @@ pub(crate) fn plain() -> Cooldown {
     Cooldown::new(Exponential::new(5 * SECOND).jitter(Jitter::None))
 }
 
+/// Opens after five failures in a row, or if half of the last 100 calls failed.
+pub(crate) fn counted() -> Trip {
+    Trip::consecutive(5).or(Trip::ratio(0.5, Window::calls(100)))
+}
+
 /// Opens after five failures in a row, for exactly 5 s.
 pub(crate) fn layer() -> CircuitBreakerLayer {
-    CircuitBreakerLayer::new().cooldown(plain())
+    CircuitBreakerLayer::new().trip(counted()).cooldown(plain())
 }
 
 pub(crate) struct Stage {

@@ -9,7 +9,7 @@ use aplomb_core::{CircuitCause, Event, EventKind, Outcome};
 use tokio::time::{Instant, advance};
 use tokio_test::assert_ready;
 
-use crate::support::{SECOND, Stage, layer, plain, response, run, stream};
+use crate::support::{SECOND, Stage, counted, layer, plain, response, run, stream};
 
 #[tokio::test(start_paused = true)]
 async fn promise_27_five_failures_in_a_row() {
@@ -102,7 +102,7 @@ async fn one_caller_with_a_refused_credential_does_not_open_the_circuit_for_ever
 
 #[tokio::test(start_paused = true)]
 async fn three_refusals_of_its_only_credential_in_a_row_open_for_long() {
-    let mut stage = Stage::new(layer().trip(Trip::default().one_credential()));
+    let mut stage = Stage::new(layer().trip(counted().one_credential()));
     for status in [401, 403, 400, 401, 401] {
         stage.answer(status).await;
     }
@@ -123,7 +123,7 @@ fn a_refused_credential_stays_refused_whatever_else_has_failed_since() {
     let mut now = Instant::now();
     let mut circuit = Circuit::new(
         CircuitSettings::new()
-            .trip(Trip::default().one_credential())
+            .trip(counted().one_credential())
             .cooldown(plain())
             .ramp(Ramp::none()),
     );
@@ -156,7 +156,7 @@ fn an_exhausted_account_opens_at_once_for_long() {
         (Outcome::exhausted().with_retry_after(40 * SECOND), 40, 45),
         (Outcome::exhausted().with_retry_after(Duration::MAX), 3_600, 3_605),
     ] {
-        let mut circuit = Circuit::new(CircuitSettings::new());
+        let mut circuit = Circuit::new(CircuitSettings::new().trip(counted()));
         run(&mut circuit, outcome, now);
         let Decision::Reject(reason) = circuit.check(&(), now) else {
             panic!("let through");
@@ -169,7 +169,7 @@ fn an_exhausted_account_opens_at_once_for_long() {
 #[test]
 fn an_exhausted_account_is_left_alone_longer_and_longer_though_its_hint_is_tiny() {
     let start = Instant::now();
-    let mut circuit = Circuit::new(CircuitSettings::new().cooldown(plain()));
+    let mut circuit = Circuit::new(CircuitSettings::new().trip(counted()).cooldown(plain()));
     let exhausted = Outcome::exhausted().with_retry_after(Duration::from_millis(1));
     let mut asked = Vec::new();
     for second in 0..100 {

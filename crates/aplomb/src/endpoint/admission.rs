@@ -14,12 +14,12 @@ use aplomb_core::{
 use aplomb_rate_limit::RateLimited;
 use http_body::Body;
 
-use super::RequestHook;
 use super::attempt_request::AttemptRequest;
 use super::gates::{self, EndpointCost, EndpointGates, EndpointRejection, GateEvent};
 use super::hook::Hooking;
+use super::hook::RequestHook;
 use super::in_force::{PolicyInForce, has_one_credential};
-use super::state::Settings;
+use super::settings::Settings;
 use crate::{Policy, route};
 
 /// The queues of an endpoint, for all calls or for each key.

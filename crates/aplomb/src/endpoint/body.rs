@@ -4,15 +4,15 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aplomb_admission::{Completion, GuardSlot, PermitGuard};
+use aplomb_admission::{Completion, PermitGuard};
 use aplomb_core::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::gates::EndpointGates;
-use super::inspected_body::InspectedBody;
-use super::state::InProgress;
+use super::in_progress::InProgress;
+use super::inspected_body::{AttemptGuard, BoxErrorOf, InspectedBody};
 
 pin_project! {
     /// The body of an [`Endpoint`](crate::Endpoint)'s response: the client's body, read as it passes.
@@ -103,12 +103,6 @@ impl<B: Body> fmt::Debug for EndpointBody<B> {
     }
 }
 
-/// Boxes the error of a client's body.
-pub(super) type BoxErrorOf<B> = fn(<B as Body>::Error) -> BoxError;
-
-/// The guard of an attempt. It is kept with the body: it is large, and would move with the response.
-pub(super) type AttemptGuard = GuardSlot<PermitGuard<EndpointGates>>;
-
 pin_project! {
     /// A client's body: as it is, or read as it passes.
     pub(crate) struct ReadBody<B>
@@ -149,7 +143,7 @@ impl<B: Body<Data = Bytes>> ReadBody<B> {
     fn hold(&mut self, guard: Option<PermitGuard<EndpointGates>>) {
         match &mut self.body {
             Inner::Untouched { body, guard: place, .. } => {
-                let mut slot = GuardSlot::empty();
+                let mut slot = AttemptGuard::empty();
                 slot.hold(guard, body.is_end_stream());
                 *place = (!slot.is_empty()).then(|| Box::new(slot));
             }

@@ -8,8 +8,8 @@ use aplomb_core::{
 };
 use aplomb_provider::{Head, Provider};
 
-use super::HookFailed;
 use super::attempt_error::AttemptError;
+use super::hook::HookFailed;
 
 /// Reads the results of attempts, which the innermost judge has written into the record of the call. Only an
 /// attempt that was never sent is judged here.

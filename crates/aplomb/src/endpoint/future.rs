@@ -12,9 +12,10 @@ use tower_service::Service;
 
 use super::attempt_error::AttemptError;
 use super::attempt_request::AttemptRequest;
-use super::stack::CallStack;
-use super::state::InProgress;
-use super::{DeadlinePassed, EndpointBody};
+use super::body::EndpointBody;
+use super::call_stack::CallStack;
+use super::deadline::DeadlinePassed;
+use super::in_progress::InProgress;
 use crate::context::CallContext;
 use crate::{EndpointError, HttpClient, Report};
 

@@ -150,7 +150,7 @@ impl EndpointGates {
         server: ServerSettings,
         now: Instant,
     ) {
-        self.circuit.set_settings(circuit);
+        self.circuit.set_settings(circuit, now);
         self.own_recovery = policy.own_recovery;
         self.server.set_settings(server, now);
         self.follow(now);

@@ -11,8 +11,8 @@ use aplomb_rate_limit::{Learned, Quota, RateLimiter};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::EndpointSnapshot;
 use super::gates::EndpointGates;
+use super::snapshot::EndpointSnapshot;
 use super::state::EndpointState;
 use crate::{InvalidPolicy, Policy};
 

@@ -7,7 +7,7 @@ use aplomb_core::Account;
 use aplomb_rate_limit::{Quota, Settle};
 
 use super::gates::{EndpointGates, UnusedGates};
-use super::state::QuotasOf;
+use super::settings::QuotasOf;
 use crate::Policy;
 
 /// The policy in force. Shared with what makes the gates of a new key.

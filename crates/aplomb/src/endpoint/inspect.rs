@@ -15,10 +15,11 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 use super::attempt_request::AttemptRequest;
+use super::body::ReadBody;
 use super::inspected_body::{InspectedBody, LookAhead};
 use super::judge::{Inspection, Judge, Started};
+use super::timeouts::TimedOut;
 use super::timeouts::{Awaited, Due, Stopwatch};
-use super::{ReadBody, TimedOut};
 use crate::HttpClient;
 
 /// Reads as much of a response as it takes to judge the attempt, reads the rest as it passes, and writes what it

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aplomb_admission::{GuardSlot, PermitGuard};
 use aplomb_core::{BoxError, Classification, Outcome};
 use aplomb_provider::StreamEnd;
 use bytes::Bytes;
@@ -16,12 +17,19 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::answer_reader::AnswerReader;
-use super::body::{AttemptGuard, BoxErrorOf};
+use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
+use super::deadline::DeadlinePassed;
 use super::frame_buffer::FrameBuffer;
+use super::gates::EndpointGates;
 use super::timeouts::{Awaited, Due, Stopwatch};
-use super::{BrokenAnswer, DeadlinePassed};
 use crate::context::CallContext;
+
+/// Boxes the error of a client's body.
+pub(super) type BoxErrorOf<B> = fn(<B as Body>::Error) -> BoxError;
+
+/// The guard of an attempt. It is kept with the body: it is large, and would move with the response.
+pub(super) type AttemptGuard = GuardSlot<PermitGuard<EndpointGates>>;
 
 pin_project! {
     /// A client's body, with its reader and its time limits.

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::answer_reader::{AnswerReader, Form};
 use super::attempt_error::AttemptError;
+use super::body::ReadBody;
+use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
 use super::inspected_body::{InspectedBody, LookAhead, ReadTo};
 use super::timeouts::{Stopwatch, Timeouts};
-use super::{BrokenAnswer, ReadBody};
 use crate::context::CallContext;
 
 /// How much of an error's body is read: those of providers are below a kilobyte.

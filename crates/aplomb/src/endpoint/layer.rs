@@ -10,9 +10,12 @@ use aplomb_provider::{Head, Provider};
 use aplomb_rate_limit::Quota;
 use tower_layer::Layer;
 
-use super::state::{EndpointState, Settings};
+use super::handle::EndpointHandle;
+use super::hook::RequestHook;
+use super::service::Endpoint;
+use super::settings::Settings;
+use super::state::EndpointState;
 use super::tenants::Tenants;
-use super::{Endpoint, EndpointHandle, RequestHook};
 use crate::{InvalidPolicy, Policy};
 
 /// Makes calls to one AI endpoint dependable: all layers, composed in the order that works.

@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use http_body::Body;
 use tower_service::Service;
 
+use super::body::EndpointBody;
+use super::future::EndpointFuture;
 use super::stack::Stack;
 use super::state::EndpointState;
-use super::{EndpointBody, EndpointFuture};
 use crate::{EndpointError, HttpClient};
 
 /// A client behind an [`EndpointLayer`](crate::EndpointLayer). Clones share everything but the client.

@@ -7,28 +7,25 @@ use std::time::Duration;
 use aplomb_admission::{Admission, AdmissionConfig, Entries};
 use aplomb_core::{CallOptions, Copied, RequestHead};
 use aplomb_rate_limit::RateLimiter;
-use aplomb_retry::{Retry, RetryLayer, Throttled};
+use aplomb_retry::{RetryLayer, Throttled};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::admission::EndpointAdmission;
 use super::attempt_request::AttemptRequest;
+use super::body::UntilRead;
 use super::calibration::Calibration;
+use super::classifier::EndpointClassifier;
 use super::estimate::{self, TokenLimits};
+use super::future::EndpointFuture;
 use super::gates::EndpointGates;
+use super::in_progress::InProgress;
+use super::inspect::Inspect;
 use super::judge::Inspection;
-use super::state::{InProgress, Settings};
+use super::settings::Settings;
 use super::tenants::TenantCharge;
-use super::{EndpointClassifier, EndpointFuture, Inspect, UntilRead};
 use crate::context::CallContext;
 use crate::{HttpClient, Policy, route};
-
-/// The services that one call passes, from the outermost to the client.
-pub(super) type CallStack<S> = Retry<
-    Admission<Inspect<S>, EndpointAdmission, EndpointClassifier, UntilRead>,
-    Copied,
-    EndpointClassifier,
->;
 
 /// The layers of an endpoint, ready for calls under one policy. Derived from the [`Settings`] and the policy.
 pub(super) struct Stack {

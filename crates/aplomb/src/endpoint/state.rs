@@ -4,65 +4,20 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use aplomb_admission::{Closing, Entries, ErasedKey, KeyBy};
-use aplomb_core::{Observe, WallClock};
-use aplomb_provider::{Correction, Provider};
-use aplomb_rate_limit::{Quota, RateLimiter, Settle};
+use aplomb_admission::{Closing, Entries};
+use aplomb_rate_limit::RateLimiter;
 use http_body::Body;
 use tokio::sync::watch;
 
+use super::admission;
 use super::calibration::Calibration;
+use super::future::EndpointFuture;
 use super::gates::EndpointGates;
 use super::in_force::PolicyInForce;
-use super::judge::JudgeFn;
+use super::in_progress::InProgress;
+use super::settings::Settings;
 use super::stack::{Parts, Stack};
-use super::tenants::{TenantCharge, Tenants};
-use super::{EndpointFuture, RequestHook, admission};
 use crate::{HttpClient, InvalidPolicy, Policy};
-
-/// The configuration besides the policy. It does not change while calls run.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) provider: Arc<dyn Provider>,
-    pub(super) clock: WallClock,
-    /// `None` logs events.
-    pub(super) observer: Option<Arc<dyn Observe + Send + Sync>>,
-    pub(super) hook: Option<Arc<dyn RequestHook>>,
-    pub(super) judge: Option<Arc<JudgeFn>>,
-    /// Says which key a call has, if each has gates of its own.
-    pub(super) key_by: Option<KeyBy>,
-    pub(super) quotas_of: Option<Arc<QuotasOf>>,
-    pub(super) tenants: Option<Tenants>,
-    pub(super) max_keys: usize,
-}
-
-/// The quotas of a key; `None` if it has those of the policy.
-pub(super) type QuotasOf = dyn Fn(&dyn ErasedKey) -> Option<Vec<Quota>> + Send + Sync;
-
-impl Settings {
-    pub(super) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self {
-            provider,
-            clock: WallClock::system(),
-            observer: None,
-            hook: None,
-            judge: None,
-            key_by: None,
-            quotas_of: None,
-            tenants: None,
-            max_keys: Entries::<EndpointGates>::MAX_KEYS,
-        }
-    }
-
-    /// How the provider settles quotas that do not say it themselves.
-    pub(super) fn settle(&self) -> Settle {
-        match self.provider.accounting().correction() {
-            Correction::None => Settle::Keep,
-            Correction::Both => Settle::Correct,
-            _ => Settle::DebtOnly,
-        }
-    }
-}
 
 /// The state of an endpoint: the policy in force, the queues with their gates, and the stack that is derived from
 /// the settings and the policy.
@@ -80,14 +35,6 @@ pub(crate) struct EndpointState {
     changing: Mutex<()>,
     /// Each call holds a receiver until it has ended.
     calls: watch::Sender<()>,
-}
-
-/// Held by a call that has not ended.
-pub(super) struct InProgress {
-    _call: watch::Receiver<()>,
-    /// What the call owes its tenant.
-    /// In a box, since few endpoints have tenants and this moves with the response.
-    pub(super) tenant: Option<Box<TenantCharge>>,
 }
 
 impl EndpointState {
@@ -168,7 +115,7 @@ impl EndpointState {
 
     /// A call begins.
     pub(super) fn in_progress(&self) -> InProgress {
-        InProgress { _call: self.calls.subscribe(), tenant: None }
+        InProgress::new(self.calls.subscribe())
     }
 
     /// Rejects new calls from now on.

@@ -35,12 +35,10 @@ pub(crate) fn told(scenario: &Scenario) -> Policy {
 /// An endpoint with all layers.
 pub(crate) fn endpoint(http: Http, scenario: &Scenario, policy: Policy, seed: u64) -> Box<dyn Ask> {
     let policy = policy.attempt_timeout(scenario.attempt_timeout).seed(seed);
+    let mut layer = EndpointLayer::with_policy(Generic, policy).expect("the scenarios are valid");
     if let Some(quota) = scenario.each_tenant {
-        let layer =
-            EndpointLayer::with_policy(Generic, policy.quota(quota)).expect("the scenarios are valid");
-        return Box::new(Stack { service: layer.by_key(tenant).layer(http), look: || Look::default() });
+        layer = layer.quotas_per(tenant, move |_: &String| [quota]);
     }
-    let layer = EndpointLayer::with_policy(Generic, policy).expect("the scenarios are valid");
     let handle = layer.handle();
     Box::new(Stack { service: layer.layer(http), look: move || look(&handle) })
 }

@@ -91,7 +91,7 @@ async fn a_full_map_of_isolated_keys_rejects_others_and_says_so() {
 async fn strangers_with_bad_credentials_do_not_evict_an_open_circuit_nor_fill_the_map() {
     let layer = CircuitBreakerLayer::new().by_account().max_keys(100);
     let (circuits, mut service) = (layer.handle(), layer.layer(answers()));
-    for _ in 0..5 {
+    for _ in 0..7 {
         service.call(post("down", "/503")).await.unwrap();
     }
     for stranger in 0..1_000 {
