@@ -104,11 +104,14 @@ where
             match policy.entries().ask(this.permit, view, cost, Wait::from(&options), cx) {
                 Ok(()) => *this.stage = after_admission(policy),
                 Err(Stopped::Rejected(ref rejected)) => {
+                    // Read again, so that a call that is admitted need not keep them.
+                    let options = CallOptions::of(request);
                     let error = this.config.rejection(request, rejected, &options);
                     this.call.set(Call::Over);
                     return Poll::Ready(Err(error));
                 }
                 Err(Stopped::Queued(place)) => {
+                    let options = CallOptions::of(request);
                     if options.attempts() > 0 {
                         CurrentCall::note_queued();
                     }
