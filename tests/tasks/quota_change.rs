@@ -33,14 +33,14 @@ async fn an_endpoint_takes_a_new_policy_and_its_circuit_goes_on_counting() -> Re
     let layer = EndpointLayer::with_policy(OpenAi, policy)?;
     let endpoint = layer.layer(Mock::builder().outage(outage, Outage::Unavailable).build());
     let handle = layer.handle();
-    for _ in 0..4 {
+    for _ in 0..6 {
         endpoint.clone().oneshot(chat("Hello!")).await?;
     }
-    assert_eq!(handle.circuit().unwrap().failures_in_a_row(), 4);
+    assert_eq!(handle.circuit().unwrap().failures_in_a_row(), 6);
 
     // `quotas` replaces those there are; `requests_per_minute` would add one.
     handle.set_policy(handle.policy().quotas([Quota::requests_per_minute(60)]))?;
-    assert_eq!(handle.circuit().unwrap().failures_in_a_row(), 4);
+    assert_eq!(handle.circuit().unwrap().failures_in_a_row(), 6);
 
     let start = Instant::now();
     endpoint.oneshot(chat("Hello!")).await?;

@@ -1,5 +1,9 @@
 //! A quota in force: what it counts, who set it, and how it has changed.
 
+use std::time::Duration;
+
+use aplomb_core::Dimension;
+
 use crate::Quota;
 use crate::bucket::{Bucket, Flow, Level};
 use crate::charge::Counted;
@@ -13,11 +17,23 @@ pub(crate) struct ActiveQuota {
     /// The quota as the user set it; `None` if only the server reported it.
     configured: Option<Quota>,
     counted: Counted,
+    rate: Rate,
     flow: Flow,
     /// How often the interval has changed, and the last changes, latest first: calls in flight may have drawn
     /// under an earlier one.
     changes: u16,
     last: [Change; REMEMBERED],
+}
+
+/// What is known of the rate at which a quota flows back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rate {
+    /// Its window: the bucket decides.
+    Known,
+    /// Nothing. The server's own account of what is left decides.
+    Unknown,
+    /// The window was observed, and is a fixed one: the same decides.
+    Observed,
 }
 
 /// So many changes are remembered: there are hardly ever more while one call is in flight.
@@ -52,7 +68,12 @@ impl ActiveQuota {
         let flow = Flow::of(&quota);
         let last = [Change { at: 0, before: flow.interval(), after: flow.interval() }; REMEMBERED];
         let counted = Counted::from(quota.dimension());
-        Self { id, quota, configured: None, counted, flow, changes: 0, last }
+        Self { id, quota, configured: None, counted, rate: Rate::Known, flow, changes: 0, last }
+    }
+
+    /// A limit that the server reported without its window.
+    pub(crate) fn of_unknown_rate(id: u32, dimension: Dimension, limit: u64) -> Self {
+        Self { rate: Rate::Unknown, ..Self::learned(id, at_some_rate(dimension, limit)) }
     }
 
     #[inline]
@@ -62,6 +83,16 @@ impl ActiveQuota {
 
     pub(crate) const fn quota(&self) -> &Quota {
         &self.quota
+    }
+
+    /// Returns whether its window is known, so that it can be shown and saved.
+    pub(crate) fn has_window(&self) -> bool {
+        self.rate != Rate::Unknown
+    }
+
+    /// Returns whether its bucket decides, and not what the server says is left.
+    pub(crate) fn has_rate(&self) -> bool {
+        self.rate == Rate::Known
     }
 
     #[inline]
@@ -95,6 +126,7 @@ impl ActiveQuota {
             Some(set) if cost > self.flow.burst().into() && cost > set.capacity() => {
                 Level::Above(set.capacity())
             }
+            None if self.rate != Rate::Known => Level::Enough { drawn_until: bucket.drawn_until() },
             _ => bucket.level(&self.flow, cost, now),
         }
     }
@@ -113,9 +145,26 @@ impl ActiveQuota {
         }
     }
 
+    /// Its window was found: the bucket is full, and decides from now on.
+    pub(crate) fn flows(&mut self, quota: Quota, bucket: &mut Bucket, now: u64) {
+        self.rate = Rate::Known;
+        bucket.give_back(u64::MAX);
+        self.change(quota, bucket, now);
+    }
+
+    /// The server reports this limit now, in a fixed window if one was observed.
+    pub(crate) fn observe(&mut self, limit: u64, window: Option<Duration>) {
+        let dimension = self.quota.dimension();
+        (self.rate, self.quota) = match window {
+            Some(window) => (Rate::Observed, Quota::new(dimension, limit, window).burst(as_u32(limit))),
+            None => (Rate::Unknown, at_some_rate(dimension, limit)),
+        };
+    }
+
     /// Puts another quota in force that the user set.
     pub(crate) fn configure(&mut self, quota: Quota, bucket: &mut Bucket, now: u64) {
         self.change(quota, bucket, now);
+        self.rate = Rate::Known;
         self.configured = Some(quota);
     }
 
@@ -139,11 +188,18 @@ impl ActiveQuota {
     }
 }
 
+/// The placeholder of a quota of unknown rate: a burst is all that is known of it.
+fn at_some_rate(dimension: Dimension, limit: u64) -> Quota {
+    Quota::new(dimension, limit, Duration::from_secs(60)).burst(as_u32(limit))
+}
+
+pub(crate) fn as_u32(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Dimension;
-    use std::time::Duration;
 
     const SECOND: u64 = 1_000_000_000;
 

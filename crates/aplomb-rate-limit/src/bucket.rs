@@ -61,13 +61,15 @@ impl Flow {
     }
 }
 
-/// The state of one quota: three words, of which only the first counts when nothing is in flight.
+/// The state of one quota: four words, of which only the first counts when nothing is in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// The theoretical arrival time, in nanoseconds since the epoch.
     drawn_until: u64,
     /// The units drawn by calls that the server has not answered yet.
     pub(crate) unanswered: u64,
+    /// The units drawn by all calls so far; it wraps.
+    pub(crate) taken: u64,
     /// The value of `drawn_until` once the last cost that was checked is taken.
     proposed: u64,
 }
@@ -89,7 +91,7 @@ const FURTHEST: u64 = u64::MAX / 2;
 impl Bucket {
     /// A full bucket.
     pub(crate) const fn full() -> Self {
-        Self { drawn_until: 0, unanswered: 0, proposed: 0 }
+        Self { drawn_until: 0, unanswered: 0, taken: 0, proposed: 0 }
     }
 
     /// Returns whether there is enough for `cost` at `now`. Takes nothing.

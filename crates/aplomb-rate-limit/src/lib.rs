@@ -6,6 +6,7 @@ mod charge;
 mod config;
 mod cubic;
 mod error;
+mod gauge;
 mod layer;
 mod learned;
 mod limiter;

@@ -9,7 +9,9 @@ use aplomb_core::Reading;
 pub(crate) struct ReportedLimit {
     pub(crate) limit: Option<u64>,
     pub(crate) remaining: Option<u64>,
-    pub(crate) window: Window,
+    pub(crate) reset: Option<Duration>,
+    /// `None` if it is not known: then nothing is known of the rate either.
+    pub(crate) window: Option<Window>,
 }
 
 /// How the window of a limit is known.
@@ -19,14 +21,12 @@ pub(crate) enum Window {
     Named(Duration),
     /// It follows from how long it takes until everything that was used is back.
     Inferred(Duration),
-    /// It is probably this, and not shorter.
-    Guessed(Duration),
 }
 
 impl Window {
     pub(crate) const fn length(self) -> Duration {
         match self {
-            Self::Named(window) | Self::Inferred(window) | Self::Guessed(window) => window,
+            Self::Named(window) | Self::Inferred(window) => window,
         }
     }
 }
@@ -55,39 +55,65 @@ impl ReportedLimit {
             return None;
         }
         let named = reading.window().filter(|window| !window.is_zero()).map(Window::Named);
-        let inferred =
-            || limit.zip(remaining).zip(reading.reset()).and_then(|((l, r), reset)| infer(l, r, reset));
-        let window = named.or_else(inferred).unwrap_or_else(|| Window::Guessed(guess(reading.reset())));
-        Some(Self { limit, remaining, window })
+        let inferred = || {
+            limit
+                .zip(remaining)
+                .zip(reading.reset())
+                .and_then(|((l, r), reset)| infer(l, l - r, reset))
+        };
+        let (reset, window) = (reading.reset(), named.or_else(inferred));
+        Some(Self { limit, remaining, reset, window })
+    }
+
+    /// The window that follows from the reset of a server that has no more than `full` at once.
+    pub(crate) fn window_of(&self, full: u64) -> Option<Window> {
+        let (limit, remaining, reset) = (self.limit?, self.remaining?, self.reset?);
+        infer(limit, full.checked_sub(remaining)?, reset)
+    }
+
+    /// Returns whether everything used of `full` flows back steadily, the limit in `window`, as of a bucket; `None` if the
+    /// reset does not tell that from the end of a fixed window.
+    pub(crate) fn flows_back(&self, full: u64, window: Duration) -> Option<bool> {
+        let (limit, remaining, reset) = (self.limit?, self.remaining?, self.reset?);
+        let (all, reset_in) = (window.as_secs_f64(), reset.as_secs_f64());
+        let (used, precision) =
+            (share(full.saturating_sub(remaining), limit), precision(reset).as_secs_f64());
+        let latest = all * used * 1.05 + precision;
+        // The remainder is rounded down, by a unit and at Anthropic by hundredths of the limit.
+        let earliest = all * (used - share(1, limit).max(0.01)) * 0.95 - precision;
+        let (is_within, is_telling) =
+            ((earliest..=latest).contains(&reset_in), latest - earliest < all / 4.0);
+        (is_telling || !is_within).then_some(is_within)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the times compared are far apart")]
+fn share(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+/// The unit in which a reset was written.
+pub(crate) fn precision(reset: Duration) -> Duration {
+    match reset.subsec_millis() {
+        0 => Duration::from_secs(1),
+        tenths if tenths % 100 == 0 => Duration::from_millis(100),
+        _ => Duration::from_millis(1),
     }
 }
 
 /// The window in which `limit` flows back, if the used part of it is back after `reset`: one of the
-/// usual ones, if exactly one fits as precisely as the reset was written.
-fn infer(limit: u64, remaining: u64, reset: Duration) -> Option<Window> {
-    let precision = match reset.subsec_millis() {
-        0 => Duration::from_secs(1),
-        tenths if tenths % 100 == 0 => Duration::from_millis(100),
-        _ => Duration::from_millis(1),
-    };
-    let used = limit - remaining;
-    #[expect(clippy::cast_precision_loss, reason = "the times compared are far apart")]
-    let of_all = limit as f64 / used as f64;
+/// usual ones, if exactly one fits as precisely as the reset was written. Whole seconds fit too often by chance.
+fn infer(limit: u64, used: u64, reset: Duration) -> Option<Window> {
+    let precision = precision(reset);
+    let of_all = share(limit, used);
     let shortest = reset.saturating_sub(precision).as_secs_f64() * of_all;
     // The remainder is rounded down, so up to one unit less has been used.
     let longest = reset.saturating_add(precision).as_secs_f64() * of_all * 1.05;
-    if used == 0 || longest > 2.0 * shortest {
+    if used == 0 || longest > 2.0 * shortest || precision >= Duration::from_secs(1) {
         return None;
     }
     let mut fits = USUAL.into_iter().filter(|window| (shortest..=longest).contains(&window.as_secs_f64()));
     fits.next().filter(|_| fits.next().is_none()).map(Window::Inferred)
-}
-
-/// The shortest usual window that is not shorter than a reset, and at least a minute: guessing a second would be
-/// careless.
-fn guess(reset: Option<Duration>) -> Duration {
-    let reset = reset.unwrap_or_default();
-    USUAL.into_iter().skip(1).find(|window| *window >= reset).unwrap_or(USUAL[3])
 }
 
 /// Counts consecutive readings that agree: readings that would loosen a limit are believed only when there are
@@ -132,7 +158,7 @@ mod tests {
             .with_reset(reset)
     }
 
-    fn window(limit: u64, remaining: u64, reset_ms: u64) -> Window {
+    fn window(limit: u64, remaining: u64, reset_ms: u64) -> Option<Window> {
         ReportedLimit::of(&reading(limit, remaining, Duration::from_millis(reset_ms)))
             .unwrap()
             .window
@@ -149,22 +175,43 @@ mod tests {
         ] {
             assert_eq!(
                 window(limit, remaining, reset),
-                Window::Inferred(MINUTE),
+                Some(Window::Inferred(MINUTE)),
                 "{limit}/{remaining}/{reset}"
             );
         }
-        assert_eq!(window(14_400, 14_370, 179_560), Window::Inferred(24 * 60 * MINUTE));
-        assert_eq!(window(10, 4, 6_000), Window::Guessed(MINUTE));
+        assert_eq!(window(14_400, 14_370, 179_560), Some(Window::Inferred(24 * 60 * MINUTE)));
+        let named = Reading::of(Dimension::TOKENS).with_limit(5).with_window(Duration::from_secs(10));
+        assert_eq!(ReportedLimit::of(&named).unwrap().window, Some(Window::Named(Duration::from_secs(10))));
     }
 
     #[test]
-    fn a_window_that_cannot_be_inferred_is_guessed_and_is_at_least_a_minute() {
-        assert_eq!(window(100, 99, 60_000), Window::Guessed(MINUTE));
-        assert_eq!(window(100, 40, 1_000), Window::Guessed(MINUTE));
-        assert_eq!(window(100, 100, 0), Window::Guessed(MINUTE));
-        assert_eq!(window(100, 98, 600_000), Window::Guessed(60 * MINUTE));
-        let named = Reading::of(Dimension::TOKENS).with_limit(5).with_window(Duration::from_secs(10));
-        assert_eq!(ReportedLimit::of(&named).unwrap().window, Window::Named(Duration::from_secs(10)));
+    fn a_window_that_does_not_follow_is_unknown() {
+        for (limit, remaining, reset) in [
+            (10, 4, 6_000),
+            (100, 99, 60_000),
+            (100, 40, 1_000),
+            (100, 100, 0),
+            (100, 98, 600_000),
+            // As of Envoy, and of 60 in each 5 s: that it would fit a minute is chance.
+            (10, 0, 1_000),
+            (60, 55, 5_000),
+        ] {
+            assert_eq!(window(limit, remaining, reset), None, "{limit}/{remaining}/{reset}");
+        }
+    }
+
+    #[test]
+    fn a_reset_shows_a_bucket_or_a_fixed_window() {
+        let flows = |limit, remaining, reset_ms| {
+            let reported =
+                ReportedLimit::of(&reading(limit, remaining, Duration::from_millis(reset_ms))).unwrap();
+            reported.flows_back(limit, MINUTE)
+        };
+        assert_eq!(flows(600, 400, 20_050), Some(true));
+        assert_eq!(flows(600, 400, 20_000), Some(true));
+        assert_eq!(flows(600, 590, 52_000), Some(false));
+        assert_eq!(flows(600, 590, 1_000), Some(true));
+        assert_eq!(flows(4, 2, 29_000), None, "a quarter of a minute for each");
     }
 
     #[test]
@@ -202,7 +249,8 @@ mod tests {
             }
             if let Some(window) = window { reading = reading.with_window(Duration::from_secs(window)); }
             if let Some(reported) = ReportedLimit::of(&reading) {
-                prop_assert!(!reported.window.length().is_zero());
+                prop_assert!(reported.window.is_none_or(|window| !window.length().is_zero()));
+                let _ = reported.flows_back(limit.unwrap_or(0), MINUTE);
             }
         }
     }

@@ -39,7 +39,8 @@ impl Quotas {
             if estimate.is_none_or(|estimate| nanos < estimate.expires()) {
                 continue;
             }
-            let (dimension, was_enforced) = (quota.quota().dimension(), quota.is_reported());
+            let (dimension, was_enforced) =
+                (quota.quota().dimension(), quota.is_reported() && quota.has_window());
             if let Some(configured) = quota.as_configured().copied() {
                 self.give_back(index, u64::MAX, now);
                 let (quota, bucket) = self.set.at_mut(index);

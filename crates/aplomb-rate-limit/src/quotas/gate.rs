@@ -26,6 +26,11 @@ impl Gate for Quotas {
             Ok(latest) => latest,
             Err(reason) => return Decision::Reject(reason),
         };
+        let latest = if self.server.is_some() {
+            latest.max(self.gauge(charge, nanos))
+        } else {
+            latest
+        };
         // A call does not wait for a limit that expires meanwhile.
         let filled = latest.map(|(at, dimension)| {
             let at = expires.map_or(at, |expires| expires.min(at));
@@ -42,6 +47,9 @@ impl Gate for Quotas {
     fn admit(&mut self, charge: &Charge, now: Instant) -> Reservation {
         let shares = self.set.take(charge);
         let requests = charge.counted(Counted::Requests);
+        if self.server.is_some() {
+            self.take_gauged(charge, now);
+        }
         if let Some(server) = &mut self.server {
             server.pause.on_admitted();
             if let Some(estimator) = &mut server.estimator {

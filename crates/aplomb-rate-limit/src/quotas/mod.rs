@@ -2,6 +2,9 @@
 
 mod expiry;
 mod gate;
+mod gauges;
+mod levels;
+mod rates;
 mod readings;
 mod reason;
 mod reservation;
@@ -180,7 +183,8 @@ impl Quotas {
 
     /// The learned limits of the server, for a later run.
     pub fn learned(&self) -> Learned {
-        let learned = self.set.quotas().iter().filter(|quota| quota.as_configured().is_none());
+        let quotas = self.set.quotas().iter();
+        let learned = quotas.filter(|quota| quota.as_configured().is_none() && quota.has_window());
         Learned::new().quotas(learned.map(|quota| *quota.quota())).rate(self.estimated_rate())
     }
 
@@ -202,9 +206,10 @@ impl Quotas {
     /// The remainder of each quota at `now`; negative where there is a debt.
     pub fn available(&self, now: Instant) -> impl Iterator<Item = (Quota, i64)> {
         let now = self.set.nanos(now);
-        self.set
-            .iter()
-            .map(move |(quota, bucket)| (*quota.quota(), bucket.available(quota.flow(), now)))
+        self.set.iter().filter(|(quota, _)| quota.has_window()).map(move |(quota, bucket)| {
+            let left = bucket.available(quota.flow(), now);
+            (*quota.quota(), self.gauged(quota, now).map_or(left, |gauged| left.min(gauged)))
+        })
     }
 
     /// How many calls have been admitted and have not ended.
@@ -251,6 +256,7 @@ impl Quotas {
     fn on_accepted(&mut self, reservation: &mut Reservation, now: Instant) {
         let first = !std::mem::replace(&mut reservation.accepted, true);
         if first && self.server.is_some() {
+            self.refill(reservation, now);
             self.server_accepted(reservation.requests, now);
         }
     }
@@ -269,6 +275,7 @@ impl Quotas {
     fn refund(&mut self, reservation: &Reservation, now: Instant) {
         let nanos = self.set.nanos(now);
         self.set.refund(reservation, nanos);
+        self.give_back_gauged(reservation);
         if let Some(estimator) = self.server.as_mut().and_then(|server| server.estimator.as_mut()) {
             estimator.on_not_accepted(reservation.requests);
         }

@@ -1,9 +1,10 @@
 //! The limits that the server reports, and how far they are believed.
 //!
 //! A stricter limit is believed at once; a looser one when several consecutive readings agree, less
-//! what is in flight, which the server may not have counted yet. A configured quota is never
-//! exceeded: the server can only tighten it, and loosen what it tightened. A report that is not confirmed for
-//! an hour expires.
+//! what is in flight, which the server may not have counted yet. A configured quota bounds the rate. How full it is, and how
+//! much may come at once, is as the server says where it reports the same limit; a larger one can only tighten it,
+//! and loosen what it tightened. Of a limit without a window the level is believed, and not the rate. A report that is not
+//! confirmed for an hour expires.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{Quotas, Reservation};
 use crate::Quota;
-use crate::active_quota::ActiveQuota;
+use crate::active_quota::{ActiveQuota, as_u32};
 use crate::reported_limit::{ReportedLimit, Window};
 
 /// The most quotas that are kept: a server that makes up windows must not fill the memory.
@@ -44,12 +45,13 @@ impl Quotas {
             Subject::Quota(index) => {
                 let id = self.set.quotas()[index].id();
                 let share = reservation.shares.iter_mut().find(|share| share.id == id);
+                let cost = share.as_ref().map_or(0, |share| share.cost);
                 if let Some((share, remaining)) = share.zip(reported.remaining) {
                     share.enough_shown = remaining >= share.cost;
                     reservation.shortage_shown |= remaining < share.cost;
                 }
-                self.adopt_rate(index, reported, now);
-                self.adopt_level(index, reported, now);
+                self.adopt_rate(index, reported, cost, now);
+                self.adopt_level(index, reported, reservation, now);
                 self.confirm(index, now);
             }
             Subject::Unknown => self.learn_from(dimension, reported, reservation, now),
@@ -63,145 +65,37 @@ impl Quotas {
         }
     }
 
-    /// The limit that a reading is about: the quota of its dimension and window. If the window is only guessed,
-    /// one of the same amount qualifies too; and if the server did not name the window, so does a learned
-    /// quota, whose window was not certain either.
+    /// The limit that a reading is about: the quota of its dimension and window. If the server did not name a window,
+    /// that of the same amount; or a learned one, whose window was not certain either.
     fn subject(&self, dimension: Dimension, reported: ReportedLimit) -> Subject {
         let find = |matches: &dyn Fn(&ActiveQuota) -> bool| {
             let mut quotas = self.set.quotas().iter();
             quotas.position(|quota| quota.quota().dimension() == dimension && matches(quota))
         };
-        let exact = find(&|quota| quota.quota().window() == reported.window.length());
+        let window = reported.window.map(Window::length);
+        let exact = find(&|quota| quota.has_window() && Some(quota.quota().window()) == window);
+        let same = || find(&|quota| Some(quota.quota().amount()) == reported.limit);
         let found = match reported.window {
-            Window::Named(_) => return exact.map_or(Subject::Unknown, Subject::Quota),
-            Window::Inferred(_) => exact,
-            Window::Guessed(_) => {
-                exact.or_else(|| find(&|quota| Some(quota.quota().amount()) == reported.limit))
+            Some(Window::Named(_)) => {
+                exact.or_else(|| same().filter(|index| !self.set.quotas()[*index].has_rate()))
             }
+            _ => exact.or_else(same).or_else(|| find(&|quota| quota.as_configured().is_none())),
         };
-        let found = found.or_else(|| find(&|quota| quota.as_configured().is_none()));
-        match (found, find(&|_| true)) {
-            (Some(index), _) => Subject::Quota(index),
-            (None, Some(_)) => Subject::Ambiguous,
-            (None, None) => Subject::Unknown,
+        match (found, reported.limit, find(&|_| true)) {
+            (Some(index), _, _) => Subject::Quota(index),
+            (None, None, Some(_)) => Subject::Ambiguous,
+            (None, _, _) => Subject::Unknown,
         }
     }
 
-    /// Adopts the reported limit: at once if it is lower, after several agreeing reports if it is higher, and
-    /// never above the configured quota.
-    fn adopt_rate(&mut self, index: usize, reported: ReportedLimit, now: Instant) {
-        let Some(limit) = reported.limit else { return };
-        let quota = &self.set.quotas()[index];
-        let window = match reported.window {
-            Window::Guessed(_) => quota.quota().window(),
-            Window::Named(window) | Window::Inferred(window) => window,
-        };
-        let (id, current) = (quota.id(), quota.flow().interval());
-        let as_reported = Quota::new(quota.quota().dimension(), limit, window);
-        let at_least = quota.as_configured().map_or(0, Quota::interval);
-        let interval = as_reported.interval().max(at_least);
-        let agreement = &mut self.server_mut(now).estimate_mut(id).rate;
-        if interval > current {
-            agreement.no_more();
-            self.put_in_force(index, as_reported, now);
-        } else if interval == current {
-            agreement.no_more();
-        } else if let Some(least) = agreement.more(limit) {
-            let agreed = Quota::new(as_reported.dimension(), least, window);
-            self.put_in_force(index, agreed, now);
-        }
+    pub(super) fn dimension(&self, index: usize) -> Dimension {
+        self.set.quotas()[index].quota().dimension()
     }
 
-    fn put_in_force(&mut self, index: usize, as_reported: Quota, now: Instant) {
-        let nanos = self.set.nanos(now);
-        let (quota, bucket) = self.set.at_mut(index);
-        let amount = as_u32(as_reported.amount());
-        let in_force = match quota.as_configured() {
-            Some(configured) if configured.interval() >= as_reported.interval() => *configured,
-            Some(configured) => {
-                as_reported.burst(configured.max_burst().min(amount)).settle(configured.settles())
-            }
-            None => as_reported.burst(quota.flow().burst().min(amount)),
-        };
-        let changes = quota.changes();
-        quota.change(in_force, bucket, nanos);
-        let quota = *quota;
-        if quota.changes() != changes {
-            let server = self.server_mut(now);
-            let estimate = server.estimate_mut(quota.id());
-            estimate.tightened_until = quota.converted(estimate.tightened_until);
-            server.events.push_back(learned(quota.quota()));
-        }
-    }
-
-    fn adopt_level(&mut self, index: usize, reported: ReportedLimit, now: Instant) {
-        let Some(remaining) = reported.remaining else {
-            return;
-        };
-        let nanos = self.set.nanos(now);
-        let all_unanswered = u64::from(self.unanswered);
-        let (quota, bucket) = self.set.at(index);
-        // Calls that went before the quota was learned have drawn nothing from it.
-        let flying = match quota.quota().dimension() {
-            Dimension::REQUESTS => bucket.unanswered.max(all_unanswered),
-            _ => bucket.unanswered,
-        };
-        let (id, flow) = (quota.id(), quota.flow());
-        let here = bucket.available(flow, nanos);
-        let there = i64::try_from(remaining).unwrap_or(i64::MAX);
-        let tightened = here.saturating_sub(there).max(0).unsigned_abs();
-        bucket.owe(flow, tightened, nanos);
-        let tightened = flow.debt(tightened);
-        // A configured burst says nothing about how full the server's bucket is: there, use is compared
-        // instead of what is left.
-        let more = if quota.as_configured().is_some() {
-            let used = reported.limit.map_or(u64::MAX, |limit| limit - remaining);
-            bucket.owed(flow, nanos).saturating_sub(used.saturating_add(flying))
-        } else {
-            let there = there.saturating_sub_unsigned(flying);
-            u64::try_from(there.saturating_sub(here)).unwrap_or(0)
-        };
-        let estimate = self.server_mut(now).estimate_mut(id);
-        if tightened > 0 {
-            estimate.tightened_until = estimate.tightened_until.max(nanos).saturating_add(tightened);
-        }
-        if more == 0 {
-            estimate.level.no_more();
-        } else if let Some(more) = estimate.level.more(more) {
-            self.loosen(index, more, reported.limit, now);
-        }
-    }
-
-    /// There is so much more than was assumed: less is owed, and the burst of a learned quota is larger.
-    /// A configured quota gets back no more than the server took: what calls have drawn stays drawn.
-    fn loosen(&mut self, index: usize, more: u64, limit: Option<u64>, now: Instant) {
-        let nanos = self.set.nanos(now);
-        let (quota, bucket) = self.set.at(index);
-        let flow = *quota.flow();
-        if quota.as_configured().is_some() {
-            return self.give_back(index, flow.interval().saturating_mul(more), now);
-        }
-        let owed = bucket.owed(&flow, nanos);
-        let until = bucket.drawn_until();
-        bucket.refund(&flow, more, until, nanos);
-        let beyond = as_u32(more.saturating_sub(owed));
-        if beyond > 0 {
-            let (quota, bucket) = self.set.at_mut(index);
-            let most = as_u32(limit.unwrap_or(quota.quota().amount()));
-            let larger = quota.quota().burst(flow.burst().saturating_add(beyond).min(most));
-            quota.change(larger, bucket, nanos);
-        }
-    }
-
-    /// Gives back what readings took from a configured quota, as far as it has not flowed back
-    /// since, and no more than `at_most`. What flowed back is counted as theirs first.
-    pub(super) fn give_back(&mut self, index: usize, at_most: u64, now: Instant) {
-        let nanos = self.set.nanos(now);
-        let id = self.set.quotas()[index].id();
-        let estimate = self.server_mut(now).estimate_mut(id);
-        let back = estimate.tightened_until.saturating_sub(nanos).min(at_most);
-        estimate.tightened_until = estimate.tightened_until.saturating_sub(back);
-        self.set.at(index).1.give_back(back);
+    /// Reports the quota at `index`.
+    pub(super) fn announce(&mut self, index: usize, now: Instant) {
+        let learned = learned(self.set.quotas()[index].quota());
+        self.server_mut(now).events.push_back(learned);
     }
 
     /// Learns a quota that nobody configured.
@@ -215,10 +109,16 @@ impl Quotas {
         let Some(limit) = reported.limit.filter(|_| self.set.settings().learning) else {
             return;
         };
-        if reported.window.length() > MAX_LEARNED_WINDOW {
+        // Beside a configured quota, a limit whose window is not named may be that one.
+        let is_named = matches!(reported.window, Some(Window::Named(_)));
+        let is_alone = self.set.quotas().iter().all(|quota| quota.quota().dimension() != dimension);
+        let Some(window) = reported.window.map(Window::length).filter(|_| is_named || is_alone) else {
+            return self.learn_level(dimension, limit, reported, reservation, now);
+        };
+        if window > MAX_LEARNED_WINDOW {
             return;
         }
-        let quota = Quota::new(dimension, limit, reported.window.length());
+        let quota = Quota::new(dimension, limit, window);
         let is_requests = dimension == Dimension::REQUESTS;
         let (own, others) = if is_requests {
             (reservation.requests, u64::from(self.unanswered))
@@ -235,13 +135,32 @@ impl Quotas {
             return;
         }
         let nanos = self.set.nanos(now);
-        let (quota, bucket) = self.set.at(self.set.quotas().len() - 1);
+        let index = self.set.quotas().len() - 1;
+        let (quota, bucket) = self.set.at(index);
         if let Some(remaining) = remaining {
             let left = remaining.saturating_sub(others);
             bucket.owe(quota.flow(), u64::from(quota.flow().burst()).saturating_sub(left), nanos);
         }
-        let learned = learned(quota.quota());
-        self.server_mut(now).events.push_back(learned);
+        self.announce(index, now);
+        self.read_gauge(index, reported, others, reservation, now);
+    }
+
+    /// Learns a limit without a window: its level, and not its rate.
+    fn learn_level(
+        &mut self,
+        dimension: Dimension,
+        limit: u64,
+        reported: ReportedLimit,
+        reservation: &Reservation,
+        now: Instant,
+    ) {
+        if self.set.quotas().len() >= MAX_QUOTAS {
+            return;
+        }
+        self.set.learn_level(dimension, limit);
+        let index = self.set.quotas().len() - 1;
+        self.adopt_level(index, reported, reservation, now);
+        self.confirm(index, now);
     }
 
     /// Adds a quota that nobody configured, full, unless there is one like it; returns whether it did.
@@ -256,8 +175,4 @@ impl Quotas {
 
 fn learned(quota: &Quota) -> Event {
     Event::limit_learned(quota.dimension(), quota.amount(), quota.window())
-}
-
-fn as_u32(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

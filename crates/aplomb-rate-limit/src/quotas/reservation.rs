@@ -27,6 +27,8 @@ pub(super) struct Share {
     /// True if the head of the answer showed that the server had enough left for it.
     pub(super) enough_shown: bool,
     pub(super) cost: u64,
+    /// The units that all calls had drawn from the bucket, with this one.
+    pub(super) taken: u64,
     /// Until when it drew the bucket.
     pub(super) drawn_until: u64,
 }
@@ -34,5 +36,5 @@ pub(super) struct Share {
 impl Share {
     /// A placeholder, of no bucket.
     pub(super) const NONE: Self =
-        Self { id: u32::MAX, changes: 0, enough_shown: false, cost: 0, drawn_until: 0 };
+        Self { id: u32::MAX, changes: 0, enough_shown: false, cost: 0, taken: 0, drawn_until: 0 };
 }

@@ -1,14 +1,17 @@
 //! State of the server: the pause it asked for, the limits it reported, the rate it accepts.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use aplomb_admission::Decision;
 use aplomb_core::{Event, LayerName};
 use tokio::time::Instant;
 
 use super::RateLimitReason;
+use super::rates::Trial;
 use crate::Charge;
 use crate::charge::Counted;
+use crate::gauge::Gauge;
 use crate::pause::{Pause, PauseSettings, PauseState};
 use crate::rate_estimator::{RateEstimator, Readiness};
 use crate::reported_limit::Agreement;
@@ -33,6 +36,20 @@ pub(super) type Estimates = Vec<(u32, Estimate)>;
 pub(super) struct Estimate {
     pub(super) level: Agreement,
     pub(super) rate: Agreement,
+    /// What the server says is left, until the reset that it names.
+    pub(super) gauge: Gauge,
+    /// How often resets were those of a bucket: twice, and what flows back is believed instead of the gauge.
+    pub(super) flows: u8,
+    /// The window that followed from the last reset, while another is in force.
+    pub(super) inferred: Option<Duration>,
+    /// Whether a reported rate that is stricter than the configured one is right.
+    pub(super) trial: Trial,
+    /// True if the server has refused calls though its own account had enough: less than it reports may come at once.
+    pub(super) burst_refuted: bool,
+    /// When the first of the calls was sent that it refuses; 0 if it accepts them.
+    pub(super) refused_from: u64,
+    /// When its fixed window is over; 0 if it does not seem to have one.
+    pub(super) full_at: u64,
     /// When everything that readings took from the bucket has flowed back.
     pub(super) tightened_until: u64,
     /// The time of the last one.
@@ -101,6 +118,10 @@ impl ServerLimits {
 
     pub(super) fn estimate(&self, id: u32) -> Option<&Estimate> {
         self.estimates.iter().find(|(of, _)| *of == id).map(|(_, estimate)| estimate)
+    }
+
+    pub(super) fn find_estimate(&mut self, id: u32) -> Option<&mut Estimate> {
+        self.estimates.iter_mut().find(|(of, _)| *of == id).map(|(_, estimate)| estimate)
     }
 
     pub(super) fn estimate_mut(&mut self, id: u32) -> &mut Estimate {

@@ -147,11 +147,13 @@ impl QuotaSet {
             let cost = charge.counted(quota.counted());
             bucket.commit();
             bucket.unanswered = bucket.unanswered.saturating_add(cost);
+            bucket.taken = bucket.taken.wrapping_add(cost);
             Share {
                 id: quota.id(),
                 changes: quota.changes(),
                 enough_shown: false,
                 cost,
+                taken: bucket.taken,
                 drawn_until: bucket.drawn_until(),
             }
         };
@@ -263,6 +265,14 @@ impl QuotaSet {
         true
     }
 
+    /// Adds a limit of which only the level is known.
+    pub(super) fn learn_level(&mut self, dimension: Dimension, limit: u64) {
+        let setup = Arc::make_mut(&mut self.setup);
+        setup.quotas.push(ActiveQuota::of_unknown_rate(setup.next_id, dimension, limit));
+        setup.next_id = setup.next_id.wrapping_add(1);
+        self.buckets.push(Bucket::full());
+    }
+
     /// Removes a quota.
     pub(super) fn remove(&mut self, index: usize) -> ActiveQuota {
         self.buckets.remove(index);
@@ -311,5 +321,7 @@ impl QuotaSet {
 }
 
 fn is_same(known: &ActiveQuota, quota: &Quota) -> bool {
-    known.quota().dimension() == quota.dimension() && known.quota().window() == quota.window()
+    known.has_window()
+        && known.quota().dimension() == quota.dimension()
+        && known.quota().window() == quota.window()
 }

@@ -17,6 +17,10 @@ impl Quotas {
 
     /// The server refused a call because it came too soon.
     pub(super) fn on_throttled(&mut self, reservation: &Reservation, outcome: &Outcome, now: Instant) {
+        self.contradict(reservation, outcome, now);
+        if outcome.is_shared_throttle() {
+            self.note_window(reservation, outcome, now);
+        }
         if !self.set.settings().pausing {
             return;
         }

@@ -185,7 +185,10 @@ async fn promise_25_keys_that_were_merely_used_make_room_before_a_debt_and_a_rep
         .await
         .unwrap()
         .sent();
-    let reported = Reading::of(Dimension::TOKENS).with_limit(60_000).with_remaining(60_000);
+    let reported = Reading::of(Dimension::TOKENS)
+        .with_limit(60_000)
+        .with_remaining(60_000)
+        .with_window(60 * S);
     answered(&limiter, 1, &[reported]).await;
     for key in 2..500 {
         answered(&limiter, key, &[]).await;
@@ -357,9 +360,9 @@ async fn a_key_settles_its_own_charge_and_learns_from_its_own_server() {
     permit.settle(&charge(150));
     assert_eq!((available(&limiter, 1), available(&limiter, 2)), (Some(850), None));
 
-    let layer = RateLimitLayer::new([])
-        .by_account()
-        .readings(|_: &http::Response<()>| vec![Reading::of(Dimension::REQUESTS).with_limit(60)]);
+    let layer = RateLimitLayer::new([]).by_account().readings(|_: &http::Response<()>| {
+        vec![Reading::of(Dimension::REQUESTS).with_limit(60).with_window(60 * S)]
+    });
     layer.layer(answers()).oneshot(post("a", "/200")).await.unwrap();
     let unknown = layer.limiter();
     unknown.forget_idle();

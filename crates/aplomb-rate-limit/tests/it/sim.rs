@@ -54,11 +54,35 @@ pub(crate) fn read_headers<B>(response: &http::Response<B>) -> Vec<Reading> {
     let Some(limit) = number(headers, "x-ratelimit-limit-requests") else {
         return Vec::new();
     };
-    let reading = Reading::of(Dimension::REQUESTS).with_limit(limit);
-    vec![
-        number(headers, "x-ratelimit-remaining-requests")
-            .map_or(reading, |left| reading.with_remaining(left)),
-    ]
+    let mut reading = Reading::of(Dimension::REQUESTS).with_limit(limit);
+    if let Some(left) = number(headers, "x-ratelimit-remaining-requests") {
+        reading = reading.with_remaining(left);
+    }
+    let reset = headers.get("x-ratelimit-reset-requests").and_then(|reset| reset.to_str().ok());
+    vec![reset.map_or(reading, |reset| reading.with_reset(go_duration(reset)))]
+}
+
+/// A duration as Go writes it: `1m30.5s`, or `120ms`.
+fn go_duration(text: &str) -> Duration {
+    let mut sum = Duration::ZERO;
+    let mut number = String::new();
+    let mut units = text.chars().peekable();
+    while let Some(char) = units.next() {
+        if !char.is_ascii_alphabetic() {
+            number.push(char);
+            continue;
+        }
+        let is_milli = char == 'm' && units.next_if_eq(&'s').is_some();
+        let unit = match char {
+            'h' => 3_600.0,
+            'm' if !is_milli => 60.0,
+            'm' => 0.001,
+            _ => 1.0,
+        };
+        let amount: f64 = std::mem::take(&mut number).parse().expect("a number before each unit");
+        sum += Duration::from_secs_f64(amount * unit);
+    }
+    sum
 }
 
 fn request(number: u64) -> http::Request<String> {

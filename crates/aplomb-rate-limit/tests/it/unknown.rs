@@ -108,11 +108,11 @@ async fn promise_24_stricter_is_believed_at_once_and_looser_when_three_agree() {
     answered(&limiter, Charge::request(), REQUESTS.with_limit(60).with_remaining(45)).await;
     assert_eq!(left(&limiter), 45);
     // The limit itself: half of it at once, and back when three agree.
-    let half = REQUESTS.with_limit(30);
+    let half = REQUESTS.with_limit(30).with_window(60 * S);
     answered(&limiter, Charge::request(), half).await;
     assert_eq!(limiter.snapshot().available()[0].0.amount(), 30);
     for amount in [30, 30, 60] {
-        answered(&limiter, Charge::request(), REQUESTS.with_limit(600)).await;
+        answered(&limiter, Charge::request(), REQUESTS.with_limit(600).with_window(60 * S)).await;
         assert_eq!(limiter.snapshot().available()[0].0.amount(), amount, "never beyond what is configured");
     }
 }
@@ -175,7 +175,8 @@ async fn promise_24_a_quota_nobody_configured_is_learned_beside_those_that_are()
 #[tokio::test(start_paused = true)]
 async fn once_the_server_has_reported_its_limit_as_many_calls_go_as_it_allows() {
     let limiter = RateLimiter::new([]);
-    answered(&limiter, Charge::request(), REQUESTS.with_limit(600).with_remaining(99)).await;
+    let reading = REQUESTS.with_limit(600).with_remaining(99).with_window(60 * S);
+    answered(&limiter, Charge::request(), reading).await;
     let start = Instant::now();
     let mut flying = Vec::new();
     for _ in 0..99 {

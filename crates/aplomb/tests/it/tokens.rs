@@ -332,8 +332,8 @@ async fn a_token_quota_that_is_remembered_is_drawn_on_from_the_first_call_on() {
     let mut reply = Reply::json(200);
     reply.headers.extend([
         ("x-ratelimit-limit-tokens", "200000".to_owned()),
-        ("x-ratelimit-remaining-tokens", "199990".to_owned()),
-        ("x-ratelimit-reset-tokens", "3ms".to_owned()),
+        ("x-ratelimit-remaining-tokens", "199900".to_owned()),
+        ("x-ratelimit-reset-tokens", "30ms".to_owned()),
     ]);
     let before = under(Policy::new());
     before.layer(Server::new([reply])).oneshot(chat("hello", false)).await.unwrap();
@@ -354,8 +354,8 @@ async fn a_retry_draws_on_the_token_quota_that_was_learned_meanwhile() {
     let mut down = Reply::json(503);
     down.headers.extend([
         ("x-ratelimit-limit-tokens", "200000".to_owned()),
-        ("x-ratelimit-remaining-tokens", "200000".to_owned()),
-        ("x-ratelimit-reset-tokens", "0s".to_owned()),
+        ("x-ratelimit-remaining-tokens", "199900".to_owned()),
+        ("x-ratelimit-reset-tokens", "30ms".to_owned()),
     ]);
     let layer = under(Policy::new());
     let (handle, endpoint) =

@@ -141,7 +141,8 @@ async fn promise_24_an_unknown_limit_is_found_for_all_members_and_an_answer_to_o
     drop(others.each_mut().map(|call| call.poll().map(Result::unwrap)));
     let mut permit = assert_ready_ok!(own.poll());
     // A limit that the server reports to one holds for all.
-    permit.limits(&[Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0)]);
+    let minute = Duration::from_secs(60);
+    permit.limits(&[Reading::of(Dimension::REQUESTS).with_limit(60).with_remaining(0).with_window(minute)]);
     assert_eq!(b.learned(), pool.learned());
     assert_eq!(pool.learned().known_quotas().len(), 1);
     let started = Pool::new([]);
