@@ -124,6 +124,15 @@ impl Classification {
         }
     }
 
+    /// Returns whether the outcome is a success, as far as it is known.
+    #[inline]
+    pub fn is_success(&self) -> bool {
+        match &self.result {
+            AttemptResult::Fixed(outcome) => outcome.is_success(),
+            AttemptResult::Live(exchange) => exchange.is_success(),
+        }
+    }
+
     /// The same result, with the outcome as it is now.
     pub(crate) fn settled(mut self) -> Self {
         self.result = AttemptResult::Fixed(self.outcome());
@@ -182,10 +191,15 @@ impl Classification {
         matches!(self.result, AttemptResult::Live(_))
     }
 
-    /// Returns whether a body that is read along has been read to its end marker or to an error.
-    pub fn is_final(&self) -> bool {
-        self.exchange()
-            .is_some_and(|exchange| exchange.is_whole() || !exchange.outcome().is_success())
+    /// The outcome and the usage as they are now, and whether a body that is read along has been read to its end marker
+    /// or to an error. Read at once, since each read of a record takes its lock.
+    #[doc(hidden)]
+    #[inline]
+    pub fn so_far(&self) -> (Outcome, Option<Usage>, bool) {
+        match &self.result {
+            AttemptResult::Fixed(outcome) => (*outcome, None, false),
+            AttemptResult::Live(exchange) => exchange.so_far(),
+        }
     }
 
     #[inline]

@@ -8,6 +8,7 @@ thread_local! {
     static CURRENT: Current = const {
         Current {
             options: Cell::new(None),
+            has_options: Cell::new(false),
             step: Cell::new(Step { in_attempt: false, was_queued: false }),
         }
     };
@@ -16,7 +17,16 @@ thread_local! {
 struct Current {
     /// Of a call whose request cannot carry them.
     options: Cell<Option<CallOptions>>,
+    /// Whether there are any: they are large, and a read of the cell copies them.
+    has_options: Cell<bool>,
     step: Cell<Step>,
+}
+
+impl Current {
+    fn replace_options(&self, options: Option<CallOptions>) -> Option<CallOptions> {
+        self.has_options.set(options.is_some());
+        self.options.replace(options)
+    }
 }
 
 /// A step of an attempt: one poll of it.
@@ -67,12 +77,18 @@ impl CurrentCall {
     /// The options that are in scope.
     #[inline]
     pub(crate) fn options() -> Option<CallOptions> {
-        CURRENT.with(|current| current.options.get())
+        CURRENT.with(|current| {
+            if current.has_options.get() {
+                current.options.get()
+            } else {
+                None
+            }
+        })
     }
 
     /// Runs `step` with these options in scope.
     pub(crate) fn with_options<T>(options: CallOptions, step: impl FnOnce() -> T) -> T {
-        let before = CURRENT.with(|current| current.options.replace(Some(options)));
+        let before = CURRENT.with(|current| current.replace_options(Some(options)));
         let _scope = OptionsScope(before);
         step()
     }
@@ -83,7 +99,7 @@ struct OptionsScope(Option<CallOptions>);
 
 impl Drop for OptionsScope {
     fn drop(&mut self) {
-        CURRENT.with(|current| current.options.set(self.0));
+        CURRENT.with(|current| current.replace_options(self.0));
     }
 }
 

@@ -101,6 +101,21 @@ impl Exchange {
         self.read(|state| state.result.outcome()).unwrap_or(Outcome::local())
     }
 
+    /// Returns whether the outcome is a success, as far as it is known.
+    pub(crate) fn is_success(&self) -> bool {
+        self.read(|state| state.result.is_success()).unwrap_or_default()
+    }
+
+    /// The outcome, the usage that counts against quotas, and whether the response has been read to its end marker or to
+    /// an error.
+    pub(crate) fn so_far(&self) -> (Outcome, Option<Usage>, bool) {
+        let so_far = self.read(|state| {
+            let is_final = state.is_whole || !state.result.is_success();
+            (state.result.outcome(), state.counted.or(state.usage), is_final)
+        });
+        so_far.unwrap_or((Outcome::local(), None, true))
+    }
+
     /// Changes the outcome: a response that began well may end badly.
     pub fn set_outcome(&self, outcome: Outcome) {
         self.read(|state| state.result.set_outcome(outcome));

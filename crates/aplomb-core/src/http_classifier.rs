@@ -2,12 +2,15 @@
 
 use std::io;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::{
     Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, error, find_in,
     unsendable,
 };
+
+/// The header with which a server says whether to retry. A static name need not be parsed for each lookup.
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Judges HTTP responses by the [`Exchange`] in their extensions, or else by status and headers; and errors.
 ///
@@ -71,7 +74,7 @@ impl HttpClassifier {
         let Some(headers) = headers else {
             return outcome;
         };
-        let outcome = match headers.get("x-should-retry").map(http::HeaderValue::as_bytes) {
+        let outcome = match headers.get(&SHOULD_RETRY).map(HeaderValue::as_bytes) {
             Some(b"false") => outcome.forbid_retry(),
             Some(b"true") if outcome.kind() == crate::Kind::Permanent => Outcome::busy(),
             _ => outcome,
@@ -98,7 +101,7 @@ impl<Res: ResponseHead, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
     fn has_succeeded(&self, result: Result<&Res, &Err>) -> bool {
         result.is_ok_and(|response| match response.extensions().and_then(|found| found.get::<Exchange>()) {
-            Some(exchange) => exchange.outcome().is_success(),
+            Some(exchange) => exchange.is_success(),
             None => response.status().is_none_or(is_success),
         })
     }

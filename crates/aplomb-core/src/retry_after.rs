@@ -2,9 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName};
 
 use crate::WallClock;
+
+// Static names need not be parsed for each lookup.
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+static X_MS_RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
 
 impl WallClock {
     /// Reads how long the server asks to wait, counted from the response.
@@ -31,15 +36,15 @@ impl WallClock {
     /// ```
     #[must_use]
     pub fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let from_ms = |name| duration(text(name)?, 1e-3);
-        let from_seconds = || duration(text("retry-after")?, 1.0);
+        let from_seconds = || duration(text(&RETRY_AFTER)?, 1.0);
         let from_date = || {
-            let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
+            let until = httpdate::parse_http_date(text(&RETRY_AFTER)?).ok()?;
             until.duration_since(sent_at(headers, self)).ok()
         };
-        from_ms("retry-after-ms")
-            .or_else(|| from_ms("x-ms-retry-after-ms"))
+        from_ms(&RETRY_AFTER_MS)
+            .or_else(|| from_ms(&X_MS_RETRY_AFTER_MS))
             .or_else(from_seconds)
             .or_else(from_date)
             .filter(|hint| !hint.is_zero())
@@ -51,7 +56,7 @@ impl WallClock {
 /// HTTP dates have whole seconds. With a fraction in the clock, "in one minute" would be a fraction short.
 #[must_use]
 pub fn sent_at(headers: &HeaderMap, clock: &WallClock) -> SystemTime {
-    let date = headers.get("date").and_then(|date| date.to_str().ok());
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
     date.unwrap_or_else(|| {
         let now = clock.now();

@@ -22,17 +22,28 @@ pin_project! {
     {
         // Before the permit: a call that is dropped is gone when its gate learns of it.
         #[pin]
-        response: Option<S::Future>,
+        call: Call<S, Req, S::Future>,
         #[pin]
         preparing: Option<P::Preparing>,
-        // Stays where it is until it is called: requests are large, and moving them costs more than asking a gate.
-        call: Option<(S, Option<Req>)>,
         permit: Option<Permit<P::Gate>>,
-        queued: Option<(Queued<P::Gate>, CallOptions)>,
+        // In a box, since most calls do not wait.
+        queued: Option<Box<(Queued<P::Gate>, CallOptions)>>,
         stage: Stage,
         // Some time passes between the admission and the call.
         late: bool,
         config: Arc<AdmissionConfig<P, C, U>>,
+    }
+}
+
+pin_project! {
+    // The call of the inner service.
+    #[project = CallProj]
+    enum Call<S, Req, F> {
+        // Stays where it is until it is sent: requests are large, and moving them costs more than asking a gate.
+        Unsent { service: S, request: Option<Req> },
+        // In the same place, since a future is moved with all its room.
+        Sent { #[pin] response: F },
+        Over,
     }
 }
 
@@ -57,9 +68,8 @@ where
     #[inline]
     pub(super) fn new(service: S, request: Req, config: Arc<AdmissionConfig<P, C, U>>) -> Self {
         Self {
-            response: None,
+            call: Call::Unsent { service, request: Some(request) },
             preparing: None,
-            call: Some((service, Some(request))),
             permit: None,
             queued: None,
             stage: Stage::Arriving,
@@ -85,7 +95,7 @@ where
         let policy = &this.config.policy;
         // Arriving → Preparing or Readying when admitted immediately, → Queued when not, → Done when rejected.
         if *this.stage == Stage::Arriving {
-            let Some((_, Some(request))) = this.call else {
+            let CallProj::Unsent { request: Some(request), .. } = this.call.as_mut().project() else {
                 panic!("a call that arrives has a request");
             };
             let options = CallOptions::of(request);
@@ -97,7 +107,7 @@ where
                     // Read again, so that a call that is admitted need not keep them.
                     let options = CallOptions::of(request);
                     let error = this.config.rejection(request, rejected, &options);
-                    *this.call = None;
+                    this.call.set(Call::Over);
                     return Poll::Ready(Err(error));
                 }
                 Err(Stopped::Queued(place)) => {
@@ -105,14 +115,15 @@ where
                     if options.attempts() > 0 {
                         CurrentCall::note_queued();
                     }
-                    *this.queued = Some((place, options));
+                    *this.queued = Some(Box::new((place, options)));
                     *this.stage = Stage::Queued;
                     return Poll::Pending;
                 }
             }
         }
         // Queued → Preparing or Readying when admitted, → Done when rejected.
-        if let (Stage::Queued, Some((place, options))) = (*this.stage, &mut *this.queued) {
+        if let (Stage::Queued, Some(queued)) = (*this.stage, &mut *this.queued) {
+            let (place, options) = &mut **queued;
             let settled = ready!(Pin::new(place).poll(cx));
             let options = *options;
             *this.queued = None;
@@ -125,20 +136,22 @@ where
                 }
                 Err(rejected) => {
                     *this.stage = Stage::Done;
-                    let Some((_, Some(request))) = this.call.take() else {
+                    let CallProj::Unsent { request: Some(request), .. } = this.call.as_mut().project() else {
                         panic!("a call that waits has a request");
                     };
-                    return Poll::Ready(Err(this.config.rejection(&request, &rejected, &options)));
+                    let error = this.config.rejection(request, &rejected, &options);
+                    this.call.set(Call::Over);
+                    return Poll::Ready(Err(error));
                 }
             }
         }
         // Preparing → Readying when the request is prepared, → Done if that fails: nothing was sent.
         if *this.stage == Stage::Preparing {
             *this.late = true;
-            let prepared = ready!(poll_prepared(policy, this.call, this.preparing.as_mut(), cx));
+            let prepared = ready!(poll_prepared(policy, this.call.as_mut(), this.preparing.as_mut(), cx));
             if let Err(error) = prepared {
                 *this.stage = Stage::Done;
-                *this.call = None;
+                this.call.set(Call::Over);
                 *this.permit = None;
                 return Poll::Ready(Err(error));
             }
@@ -147,17 +160,17 @@ where
         // Readying → Called when the service is ready, → Done if it is finished: then the permit is dropped, which says
         // that nothing was sent.
         if *this.stage == Stage::Readying {
-            let called = ready!(poll_call(this.call, this.response.as_mut(), this.permit, this.late, cx));
+            let called = ready!(poll_call(this.call.as_mut(), this.permit, this.late, cx));
             if let Err(error) = called {
                 *this.stage = Stage::Done;
-                *this.call = None;
+                this.call.set(Call::Over);
                 *this.permit = None;
                 return Poll::Ready(Err(error.into()));
             }
             *this.stage = Stage::Called;
         }
         // Called → Done when the response's head or an error has arrived.
-        let (Stage::Called, Some(response)) = (*this.stage, this.response.as_mut().as_pin_mut()) else {
+        let (Stage::Called, CallProj::Sent { response }) = (*this.stage, this.call.as_mut().project()) else {
             panic!("polled after it was ready");
         };
         let response = response.poll(cx);
@@ -165,7 +178,7 @@ where
             return Poll::Pending;
         };
         *this.stage = Stage::Done;
-        this.response.set(None);
+        this.call.set(Call::Over);
         // The response is taken apart once, at the end: it is large, and moved as seldom as possible.
         if U::AT_HEAD {
             this.config.on_response(this.permit, arrived);
@@ -206,13 +219,12 @@ fn after_admission<Req, P: RequestPolicy<Req>>(policy: &P) -> Stage {
     reason = "the request is moved once, from its place to the service"
 )]
 fn poll_call<S: Service<Req>, Req, G: Gate>(
-    call: &mut Option<(S, Option<Req>)>,
-    mut response: Pin<&mut Option<S::Future>>,
+    mut call: Pin<&mut Call<S, Req, S::Future>>,
     permit: &mut Option<Permit<G>>,
     late: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), S::Error>> {
-    let Some((service, request)) = call else {
+    let CallProj::Unsent { service, request } = call.as_mut().project() else {
         panic!("a call that was not made has a request");
     };
     let Poll::Ready(ready) = service.poll_ready(cx) else {
@@ -226,21 +238,21 @@ fn poll_call<S: Service<Req>, Req, G: Gate>(
         } else {
             permit.sent_at_once();
         }
-        response.set(Some(service.call(request)));
+        let response = service.call(request);
+        call.set(Call::Sent { response });
     }
-    *call = None;
     Poll::Ready(Ok(()))
 }
 
 /// Prepares the request of a call that has been admitted.
 #[cold]
-fn poll_prepared<S, Req, P: RequestPolicy<Req>>(
+fn poll_prepared<S: Service<Req>, Req, P: RequestPolicy<Req>>(
     policy: &P,
-    call: &mut Option<(S, Option<Req>)>,
+    call: Pin<&mut Call<S, Req, S::Future>>,
     mut preparing: Pin<&mut Option<P::Preparing>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BoxError>> {
-    if let Some((_, request)) = call {
+    if let CallProj::Unsent { request, .. } = call.project() {
         if let Some(prepare) = policy.preparation() {
             if let Some(unprepared) = request.take() {
                 preparing.set(Some(prepare(unprepared)));

@@ -1,6 +1,6 @@
 //! The permit of a call whose response is still being read.
 
-use aplomb_core::{Classification, Kind, Outcome};
+use aplomb_core::{Classification, Kind, Outcome, Usage};
 
 use crate::{BodyEnd, End, Gate, Permit, Progress, ResponseGuard};
 
@@ -14,27 +14,25 @@ pub struct PermitGuard<G: Gate> {
 impl<G: Gate> ResponseGuard for PermitGuard<G> {
     fn first_byte(&mut self) {
         // It may be an error with a good status.
-        if self.classification.outcome().is_success() {
+        if self.classification.is_success() {
             self.permit.on(Progress::FirstByte);
         }
     }
 
     fn end(&mut self, end: BodyEnd) {
-        let outcome = match (end, self.classification.outcome()) {
-            (BodyEnd::Broken, read) if read.is_success() => Outcome::transient(),
-            (_, read) => read,
-        };
-        self.judged(outcome);
+        let (outcome, usage, _) = self.classification.so_far();
+        let is_broken = end == BodyEnd::Broken && outcome.is_success();
+        self.judged(if is_broken { Outcome::transient() } else { outcome }, usage);
     }
 }
 
 impl<G: Gate> PermitGuard<G> {
     /// Tells the gate, once. A call that ended on this side had been sent, and the caller did not wait for its end.
-    fn judged(&mut self, outcome: Outcome) {
+    fn judged(&mut self, outcome: Outcome, usage: Option<Usage>) {
         if outcome.kind() != Kind::Local {
-            return self.permit.finish_as(&self.classification, outcome);
+            return self.permit.finish_judged(outcome, usage);
         }
-        if let Some(usage) = self.classification.usage() {
+        if let Some(usage) = usage {
             self.permit.on(Progress::Usage(usage));
         }
         self.permit.finish(End::Abandoned);
@@ -48,11 +46,7 @@ impl<G: Gate> Drop for PermitGuard<G> {
         if self.permit.has_ended() {
             return;
         }
-        let outcome = if self.classification.is_final() {
-            self.classification.outcome()
-        } else {
-            Outcome::local()
-        };
-        self.judged(outcome);
+        let (outcome, usage, is_final) = self.classification.so_far();
+        self.judged(if is_final { outcome } else { Outcome::local() }, usage);
     }
 }

@@ -129,7 +129,8 @@ impl<P, C, U> AdmissionConfig<P, C, U> {
                 permit.limits(&self.classifier.readings(response));
             }
             if classification.is_live() {
-                permit.finish_as(&classification, classification.outcome());
+                let (outcome, usage, _) = classification.so_far();
+                permit.finish_judged(outcome, usage);
             } else {
                 permit.finish(End::Judged { outcome: classification.outcome(), usage: None });
             }
@@ -153,11 +154,12 @@ impl<P, C, U> AdmissionConfig<P, C, U> {
         let admitted = permit.as_mut()?;
         if let Ok(response) = response {
             admitted.limits(&self.classifier.readings(response));
-            if classification.outcome().is_success() {
+            if classification.is_success() {
                 return Some(classification);
             }
         }
-        admitted.finish_as(&classification, classification.outcome());
+        let (outcome, usage, _) = classification.so_far();
+        admitted.finish_judged(outcome, usage);
         *permit = None;
         None
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{Classification, Outcome, Reading};
+use aplomb_core::{Outcome, Reading, Usage};
 use tokio::time::Instant;
 
 use super::Shared;
@@ -132,8 +132,8 @@ impl<G: Gate> Permit<G> {
 
     /// The same with what was read of the response.
     #[inline(never)]
-    pub(crate) fn finish_as(&mut self, classification: &Classification, outcome: Outcome) {
-        self.finish(End::Judged { outcome, usage: classification.usage() });
+    pub(crate) fn finish_judged(&mut self, outcome: Outcome, usage: Option<Usage>) {
+        self.finish(End::Judged { outcome, usage });
     }
 
     #[cold]

@@ -50,8 +50,13 @@ impl Circuit {
     /// Makes the transitions that are due.
     #[inline]
     pub(super) fn advance(&mut self, now: Instant) {
-        // By far the most frequent case does not depend on time.
-        if !matches!(self.phase, Phase::Closed { slow_start: None, .. }) {
+        // The two most frequent cases: a circuit that is closed does not depend on time, and one that is open does so once.
+        let stays = match &self.phase {
+            Phase::Closed { slow_start, .. } => slow_start.is_none(),
+            Phase::Open { until } => *until > now,
+            _ => false,
+        };
+        if !stays {
             self.advance_slow(now);
         }
     }
@@ -142,6 +147,7 @@ impl Circuit {
         }
     }
 
+    #[inline]
     pub(super) fn reason(&self, now: Instant) -> OpenReason {
         let Outage { since, cause, last, .. } = self.outage;
         OpenReason {
@@ -155,6 +161,7 @@ impl Circuit {
 
     /// How long until a call may pass that may not now: until an answer has probably freed a place, at most until one
     /// is certainly free.
+    #[inline]
     pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
         if let Phase::Open { until } | Phase::Follows { until, .. } = self.phase {
             return Some(until.saturating_duration_since(now));
@@ -166,6 +173,7 @@ impl Circuit {
 }
 
 impl Phase {
+    #[inline]
     pub(super) const fn state(&self) -> CircuitState {
         match self {
             Self::Closed { .. } => CircuitState::Closed,

@@ -49,6 +49,15 @@ enum Kind {
     Other(Mutex<Box<dyn StreamReader>>),
 }
 
+impl AnyReader {
+    /// A reader of a body that is not parsed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn opaque() -> Self {
+        Self(Kind::Opaque(Opaque::default()))
+    }
+}
+
 impl From<Box<dyn StreamReader>> for AnyReader {
     fn from(reader: Box<dyn StreamReader>) -> Self {
         Self(Kind::Other(Mutex::new(reader)))

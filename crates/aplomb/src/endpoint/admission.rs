@@ -1,6 +1,7 @@
 //! Admission of attempts: their queues, costs and rejections.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +79,8 @@ pub(crate) struct EndpointAdmission {
 
 impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     type Gate = EndpointGates;
-    type Preparing = Hooking<B>;
+    // In a box, since most endpoints have no hook.
+    type Preparing = Pin<Box<Hooking<B>>>;
 
     #[inline]
     fn entries(&self) -> &Entries<EndpointGates> {
@@ -106,11 +108,11 @@ impl<B: Body + Clone> RequestPolicy<AttemptRequest<B>> for EndpointAdmission {
     }
 
     #[inline]
-    fn preparation(&self) -> Option<impl FnOnce(AttemptRequest<B>) -> Hooking<B>> {
+    fn preparation(&self) -> Option<impl FnOnce(AttemptRequest<B>) -> Self::Preparing> {
         let (hook, longest) = self.hook.as_ref()?;
         Some(move |attempt: AttemptRequest<B>| {
             attempt.call.admitted();
-            Hooking::new(&**hook, *longest, attempt)
+            Box::pin(Hooking::new(&**hook, *longest, attempt))
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Reads the bytes of a response as they pass.
 
 use std::fmt;
-use std::sync::Arc;
 
 use aplomb_core::{Classification, Exchange, Outcome};
 use aplomb_provider::{Accounting, AnyReader, Head, Provider, StreamEnd, StreamEvent, StreamReader};
@@ -66,52 +65,34 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 
 /// Reads a response as it passes, without copying it, and writes what it finds into the record of the attempt.
 pub(super) struct AnswerReader {
-    source: Source,
+    form: Form,
+    /// Reads nothing where the form is opaque.
+    reader: AnyReader,
+    /// True if an empty body is acceptable.
+    may_be_empty: bool,
     findings: Findings,
     has_content: bool,
 }
 
-enum Source {
-    Stream(AnyReader),
-    /// JSON; and whether an empty body is acceptable.
-    Whole(AnyReader, bool),
-    Opaque,
-}
-
 impl AnswerReader {
-    /// Reads the body of a success response.
+    /// Reads the body of a response.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a reader is large, and made in its place instead of being moved"
     )]
-    pub(super) fn of_answer(
-        form: Form,
-        head: &Head<'_>,
-        provider: &Arc<dyn Provider>,
-        exchange: Exchange,
-    ) -> Self {
-        let source = match form {
-            Form::Stream => Source::Stream(provider.reader(head)),
-            Form::Whole => {
-                let is_typed = head.headers().contains_key(CONTENT_TYPE);
-                Source::Whole(provider.reader(head), !is_typed)
-            }
-            Form::Opaque => Source::Opaque,
-        };
-        Self::new(source, provider.name(), provider.accounting(), exchange)
-    }
-
-    /// Reads nothing.
-    pub(super) fn opaque(exchange: Exchange) -> Self {
-        Self::new(Source::Opaque, "", Accounting::unknown(), exchange)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as above")]
-    const fn new(source: Source, provider: &'static str, accounting: Accounting, exchange: Exchange) -> Self {
-        let findings = Findings { exchange, provider, accounting, is_done: false, error: None };
-        Self { source, findings, has_content: false }
+    pub(super) fn new(form: Form, head: &Head<'_>, provider: &dyn Provider, exchange: Exchange) -> Self {
+        let (provider_name, accounting) = (provider.name(), provider.accounting());
+        Self {
+            form,
+            reader: match form {
+                Form::Stream | Form::Whole => provider.reader(head),
+                Form::Opaque => AnyReader::opaque(),
+            },
+            may_be_empty: form == Form::Whole && !head.headers().contains_key(CONTENT_TYPE),
+            findings: Findings { exchange, provider: provider_name, accounting, is_done: false, error: None },
+            has_content: false,
+        }
     }
 
     pub(super) const fn exchange(&self) -> &Exchange {
@@ -135,7 +116,7 @@ impl AnswerReader {
 
     /// Returns whether the body is JSON or a stream, and not compressed.
     pub(super) const fn is_legible(&self) -> bool {
-        !matches!(self.source, Source::Opaque)
+        !matches!(self.form, Form::Opaque)
     }
 
     /// Takes back an error that was judged not to be one. Returns whether there was one.
@@ -145,7 +126,7 @@ impl AnswerReader {
         }
         self.findings.exchange.set_outcome(Outcome::success());
         // The reader stopped at the error, but there may be more of the response.
-        self.source = Source::Opaque;
+        self.form = Form::Opaque;
         true
     }
 
@@ -156,17 +137,17 @@ impl AnswerReader {
             has_content |= event.is_content();
             self.findings.note(event);
         };
-        let content = match &mut self.source {
-            Source::Stream(reader) => {
-                reader.push(data, &mut note);
+        let content = match self.form {
+            Form::Stream => {
+                self.reader.push(data, &mut note);
                 has_content
             }
-            Source::Whole(reader, _) => {
-                reader.push(data, &mut note);
+            Form::Whole => {
+                self.reader.push(data, &mut note);
                 // Blank lines keep a connection alive.
                 !data.trim_ascii().is_empty()
             }
-            Source::Opaque => !data.is_empty(),
+            Form::Opaque => !data.is_empty(),
         };
         self.has_content |= content;
         content
@@ -174,12 +155,11 @@ impl AnswerReader {
 
     /// The body has ended. Returns how the response did.
     pub(super) fn finish(&mut self) -> StreamEnd {
-        let end = match &mut self.source {
-            Source::Whole(_, true) if !self.has_content => StreamEnd::Complete,
-            Source::Stream(reader) | Source::Whole(reader, _) => {
-                reader.finish(&mut |event| self.findings.note(event))
-            }
-            Source::Opaque => StreamEnd::Complete,
+        let is_trusted = self.form == Form::Opaque || (self.may_be_empty && !self.has_content);
+        let end = if is_trusted {
+            StreamEnd::Complete
+        } else {
+            self.reader.finish(&mut |event| self.findings.note(event))
         };
         match &end {
             StreamEnd::Complete => self.findings.done(),

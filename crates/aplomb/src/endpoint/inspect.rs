@@ -95,8 +95,7 @@ where
 /// Returns whether the URI has a port that is not one, such as `:99999`. Clients would connect to the default port of the
 /// scheme instead, and send the credential there.
 fn has_invalid_port(uri: &Uri) -> bool {
-    let Some(authority) =
-        uri.authority().filter(|authority| authority.as_str().bytes().any(|byte| byte == b':'))
+    let Some(authority) = uri.authority().filter(|authority| authority.as_str().as_bytes().contains(&b':'))
     else {
         return false;
     };
@@ -145,37 +144,38 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let ended = loop {
-            let next = match this.state.as_mut().project() {
-                // Calling → Reading if some of the body has to be known first, → Done otherwise.
-                StateProj::Calling { watch, call } => match call.poll(cx) {
-                    Poll::Pending => match ready!(watch.poll(Awaited::Head, cx)) {
-                        Due::Timeout(timed_out) => break Err(timed_out.into()),
-                        Due::Deadline | Due::Enough => return Poll::Pending,
-                    },
-                    Poll::Ready(Err(error)) => break Err(error.into()),
-                    Poll::Ready(Ok(response)) => match this.judge.start(response, watch.take()) {
-                        Started::Ready(response) => break Ok(response),
-                        Started::Reads(parts, body, ahead) => {
-                            State::Reading { response: Some((parts, body)), ahead }
-                        }
-                    },
+        let ended = match this.state.as_mut().project() {
+            // Calling → Reading if some of the body has to be known first and is not there yet, → Done otherwise.
+            StateProj::Calling { watch, call } => match call.poll(cx) {
+                Poll::Pending => match ready!(watch.poll(Awaited::Head, cx)) {
+                    Due::Timeout(timed_out) => Err(timed_out.into()),
+                    Due::Deadline | Due::Enough => return Poll::Pending,
                 },
-                // The wording is that of clients: the request is known to be invalid by it.
-                StateProj::Invalid => break Err("invalid URL: the port is not a number up to 65535".into()),
-                // Reading → Done when enough is known.
-                StateProj::Reading { response, ahead } => {
-                    if let Some((_, body)) = response {
-                        ready!(body.as_mut().poll_ahead(*ahead, cx));
+                Poll::Ready(Err(error)) => Err(error.into()),
+                Poll::Ready(Ok(response)) => match this.judge.start(response, watch.take()) {
+                    Started::Ready(response) => Ok(response),
+                    Started::Reads(parts, mut body, ahead) => {
+                        if body.as_mut().poll_ahead(ahead, cx).is_pending() {
+                            this.state.set(State::Reading { response: Some((parts, body)), ahead });
+                            return Poll::Pending;
+                        }
+                        this.judge.conclude(parts, body, ahead.to)
                     }
-                    let Some((parts, body)) = response.take() else {
-                        panic!("polled after it was ready");
-                    };
-                    break this.judge.conclude(parts, body, ahead.to);
+                },
+            },
+            // The wording is that of clients: the request is known to be invalid by it.
+            StateProj::Invalid => Err("invalid URL: the port is not a number up to 65535".into()),
+            // Reading → Done when enough is known.
+            StateProj::Reading { response, ahead } => {
+                if let Some((_, body)) = response {
+                    ready!(body.as_mut().poll_ahead(*ahead, cx));
                 }
-                StateProj::Done => panic!("polled after it was ready"),
-            };
-            this.state.set(next);
+                let Some((parts, body)) = response.take() else {
+                    panic!("polled after it was ready");
+                };
+                this.judge.conclude(parts, body, ahead.to)
+            }
+            StateProj::Done => panic!("polled after it was ready"),
         };
         this.state.set(State::Done);
         Poll::Ready(this.judge.end(ended))

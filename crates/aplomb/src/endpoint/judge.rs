@@ -69,52 +69,46 @@ impl Judge {
         let (mut parts, body) = response.into_parts();
         parts.extensions.insert(self.exchange.clone());
         self.exchange.set_status(parts.status);
+        let Some((form, ahead)) = self.reading_of(&parts, &body) else {
+            return Started::Ready(http::Response::from_parts(parts, ReadBody::untouched(body)));
+        };
         let inspection = &*self.inspection;
-        let exchange = || self.exchange.clone();
-        let inspected = |body, reader| {
-            Box::pin(InspectedBody::new(body, reader, watch, self.call.clone(), &inspection.calibration))
-        };
-        if is_error(parts.status, &self.method) {
-            let until = Instant::now().checked_add(ERROR_PATIENCE);
-            let ahead = LookAhead { to: ReadTo::ErrorEnd, bytes: ERROR_LIMIT, until };
-            return Started::Reads(parts, inspected(body, AnswerReader::opaque(exchange())), ahead);
+        let head = Head::new(parts.status, &parts.headers, &inspection.clock);
+        let reader = AnswerReader::new(form, &head, &*inspection.provider, self.exchange.clone());
+        let body = InspectedBody::new(body, reader, watch, self.call.clone(), &inspection.calibration);
+        let body = Box::pin(body);
+        match ahead {
+            Some(ahead) => Started::Reads(parts, body, ahead),
+            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
         }
-        let untouched = |parts, body| {
-            let response = http::Response::from_parts(parts, ReadBody::untouched(body));
-            Started::Ready(response)
-        };
+    }
+
+    /// How the body of a response is read, and how much of it before the caller gets it; `None` if it is not read.
+    fn reading_of<B: Body>(&self, parts: &Parts, body: &B) -> Option<(Form, Option<LookAhead>)> {
+        let in_time = |patience| Instant::now().checked_add(patience);
+        if is_error(parts.status, &self.method) {
+            let until = in_time(ERROR_PATIENCE);
+            return Some((Form::Opaque, Some(LookAhead { to: ReadTo::ErrorEnd, bytes: ERROR_LIMIT, until })));
+        }
         if self.method == Method::HEAD || !has_answer(parts.status) {
-            return untouched(parts, body);
+            return None;
         }
         let form = Form::of(&parts.headers);
-        let reader = |parts: &Parts| {
-            let head = Head::new(parts.status, &parts.headers, &inspection.clock);
-            AnswerReader::of_answer(form, &head, &inspection.provider, exchange())
-        };
-        if let Some(limit) = inspection.whole_answers {
-            let ahead = LookAhead { to: ReadTo::End, bytes: limit, until: None };
-            let body = inspected(body, reader(&parts));
-            return Started::Reads(parts, body, ahead);
+        if let Some(limit) = self.inspection.whole_answers {
+            return Some((form, Some(LookAhead { to: ReadTo::End, bytes: limit, until: None })));
         }
         // A response that is announced as empty is nothing but its head.
         if body.is_end_stream() {
-            return untouched(parts, body);
+            return None;
         }
-        let (bytes, patience) = inspection.look_ahead;
-        let is_small = body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
+        let (bytes, patience) = self.inspection.look_ahead;
+        let is_small = || body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
         let to = match form {
             Form::Stream => Some(ReadTo::Content),
-            Form::Whole if is_small => Some(ReadTo::End),
+            Form::Whole if is_small() => Some(ReadTo::End),
             Form::Whole | Form::Opaque => None,
         };
-        let body = inspected(body, reader(&parts));
-        match to {
-            Some(to) => {
-                let until = Instant::now().checked_add(patience);
-                Started::Reads(parts, body, LookAhead { to, bytes, until })
-            }
-            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
-        }
+        Some((form, to.map(|to| LookAhead { to, bytes, until: in_time(patience) })))
     }
 
     /// Judges a response by what was read of it.

@@ -118,7 +118,7 @@ impl Stack {
         let cost = estimate::charge(&request, provider, &self.inspection.calibration, self.limits);
         let call = CallContext::new(provider.name(), now, options, cost);
         if let Some(tenants) = &self.tenants {
-            in_progress.tenant = Some(self.tenant_charge(tenants, &request, call.clone()));
+            in_progress.tenant = Some(Box::new(self.tenant_charge(tenants, &request, call.clone())));
         }
         let inspect = Inspect::new(client, Arc::clone(&self.inspection));
         let admission = Admission::new(inspect, Arc::clone(&self.admission));
