@@ -83,15 +83,17 @@ impl Table {
             }
         }
         let names: Vec<_> = clients.iter().map(|client| client.name()).collect();
-        let mut text = format!("| the server | ideal | {} |\n", names.join(" | "));
-        text += &format!("| --- | --- |{}\n", " --- |".repeat(names.len()));
+        let mut lines = vec![
+            format!("| the server | ideal | {} |", names.join(" | ")),
+            format!("| --- | --- |{}", " --- |".repeat(names.len())),
+        ];
         for scenario in scenarios {
             let rows: Vec<_> = clients.iter().filter_map(|client| self.row(scenario.name, *client)).collect();
             let Some(first) = rows.first() else { continue };
             let cells: Vec<_> = rows.iter().map(|row| row.cell()).collect();
-            text += &format!("| {} | {:.1} s | {} |\n", scenario.about, first.ideal, cells.join(" | "));
+            lines.push(format!("| {} | {:.1} s | {} |", scenario.about, first.ideal, cells.join(" | ")));
         }
-        text
+        lines.join("\n") + "\n"
     }
 
     /// The rows as JSON.

@@ -152,7 +152,7 @@ async fn by_default_the_end_of_an_outage_is_found_within_a_share_of_its_length()
         assert!(f64::from(u32::try_from(sent).unwrap()) <= most, "{lasts} s: {sent} calls");
         let found = guarded.first_success_since(ends);
         let within = SECOND.max(lasts * SECOND / 20);
-        assert!(found <= ends + within, "{lasts} s: {:?}", found);
+        assert!(found <= ends + within, "{lasts} s: {found:?}");
         let (before, after) = (guarded.sent(5 * SECOND, 8 * SECOND), {
             let back = found + SECOND;
             guarded.sent(back, back + 3 * SECOND)
