@@ -64,7 +64,7 @@ fn promise_26_a_head_that_goes_away_lets_the_next_go() {
         let mut held = block_on(pool.limiter().acquire(Charge::request())).unwrap();
         held.sent();
         let large = pool.limiter();
-        let mut large = Box::pin(large.acquire(Charge::request().requests(2)));
+        let mut large = Box::pin(async move { large.acquire(Charge::request().requests(2)).await });
         assert!(large.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let goes_away = {
             let runtime = runtime.clone();
