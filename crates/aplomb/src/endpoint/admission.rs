@@ -15,11 +15,12 @@ use aplomb_rate_limit::RateLimited;
 use http_body::Body;
 
 use super::attempt_request::AttemptRequest;
-use super::gates::{self, EndpointCost, EndpointGates, EndpointRejection, GateEvent};
+use super::gates::{EndpointCost, EndpointGates, EndpointRejection, GateEvent};
 use super::hook::Hooking;
 use super::hook::RequestHook;
 use super::in_force::{PolicyInForce, has_one_credential};
 use super::settings::Settings;
+use super::unused_gates;
 use crate::{Policy, route};
 
 /// The queues of an endpoint, for all calls or for each key.
@@ -31,7 +32,7 @@ pub(super) fn entries(settings: &Settings, policy: &Arc<PolicyInForce>) -> Entri
     };
     let in_force = policy.policy();
     let limits = in_force.queue_limits();
-    gates::raise_max_pause(&in_force);
+    unused_gates::raise_max_pause(&in_force);
     match &settings.key_by {
         None => Entries::one(policy.gates(None, None, settle), limits, on_event),
         Some(by) => {
@@ -45,15 +46,16 @@ pub(super) fn entries(settings: &Settings, policy: &Arc<PolicyInForce>) -> Entri
 /// Puts another policy in force for the gates that there are.
 pub(super) fn adopt(entries: &Entries<EndpointGates>, policy: &Policy, settings: &Settings) {
     // Not under the lock of a queue: it makes others ask again.
-    gates::raise_max_pause(policy);
+    unused_gates::raise_max_pause(policy);
     entries.set_limits(|_| policy.queue_limits());
-    let circuits = [false, true].map(|one_credential| Arc::new(gates::circuit(policy, one_credential)));
+    let circuits =
+        [false, true].map(|one_credential| Arc::new(unused_gates::circuit(policy, one_credential)));
     entries.for_each_gate(|key, queue| {
         // Not under the lock: it is the user's code.
         let own = settings.quotas_of.as_ref().zip(key).and_then(|(quotas_of, key)| quotas_of(key));
         let one_credential = key.is_some_and(has_one_credential);
         let circuit = Arc::clone(&circuits[usize::from(one_credential)]);
-        let server = gates::server(policy, one_credential);
+        let server = unused_gates::server(policy, one_credential);
         queue.with(|gates, now| {
             gates.adopt(policy, own.as_ref().unwrap_or(&policy.quotas), circuit, server, now);
         });

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use aplomb_admission::server::{HeldBy, Server, ServerEvent, ServerSettings, ServerToken, ShutCause};
+use aplomb_admission::server::{HeldBy, Server, ServerSettings, ServerToken};
 use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
-use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition, Trip};
-use aplomb_concurrency::{Limit, LimitChange, Occupancy, Slots};
-use aplomb_core::{Event, KeyLabel, LayerName, Observe, Outcome, notify};
-use aplomb_rate_limit::{Learned, Pool, PoolMember, Quota, Quotas, RateLimitReason, Settle};
+use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition};
+use aplomb_concurrency::{LimitChange, Occupancy, Slots};
+use aplomb_core::{Event, KeyLabel, Observe, notify};
+use aplomb_rate_limit::{Learned, PoolMember, Quota, Quotas, RateLimitReason};
 use tokio::time::Instant;
 
 use crate::Policy;
@@ -25,9 +25,9 @@ pub(crate) struct EndpointGates {
     pub(super) pool: Option<PoolMember>,
     pub(super) concurrency: Option<Slots>,
     /// Events of the server that are not the circuit's.
-    events: VecDeque<GateEvent>,
+    pub(super) events: VecDeque<GateEvent>,
     /// True if the circuit recovers as its user has set it, and not as the server says.
-    own_recovery: bool,
+    pub(super) own_recovery: bool,
 }
 
 /// The cost of an attempt.
@@ -75,7 +75,7 @@ impl GateEvent {
     }
 }
 
-type TokenOf<G> = <G as Gate>::Token;
+pub(super) type TokenOf<G> = <G as Gate>::Token;
 
 /// The reservations of an admitted call. Boxed: it moves with its permit into the body of the response, and each of
 /// these moves would cost more than the box does.
@@ -88,56 +88,8 @@ pub(crate) struct EndpointToken {
     concurrency: Option<TokenOf<Slots>>,
 }
 
-/// Unused gates, by the settings that do not change with every key: keys with equal ones share those of their quotas and of
-/// their circuit, so that they take less memory.
-#[derive(Clone)]
-pub(super) struct UnusedGates {
-    quotas: Quotas,
-    circuit: Arc<CircuitSettings>,
-    server: ServerSettings,
-    pool: Option<Pool>,
-    concurrency: Option<Limit>,
-    own_recovery: bool,
-}
-
-impl UnusedGates {
-    /// Gates under a policy, with these quotas; `one_credential` if all calls carry the same one.
-    pub(super) fn new(policy: &Policy, configured: &[Quota], one_credential: bool, settle: Settle) -> Self {
-        let mut quotas = Quotas::new(configured.iter().copied());
-        if let Some(seed) = policy.seed {
-            quotas.set_seed(seed);
-        }
-        quotas.set_max_pause(policy.max_retry_after);
-        quotas.set_settle(settle);
-        // With a pool, what the server says is about the pool, which learns it for all its members.
-        quotas.set_learning(policy.pool.is_none());
-        quotas.set_pausing(false);
-        Self {
-            quotas,
-            circuit: Arc::new(circuit(policy, one_credential)),
-            server: server(policy, one_credential),
-            pool: policy.pool.clone(),
-            concurrency: policy.concurrency,
-            own_recovery: policy.own_recovery,
-        }
-    }
-
-    /// The gates of a key, or of all calls.
-    pub(super) fn gates(self) -> EndpointGates {
-        EndpointGates {
-            server: Server::new(self.server),
-            circuit: Circuit::new(self.circuit),
-            quotas: self.quotas.fresh(),
-            pool: self.pool.as_ref().map(Pool::member),
-            concurrency: self.concurrency.map(Slots::new),
-            events: VecDeque::new(),
-            own_recovery: self.own_recovery,
-        }
-    }
-}
-
 /// The limit of slots that exist only for the calls they have admitted.
-const UNLIMITED: usize = usize::MAX;
+pub(super) const UNLIMITED: usize = usize::MAX;
 
 impl EndpointGates {
     /// Puts another policy in force; calls in flight are not lost. The pool stays, since what has been drawn from it
@@ -200,100 +152,6 @@ impl EndpointGates {
         if let Some(rate) = learned.known_rate().filter(|_| !configured) {
             self.server.set_rate(rate, now);
         }
-    }
-
-    /// Passes on what has become of the server.
-    fn follow(&mut self, now: Instant) {
-        while let Some(event) = self.server.next_event() {
-            if self.own_recovery && matches!(event, ServerEvent::Shut { cause: ShutCause::Failures, .. }) {
-                self.circuit.trip(&event, now);
-                self.server.open(now);
-                continue;
-            }
-            self.circuit.follow(&event, now);
-            let event = match event {
-                ServerEvent::Shut { cause: ShutCause::Throttles, until, last } => {
-                    let pause = until.saturating_duration_since(now);
-                    Event::paused(LayerName::RateLimit, pause, until, Some(last.into()))
-                }
-                ServerEvent::Opened { cause: ShutCause::Throttles, .. } => {
-                    Event::resumed(LayerName::RateLimit)
-                }
-                ServerEvent::Places { from, to, cause } => {
-                    let limit = |places: Option<u32>| places.map_or(UNLIMITED, |places| places as usize);
-                    Event::concurrency_changed(limit(from), limit(to), cause)
-                }
-                _ => continue,
-            };
-            self.events.push_back(GateEvent::Server(event));
-        }
-    }
-
-    fn check_server(&mut self, now: Instant) -> Decision<EndpointRejection> {
-        let decision = self.server.check(now);
-        let held = match decision {
-            Decision::Admit => return Decision::Admit,
-            Decision::NotBefore(_, held) | Decision::WhenReleased(held) | Decision::Reject(held) => held,
-        };
-        match held {
-            HeldBy::Shut { cause: ShutCause::Failures, .. } => {
-                self.circuit.hold(decision, now).map(EndpointRejection::Circuit)
-            }
-            HeldBy::Shut { cause: ShutCause::Throttles, probe_at, .. } => decision.map(|_| {
-                EndpointRejection::Quota(match decision {
-                    Decision::Reject(_) => {
-                        RateLimitReason::Exhausted { retry_after: probe_at.saturating_duration_since(now) }
-                    }
-                    _ => RateLimitReason::Paused,
-                })
-            }),
-            HeldBy::Pace { .. } => decision.map(|_| EndpointRejection::Quota(RateLimitReason::Unknown)),
-            HeldBy::SlowStart { .. } | HeldBy::Places { .. } => decision.map(EndpointRejection::Server),
-        }
-    }
-}
-
-/// A pool does not refuse all callers a wait that this endpoint would accept.
-pub(super) fn raise_max_pause(policy: &Policy) {
-    if let Some(pool) = &policy.pool {
-        pool.raise_max_pause(policy.max_retry_after);
-    }
-}
-
-fn trip(policy: &Policy, one_credential: bool) -> Trip {
-    let trip = policy.trip.clone();
-    if one_credential {
-        trip.one_credential()
-    } else {
-        trip
-    }
-}
-
-/// The settings of the circuit under a policy; `one_credential` if all its calls carry the same one.
-pub(super) fn circuit(policy: &Policy, one_credential: bool) -> CircuitSettings {
-    let trip = trip(policy, one_credential);
-    let settings = CircuitSettings::new()
-        .trip(trip.following().unwrap_or(trip))
-        .cooldown(policy.cooldown)
-        .ramp(policy.ramp)
-        .on_open(policy.on_open);
-    match policy.seed {
-        Some(seed) => settings.seed(seed),
-        None => settings,
-    }
-}
-
-/// The brakes that the policy leaves to the server: those for which it has none of its own.
-pub(super) fn server(policy: &Policy, one_credential: bool) -> ServerSettings {
-    let settings = ServerSettings::new()
-        .failures(trip(policy, one_credential).following().is_some())
-        // What the server says of its rate is about the pool.
-        .throttles(policy.pool.is_none())
-        .places(policy.concurrency.is_none())
-        .max_pause(policy.max_retry_after);
-    match policy.seed {
-        Some(seed) => settings.seed(seed),
-        None => settings,
     }
 }
 
@@ -427,29 +285,6 @@ impl Gate for EndpointGates {
     #[inline]
     fn pooled(&mut self) -> Option<&mut dyn PooledGate<EndpointCost, EndpointRejection>> {
         if self.pool.is_some() { Some(self) } else { None }
-    }
-}
-
-impl EndpointGates {
-    /// An attempt failed that may be made again.
-    #[cold]
-    fn failed(
-        &mut self,
-        server: &ServerToken,
-        call: &CallContext,
-        outcome: &Outcome,
-        reservation: &TokenOf<Quotas>,
-        was_shut: Option<ShutCause>,
-        now: Instant,
-    ) {
-        let shut = self.server.is_shut();
-        if shut == Some(ShutCause::Throttles) && was_shut.is_none() {
-            self.quotas.on_refused(reservation, outcome, now);
-        }
-        // A pool pauses its members by itself.
-        let is_pooled = self.pool.is_some() && outcome.is_shared_throttle();
-        let probed = server.is_probe() && shut == Some(ShutCause::Failures);
-        call.failed(*outcome, shut.is_some() || is_pooled, probed, now);
     }
 }
 

@@ -6,8 +6,9 @@ use aplomb_admission::ErasedKey;
 use aplomb_core::Account;
 use aplomb_rate_limit::{Quota, Settle};
 
-use super::gates::{EndpointGates, UnusedGates};
+use super::gates::EndpointGates;
 use super::settings::QuotasOf;
+use super::unused_gates::UnusedGates;
 use crate::Policy;
 
 /// The policy in force. Shared with what makes the gates of a new key.

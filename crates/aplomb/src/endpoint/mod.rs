@@ -11,6 +11,7 @@ mod call_stack;
 mod classifier;
 mod deadline;
 mod estimate;
+mod followed_server;
 mod frame_buffer;
 mod future;
 mod gates;
@@ -29,6 +30,7 @@ mod stack;
 mod state;
 mod tenants;
 mod timeouts;
+mod unused_gates;
 
 pub(crate) use self::calibration::PromptEstimate;
 pub(crate) use self::state::EndpointState;
