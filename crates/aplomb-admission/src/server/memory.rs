@@ -25,6 +25,17 @@ pub(super) enum Fate {
     Gone,
 }
 
+/// A point in the order of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    /// The number of the next call.
+    pub(super) number: CallNumber,
+    /// What all calls before it cost, in tokens.
+    pub(super) tokens: u64,
+    /// When it was sent.
+    pub(super) at: Instant,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     at: Instant,
@@ -56,6 +67,8 @@ pub(super) struct ServerMemory {
     /// A call has hung, and none has been answered since.
     hangs: bool,
     in_flight: u32,
+    /// What all calls cost, in tokens.
+    tokens: u64,
 }
 
 impl ServerMemory {
@@ -63,6 +76,16 @@ impl ServerMemory {
     #[inline]
     pub(super) fn next(&self) -> CallNumber {
         self.base + self.calls.len() as u64
+    }
+
+    /// The end of what was sent.
+    pub(super) fn point(&self, now: Instant) -> Point {
+        Point { number: self.next(), tokens: self.tokens, at: now }
+    }
+
+    /// What all calls cost, in tokens.
+    pub(super) const fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// How many calls have been sent and have not ended.
@@ -75,9 +98,10 @@ impl ServerMemory {
         self.patience.get()
     }
 
-    /// A call is sent.
+    /// A call is sent that costs so many tokens.
     #[inline]
-    pub(super) fn sent(&mut self, now: Instant) -> CallNumber {
+    pub(super) fn sent(&mut self, tokens: u64, now: Instant) -> CallNumber {
+        self.tokens = self.tokens.wrapping_add(tokens);
         let number = self.next();
         if self.calls.len() >= KEPT {
             self.forget_oldest();
@@ -270,7 +294,7 @@ mod tests {
     #[test]
     fn a_run_is_counted_in_the_order_of_sending() {
         let (mut memory, now) = (ServerMemory::default(), Instant::now());
-        let calls: Vec<_> = (0..6).map(|_| memory.sent(now)).collect();
+        let calls: Vec<_> = (0..6).map(|_| memory.sent(1, now)).collect();
         for number in [0, 1, 4] {
             memory.bad(calls[number], MS, false);
         }
@@ -289,13 +313,13 @@ mod tests {
     #[test]
     fn what_is_unanswered_for_long_is_presumed_to_be_accepted_but_not_while_calls_hang() {
         let (mut memory, now) = (ServerMemory::default(), Instant::now());
-        let (refused, hung, first) = (memory.sent(now), memory.sent(now), memory.sent(now));
+        let (refused, hung, first) = (memory.sent(1, now), memory.sent(1, now), memory.sent(1, now));
         memory.bad(refused, 30 * MS, false);
         assert_eq!(memory.patience(), 120 * MS);
         memory.bad(hung, 9_000 * MS, true);
         assert_eq!(memory.presume(now + 10_000 * MS), None);
         memory.taken(first);
-        let second = memory.sent(now);
+        let second = memory.sent(1, now);
         assert_eq!(memory.next_presumed(), Some(now + 120 * MS));
         assert_eq!(memory.presume(now + 119 * MS), None);
         assert_eq!(memory.presume(now + 120 * MS), Some(second));
@@ -307,7 +331,7 @@ mod tests {
     fn a_call_that_was_accepted_is_found_by_when_it_was_sent() {
         let (mut memory, now) = (ServerMemory::default(), Instant::now());
         for (at, taken) in [(0, true), (10, false), (20, true), (30, false)] {
-            let number = memory.sent(now + at * MS);
+            let number = memory.sent(1, now + at * MS);
             if taken {
                 memory.taken(number);
             }
@@ -321,9 +345,9 @@ mod tests {
     #[test]
     fn it_does_not_grow_with_the_number_of_calls() {
         let (mut memory, now) = (ServerMemory::default(), Instant::now());
-        let long = memory.sent(now);
+        let long = memory.sent(1, now);
         for _ in 0..10 * MOST {
-            let number = memory.sent(now);
+            let number = memory.sent(1, now);
             memory.taken(number);
             memory.ended();
         }
@@ -333,7 +357,7 @@ mod tests {
         memory.ended();
         memory.rest();
         assert_eq!(memory.calls.capacity(), 0);
-        assert_eq!(memory.sent(now), memory.next() - 1);
+        assert_eq!(memory.sent(1, now), memory.next() - 1);
     }
 
     /// The same with a list of all calls that were ever sent.
@@ -375,7 +399,7 @@ mod tests {
                 let at = |which: usize, model: &Model| which.checked_rem(model.calls.len());
                 match act {
                     Act::Send => {
-                        prop_assert_eq!(memory.sent(now), model.calls.len() as u64);
+                        prop_assert_eq!(memory.sent(1, now), model.calls.len() as u64);
                         model.calls.push((now, Fate::Pending));
                     }
                     Act::Take(which) => if let Some(which) = at(which, &model) {

@@ -11,9 +11,11 @@ mod settings;
 mod shut;
 mod slow_start;
 mod state;
+mod suspicion;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod trouble;
 mod usual;
 mod window;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use aplomb_core::{Kind, Outcome};
 use tokio::time::Instant;
 
-use self::memory::{CallNumber, Fate, ServerMemory};
+use self::memory::{CallNumber, Fate, Point, ServerMemory};
 use self::overload::Overload;
 use self::pace::Pace;
 pub use self::settings::ServerSettings;
@@ -68,6 +70,9 @@ pub struct Server {
 #[derive(Debug)]
 pub struct ServerToken {
     number: CallNumber,
+    /// What it costs, and what all calls up to it did.
+    tokens: u64,
+    up_to: u64,
     sent: Instant,
     /// True if its failure says something of the server: not if the same call fails again and again while others do not.
     is_witness: bool,
@@ -128,28 +133,28 @@ impl Server {
 
     /// Lets calls through again at once, as if a probe had been accepted.
     pub fn open(&mut self, now: Instant) {
-        let next = self.memory.next();
+        let next = self.memory.point(now);
         let Some(trouble) = &mut self.trouble else { return };
         if let Some(shut) = trouble.shut.take() {
             if let Some(pace) = &mut trouble.pace {
-                pace.opened(next, now);
+                pace.opened(next);
             }
             self.slow_start = None;
             self.events.push_back(ServerEvent::Opened { cause: shut.cause, by_probe: false });
         }
     }
 
-    /// Decides whether a call may go.
+    /// Decides whether a call may go that costs so many tokens.
     #[inline]
-    pub fn check(&mut self, now: Instant) -> Decision<HeldBy> {
-        if self.trouble.is_none() && self.slow_start.is_none_or(|slow| slow.has_room(&self.memory)) {
+    pub fn check(&mut self, tokens: u64, now: Instant) -> Decision<HeldBy> {
+        if self.trouble.is_none() && self.slow_start.is_none_or(|slow| slow.admits(&self.memory, now)) {
             return Decision::Admit;
         }
-        self.check_slow(now)
+        self.check_slow(tokens, now)
     }
 
     #[inline(never)]
-    fn check_slow(&mut self, now: Instant) -> Decision<HeldBy> {
+    fn check_slow(&mut self, tokens: u64, now: Instant) -> Decision<HeldBy> {
         self.tick(now);
         if let Some(trouble) = &mut self.trouble {
             if trouble.shut.is_some() {
@@ -160,14 +165,14 @@ impl Server {
                 return held;
             }
         }
-        if let Some(slow_start) = self.slow_start.filter(|slow| !slow.has_room(&self.memory)) {
+        if let Some(slow_start) = self.slow_start.filter(|slow| !slow.admits(&self.memory, now)) {
             let held = HeldBy::SlowStart { window: slow_start.window() };
-            return match self.memory.next_presumed() {
+            return match slow_start.not_before(&mut self.memory) {
                 Some(at) => Decision::NotBefore(at, held),
                 None => Decision::WhenReleased(held),
             };
         }
-        self.trouble.as_ref().map_or(Decision::Admit, |trouble| trouble.check_pace(now))
+        self.trouble.as_ref().map_or(Decision::Admit, |trouble| trouble.check_pace(tokens, now))
     }
 
     /// Takes up the calls that have been unanswered for so long that they were probably accepted.
@@ -177,18 +182,21 @@ impl Server {
         }
     }
 
-    /// A call goes. `is_witness` says whether its failure would say something of the server.
+    /// A call goes that costs so many tokens. `is_witness` says whether its failure would say something of the server.
     #[inline]
-    pub fn admit(&mut self, is_witness: bool, now: Instant) -> ServerToken {
-        let number = self.memory.sent(now);
+    pub fn admit(&mut self, tokens: u64, is_witness: bool, now: Instant) -> ServerToken {
+        let number = self.memory.sent(tokens, now);
+        if let Some(slow_start) = &mut self.slow_start {
+            slow_start.sent(&self.memory, now);
+        }
         let mut is_probe = false;
         if let Some(trouble) = &mut self.trouble {
-            is_probe = trouble.sent(number, now);
+            is_probe = trouble.sent(number, tokens, now);
             if is_probe {
                 self.events.extend(trouble.shut.map(|shut| ServerEvent::Probing { cause: shut.cause }));
             }
         }
-        ServerToken { number, sent: now, is_witness, is_probe }
+        ServerToken { number, tokens, up_to: self.memory.tokens(), sent: now, is_witness, is_probe }
     }
 
     /// The call is sent only now.
@@ -244,7 +252,7 @@ impl Server {
             End::Judged { outcome, .. } => self.ended_badly(token, outcome, now),
             End::Unsent => {
                 if let Some(trouble) = &mut self.trouble {
-                    trouble.not_accepted(token.number);
+                    trouble.not_accepted(token.number, token.tokens);
                 }
                 self.left(token);
             }
@@ -306,7 +314,7 @@ impl Server {
             }
             _ => {
                 if let Some(trouble) = &mut self.trouble {
-                    trouble.not_accepted(token.number);
+                    trouble.not_accepted(token.number, token.tokens);
                 }
                 return self.left(token);
             }
@@ -322,7 +330,8 @@ impl Server {
         self.memory.ended();
         self.batch(token, None);
         let (accepted, settings) = (self.accepted, self.settings);
-        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, now)));
+        let next = self.memory.point(now);
+        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, next)));
         let before = trouble.limit();
         if hung {
             if let Some(most) = self.overload.hung(took, self.memory.in_flight(), now) {
@@ -333,6 +342,8 @@ impl Server {
         }
         let refusal = Refusal {
             number: token.number,
+            up_to: Point { number: token.number + 1, tokens: token.up_to, at: token.sent },
+            tokens: token.tokens,
             is_witness: token.is_witness,
             cause,
             outcome,
@@ -394,10 +405,10 @@ impl Server {
     /// Begins with a rate that was found earlier, in calls per second. Anything but a positive number is ignored.
     pub fn set_rate(&mut self, rate: f64, now: Instant) {
         if rate.is_finite() && rate > 0.0 && self.settings.paces() {
-            let (accepted, settings, next) = (self.accepted, self.settings, self.memory.next());
+            let (accepted, settings, next) = (self.accepted, self.settings, self.memory.point(now));
             let trouble =
-                self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, now)));
-            trouble.pace = Some(Pace::known(rate, next, now));
+                self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, next)));
+            trouble.pace = Some(Pace::known(rate, next));
         }
     }
 
@@ -447,7 +458,7 @@ impl Server {
 
     /// The state at `now`.
     pub fn snapshot(&mut self, now: Instant) -> ServerSnapshot {
-        let held_by = match self.check(now) {
+        let held_by = match self.check(0, now) {
             Decision::Admit => None,
             Decision::NotBefore(_, held) | Decision::WhenReleased(held) | Decision::Reject(held) => {
                 Some(held)

@@ -6,6 +6,11 @@ use aplomb_core::ConcurrencyCause;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
     limit: u32,
+    /// One more was tried since the last refusal.
+    raised: bool,
+    /// What went since, and how many were refused although no more was tried.
+    since: u32,
+    unexplained: u32,
     found_by: FoundBy,
     /// Calls that have ended since the limit last changed.
     ended: u32,
@@ -40,6 +45,11 @@ pub(super) enum Refused {
 const USELESS: f64 = 0.2;
 const LEAST_SENT: u32 = 16;
 
+/// A limit refuses a call when one more is tried, or each one while it is lower still. So many refusals after some that were
+/// accepted have another cause.
+const UNEXPLAINED: u32 = 4;
+const SOME: u32 = 4;
+
 /// One more is tried after this many times the limit at first, and at most.
 const HELD: u32 = 2;
 const LONGEST_HELD: u32 = 16;
@@ -59,7 +69,17 @@ impl Places {
     }
 
     fn new(limit: u32, found_by: FoundBy, held: u32) -> Self {
-        Self { limit: limit.max(1), found_by, ended: 0, held, sent: 0, refused: 0 }
+        Self {
+            limit: limit.max(1),
+            raised: false,
+            since: 0,
+            unexplained: 0,
+            found_by,
+            ended: 0,
+            held,
+            sent: 0,
+            refused: 0,
+        }
     }
 
     pub(super) const fn limit(&self) -> u32 {
@@ -77,6 +97,7 @@ impl Places {
 
     pub(super) const fn sent(&mut self) {
         self.sent += 1;
+        self.since = self.since.saturating_add(1);
         if self.sent > 64 {
             self.sent /= 2;
             self.refused /= 2;
@@ -90,6 +111,7 @@ impl Places {
             return None;
         }
         self.limit += 1;
+        self.raised = true;
         self.ended = 0;
         Some(ConcurrencyCause::Answered)
     }
@@ -98,6 +120,13 @@ impl Places {
     pub(super) fn refused(&mut self, in_flight: u32) -> Refused {
         self.refused += 1;
         if self.sent >= LEAST_SENT && f64::from(self.refused) > USELESS * f64::from(self.sent) {
+            return Refused::Useless;
+        }
+        if !self.raised && self.since >= SOME {
+            self.unexplained += 1;
+        }
+        (self.raised, self.since) = (false, 0);
+        if self.found_by == FoundBy::Releases && self.unexplained >= UNEXPLAINED {
             return Refused::Useless;
         }
         if in_flight + 1 < self.limit {
@@ -164,3 +193,35 @@ impl Places {
 
 /// Answers that take this many times as long as the best are slow.
 const SLOWER: f64 = 1.15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls with a number of places in use that is just below the limit; those are refused that `is_refused` says.
+    fn filled(places: &mut Places, calls: u32, is_refused: impl Fn(u32, u32) -> bool) -> bool {
+        (0..calls).any(|call| {
+            let in_flight = places.limit() - 1;
+            places.sent();
+            if is_refused(call, in_flight) {
+                return places.refused(in_flight) == Refused::Useless;
+            }
+            places.ended();
+            false
+        })
+    }
+
+    #[test]
+    fn a_limit_is_kept_and_tried_upwards() {
+        let mut places = Places::by_release(20);
+        assert!(!filled(&mut places, 2_000, |_, in_flight| in_flight >= 16));
+        assert!((15..=17).contains(&places.limit()), "{places:?}");
+    }
+
+    #[test]
+    fn promise_37_chance_does_not_take_the_places_away_one_by_one() {
+        let mut places = Places::by_release(60);
+        assert!(filled(&mut places, 2_000, |call, _| call % 10 == 9));
+        assert!(places.limit() > 50, "{places:?}");
+    }
+}

@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use aplomb_core::Outcome;
+use aplomb_core::{Dimension, Outcome};
 use tokio::time::Instant;
 
 use super::crowd::Crowd;
 use super::hints::Hints;
-use super::memory::{CallNumber, ServerMemory};
+use super::memory::{CallNumber, Point, ServerMemory};
 use super::overload::Overload;
-use super::pace::Pace;
+use super::pace::{Ends, Pace, Unit};
 use super::places::{FoundBy, Places, Refused};
 use super::shut::{ProbeFailed, Shut};
+use super::suspicion::Suspicions;
 use super::tally::Tally;
+use super::trial::Verdict;
 use super::usual::Usual;
 use super::window::{Shutting, Windows};
 use super::{HeldBy, ServerSettings, ShutCause};
@@ -32,6 +34,12 @@ pub(super) struct Trouble {
     pub(super) windows: Windows,
     /// What was accepted since each of the latest shuts for throttles.
     shuts: VecDeque<Tally>,
+    /// What the server's limit counts, as its refusals say.
+    unit: Unit,
+    /// All calls up to the newest that came to nothing. Those after it may be refused yet.
+    known: Point,
+    /// Refusals that may be a limit, while there is no pace.
+    suspicions: Suspicions,
     /// How often a limit of places explained nothing.
     not_places: u32,
     /// When a call was last refused or failed.
@@ -43,6 +51,10 @@ pub(super) struct Trouble {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal {
     pub(super) number: CallNumber,
+    /// All calls up to it.
+    pub(super) up_to: Point,
+    /// What it costs.
+    pub(super) tokens: u64,
     pub(super) is_witness: bool,
     pub(super) cause: ShutCause,
     pub(super) outcome: Outcome,
@@ -87,9 +99,13 @@ const CONTRADICTED: u32 = 2;
 /// One with a hint by those sent within this share of it.
 const CONTRADICTED_HINT: f64 = 0.8;
 
+/// A larger share than this is not expected to be refused by chance; nor a larger one than that while it is tried.
+const MOST_CHANCE: f64 = 0.3;
+const TRIED: f64 = 0.1;
+
 impl Trouble {
     /// The first call comes to nothing, after so many were accepted.
-    pub(super) fn after(accepted: u32, settings: ServerSettings, now: Instant) -> Self {
+    pub(super) fn after(accepted: u32, settings: ServerSettings, next: Point) -> Self {
         Self {
             shut: None,
             pace: None,
@@ -99,8 +115,11 @@ impl Trouble {
             hints: Hints::default(),
             windows: Windows::default(),
             shuts: VecDeque::new(),
+            unit: Unit::Calls,
+            known: next,
+            suspicions: Suspicions::default(),
             not_places: 0,
-            last: now,
+            last: next.at,
             random: settings.seed.unwrap_or_else(|| RandomState::new().hash_one(())),
         }
     }
@@ -165,18 +184,18 @@ impl Trouble {
     }
 
     /// Decides whether a call keeps the pace.
-    pub(super) fn check_pace(&self, now: Instant) -> Decision<HeldBy> {
+    pub(super) fn check_pace(&self, tokens: u64, now: Instant) -> Decision<HeldBy> {
         let Some(pace) = &self.pace else {
             return Decision::Admit;
         };
-        match pace.not_before(now) {
+        match pace.not_before(tokens, now) {
             Some(at) => Decision::NotBefore(at, HeldBy::Pace { rate: pace.rate() }),
             None => Decision::Admit,
         }
     }
 
     /// A call goes. Returns whether it is a probe.
-    pub(super) fn sent(&mut self, number: CallNumber, now: Instant) -> bool {
+    pub(super) fn sent(&mut self, number: CallNumber, tokens: u64, now: Instant) -> bool {
         if let Some(shut) = &mut self.shut {
             shut.sent(number, now);
             return true;
@@ -184,8 +203,9 @@ impl Trouble {
         if let Some(places) = &mut self.places {
             places.sent();
         }
-        if let Some(pace) = &mut self.pace {
-            pace.sent(now);
+        if self.pace.as_mut().is_some_and(|pace| pace.sent(number, tokens, now)) {
+            self.usual.refused_by_chance(0.0);
+            self.suspicions.found_limit();
         }
         false
     }
@@ -218,6 +238,7 @@ impl Trouble {
         if shut.is_release(number) {
             if settings.places && self.not_places < NOT_PLACES {
                 self.places = Some(Places::by_release(shut.in_flight));
+                self.pace = self.pace.filter(Pace::is_proven);
             }
         } else if shut.cause == ShutCause::Failures && shut.probes() <= 2 {
             // It is over so soon that it was chance.
@@ -227,10 +248,10 @@ impl Trouble {
             self.windows.opened_unseen();
         } else {
             let shut_for = now.saturating_duration_since(shut.since);
-            self.windows.opened(sent, shut.probes(), shut_for, memory.next(), now);
+            self.windows.opened(sent, shut.probes(), shut_for, memory.point(now));
         }
         if let Some(pace) = &mut self.pace {
-            pace.opened(memory.next(), now);
+            pace.opened(memory.point(now));
         }
         self.shut = None;
         Some(Opened { cause: shut.cause, by_probe: true })
@@ -246,12 +267,13 @@ impl Trouble {
     }
 
     /// A call was not accepted, and says nothing else.
-    pub(super) fn not_accepted(&mut self, number: CallNumber) {
+    pub(super) fn not_accepted(&mut self, number: CallNumber, tokens: u64) {
         if let Some(pace) = &mut self.pace {
-            pace.bad(number);
+            pace.bad(number, tokens);
         }
-        self.windows.bad(number);
-        self.shuts.iter_mut().for_each(|tally| tally.bad(number));
+        self.windows.bad(number, tokens);
+        self.suspicions.bad(number, tokens);
+        self.shuts.iter_mut().for_each(|tally| tally.bad(number, tokens));
     }
 
     /// A call was refused or failed.
@@ -262,9 +284,19 @@ impl Trouble {
         memory: &mut ServerMemory,
         now: Instant,
     ) {
-        let Refusal { number, cause, hint, .. } = *refusal;
+        let Refusal { number, up_to, tokens, cause, hint, .. } = *refusal;
+        if self.known.number < up_to.number {
+            self.known = up_to;
+        }
         self.last = now;
-        self.not_accepted(number);
+        self.not_accepted(number, tokens);
+        if let Some(dimension) = refusal.outcome.dimension() {
+            self.unit = if dimension == Dimension::REQUESTS {
+                Unit::Calls
+            } else {
+                Unit::Tokens
+            };
+        }
         if let Some(shut) = &mut self.shut {
             let (hint, too_long) = bounded(hint, settings);
             if number < shut.first_probe {
@@ -281,6 +313,9 @@ impl Trouble {
             return;
         }
         if !refusal.is_witness {
+            if cause == ShutCause::Throttles {
+                self.too_fast(number, settings, memory, now);
+            }
             return;
         }
         if refusal.outcome.is_of_concurrency() {
@@ -300,7 +335,7 @@ impl Trouble {
             return self.shut(refusal, settings, memory, now);
         }
         if cause == ShutCause::Throttles || self.places.is_some() {
-            self.at_edge(memory, now);
+            self.at_edge(number, settings, memory, now);
         }
     }
 
@@ -315,12 +350,13 @@ impl Trouble {
         }
         let may_be = settings.places
             && self.places.is_none()
-            && self.pace.is_none()
+            && !self.pace.as_ref().is_some_and(Pace::is_proven)
             && self.not_places < NOT_PLACES
             && refusal.hint.is_none();
         let limit = self.crowd.limit().filter(|_| may_be);
         if let Some(limit) = limit {
             self.places = Some(Places::by_release(limit));
+            self.pace = None;
             self.crowd = Crowd::default();
         }
         limit.is_some()
@@ -339,7 +375,7 @@ impl Trouble {
     }
 
     /// A call was refused while others get through: the limit of places, or the rate, may be a little too high.
-    fn at_edge(&mut self, memory: &ServerMemory, now: Instant) {
+    fn at_edge(&mut self, number: CallNumber, settings: ServerSettings, memory: &ServerMemory, now: Instant) {
         if let Some(places) = &mut self.places {
             match places.refused(memory.in_flight()) {
                 Refused::Useless => {
@@ -352,8 +388,30 @@ impl Trouble {
                 Refused::Elsewhere => {}
             }
         }
-        if let Some(pace) = &mut self.pace {
-            pace.refused(self.usual.refused(), memory.next(), now);
+        self.too_fast(number, settings, memory, now);
+    }
+
+    /// A call was throttled while others get through: the rate may be too high, or it is chance.
+    fn too_fast(
+        &mut self,
+        number: CallNumber,
+        settings: ServerSettings,
+        memory: &ServerMemory,
+        now: Instant,
+    ) {
+        let ends = Ends { known: self.known, next: memory.point(now) };
+        let Some(pace) = &mut self.pace else {
+            let may_be = settings.paces() && self.places.is_none();
+            if let Some(limit) = self.suspicions.refused(ends).filter(|_| may_be) {
+                self.usual.refused_by_chance(self.usual.refused().min(TRIED));
+                self.pace = Some(Pace::tried(&limit.accepted, self.unit, limit.share, ends));
+            }
+            return;
+        };
+        if let Verdict::Chance(share) = pace.refused(number, self.usual.refused(), self.unit, ends) {
+            self.suspicions.found_chance(share, now);
+            self.usual.refused_by_chance(share.min(MOST_CHANCE));
+            self.pace = pace.undone(ends.next);
         }
     }
 
@@ -381,7 +439,7 @@ impl Trouble {
 
     /// Nobody gets through any more.
     fn shut(&mut self, refusal: &Refusal, settings: ServerSettings, memory: &mut ServerMemory, now: Instant) {
-        let (next, in_flight) = (memory.next(), memory.in_flight());
+        let (next, in_flight) = (memory.point(now), memory.in_flight());
         let run = self.usual.take_doubtful();
         if let Some(places) = &mut self.places {
             if !places.shut(in_flight) {
@@ -391,16 +449,16 @@ impl Trouble {
         }
         let mut opens = None;
         if refusal.cause == ShutCause::Throttles && self.places.is_none() {
-            opens = self.measure(settings, next, now);
+            opens = self.measure(settings, next);
             if self.shuts.len() == SHUTS {
                 self.shuts.pop_front();
             }
-            self.shuts.push_back(Tally::new(next, now));
+            self.shuts.push_back(Tally::new(next));
         }
         let (hint, too_long) = bounded(refusal.hint, settings);
         let jitter = self.jitter();
         let each = self.pace.map_or(Duration::ZERO, |pace| pace.time_of_a_call());
-        let calls = (refusal.number, next);
+        let calls = (refusal.number, next.number);
         let what = (refusal.outcome, hint);
         let mut shut =
             Shut::new(refusal.cause, what, calls, (in_flight, run), (&self.hints, each, jitter), now);
@@ -410,22 +468,26 @@ impl Trouble {
     }
 
     /// Measures the pace, unless calls flow in fixed windows: then returns when the next one opens, if that is known.
-    fn measure(&mut self, settings: ServerSettings, next: CallNumber, now: Instant) -> Option<Instant> {
-        if let Shutting::OfWindow { opens } = self.windows.shut(next, now) {
+    fn measure(&mut self, settings: ServerSettings, next: Point) -> Option<Instant> {
+        let ends = Ends { known: self.known, next };
+        if let Shutting::OfWindow { opens } = self.windows.shut(ends.known, next.at) {
             self.pace = None;
             return opens;
         }
         let is_long = |tally: &Tally| {
-            let age = now.saturating_duration_since(tally.since);
-            age > LONGEST_BASE || (age > BASE && tally.accepted(next) >= ENOUGH_CALLS)
+            let age = next.at.saturating_duration_since(tally.since);
+            age > LONGEST_BASE || (age > BASE && tally.accepted(ends.known) >= ENOUGH_CALLS)
         };
         while self.shuts.get(1).is_some_and(is_long) {
             self.shuts.pop_front();
         }
         // Next to nothing was accepted in between: that measures how we asked, and no rate.
-        let enough = |tally: &&Tally| tally.accepted(next) >= LEAST_CALLS;
+        let enough = |tally: &&Tally| tally.accepted(ends.known) >= LEAST_CALLS;
         if let Some(since) = self.shuts.front().filter(|_| settings.paces()).filter(enough) {
-            self.pace = Some(Pace::measured(since, self.windows.last_shut_for(), next, now));
+            let shut_for = self.windows.last_shut_for();
+            let measured = Pace::measured(since, self.unit, shut_for, ends);
+            let before = self.pace.as_ref();
+            self.pace = Some(before.map_or(measured, |before| measured.after(before, shut_for, ends)));
         }
         None
     }

@@ -59,6 +59,9 @@ pub(super) struct Usual {
     doubted: Vec<(Instant, Instant)>,
 }
 
+/// A trial of what is usual counts as much as so many calls.
+const TRIED: f64 = 64.0;
+
 /// At most so many refusals wait to be contradicted.
 const DOUBTED: usize = 64;
 
@@ -141,6 +144,12 @@ impl Usual {
     /// What is doubtful proves to be no chance: the server shuts. Returns how many calls that were.
     pub(super) fn take_doubtful(&mut self) -> f64 {
         std::mem::take(&mut self.doubtful)
+    }
+
+    /// This share is refused by chance: it was as large when fewer calls were sent.
+    pub(super) fn refused_by_chance(&mut self, share: f64) {
+        self.refusals = Share { good: (1.0 - share) * TRIED, bad: share * TRIED };
+        self.doubted.clear();
     }
 
     /// So many failures were chance after all.

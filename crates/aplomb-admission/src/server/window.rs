@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::memory::CallNumber;
+use super::memory::{CallNumber, Point};
 use super::tally::Tally;
 
 /// Finds out whether refusals end at regular instants, and a burst is allowed then.
@@ -49,14 +49,7 @@ const LEAST_SHUT: Duration = Duration::from_millis(300);
 
 impl Windows {
     /// A probe that was sent at `at` was accepted, the first of `probes`, after it had been shut for so long.
-    pub(super) fn opened(
-        &mut self,
-        at: Instant,
-        probes: u32,
-        shut_for: Duration,
-        next: CallNumber,
-        now: Instant,
-    ) {
+    pub(super) fn opened(&mut self, at: Instant, probes: u32, shut_for: Duration, next: Point) {
         if let Some(last) = self.last {
             let period = at.saturating_duration_since(last.at);
             let agrees = self.period.is_some_and(|known| period.abs_diff(known) <= known.mul_f64(TOLERANCE));
@@ -68,7 +61,7 @@ impl Windows {
             self.agreed = agrees;
             self.period = Some(period.mul_f64(earlier));
         }
-        self.last = Some(Opening { at, accepted: Tally::new(next, now), shut_for });
+        self.last = Some(Opening { at, accepted: Tally::new(next), shut_for });
     }
 
     /// A probe was accepted that went late: the server opened nobody knows when.
@@ -77,7 +70,7 @@ impl Windows {
     }
 
     /// It shuts. If what flowed since it opened came at once, it is a window.
-    pub(super) fn shut(&self, next: CallNumber, now: Instant) -> Shutting {
+    pub(super) fn shut(&self, next: Point, now: Instant) -> Shutting {
         let Some(opening) = &self.last else {
             return Shutting::OfRate;
         };
@@ -98,9 +91,9 @@ impl Windows {
         self.last.map_or(Duration::ZERO, |opening| opening.shut_for)
     }
 
-    pub(super) fn bad(&mut self, number: CallNumber) {
+    pub(super) fn bad(&mut self, number: CallNumber, tokens: u64) {
         if let Some(opening) = &mut self.last {
-            opening.accepted.bad(number);
+            opening.accepted.bad(number, tokens);
         }
     }
 

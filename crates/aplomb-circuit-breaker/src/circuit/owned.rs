@@ -26,7 +26,7 @@ impl Circuit {
     #[inline]
     pub(super) fn check_owned(&mut self, now: Instant) -> Decision<OpenReason> {
         match &mut self.server {
-            Some(server) if self.settings.trip.needs_server() => match server.check(now) {
+            Some(server) if self.settings.trip.needs_server() => match server.check(0, now) {
                 Decision::Admit => Decision::Admit,
                 held => self.held(held, now),
             },
@@ -49,7 +49,7 @@ impl Circuit {
         }
         let settings = &self.settings;
         let server = self.server.get_or_insert_with(|| Box::new(Server::new(brakes(settings))));
-        let token = server.admit(true, now);
+        let token = server.admit(0, true, now);
         self.follow_owned(now);
         Some(token)
     }

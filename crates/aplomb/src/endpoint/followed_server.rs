@@ -37,8 +37,8 @@ impl EndpointGates {
         }
     }
 
-    pub(super) fn check_server(&mut self, now: Instant) -> Decision<EndpointRejection> {
-        let decision = self.server.check(now);
+    pub(super) fn check_server(&mut self, tokens: u64, now: Instant) -> Decision<EndpointRejection> {
+        let decision = self.server.check(tokens, now);
         let held = match decision {
             Decision::Admit => return Decision::Admit,
             Decision::NotBefore(_, held) | Decision::WhenReleased(held) | Decision::Reject(held) => held,

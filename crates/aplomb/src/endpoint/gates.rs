@@ -8,7 +8,7 @@ use aplomb_admission::server::{HeldBy, Server, ServerSettings, ServerToken};
 use aplomb_admission::{Decision, End, Evictable, Gate, Hints, PooledGate, Progress, Worth};
 use aplomb_circuit_breaker::{Circuit, CircuitSettings, CircuitState, OpenReason, Transition};
 use aplomb_concurrency::{LimitChange, Occupancy, Slots};
-use aplomb_core::{Event, KeyLabel, Observe, notify};
+use aplomb_core::{Dimension, Event, KeyLabel, Observe, notify};
 use aplomb_rate_limit::{Learned, PoolMember, Quota, Quotas, RateLimitReason};
 use tokio::time::Instant;
 
@@ -163,8 +163,8 @@ impl Gate for EndpointGates {
 
     fn check(&mut self, cost: &EndpointCost, now: Instant) -> Decision<EndpointRejection> {
         use EndpointRejection as Rejection;
-        let server = self.check_server(now);
         let charge = cost.call.charge();
+        let server = self.check_server(charge.of(Dimension::TOKENS), now);
         let Self { circuit, quotas, pool, concurrency, .. } = self;
         (circuit.check(&(), now).map(Rejection::Circuit))
             .and(|| server)
@@ -181,7 +181,7 @@ impl Gate for EndpointGates {
         if is_alone {
             call.suspect();
         }
-        let server = self.server.admit(!is_alone, now);
+        let server = self.server.admit(charge.of(Dimension::TOKENS), !is_alone, now);
         self.follow(now);
         Box::new(EndpointToken {
             server,
@@ -307,7 +307,7 @@ impl PooledGate<EndpointCost, EndpointRejection> for EndpointGates {
         // A caller that waits for a release of another gate does not go at the instant of the pool.
         let charge = cost.call.charge();
         let waits_for_another = self.circuit.check(&(), now).is_when_released()
-            || self.server.check(now).is_when_released()
+            || self.server.check(charge.of(Dimension::TOKENS), now).is_when_released()
             || self.quotas.check(charge, now).is_when_released()
             || optional(&mut self.concurrency, |slots| slots.check(&(), now)).is_when_released();
         if !waits_for_another {

@@ -22,11 +22,9 @@ fn tokens(stats: &Stats) -> u64 {
     stats.charged_tokens
 }
 
-/// Slow start finds within a second how many calls the server takes at once, which costs refusals. Where calls are also
-/// accepted while others are refused, as at a bucket that fills quickly, refusals pass for chance: the worst of these runs has
-/// 38 % of them.
-fn within(run: &Run, used: f64, hints: Hints) {
-    let most = if hints == Hints::All { 0.05 } else { 0.4 };
+/// If the server reports its limits, next to nothing is refused. Otherwise the first calls show how many it takes at once, and
+/// the rate is tried upwards now and then.
+fn within(run: &Run, most: f64, used: f64) {
     assert!(run.refused() <= most, "{}", run.refused());
     assert!(used >= 0.9, "{used}");
 }
@@ -42,7 +40,13 @@ async fn requests_are_found(hints: Hints) {
             let used = run.used_then(requests, limit);
             let name = ways.provider.name();
             run.tell(&format!("{name} {hints:?} {limit} requests at most {burst}"), used);
-            within(&run, used, hints);
+            let most = match hints {
+                Hints::All => 0.02,
+                // In five minutes the first seconds are a larger share of one call a second.
+                _ if limit == 60 => 0.12,
+                _ => 0.05,
+            };
+            within(&run, most, used);
         }
     }
 }
@@ -82,7 +86,7 @@ async fn promise_24_an_unknown_limit_of_tokens_that_the_server_tells_is_held() {
     // Bedrock reports nothing.
     let ways = [Ways::openai(), Ways::azure(), Ways::anthropic()];
     for (run, used) in tokens_are_found(&ways, Hints::All, SEED).await {
-        within(&run, used, Hints::All);
+        within(&run, 0.04, used);
     }
 }
 
@@ -90,7 +94,7 @@ async fn promise_24_an_unknown_limit_of_tokens_that_the_server_tells_is_held() {
 async fn promise_24_an_unknown_limit_of_tokens_is_held_with_retry_after_alone() {
     let ways = [Ways::openai(), Ways::azure(), Ways::bedrock(), Ways::anthropic()];
     for (run, used) in tokens_are_found(&ways, Hints::RetryAfter, SEED).await {
-        within(&run, used, Hints::RetryAfter);
+        within(&run, 0.18, used);
     }
 }
 

@@ -1,5 +1,8 @@
 //! The rate, the windows and the places of a server.
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
 use super::*;
 
 /// A bucket of 20 a second, of which five may come at once.
@@ -10,7 +13,7 @@ fn at_a_bucket(talk: &mut Talk, seconds: u32) -> (u32, u32) {
         match talk.check() {
             Decision::NotBefore(at, _) => talk.now = at,
             Decision::Admit => {
-                let token = talk.server.admit(true, talk.now);
+                let token = talk.server.admit(1, true, talk.now);
                 level = (level + 20.0 * (talk.now - filled).as_secs_f64()).min(5.0);
                 filled = talk.now;
                 talk.wait(MS);
@@ -47,7 +50,7 @@ fn a_fixed_window_is_used_at_once_and_found_by_the_clock() {
         match talk.check() {
             Decision::NotBefore(at, _) => talk.now = at,
             Decision::Admit => {
-                let token = talk.server.admit(true, talk.now);
+                let token = talk.server.admit(1, true, talk.now);
                 talk.wait(MS);
                 while talk.now >= window + 5 * S {
                     window += 5 * S;
@@ -112,4 +115,105 @@ fn promise_41_calls_that_hang_with_more_in_flight_than_went_well_leave_a_limit()
     talk.end_all(&running, Outcome::transient().mark_unanswered());
     let places = talk.server.snapshot(talk.now).places.unwrap();
     assert!(places <= 16, "{places}");
+}
+
+/// A server that is asked as often as the brakes let, one call after the other. `accepts` says which it takes, by when they
+/// come.
+fn asked(
+    talk: &mut Talk,
+    seconds: u32,
+    tokens: u64,
+    mut accepts: impl FnMut(Duration) -> bool,
+    refusal: Outcome,
+) -> (u32, u32) {
+    let (start, end) = (talk.now, talk.now + seconds * S);
+    let (mut answered, mut refused) = (0, 0);
+    while talk.now < end {
+        match talk.server.check(tokens, talk.now) {
+            Decision::NotBefore(at, _) => talk.now = at.max(talk.now + MS),
+            Decision::Admit => {
+                let token = talk.server.admit(tokens, true, talk.now);
+                let accepted = accepts(talk.now - start);
+                talk.wait(20 * MS);
+                if accepted {
+                    answered += 1;
+                    talk.end(&token, Outcome::success());
+                } else {
+                    refused += 1;
+                    talk.end(&token, refusal);
+                }
+            }
+            held => panic!("{held:?}"),
+        }
+    }
+    (answered, refused)
+}
+
+/// A bucket of so many a second.
+fn bucket(per_second: f64, burst: f64) -> impl FnMut(Duration) -> bool {
+    let (mut level, mut filled) = (burst, Duration::ZERO);
+    move |now| {
+        level = (level + per_second * now.saturating_sub(filled).as_secs_f64()).min(burst);
+        filled = now;
+        let accepted = level >= 1.0;
+        level -= if accepted { 1.0 } else { 0.0 };
+        accepted
+    }
+}
+
+#[test]
+fn a_limit_that_fills_quickly_is_told_from_chance_by_slowing_down() {
+    let mut talk = Talk::answering();
+    // The hint is contradicted at once, as by chance.
+    let (answered, refused) = asked(&mut talk, 60, 1, bucket(10.0, 20.0), hinted(S));
+    assert!(answered >= 570, "{answered}");
+    assert!(refused <= 60, "{refused}");
+}
+
+#[test]
+fn promise_37_chance_holds_nobody_back_for_long_whatever_a_run_looks_like() {
+    for seed in 0..20 {
+        for (share, hint) in [(0.05, false), (0.1, false), (0.25, false), (0.25, true)] {
+            let mut talk = Talk::answering();
+            let mut random = StdRng::seed_from_u64(seed);
+            let refusal = if hint { hinted(S) } else { Outcome::throttled() };
+            let (answered, refused) = asked(&mut talk, 60, 1, |_| !random.random_bool(share), refusal);
+            let sent = f64::from(answered + refused);
+            assert!(sent > 0.5 * 60.0 * 50.0, "{share}, seed {seed}: {sent}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_tokens_is_paced_by_tokens() {
+    let mut talk = Talk::answering();
+    let refusal = Outcome::throttled().with_dimension(aplomb_core::Dimension::TOKENS);
+    let mut random = StdRng::seed_from_u64(1);
+    let (mut level, mut filled, start) = (20_000.0, talk.now, talk.now);
+    let (mut used, mut sent, mut refused) = (0.0, 0, 0);
+    let mut size = 100_u32;
+    while talk.now < start + 300 * S {
+        match talk.server.check(size.into(), talk.now) {
+            Decision::NotBefore(at, _) => talk.now = at.max(talk.now + MS),
+            Decision::Admit => {
+                let token = talk.server.admit(size.into(), true, talk.now);
+                level = (level + 1_000.0 * (talk.now - filled).as_secs_f64()).min(20_000.0);
+                filled = talk.now;
+                talk.wait(20 * MS);
+                sent += 1;
+                if level >= f64::from(size) {
+                    level -= f64::from(size);
+                    used += f64::from(size);
+                    talk.end(&token, Outcome::success());
+                    size = [50, 200, 4_000][random.random_range(0..3)];
+                } else {
+                    refused += 1;
+                    talk.end(&token, refusal);
+                }
+            }
+            held => panic!("{held:?}"),
+        }
+    }
+    assert!(used > 0.9 * 300_000.0, "{used}");
+    assert!(refused * 3 < sent, "{refused} of {sent}");
 }

@@ -34,12 +34,19 @@ impl Talk {
     }
 
     fn check(&mut self) -> Decision<HeldBy> {
-        self.server.check(self.now)
+        self.server.check(1, self.now)
     }
 
     fn send(&mut self) -> ServerToken {
         assert!(self.check().is_admit(), "{:?}", self.check());
-        self.server.admit(true, self.now)
+        self.server.admit(1, true, self.now)
+    }
+
+    fn send_when_admitted(&mut self) -> ServerToken {
+        while !self.check().is_admit() {
+            self.held_until();
+        }
+        self.send()
     }
 
     fn end(&mut self, token: &ServerToken, outcome: Outcome) {

@@ -8,7 +8,7 @@ use super::*;
 fn a_call_that_fails_alone_is_no_witness() {
     let mut talk = Talk::answering();
     for _ in 0..100 {
-        let token = talk.server.admit(false, talk.now);
+        let token = talk.server.admit(1, false, talk.now);
         talk.wait(2 * MS);
         talk.end(&token, Outcome::transient());
     }
@@ -105,7 +105,7 @@ proptest! {
         for act in acts {
             match act {
                 Act::Ask => match talk.check() {
-                    Decision::Admit => running.push(talk.server.admit(true, talk.now)),
+                    Decision::Admit => running.push(talk.server.admit(1, true, talk.now)),
                     Decision::NotBefore(at, _) => prop_assert!(at > talk.now),
                     Decision::WhenReleased(_) => prop_assert!(!running.is_empty()),
                     Decision::Reject(held) => prop_assert!(false, "{held:?}"),

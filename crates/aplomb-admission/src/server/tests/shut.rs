@@ -117,9 +117,10 @@ fn promise_23_three_throttles_in_a_row_pause_everybody_for_the_hint() {
 #[test]
 fn promise_37_throttles_by_chance_pause_nobody() {
     let mut talk = Talk::answering();
-    for round in 0..500 {
-        // One call of four is refused.
-        let tokens: Vec<_> = (0..8).map(|_| talk.send()).collect();
+    let start = talk.now;
+    for round in 0..2_000 {
+        // One call of four is refused. For a moment it is tried whether that is a limit.
+        let tokens: Vec<_> = (0..8).map(|_| talk.send_when_admitted()).collect();
         talk.wait(5 * MS);
         for (i, token) in tokens.iter().enumerate() {
             let refused = (i + round) % 4 == 0;
@@ -129,6 +130,8 @@ fn promise_37_throttles_by_chance_pause_nobody() {
     let snapshot = talk.server.snapshot(talk.now);
     assert_eq!((snapshot.held_by, snapshot.rate), (None, None));
     assert!(snapshot.refused_by_chance > 0.15, "{snapshot:?}");
+    let took = talk.now - start;
+    assert!(took < 11 * S, "{took:?}");
 }
 
 #[test]
