@@ -64,7 +64,7 @@ pub(super) struct ServerMemory {
     /// The calls from `watched.0` on that are pending: so many.
     watched: (CallNumber, u32),
     patience: Patience,
-    /// A call has hung, and none has been answered since.
+    /// A call has hung, and none has been answered, refused or failed since.
     hangs: bool,
     in_flight: u32,
     /// What all calls cost, in tokens.
@@ -143,12 +143,12 @@ impl ServerMemory {
         self.decide(number, Fate::Taken) == Some(Fate::Pending)
     }
 
-    /// A call was refused or failed, and took so long to do so. One that hung says nothing of how fast refusals are.
+    /// A call was refused or failed, and took so long to do so. One that hung says nothing of how fast refusals are; one
+    /// that did not shows that the server does not hang, as an answer does.
     pub(super) fn bad(&mut self, number: CallNumber, took: Duration, hung: bool) {
         let was = self.decide(number, Fate::Bad);
-        if hung {
-            self.hangs = true;
-        } else if was != Some(Fate::Taken) {
+        self.hangs = hung;
+        if !hung && was != Some(Fate::Taken) {
             self.patience.refused_in(took);
         }
     }

@@ -95,7 +95,7 @@ impl Server {
         let mut memory = ServerMemory::default();
         Self {
             settings,
-            slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory)),
+            slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory, settings.places)),
             memory,
             overload: Overload::new(),
             accepted: 0,
@@ -128,7 +128,10 @@ impl Server {
         self.memory.forget();
         self.accepted = 0;
         self.overload = Overload::new();
-        self.slow_start = self.settings.cold_start.then(|| SlowStart::at_first(&mut self.memory));
+        self.slow_start = self
+            .settings
+            .cold_start
+            .then(|| SlowStart::at_first(&mut self.memory, self.settings.places));
     }
 
     /// Lets calls through again at once, as if a probe had been accepted.

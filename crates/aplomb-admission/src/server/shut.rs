@@ -119,7 +119,7 @@ impl Shut {
         let spacing = match self.cause {
             // The first comes soon: it may have been chance.
             ShutCause::Failures if self.probes == 0 => millis(200),
-            ShutCause::Failures => lasted.mul_f64(0.045).clamp(millis(700), millis(15_000)),
+            ShutCause::Failures => lasted.mul_f64(0.053).clamp(millis(700), millis(17_500)),
             ShutCause::Throttles => {
                 lasted.mul_f64(0.07).max(self.each.min(millis(2_000))).clamp(millis(100), millis(15_000))
             }
@@ -208,7 +208,12 @@ impl Shut {
             return ProbeFailed::StillShut;
         }
         let spacing = self.spacing(now);
-        self.probe_at = now + hint.map_or(spacing, |hint| hint.max(spacing.min(Duration::from_secs(1))));
+        self.probe_at = match (hint, self.cause) {
+            (Some(hint), _) => now + hint.max(spacing.min(Duration::from_secs(1))),
+            // They are spaced as they are sent: one that hangs puts off no other.
+            (None, ShutCause::Failures) => self.probe_at,
+            (None, ShutCause::Throttles) => now + spacing,
+        };
         if self.release.by == Some(number) {
             self.release.by = None;
             self.release.failed += 1;

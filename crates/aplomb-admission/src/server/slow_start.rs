@@ -15,7 +15,7 @@ pub(super) struct SlowStart {
     /// When the next call may go: the calls of a window are spread over the time in which they are proven, so that few
     /// more are sent than are accepted.
     next: Option<Instant>,
-    /// Only at first: afterwards it is known what a server does that refuses.
+    /// Only at first: afterwards it is known what the server does.
     spread: bool,
 }
 
@@ -35,10 +35,11 @@ const TICK: Duration = Duration::from_millis(1);
 const UNLIMITED: u32 = 1_024;
 
 impl SlowStart {
-    /// The calls that are counted begin with the next.
-    pub(super) fn at_first(memory: &mut ServerMemory) -> Self {
+    /// The calls that are counted begin with the next. They are not `spread` where a limit of the calls in flight is set,
+    /// which keeps them few.
+    pub(super) fn at_first(memory: &mut ServerMemory, spread: bool) -> Self {
         memory.watch();
-        Self { window: AT_FIRST, next: None, spread: true }
+        Self { window: AT_FIRST, next: None, spread }
     }
 
     /// The same when the server lets calls through again.
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn the_calls_in_flight_double_with_every_refusal_time_whatever_an_answer_takes() {
         let (mut memory, start) = (ServerMemory::default(), Instant::now());
-        let mut slow_start = SlowStart { spread: false, ..SlowStart::at_first(&mut memory) };
+        let mut slow_start = SlowStart::at_first(&mut memory, false);
         let mut in_flight = Vec::new();
         for step in 0..=3 {
             let now = start + step * memory.patience();
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn the_first_calls_beyond_those_that_are_proven_are_spread() {
         let (mut memory, start) = (ServerMemory::default(), Instant::now());
-        let mut slow_start = SlowStart::at_first(&mut memory);
+        let mut slow_start = SlowStart::at_first(&mut memory, true);
         for _ in 0..AT_FIRST {
             assert!(slow_start.admits(&memory, start));
             slow_start.sent(&memory, start);

@@ -175,3 +175,21 @@ fn a_hint_that_is_longer_than_calls_wait_rejects_them() {
     talk.answered();
     assert_eq!(talk.check(), Decision::Admit);
 }
+
+#[test]
+fn promise_39_a_server_that_has_hung_hangs_no_more_once_a_call_fails_at_once() {
+    let mut talk = Talk::answering();
+    talk.fails(Outcome::transient());
+    let hung = talk.send();
+    talk.wait(10 * S);
+    talk.end(&hung, Outcome::transient().mark_unanswered());
+    talk.all_fail(8, Outcome::transient());
+    talk.held_until();
+    let probe = talk.send();
+    assert!(probe.is_probe());
+    // The answer takes long, and need not be waited for.
+    let wait = talk.held_until();
+    assert!(wait < S / 5, "{wait:?}");
+    assert!(talk.check().is_admit());
+    assert_eq!(talk.server.is_shut(), None);
+}
