@@ -33,11 +33,17 @@ pub(super) struct Shut {
     early: Early,
     release: Release,
     probes: u32,
+    /// The last probe went well after it was due: nobody called, or something else held the calls up.
+    late: bool,
     /// The time of a call, at the rate that the server was found to accept.
     each: Duration,
     /// Lengthens the waits between probes, so that processes do not probe together.
     jitter: f64,
 }
+
+/// A probe is late if it goes this much after it was due, or this share of the time until then.
+const LATE: Duration = Duration::from_millis(100);
+const LATE_SHARE: f64 = 0.1;
 
 /// A hint that is this long or longer is tested by an early probe.
 const TESTED_HINT: Duration = Duration::from_secs(2);
@@ -95,6 +101,7 @@ impl Shut {
             early: Early::default(),
             release: Release::default(),
             probes: 0,
+            late: false,
             each,
             jitter,
         };
@@ -120,9 +127,14 @@ impl Shut {
         spacing.mul_f64(1.0 + 0.05 * self.jitter)
     }
 
+    /// When the next probe is due, unless a call ends before.
+    fn due(&self) -> Instant {
+        self.early.at.map_or(self.probe_at, |early| early.min(self.probe_at))
+    }
+
     /// When the next probe may go; nothing if one may now.
     pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
-        let due = self.early.at.map_or(self.probe_at, |early| early.min(self.probe_at));
+        let due = self.due();
         (due > now).then_some(due)
     }
 
@@ -136,8 +148,16 @@ impl Shut {
         self.probes
     }
 
+    /// Whether the last probe went so late that it tells nothing about when the server opened.
+    pub(super) const fn is_late(&self) -> bool {
+        self.late
+    }
+
     /// A probe goes.
     pub(super) fn sent(&mut self, number: CallNumber, now: Instant) {
+        let due = self.due();
+        let waited = due.saturating_duration_since(self.since);
+        self.late = now.saturating_duration_since(due) > waited.mul_f64(LATE_SHARE).max(LATE);
         if std::mem::take(&mut self.release.ready) {
             self.release.by = Some(number);
         }

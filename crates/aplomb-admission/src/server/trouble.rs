@@ -223,8 +223,12 @@ impl Trouble {
             // It is over so soon that it was chance.
             self.usual.add_failures(shut.run);
         }
-        let shut_for = now.saturating_duration_since(shut.since);
-        self.windows.opened(sent, shut.probes(), shut_for, memory.next(), now);
+        if shut.is_late() {
+            self.windows.opened_unseen();
+        } else {
+            let shut_for = now.saturating_duration_since(shut.since);
+            self.windows.opened(sent, shut.probes(), shut_for, memory.next(), now);
+        }
         if let Some(pace) = &mut self.pace {
             pace.opened(memory.next(), now);
         }

@@ -71,6 +71,11 @@ impl Windows {
         self.last = Some(Opening { at, accepted: Tally::new(next, now), shut_for });
     }
 
+    /// A probe was accepted that went late: the server opened nobody knows when.
+    pub(super) fn opened_unseen(&mut self) {
+        self.last = None;
+    }
+
     /// It shuts. If what flowed since it opened came at once, it is a window.
     pub(super) fn shut(&self, next: CallNumber, now: Instant) -> Shutting {
         let Some(opening) = &self.last else {

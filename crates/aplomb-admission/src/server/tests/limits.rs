@@ -73,6 +73,24 @@ fn a_fixed_window_is_used_at_once_and_found_by_the_clock() {
 }
 
 #[test]
+fn a_probe_that_something_else_held_up_tells_nothing_about_windows() {
+    let mut talk = Talk::answering();
+    for _ in 0..5 {
+        while talk.server.is_shut().is_none() {
+            talk.held_until_admitted();
+            talk.fails(hinted(S));
+        }
+        assert_eq!(talk.held_until(), S);
+        talk.wait(57 * S);
+        (0..20).for_each(|_| {
+            talk.held_until_admitted();
+            talk.answered();
+        });
+    }
+    assert_eq!(talk.server.snapshot(talk.now).period, None);
+}
+
+#[test]
 fn promise_42_a_call_that_is_accepted_as_another_ends_shows_the_number_of_places() {
     let mut talk = Talk::answering();
     let mut running: Vec<_> = (0..16).map(|_| talk.send()).collect();

@@ -81,6 +81,13 @@ impl Talk {
         wait
     }
 
+    /// Waits until a call may go.
+    fn held_until_admitted(&mut self) {
+        while !self.check().is_admit() {
+            self.held_until();
+        }
+    }
+
     fn held_by(&mut self) -> Option<HeldBy> {
         self.server.snapshot(self.now).held_by
     }
