@@ -400,7 +400,8 @@ impl Policy {
     /// OpenAI's chat and completion format that do not say whether they want it. Default: off, since the stream gets
     /// one more event without choices, and old servers reject unknown fields.
     ///
-    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String` can be changed.
+    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String`, and those of reqwest that are in memory, can
+    /// be changed.
     pub fn include_usage(mut self) -> Self {
         self.include_usage = true;
         self
