@@ -87,6 +87,7 @@ pub struct Policy {
     pub(crate) max_wait: Option<Duration>,
     pub(crate) max_waiting: Option<usize>,
     pub(crate) max_retries: u32,
+    pub(crate) max_unanswered_retries: Option<u32>,
     pub(crate) max_retry_after: Duration,
     pub(crate) backoff: ByKind,
     pub(crate) budget: Option<Budget>,
@@ -126,6 +127,7 @@ impl Policy {
             max_wait: None,
             max_waiting: None,
             max_retries: 4,
+            max_unanswered_retries: None,
             max_retry_after: Duration::from_secs(120),
             // Others get through: a retry costs one request. When nobody does, calls wait in the queue.
             backoff: ByKind::default().throttled(ISOLATED).others(ISOLATED),
@@ -291,6 +293,17 @@ impl Policy {
     /// 100,000; with a half, for all but one in 32.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
+        self
+    }
+
+    /// Sets how often a request is retried at most after an attempt whose answer never came: it timed out, or its connection was
+    /// lost. Default: as often as after any other failure.
+    ///
+    /// Set it where answers are dear: the server may have worked on the request to its end, and a completion is paid for
+    /// whether it arrives or not. What the server has certainly not begun with is not counted. With 0, such an attempt is the
+    /// last one.
+    pub fn max_unanswered_retries(mut self, retries: u32) -> Self {
+        self.max_unanswered_retries = Some(retries);
         self
     }
 
