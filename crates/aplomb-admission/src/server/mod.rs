@@ -92,7 +92,7 @@ impl Server {
             settings,
             slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory)),
             memory,
-            overload: Overload::new(),
+            overload: Overload::from(0),
             accepted: 0,
             trouble: None,
             events: VecDeque::new(),
@@ -101,6 +101,9 @@ impl Server {
 
     /// Applies other settings from now on. A brake that they switch off lets go.
     pub fn set_settings(&mut self, settings: ServerSettings, now: Instant) {
+        if settings.places && !self.settings.places {
+            self.overload = Overload::from(self.memory.next());
+        }
         self.settings = settings;
         let Some(trouble) = &mut self.trouble else { return };
         if trouble.shut.is_some_and(|shut| !settings.shuts_for(shut.cause)) {
@@ -122,7 +125,7 @@ impl Server {
         self.trouble = None;
         self.memory.forget();
         self.accepted = 0;
-        self.overload = Overload::new();
+        self.overload = Overload::from(self.memory.next());
         self.slow_start = self.settings.cold_start.then(|| SlowStart::at_first(&mut self.memory));
     }
 
@@ -251,10 +254,7 @@ impl Server {
     #[inline]
     pub fn end(&mut self, token: &ServerToken, end: End, now: Instant) {
         match end {
-            End::Judged { outcome, .. } if outcome.is_success() => {
-                self.taken(token, now);
-                self.ended_well(token, now);
-            }
+            End::Judged { outcome, .. } if outcome.is_success() => self.succeeded(token, now),
             End::Judged { outcome, .. } => self.ended_badly(token, outcome, now),
             End::Unsent => {
                 if let Some(trouble) = &mut self.trouble {
@@ -263,6 +263,27 @@ impl Server {
                 self.left(token);
             }
             End::Abandoned => self.left(token),
+        }
+    }
+
+    /// The call was answered, and has ended.
+    #[inline]
+    pub fn succeeded(&mut self, token: &ServerToken, now: Instant) {
+        self.taken(token, now);
+        self.memory.ended();
+        self.batch(token, Some(now));
+        if self.trouble.is_some() {
+            self.succeeded_in_trouble(token);
+        }
+    }
+
+    #[inline(never)]
+    fn succeeded_in_trouble(&mut self, token: &ServerToken) {
+        let Some(trouble) = &mut self.trouble else { return };
+        trouble.released(token.number);
+        let places = trouble.limit();
+        if let Some(cause) = trouble.places.as_mut().and_then(places::Places::ended) {
+            self.note_places(places, cause);
         }
     }
 
@@ -276,21 +297,16 @@ impl Server {
         }
     }
 
+    /// Compares how long answers take, where that may limit the calls in flight.
     #[inline]
-    fn ended_well(&mut self, token: &ServerToken, now: Instant) {
-        self.memory.ended();
-        self.batch(token, Some(now.saturating_duration_since(token.sent)));
-        let Some(trouble) = &mut self.trouble else { return };
-        trouble.released(token.number);
-        let places = trouble.limit();
-        if let Some(cause) = trouble.places.as_mut().and_then(places::Places::ended) {
-            self.note_places(places, cause);
+    fn batch(&mut self, token: &ServerToken, answered: Option<Instant>) {
+        if self.settings.places {
+            self.compare(token, answered);
         }
     }
 
-    /// Compares how long answers take.
-    #[inline]
-    fn batch(&mut self, token: &ServerToken, answered: Option<Duration>) {
+    fn compare(&mut self, token: &ServerToken, answered: Option<Instant>) {
+        let answered = answered.map(|at| at.saturating_duration_since(token.sent));
         let limit = self.trouble.as_ref().and_then(|trouble| trouble.limit());
         let shape = (self.memory.in_flight(), limit.unwrap_or(16));
         let next = self.memory.next();
@@ -311,12 +327,12 @@ impl Server {
     fn ended_badly(&mut self, token: &ServerToken, outcome: Outcome, now: Instant) {
         self.tick(now);
         let cause = match outcome.kind() {
-            Kind::Transient => ShutCause::Failures,
+            // The connection was of no use; the server has not seen the request.
+            Kind::Transient if !outcome.is_never_begun() => ShutCause::Failures,
             Kind::Throttled if outcome.is_shared_throttle() => ShutCause::Throttles,
             // The server answers, whatever it says of this request.
             Kind::Busy | Kind::Permanent | Kind::Unauthorized => {
-                self.taken(token, now);
-                return self.ended_well(token, now);
+                return self.succeeded(token, now);
             }
             _ => {
                 if let Some(trouble) = &mut self.trouble {

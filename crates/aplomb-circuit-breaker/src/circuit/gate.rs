@@ -92,8 +92,7 @@ impl Gate for Circuit {
             if token.content.is_none() {
                 self.response_time.record(token.admitted, now);
             }
-            self.end_owned(token.server.as_ref(), end, false, now);
-            return;
+            return self.succeeded_owned(token.server.as_ref(), now);
         }
         let failed = end == End::Abandoned && self.is_failure(&token, now);
         self.end_slow(&token, end, now);

@@ -9,6 +9,7 @@ mod broken_answer;
 mod calibration;
 mod call_stack;
 mod classifier;
+mod connections;
 mod deadline;
 mod estimate;
 mod followed_server;

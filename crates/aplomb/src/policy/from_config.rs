@@ -26,6 +26,7 @@ struct PolicyConfig {
     max_wait: Option<Time>,
     max_waiting: Option<usize>,
     max_retries: Option<u32>,
+    max_unanswered_retries: Option<u32>,
     max_retry_after: Option<Time>,
     head_timeout: Option<Time>,
     content_timeout: Option<Time>,
@@ -120,6 +121,7 @@ impl PolicyConfig {
         }
         let time = |time: Option<Time>| time.map(|Time(time)| time);
         policy.max_wait = time(self.max_wait).or(policy.max_wait);
+        policy.max_unanswered_retries = self.max_unanswered_retries.or(policy.max_unanswered_retries);
         policy.max_waiting = self.max_waiting.or(policy.max_waiting);
         policy.head_timeout = time(self.head_timeout).or(policy.head_timeout);
         policy.content_timeout = time(self.content_timeout).or(policy.content_timeout);
@@ -232,6 +234,7 @@ mod tests {
                 "concurrency": 8,
                 "park": "2m 30s",
                 "max_retries": 6,
+                "max_unanswered_retries": 1,
                 "attempt_timeout": 90,
                 "idle_timeout": 2.5,
                 "deadline": "1h",
@@ -246,6 +249,7 @@ mod tests {
             .concurrency(8)
             .park(Duration::from_secs(150))
             .max_retries(6)
+            .max_unanswered_retries(1)
             .attempt_timeout(Duration::from_secs(90))
             .idle_timeout(Duration::from_millis(2_500))
             .deadline(Duration::from_secs(3_600))

@@ -87,6 +87,7 @@ pub struct Policy {
     pub(crate) max_wait: Option<Duration>,
     pub(crate) max_waiting: Option<usize>,
     pub(crate) max_retries: u32,
+    pub(crate) max_unanswered_retries: Option<u32>,
     pub(crate) max_retry_after: Duration,
     pub(crate) backoff: ByKind,
     pub(crate) budget: Option<Budget>,
@@ -126,6 +127,7 @@ impl Policy {
             max_wait: None,
             max_waiting: None,
             max_retries: 4,
+            max_unanswered_retries: None,
             max_retry_after: Duration::from_secs(120),
             // Others get through: a retry costs one request. When nobody does, calls wait in the queue.
             backoff: ByKind::default().throttled(ISOLATED).others(ISOLATED),
@@ -294,6 +296,17 @@ impl Policy {
         self
     }
 
+    /// Sets how often a request is retried at most after an attempt whose answer never came: it timed out, or its connection was
+    /// lost. Default: as often as after any other failure.
+    ///
+    /// Set it where answers are dear: the server may have worked on the request to its end, and a completion is paid for
+    /// whether it arrives or not. What the server has certainly not begun with is not counted. With 0, such an attempt is the
+    /// last one.
+    pub fn max_unanswered_retries(mut self, retries: u32) -> Self {
+        self.max_unanswered_retries = Some(retries);
+        self
+    }
+
     /// Sets how long to wait before a retry if the server does not say, while others get through. Default: 0.5 s doubled
     /// up to 4 s, with full jitter. When nobody gets through, calls wait in the queue instead.
     ///
@@ -387,7 +400,8 @@ impl Policy {
     /// OpenAI's chat and completion format that do not say whether they want it. Default: off, since the stream gets
     /// one more event without choices, and old servers reject unknown fields.
     ///
-    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String` can be changed.
+    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String`, and those of reqwest that are in memory, can
+    /// be changed.
     pub fn include_usage(mut self) -> Self {
         self.include_usage = true;
         self
