@@ -60,6 +60,15 @@ impl<'a> Text<'a> {
         (place.end <= bytes.len()).then_some(place)
     }
 
+    /// The number of bytes as it was received.
+    #[doc(hidden)]
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Form::Read(text) => text.len(),
+            Form::Written(text) => text.len(),
+        }
+    }
+
     /// Copies the bytes that the text borrows.
     #[must_use]
     pub fn into_owned(self) -> Text<'static> {

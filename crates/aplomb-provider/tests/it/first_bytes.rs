@@ -26,7 +26,7 @@ fn read(url: &str, headers: &[(&str, &str)], body: &[u8]) -> (Vec<StreamEvent<'s
     whole
 }
 
-fn typed<'a>(media_type: &'a str) -> [(&'a str, &'a str); 1] {
+fn typed(media_type: &str) -> [(&str, &str); 1] {
     [("content-type", media_type)]
 }
 

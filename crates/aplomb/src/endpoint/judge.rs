@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, WallClock, find};
+use aplomb_core::{
+    BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, Reason, WallClock, find,
+};
 use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
@@ -40,6 +42,8 @@ pub(super) struct Inspection {
     pub(super) whole_answers: Option<usize>,
     pub(super) judge: Option<Arc<JudgeFn>>,
     pub(super) connections: IdleConnections,
+    /// How often an answer without content is asked for again.
+    pub(super) empty_answers: u32,
 }
 
 /// Changes the provider's classification of a response.
@@ -110,7 +114,7 @@ impl Judge {
         let is_small = || body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
         let to = match form {
             Form::Stream => Some(ReadTo::Content),
-            Form::Whole if is_small() => Some(ReadTo::End),
+            Form::Whole if is_small() || self.inspection.empty_answers > 0 => Some(ReadTo::End),
             Form::Whole | Form::Opaque => None,
         };
         Some((form, to.map(|to| LookAhead { to, bytes, until: in_time(patience) })))
@@ -152,6 +156,9 @@ impl Judge {
             return Some(error);
         } else if body.has_rest() {
             return self.inspection.whole_answers.map(|limit| BrokenAnswer::too_large(limit).into());
+        } else if body.is_empty_answer() && self.call.asks_again(self.inspection.empty_answers) {
+            let empty = Classification::new(Outcome::busy()).with_status(parts.status);
+            empty.with_reason(Reason::Truncated).with_cause(&"the answer has no content")
         } else if body.is_legible() && self.inspection.judges_success() {
             self.by_body(parts, &body.data())
         } else {
