@@ -59,7 +59,7 @@ struct CallState {
     sent: u32,
     /// How long the call waited to be admitted, before the last attempt that was sent.
     queued: Duration,
-    /// How long it waited between its attempts, before the last one that was sent.
+    /// How long it waited between its attempts.
     waited: Duration,
     /// The attempt that was sent last. Most calls have no other.
     last: Option<SentAttempt>,
@@ -208,7 +208,6 @@ impl CallContext {
             None => current.begin(number),
             Some(last) => {
                 state.queued += last.queued();
-                state.waited += last.waited();
                 let next = ExchangeState::new(number, succeeds(self.0.provider));
                 state.earlier.push_back((last, mem::replace(&mut current, next)));
                 if state.earlier.len() == KEPT {
@@ -261,8 +260,7 @@ impl CallContext {
 
     /// How long the call waited between its attempts.
     pub(crate) fn waited(&self) -> Duration {
-        let state = self.lock();
-        state.waited + state.last.map_or(Duration::ZERO, |last| last.waited())
+        self.lock().waited
     }
 
     /// How long the call took, or has taken so far.

@@ -49,7 +49,10 @@ impl<B: Body> EndpointBody<B> {
     where
         B::Error: Into<BoxError>,
     {
-        Self { body: Inner::Untouched { body, boxed: Into::into, guard: None }, in_progress: None }
+        Self {
+            body: Inner::Untouched { body, boxed: Into::into, guard: None },
+            in_progress: None,
+        }
     }
 
     /// A body that is read as it passes.
