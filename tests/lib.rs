@@ -32,3 +32,7 @@ struct RateLimit;
 #[doc = include_str!("../docs/guide/providers.md")]
 #[cfg(doctest)]
 struct Providers;
+
+#[doc = include_str!("../docs/guide/reqwest.md")]
+#[cfg(doctest)]
+struct Reqwest;

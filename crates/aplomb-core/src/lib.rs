@@ -22,6 +22,7 @@ mod replay;
 mod request_view;
 mod retry_after;
 mod short_duration;
+mod transport;
 mod unsendable;
 mod usage;
 mod wall_clock;
@@ -64,5 +65,7 @@ pub use request_view::RequestView;
 pub use request_view::split_authority;
 #[doc(hidden)]
 pub use retry_after::sent_at;
+#[doc(hidden)]
+pub use transport::is_connection_lost;
 pub use usage::Usage;
 pub use wall_clock::WallClock;

@@ -20,7 +20,7 @@ pub(crate) fn ending(
     let is_found_by_reader = match format {
         BodyFormat::Events | BodyFormat::AwsEvents => true,
         BodyFormat::Json | BodyFormat::JsonLines => !judges_success,
-        BodyFormat::Opaque => false,
+        BodyFormat::Page | BodyFormat::Opaque => false,
     };
     if !head.status().is_success() || !is_found_by_reader {
         let judged = judge();
@@ -66,7 +66,7 @@ pub(crate) fn text(
             });
             text
         }
-        BodyFormat::Opaque => None,
+        BodyFormat::Page | BodyFormat::Opaque => None,
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn usage(
             });
             usage
         }
-        BodyFormat::Opaque => None,
+        BodyFormat::Page | BodyFormat::Opaque => None,
     };
     match (usage::in_headers(head), in_body) {
         (Some(headers), Some(body)) => Some(headers.updated_by(body)),
@@ -105,14 +105,12 @@ fn replay(
     reader.finish(emit)
 }
 
-/// The format of a body: by its media type, unless its first bytes show that it is an event stream.
-fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
+/// The format of a body: by its media type, unless its first bytes show that it is another.
+pub(crate) fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
     let start = body.trim_ascii_start();
     match BodyFormat::declared(head) {
         None => BodyFormat::starting_with(start).unwrap_or(BodyFormat::Opaque),
-        Some(format) if format.may_be_events(head) && format.is_events(start) == Some(true) => {
-            BodyFormat::Events
-        }
+        Some(format) if format.is_uncertain(head) => format.seen(start).unwrap_or(format),
         Some(format) => format,
     }
 }

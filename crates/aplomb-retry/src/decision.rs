@@ -9,6 +9,8 @@ use rand::{Rng, RngExt};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) max_retries: u32,
+    /// How often a request is sent again after an attempt whose answer never came.
+    pub(crate) max_unanswered: u32,
     pub(crate) max_retry_after: Duration,
     pub(crate) max_hint_jitter: Duration,
     pub(crate) throttled: Throttled,
@@ -28,7 +30,14 @@ pub(crate) struct Conditions {
     pub(crate) only_unprocessed: bool,
     /// The time since the call began.
     pub(crate) elapsed: Duration,
+    /// The number of attempts so far.
+    pub(crate) attempts: u32,
+    /// The number of attempts before this one whose answer never came.
+    pub(crate) unanswered: u32,
 }
+
+/// So many attempts of a call may fail because of a connection that was of no use, without being counted.
+const FREE: u32 = 32;
 
 impl Rules {
     /// Returns whether the wait after `outcome` takes place in a queue further in.
@@ -41,10 +50,16 @@ impl Rules {
     }
 
     /// Returns whether the next attempt counts as a retry. It does not if a queue further in says when it may go: then the
-    /// call is sent again only to see whether the server lets anybody through.
-    pub(crate) fn counts(&self, outcome: Outcome, elapsed: Duration) -> bool {
-        outcome.pacing() != Pacing::InQueue || elapsed >= self.max_paced
+    /// call is sent again only to see whether the server lets anybody through. Nor if it was never begun.
+    pub(crate) fn counts(&self, outcome: Outcome, elapsed: Duration, attempts: u32) -> bool {
+        let is_paced = outcome.pacing() == Pacing::InQueue && elapsed < self.max_paced;
+        !is_paced && !is_free(outcome, attempts)
     }
+}
+
+/// Returns whether the next attempt costs nothing and goes at once: a pool may hold many connections that are dead.
+pub(crate) const fn is_free(outcome: Outcome, attempts: u32) -> bool {
+    outcome.is_never_begun() && attempts <= FREE
 }
 
 /// The place where a throttled call waits before its retry.
@@ -84,7 +99,10 @@ pub(crate) fn decide(
     if conditions.only_unprocessed && !outcome.is_unprocessed() {
         return Err(StopReason::NotRepeatable);
     }
-    if failed.retry() >= rules.max_retries && rules.counts(outcome, conditions.elapsed) {
+    if outcome.is_unanswered() && conditions.unanswered >= rules.max_unanswered {
+        return Err(StopReason::NotRepeatable);
+    }
+    if failed.retry() >= rules.max_retries && rules.counts(outcome, conditions.elapsed, conditions.attempts) {
         return Err(StopReason::MaxRetries);
     }
     if hint.is_some_and(|hint| hint > rules.max_retry_after) {
@@ -93,6 +111,9 @@ pub(crate) fn decide(
     // An attempt that starts at the deadline cannot end before it.
     if conditions.left.is_some_and(|left| hint.unwrap_or_default() >= left) {
         return Err(StopReason::Deadline);
+    }
+    if is_free(outcome, conditions.attempts) {
+        return Ok(Duration::ZERO);
     }
     let left = conditions.left.unwrap_or(Duration::MAX);
     if let (Pacing::InQueue | Pacing::Alone, Some(hint)) = (outcome.pacing(), hint) {
@@ -140,6 +161,7 @@ mod tests {
 
     const RULES: Rules = Rules {
         max_retries: 4,
+        max_unanswered: u32::MAX,
         max_retry_after: Duration::from_secs(120),
         max_hint_jitter: Duration::from_secs(5),
         throttled: Throttled::Sleep,
@@ -187,6 +209,36 @@ mod tests {
         assert_eq!(decide(transient, 0, &careful), stop(StopReason::NotRepeatable));
         assert_eq!(decide(transient.mark_unprocessed(), 0, &careful), Ok(secs(1)));
         assert_eq!(decide(Outcome::throttled(), 0, &careful), Ok(secs(1)));
+    }
+
+    #[test]
+    fn what_was_never_begun_is_sent_again_at_once_and_not_counted() {
+        let mut random = StdRng::seed_from_u64(3);
+        let mut decide = |attempts, only_unprocessed| {
+            let conditions = Conditions { attempts, only_unprocessed, ..Conditions::default() };
+            let failed = FailedAttempt::new(attempts - 1, Outcome::never_begun());
+            decide(&RULES, &failed, &conditions, &secs(1), &mut random)
+        };
+        for attempts in [1, 6, FREE] {
+            assert_eq!(decide(attempts, true), Ok(Duration::ZERO));
+        }
+        assert_eq!(decide(FREE + 1, false), Err(StopReason::MaxRetries));
+        assert!(RULES.counts(Outcome::transient().mark_unprocessed(), Duration::ZERO, 1));
+    }
+
+    #[test]
+    fn an_answer_that_never_came_is_asked_for_again_only_so_often() {
+        let rules = Rules { max_unanswered: 1, ..RULES };
+        let mut random = StdRng::seed_from_u64(3);
+        let mut decide = |outcome, unanswered| {
+            let conditions = Conditions { unanswered, ..Conditions::default() };
+            decide(&rules, &FailedAttempt::new(unanswered, outcome), &conditions, &secs(1), &mut random)
+        };
+        let unanswered = Outcome::transient().mark_unanswered();
+        assert_eq!(decide(unanswered, 0), Ok(secs(1)));
+        assert_eq!(decide(unanswered, 1), Err(StopReason::NotRepeatable));
+        assert_eq!(decide(Outcome::transient(), 1), Ok(secs(1)));
+        assert_eq!(decide(Outcome::transient().mark_unprocessed(), 1), Ok(secs(1)));
     }
 
     #[test]

@@ -48,6 +48,8 @@ struct CallState {
     failed: Option<(Instant, Instant)>,
     /// How often the call was refused while others got through.
     refused_alone: u32,
+    /// How many answers had no content.
+    empty_answers: u32,
     /// True if the next attempt goes behind those who wait.
     goes_behind: bool,
     /// The instant since which the next attempt waits to be admitted.
@@ -163,6 +165,16 @@ impl CallContext {
         let mut state = self.lock();
         state.refused_alone = state.refused_alone.saturating_add(1);
         state.goes_behind = true;
+    }
+
+    /// An answer has no content. Returns whether it is asked for again, which is done at most `most` times.
+    pub(crate) fn asks_again(&self, most: u32) -> bool {
+        if most == 0 {
+            return false;
+        }
+        let mut state = self.lock();
+        state.empty_answers = state.empty_answers.saturating_add(1);
+        state.empty_answers <= most
     }
 
     /// An attempt failed, and may be made again. `in_queue` says that the server lets nobody through, `probed` that the

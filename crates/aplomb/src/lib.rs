@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adapted_body;
 mod client;
 mod context;
 mod endpoint;
@@ -24,6 +25,8 @@ pub use aplomb_rate_limit as rate_limit;
 #[doc(inline)]
 pub use aplomb_retry as retry;
 
+#[doc(hidden)]
+pub use adapted_body::AdaptedBody;
 pub use aplomb_admission::Closing;
 pub use aplomb_core::{
     BoxError, CallOptions, Classification, Event, EventKind, Exchange, Kind, LayerName, LogEvents, Observe,

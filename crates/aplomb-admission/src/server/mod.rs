@@ -313,7 +313,8 @@ impl Server {
     fn ended_badly(&mut self, token: &ServerToken, outcome: Outcome, now: Instant) {
         self.tick(now);
         let cause = match outcome.kind() {
-            Kind::Transient => ShutCause::Failures,
+            // The connection was of no use; the server has not seen the request.
+            Kind::Transient if !outcome.is_never_begun() => ShutCause::Failures,
             Kind::Throttled if outcome.is_shared_throttle() => ShutCause::Throttles,
             // The server answers, whatever it says of this request.
             Kind::Busy | Kind::Permanent | Kind::Unauthorized => {

@@ -16,9 +16,14 @@ use super::google::Details;
 use super::header_hints;
 use super::message::Message;
 use super::phrases;
+use crate::body_format::BodyFormat;
+use crate::buffered;
 use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
 use crate::{Head, Settings};
+
+/// The cause of a failure by a web page in a success.
+pub(crate) const PAGE: &str = "a web page came in place of an answer";
 
 /// Any error in a success contains one of these. To prepare a search takes longer than the search, so it is done once.
 static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
@@ -37,6 +42,9 @@ static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
     let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
     if head.status().is_success() {
+        if buffered::format(head, body) == BodyFormat::Page {
+            return judge.classification(Reason::Unknown.outcome(), Reason::Unknown).with_cause(&PAGE);
+        }
         judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())
     } else {
         let error = ErrorBody::read(body, head.sent(), &judge.codes());

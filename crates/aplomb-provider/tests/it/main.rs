@@ -7,6 +7,7 @@ mod aws_streams;
 mod conformance;
 mod dimensions;
 mod field_cases;
+mod first_bytes;
 mod forwarding;
 mod limits;
 mod properties;

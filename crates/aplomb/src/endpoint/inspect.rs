@@ -82,7 +82,8 @@ where
         let (exchange, deadline) = call.sends(now);
         let watch = Stopwatch::new(self.inspection.timeouts, deadline, now);
         let method = request.method().clone();
-        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method };
+        let reused = self.inspection.connections.send(now);
+        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method, reused };
         let state = if has_invalid_port(request.uri()) {
             State::Invalid
         } else {

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classification, Classify, Exchange, HttpClassifier, WallClock, find};
+use aplomb_core::{
+    BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, Reason, WallClock, find,
+};
 use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
@@ -18,6 +20,7 @@ use super::attempt_error::AttemptError;
 use super::body::EndpointBody;
 use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
+use super::connections::{IdleConnections, was_closed_before};
 use super::inspected_body::{InspectedBody, LookAhead, ReadTo};
 use super::timeouts::{Stopwatch, Timeouts};
 use crate::context::CallContext;
@@ -38,6 +41,9 @@ pub(super) struct Inspection {
     pub(super) look_ahead: (usize, Duration),
     pub(super) whole_answers: Option<usize>,
     pub(super) judge: Option<Arc<JudgeFn>>,
+    pub(super) connections: IdleConnections,
+    /// How often an answer without content is asked for again.
+    pub(super) empty_answers: u32,
 }
 
 /// Changes the provider's classification of a response.
@@ -49,6 +55,8 @@ pub(super) struct Judge {
     pub(super) call: CallContext,
     pub(super) exchange: Exchange,
     pub(super) method: Method,
+    /// When it was sent, if that was on a connection that may have been used before.
+    pub(super) reused: Option<Instant>,
 }
 
 /// The next step for a response, as its head decides it.
@@ -69,6 +77,7 @@ impl Judge {
         let (mut parts, body) = response.into_parts();
         parts.extensions.insert(self.exchange.clone());
         self.exchange.set_status(parts.status);
+        self.inspection.connections.answered();
         let Some((form, ahead)) = self.reading_of(&parts, &body) else {
             return Started::Ready(http::Response::from_parts(parts, EndpointBody::untouched(body)));
         };
@@ -105,7 +114,7 @@ impl Judge {
         let is_small = || body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
         let to = match form {
             Form::Stream => Some(ReadTo::Content),
-            Form::Whole if is_small() => Some(ReadTo::End),
+            Form::Whole if is_small() || self.inspection.empty_answers > 0 => Some(ReadTo::End),
             Form::Whole | Form::Opaque => None,
         };
         Some((form, to.map(|to| LookAhead { to, bytes, until: in_time(patience) })))
@@ -147,6 +156,9 @@ impl Judge {
             return Some(error);
         } else if body.has_rest() {
             return self.inspection.whole_answers.map(|limit| BrokenAnswer::too_large(limit).into());
+        } else if body.is_empty_answer() && self.call.asks_again(self.inspection.empty_answers) {
+            let empty = Classification::new(Outcome::busy()).with_status(parts.status);
+            empty.with_reason(Reason::Truncated).with_cause(&"the answer has no content")
         } else if body.is_legible() && self.inspection.judges_success() {
             self.by_body(parts, &body.data())
         } else {
@@ -182,9 +194,22 @@ impl Judge {
             Some(broken) => broken
                 .classification()
                 .unwrap_or_else(|| Classification::new(broken.outcome()).with_cause(broken)),
-            None => Classify::<http::Response<()>, _>::classify(&HttpClassifier::new(), Err(error)),
+            None => self.by_client(error),
         };
         judged.with_provider(self.call.provider())
+    }
+
+    /// The classification of an error of the client.
+    fn by_client(&self, error: &BoxError) -> Classification {
+        let judged = Classify::<http::Response<()>, _>::classify(&HttpClassifier::new(), Err(error));
+        // Once the head has come, the server has seen the request.
+        let is_headless = self.exchange.result().status().is_none();
+        match judged.cause() {
+            Some(cause) if is_headless && was_closed_before(error, self.reused) => {
+                Classification::new(Outcome::never_begun()).with_cause(&cause)
+            }
+            _ => judged,
+        }
     }
 }
 
