@@ -54,6 +54,9 @@ impl Form {
 
 /// Returns whether the body is compressed. Some proxies leave an empty header, which means that it is not.
 fn is_encoded(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(CONTENT_ENCODING) {
+        return false;
+    }
     let codings = headers
         .get_all(CONTENT_ENCODING)
         .iter()

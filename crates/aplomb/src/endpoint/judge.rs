@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::answer_reader::{AnswerReader, Form};
 use super::attempt_error::AttemptError;
-use super::body::ReadBody;
+use super::body::EndpointBody;
 use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
 use super::connections::{IdleConnections, was_closed_before};
@@ -62,7 +62,7 @@ pub(super) struct Judge {
 /// The next step for a response, as its head decides it.
 pub(super) enum Started<B: Body> {
     /// Nothing is read before the caller gets it.
-    Ready(http::Response<ReadBody<B>>),
+    Ready(http::Response<EndpointBody<B>>),
     /// Some of its body is read first, to judge it.
     Reads(Parts, Pin<Box<InspectedBody<B>>>, LookAhead),
 }
@@ -79,7 +79,7 @@ impl Judge {
         self.exchange.set_status(parts.status);
         self.inspection.connections.answered();
         let Some((form, ahead)) = self.reading_of(&parts, &body) else {
-            return Started::Ready(http::Response::from_parts(parts, ReadBody::untouched(body)));
+            return Started::Ready(http::Response::from_parts(parts, EndpointBody::untouched(body)));
         };
         let inspection = &*self.inspection;
         let head = Head::new(parts.status, &parts.headers, &inspection.clock);
@@ -88,7 +88,7 @@ impl Judge {
         let body = Box::pin(body);
         match ahead {
             Some(ahead) => Started::Reads(parts, body, ahead),
-            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
+            None => Started::Ready(http::Response::from_parts(parts, EndpointBody::inspected(body))),
         }
     }
 
@@ -126,7 +126,7 @@ impl Judge {
         mut parts: Parts,
         mut body: Pin<Box<InspectedBody<B>>>,
         read_to: ReadTo,
-    ) -> Result<http::Response<ReadBody<B>>, BoxError> {
+    ) -> Result<http::Response<EndpointBody<B>>, BoxError> {
         if read_to == ReadTo::ErrorEnd {
             // An error whose body broke off is still that error, by what was read of it.
             let judged = self.by_body(&parts, &body.data()).with_status(parts.status);
@@ -135,7 +135,7 @@ impl Judge {
         } else if let Some(error) = self.failure(&parts, body.as_mut()) {
             return Err(error);
         }
-        Ok(http::Response::from_parts(parts, ReadBody::inspected(body)))
+        Ok(http::Response::from_parts(parts, EndpointBody::inspected(body)))
     }
 
     /// Judges an attempt that ended with an error, and notes that the attempt is judged.
