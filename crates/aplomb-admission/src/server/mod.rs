@@ -404,6 +404,12 @@ impl Server {
         Hints { next_wakeup: next_abandoned, ..Hints::default() }
     }
 
+    /// Returns whether there are events that were not reported.
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Takes the oldest event that was not reported.
     #[inline]
     pub fn next_event(&mut self) -> Option<ServerEvent> {
