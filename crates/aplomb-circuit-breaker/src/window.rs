@@ -165,9 +165,14 @@ impl CallRing {
 
     #[inline]
     fn record(&mut self, failed: bool) {
+        let is_full = self.counts.calls == u64::from(self.capacity);
+        // One success more in a full window of successes: wherever it begins, it is the same.
+        if is_full && !failed && self.counts.failures == 0 {
+            return;
+        }
         let word = &mut self.words[(self.next / 64) as usize];
         let place = self.next % 64;
-        if self.counts.calls == u64::from(self.capacity) {
+        if is_full {
             self.counts.calls -= 1;
             self.counts.failures -= *word >> place & 1;
         }

@@ -34,7 +34,6 @@ pub use classify::Classify;
 #[doc(hidden)]
 pub use classify::WithReadings;
 #[doc(hidden)]
-#[doc(hidden)]
 pub use current_call::{AttemptStep, CurrentCall};
 pub use dimension::Dimension;
 pub use error::{BoxError, find, find_in};

@@ -94,6 +94,13 @@ impl Circuit {
     /// Does what the server says.
     #[inline]
     fn follow_owned(&mut self, now: Instant) {
+        if self.server.as_ref().is_some_and(|server| server.has_events()) {
+            self.follow_events(now);
+        }
+    }
+
+    #[cold]
+    fn follow_events(&mut self, now: Instant) {
         while let Some(event) = self.server.as_mut().and_then(|server| server.next_event()) {
             let shuts = matches!(event, ServerEvent::Shut { cause: ShutCause::Failures, .. });
             if shuts && self.settings.own_recovery {
@@ -137,7 +144,7 @@ impl Circuit {
             self.phase = if *probing {
                 Phase::HalfOpen(Box::new(HalfOpen::new(self.settings.probes, now)))
             } else {
-                Phase::Open { until: *until }
+                self.open_until(*until)
             };
             self.reset_owned(now);
         }

@@ -49,7 +49,7 @@ fn the_status_decides_if_nothing_else_does() {
             "",
             "{}",
             "null",
-            "<html>",
+            "<error>",
             "{\"error\"",
             "\u{0}",
             r#"{"error": {}}"#,

@@ -159,6 +159,11 @@ impl<B: Body> InspectedBody<B> {
         self.reader.is_legible()
     }
 
+    /// Returns whether the body was read to its end, and holds nothing where its content belongs.
+    pub(super) fn is_empty_answer(&self) -> bool {
+        matches!(self.tail, Tail::End) && self.reader.lacks_content()
+    }
+
     /// Returns whether there is more than was read ahead.
     pub(super) const fn has_rest(&self) -> bool {
         matches!(self.tail, Tail::Rest)
@@ -254,7 +259,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                let content = frame.data_ref().is_some_and(|data| this.reader.see(data));
+                let content = frame.data_ref().map_or(0, |data| this.reader.see(data));
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, WallClock, find};
+use aplomb_core::{
+    BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, Reason, WallClock, find,
+};
 use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 
 use super::answer_reader::{AnswerReader, Form};
 use super::attempt_error::AttemptError;
-use super::body::ReadBody;
+use super::body::EndpointBody;
 use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
 use super::connections::{IdleConnections, was_closed_before};
@@ -40,6 +42,8 @@ pub(super) struct Inspection {
     pub(super) whole_answers: Option<usize>,
     pub(super) judge: Option<Arc<JudgeFn>>,
     pub(super) connections: IdleConnections,
+    /// How often an answer without content is asked for again.
+    pub(super) empty_answers: u32,
 }
 
 /// Changes the provider's classification of a response.
@@ -58,7 +62,7 @@ pub(super) struct Judge {
 /// The next step for a response, as its head decides it.
 pub(super) enum Started<B: Body> {
     /// Nothing is read before the caller gets it.
-    Ready(http::Response<ReadBody<B>>),
+    Ready(http::Response<EndpointBody<B>>),
     /// Some of its body is read first, to judge it.
     Reads(Parts, Pin<Box<InspectedBody<B>>>, LookAhead),
 }
@@ -75,7 +79,7 @@ impl Judge {
         self.exchange.set_status(parts.status);
         self.inspection.connections.answered();
         let Some((form, ahead)) = self.reading_of(&parts, &body) else {
-            return Started::Ready(http::Response::from_parts(parts, ReadBody::untouched(body)));
+            return Started::Ready(http::Response::from_parts(parts, EndpointBody::untouched(body)));
         };
         let inspection = &*self.inspection;
         let head = Head::new(parts.status, &parts.headers, &inspection.clock);
@@ -84,7 +88,7 @@ impl Judge {
         let body = Box::pin(body);
         match ahead {
             Some(ahead) => Started::Reads(parts, body, ahead),
-            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
+            None => Started::Ready(http::Response::from_parts(parts, EndpointBody::inspected(body))),
         }
     }
 
@@ -110,7 +114,7 @@ impl Judge {
         let is_small = || body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
         let to = match form {
             Form::Stream => Some(ReadTo::Content),
-            Form::Whole if is_small() => Some(ReadTo::End),
+            Form::Whole if is_small() || self.inspection.empty_answers > 0 => Some(ReadTo::End),
             Form::Whole | Form::Opaque => None,
         };
         Some((form, to.map(|to| LookAhead { to, bytes, until: in_time(patience) })))
@@ -122,7 +126,7 @@ impl Judge {
         mut parts: Parts,
         mut body: Pin<Box<InspectedBody<B>>>,
         read_to: ReadTo,
-    ) -> Result<http::Response<ReadBody<B>>, BoxError> {
+    ) -> Result<http::Response<EndpointBody<B>>, BoxError> {
         if read_to == ReadTo::ErrorEnd {
             // An error whose body broke off is still that error, by what was read of it.
             let judged = self.by_body(&parts, &body.data()).with_status(parts.status);
@@ -131,7 +135,7 @@ impl Judge {
         } else if let Some(error) = self.failure(&parts, body.as_mut()) {
             return Err(error);
         }
-        Ok(http::Response::from_parts(parts, ReadBody::inspected(body)))
+        Ok(http::Response::from_parts(parts, EndpointBody::inspected(body)))
     }
 
     /// Judges an attempt that ended with an error, and notes that the attempt is judged.
@@ -152,6 +156,9 @@ impl Judge {
             return Some(error);
         } else if body.has_rest() {
             return self.inspection.whole_answers.map(|limit| BrokenAnswer::too_large(limit).into());
+        } else if body.is_empty_answer() && self.call.asks_again(self.inspection.empty_answers) {
+            let empty = Classification::new(Outcome::busy()).with_status(parts.status);
+            empty.with_reason(Reason::Truncated).with_cause(&"the answer has no content")
         } else if body.is_legible() && self.inspection.judges_success() {
             self.by_body(parts, &body.data())
         } else {

@@ -88,6 +88,7 @@ impl Stack {
             whole_answers: policy.whole_answers,
             judge,
             connections: IdleConnections::default(),
+            empty_answers: policy.retry_empty_answers,
         };
         Arc::new(Self {
             version,

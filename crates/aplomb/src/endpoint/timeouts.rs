@@ -28,6 +28,8 @@ pub enum Timeout {
     Content,
     /// More content, see [`idle_timeout`](crate::Policy::idle_timeout).
     Idle,
+    /// Enough content in time, see [`min_throughput`](crate::Policy::min_throughput).
+    Throughput,
     /// The end of the answer, see [`attempt_timeout`](crate::Policy::attempt_timeout).
     Attempt,
 }
@@ -57,6 +59,7 @@ impl fmt::Display for TimedOut {
             Timeout::Head => "no response arrived",
             Timeout::Content => "no content arrived",
             Timeout::Idle => "no more content arrived",
+            Timeout::Throughput => "too little content arrived",
             Timeout::Attempt => "the answer did not end",
         };
         write!(f, "{what} within {:?}", self.after)
@@ -72,6 +75,23 @@ pub(crate) struct Timeouts {
     pub(crate) content: Duration,
     pub(crate) idle: Duration,
     pub(crate) attempt: Duration,
+    pub(crate) throughput: Option<MinThroughput>,
+}
+
+/// The least content that arrives in each window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MinThroughput {
+    bytes: u64,
+    window: Duration,
+}
+
+impl MinThroughput {
+    /// `None` if any flow would do.
+    pub(crate) fn new(bytes_per_second: u32, window: Duration) -> Option<Self> {
+        let bytes = u128::from(bytes_per_second).saturating_mul(window.as_millis()).div_ceil(1_000);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        (bytes > 0).then_some(Self { bytes, window })
+    }
 }
 
 /// The next thing that an attempt waits for.
@@ -113,6 +133,8 @@ pub(super) struct Stopwatch {
     /// How long the caller has waited for content since the last of it. A slow reader does not make the server slow.
     idle: Duration,
     waits_since: Option<Instant>,
+    /// The content of the current window, and how long the caller has waited in it.
+    flow: (u64, Duration),
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -124,6 +146,7 @@ impl Stopwatch {
             deadline,
             idle: Duration::ZERO,
             waits_since: None,
+            flow: (0, Duration::ZERO),
             timer: None,
         }
     }
@@ -134,14 +157,36 @@ impl Stopwatch {
         Self { timer, ..Self::new(self.timeouts, self.deadline, self.began) }
     }
 
-    /// Something has arrived.
-    pub(super) fn arrived(&mut self, content: bool) {
+    /// Something has arrived, with so many bytes of content.
+    pub(super) fn arrived(&mut self, content: usize) {
         let since = self.waits_since.take();
-        if content {
+        if let Some(least) = self.timeouts.throughput {
+            self.flowed(content, since, least);
+        }
+        if content > 0 {
             self.idle = Duration::ZERO;
         } else if let Some(since) = since {
             self.idle = self.idle.saturating_add(since.elapsed());
         }
+    }
+
+    /// Counts what has arrived in the current window, which ends where it has lasted long enough.
+    fn flowed(&mut self, content: usize, since: Option<Instant>, least: MinThroughput) {
+        let (bytes, waited) = &mut self.flow;
+        *bytes = bytes.saturating_add(content as u64);
+        *waited = waited.saturating_add(since.map_or(Duration::ZERO, |since| since.elapsed()));
+        if *waited >= least.window && *bytes >= least.bytes {
+            self.flow = (0, Duration::ZERO);
+        }
+    }
+
+    /// When too little will have arrived in the current window, if no more comes.
+    fn crawls_at(&self, now: Option<Instant>) -> Option<(Instant, Due)> {
+        let MinThroughput { bytes, window } = self.timeouts.throughput?;
+        let (arrived, waited) = self.flow;
+        let at = now?.checked_add(window.saturating_sub(waited))?;
+        let timed_out = TimedOut { timeout: Timeout::Throughput, after: window };
+        (arrived < bytes).then_some((at, Due::Timeout(timed_out)))
     }
 
     /// Nothing has arrived: waits for the next time to run out.
@@ -174,7 +219,7 @@ impl Stopwatch {
 
     /// The next time to run out, and when.
     fn next(&self, awaited: Awaited) -> Option<(Instant, Due)> {
-        let Timeouts { head, content, idle, attempt } = self.timeouts;
+        let Timeouts { head, content, idle, attempt, .. } = self.timeouts;
         let timeout = |from: Instant, left: Duration, timeout: Timeout, after: Duration| {
             Some((from.checked_add(left)?, Due::Timeout(TimedOut { timeout, after })))
         };
@@ -184,16 +229,30 @@ impl Stopwatch {
             _ => timeout(self.began, content, Timeout::Content, content),
         };
         let attempt = timeout(self.began, attempt, Timeout::Attempt, attempt);
+        let crawls = |has_content| self.crawls_at(self.waits_since.filter(|_| has_content));
         let enough = |until: Option<Instant>| Some((until?, Due::Enough));
         let all = match awaited {
-            Awaited::Head => [timeout(self.began, head, Timeout::Head, head), attempt, None],
+            Awaited::Head => [
+                timeout(self.began, head, Timeout::Head, head),
+                attempt,
+                None,
+                None,
+            ],
             Awaited::Body { has_content } => [
                 body(has_content),
                 attempt,
                 self.deadline.map(|at| (at, Due::Deadline)),
+                crawls(has_content),
             ],
-            Awaited::Ahead { has_content, until } => [body(has_content), attempt, enough(until)],
-            Awaited::Optional { until } => [enough(until), attempt.map(|(at, _)| (at, Due::Enough)), None],
+            Awaited::Ahead { has_content, until } => {
+                [body(has_content), attempt, enough(until), crawls(has_content)]
+            }
+            Awaited::Optional { until } => [
+                enough(until),
+                attempt.map(|(at, _)| (at, Due::Enough)),
+                None,
+                None,
+            ],
         };
         // If several run out at the same instant, the first.
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -213,6 +272,7 @@ mod tests {
         content: Duration::from_secs(20),
         idle: Duration::from_secs(5),
         attempt: Duration::from_secs(60),
+        throughput: None,
     };
 
     const FLOWS: Awaited = Awaited::Body { has_content: true };
@@ -235,7 +295,7 @@ mod tests {
         assert_pending!(poll(&mut watch, nothing));
         advance(10 * S).await;
         assert_ready_eq!(poll(&mut watch, nothing), timed_out(Timeout::Content, 20 * S));
-        watch.arrived(true);
+        watch.arrived(1);
         assert_pending!(poll(&mut watch, FLOWS));
         advance(5 * S).await;
         assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Idle, 5 * S));
@@ -245,7 +305,7 @@ mod tests {
     async fn content_resets_the_idle_timeout_and_pings_do_not() {
         let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
         for content in [true, false] {
-            watch.arrived(content);
+            watch.arrived(usize::from(content));
             assert_pending!(poll(&mut watch, FLOWS));
             advance(3 * S).await;
             assert_eq!(poll(&mut watch, FLOWS).is_ready(), !content);
@@ -255,7 +315,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_reads_does_not_count() {
         let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
-        watch.arrived(true);
+        watch.arrived(1);
         advance(30 * S).await;
         assert_pending!(poll(&mut watch, FLOWS));
         advance(4 * S).await;
@@ -278,9 +338,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn content_at_a_crawl_runs_out_and_a_slow_reader_does_not() {
+        let throughput = MinThroughput::new(10, 4 * S);
+        let mut watch = Stopwatch::new(Timeouts { throughput, ..TIMEOUTS }, None, Instant::now());
+        // 40 bytes in each window are enough, however late in it they come.
+        for bytes in [40, 20, 20] {
+            watch.arrived(bytes);
+            assert_pending!(poll(&mut watch, FLOWS));
+            advance(2 * S).await;
+        }
+        watch.arrived(40);
+        advance(30 * S).await;
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(2 * S).await;
+        watch.arrived(0);
+        for _ in 0..3 {
+            assert_pending!(poll(&mut watch, FLOWS));
+            advance(S).await;
+            watch.arrived(9);
+        }
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(S).await;
+        assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Throughput, 4 * S));
+        assert!(MinThroughput::new(0, S).is_none() && MinThroughput::new(1, Duration::ZERO).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_limits_there_is_no_timer() {
         let never = Duration::MAX;
-        let timeouts = Timeouts { head: never, content: never, idle: never, attempt: never };
+        let timeouts =
+            Timeouts { head: never, content: never, idle: never, attempt: never, throughput: None };
         let mut watch = Stopwatch::new(timeouts, None, Instant::now());
         assert_pending!(poll(&mut watch, Awaited::Head));
         assert_pending!(poll(&mut watch, FLOWS));

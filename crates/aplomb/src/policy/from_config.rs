@@ -35,6 +35,8 @@ struct PolicyConfig {
     deadline: Option<Time>,
     look_ahead: Option<LookAheadConfig>,
     whole_answers: Option<usize>,
+    retry_empty_answers: u32,
+    min_throughput: Option<ThroughputConfig>,
     include_usage: bool,
     seed: Option<u64>,
 }
@@ -71,6 +73,13 @@ enum DimensionConfig {
 struct LookAheadConfig {
     max_bytes: usize,
     max_wait: Time,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThroughputConfig {
+    bytes_per_second: u32,
+    window: Time,
 }
 
 /// Reads a policy, and [validates](Policy::validate) it.
@@ -119,6 +128,10 @@ impl PolicyConfig {
         if let Some(LookAheadConfig { max_bytes, max_wait: Time(max_wait) }) = self.look_ahead {
             policy = policy.look_ahead(max_bytes, max_wait);
         }
+        if let Some(ThroughputConfig { bytes_per_second, window: Time(window) }) = self.min_throughput {
+            policy = policy.min_throughput(bytes_per_second, window);
+        }
+        policy.retry_empty_answers = self.retry_empty_answers;
         let time = |time: Option<Time>| time.map(|Time(time)| time);
         policy.max_wait = time(self.max_wait).or(policy.max_wait);
         policy.max_unanswered_retries = self.max_unanswered_retries.or(policy.max_unanswered_retries);
@@ -240,6 +253,8 @@ mod tests {
                 "deadline": "1h",
                 "look_ahead": {"max_bytes": 100, "max_wait": "5 s"},
                 "whole_answers": 1024,
+                "retry_empty_answers": 2,
+                "min_throughput": {"bytes_per_second": 8, "window": "30s"},
                 "include_usage": true
             }"#,
         );
@@ -255,6 +270,8 @@ mod tests {
             .deadline(Duration::from_secs(3_600))
             .look_ahead(100, Duration::from_secs(5))
             .whole_answers(1_024)
+            .retry_empty_answers(2)
+            .min_throughput(8, Duration::from_secs(30))
             .include_usage();
         assert_eq!(format!("{:?}", read.unwrap()), format!("{set:?}"));
         assert_eq!(format!("{:?}", super::tests::read("{}").unwrap()), format!("{:?}", Policy::new()));

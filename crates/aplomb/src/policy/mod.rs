@@ -16,6 +16,7 @@ use aplomb_retry::{Budget, ByKind};
 
 pub use self::invalid::InvalidPolicy;
 use self::times::{DEFAULT_TIMES, DefaultTimes};
+use crate::endpoint::MinThroughput;
 
 /// The settings of an endpoint: quotas, retries, timeouts and the circuit.
 ///
@@ -98,6 +99,8 @@ pub struct Policy {
     pub(crate) deadline: Option<Duration>,
     pub(crate) look_ahead: Option<(usize, Duration)>,
     pub(crate) whole_answers: Option<usize>,
+    pub(crate) retry_empty_answers: u32,
+    pub(crate) min_throughput: Option<MinThroughput>,
     pub(crate) include_usage: bool,
     pub(crate) seed: Option<u64>,
     default_times: DefaultTimes,
@@ -139,6 +142,8 @@ impl Policy {
             deadline: None,
             look_ahead: None,
             whole_answers: None,
+            retry_empty_answers: 0,
+            min_throughput: None,
             include_usage: false,
             seed: None,
             default_times: DEFAULT_TIMES,
@@ -368,6 +373,28 @@ impl Policy {
         self
     }
 
+    /// Ends an attempt whose answer comes at a crawl although it never goes silent: fewer than `bytes_per_second` bytes of content,
+    /// on average over `window`. Default: off.
+    ///
+    /// A token has about four bytes in English. Windows follow each other from the first content on; only the time in which the
+    /// caller waits for more counts. Pings, roles and the rest of an event are not content; of tool calls and of bodies that are not
+    /// streams all bytes are. A rate or a window of zero switches it off.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aplomb::Policy;
+    ///
+    /// // Two tokens a second, averaged over half a minute.
+    /// let policy = Policy::new().min_throughput(8, Duration::from_secs(30));
+    /// # drop(policy);
+    /// ```
+    pub fn min_throughput(mut self, bytes_per_second: u32, window: Duration) -> Self {
+        self.min_throughput = MinThroughput::new(bytes_per_second, window);
+        self
+    }
+
     /// Sets how long a call may take, including waits, retries and the body of its response. Default: no deadline.
     /// If a call has a deadline in its own options, the earlier one applies. It ends the call, or the body, with
     /// [`DeadlinePassed`](crate::DeadlinePassed), which the circuit does not count.
@@ -393,6 +420,17 @@ impl Policy {
     /// attempt, which is retried. If you want complete answers rather than streams, set this.
     pub fn whole_answers(mut self, max_bytes: usize) -> Self {
         self.whole_answers = Some(max_bytes);
+        self
+    }
+
+    /// Asks again, at most so many times in a call, for an answer that has no content: no text, no tool call, nothing of another kind.
+    /// Default: 0, since some are legitimate: an answer of which all was filtered, or a model that had nothing to add.
+    ///
+    /// An answer that does not even say why it ended is a failed attempt in any case. What has reached the caller is not asked
+    /// for again; with this set, JSON is read ahead although its size is not announced. If the last answer has no content either, the
+    /// caller gets it. The other settings for retries hold too.
+    pub fn retry_empty_answers(mut self, times: u32) -> Self {
+        self.retry_empty_answers = times;
         self
     }
 

@@ -11,6 +11,7 @@ mod concurrency;
 mod credentials;
 mod drops;
 mod edges;
+mod empty;
 mod endpoint;
 mod exhausted;
 mod faults;

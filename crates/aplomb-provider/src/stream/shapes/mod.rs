@@ -25,6 +25,11 @@ pub(super) enum EventKind {
 impl EventKind {
     /// A part that says nothing about the end.
     const PART: Self = Self::Chunk { is_last: false };
+
+    /// Returns whether it is a part of a stream, and not its last one.
+    pub(super) const fn is_part(self) -> bool {
+        matches!(self, Self::Chunk { is_last: false } | Self::Unmarked { is_last: false })
+    }
 }
 
 /// Reads an event, a chunk or a complete answer in whichever shape matches.

@@ -37,7 +37,7 @@ pub(super) fn google(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind
             is_last = false;
             emit(google_text(parts).filter(|_| index == 0));
         }
-        is_last |= !candidate.get(Key::FinishReasonOfGoogle).is_null();
+        is_last |= !candidate.get(Key::FinishReasonOfGoogle).is_empty();
     }
     Some(EventKind::Unmarked { is_last })
 }
