@@ -36,3 +36,7 @@ struct Providers;
 #[doc = include_str!("../docs/guide/reqwest.md")]
 #[cfg(doctest)]
 struct Reqwest;
+
+#[doc = include_str!("../docs/guide/inbound.md")]
+#[cfg(doctest)]
+struct Inbound;
