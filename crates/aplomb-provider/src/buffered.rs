@@ -77,7 +77,11 @@ pub(crate) fn usage(
     reader: impl FnOnce() -> Box<dyn StreamReader>,
 ) -> Option<Usage> {
     let in_body = match format(head, body) {
-        BodyFormat::Json if !is_list(body) => Document::read(body, &mut Nodes::new()).and_then(usage::of),
+        BodyFormat::Json if !is_list(body) => {
+            let known = Document::read(body, &mut Nodes::new()).and_then(usage::of);
+            both(known, head.settings().own_usage(body))
+        }
+
         BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events | BodyFormat::AwsEvents => {
             let mut usage: Option<Usage> = None;
             replay(reader(), body, &mut |event| {
@@ -89,9 +93,14 @@ pub(crate) fn usage(
         }
         BodyFormat::Page | BodyFormat::Opaque => None,
     };
-    match (usage::in_headers(head), in_body) {
-        (Some(headers), Some(body)) => Some(headers.updated_by(body)),
-        (headers, body) => body.or(headers),
+    both(usage::in_headers(head), in_body)
+}
+
+/// The usage by two sources, of which the later takes precedence.
+pub(crate) fn both(usage: Option<Usage>, later: Option<Usage>) -> Option<Usage> {
+    match (usage, later) {
+        (Some(usage), Some(later)) => Some(usage.updated_by(later)),
+        (usage, later) => later.or(usage),
     }
 }
 

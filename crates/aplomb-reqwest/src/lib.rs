@@ -15,7 +15,7 @@ mod transport;
 pub use client::Client;
 pub use factory::RequestFactory;
 #[cfg(feature = "middleware")]
-pub use middleware::{Middleware, NextService, endpoint_error};
+pub use middleware::{Middleware, NextService};
 pub use request_builder::RequestBuilder;
 pub use request_ext::RequestExt;
 pub use response::ResponseBody;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use aplomb::{BoxError, CallOptions, EndpointError};
+use aplomb::{BoxError, CallOptions};
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Next};
@@ -26,8 +26,8 @@ use crate::{RequestExt, ReqwestLayer};
 /// The state (quotas, circuit, queue) belongs to the layer, so calls share it, as do all middlewares made of clones of it.
 ///
 /// **Errors** of a layer are `Error::Middleware`, in which [`find`](aplomb::find) finds the
-/// [`Rejection`](aplomb::Rejection) and [`endpoint_error`] the [`EndpointError`]. reqwest's errors stay `Error::Reqwest`
-/// where a single layer passes them on.
+/// [`EndpointError`](aplomb::EndpointError), or the error of the single layer. reqwest's errors stay `Error::Reqwest` where a
+/// single layer passes them on.
 ///
 /// # Examples
 ///
@@ -151,17 +151,14 @@ fn into_error(error: BoxError) -> Error {
         Ok(error) => return *error,
         Err(error) => error,
     };
-    let error = match error.downcast::<reqwest::Error>() {
-        Ok(error) => return Error::Reqwest(*error),
-        Err(error) => error,
-    };
-    match error.downcast::<EndpointError>() {
-        Ok(error) => Error::middleware(*error),
+    match error.downcast::<reqwest::Error>() {
+        Ok(error) => Error::Reqwest(*error),
         Err(error) => Error::middleware(LayerError(error)),
     }
 }
 
-/// The error of a single layer.
+/// The error of a layer. `Error::Middleware` shows its own source as that of what it holds, so this one is passed over, and
+/// what is inside can be found.
 #[derive(Debug)]
 struct LayerError(BoxError);
 
@@ -174,14 +171,5 @@ impl fmt::Display for LayerError {
 impl StdError for LayerError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.0)
-    }
-}
-
-/// The error of an endpoint in that of a call through a chain of middlewares: with the report, and who rejected the call.
-#[must_use]
-pub fn endpoint_error(error: &Error) -> Option<&EndpointError> {
-    match error {
-        Error::Middleware(error) => error.chain().find_map(<dyn StdError>::downcast_ref),
-        Error::Reqwest(_) => None,
     }
 }

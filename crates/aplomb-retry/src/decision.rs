@@ -72,11 +72,9 @@ pub enum Throttled {
     /// In the retry layer, as after any other failure. The default.
     #[default]
     Sleep,
-    /// In the queue of a rate limit further in, which was paused by the same response. The retry goes there at
-    /// once and keeps the place of the call's first arrival.
-    ///
-    /// Use it only above a rate limit that pauses when the server throttles. Without one, retries follow each
-    /// other without any delay.
+    /// In the queue of a rate limit further in, which holds calls back while nobody gets through. The retry goes there when
+    /// the server's hint is over, without one at once the first time and after the backoff from then on, and keeps the
+    /// place of the call's first arrival.
     Requeue,
 }
 
@@ -116,11 +114,13 @@ pub(crate) fn decide(
         return Ok(Duration::ZERO);
     }
     let left = conditions.left.unwrap_or(Duration::MAX);
-    if let (Pacing::InQueue | Pacing::Alone, Some(hint)) = (outcome.pacing(), hint) {
+    let is_requeued = rules.is_requeued(outcome);
+    if let Some(hint) = hint.filter(|_| is_requeued || outcome.pacing() == Pacing::Alone) {
         // It is this call's own: whoever else has to wait does so in the queue.
         return Ok(from_hint(hint, Duration::ZERO, MAX_JITTER.min(hint / 10), left, random));
     }
-    if rules.is_requeued(outcome) {
+    // A queue that is known to hold everybody back, or may do so: if it lets the call go, that is not tried twice.
+    if is_requeued && (outcome.pacing() == Pacing::InQueue || failed.retry() == 0) {
         return Ok(Duration::ZERO);
     }
     let delay = backoff.delay(failed, random).ok_or(StopReason::BackoffEnded)?;
@@ -266,15 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_that_waits_further_in_is_not_slept_for() {
+    fn a_throttle_without_a_hint_waits_further_in() {
         let rules = Rules { throttled: Throttled::Requeue, ..RULES };
         let mut random = StdRng::seed_from_u64(3);
-        let mut decide = |outcome, time| {
-            decide(&rules, &FailedAttempt::new(0, outcome), &left(time), &secs(7), &mut random)
+        let mut decide_at = |retry, outcome, time| {
+            decide(&rules, &FailedAttempt::new(retry, outcome), &left(time), &secs(7), &mut random)
         };
+        assert_eq!(decide_at(0, Outcome::throttled(), None), Ok(Duration::ZERO));
+        assert_eq!(decide_at(1, Outcome::throttled(), None), Ok(secs(7)), "the queue let it go");
+        let mut decide = |outcome, time| decide_at(0, outcome, time);
+        // Its own hint it waits for itself: others may get through.
         let hinted = Outcome::throttled().with_retry_after(secs(20));
-        assert_eq!(decide(Outcome::throttled(), None), Ok(Duration::ZERO));
-        assert_eq!(decide(hinted, None), Ok(Duration::ZERO));
+        assert!(decide(hinted, None).is_ok_and(|delay| delay >= secs(20) && delay <= secs(21)));
         // Everything else is as ever.
         assert_eq!(decide(hinted, Some(secs(20))), Err(StopReason::Deadline));
         let about_the_request = Outcome::throttled().with_scope(aplomb_core::Scope::Request);

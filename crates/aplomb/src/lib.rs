@@ -5,6 +5,7 @@ mod client;
 mod context;
 mod endpoint;
 mod error;
+mod error_response;
 mod policy;
 mod report;
 pub mod route;
@@ -38,6 +39,7 @@ pub use endpoint::{
     HookFailed, OutgoingRequest, RequestHook, TimedOut, Timeout,
 };
 pub use error::EndpointError;
+pub use error_response::{ErrorResponse, ErrorResponseFuture, ErrorResponseLayer, Shape, ToResponse};
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};
 pub use router::{Router, RouterHandle, RouterLayer};

@@ -142,6 +142,20 @@ impl Server {
         }
     }
 
+    /// Enough is known of the server to send as many calls as there are, if nothing has gone wrong.
+    pub fn end_cold_start(&mut self) {
+        if self.trouble.is_none() {
+            self.slow_start = None;
+        }
+    }
+
+    /// What was known of the server besides does not hold any more: if nothing else is known, it begins as a new one.
+    pub fn start_anew(&mut self) {
+        if self.trouble.is_none() && self.settings.cold_start {
+            self.slow_start = Some(SlowStart::at_first(&mut self.memory));
+        }
+    }
+
     /// Decides whether a call may go.
     #[inline]
     pub fn check(&mut self, now: Instant) -> Decision<HeldBy> {

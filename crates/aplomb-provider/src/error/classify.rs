@@ -26,14 +26,15 @@ use crate::{Head, Settings};
 pub(crate) const PAGE: &str = "a web page came in place of an answer";
 
 /// Any error in a success contains one of these. To prepare a search takes longer than the search, so it is done once.
-static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+static MARKS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
     [
         "error",
         "failed",
-        "\"ERROR\"",
+        "\"ERROR",
         "base_resp",
         "abort",
         "insufficient_system",
+        "MALFORMED_",
     ]
     .map(Finder::new)
 });
@@ -64,6 +65,19 @@ pub(crate) fn event(
     judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, sent, !had_content)
 }
 
+/// Judges an event of a stream by the user's rules alone; `None` if none is met.
+pub(crate) fn event_by_rules(
+    value: &Value,
+    status: u16,
+    sent: SystemTime,
+    dialect: &'static Dialect,
+    settings: &Settings,
+) -> Option<Classification> {
+    let judge = Judge { dialect, settings, head: None };
+    let error = ErrorBody::from_value(value, sent, &judge.codes());
+    judge.fails_by_rules(&error, Some(status))
+}
+
 /// The context in which a body is judged.
 struct Judge<'a> {
     dialect: &'static Dialect,
@@ -91,6 +105,12 @@ impl<'a> Judge<'a> {
 
     /// Judges the body of a success: `None` if it is not an error.
     fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Classification> {
+        if self.settings.has_rules() {
+            let error = ErrorBody::read(body, head.sent(), &self.codes());
+            if let Some(failed) = self.fails_by_rules(&error, Some(head.status().as_u16())) {
+                return Some(failed);
+            }
+        }
         // Nearly every body is an answer, which need not be parsed here.
         if !MARKS.iter().any(|mark| mark.find(body).is_some()) {
             return None;
@@ -157,7 +177,33 @@ impl<'a> Judge<'a> {
         if reason == Reason::Overloaded && is_unprocessed {
             outcome = outcome.mark_unprocessed();
         }
-        let classification = self.classification(self.should_retry(outcome, reason), reason);
+        let judged = (self.should_retry(outcome, reason), reason);
+        self.explained(self.by_rules(error, status, judged).unwrap_or(judged), error)
+    }
+
+    /// What the user's rules say about a response that was judged to be this. Only the status of its head counts, if it has one.
+    fn by_rules(
+        &self,
+        error: &ErrorBody,
+        status: Option<u16>,
+        judged: (Outcome, Reason),
+    ) -> Option<(Outcome, Reason)> {
+        if !self.settings.has_rules() {
+            return None;
+        }
+        self.settings.by_rules(&error.told(status, self.head.map(Head::headers)), judged)
+    }
+
+    /// The failure that a success is by the user's rules.
+    fn fails_by_rules(&self, error: &ErrorBody, status: Option<u16>) -> Option<Classification> {
+        let met = self.by_rules(error, status, (Outcome::success(), Reason::Unknown))?;
+        // A rule that changes a delay alone does not make it one.
+        (!met.0.is_success()).then(|| self.explained(met, error))
+    }
+
+    /// The classification of a failure, with the server's words.
+    fn explained(&self, (outcome, reason): (Outcome, Reason), error: &ErrorBody) -> Classification {
+        let classification = self.classification(outcome, reason);
         let redirect = || self.head?.redirect().map(|location| format!("redirected to {location}"));
         match error.message().map(Cow::Borrowed).or_else(|| redirect().map(Cow::Owned)) {
             Some(message) => classification.with_message(&message),

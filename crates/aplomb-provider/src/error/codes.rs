@@ -69,7 +69,7 @@ const EXACT: Table = &[
     (ServerError, &[
         "internalserverexception", "incomplete_generation", "modelerrorexception", "modelstreamerrorexception",
         // Finish reasons.
-        "abort", "network_error",
+        "abort", "network_error", "malformed_function_call",
     ]),
     (Timeout, &["timeout_error", "timeout", "request_timeout", "deadline_exceeded", "modeltimeoutexception"]),
     (ContextTooLong, &[

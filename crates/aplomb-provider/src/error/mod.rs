@@ -5,6 +5,7 @@ mod body_delay;
 pub(crate) mod classify;
 pub(crate) mod codes;
 mod dimension;
+mod finish;
 mod google;
 pub(crate) mod header_hints;
 mod message;

@@ -15,6 +15,7 @@ use super::aws::decode_base64;
 use super::json_values::JsonValue;
 use super::last_event::LastEvent;
 use super::shapes::{self, EventKind};
+use crate::buffered::both;
 use crate::dialect::Dialect;
 use crate::error::{classify, is_error_answer};
 use crate::head::SentAt;
@@ -280,7 +281,12 @@ impl Interpreter {
             emit(Error(self.judge(document.text())));
             return Ok(None);
         }
+        if let Some(error) = self.by_rules(document.text()) {
+            emit(Error(error));
+            return Ok(None);
+        }
         let usage = self.counts.update(document).then(|| self.counts.usage()).flatten();
+        let usage = both(usage, self.settings.own_usage(document.text()));
         let (mut has_content, mut place) = (false, None);
         let kind = shapes::read(kind, value, &mut |text| {
             let is_first = !mem::replace(&mut has_content, true);
@@ -301,7 +307,24 @@ impl Interpreter {
             _ if usage.is_none() && !has_content => emit(Other),
             _ => {}
         }
-        Ok(place.filter(|_| kind.is_part() && !document.has_counts()))
+        let is_like_others = kind.is_part() && !document.has_counts() && !self.has_own_ways();
+        Ok(place.filter(|_| is_like_others))
+    }
+
+    /// Returns whether the user asks for more than the shape of an event.
+    const fn has_own_ways(&self) -> bool {
+        self.settings.has_rules() || self.settings.has_usage_paths()
+    }
+
+    /// The failure that an event is by the user's rules.
+    fn by_rules(&self, event: &[u8]) -> Option<Classification> {
+        if !self.settings.has_rules() {
+            return None;
+        }
+        let (event, sent) = (serde_json::from_slice(event).ok()?, self.sent_at.time());
+        let status = self.status.as_u16();
+        let judged = classify::event_by_rules(&event, status, sent, self.dialect, &self.settings)?;
+        Some(self.classification(judged))
     }
 
     fn note(&mut self, kind: EventKind, has_content: bool) {

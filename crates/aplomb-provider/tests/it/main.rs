@@ -10,6 +10,7 @@ mod field_cases;
 mod first_bytes;
 mod forwarding;
 mod limits;
+mod own_rules;
 mod properties;
 mod providers;
 mod reasons;

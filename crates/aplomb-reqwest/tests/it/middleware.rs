@@ -8,9 +8,9 @@ use aplomb::circuit_breaker::{CircuitBreakerLayer, CircuitOpen};
 use aplomb::rate_limit::{Quota, RateLimitLayer, RateLimited};
 use aplomb::retry::RetryLayer;
 use aplomb::route::{Route, Routes};
-use aplomb::{CallOptions, DeadlinePassed, LayerName, Report, RouterLayer, find};
+use aplomb::{CallOptions, DeadlinePassed, EndpointError, LayerName, Report, RouterLayer, find};
 use aplomb_mock::{Fault, Mock, Outage, Plan};
-use aplomb_reqwest::{Middleware, endpoint_error};
+use aplomb_reqwest::Middleware;
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, Error, Next};
@@ -85,7 +85,7 @@ async fn options_come_in_the_extensions_and_errors_can_be_taken_apart() {
     let request = client.post(&url).body(chat("hello", false).to_string()).with_extension(soon);
     let error = request.send().await.unwrap_err();
     assert!(find::<DeadlinePassed>(&error).is_some(), "{error:?}");
-    assert_eq!(endpoint_error(&error).unwrap().report().sent(), 1);
+    assert_eq!(find::<EndpointError>(&error).unwrap().report().sent(), 1);
 }
 
 #[tokio::test]
@@ -102,7 +102,10 @@ async fn a_router_and_the_single_layers_are_middleware_too() {
     assert_eq!((ask().await.unwrap().status().as_u16(), server.stats().seen), (200, 2));
     assert_eq!(ask().await.unwrap().status(), 200);
     let error = ask().await.unwrap_err();
-    assert!(find::<RateLimited>(&error).is_some() && endpoint_error(&error).is_none(), "{error:?}");
+    assert!(
+        find::<RateLimited>(&error).is_some() && find::<EndpointError>(&error).is_none(),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

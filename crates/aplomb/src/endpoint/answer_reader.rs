@@ -175,7 +175,11 @@ impl AnswerReader {
             match self.reader.finish(&mut |event| self.findings.note(event)) {
                 StreamEnd::Complete if self.reader.lacks_everything() => {
                     let nothing = Classification::from(Reason::Truncated);
-                    StreamEnd::Failed(nothing.with_cause(&"the answer has nothing in it"))
+                    let nothing = nothing.with_cause(&"the answer has nothing in it");
+                    StreamEnd::Failed(match self.findings.exchange.result().status() {
+                        Some(status) => nothing.with_status(status),
+                        None => nothing,
+                    })
                 }
                 end => end,
             }
