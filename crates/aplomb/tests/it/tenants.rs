@@ -27,7 +27,10 @@ fn server(
     service_fn(move |_: Request| {
         let status = statuses.lock().unwrap().next().unwrap_or(200);
         let body = match status {
-            200 => r#"{"choices":[],"usage":{"prompt_tokens":60,"completion_tokens":40,"total_tokens":100}}"#,
+            200 => {
+                r#"{"choices":[{"message":{"role":"assistant","content":"well"},"finish_reason":"stop"}],
+                    "usage":{"prompt_tokens":60,"completion_tokens":40,"total_tokens":100}}"#
+            }
             _ => "{}",
         };
         let mut response =
