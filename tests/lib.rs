@@ -33,6 +33,10 @@ struct RateLimit;
 #[cfg(doctest)]
 struct Providers;
 
+#[doc = include_str!("../docs/guide/troubleshooting.md")]
+#[cfg(doctest)]
+struct Troubleshooting;
+
 #[doc = include_str!("../docs/guide/reqwest.md")]
 #[cfg(doctest)]
 struct Reqwest;

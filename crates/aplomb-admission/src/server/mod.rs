@@ -156,6 +156,12 @@ impl Server {
         }
     }
 
+    /// Whether there is any brake that may hold a call back.
+    #[inline]
+    pub fn may_hold(&self) -> bool {
+        self.trouble.is_some() || self.slow_start.is_some()
+    }
+
     /// Decides whether a call may go.
     #[inline]
     pub fn check(&mut self, now: Instant) -> Decision<HeldBy> {

@@ -327,11 +327,17 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Headers of answers that an edge gave in place of the origin.
+const EDGE: [&str; 2] = [
+    "cf-mitigated",      // https://developers.cloudflare.com/cloudflare-challenges
+    "x-amzn-waf-action", // https://docs.aws.amazon.com/waf/latest/developerguide/waf-captcha-and-challenge.html
+];
+
 /// Returns whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
 fn is_from_edge(head: &Head<'_>) -> bool {
     let is_page = head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
     let is_challenge = head.headers().contains_key(WWW_AUTHENTICATE);
-    head.headers().contains_key("cf-mitigated") || (is_page && !is_challenge)
+    EDGE.iter().any(|name| head.headers().contains_key(*name)) || (is_page && !is_challenge)
 }
 
 /// Returns whether the head says that a limit is exhausted for hours or for a month.

@@ -3,6 +3,7 @@
 mod body;
 mod body_delay;
 pub(crate) mod classify;
+mod code_table;
 pub(crate) mod codes;
 mod dimension;
 mod finish;

@@ -135,6 +135,20 @@ impl Quotas {
         let (Some(server), Some(token)) = (&mut self.brakes, &reservation.server) else {
             return;
         };
+        match end {
+            End::Judged { outcome, .. } if outcome.is_success() => {
+                server.succeeded(token, now);
+                self.report_brakes(now);
+            }
+            _ => self.tell_ended_otherwise(reservation, end, now),
+        }
+    }
+
+    #[inline(never)]
+    fn tell_ended_otherwise(&mut self, reservation: &Reservation, end: &End, now: Instant) {
+        let (Some(server), Some(token)) = (&mut self.brakes, &reservation.server) else {
+            return;
+        };
         let was_shut = server.is_shut().is_some();
         server.end(token, *end, now);
         let shuts = server.is_shut().is_some() && !was_shut;
@@ -147,6 +161,13 @@ impl Quotas {
     /// Queues the events of the server that are a rate limit's.
     #[inline]
     fn report_brakes(&mut self, now: Instant) {
+        if self.brakes.as_ref().is_some_and(|server| server.has_events()) {
+            self.queue_brakes_events(now);
+        }
+    }
+
+    #[inline(never)]
+    fn queue_brakes_events(&mut self, now: Instant) {
         while let Some(event) = self.brakes.as_mut().and_then(|server| server.next_event()) {
             if let Some(event) = throttle_event(&event, now) {
                 self.server_mut().events.push_back(event);

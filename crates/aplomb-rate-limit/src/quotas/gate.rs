@@ -36,10 +36,12 @@ impl Gate for Quotas {
             let at = expires.map_or(at, |expires| expires.min(at));
             (self.set.instant(at), RateLimitReason::Quota(dimension))
         });
-        match (&self.brakes, filled) {
-            (Some(_), filled) => self.check_brakes(filled, charge, now),
-            (None, Some((at, reason))) => Decision::NotBefore(at, reason),
-            (None, None) => Decision::Admit,
+        if self.brakes.as_ref().is_some_and(|server| server.may_hold()) {
+            return self.check_brakes(filled, charge, now);
+        }
+        match filled {
+            Some((at, reason)) => Decision::NotBefore(at, reason),
+            None => Decision::Admit,
         }
     }
 
@@ -69,6 +71,7 @@ impl Gate for Quotas {
             Progress::Sent => self.tell_sent(reservation, now),
             Progress::FirstByte => {
                 self.on_answered(reservation);
+                self.tell_taken(reservation, now);
                 self.on_accepted(reservation, now);
             }
             Progress::Limits(readings) => {

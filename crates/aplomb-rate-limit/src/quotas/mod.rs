@@ -216,8 +216,7 @@ impl Quotas {
     #[inline]
     fn on_accepted(&mut self, reservation: &mut Reservation, now: Instant) {
         let first = !std::mem::replace(&mut reservation.accepted, true);
-        if first {
-            self.tell_taken(reservation, now);
+        if first && self.server.is_some() {
             self.refill(reservation, now);
         }
     }
