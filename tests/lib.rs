@@ -32,3 +32,15 @@ struct RateLimit;
 #[doc = include_str!("../docs/guide/providers.md")]
 #[cfg(doctest)]
 struct Providers;
+
+#[doc = include_str!("../docs/guide/troubleshooting.md")]
+#[cfg(doctest)]
+struct Troubleshooting;
+
+#[doc = include_str!("../docs/guide/reqwest.md")]
+#[cfg(doctest)]
+struct Reqwest;
+
+#[doc = include_str!("../docs/guide/inbound.md")]
+#[cfg(doctest)]
+struct Inbound;

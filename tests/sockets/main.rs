@@ -6,6 +6,7 @@
 mod axum;
 mod hyper;
 mod reqwest;
+mod transport;
 
 use std::time::Duration;
 

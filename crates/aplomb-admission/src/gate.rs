@@ -117,12 +117,15 @@ impl<R> Decision<R> {
     #[inline]
     #[must_use]
     pub fn and(self, other: impl FnOnce() -> Self) -> Self {
-        if let Self::Reject(_) = self {
-            return self;
+        match self {
+            // Nearly always.
+            Self::Admit => return other(),
+            Self::Reject(_) => return self,
+            _ => {}
         }
         match (self, other()) {
             (_, rejected @ Self::Reject(_)) => rejected,
-            (Self::Admit, decision) | (decision, Self::Admit) => decision,
+            (decision, Self::Admit) => decision,
             (Self::NotBefore(first, reason), Self::NotBefore(second, _)) if first >= second => {
                 Self::NotBefore(first, reason)
             }

@@ -35,6 +35,8 @@ impl From<Outcome> for HealthSignal {
     fn from(outcome: Outcome) -> Self {
         match outcome.kind() {
             Kind::Success => Self::Healthy,
+            // The connection was of no use; the peer has not seen the request.
+            Kind::Transient if outcome.is_never_begun() => Self::None,
             Kind::Transient => Self::Failing,
             Kind::Busy | Kind::Permanent => Self::Alive,
             Kind::Throttled => Self::Throttling,

@@ -95,7 +95,11 @@ impl Gate for Slots {
                 if self.taken() >= from {
                     self.average_duration.record(now.saturating_duration_since(token.at));
                 }
-                (self.judged(&token, outcome, usage, now), outcome.is_unanswered())
+                let cause = match self.level {
+                    Level::Fixed(_) => None,
+                    Level::Adaptive(_) => self.judged(&token, outcome, usage, now),
+                };
+                (cause, outcome.is_unanswered())
             }
             // A server that has begun to answer notices that the call was dropped.
             End::Abandoned => {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::{
     Classification, Classify, Exchange, Outcome, Rejection, ResponseHead, WallClock, error, find_in,
-    unsendable,
+    transport, unsendable,
 };
 
 /// The header with which a server says whether to retry. A static name need not be parsed for each lookup.
@@ -33,6 +33,10 @@ static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// A server that answers 429, 503 or 529 has not begun to process the request, and neither has a server that could not be
 /// connected to: these outcomes are [unprocessed](Outcome::is_unprocessed). Failed connections are recognized by the
 /// errors of the operating system and, with the features of these names, of reqwest and hyper-util.
+///
+/// Neither has it begun where hyper says that the request was canceled before it was written, or h2 that the server refused
+/// the stream (`REFUSED_STREAM`) or closes the connection and will not act on it (`GOAWAY`). All but a refused stream say nothing
+/// about the server: their scope is the request.
 #[derive(Clone, Debug, Default)]
 pub struct HttpClassifier {
     clock: WallClock,
@@ -159,7 +163,7 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
     if is_connect(error) {
         return Outcome::transient().mark_unprocessed();
     }
-    Outcome::transient().mark_unanswered()
+    transport::not_begun(error).unwrap_or_else(|| Outcome::transient().mark_unanswered())
 }
 
 /// Returns whether no connection could be made.

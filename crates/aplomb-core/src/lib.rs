@@ -22,6 +22,7 @@ mod replay;
 mod request_view;
 mod retry_after;
 mod short_duration;
+mod transport;
 mod unsendable;
 mod usage;
 mod wall_clock;
@@ -32,7 +33,6 @@ pub use classification::Classification;
 pub use classify::Classify;
 #[doc(hidden)]
 pub use classify::WithReadings;
-#[doc(hidden)]
 #[doc(hidden)]
 pub use current_call::{AttemptStep, CurrentCall};
 pub use dimension::Dimension;
@@ -65,5 +65,7 @@ pub use request_view::RequestView;
 pub use request_view::split_authority;
 #[doc(hidden)]
 pub use retry_after::sent_at;
+#[doc(hidden)]
+pub use transport::is_connection_lost;
 pub use usage::Usage;
 pub use wall_clock::WallClock;

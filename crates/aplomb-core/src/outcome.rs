@@ -187,6 +187,22 @@ impl Outcome {
         self
     }
 
+    /// The connection failed before the server began, which says nothing about the server: the next attempt gets another
+    /// connection.
+    #[doc(hidden)]
+    pub const fn never_begun() -> Self {
+        Self::transient().with_scope(Scope::Request).mark_unprocessed()
+    }
+
+    /// Returns whether the server never began, and that says nothing about it.
+    #[doc(hidden)]
+    pub const fn is_never_begun(&self) -> bool {
+        matches!(
+            (self.kind, self.scope, self.progress),
+            (Kind::Transient, Scope::Request, Progress::NotBegun)
+        )
+    }
+
     /// Marks a throttle as being about the number of requests in flight, not about their rate.
     pub const fn of_concurrency(mut self) -> Self {
         self.of_concurrency = true;

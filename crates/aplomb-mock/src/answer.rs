@@ -1,5 +1,6 @@
 //! The text of answers. It is known in advance, so a client can check that it got all of it.
 
+use crate::chosen::ToolCall;
 use crate::draw::{self, Lot};
 use crate::size::Size;
 
@@ -26,18 +27,20 @@ pub fn answer(prompt: &str, words: usize) -> String {
     self::words(prompt, words).join(" ")
 }
 
-/// An answer in words. A stream sends each as one event.
+/// The content of an answer: words, each of which a stream sends as one event, or tool calls.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Content {
     pub(crate) words: Vec<String>,
     /// True if `max_tokens` cuts it off.
     pub(crate) cut: bool,
     pub(crate) input_tokens: u64,
+    pub(crate) tool_calls: Vec<ToolCall>,
 }
 
-impl Answer {
+impl Content {
     pub(crate) fn new(prompt: &str, size: &Size) -> Self {
-        Self { words: self::words(prompt, size.words), cut: size.cut, input_tokens: size.input }
+        let words = self::words(prompt, size.words);
+        Self { words, cut: size.cut, input_tokens: size.input, tool_calls: Vec::new() }
     }
 }
 

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::Content;
 use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway, request_id};
 use crate::bucket::Level;
 use crate::charging::Dimension;
+use crate::chosen::ToolCall;
 use crate::clock::{ceil_seconds, rfc3339};
 use crate::hints::Hints;
 use crate::limit::{Levels, Refusal};
@@ -122,14 +123,18 @@ fn nearest_thousand(level: Level) -> u64 {
     (level.remaining.saturating_add(500) / 1_000 * 1_000).min(level.limit)
 }
 
-pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
+pub(crate) fn whole(ask: &Ask, answer: &Content, origin: &Origin) -> Bytes {
     let mut message = message(ask, answer, origin, answer.words.len());
-    message["content"] = json!([{"type": "text", "text": answer.words.join(" ")}]);
+    message["content"] = if answer.tool_calls.is_empty() {
+        json!([{"type": "text", "text": answer.words.join(" ")}])
+    } else {
+        answer.tool_calls.iter().map(|call| tool_use(call, &call.arguments)).collect()
+    };
     message["stop_reason"] = stop_reason(answer).into();
     Bytes::from(message.to_string())
 }
 
-pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
+pub(crate) fn events(ask: &Ask, answer: &Content, origin: &Origin) -> Events {
     let start = json!({"type": "message_start", "message": message(ask, answer, origin, 1)});
     let block =
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
@@ -138,14 +143,13 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
         "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
         "usage": {"output_tokens": answer.words.len()},
     });
-    let error = json!({
-        "type": "error",
-        "error": {"details": null, "type": "overloaded_error", "message": "Overloaded"},
-    });
+    if !answer.tool_calls.is_empty() {
+        return tool_events(&answer.tool_calls, &start, &delta);
+    }
     let ping = event(&json!({"type": "ping"}));
     Events {
         opening: vec![event(&start), event(&block), ping.clone()],
-        delta: |_, _, text| {
+        delta: |_, _, _, text| {
             let delta = json!({"type": "text_delta", "text": text});
             event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
         },
@@ -154,9 +158,41 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
             event(&delta),
             event(&json!({"type": "message_stop"})),
         ],
-        error: event(&error),
+        error: overloaded(),
         ping,
     }
+}
+
+fn tool_use(call: &ToolCall, input: &Value) -> Value {
+    json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
+}
+
+/// A stream of tool calls, each a block in one piece.
+fn tool_events(calls: &[ToolCall], start: &Value, end: &Value) -> Events {
+    let mut opening = vec![event(start)];
+    for (index, call) in calls.iter().enumerate() {
+        let block = tool_use(call, &json!({}));
+        let delta = json!({"type": "input_json_delta", "partial_json": call.arguments.to_string()});
+        opening.extend([
+            event(&json!({"type": "content_block_start", "index": index, "content_block": block})),
+            event(&json!({"type": "content_block_delta", "index": index, "delta": delta})),
+            event(&json!({"type": "content_block_stop", "index": index})),
+        ]);
+    }
+    Events {
+        opening,
+        delta: |_, _, _, _| Bytes::new(),
+        closing: vec![event(end), event(&json!({"type": "message_stop"}))],
+        error: overloaded(),
+        ping: event(&json!({"type": "ping"})),
+    }
+}
+
+fn overloaded() -> Bytes {
+    event(&json!({
+        "type": "error",
+        "error": {"details": null, "type": "overloaded_error", "message": "Overloaded"},
+    }))
 }
 
 fn event(data: &Value) -> Bytes {
@@ -165,7 +201,7 @@ fn event(data: &Value) -> Bytes {
 }
 
 /// A message without content.
-fn message(ask: &Ask, answer: &Answer, origin: &Origin, output_tokens: usize) -> Value {
+fn message(ask: &Ask, answer: &Content, origin: &Origin, output_tokens: usize) -> Value {
     json!({
         "id": format!("msg_mock{:016x}", origin.id),
         "type": "message",
@@ -183,6 +219,10 @@ fn message(ask: &Ask, answer: &Answer, origin: &Origin, output_tokens: usize) ->
     })
 }
 
-fn stop_reason(answer: &Answer) -> &'static str {
-    if answer.cut { "max_tokens" } else { "end_turn" }
+fn stop_reason(answer: &Content) -> &'static str {
+    match answer {
+        Content { cut: true, .. } => "max_tokens",
+        Content { tool_calls, .. } if !tool_calls.is_empty() => "tool_use",
+        Content { .. } => "end_turn",
+    }
 }

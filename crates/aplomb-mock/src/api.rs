@@ -1,4 +1,4 @@
-//! The two APIs, and the types of their requests and answers.
+//! The APIs, and the types of their requests and answers.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,13 @@ use crate::limit::Refusal;
 /// The API that a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
+    /// OpenAI's chat completions.
     OpenAi,
+    /// OpenAI's responses.
+    Responses,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// Anthropic's messages.
     Anthropic,
 }
 
@@ -26,6 +32,18 @@ pub(crate) struct Ask {
     pub(crate) max_tokens: Option<u64>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
+    pub(crate) embeddings: Embeddings,
+    /// As it was sent.
+    pub(crate) path: String,
+    pub(crate) body: Bytes,
+}
+
+/// The vectors that a request asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Embeddings {
+    pub(crate) inputs: usize,
+    pub(crate) dimensions: usize,
+    pub(crate) base64: bool,
 }
 
 /// A failure, before it is put into a provider's words.
@@ -92,7 +110,7 @@ impl Headers {
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) opening: Vec<Bytes>,
-    pub(crate) delta: fn(&Ask, &Origin, &str) -> Bytes,
+    pub(crate) delta: fn(&Ask, &Origin, usize, &str) -> Bytes,
     pub(crate) closing: Vec<Bytes>,
     pub(crate) error: Bytes,
     /// Keeps the connection alive.
@@ -113,6 +131,8 @@ impl Api {
         match path {
             "/v1/messages" => Self::Anthropic,
             "/v1/chat/completions" => Self::OpenAi,
+            "/v1/responses" => Self::Responses,
+            "/v1/embeddings" => Self::Embeddings,
             _ if anthropic => Self::Anthropic,
             _ => Self::OpenAi,
         }
@@ -121,15 +141,15 @@ impl Api {
     /// The key of a request, in the header that this API expects.
     pub(crate) fn key_in(self, headers: &HeaderMap) -> Option<&str> {
         match self {
-            Self::OpenAi => headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer "),
             Self::Anthropic => headers.get("x-api-key")?.to_str().ok(),
+            _ => headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer "),
         }
     }
 
     pub(crate) fn request_id(self, origin: &Origin, headers: &mut Headers) {
         let name = match self {
-            Self::OpenAi => "x-request-id",
             Self::Anthropic => "request-id",
+            _ => "x-request-id",
         };
         headers.add(name, request_id(origin));
     }
@@ -156,7 +176,7 @@ pub(crate) fn bad_gateway() -> Reply {
 pub(crate) fn told(api: Api, problem: &Problem, hints: Hints) -> Option<Duration> {
     let (delay, fine) = match problem {
         Problem::Unavailable(delay) | Problem::Busy { delay, .. } => ((*delay)?, false),
-        Problem::Throttled(refusal, _) => (refusal.delay?, api == Api::OpenAi && hints.text()),
+        Problem::Throttled(refusal, _) => (refusal.delay?, api != Api::Anthropic && hints.text()),
         _ => return None,
     };
     let throttled = matches!(problem, Problem::Throttled(..));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::charging::{Charging, Dimension};
+use crate::chosen::{Answer, Asked, Chooser};
 use crate::config::{Brownout, Change, Config, Secret};
 use crate::fault::Fault;
 use crate::hints::Hints;
@@ -192,6 +193,31 @@ impl Builder {
     /// ```
     pub fn answer_words_by(mut self, words: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
         self.config.answer_words = Words::By(Arc::new(words));
+        self
+    }
+
+    /// Chooses the answer to each request: its text, tool calls, any JSON, any status. Default: the [`answer`](crate::answer) of
+    /// its prompt.
+    ///
+    /// It is asked about requests that are accepted and get no fault instead of an answer. Other paths and methods are
+    /// accepted too, and bodies that are not JSON; such a request is one of an empty model, and its path is the prompt.
+    /// Against limits of output tokens, an answer counts as the usual one.
+    ///
+    /// ```
+    /// use aplomb_mock::{Answer, Mock};
+    /// use serde_json::json;
+    ///
+    /// let mock = Mock::builder().answer_with(|asked| match asked.prompt() {
+    ///     "weather" => Answer::tool_call("get_weather", json!({"city": "Rome"})),
+    ///     "broken" => Answer::json(json!({"no": "choices"})),
+    ///     "forbidden" => Answer::json(json!({"error": {"message": "no"}})).status(403),
+    ///     _ if asked.path() == "/v1/models" => Answer::json(json!({"object": "list", "data": []})),
+    ///     prompt => Answer::text(prompt.to_uppercase()),
+    /// });
+    /// # drop(mock);
+    /// ```
+    pub fn answer_with(mut self, answer: impl Fn(&Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
+        self.config.answer_with = Some(Chooser(Arc::new(answer)));
         self
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::charging::{Charging, Dimension};
+use crate::chosen::Chooser;
 use crate::fault::Fault;
 use crate::hints::Hints;
 use crate::latency::Latency;
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) fault_latency: Option<Latency>,
     pub(crate) token_gap: Duration,
     pub(crate) answer_words: Words,
+    pub(crate) answer_with: Option<Chooser>,
     pub(crate) input_factor: Factor,
     pub(crate) outages: Vec<Window>,
     pub(crate) brownouts: Vec<Brownout>,
@@ -95,6 +97,7 @@ impl Default for Config {
             fault_latency: None,
             token_gap: Duration::ZERO,
             answer_words: Words::Exactly(32),
+            answer_with: None,
             input_factor: Factor::default(),
             outages: Vec::new(),
             brownouts: Vec::new(),

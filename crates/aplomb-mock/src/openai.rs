@@ -1,4 +1,4 @@
-//! OpenAI's chat completions API.
+//! OpenAI's chat completions API, and the errors of all its APIs.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::Content;
 use crate::api::{Ask, Events, Headers, Origin, Problem, Reply, bad_gateway};
 use crate::bucket::Level;
 use crate::charging::Dimension;
@@ -15,7 +15,7 @@ use crate::hints::Hints;
 use crate::limit::{Levels, Refusal};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const SERVER_ERROR: &str = "The server had an error while processing your request";
+pub(crate) const SERVER_ERROR: &str = "The server had an error while processing your request";
 const OVERLOADED: &str = "The server is currently overloaded with other requests. Sorry about that! You can retry your \
                           request, or contact us through our help center if the error persists.";
 const NO_QUOTA: &str = "You exceeded your current quota, please check your plan and billing details. For more information on \
@@ -141,7 +141,7 @@ pub(crate) fn levels(levels: &Levels, headers: &mut Headers) {
     add("tokens", levels.tightest());
 }
 
-pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
+pub(crate) fn whole(ask: &Ask, answer: &Content, origin: &Origin) -> Bytes {
     let body = json!({
         "id": id(origin),
         "object": "chat.completion",
@@ -149,7 +149,7 @@ pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
         "model": ask.model,
         "choices": [{
             "index": 0,
-            "message": {"role": "assistant", "content": answer.words.join(" "), "refusal": null},
+            "message": message(answer),
             "logprobs": null,
             "finish_reason": finish_reason(answer),
         }],
@@ -158,8 +158,13 @@ pub(crate) fn whole(ask: &Ask, answer: &Answer, origin: &Origin) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
-    let role = json!({"role": "assistant", "content": ""});
+pub(crate) fn events(ask: &Ask, answer: &Content, origin: &Origin) -> Events {
+    let opening = if answer.tool_calls.is_empty() {
+        json!({"role": "assistant", "content": ""})
+    } else {
+        json!({"role": "assistant", "content": null, "tool_calls": tool_calls(answer)})
+    };
+    let opening = vec![chunk(ask, origin, &opening, None)];
     let mut closing = vec![chunk(ask, origin, &json!({}), Some(finish_reason(answer)))];
     if ask.include_usage {
         let mut last = skeleton(ask, origin);
@@ -171,8 +176,8 @@ pub(crate) fn events(ask: &Ask, answer: &Answer, origin: &Origin) -> Events {
     let error =
         json!({"error": {"message": SERVER_ERROR, "type": "server_error", "param": null, "code": null}});
     Events {
-        opening: vec![chunk(ask, origin, &role, None)],
-        delta: |ask, origin, text| chunk(ask, origin, &json!({"content": text}), None),
+        opening,
+        delta: |ask, origin, _, text| chunk(ask, origin, &json!({"content": text}), None),
         closing,
         error: event(&error.to_string()),
         ping: Bytes::from_static(b": keep-alive\n\n"),
@@ -202,7 +207,22 @@ fn event(data: &str) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
-fn usage(answer: &Answer) -> Value {
+fn message(answer: &Content) -> Value {
+    if answer.tool_calls.is_empty() {
+        return json!({"role": "assistant", "content": answer.words.join(" "), "refusal": null});
+    }
+    json!({"role": "assistant", "content": null, "refusal": null, "tool_calls": tool_calls(answer)})
+}
+
+fn tool_calls(answer: &Content) -> Value {
+    let calls = answer.tool_calls.iter().enumerate().map(|(index, call)| {
+        let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
+        json!({"index": index, "id": call.id, "type": "function", "function": function})
+    });
+    calls.collect()
+}
+
+fn usage(answer: &Content) -> Value {
     let input = answer.input_tokens;
     json!({
         "prompt_tokens": input,
@@ -213,14 +233,18 @@ fn usage(answer: &Answer) -> Value {
     })
 }
 
-fn finish_reason(answer: &Answer) -> &'static str {
-    if answer.cut { "length" } else { "stop" }
+fn finish_reason(answer: &Content) -> &'static str {
+    match answer {
+        Content { cut: true, .. } => "length",
+        Content { tool_calls, .. } if !tool_calls.is_empty() => "tool_calls",
+        Content { .. } => "stop",
+    }
 }
 
 fn id(origin: &Origin) -> String {
     format!("chatcmpl-mock{:016x}", origin.id)
 }
 
-fn created(date: SystemTime) -> u64 {
+pub(crate) fn created(date: SystemTime) -> u64 {
     unix_seconds(date)
 }

@@ -10,9 +10,10 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 
-use crate::answer::Answer;
+use crate::answer::Content;
 use crate::api::{Api, Ask, Headers, Origin, Problem, told};
 use crate::body::Body;
+use crate::chosen::Chosen;
 use crate::config::Config;
 use crate::draw;
 use crate::fault::Fault;
@@ -25,7 +26,12 @@ use crate::shared::Shared;
 use crate::size::Size;
 use crate::stream;
 
-const PATHS: [&str; 2] = ["/v1/chat/completions", "/v1/messages"];
+const PATHS: [&str; 4] = [
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/messages",
+];
 
 pub(crate) async fn respond<B>(shared: Arc<Shared>, request: Request<B>) -> io::Result<Response<Body>>
 where
@@ -80,7 +86,7 @@ impl Call {
             return Ok(Err(Problem::TooLarge));
         }
         match Limited::new(body, most).collect().await {
-            Ok(body) => Ok(request::parse(self.api, &body.to_bytes())),
+            Ok(body) => Ok(self.parse(head, body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Ok(Err(Problem::TooLarge)),
             Err(error) => Err(io::Error::other(error)),
         }
@@ -88,10 +94,11 @@ impl Call {
 
     fn check(&self, head: &Parts) -> Result<(), Problem> {
         let (method, path) = (&head.method, head.uri.path());
-        if !PATHS.contains(&path) {
+        let accepts_all = self.shared.config.answer_with.is_some();
+        if !accepts_all && !PATHS.contains(&path) {
             return Err(Problem::NoSuchPath(method.clone(), path.to_owned()));
         }
-        if method != Method::POST {
+        if !accepts_all && method != Method::POST {
             return Err(Problem::WrongMethod(method.clone(), path.to_owned()));
         }
         match &self.shared.config.api_key {
@@ -100,9 +107,17 @@ impl Call {
         }
     }
 
+    fn parse(&self, head: &Parts, body: Bytes) -> Result<Ask, Problem> {
+        let path = head.uri.path();
+        if PATHS.contains(&path) && head.method == Method::POST {
+            return request::parse(self.api, path, body);
+        }
+        Ok(Ask::other(path, body))
+    }
+
     async fn decide(&self, ask: Ask) -> io::Result<Response<Body>> {
         let key = draw::key(&ask.prompt);
-        let size = size(&ask, key, &self.shared.config);
+        let size = size(self.api, &ask, key, &self.shared.config);
         let (verdict, levels) = self.shared.ledger().arrive(&self.shared.config, key, &ask.model, &size);
         match verdict {
             Verdict::Refused(problem) => {
@@ -179,13 +194,30 @@ impl Call {
     ) -> Response<Body> {
         let config = &self.shared.config;
         let origin = self.shared.origin();
-        let answer = Answer::new(&ask.prompt, &size);
+        let mut answer = Content::new(&ask.prompt, &size);
         let mut headers = self.headers(levels, &origin);
+        let mut status = StatusCode::OK;
+        if let Some(chooser) = &config.answer_with {
+            let chosen = chooser.choose(&ask);
+            status = chosen.status;
+            headers.extend(chosen.headers);
+            match chosen.content {
+                Chosen::Usual if PATHS.contains(&&*ask.path) => {}
+                Chosen::Usual => return self.refuse(&Problem::NoSuchPath(Method::POST, ask.path), levels),
+                Chosen::Text(text) => answer.words = text.split(' ').map(str::to_owned).collect(),
+                Chosen::ToolCalls(calls) => (answer.words, answer.tool_calls) = (Vec::new(), calls),
+                Chosen::Json(json) => {
+                    headers.add("content-type", "application/json");
+                    let whole = json.to_string().into();
+                    return whole_or_cut(status, headers, whole, fault, in_flight);
+                }
+            }
+        }
         if ask.stream {
             headers.add("content-type", "text/event-stream; charset=utf-8");
             headers.add("cache-control", "no-cache");
             let steps = stream::steps((self.api, origin), ask, answer, config.token_gap, fault);
-            return respond_with(StatusCode::OK, headers, Body::steps(steps, Some(in_flight)));
+            return respond_with(status, headers, Body::steps(steps, Some(in_flight)));
         }
         headers.add("content-type", "application/json");
         if let Some(Fault::OnlyPings(every)) = fault {
@@ -194,13 +226,7 @@ impl Call {
         }
         let whole = self.api.whole(&ask, &answer, &origin);
         in_flight.produced(answer.words.len());
-        let body = match fault {
-            Some(Fault::Truncate) => Body::cut,
-            Some(Fault::Stall) => Body::stalled,
-            _ => return respond_with(StatusCode::OK, headers, Body::whole(whole, Some(in_flight))),
-        };
-        headers.add("content-length", whole.len());
-        respond_with(StatusCode::OK, headers, body(&whole, Some(in_flight)))
+        whole_or_cut(status, headers, whole, fault, in_flight)
     }
 
     fn refuse(&self, problem: &Problem, levels: &Levels) -> Response<Body> {
@@ -230,13 +256,34 @@ impl Call {
     }
 }
 
+/// An answer in one piece, or the part of it that a fault leaves.
+fn whole_or_cut(
+    status: StatusCode,
+    mut headers: Headers,
+    whole: Bytes,
+    fault: Option<Fault>,
+    in_flight: InFlight,
+) -> Response<Body> {
+    let body = match fault {
+        Some(Fault::Truncate) => Body::cut,
+        Some(Fault::Stall) => Body::stalled,
+        _ => return respond_with(status, headers, Body::whole(whole, Some(in_flight))),
+    };
+    headers.add("content-length", whole.len());
+    respond_with(status, headers, body(&whole, Some(in_flight)))
+}
+
 fn reset() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by the mock")
 }
 
 /// The tokens of a request and of its answer.
-fn size(ask: &Ask, key: u64, config: &Config) -> Size {
+fn size(api: Api, ask: &Ask, key: u64, config: &Config) -> Size {
     let seed = config.plan.seed();
+    if api == Api::Embeddings {
+        let input = config.input_factor.tokens(seed, key, ask.input_chars);
+        return Size { input, bound: None, longest: 0, words: 0, cut: false };
+    }
     let (usual, longest) = config.answer_words.draw(seed, key, &ask.prompt);
     let bound = ask.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     Size {

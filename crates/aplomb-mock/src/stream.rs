@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::answer::Answer;
+use crate::answer::Content;
 use crate::api::{Api, Ask, Origin};
 use crate::body::{Step, Steps, first_half};
 use crate::fault::Fault;
@@ -16,7 +16,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) fn steps(
     (api, origin): (Api, Origin),
     ask: Ask,
-    answer: Answer,
+    answer: Content,
     gap: Duration,
     fault: Option<Fault>,
 ) -> Steps {
@@ -38,7 +38,7 @@ pub(crate) fn steps(
     let words = answer.words.into_iter().take(said).enumerate().flat_map(move |(n, word)| {
         let text = if n == 0 { word } else { format!(" {word}") };
         let pause = (n > 0 && !gap.is_zero()).then_some(Step::Pause(gap));
-        pause.into_iter().chain([Step::Word((events.delta)(&ask, &origin, &text))])
+        pause.into_iter().chain([Step::Word((events.delta)(&ask, &origin, n, &text))])
     });
     Box::new(events.opening.into_iter().map(Step::Data).chain(words).chain(ending))
 }

@@ -1,5 +1,7 @@
 //! The format of a body.
 
+use http::header::CONTENT_ENCODING;
+
 use crate::Head;
 
 /// The format of a body.
@@ -13,12 +15,20 @@ pub(crate) enum BodyFormat {
     JsonLines,
     /// The binary frames of an AWS event stream.
     AwsEvents,
+    /// A web page, where an answer was expected: a proxy's, or that of a login.
+    Page,
     /// Anything else, which is trusted.
     Opaque,
 }
 
 /// Possible starts of an event stream: a field, a comment or a byte order mark.
 const EVENT_STARTS: [&[u8]; 6] = [b"data:", b"event:", b":", b"id:", b"retry:", b"\xEF\xBB\xBF"];
+
+/// Starts of a web page, in lower case.
+const PAGE_STARTS: [&[u8]; 3] = [b"<!doct", b"<html>", b"<html "];
+
+/// Starts of compressed bodies that do not say so: gzip, zstd.
+const COMPRESSED_STARTS: [&[u8]; 2] = [b"\x1F\x8B", b"\x28\xB5\x2F\xFD"];
 
 /// Fields that start an event stream under another media type.
 const EVENT_FIELDS: [&[u8]; 2] = [b"data:", b"event:"];
@@ -29,6 +39,9 @@ impl BodyFormat {
 
     /// By the media type; `None` if there is none.
     pub(crate) fn declared(head: &Head<'_>) -> Option<Self> {
+        if is_compressed(head) {
+            return Some(Self::Opaque);
+        }
         let media_type = head.media_type()?;
         Some(if media_type.eq_ignore_ascii_case("application/json") {
             Self::Json
@@ -55,22 +68,34 @@ impl BodyFormat {
         }
     }
 
-    /// Returns whether a body that is declared as something else may be an event stream anyway: servers send
-    /// events as JSON or plain text.
-    pub(crate) fn may_be_events(self, head: &Head<'_>) -> bool {
+    /// Returns whether a body that is declared as this may be something else: servers send events as JSON or plain text, and
+    /// proxies send pages as anything.
+    pub(crate) fn is_uncertain(self, head: &Head<'_>) -> bool {
         let is_text = || head.media_type().is_some_and(|media_type| media_type.starts_with("text/"));
-        self == Self::Json || (self == Self::Opaque && is_text())
+        match self {
+            Self::Json | Self::JsonLines | Self::Events => true,
+            Self::Opaque => is_text() && !is_compressed(head),
+            Self::AwsEvents | Self::Page => false,
+        }
     }
 
-    /// Returns whether the first bytes after any white space of a body that is declared as this are those of events;
-    /// `None` if they are too few to tell.
-    pub(crate) fn is_events(self, start: &[u8]) -> Option<bool> {
+    /// The format of a body that is declared as this, by its first bytes after any white space; `None` if they are too few to
+    /// tell.
+    pub(crate) fn seen(self, start: &[u8]) -> Option<Self> {
+        let starts_any = |all: &[&[u8]]| all.iter().any(|known| start.starts_with(known));
+        let may_start_any = |all: &[&[u8]]| all.iter().any(|known| known.starts_with(start));
+        let is_json = matches!(self, Self::Json | Self::JsonLines);
         match start.first()? {
+            // JSON and events do not start with it.
+            b'<' if self != Self::Opaque => Some(Self::Page),
+            b'<' => is_page(start).map(|is| if is { Self::Page } else { self }),
             // Text may start with a colon, JSON may not.
-            b':' => Some(self == Self::Json),
-            b'd' | b'e' if EVENT_FIELDS.iter().any(|field| start.starts_with(field)) => Some(true),
-            b'd' | b'e' if EVENT_FIELDS.iter().any(|field| field.starts_with(start)) => None,
-            _ => Some(false),
+            b':' if is_json => Some(Self::Events),
+            b'd' | b'e' if self != Self::Events && starts_any(&EVENT_FIELDS) => Some(Self::Events),
+            b'd' | b'e' if self != Self::Events && may_start_any(&EVENT_FIELDS) => None,
+            0x1F | 0x28 if is_json && starts_any(&COMPRESSED_STARTS) => Some(Self::Opaque),
+            0x1F | 0x28 if is_json && may_start_any(&COMPRESSED_STARTS) => None,
+            _ => Some(self),
         }
     }
 
@@ -78,9 +103,29 @@ impl BodyFormat {
     pub(crate) fn starting_with(start: &[u8]) -> Option<Self> {
         match start.first()? {
             b'{' | b'[' => Some(Self::Json),
+            b'<' => is_page(start).map(|is| if is { Self::Page } else { Self::Opaque }),
             _ if EVENT_STARTS.iter().any(|field| start.starts_with(field)) => Some(Self::Events),
             _ if EVENT_STARTS.iter().any(|field| field.starts_with(start)) => None,
             _ => Some(Self::Opaque),
         }
     }
+}
+
+/// Returns whether a body is HTML; `None` if its first bytes are too few to tell. XML is not.
+fn is_page(start: &[u8]) -> Option<bool> {
+    let start = &start[..start.len().min(BodyFormat::MAX_START)].to_ascii_lowercase();
+    if PAGE_STARTS.contains(&start.as_slice()) {
+        return Some(true);
+    }
+    let may_be = PAGE_STARTS.iter().any(|known| known.starts_with(start));
+    (!may_be).then_some(false)
+}
+
+/// Returns whether the head says that the body is compressed. Some proxies leave an empty header, which says nothing.
+pub(crate) fn is_compressed(head: &Head<'_>) -> bool {
+    let values = head.headers().get_all(CONTENT_ENCODING).iter();
+    let mut codings = values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }

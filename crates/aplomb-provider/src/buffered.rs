@@ -20,7 +20,7 @@ pub(crate) fn ending(
     let is_found_by_reader = match format {
         BodyFormat::Events | BodyFormat::AwsEvents => true,
         BodyFormat::Json | BodyFormat::JsonLines => !judges_success,
-        BodyFormat::Opaque => false,
+        BodyFormat::Page | BodyFormat::Opaque => false,
     };
     if !head.status().is_success() || !is_found_by_reader {
         let judged = judge();
@@ -66,7 +66,7 @@ pub(crate) fn text(
             });
             text
         }
-        BodyFormat::Opaque => None,
+        BodyFormat::Page | BodyFormat::Opaque => None,
     }
 }
 
@@ -77,7 +77,11 @@ pub(crate) fn usage(
     reader: impl FnOnce() -> Box<dyn StreamReader>,
 ) -> Option<Usage> {
     let in_body = match format(head, body) {
-        BodyFormat::Json if !is_list(body) => Document::read(body, &mut Nodes::new()).and_then(usage::of),
+        BodyFormat::Json if !is_list(body) => {
+            let known = Document::read(body, &mut Nodes::new()).and_then(usage::of);
+            both(known, head.settings().own_usage(body))
+        }
+
         BodyFormat::Json | BodyFormat::JsonLines | BodyFormat::Events | BodyFormat::AwsEvents => {
             let mut usage: Option<Usage> = None;
             replay(reader(), body, &mut |event| {
@@ -87,11 +91,16 @@ pub(crate) fn usage(
             });
             usage
         }
-        BodyFormat::Opaque => None,
+        BodyFormat::Page | BodyFormat::Opaque => None,
     };
-    match (usage::in_headers(head), in_body) {
-        (Some(headers), Some(body)) => Some(headers.updated_by(body)),
-        (headers, body) => body.or(headers),
+    both(usage::in_headers(head), in_body)
+}
+
+/// The usage by two sources, of which the later takes precedence.
+pub(crate) fn both(usage: Option<Usage>, later: Option<Usage>) -> Option<Usage> {
+    match (usage, later) {
+        (Some(usage), Some(later)) => Some(usage.updated_by(later)),
+        (usage, later) => later.or(usage),
     }
 }
 
@@ -105,14 +114,12 @@ fn replay(
     reader.finish(emit)
 }
 
-/// The format of a body: by its media type, unless its first bytes show that it is an event stream.
-fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
+/// The format of a body: by its media type, unless its first bytes show that it is another.
+pub(crate) fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
     let start = body.trim_ascii_start();
     match BodyFormat::declared(head) {
         None => BodyFormat::starting_with(start).unwrap_or(BodyFormat::Opaque),
-        Some(format) if format.may_be_events(head) && format.is_events(start) == Some(true) => {
-            BodyFormat::Events
-        }
+        Some(format) if format.is_uncertain(head) => format.seen(start).unwrap_or(format),
         Some(format) => format,
     }
 }

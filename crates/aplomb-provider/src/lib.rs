@@ -15,6 +15,7 @@ mod limits;
 mod model;
 mod provider;
 mod providers;
+mod rules;
 mod settings;
 mod stream;
 mod time;
@@ -35,6 +36,7 @@ pub use providers::{
     HuggingFace, LiteLlm, LlamaCpp, LlmEngine, Mistral, Ollama, OpenAi, OpenRouter, TextGenerationInference,
     Together, VertexAi, Vllm, XAi, detect,
 };
+pub use rules::{InvalidRule, Rule};
 pub use settings::{DailyQuota, Settings};
 #[doc(hidden)]
 pub use stream::AnyReader;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use aplomb_core::Reason;
+use aplomb_core::{Dimension, Outcome, Reason, Usage};
 
-use crate::Tokenizer;
 use crate::estimate::CharactersPerToken;
+use crate::rules::{CheckedRule, Told};
+use crate::{InvalidRule, Rule, Tokenizer};
 
 /// How responses are read, where there is more than one interpretation.
 ///
@@ -33,8 +34,13 @@ pub struct Settings {
     ignores_should_retry: bool,
     /// Shared, because every stream reader has a clone.
     codes: Option<Arc<Vec<OwnCode>>>,
+    rules: Option<Arc<[CheckedRule]>>,
+    usage_paths: Option<Arc<Vec<UsagePath>>>,
     tokenizer: Option<Arc<dyn Tokenizer>>,
 }
+
+/// What is counted at a place, and the JSON pointer to it.
+type UsagePath = (Dimension, Box<str>);
 
 /// A code in lower case and its meaning.
 type OwnCode = (Box<str>, Reason);
@@ -55,13 +61,15 @@ pub enum DailyQuota {
 
 impl Settings {
     /// The defaults: an exhausted daily quota is final, messages are read, `x-should-retry` is obeyed, no
-    /// additional codes, four characters per token.
+    /// additional codes, no rules, four characters per token.
     pub const fn new() -> Self {
         Self {
             daily_quota: DailyQuota::GiveUp,
             ignores_text: false,
             ignores_should_retry: false,
             codes: None,
+            rules: None,
+            usage_paths: None,
             tokenizer: None,
         }
     }
@@ -89,6 +97,29 @@ impl Settings {
     pub fn code(mut self, code: &str, reason: Reason) -> Self {
         let codes = Arc::make_mut(self.codes.get_or_insert_default());
         codes.push((code.to_ascii_lowercase().into(), reason));
+        self
+    }
+
+    /// Sets rules of one's own. The first one that a response meets counts.
+    ///
+    /// # Errors
+    ///
+    /// If a rule cannot be applied. The error names it.
+    pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Result<Self, InvalidRule> {
+        let rules = rules.into_iter().map(CheckedRule::new).collect::<Result<Vec<_>, _>>()?;
+        self.rules = (!rules.is_empty()).then(|| rules.into());
+        Ok(self)
+    }
+
+    /// Adds a place where answers and events count tokens: the names of members, with dots between them, such as
+    /// `stats.tokens.in`. [`INPUT_TOKENS`](Dimension::INPUT_TOKENS), [`OUTPUT_TOKENS`](Dimension::OUTPUT_TOKENS) and the total
+    /// ([`TOKENS`](Dimension::TOKENS)) can be counted; other dimensions are ignored. What is found there takes precedence over the known
+    /// places.
+    pub fn usage_path(mut self, dimension: Dimension, path: &str) -> Self {
+        let path = path.split('.').map(|name| name.replace('~', "~0").replace('/', "~1"));
+        let pointer = path.fold(String::new(), |pointer, name| pointer + "/" + &name);
+        let paths = Arc::make_mut(self.usage_paths.get_or_insert_default());
+        paths.push((dimension, pointer.into()));
         self
     }
 
@@ -120,6 +151,40 @@ impl Settings {
         self.tokenizer.as_deref()
     }
 
+    pub(crate) const fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    pub(crate) const fn has_usage_paths(&self) -> bool {
+        self.usage_paths.is_some()
+    }
+
+    /// What the first rule that is met makes of a response that was judged to be this without it.
+    pub(crate) fn by_rules(&self, told: &Told<'_>, judged: (Outcome, Reason)) -> Option<(Outcome, Reason)> {
+        let mut rules = self.rules.iter().flat_map(|rules| rules.iter());
+        rules.find_map(|rule| Some(rule.means(judged, rule.met(told)?)))
+    }
+
+    /// The usage at the user's places in an answer or an event.
+    pub(crate) fn own_usage(&self, answer: &[u8]) -> Option<Usage> {
+        let paths = self.usage_paths.as_ref()?;
+        let answer = serde_json::from_slice::<serde_json::Value>(answer).ok()?;
+        let mut usage = None;
+        for (dimension, path) in paths.iter() {
+            let Some(count) = answer.pointer(path).and_then(serde_json::Value::as_u64) else {
+                continue;
+            };
+            let so_far = usage.unwrap_or_default();
+            usage = match *dimension {
+                Dimension::INPUT_TOKENS => Some(Usage::with_input(so_far, count)),
+                Dimension::OUTPUT_TOKENS => Some(Usage::with_output(so_far, count)),
+                Dimension::TOKENS => Some(Usage::with_total(so_far, count)),
+                _ => usage,
+            };
+        }
+        usage
+    }
+
     /// The user's meaning of a code in lower case.
     pub(crate) fn own_code(&self, code: &str) -> Option<Reason> {
         let (_, reason) = self.codes.as_ref()?.iter().find(|(known, _)| **known == *code)?;
@@ -135,6 +200,7 @@ impl fmt::Debug for Settings {
             .field("text", &!self.ignores_text)
             .field("should_retry", &!self.ignores_should_retry)
             .field("codes", &self.codes)
+            .field("rules", &self.rules.as_ref().map_or(0, |rules| rules.len()))
             .finish_non_exhaustive()
     }
 }

@@ -15,6 +15,8 @@ const INPUT: &[Key] = &[
     Key::PromptTokenCount,
     Key::PromptEvalCount,
     Key::InputTextTokenCount,
+    Key::InputTokenCount,
+    Key::PromptTokenCountOfLlama,
     Key::NumPromptTokens,
 ];
 
@@ -43,6 +45,8 @@ const OUTPUT: &[Key] = &[
     Key::CandidatesTokenCount,
     Key::EvalCount,
     Key::GeneratedTokens,
+    Key::OutputTokenCount,
+    Key::GenerationTokenCount,
     Key::NumCompletionTokens,
 ];
 
@@ -56,21 +60,22 @@ const REASONING: &[&[Key]] = &[
 
 const TOTAL: &[Key] = &[Key::TotalTokens, Key::TotalTokensOfConverse, Key::TotalTokenCount];
 
-/// Paths to the usage in an answer or an event. Ollama has it at the top level.
+/// Paths to the usage in an answer or an event.
 const PLACES: &[&[Key]] = &[
-    &[Key::Usage],
-    &[Key::UsageMetadata],
-    &[Key::Response, Key::Usage],
-    &[Key::Response, Key::UsageMetadata],
-    &[Key::Message, Key::Usage],
-    &[Key::Delta, Key::Usage],
-    &[Key::XGroq, Key::Usage],
-    &[Key::Meta],
-    &[Key::Response, Key::Meta],
-    &[Key::InvocationMetrics],
-    &[Key::Details],
-    &[Key::Output],
-    &[],
+    &[Key::Usage],                        // OpenAI and most others
+    &[Key::UsageMetadata],                // Google
+    &[Key::Response, Key::Usage],         // OpenAI's responses, as an event
+    &[Key::Response, Key::UsageMetadata], // Google, behind its command line client
+    &[Key::Message, Key::Usage],          // Anthropic, as an event
+    &[Key::Delta, Key::Usage],            // Cohere, as an event
+    &[Key::XGroq, Key::Usage],            // Groq, as an event
+    &[Key::Metadata, Key::Usage],         // Nova at Bedrock, as an event
+    &[Key::Meta],                         // Cohere
+    &[Key::Response, Key::Meta],          // Cohere, as an event
+    &[Key::InvocationMetrics],            // models at Bedrock, in their last chunk
+    &[Key::Details],                      // text-generation-inference
+    &[Key::Output],                       // LLM Engine
+    &[],                                  // Ollama; Llama at Bedrock
 ];
 
 const BEDROCK: &str = "x-amzn-bedrock-";
@@ -252,9 +257,18 @@ mod tests {
                 usage(10, None, 3),
             ),
             (
-                json!({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 10}, "usage": {"input_tokens": 10, "output_tokens": 3}}),
+                json!({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 11}, "usage": {"input_tokens": 10, "output_tokens": 3}}),
                 usage(10, None, 3),
             ),
+            (
+                json!({"generation": "", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 10, "outputTokenCount": 3}}),
+                usage(10, None, 3),
+            ),
+            (
+                json!({"generation": "Hi", "prompt_token_count": 10, "generation_token_count": 3}),
+                usage(10, None, 3),
+            ),
+            (json!({"metadata": {"usage": {"inputTokens": 10, "outputTokens": 3}}}), usage(10, None, 3)),
             (
                 json!({"output": {"text": "Hi", "num_prompt_tokens": 10, "num_completion_tokens": 3}}),
                 usage(10, None, 3),

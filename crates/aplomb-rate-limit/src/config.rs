@@ -22,7 +22,6 @@ pub struct Config {
     pub(crate) max_keys: usize,
     pub(crate) limits: QueueLimits,
     pub(crate) max_pause: Option<Duration>,
-    pub(crate) ramp: Option<Duration>,
     pub(crate) learning: bool,
     pub(crate) inbound: bool,
     pub(crate) learned: Option<Learned>,
@@ -54,7 +53,6 @@ impl Config {
             max_keys: Entries::<LimiterGate>::MAX_KEYS,
             limits: QueueLimits::new(),
             max_pause: None,
-            ramp: None,
             learning: true,
             inbound: false,
             learned: None,
@@ -89,24 +87,22 @@ impl Config {
             Source::Quotas(configured) => &**configured,
             Source::Pool(_) => &[],
         };
+        let now = Instant::now();
         let mut quotas = Quotas::new(configured.iter().copied());
         if let Some(seed) = self.seed {
-            quotas.set_seed(seed);
+            quotas.set_seed(seed, now);
         }
         if let Some(longest) = self.max_pause {
-            quotas.set_max_pause(longest);
-        }
-        if let Some(ramp) = self.ramp {
-            quotas.set_ramp(ramp);
+            quotas.set_max_pause(longest, now);
         }
         if !self.learning {
-            quotas.set_learning(false);
+            quotas.set_learning(false, now);
         }
         if self.inbound {
             quotas.set_inbound();
         }
         if let Some(learned) = &self.learned {
-            quotas.remember(learned, Instant::now());
+            quotas.remember(learned, now);
         }
         quotas
     }
@@ -120,7 +116,6 @@ impl fmt::Debug for Config {
             .field("max_keys", &self.max_keys)
             .field("limits", &self.limits)
             .field("max_pause", &self.max_pause)
-            .field("ramp", &self.ramp)
             .field("learning", &self.learning)
             .field("inbound", &self.inbound)
             .field("learned", &self.learned)

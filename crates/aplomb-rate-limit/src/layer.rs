@@ -288,19 +288,14 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         self.set(|config| config.limits = config.limits.ageing(ageing))
     }
 
-    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
-    /// asks for more, calls are rejected instead of waiting.
+    /// Sets the longest time that calls wait because the server names it. Default: 120 s. If a server asks for more, calls are
+    /// rejected instead of waiting.
     pub fn max_pause(self, longest: Duration) -> Self {
         self.set(|config| config.max_pause = Some(longest))
     }
 
-    /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
-    pub fn ramp(self, ramp: Duration) -> Self {
-        self.set(|config| config.ramp = Some(ramp))
-    }
-
-    /// Sets whether limits that nobody configured are learned: from what the server reports
-    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
+    /// Sets whether limits that nobody configured are learned: from what the server reports, and from what it refuses.
+    /// Default: true.
     pub fn learning(self, learning: bool) -> Self {
         self.set(|config| config.learning = learning)
     }
@@ -310,8 +305,8 @@ impl<K, C, U> RateLimitLayer<K, C, U> {
         self.set(|config| config.learned = Some(learned.clone()))
     }
 
-    /// Seeds the length of pauses for which the server names no time, so that they are repeatable: for
-    /// tests and simulations. Default: a random seed.
+    /// Seeds the random part of the time between probes while the server lets nobody through, so that it is repeatable: for
+    /// tests and simulations. Default: random.
     pub fn seed(self, seed: u64) -> Self {
         self.set(|config| config.seed = Some(seed))
     }

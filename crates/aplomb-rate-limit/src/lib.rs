@@ -4,7 +4,6 @@ mod active_quota;
 mod bucket;
 mod charge;
 mod config;
-mod cubic;
 mod error;
 mod gauge;
 mod layer;
@@ -12,12 +11,10 @@ mod learned;
 mod limiter;
 mod limiter_gate;
 mod limits;
-mod pause;
 mod permit;
 mod pool;
 mod quota;
 mod quotas;
-mod rate_estimator;
 mod reported_limit;
 #[cfg(feature = "serde")]
 mod serialize;
@@ -46,6 +43,6 @@ pub use pool::PoolMember;
 pub use quota::Quota;
 pub use quotas::RateLimitReason;
 #[doc(hidden)]
-pub use quotas::{Quotas, Reservation};
+pub use quotas::{Quotas, Reservation, throttle_event};
 pub use settle::Settle;
 pub use snapshot::RateLimitSnapshot;

@@ -96,21 +96,16 @@ impl RateLimiter {
         self.0.set_queue_limits(|limits| limits.ageing(ageing));
     }
 
-    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
-    /// asks for more, calls are rejected instead of waiting.
+    /// Sets the longest time that calls wait because the server names it. Default: 120 s. If a server asks for more, calls are
+    /// rejected instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
-        self.0.state().change(|quotas, _| quotas.set_max_pause(longest));
+        self.0.state().change(|quotas, now| quotas.set_max_pause(longest, now));
     }
 
-    /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
-    pub fn set_ramp(&self, ramp: Duration) {
-        self.0.state().change(|quotas, _| quotas.set_ramp(ramp));
-    }
-
-    /// Sets whether limits that nobody configured are learned: from what the server reports
-    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
+    /// Sets whether limits that nobody configured are learned: from what the server reports, and from what it refuses.
+    /// Default: true.
     pub fn set_learning(&self, learning: bool) {
-        self.0.state().change(|quotas, _| quotas.set_learning(learning));
+        self.0.state().change(|quotas, now| quotas.set_learning(learning, now));
     }
 
     /// Replaces the quotas, those of every key if there are keys.

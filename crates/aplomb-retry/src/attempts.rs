@@ -10,6 +10,8 @@ pub(crate) struct Attempts {
     count: u32,
     /// How many of them do not count as retries.
     free: u32,
+    /// How many of those before the last never got an answer.
+    unanswered: u32,
     /// When the call began; `None` if nothing depends on it.
     began: Option<Instant>,
     /// In a box, since most calls have none.
@@ -79,6 +81,15 @@ impl Attempts {
     /// The next retry does not count.
     pub(crate) fn add_free(&mut self) {
         self.free = self.free.saturating_add(1);
+    }
+
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// The answer of the attempt before the next one never came.
+    pub(crate) fn add_unanswered(&mut self) {
+        self.unanswered = self.unanswered.saturating_add(1);
     }
 
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {

@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::attempts::Attempts;
 use crate::budget::BudgetLease;
 use crate::context::Context;
-use crate::decision::{Conditions, decide};
+use crate::decision::{Conditions, decide, is_free};
 use crate::settings::Settings;
 use crate::{Repeatable, Retried, Upcoming, headers};
 
@@ -254,6 +254,8 @@ impl Call {
             no_retry: self.no_retry,
             only_unprocessed: self.only_unprocessed,
             elapsed: self.attempts.elapsed(now),
+            attempts: self.attempts.count(),
+            unanswered: self.attempts.unanswered(),
         };
         let retry = self.attempts.next_retry();
         let delay = settings.random.with(self.attempts.number_mut(), retry, |random| {
@@ -267,7 +269,7 @@ impl Call {
         stopped.map_or(Ok(delay), Err)
     }
 
-    /// Pays for a retry, unless it waits in the queue of a rate limit: then it is free.
+    /// Pays for a retry, unless it waits in the queue of a rate limit, or the server never began: then it is free.
     pub(crate) fn pay(
         &mut self,
         outcome: Outcome,
@@ -277,7 +279,8 @@ impl Call {
         let Some(lease) = &mut self.lease else {
             return Ok(());
         };
-        if settings.rules.is_requeued(outcome) || lease.pay(outcome, now) {
+        let is_free = settings.rules.is_requeued(outcome) || is_free(outcome, self.attempts.count());
+        if is_free || lease.pay(outcome, now) {
             Ok(())
         } else {
             Err(StopReason::Budget)
@@ -292,8 +295,11 @@ impl Call {
         settings: &Settings,
         now: Instant,
     ) {
-        if !settings.rules.counts(failed.outcome(), self.attempts.elapsed(now)) {
+        if !settings.rules.counts(failed.outcome(), self.attempts.elapsed(now), self.attempts.count()) {
             self.attempts.add_free();
+        }
+        if failed.outcome().is_unanswered() {
+            self.attempts.add_unanswered();
         }
         self.attempts.wait(delay, now);
         self.context.add_attempt(failed.outcome(), self.attempts.began());

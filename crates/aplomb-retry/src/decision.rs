@@ -9,6 +9,8 @@ use rand::{Rng, RngExt};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) max_retries: u32,
+    /// How often a request is sent again after an attempt whose answer never came.
+    pub(crate) max_unanswered: u32,
     pub(crate) max_retry_after: Duration,
     pub(crate) max_hint_jitter: Duration,
     pub(crate) throttled: Throttled,
@@ -28,7 +30,14 @@ pub(crate) struct Conditions {
     pub(crate) only_unprocessed: bool,
     /// The time since the call began.
     pub(crate) elapsed: Duration,
+    /// The number of attempts so far.
+    pub(crate) attempts: u32,
+    /// The number of attempts before this one whose answer never came.
+    pub(crate) unanswered: u32,
 }
+
+/// So many attempts of a call may fail because of a connection that was of no use, without being counted.
+const FREE: u32 = 32;
 
 impl Rules {
     /// Returns whether the wait after `outcome` takes place in a queue further in.
@@ -41,10 +50,16 @@ impl Rules {
     }
 
     /// Returns whether the next attempt counts as a retry. It does not if a queue further in says when it may go: then the
-    /// call is sent again only to see whether the server lets anybody through.
-    pub(crate) fn counts(&self, outcome: Outcome, elapsed: Duration) -> bool {
-        outcome.pacing() != Pacing::InQueue || elapsed >= self.max_paced
+    /// call is sent again only to see whether the server lets anybody through. Nor if it was never begun.
+    pub(crate) fn counts(&self, outcome: Outcome, elapsed: Duration, attempts: u32) -> bool {
+        let is_paced = outcome.pacing() == Pacing::InQueue && elapsed < self.max_paced;
+        !is_paced && !is_free(outcome, attempts)
     }
+}
+
+/// Returns whether the next attempt costs nothing and goes at once: a pool may hold many connections that are dead.
+pub(crate) const fn is_free(outcome: Outcome, attempts: u32) -> bool {
+    outcome.is_never_begun() && attempts <= FREE
 }
 
 /// The place where a throttled call waits before its retry.
@@ -57,11 +72,9 @@ pub enum Throttled {
     /// In the retry layer, as after any other failure. The default.
     #[default]
     Sleep,
-    /// In the queue of a rate limit further in, which was paused by the same response. The retry goes there at
-    /// once and keeps the place of the call's first arrival.
-    ///
-    /// Use it only above a rate limit that pauses when the server throttles. Without one, retries follow each
-    /// other without any delay.
+    /// In the queue of a rate limit further in, which holds calls back while nobody gets through. The retry goes there when
+    /// the server's hint is over, without one at once the first time and after the backoff from then on, and keeps the
+    /// place of the call's first arrival.
     Requeue,
 }
 
@@ -84,7 +97,10 @@ pub(crate) fn decide(
     if conditions.only_unprocessed && !outcome.is_unprocessed() {
         return Err(StopReason::NotRepeatable);
     }
-    if failed.retry() >= rules.max_retries && rules.counts(outcome, conditions.elapsed) {
+    if outcome.is_unanswered() && conditions.unanswered >= rules.max_unanswered {
+        return Err(StopReason::NotRepeatable);
+    }
+    if failed.retry() >= rules.max_retries && rules.counts(outcome, conditions.elapsed, conditions.attempts) {
         return Err(StopReason::MaxRetries);
     }
     if hint.is_some_and(|hint| hint > rules.max_retry_after) {
@@ -94,12 +110,17 @@ pub(crate) fn decide(
     if conditions.left.is_some_and(|left| hint.unwrap_or_default() >= left) {
         return Err(StopReason::Deadline);
     }
+    if is_free(outcome, conditions.attempts) {
+        return Ok(Duration::ZERO);
+    }
     let left = conditions.left.unwrap_or(Duration::MAX);
-    if let (Pacing::InQueue | Pacing::Alone, Some(hint)) = (outcome.pacing(), hint) {
+    let is_requeued = rules.is_requeued(outcome);
+    if let Some(hint) = hint.filter(|_| is_requeued || outcome.pacing() == Pacing::Alone) {
         // It is this call's own: whoever else has to wait does so in the queue.
         return Ok(from_hint(hint, Duration::ZERO, MAX_JITTER.min(hint / 10), left, random));
     }
-    if rules.is_requeued(outcome) {
+    // A queue that is known to hold everybody back, or may do so: if it lets the call go, that is not tried twice.
+    if is_requeued && (outcome.pacing() == Pacing::InQueue || failed.retry() == 0) {
         return Ok(Duration::ZERO);
     }
     let delay = backoff.delay(failed, random).ok_or(StopReason::BackoffEnded)?;
@@ -140,6 +161,7 @@ mod tests {
 
     const RULES: Rules = Rules {
         max_retries: 4,
+        max_unanswered: u32::MAX,
         max_retry_after: Duration::from_secs(120),
         max_hint_jitter: Duration::from_secs(5),
         throttled: Throttled::Sleep,
@@ -190,6 +212,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_begun_is_sent_again_at_once_and_not_counted() {
+        let mut random = StdRng::seed_from_u64(3);
+        let mut decide = |attempts, only_unprocessed| {
+            let conditions = Conditions { attempts, only_unprocessed, ..Conditions::default() };
+            let failed = FailedAttempt::new(attempts - 1, Outcome::never_begun());
+            decide(&RULES, &failed, &conditions, &secs(1), &mut random)
+        };
+        for attempts in [1, 6, FREE] {
+            assert_eq!(decide(attempts, true), Ok(Duration::ZERO));
+        }
+        assert_eq!(decide(FREE + 1, false), Err(StopReason::MaxRetries));
+        assert!(RULES.counts(Outcome::transient().mark_unprocessed(), Duration::ZERO, 1));
+    }
+
+    #[test]
+    fn an_answer_that_never_came_is_asked_for_again_only_so_often() {
+        let rules = Rules { max_unanswered: 1, ..RULES };
+        let mut random = StdRng::seed_from_u64(3);
+        let mut decide = |outcome, unanswered| {
+            let conditions = Conditions { unanswered, ..Conditions::default() };
+            decide(&rules, &FailedAttempt::new(unanswered, outcome), &conditions, &secs(1), &mut random)
+        };
+        let unanswered = Outcome::transient().mark_unanswered();
+        assert_eq!(decide(unanswered, 0), Ok(secs(1)));
+        assert_eq!(decide(unanswered, 1), Err(StopReason::NotRepeatable));
+        assert_eq!(decide(Outcome::transient(), 1), Ok(secs(1)));
+        assert_eq!(decide(Outcome::transient().mark_unprocessed(), 1), Ok(secs(1)));
+    }
+
+    #[test]
     fn the_jitter_above_a_hint_is_uniform() {
         let mut random = StdRng::seed_from_u64(11);
         // (hint, backoff, left, from, to): half the hint; at most 5 s; above a longer backoff; clipped.
@@ -214,15 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_that_waits_further_in_is_not_slept_for() {
+    fn a_throttle_without_a_hint_waits_further_in() {
         let rules = Rules { throttled: Throttled::Requeue, ..RULES };
         let mut random = StdRng::seed_from_u64(3);
-        let mut decide = |outcome, time| {
-            decide(&rules, &FailedAttempt::new(0, outcome), &left(time), &secs(7), &mut random)
+        let mut decide_at = |retry, outcome, time| {
+            decide(&rules, &FailedAttempt::new(retry, outcome), &left(time), &secs(7), &mut random)
         };
+        assert_eq!(decide_at(0, Outcome::throttled(), None), Ok(Duration::ZERO));
+        assert_eq!(decide_at(1, Outcome::throttled(), None), Ok(secs(7)), "the queue let it go");
+        let mut decide = |outcome, time| decide_at(0, outcome, time);
+        // Its own hint it waits for itself: others may get through.
         let hinted = Outcome::throttled().with_retry_after(secs(20));
-        assert_eq!(decide(Outcome::throttled(), None), Ok(Duration::ZERO));
-        assert_eq!(decide(hinted, None), Ok(Duration::ZERO));
+        assert!(decide(hinted, None).is_ok_and(|delay| delay >= secs(20) && delay <= secs(21)));
         // Everything else is as ever.
         assert_eq!(decide(hinted, Some(secs(20))), Err(StopReason::Deadline));
         let about_the_request = Outcome::throttled().with_scope(aplomb_core::Scope::Request);

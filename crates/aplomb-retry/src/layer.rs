@@ -69,6 +69,15 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
         self.with(|settings| settings.rules.max_retries = max_retries)
     }
 
+    /// Sets how many times a request is sent again at most after an attempt whose answer never came: it timed out, or its
+    /// connection was lost. Default: as often as after any other failure.
+    ///
+    /// The server may have worked on such a request to its end, and a completion is paid for whether it arrives or not. What
+    /// the server has certainly not begun with is not counted. With 0, such an attempt is the last one.
+    pub fn max_unanswered_retries(self, max_retries: u32) -> Self {
+        self.with(|settings| settings.rules.max_unanswered = max_retries)
+    }
+
     /// Sets the time in which all attempts and delays must fit, counted from the call. Default: no limit.
     /// If the call has a deadline in its [`CallOptions`](aplomb_core::CallOptions) too, the earlier one
     /// applies.
@@ -189,7 +198,8 @@ impl<K: Clone, C: Clone> RetryLayer<K, C> {
     /// where a `POST` changes something.
     ///
     /// Other requests are sent again only if the server has certainly not begun to act on them: no connection
-    /// could be made, or it answered 429, 503 or 529.
+    /// could be made, the request was not written, the server refused the HTTP/2 stream or closed the connection without acting on
+    /// it, or it answered 429, 503 or 529.
     pub fn idempotent_only(self) -> Self {
         self.with(|settings| settings.repeatable = Rule::Idempotent)
     }

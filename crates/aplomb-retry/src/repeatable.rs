@@ -15,8 +15,8 @@ pub enum Repeatable {
     /// After any failure that may pass. The default: making a completion twice does no harm.
     #[default]
     Always,
-    /// Only if the server has certainly not begun to act on it: no connection could be made, or it answered
-    /// 429, 503 or 529.
+    /// Only if the server has certainly not begun to act on it: no connection could be made, the request was not written, the
+    /// server refused the HTTP/2 stream (`REFUSED_STREAM`, `GOAWAY`), or it answered 429, 503 or 529.
     WhenUnprocessed,
     /// Never. The request is sent once and not copied.
     Never,

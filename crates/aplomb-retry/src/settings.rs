@@ -51,6 +51,7 @@ impl Default for Settings {
                 // A server that asks for a minute expects us in a minute.
                 max_hint_jitter: Duration::from_secs(5),
                 throttled: Throttled::Sleep,
+                max_unanswered: u32::MAX,
                 max_paced: Duration::from_secs(600),
             },
             backoff: Arc::new(ByKind::default()),

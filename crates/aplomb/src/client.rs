@@ -34,7 +34,7 @@ use tower_service::Service;
     label = "not a client for these requests",
     note = "a client is `Clone` and a `tower::Service<http::Request<{A}>>`; its response is an `http::Response` whose \
             body has `Data = Bytes`, and both errors are `Into<BoxError>`",
-    note = "for a `reqwest::Client` use the layers one by one, or a service that converts `http::Request`s"
+    note = "for a `reqwest::Client` use `aplomb_reqwest::Client` or `aplomb_reqwest::ReqwestLayer`"
 )]
 pub trait HttpClient<A>:
     Service<http::Request<A>, Response = http::Response<Self::Body>, Error: Into<BoxError>> + Clone

@@ -41,39 +41,44 @@ const MOST_REFUSALS: u32 = 8;
 const KEPT: usize = 16;
 
 #[derive(Default)]
-pub(crate) struct CallState {
+struct CallState {
     /// Of the caller and of the policy, with what a retry adds.
     options: Option<CallOptions>,
     /// When the last attempt failed; and by when another call that is sent and accepted shows that others get through.
     failed: Option<(Instant, Instant)>,
     /// How often the call was refused while others got through.
     refused_alone: u32,
+    /// How many answers had no content.
+    empty_answers: u32,
     /// True if the next attempt goes behind those who wait.
     goes_behind: bool,
     /// The instant since which the next attempt waits to be admitted.
     asked: Option<Instant>,
-    /// How long the next attempt waited to be admitted, if it was and has not been sent.
-    admitted: Option<Duration>,
+    /// When the next attempt was admitted, if it was and has not been sent.
+    admitted: Option<Instant>,
     /// When the last attempt ended, or the call.
     ended: Option<Instant>,
-    pub(crate) sent: u32,
-    pub(crate) queued: Duration,
-    pub(crate) waited: Duration,
+    sent: u32,
+    /// How long the call waited to be admitted, before the last attempt that was sent.
+    queued: Duration,
+    /// How long it waited between its attempts.
+    waited: Duration,
     /// The attempt that was sent last. Most calls have no other.
     last: Option<SentAttempt>,
     /// Attempts before that, with their results.
     earlier: VecDeque<(SentAttempt, ExchangeState)>,
 }
 
-/// An attempt that was sent.
+/// An attempt that was sent. It keeps instants: most calls are never asked how long they took.
 #[derive(Clone, Copy)]
 pub(crate) struct SentAttempt {
     pub(crate) number: u32,
-    at: Instant,
-    pub(crate) queued: Duration,
-    pub(crate) waited: Duration,
-    /// From when it was sent until it was judged.
-    pub(crate) took: Option<Duration>,
+    /// When the attempt before ended.
+    after: Option<Instant>,
+    asked: Instant,
+    admitted: Instant,
+    sent: Instant,
+    judged: Option<Instant>,
 }
 
 impl CallContext {
@@ -130,9 +135,8 @@ impl CallContext {
     /// Options from the task-local, which are known only when the call is polled. Those that the request carries
     /// come before them.
     pub(crate) fn take_over_task_local(&self) {
-        let mut state = self.lock();
-        if state.options.is_none() {
-            state.options = CallOptions::current();
+        if let Some(current) = CallOptions::current() {
+            self.lock().options.get_or_insert(current);
         }
     }
 
@@ -146,8 +150,10 @@ impl CallContext {
         let now = if is_first { self.0.began } else { Instant::now() };
         // An attempt before that was never sent: the call has waited since.
         let since = state.asked.take().or(state.ended);
-        if let Some(since) = since.filter(|_| state.admitted.take().is_none()) {
-            state.waited += now.saturating_duration_since(since);
+        match (since, state.admitted.take()) {
+            (Some(since), None) => state.waited += now.saturating_duration_since(since),
+            (Some(since), Some(admitted)) => state.queued += admitted.saturating_duration_since(since),
+            (None, _) => {}
         }
         state.asked = Some(now);
         state.failed
@@ -159,6 +165,16 @@ impl CallContext {
         let mut state = self.lock();
         state.refused_alone = state.refused_alone.saturating_add(1);
         state.goes_behind = true;
+    }
+
+    /// An answer has no content. Returns whether it is asked for again, which is done at most `most` times.
+    pub(crate) fn asks_again(&self, most: u32) -> bool {
+        if most == 0 {
+            return false;
+        }
+        let mut state = self.lock();
+        state.empty_answers = state.empty_answers.saturating_add(1);
+        state.empty_answers <= most
     }
 
     /// An attempt failed, and may be made again. `in_queue` says that the server lets nobody through, `probed` that the
@@ -181,34 +197,29 @@ impl CallContext {
     /// The attempt is admitted, and will be sent later.
     pub(crate) fn admitted(&self) {
         let now = Instant::now();
-        let mut state = self.lock();
-        if let Some(asked) = state.asked {
-            let queued = now.saturating_duration_since(asked);
-            state.queued += queued;
-            state.admitted = Some(queued);
-        }
+        self.lock().admitted = Some(now);
     }
 
-    /// The attempt is sent.
-    pub(crate) fn sends(&self, now: Instant) -> Exchange {
+    /// The attempt is sent. Returns its record, and the deadline of the call.
+    pub(crate) fn sends(&self, now: Instant) -> (Exchange, Option<Instant>) {
         let mut state = self.lock();
         let state = &mut *state;
-        let asked = state.asked.take().unwrap_or(now);
-        let queued = state.admitted.take().unwrap_or_else(|| {
-            let queued = now.saturating_duration_since(asked);
-            state.queued += queued;
-            queued
-        });
-        let waited = state.ended.take().map(|ended| asked.saturating_duration_since(ended));
         state.sent = state.sent.saturating_add(1);
         let number = state.sent;
-        let attempt = SentAttempt { number, at: now, queued, waited: waited.unwrap_or_default(), took: None };
-        let last = state.last.replace(attempt);
+        let last = state.last.replace(SentAttempt {
+            number,
+            after: state.ended.take(),
+            asked: state.asked.take().unwrap_or(now),
+            admitted: state.admitted.take().unwrap_or(now),
+            sent: now,
+            judged: None,
+        });
         let mut current = self.current();
         match last {
             // Nearly always: nothing has been written yet.
             None => current.begin(number),
             Some(last) => {
+                state.queued += last.queued();
                 let next = ExchangeState::new(number, succeeds(self.0.provider));
                 state.earlier.push_back((last, mem::replace(&mut current, next)));
                 if state.earlier.len() == KEPT {
@@ -216,8 +227,8 @@ impl CallContext {
                 }
             }
         }
-        drop(current);
-        Exchange::within(Arc::clone(&self.0) as Arc<dyn ExchangeRecord>, number)
+        let deadline = state.options.as_ref().and_then(CallOptions::deadline);
+        (Exchange::within(Arc::clone(&self.0) as Arc<dyn ExchangeRecord>, number), deadline)
     }
 
     /// The attempt that was sent last is judged.
@@ -226,7 +237,7 @@ impl CallContext {
         let mut state = self.lock();
         state.ended = Some(now);
         if let Some(attempt) = &mut state.last {
-            attempt.took = Some(now.saturating_duration_since(attempt.at));
+            attempt.judged = Some(now);
         }
     }
 
@@ -236,11 +247,32 @@ impl CallContext {
         // An attempt that was not admitted or not answered; otherwise the last attempt has only just been judged.
         if state.asked.is_some() || state.ended.is_none() {
             let now = Instant::now();
-            if let (Some(asked), None) = (state.asked.take(), state.admitted.take()) {
-                state.queued += now.saturating_duration_since(asked);
+            if let Some(asked) = state.asked.take() {
+                let admitted = state.admitted.take().unwrap_or(now);
+                state.queued += admitted.saturating_duration_since(asked);
             }
             state.ended = Some(now);
         }
+    }
+
+    /// How many attempts were sent.
+    pub(crate) fn sent(&self) -> u32 {
+        self.lock().sent
+    }
+
+    /// How long the call waited to be admitted, all attempts together.
+    pub(crate) fn queued(&self) -> Duration {
+        let state = self.lock();
+        let last = state.last.map_or(Duration::ZERO, |last| last.queued());
+        // Admitted, and not sent yet.
+        let next = state.asked.zip(state.admitted);
+        let next = next.map_or(Duration::ZERO, |(asked, at)| at.saturating_duration_since(asked));
+        state.queued + last + next
+    }
+
+    /// How long the call waited between its attempts.
+    pub(crate) fn waited(&self) -> Duration {
+        self.lock().waited
     }
 
     /// How long the call took, or has taken so far.
@@ -259,11 +291,11 @@ impl CallContext {
 
     /// The result of the attempt that was sent last, if it has been judged.
     pub(crate) fn last_result<T>(&self, read: impl FnOnce(&ExchangeState) -> T) -> Option<T> {
-        self.lock().last?.took?;
+        self.lock().last?.judged?;
         Some(read(&self.current()))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, CallState> {
+    fn lock(&self) -> MutexGuard<'_, CallState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -279,9 +311,19 @@ const fn succeeds(provider: &'static str) -> Classification {
 }
 
 impl SentAttempt {
-    /// Returns whether it has been judged.
-    pub(crate) const fn is_judged(&self) -> bool {
-        self.took.is_some()
+    /// How long it waited to be admitted.
+    pub(crate) fn queued(&self) -> Duration {
+        self.admitted.saturating_duration_since(self.asked)
+    }
+
+    /// How long the call waited before it, since the attempt before ended.
+    pub(crate) fn waited(&self) -> Duration {
+        self.after.map_or(Duration::ZERO, |ended| self.asked.saturating_duration_since(ended))
+    }
+
+    /// From when it was sent until it was judged; `None` if it has not been.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        Some(self.judged?.saturating_duration_since(self.sent))
     }
 }
 

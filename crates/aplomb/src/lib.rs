@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod adapted_body;
 mod client;
 mod context;
 mod endpoint;
 mod error;
+mod error_response;
 mod policy;
 mod report;
 pub mod route;
@@ -24,6 +26,8 @@ pub use aplomb_rate_limit as rate_limit;
 #[doc(inline)]
 pub use aplomb_retry as retry;
 
+#[doc(hidden)]
+pub use adapted_body::AdaptedBody;
 pub use aplomb_admission::Closing;
 pub use aplomb_core::{
     BoxError, CallOptions, Classification, Event, EventKind, Exchange, Kind, LayerName, LogEvents, Observe,
@@ -35,6 +39,7 @@ pub use endpoint::{
     HookFailed, OutgoingRequest, RequestHook, TimedOut, Timeout,
 };
 pub use error::EndpointError;
+pub use error_response::{ErrorResponse, ErrorResponseFuture, ErrorResponseLayer, Shape, ToResponse};
 pub use policy::{InvalidPolicy, Policy};
 pub use report::{Attempt, Report};
 pub use router::{Router, RouterHandle, RouterLayer};

@@ -11,7 +11,7 @@ use aplomb::retry::Retried;
 use aplomb::{BoxError, BrokenAnswer, CallOptions, Classification, Kind, Outcome, WallClock, find};
 use bytes::Bytes;
 use http::response::Parts;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
@@ -43,11 +43,38 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// True if all other prompts would fail too.
     pub(crate) for_all: bool,
+    /// True if the key was refused.
+    pub(crate) is_refused: bool,
 }
 
+impl Failure {
+    /// One that concerns no other prompt.
+    pub(crate) const fn of_prompt(why: String) -> Self {
+        Self { why, for_all: false, is_refused: false }
+    }
+}
+
+/// How often a prompt is asked again whose key was refused after it had been accepted: over half a minute.
+const MAX_REFUSED: u32 = 5;
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
 impl Asker {
-    /// Asks for the answer to `prompt`. The endpoint does all waiting and retrying.
+    /// Asks for the answer to `prompt`. The endpoint does all waiting and retrying, but for a key that is refused after it was
+    /// accepted: servers do so while they start, and the key is tried again.
     pub(crate) async fn ask(&self, prompt: &Prompt, attempts: &Attempts) -> Result<String, Failure> {
+        let mut refusals = 0;
+        loop {
+            let answer = self.ask_once(prompt, attempts).await;
+            let is_refused = answer.as_ref().is_err_and(|failure| failure.is_refused);
+            if !is_refused || refusals >= MAX_REFUSED || self.health.answers() == 0 {
+                return answer;
+            }
+            sleep(REFUSED_PAUSE * 2_u32.pow(refusals)).await;
+            refusals += 1;
+        }
+    }
+
+    async fn ask_once(&self, prompt: &Prompt, attempts: &Attempts) -> Result<String, Failure> {
         let mut request = self.target.request(prompt);
         if let Some(deadline) = self.deadline.and_then(|time| Instant::now().checked_add(time)) {
             request.extensions_mut().insert(CallOptions::new().with_deadline(deadline));
@@ -57,10 +84,9 @@ impl Asker {
                 Ok((head, body)) => self.read(&head, &body),
                 Err(error) => Err(self.explain(&*error)),
             },
-            () = attempts.cut_off_too_often() => Err(Failure {
-                why: format!("cut off {MAX_CUT_OFF} times: {}", self.timed_out),
-                for_all: false,
-            }),
+            failed = attempts.failed_too_often() => Err(Failure::of_prompt(
+                failed.unwrap_or_else(|| format!("cut off {MAX_CUT_OFF} times: {}", self.timed_out)),
+            )),
         };
         answer.map_err(|failure| Failure { why: self.hide_key(failure.why), ..failure })
     }
@@ -89,8 +115,7 @@ impl Asker {
         let judged = provider.judge(&head, body);
         if judged.outcome().is_success() {
             let text = provider.text(&head, body);
-            return text
-                .ok_or_else(|| Failure { why: "the answer holds no text".to_owned(), for_all: false });
+            return text.ok_or_else(|| Failure::of_prompt("the answer holds no text".to_owned()));
         }
         let mut why = match judged.reason() {
             Some(reason) => format!("{} ({reason})", parts.status),
@@ -118,21 +143,24 @@ impl Asker {
             };
             return self.failure(why, broken.outcome(), false);
         }
-        if let Some(CircuitCause::Exhausted | CircuitCause::Unauthorized) =
-            find::<CircuitOpen>(error).map(CircuitOpen::cause)
-        {
+        if find::<CircuitOpen>(error).map(CircuitOpen::cause) == Some(CircuitCause::Exhausted) {
             // It was not sent, since others were refused.
-            return Failure { why: self.health.refusal().unwrap_or(why), for_all: true };
+            let why = self.health.refusal().unwrap_or(why);
+            return Failure { why, for_all: true, is_refused: false };
         }
-        Failure { why, for_all: false }
+        Failure::of_prompt(why)
     }
 
     /// An exhausted account is exhausted for all prompts. A key may be refused for one of them; if it is refused again
-    /// and again, the circuit opens.
+    /// and again, [`Health`] ends the run.
     fn failure(&self, why: String, outcome: Outcome, for_all: bool) -> Failure {
-        if matches!(outcome.kind(), Kind::Exhausted | Kind::Unauthorized) {
+        if outcome.kind() == Kind::Exhausted {
             self.health.refused(&why);
         }
-        Failure { why, for_all: for_all || outcome.kind() == Kind::Exhausted }
+        Failure {
+            why,
+            for_all: for_all || outcome.kind() == Kind::Exhausted,
+            is_refused: outcome.kind() == Kind::Unauthorized,
+        }
     }
 }

@@ -3,12 +3,12 @@
 use std::error::Error;
 use std::future::pending;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use aplomb::circuit_breaker::CircuitState;
-use aplomb::{BoxError, Event, EventKind, HttpClient, Observe};
+use aplomb::{BoxError, Classification, Event, EventKind, HttpClient, Kind, Observe};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
@@ -20,6 +20,9 @@ use super::health::Health;
 
 /// A prompt whose answer was cut off this often by our own timeout is not asked again: each time was paid for.
 pub(crate) const MAX_CUT_OFF: u32 = 3;
+
+/// A prompt that has failed this often, and again after others were answered meanwhile, is its own trouble.
+const MAX_FAILED: u32 = 12;
 
 tokio::task_local! {
     /// Those of the prompt that this task asks.
@@ -39,6 +42,12 @@ struct Record {
     dropped: AtomicBool,
     /// True if the last attempt ended without an answer.
     unanswered: AtomicBool,
+    failed: AtomicU32,
+    /// True if others were answered between two of its failures.
+    failed_alone: AtomicBool,
+    /// The answers of all prompts when it failed last.
+    answers: AtomicU64,
+    last_failure: Mutex<Option<String>>,
     too_often: Notify,
 }
 
@@ -53,9 +62,32 @@ impl Attempts {
         CURRENT.scope(self.clone(), call).await
     }
 
-    /// Waits until our own timeout has cut the prompt's answers off too often.
-    pub(crate) async fn cut_off_too_often(&self) {
+    /// Waits until our own timeout has cut the prompt's answers off too often, or it has failed too often by itself. Returns why
+    /// it failed, if so.
+    pub(crate) async fn failed_too_often(&self) -> Option<String> {
         self.0.too_often.notified().await;
+        let last = self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.as_ref().filter(|_| self.is_own_trouble())?;
+        Some(format!("failed {MAX_FAILED} times, others were answered meanwhile: {last}"))
+    }
+
+    /// Notes a failure that may pass, and how many prompts have been answered so far.
+    fn failed(&self, result: &Classification, answers: u64) {
+        let record = &*self.0;
+        let is_first = record.failed.fetch_add(1, Ordering::Relaxed) == 0;
+        if record.answers.swap(answers, Ordering::Relaxed) < answers && !is_first {
+            record.failed_alone.store(true, Ordering::Relaxed);
+        }
+        if self.is_own_trouble() {
+            let words =
+                result.message().map_or_else(|| result.to_string(), |words| format!("{result}: {words}"));
+            *record.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+            record.too_often.notify_one();
+        }
+    }
+
+    fn is_own_trouble(&self) -> bool {
+        self.0.failed.load(Ordering::Relaxed) >= MAX_FAILED && self.0.failed_alone.load(Ordering::Relaxed)
     }
 
     /// Notes that our own timeout ended the attempt before; returns whether another may be sent.
@@ -73,9 +105,14 @@ pub(crate) fn observer(health: Arc<Health>) -> impl Observe + 'static {
     move |event: &Event| {
         if let EventKind::AttemptEnded { result, .. } = event.kind() {
             health.judged(result);
-            let unanswered = result.outcome().is_unanswered();
+            let outcome = result.outcome();
             // An event comes from the task of its call.
-            let _ = CURRENT.try_with(|attempts| attempts.0.unanswered.store(unanswered, Ordering::Relaxed));
+            let _ = CURRENT.try_with(|attempts| {
+                attempts.0.unanswered.store(outcome.is_unanswered(), Ordering::Relaxed);
+                if matches!(outcome.kind(), Kind::Transient | Kind::Busy) {
+                    attempts.failed(result, health.answers());
+                }
+            });
         }
     }
 }

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb::circuit_breaker::Trip;
 use aplomb::provider::Provider;
 use aplomb::rate_limit::Quota;
 use aplomb::{BoxError, EndpointBody, EndpointHandle, EndpointLayer, HttpClient, InvalidPolicy, Policy};
@@ -105,7 +104,6 @@ where
             .content_timeout(silence)
             .idle_timeout(silence)
             .attempt_timeout(whole_answer)
-            .trip(Trip::default().one_credential())
             // A batch waits as long as it takes; `Health` decides when there is no hope.
             .max_retries(settings.max_retries.unwrap_or(u32::MAX))
             .max_wait(Duration::MAX)

@@ -4,15 +4,19 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aplomb::{Classification, Kind};
+use aplomb::{Classification, Kind, Reason};
 use http::StatusCode;
 use tokio::time::Instant;
 
-/// A provider that has answered before is given this long to answer again.
+/// A provider that has answered before, or that is there, is given this long to answer.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// A provider that has never responded is probably not there.
+/// A provider that has never responded is probably not there. One that responds, but with nothing but refusals, and names no time
+/// to come back, will not answer either.
 const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A key or a model that was never accepted is given up after so many refusals in a row.
+const MOST_REFUSALS: u32 = 3;
 
 /// The health of a provider, as seen by all attempts of a run.
 #[derive(Debug, Default)]
@@ -22,13 +26,22 @@ pub(crate) struct Health(Mutex<State>);
 struct State {
     sent: u64,
     throttled: u64,
+    answered: u64,
     /// True if a response of any kind has come.
     responded: bool,
-    /// The first of the failures since the last sign of hope.
+    /// The first of the failures since the last answer.
     failing_since: Option<Instant>,
+    /// The first of the refusals since anything else came: errors in place of answers, throttles without a time.
+    refused_since: Option<Instant>,
+    /// The first refusal of the key since anything else came.
+    unauthorized_since: Option<Instant>,
+    /// The latest time to come back that the provider has named.
+    promised: Option<Instant>,
+    /// How often the key or the model was refused in a row, if it was never accepted.
+    refusals: u32,
     /// The last failure, until the next answer.
     trouble: Option<String>,
-    /// The message with which the account or the key was refused.
+    /// The message with which the account was refused.
     refusal: Option<String>,
     /// Why no attempt can ever succeed.
     permanent: Option<String>,
@@ -55,25 +68,21 @@ impl Health {
     }
 
     /// Notes how an attempt ended.
-    ///
-    /// An answer is a sign of hope, and so is a throttle: the provider is there, and asks to come back later.
     pub(crate) fn judged(&self, result: &Classification) {
         let mut state = self.lock();
         match result.outcome().kind() {
-            Kind::Success => (state.failing_since, state.trouble) = (None, None),
+            Kind::Success => state.answered(),
             Kind::Local => {}
-            kind => {
-                state.trouble = Some(result.to_string());
-                if kind == Kind::Throttled {
-                    state.failing_since = None;
-                } else {
-                    state.failing_since.get_or_insert_with(Instant::now);
-                }
-            }
+            _ => state.failed(result, Instant::now()),
         }
     }
 
-    /// Notes that the account or the key was refused with this message.
+    /// How many attempts were answered.
+    pub(crate) fn answers(&self) -> u64 {
+        self.lock().answered
+    }
+
+    /// Notes that the account was refused with this message.
     pub(crate) fn refused(&self, message: &str) {
         self.lock().refusal = Some(message.to_owned());
     }
@@ -104,17 +113,67 @@ impl Health {
         if let Some(cause) = &state.permanent {
             return Some(Hopeless::Permanent(cause.clone()));
         }
-        let lasted = state.failing_since?.elapsed();
-        let patience = if state.responded { PATIENCE } else { FIRST_PATIENCE };
-        (lasted >= patience).then(|| Hopeless::Lasting {
-            responded: state.responded,
-            lasted,
-            last: state.trouble.clone(),
-        })
+        if state.refusals >= MOST_REFUSALS {
+            return Some(Hopeless::Permanent(state.trouble.clone().unwrap_or_default()));
+        }
+        let now = Instant::now();
+        if state.promised.is_some_and(|promised| now < promised) {
+            return None;
+        }
+        let lasted = |since: Option<Instant>| since.map(|since| now.saturating_duration_since(since));
+        let first = if state.answered > 0 {
+            state.unauthorized_since
+        } else {
+            state.refused_since
+        };
+        let short = lasted(first.or(state.failing_since.filter(|_| !state.responded)));
+        let long = lasted(state.failing_since);
+        let lasted = short
+            .filter(|lasted| *lasted >= FIRST_PATIENCE)
+            .or(long.filter(|lasted| *lasted >= PATIENCE))?;
+        Some(Hopeless::Lasting { responded: state.responded, lasted, last: state.trouble.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answered(&mut self) {
+        self.answered += 1;
+        self.refusals = 0;
+        (self.failing_since, self.refused_since, self.unauthorized_since) = (None, None, None);
+        (self.promised, self.trouble) = (None, None);
+    }
+
+    fn failed(&mut self, result: &Classification, now: Instant) {
+        let (outcome, kind) = (result.outcome(), result.outcome().kind());
+        self.trouble = Some(match result.message() {
+            Some(message) => format!("{result}: {message}"),
+            None => result.to_string(),
+        });
+        self.failing_since.get_or_insert(now);
+        if let Some(hint) = outcome.retry_after() {
+            self.promised = self.promised.max(now.checked_add(hint));
+        }
+        let is_outage = kind == Kind::Transient && result.status().is_none_or(|status| !status.is_success());
+        if is_outage || outcome.retry_after().is_some() {
+            self.refused_since = None;
+        } else {
+            self.refused_since.get_or_insert(now);
+        }
+        if kind == Kind::Unauthorized {
+            self.unauthorized_since.get_or_insert(now);
+        } else {
+            self.unauthorized_since = None;
+        }
+        let is_for_all = kind == Kind::Unauthorized || result.reason() == Some(Reason::NotFound);
+        self.refusals = if is_for_all && self.answered == 0 {
+            self.refusals + 1
+        } else {
+            0
+        };
     }
 }
 
@@ -184,14 +243,70 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_or_a_throttle_renews_hope() {
+    async fn an_answer_or_a_time_to_come_back_renews_hope() {
         let health = Health::default();
-        for hope in [Outcome::success(), Outcome::throttled()] {
-            health.judged(&Classification::new(Outcome::transient()));
-            advance(PATIENCE).await;
-            health.judged(&Classification::new(hope));
+        health.responded(StatusCode::OK);
+        health.judged(&Classification::new(Outcome::transient()));
+        advance(PATIENCE).await;
+        health.judged(&Classification::new(Outcome::success()));
+        assert_eq!(health.hopeless(), None);
+        health.judged(&Classification::new(Outcome::transient()));
+        advance(PATIENCE).await;
+        health.judged(&Classification::new(Outcome::throttled().with_retry_after(FIRST_PATIENCE)));
+        advance(FIRST_PATIENCE.mul_f64(0.99)).await;
+        assert_eq!(health.hopeless(), None);
+        advance(Duration::from_secs(1)).await;
+        assert!(health.hopeless().is_some(), "not for ever");
+    }
+
+    /// What is no outage will not pass by waiting.
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_never_answers_but_refuses_is_given_up_after_a_minute_with_its_words() {
+        let said = |outcome: Outcome| Classification::new(outcome).with_message("no such thing");
+        let in_200 = said(Outcome::transient()).with_status(StatusCode::OK);
+        for refusal in [said(Outcome::throttled()), in_200, said(Outcome::permanent())] {
+            let health = Health::default();
+            health.responded(StatusCode::OK);
+            for _ in 0..60 {
+                health.judged(&refusal);
+                assert_eq!(health.hopeless(), None);
+                advance(Duration::from_secs(1)).await;
+            }
+            let why = health.hopeless().unwrap().to_string();
+            assert!(
+                why.starts_with("every attempt has failed for 60 s") && why.ends_with("no such thing"),
+                "{why}"
+            );
+            // One that has answered before gets more time.
+            let health = Health::default();
+            health.responded(StatusCode::OK);
+            health.judged(&Classification::new(Outcome::success()));
+            health.judged(&refusal);
+            advance(PATIENCE.mul_f64(0.99)).await;
             assert_eq!(health.hopeless(), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_or_a_model_that_was_never_accepted_is_given_up_at_once() {
+        let unknown = Classification::new(Outcome::permanent()).with_reason(Reason::NotFound);
+        for refusal in [Classification::new(Outcome::unauthorized()), unknown] {
+            let (new, known) = (Health::default(), Health::default());
+            known.judged(&Classification::new(Outcome::success()));
+            for _ in 0..MOST_REFUSALS {
+                assert_eq!(new.hopeless(), None);
+                new.judged(&refusal);
+                known.judged(&refusal);
+            }
+            assert!(new.hopeless().is_some());
+            assert_eq!(known.hopeless(), None);
+        }
+        let revoked = Health::default();
+        revoked.responded(StatusCode::OK);
+        revoked.judged(&Classification::new(Outcome::success()));
+        revoked.judged(&Classification::new(Outcome::unauthorized()));
+        advance(FIRST_PATIENCE).await;
+        assert!(revoked.hopeless().is_some(), "it is not accepted again");
     }
 
     #[test]

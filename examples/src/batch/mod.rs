@@ -24,6 +24,8 @@ mod progress;
 mod prompt;
 mod resume;
 mod run;
+#[cfg(test)]
+mod run_tests;
 mod stdio;
 mod summary;
 mod table;

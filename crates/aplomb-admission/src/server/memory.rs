@@ -114,6 +114,7 @@ impl ServerMemory {
     }
 
     /// Makes room, so that the memory does not grow with the number of calls.
+    #[inline]
     fn forget_oldest(&mut self) {
         while self.calls.len() >= KEPT {
             let is_pending = self.calls.front().is_some_and(|call| call.fate == Fate::Pending);
@@ -126,7 +127,6 @@ impl ServerMemory {
             self.calls.pop_front();
             self.base += 1;
         }
-        self.undecided = self.undecided.max(self.base);
     }
 
     /// A call that was admitted some time ago is sent only now.

@@ -97,7 +97,7 @@ impl Server {
             settings,
             slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory, settings.places)),
             memory,
-            overload: Overload::new(),
+            overload: Overload::from(0),
             accepted: 0,
             trouble: None,
             events: VecDeque::new(),
@@ -106,6 +106,9 @@ impl Server {
 
     /// Applies other settings from now on. A brake that they switch off lets go.
     pub fn set_settings(&mut self, settings: ServerSettings, now: Instant) {
+        if settings.places && !self.settings.places {
+            self.overload = Overload::from(self.memory.next());
+        }
         self.settings = settings;
         let Some(trouble) = &mut self.trouble else { return };
         if trouble.shut.is_some_and(|shut| !settings.shuts_for(shut.cause)) {
@@ -127,7 +130,7 @@ impl Server {
         self.trouble = None;
         self.memory.forget();
         self.accepted = 0;
-        self.overload = Overload::new();
+        self.overload = Overload::from(self.memory.next());
         self.slow_start = self
             .settings
             .cold_start
@@ -145,6 +148,26 @@ impl Server {
             self.slow_start = None;
             self.events.push_back(ServerEvent::Opened { cause: shut.cause, by_probe: false });
         }
+    }
+
+    /// Enough is known of the server to send as many calls as there are, if nothing has gone wrong.
+    pub fn end_cold_start(&mut self) {
+        if self.trouble.is_none() {
+            self.slow_start = None;
+        }
+    }
+
+    /// What was known of the server besides does not hold any more: if nothing else is known, it begins as a new one.
+    pub fn start_anew(&mut self) {
+        if self.trouble.is_none() && self.settings.cold_start {
+            self.slow_start = Some(SlowStart::at_first(&mut self.memory, self.settings.places));
+        }
+    }
+
+    /// Whether there is any brake that may hold a call back.
+    #[inline]
+    pub fn may_hold(&self) -> bool {
+        self.trouble.is_some() || self.slow_start.is_some()
     }
 
     /// Decides whether a call may go that costs so many tokens.
@@ -248,10 +271,7 @@ impl Server {
     #[inline]
     pub fn end(&mut self, token: &ServerToken, end: End, now: Instant) {
         match end {
-            End::Judged { outcome, .. } if outcome.is_success() => {
-                self.taken(token, now);
-                self.ended_well(token, now);
-            }
+            End::Judged { outcome, .. } if outcome.is_success() => self.succeeded(token, now),
             End::Judged { outcome, .. } => self.ended_badly(token, outcome, now),
             End::Unsent => {
                 if let Some(trouble) = &mut self.trouble {
@@ -260,6 +280,27 @@ impl Server {
                 self.left(token);
             }
             End::Abandoned => self.left(token),
+        }
+    }
+
+    /// The call was answered, and has ended.
+    #[inline]
+    pub fn succeeded(&mut self, token: &ServerToken, now: Instant) {
+        self.taken(token, now);
+        self.memory.ended();
+        self.batch(token, Some(now));
+        if self.trouble.is_some() {
+            self.succeeded_in_trouble(token);
+        }
+    }
+
+    #[inline(never)]
+    fn succeeded_in_trouble(&mut self, token: &ServerToken) {
+        let Some(trouble) = &mut self.trouble else { return };
+        trouble.released(token.number);
+        let places = trouble.limit();
+        if let Some(cause) = trouble.places.as_mut().and_then(places::Places::ended) {
+            self.note_places(places, cause);
         }
     }
 
@@ -273,21 +314,16 @@ impl Server {
         }
     }
 
+    /// Compares how long answers take, where that may limit the calls in flight.
     #[inline]
-    fn ended_well(&mut self, token: &ServerToken, now: Instant) {
-        self.memory.ended();
-        self.batch(token, Some(now.saturating_duration_since(token.sent)));
-        let Some(trouble) = &mut self.trouble else { return };
-        trouble.released(token.number);
-        let places = trouble.limit();
-        if let Some(cause) = trouble.places.as_mut().and_then(places::Places::ended) {
-            self.note_places(places, cause);
+    fn batch(&mut self, token: &ServerToken, answered: Option<Instant>) {
+        if self.settings.places {
+            self.compare(token, answered);
         }
     }
 
-    /// Compares how long answers take.
-    #[inline]
-    fn batch(&mut self, token: &ServerToken, answered: Option<Duration>) {
+    fn compare(&mut self, token: &ServerToken, answered: Option<Instant>) {
+        let answered = answered.map(|at| at.saturating_duration_since(token.sent));
         let limit = self.trouble.as_ref().and_then(|trouble| trouble.limit());
         let shape = (self.memory.in_flight(), limit.unwrap_or(16));
         let next = self.memory.next();
@@ -308,12 +344,12 @@ impl Server {
     fn ended_badly(&mut self, token: &ServerToken, outcome: Outcome, now: Instant) {
         self.tick(now);
         let cause = match outcome.kind() {
-            Kind::Transient => ShutCause::Failures,
+            // The connection was of no use; the server has not seen the request.
+            Kind::Transient if !outcome.is_never_begun() => ShutCause::Failures,
             Kind::Throttled if outcome.is_shared_throttle() => ShutCause::Throttles,
             // The server answers, whatever it says of this request.
             Kind::Busy | Kind::Permanent | Kind::Unauthorized => {
-                self.taken(token, now);
-                return self.ended_well(token, now);
+                return self.succeeded(token, now);
             }
             _ => {
                 if let Some(trouble) = &mut self.trouble {
@@ -386,6 +422,12 @@ impl Server {
     pub fn hints(&self) -> Hints {
         let next_abandoned = self.overload.next_abandoned();
         Hints { next_wakeup: next_abandoned, ..Hints::default() }
+    }
+
+    /// Returns whether there are events that were not reported.
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Takes the oldest event that was not reported.

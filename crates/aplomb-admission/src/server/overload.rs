@@ -49,9 +49,10 @@ const LEAST: u32 = 4;
 const ABANDONED: usize = 256;
 
 impl Overload {
-    pub(super) const fn new() -> Self {
+    /// Compares the calls from `next` on.
+    pub(super) const fn from(next: CallNumber) -> Self {
         Self {
-            batch: Batch::starting(0, BATCH),
+            batch: Batch::starting(next, BATCH),
             best: None,
             went_well: 0,
             hung: 0,

@@ -43,15 +43,17 @@ impl Gate for Circuit {
 
     #[inline]
     fn check(&mut self, (): &(), now: Instant) -> Decision<OpenReason> {
-        self.advance(now);
         match self.phase {
-            Phase::Closed { slow_start: None, .. } | Phase::Follows { .. } => self.check_owned(now),
-            Phase::Disabled => Decision::Admit,
-            _ => self.decide(now),
+            Phase::Closed { slow_start: None, .. } => self.check_owned(now),
+            _ => self.check_slow(now),
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a token is large, and made in its place instead of being moved"
+    )]
     fn admit(&mut self, (): &(), now: Instant) -> CircuitToken {
         let role = match &mut self.phase {
             Phase::HalfOpen(half_open) => Role::Probe(half_open.send(now)),
@@ -92,8 +94,7 @@ impl Gate for Circuit {
             if token.content.is_none() {
                 self.response_time.record(token.admitted, now);
             }
-            self.end_owned(token.server.as_ref(), end, false, now);
-            return;
+            return self.succeeded_owned(token.server.as_ref(), now);
         }
         let failed = end == End::Abandoned && self.is_failure(&token, now);
         self.end_slow(&token, end, now);
@@ -127,6 +128,16 @@ impl Gate for Circuit {
 }
 
 impl Circuit {
+    #[inline(never)]
+    fn check_slow(&mut self, now: Instant) -> Decision<OpenReason> {
+        self.advance(now);
+        match self.phase {
+            Phase::Closed { slow_start: None, .. } | Phase::Follows { .. } => self.check_owned(now),
+            Phase::Disabled => Decision::Admit,
+            _ => self.decide(now),
+        }
+    }
+
     /// The decision about a call while not everyone is admitted.
     fn decide(&self, now: Instant) -> Decision<OpenReason> {
         let parks = matches!(self.settings.on_open, OnOpen::Park { .. });
@@ -138,7 +149,7 @@ impl Circuit {
             (Phase::HalfOpen(_) | Phase::Closed { .. }, _) if parks => {
                 Decision::WhenReleased(self.reason(now))
             }
-            (Phase::Open { until }, OnOpen::Park { max }) if *until - now <= max => {
+            (Phase::Open { until, .. }, OnOpen::Park { max }) if *until - now <= max => {
                 Decision::NotBefore(*until, self.reason(now))
             }
             _ => Decision::Reject(self.reason(now)),

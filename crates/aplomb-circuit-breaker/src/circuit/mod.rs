@@ -60,6 +60,8 @@ pub struct Circuit {
     cause: Option<CircuitCause>,
     events: VecDeque<Transition>,
     watch: Option<StateWatch>,
+    /// True if the trip asks for a server: read for every call.
+    needs_server: bool,
     /// Decides whether anybody gets through, if the trip asks for that.
     server: Option<Box<Server>>,
 }
@@ -71,6 +73,7 @@ impl Circuit {
         let settings = settings.into();
         Self {
             health: Health::new(&settings.trip),
+            needs_server: settings.trip.needs_server(),
             settings,
             phase: Phase::Closed { since: None, slow_start: None },
             epoch: 0,
@@ -92,12 +95,11 @@ impl Circuit {
     /// custom rule that both trips have in common.
     pub fn set_settings(&mut self, settings: impl Into<Arc<CircuitSettings>>, now: Instant) {
         let settings = settings.into();
-        let needed_server = self.settings.trip.needs_server();
         if self.settings.trip != settings.trip {
             self.health.adopt(&settings.trip);
         }
         self.settings = settings;
-        self.adopt_owned(needed_server, now);
+        self.adopt_owned(now);
     }
 
     /// Watches the state.

@@ -26,7 +26,7 @@ impl Circuit {
     #[inline]
     pub(super) fn check_owned(&mut self, now: Instant) -> Decision<OpenReason> {
         match &mut self.server {
-            Some(server) if self.settings.trip.needs_server() => match server.check(0, now) {
+            Some(server) if self.needs_server => match server.check(0, now) {
                 Decision::Admit => Decision::Admit,
                 held => self.held(held, now),
             },
@@ -44,7 +44,7 @@ impl Circuit {
     /// A call goes.
     #[inline]
     pub(super) fn admit_owned(&mut self, now: Instant) -> Option<ServerToken> {
-        if !self.settings.trip.needs_server() {
+        if !self.needs_server {
             return None;
         }
         let settings = &self.settings;
@@ -69,8 +69,16 @@ impl Circuit {
         }
     }
 
-    /// The call has ended.
+    /// The call was a success.
     #[inline]
+    pub(super) fn succeeded_owned(&mut self, token: Option<&ServerToken>, now: Instant) {
+        if let (Some(server), Some(token)) = (&mut self.server, token) {
+            server.succeeded(token, now);
+            self.follow_owned(now);
+        }
+    }
+
+    /// The call has ended.
     pub(super) fn end_owned(&mut self, token: Option<&ServerToken>, end: End, failed: bool, now: Instant) {
         if let (Some(server), Some(token)) = (&mut self.server, token) {
             let end = if failed {
@@ -86,6 +94,13 @@ impl Circuit {
     /// Does what the server says.
     #[inline]
     fn follow_owned(&mut self, now: Instant) {
+        if self.server.as_ref().is_some_and(|server| server.has_events()) {
+            self.follow_events(now);
+        }
+    }
+
+    #[cold]
+    fn follow_events(&mut self, now: Instant) {
         while let Some(event) = self.server.as_mut().and_then(|server| server.next_event()) {
             let shuts = matches!(event, ServerEvent::Shut { cause: ShutCause::Failures, .. });
             if shuts && self.settings.own_recovery {
@@ -113,8 +128,9 @@ impl Circuit {
 
     /// Goes on under other settings. An outage stays what it was, but a circuit that needs no server any more, or has a
     /// recovery of its own now, recovers by itself.
-    pub(super) fn adopt_owned(&mut self, needed: bool, now: Instant) {
+    pub(super) fn adopt_owned(&mut self, now: Instant) {
         let needs = self.settings.trip.needs_server();
+        let needed = std::mem::replace(&mut self.needs_server, needs);
         if let Some(server) = &mut self.server {
             server.set_settings(brakes(&self.settings), now);
         }
@@ -128,7 +144,7 @@ impl Circuit {
             self.phase = if *probing {
                 Phase::HalfOpen(Box::new(HalfOpen::new(self.settings.probes, now)))
             } else {
-                Phase::Open { until: *until }
+                self.open_until(*until)
             };
             self.reset_owned(now);
         }

@@ -21,6 +21,8 @@ pub(super) enum Phase {
     },
     Open {
         until: Instant,
+        /// How long the outage will have lasted then.
+        outage: Duration,
     },
     /// In a box, since circuits are closed nearly all the time.
     HalfOpen(Box<HalfOpen>),
@@ -53,7 +55,7 @@ impl Circuit {
         // The two most frequent cases: a circuit that is closed does not depend on time, and one that is open does so once.
         let stays = match &self.phase {
             Phase::Closed { slow_start, .. } => slow_start.is_none(),
-            Phase::Open { until } => *until > now,
+            Phase::Open { until, .. } => *until > now,
             _ => false,
         };
         if !stays {
@@ -69,7 +71,7 @@ impl Circuit {
                     self.outage.since = None;
                 }
             }
-            Phase::Open { until } => {
+            Phase::Open { until, .. } => {
                 if *until <= now {
                     let half_open = HalfOpen::new(self.settings.probes, now);
                     self.shift(Phase::HalfOpen(Box::new(half_open)), CircuitCause::CooldownOver, None, now);
@@ -96,7 +98,13 @@ impl Circuit {
         let cooldown = self.settings.cooldown.after(cause, last, &mut self.backoff_level, &mut random);
         let until = later(now, cooldown);
         self.begin_outage(cause, last, now);
-        self.shift(Phase::Open { until }, cause, last, now);
+        self.shift(self.open_until(until), cause, last, now);
+    }
+
+    /// The phase in which an outage that has begun goes on until then.
+    pub(super) fn open_until(&self, until: Instant) -> Phase {
+        let outage = self.outage.since.map_or(Duration::ZERO, |since| until.saturating_duration_since(since));
+        Phase::Open { until, outage }
     }
 
     pub(super) fn begin_outage(&mut self, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
@@ -128,7 +136,7 @@ impl Circuit {
     /// Begins an epoch, and queues its event.
     pub(super) fn shift(&mut self, phase: Phase, cause: CircuitCause, last: Option<Outcome>, now: Instant) {
         let cooldown = match phase {
-            Phase::Open { until } | Phase::Follows { until, probing: false } => {
+            Phase::Open { until, .. } | Phase::Follows { until, probing: false } => {
                 Some(until.saturating_duration_since(now))
             }
             _ => None,
@@ -150,20 +158,20 @@ impl Circuit {
     #[inline]
     pub(super) fn reason(&self, now: Instant) -> OpenReason {
         let Outage { since, cause, last, .. } = self.outage;
-        OpenReason {
-            state: self.phase.state(),
-            cause,
-            since: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            retry_after: self.retry_after(now),
-            last,
-        }
+        let retry_after = self.retry_after(now);
+        let since = match (&self.phase, retry_after) {
+            // An open circuit rejects many calls, and the difference of two instants costs more than that of two durations.
+            (Phase::Open { outage, .. }, Some(left)) => outage.saturating_sub(left),
+            _ => since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+        };
+        OpenReason { state: self.phase.state(), cause, since, retry_after, last }
     }
 
     /// How long until a call may pass that may not now: until an answer has probably freed a place, at most until one
     /// is certainly free.
     #[inline]
     pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
-        if let Phase::Open { until } | Phase::Follows { until, .. } = self.phase {
+        if let Phase::Open { until, .. } | Phase::Follows { until, .. } = self.phase {
             return Some(until.saturating_duration_since(now));
         }
         let longest = self.phase.next_change()?.saturating_duration_since(now);

@@ -34,7 +34,7 @@ impl Evictable for Circuit {
                     Worth::MEDIUM
                 }
             }
-            Phase::Open { until } if now.saturating_duration_since(*until) >= MEMORY => Worth::FRESH,
+            Phase::Open { until, .. } if now.saturating_duration_since(*until) >= MEMORY => Worth::FRESH,
             Phase::HalfOpen(half_open) if half_open.quiet_for(now).is_some_and(|quiet| quiet >= MEMORY) => {
                 Worth::FRESH
             }

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod charging;
+mod chosen;
 mod endless;
 mod errors;
 mod faults;

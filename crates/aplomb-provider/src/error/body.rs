@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::str;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::codes::{self, Code, Codes, bare};
 use super::google::{self, Details};
 use super::message::prefix;
-use super::{body_delay, dimension};
+use super::{body_delay, dimension, finish};
 use crate::json::{Key, View};
+use crate::rules::Told;
 use aplomb_core::{Dimension, Reason};
 
 type Object = Map<String, Value>;
@@ -28,6 +30,15 @@ pub(crate) struct ErrorBody {
     delay: Option<Duration>,
     dimension: Option<Dimension>,
     details: Option<Details>,
+    /// Where there are rules of one's own, the words that they ask for.
+    words: Option<Box<Words>>,
+}
+
+/// Words of a body that rules may ask for.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Words {
+    codes: Vec<String>,
+    finish_reasons: Vec<String>,
 }
 
 impl ErrorBody {
@@ -75,6 +86,26 @@ impl ErrorBody {
             dimension: dimension::in_fields(error).or_else(|| dimension::in_fields(top)),
             delay: body_delay::of(error, sent).or_else(|| body_delay::of(top, sent)),
             details: Details::of(error),
+            words: codes.settings.has_rules().then(|| {
+                let finish_reasons = finish::reasons(first(value)).map(str::to_owned).collect();
+                let codes = code_texts(error).chain(code_texts(top));
+                Box::new(Words { codes: codes.map(|code| bare(&code).to_owned()).collect(), finish_reasons })
+            }),
+        }
+    }
+
+    /// What rules may ask for, of a response with this status and these headers.
+    pub(crate) fn told<'a>(&'a self, status: Option<u16>, headers: Option<&'a HeaderMap>) -> Told<'a> {
+        let words = self.words.as_deref();
+        let texts = |texts: fn(&Words) -> &Vec<String>| {
+            words.into_iter().flat_map(texts).map(String::as_str).collect::<Vec<_>>()
+        };
+        Told {
+            status: status.or(self.status),
+            headers,
+            codes: texts(|words| &words.codes),
+            message: self.message(),
+            finish_reasons: texts(|words| &words.finish_reasons),
         }
     }
 
@@ -153,7 +184,7 @@ pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
             Key::Error => is_error(member),
             Key::Choices => {
                 let choice = member.first();
-                is_error(choice.get(Key::Error)) || is_broken_off(choice, had_content)
+                is_error(choice.get(Key::Error)) || finish::is_choice_broken_off(choice, had_content)
             }
             Key::Response | Key::XGroq => is_error(member.get(Key::Error)),
             Key::Type | Key::EventType => member.is("error"),
@@ -161,9 +192,10 @@ pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
                 member.is("error") || (member.is("response") && value.get(Key::Status).is("failed"))
             }
             Key::BaseResp => member.get(Key::StatusCode).count().is_some_and(|code| code != 0),
+            Key::Candidates => finish::is_candidate_broken_off(member.first(), had_content),
             // Cohere, in either version.
-            Key::FinishReason => member.is("ERROR"),
-            Key::Delta => member.get(Key::FinishReason).is("ERROR"),
+            Key::FinishReason => finish::is_answer_broken_off(member),
+            Key::Delta => finish::is_answer_broken_off(member.get(Key::FinishReason)),
             _ => false,
         };
         if is_error {
@@ -173,27 +205,9 @@ pub(crate) fn is_error_answer(value: View<'_>, had_content: bool) -> bool {
     false
 }
 
-/// Finish reasons of answers that were broken off: `OpenRouter`, vLLM, z.ai, `DeepSeek`.
-const BROKEN_OFF: [&str; 4] = ["error", "abort", "network_error", "insufficient_system_resource"];
-
-/// Returns whether a choice was broken off: by its finish reason, or without content by the one behind a gateway.
-fn is_broken_off(choice: View<'_>, had_content: bool) -> bool {
-    let is_any = |reason: View<'_>| reason.is_text() && BROKEN_OFF.iter().any(|known| reason.is(known));
-    let is_empty = || {
-        let delta = choice.at(&[Key::Delta, Key::Content]);
-        delta.is_empty() && choice.at(&[Key::Message, Key::Content]).is_empty()
-    };
-    is_any(choice.get(Key::FinishReason))
-        || (!had_content && is_any(choice.get(Key::NativeFinishReason)) && is_empty())
-}
-
-/// The code in the finish reason of the first choice.
+/// The code in the finish reason.
 fn finish_code(value: &Value, codes: &Codes<'_>) -> Option<Code> {
-    let choice = &first(value)["choices"][0];
-    let reasons = [&choice["finish_reason"], &choice["native_finish_reason"]];
-    reasons
-        .iter()
-        .find_map(|reason| codes.known(reason.as_str().filter(|reason| BROKEN_OFF.contains(reason))?))
+    finish::broken_off(first(value)).find_map(|reason| codes.known(reason))
 }
 
 /// An object whose members are all `null` is not an error: jobs have one while nothing has failed.
@@ -215,36 +229,45 @@ fn first(value: &Value) -> &Value {
 /// The most significant code: one of the user's, one in a gateway's metadata about the requests in flight, one
 /// that says the account is exhausted, otherwise the first known one, exact codes before broad ones.
 fn code_of(error: &Object, codes: &Codes<'_>) -> Option<Code> {
-    let within = |outer: &str, name: &str| error.get(outer).and_then(|outer| outer.get(name));
-    // The codes beside these repeat the status, or are broader.
-    let specific = [within("metadata", "reason"), within("metadata", "limit_source")];
-    let places = [
-        within("details", "error_code"),
-        specific[0],
-        specific[1],
-        within("metadata", "error_type"),
-        within("innererror", "code"),
-        error.get("code"),
-        error.get("type"),
-        error.get("error_type"),
-        error.get("status"),
-        error.get("__type"),
-        error.get("error"),
-    ];
     if let Some(code) = error.get("status_code").and_then(Value::as_u64).and_then(codes::of_base_resp) {
         return Some(code);
     }
-    let reasons = || google::reasons(error).map(Cow::Borrowed);
-    let texts = || places.iter().flatten().filter_map(|value| text_of(value)).chain(reasons());
     let lookup = |text: Cow<'_, str>| codes.known(bare(&text));
-    let known = || texts().filter_map(lookup);
-    let at_once = || specific.into_iter().flatten().filter_map(text_of).filter_map(lookup);
-    texts()
+    let known = || code_texts(error).filter_map(lookup);
+    let at_once = || specific(error).into_iter().flatten().filter_map(text_of).filter_map(lookup);
+    code_texts(error)
         .find_map(|text| codes.own(bare(&text)))
         .or_else(|| at_once().find(|code| code.reason == Reason::TooManyAtOnce))
         .or_else(|| known().find(|code| code.reason == Reason::QuotaExhausted))
         .or_else(|| known().find(|code| code.is_exact))
         .or_else(|| known().next())
+}
+
+/// The codes in a gateway's metadata. Those beside them repeat the status, or are broader.
+fn specific(error: &Object) -> [Option<&Value>; 2] {
+    let metadata = error.get("metadata");
+    ["reason", "limit_source"].map(|name| metadata?.get(name))
+}
+
+/// The codes of an error, in all places that providers have for them.
+fn code_texts(error: &Object) -> impl Iterator<Item = Cow<'_, str>> {
+    let within = |outer: &str, name: &str| error.get(outer).and_then(|outer| outer.get(name));
+    let [reason, limit_source] = specific(error);
+    let places = [
+        within("details", "error_code"),  // Anthropic
+        reason,                           // OpenRouter
+        limit_source,                     // OpenRouter
+        within("metadata", "error_type"), // OpenRouter
+        within("innererror", "code"),     // Azure
+        error.get("code"),                // OpenAI and most others
+        error.get("type"),                // OpenAI, Anthropic
+        error.get("error_type"),          // text-generation-inference
+        error.get("status"),              // Google
+        error.get("__type"),              // AWS
+        error.get("error"),               // Fireworks
+    ];
+    let texts = places.into_iter().flatten().filter_map(text_of);
+    texts.chain(google::reasons(error).map(Cow::Borrowed))
 }
 
 /// A code, which may be a number in JSON.

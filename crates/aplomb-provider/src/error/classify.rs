@@ -16,19 +16,25 @@ use super::google::Details;
 use super::header_hints;
 use super::message::Message;
 use super::phrases;
+use crate::body_format::BodyFormat;
+use crate::buffered;
 use crate::dialect::Dialect;
 use crate::json::{Document, Nodes};
 use crate::{Head, Settings};
 
+/// The cause of a failure by a web page in a success.
+pub(crate) const PAGE: &str = "a web page came in place of an answer";
+
 /// Any error in a success contains one of these. To prepare a search takes longer than the search, so it is done once.
-static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+static MARKS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
     [
         "error",
         "failed",
-        "\"ERROR\"",
+        "\"ERROR",
         "base_resp",
         "abort",
         "insufficient_system",
+        "MALFORMED_",
     ]
     .map(Finder::new)
 });
@@ -37,6 +43,9 @@ static MARKS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
     let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
     if head.status().is_success() {
+        if buffered::format(head, body) == BodyFormat::Page {
+            return judge.classification(Reason::Unknown.outcome(), Reason::Unknown).with_cause(&PAGE);
+        }
         judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())
     } else {
         let error = ErrorBody::read(body, head.sent(), &judge.codes());
@@ -54,6 +63,19 @@ pub(crate) fn event(
 ) -> Classification {
     let judge = Judge { dialect, settings, head: None };
     judge.failure(&ErrorBody::from_value(value, sent, &judge.codes()), None, sent, !had_content)
+}
+
+/// Judges an event of a stream by the user's rules alone; `None` if none is met.
+pub(crate) fn event_by_rules(
+    value: &Value,
+    status: u16,
+    sent: SystemTime,
+    dialect: &'static Dialect,
+    settings: &Settings,
+) -> Option<Classification> {
+    let judge = Judge { dialect, settings, head: None };
+    let error = ErrorBody::from_value(value, sent, &judge.codes());
+    judge.fails_by_rules(&error, Some(status))
 }
 
 /// The context in which a body is judged.
@@ -83,6 +105,12 @@ impl<'a> Judge<'a> {
 
     /// Judges the body of a success: `None` if it is not an error.
     fn error_in_success(&self, head: &Head<'_>, body: &[u8]) -> Option<Classification> {
+        if self.settings.has_rules() {
+            let error = ErrorBody::read(body, head.sent(), &self.codes());
+            if let Some(failed) = self.fails_by_rules(&error, Some(head.status().as_u16())) {
+                return Some(failed);
+            }
+        }
         // Nearly every body is an answer, which need not be parsed here.
         if !MARKS.iter().any(|mark| mark.find(body).is_some()) {
             return None;
@@ -149,7 +177,33 @@ impl<'a> Judge<'a> {
         if reason == Reason::Overloaded && is_unprocessed {
             outcome = outcome.mark_unprocessed();
         }
-        let classification = self.classification(self.should_retry(outcome, reason), reason);
+        let judged = (self.should_retry(outcome, reason), reason);
+        self.explained(self.by_rules(error, status, judged).unwrap_or(judged), error)
+    }
+
+    /// What the user's rules say about a response that was judged to be this. Only the status of its head counts, if it has one.
+    fn by_rules(
+        &self,
+        error: &ErrorBody,
+        status: Option<u16>,
+        judged: (Outcome, Reason),
+    ) -> Option<(Outcome, Reason)> {
+        if !self.settings.has_rules() {
+            return None;
+        }
+        self.settings.by_rules(&error.told(status, self.head.map(Head::headers)), judged)
+    }
+
+    /// The failure that a success is by the user's rules.
+    fn fails_by_rules(&self, error: &ErrorBody, status: Option<u16>) -> Option<Classification> {
+        let met = self.by_rules(error, status, (Outcome::success(), Reason::Unknown))?;
+        // A rule that changes a delay alone does not make it one.
+        (!met.0.is_success()).then(|| self.explained(met, error))
+    }
+
+    /// The classification of a failure, with the server's words.
+    fn explained(&self, (outcome, reason): (Outcome, Reason), error: &ErrorBody) -> Classification {
+        let classification = self.classification(outcome, reason);
         let redirect = || self.head?.redirect().map(|location| format!("redirected to {location}"));
         match error.message().map(Cow::Borrowed).or_else(|| redirect().map(Cow::Owned)) {
             Some(message) => classification.with_message(&message),
@@ -273,11 +327,17 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Headers of answers that an edge gave in place of the origin.
+const EDGE: [&str; 2] = [
+    "cf-mitigated",      // https://developers.cloudflare.com/cloudflare-challenges
+    "x-amzn-waf-action", // https://docs.aws.amazon.com/waf/latest/developerguide/waf-captcha-and-challenge.html
+];
+
 /// Returns whether a refusal comes from a proxy in front of the provider, which says nothing about the credential.
 fn is_from_edge(head: &Head<'_>) -> bool {
     let is_page = head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
     let is_challenge = head.headers().contains_key(WWW_AUTHENTICATE);
-    head.headers().contains_key("cf-mitigated") || (is_page && !is_challenge)
+    EDGE.iter().any(|name| head.headers().contains_key(*name)) || (is_page && !is_challenge)
 }
 
 /// Returns whether the head says that a limit is exhausted for hours or for a month.

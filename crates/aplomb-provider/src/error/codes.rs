@@ -1,5 +1,6 @@
-//! Error codes of all providers.
+//! The meaning of an error code.
 
+use super::code_table::{BASE_RESP, BROAD, EXACT, EXHAUSTED};
 use crate::Settings;
 #[allow(
     clippy::enum_glob_use,
@@ -27,117 +28,6 @@ pub(crate) struct Codes<'a> {
     /// Statuses with a meaning of their own at this provider.
     pub(crate) statuses: &'static [(u16, Reason)],
 }
-
-/// Codes that say exactly what happened, whatever the status. Those of all providers are in one table: they do
-/// not contradict each other, and gateways forward them.
-#[rustfmt::skip]
-const EXACT: Table = &[
-    (RateLimited, &[
-        "rate_limit_exceeded", "rate_limit_error", "rate_limit_reached", "rate_limit_reached_error", "rate_limited",
-        "rate_limit", "ratelimitreached", "ratelimitexceeded", "too_many_requests", "ramp_limit_exceeded",
-        "throttlingexception", "throttling_error", "1300", "too_many_requests_error",
-        "too_many_tokens_error", "token_quota_exceeded", "request_quota_exceeded", "abnormal-usage-detected",
-        // A policy of the IETF's draft, not an account.
-        "quota-exceeded",
-    ]),
-    (TooManyAtOnce, &[
-        "concurrency_limit_exceeded",
-        // The only 402 that passes by itself, as running requests end.
-        "in_flight_budget_exhausted", "openrouter_in_flight_budget",
-    ]),
-    (QuotaExhausted, &[
-        "insufficient_quota", "credit_balance_exhausted", "insufficient_balance", "insufficient_credits",
-        "insufficient_funds", "usage_limit_reached", "usage_limit_exceeded", "usage_not_included",
-        "exceeded_current_quota_error", "billing_error", "billing_not_active", "billing_hard_limit_reached",
-        "payment_required", "openrouter_credits", "openrouter_key_limit", "budget_exceeded", "quota_exceeded",
-        "quota_exhausted", "insufficient_g1_credits_balance", "billing_disabled", "servicequotaexceededexception",
-        "1308",
-        // z.ai without money; the free allocation of a day at Cloudflare.
-        "1113", "3036", "4006",
-    ]),
-    (Overloaded, &[
-        "overloaded_error", "overloaded", "server_is_overloaded", "server_overloaded", "model_overloaded",
-        "provider_overloaded", "engine_overloaded", "engine_overloaded_error", "service_unavailable_error",
-        "service_unavailable", "unavailable_error", "resource_unavailable", "flex_unavailable",
-        "compaction_unavailable", "capacity_exceeded", "queue_exceeded", "model_capacity_exhausted", "nocapacity",
-        "modelnotreadyexception", "serviceunavailableexception", "temporary-reduced-capacity", "3505",
-        // Cloudflare.
-        "3040",
-        // DeepSeek, as a finish reason.
-        "insufficient_system_resource",
-    ]),
-    (ServerError, &[
-        "internalserverexception", "incomplete_generation", "modelerrorexception", "modelstreamerrorexception",
-        // Finish reasons.
-        "abort", "network_error",
-    ]),
-    (Timeout, &["timeout_error", "timeout", "request_timeout", "deadline_exceeded", "modeltimeoutexception"]),
-    (ContextTooLong, &[
-        "context_length_exceeded", "context_window_exceeded", "exceed_context_size_error", "string_above_max_length",
-        "contextwindowexceedederror",
-    ]),
-    (RequestTooLarge, &[
-        "request_too_large", "request_entity_too_large", "payload_too_large", "request_body_too_large_after_decoding",
-    ]),
-    (ContentFiltered, &[
-        "content_filter", "content_filtered", "content_policy_violation", "responsibleaipolicyviolation",
-        "moderation_blocked", "cyber_policy", "contentpolicyviolationerror",
-    ]),
-    (Unauthorized, &[
-        "invalid_api_key", "incorrect_api_key", "authentication_error", "invalid_authentication",
-        "invalid_authentication_error", "permission_error", "permission_denied", "account_deactivated",
-        "organization_on_hold", "invalid_organization", "ip_not_authorized", "unsupported_country_region_territory",
-        "unauthenticated", "api_key_invalid", "accessdeniedexception", "unrecognizedclientexception",
-        "expiredtokenexception", "service_disabled",
-    ]),
-    (NotFound, &[
-        "model_not_found", "not_found_error", "not_found", "deploymentnotfound", "resourcenotfoundexception",
-    ]),
-    (Conflict, &["conflict_error", "conflict"]),
-    (InvalidRequest, &[
-        "invalid_prompt", "invalid_value", "invalid_type", "unsupported_value", "unsupported_parameter",
-        "unknown_parameter", "missing_required_parameter", "validationexception",
-    ]),
-];
-
-/// The numeric codes of `MiniMax`'s `base_resp`, which mean something else at other vendors.
-const BASE_RESP: &[(u64, Reason)] = &[
-    (1002, RateLimited),
-    (1004, Unauthorized),
-    (1008, QuotaExhausted),
-    (1026, ContentFiltered),
-    (1039, RateLimited),
-    (2013, InvalidRequest),
-];
-
-/// Endings of codes that say that an account is exhausted: `organization_spend_limit_exceeded`,
-/// `enforced_spend_limit_reached`, `organization_usage_limit_exceeded`.
-const EXHAUSTED: &[&str] = &[
-    "_spend_limit_exceeded",
-    "_spend_limit_reached",
-    "_usage_limit_exceeded",
-    "_usage_limit_reached",
-    "_billing_unavailable",
-];
-
-/// Codes so broad that they accompany any error: they count only if there is no status.
-#[rustfmt::skip]
-const BROAD: Table = &[
-    // The exhausted dimension; and "slow down", which is about the server if it comes with a 503.
-    (RateLimited, &["tokens", "requests", "slow_down", "resource_exhausted"]),
-    (InvalidRequest, &[
-        "invalid_request_error", "invalid_request", "bad_request", "bad_request_error", "badrequesterror",
-        "unprocessable_entity", "not_supported_error", "invalid_argument", "failed_precondition", "out_of_range",
-        "unimplemented", "validation",
-    ]),
-    (ServerError, &[
-        "server_error", "api_error", "internal_error", "internal_server_error", "internalservererror",
-        "cmek_key_unreachable", "internal", "generation",
-    ]),
-    (Overloaded, &["unavailable"]),
-    (Conflict, &["aborted"]),
-    (NotFound, &["notfounderror"]),
-];
 
 impl Codes<'_> {
     /// The meaning of a code, if it is known.

@@ -8,21 +8,27 @@ use crate::time::{duration, rfc3339};
 const MAX_READ: usize = 8 * 1024;
 
 /// Phrases before a delay.
-const PHRASES: [&str; 10] = [
-    "try again in",
-    "try again after",
-    "retry in",
-    "retry after",
+const PHRASES: &[&str] = &[
+    "try again in",    // OpenAI, Groq, Azure
+    "try again after", // Moonshot
+    "retry in",        // Gemini
+    "retry after",     // Azure
     "retrying in",
+    "come back in",
     "reset in",
-    "reset after",
-    "resets in",
-    "available in",
-    "wait",
+    "reset after",  // Gemini's command line client
+    "resets in",    // "resets in ~30s"
+    "available in", // Replicate
+    "wait",         // "You must wait for at least 2 minutes"
 ];
 
 /// Phrases before a point in time.
-const POINTS: [&str; 4] = ["resets at", "reset at", "try again at", "retry at"];
+const POINTS: &[&str] = &[
+    "resets at", // LiteLLM
+    "reset at",
+    "try again at",
+    "retry at",
+];
 
 /// Words between the phrase and the number.
 const FILLERS: [&str; 6] = [

@@ -3,8 +3,10 @@
 mod body;
 mod body_delay;
 pub(crate) mod classify;
+mod code_table;
 pub(crate) mod codes;
 mod dimension;
+mod finish;
 mod google;
 pub(crate) mod header_hints;
 mod message;

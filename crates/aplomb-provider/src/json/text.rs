@@ -1,6 +1,7 @@
 //! A string as it is written in JSON.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::{fmt, str};
 
 use super::lexer::Kind;
@@ -46,6 +47,25 @@ impl<'a> Text<'a> {
         match &self.0 {
             Form::Read(text) => text.is_empty(),
             Form::Written(text) => text.is_empty(),
+        }
+    }
+
+    /// The place of the text in the bytes that it borrows.
+    pub(crate) fn place_in(&self, bytes: &[u8]) -> Option<Range<usize>> {
+        let Form::Written(Cow::Borrowed(text)) = &self.0 else {
+            return None;
+        };
+        let start = text.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+        let place = start..start.checked_add(text.len())?;
+        (place.end <= bytes.len()).then_some(place)
+    }
+
+    /// The number of bytes as it was received.
+    #[doc(hidden)]
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Form::Read(text) => text.len(),
+            Form::Written(text) => text.len(),
         }
     }
 

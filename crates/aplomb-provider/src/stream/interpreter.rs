@@ -1,6 +1,8 @@
 //! The meaning of the events of a stream, in any provider's shape.
 
 use std::borrow::Cow;
+use std::mem;
+use std::ops::Range;
 
 use aplomb_core::{Classification, Reason};
 use http::StatusCode;
@@ -11,7 +13,9 @@ use serde_json::{Value, json};
 use super::StreamEvent::{self, Content, Done, Error, Other, Ping, Usage};
 use super::aws::decode_base64;
 use super::json_values::JsonValue;
+use super::last_event::LastEvent;
 use super::shapes::{self, EventKind};
+use crate::buffered::both;
 use crate::dialect::Dialect;
 use crate::error::{classify, is_error_answer};
 use crate::head::SentAt;
@@ -20,6 +24,9 @@ use crate::usage::Counts;
 use crate::{Head, Settings};
 
 type Emit<'a> = &'a mut dyn FnMut(StreamEvent<'_>);
+
+/// Members that hold an answer, or that come beside one.
+const PLACES: &[Key] = &[Key::Choices, Key::Candidates, Key::UsageMetadata];
 
 /// A value of an unknown shape, with the usage that it reports anyway.
 struct UnknownShape(Option<aplomb_core::Usage>);
@@ -37,6 +44,7 @@ pub(super) struct Interpreter {
     status: StatusCode,
     sent_at: SentAt,
     counts: Counts,
+    last: LastEvent,
     /// An event had a known shape.
     saw_known: bool,
     /// An event had an unknown shape.
@@ -50,6 +58,12 @@ pub(super) struct Interpreter {
     is_unmarked: bool,
     /// A value of a JSON body was not JSON.
     is_malformed: bool,
+    /// It has a shape that has a place for an answer.
+    has_place: bool,
+    /// It has said why it ended.
+    said_why: bool,
+    /// The body is one answer in JSON, although events were promised.
+    is_whole: bool,
 }
 
 impl Interpreter {
@@ -60,6 +74,7 @@ impl Interpreter {
             status: head.status(),
             sent_at: SentAt::of(head),
             counts: Counts::default(),
+            last: LastEvent::default(),
             saw_known: false,
             saw_unknown: false,
             is_cut: false,
@@ -67,6 +82,9 @@ impl Interpreter {
             is_finished: false,
             is_unmarked: false,
             is_malformed: false,
+            has_place: false,
+            said_why: false,
+            is_whole: false,
         }
     }
 
@@ -74,7 +92,7 @@ impl Interpreter {
     /// the last chunk, and of a stream whose shape is unknown the marker is unknown too.
     pub(super) const fn may_end_here(&self) -> bool {
         let finished = self.is_finished && (self.is_unmarked || self.dialect.is_lenient);
-        finished || (self.saw_unknown && !self.saw_known && !self.is_cut)
+        finished || self.is_whole || (self.saw_unknown && !self.saw_known && !self.is_cut)
     }
 
     /// Returns whether JSON chunks are missing their last one.
@@ -87,9 +105,30 @@ impl Interpreter {
         self.counts.usage()
     }
 
+    /// Forgets the last event, so that the next one is parsed.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self) {
+        self.last.forget();
+    }
+
     /// Returns whether a JSON body contained something that is not JSON.
     pub(super) const fn is_malformed(&self) -> bool {
         self.is_malformed
+    }
+
+    /// Returns whether the shape has a place for an answer, and nothing has come there.
+    pub(super) const fn lacks_content(&self) -> bool {
+        self.has_place && !self.has_content
+    }
+
+    /// Returns whether the answer has said why it ended.
+    pub(super) const fn said_why(&self) -> bool {
+        self.said_why
+    }
+
+    /// Reports a web page.
+    pub(super) fn page(&self, emit: Emit<'_>) {
+        emit(Error(self.classification(Reason::Unknown.into()).with_cause(&classify::PAGE)));
     }
 
     /// Interprets a server-sent event.
@@ -101,12 +140,16 @@ impl Interpreter {
             return emit(Done);
         }
         self.is_cut = false;
+        if let Some(text) = self.last.text_of(name, data) {
+            self.is_finished = false;
+            return emit(Content(Some(text)));
+        }
         match Document::read(data, &mut Nodes::new()) {
-            Some(document) => {
-                if let Err(UnknownShape(usage)) = self.document(name, document, emit) {
-                    self.unknown(usage, emit);
-                }
-            }
+            Some(document) => match self.document(name, document, emit) {
+                Ok(Some(text)) => self.last.remember(name, data, text),
+                Ok(None) => {}
+                Err(UnknownShape(usage)) => self.unknown(usage, emit),
+            },
             None if name == "error" => emit(Error(self.judge(data))),
             None if data.is_empty() => emit(Ping),
             None if is_several(data) => {
@@ -159,7 +202,7 @@ impl Interpreter {
         self.saw_known || !self.dialect.is_lenient
     }
 
-    /// Interprets a value between the events of an event stream: it may be an error.
+    /// Interprets a value between the events of an event stream: it may be an error, or in their place an answer.
     pub(super) fn inline_value(&mut self, value: JsonValue<'_>, emit: Emit<'_>) {
         let mut nodes = Nodes::new();
         let document = match value {
@@ -167,9 +210,11 @@ impl Interpreter {
             JsonValue::Raw(bytes) => Document::read(bytes, &mut nodes),
             JsonValue::Oversized => None,
         };
-        if let Some(document) = document.filter(|document| is_error_answer(document.view(), self.has_content))
-        {
+        let Some(document) = document else { return };
+        if is_error_answer(document.view(), self.has_content) {
             emit(Error(self.judge(document.text())));
+        } else if !self.saw_known && document.view().is_object() {
+            self.is_whole = self.document("", document, emit).is_ok();
         }
     }
 
@@ -191,7 +236,7 @@ impl Interpreter {
     fn answer(&mut self, document: Document<'_>, emit: Emit<'_>) {
         let usage = if document.view().is_object() {
             match self.document("", document, emit) {
-                Ok(()) => return,
+                Ok(_) => return,
                 Err(UnknownShape(usage)) => usage,
             }
         } else {
@@ -221,23 +266,35 @@ impl Interpreter {
         }
     }
 
-    /// Interprets an event, a chunk or a complete answer.
-    fn document(&mut self, name: &str, document: Document<'_>, emit: Emit<'_>) -> Result<(), UnknownShape> {
+    /// Interprets an event, a chunk or a complete answer. Returns the place of its text, if it says nothing else.
+    fn document(
+        &mut self,
+        name: &str,
+        document: Document<'_>,
+        emit: Emit<'_>,
+    ) -> Result<Option<Range<usize>>, UnknownShape> {
         let value = document.view();
         let kind = value.get(Key::Type).text();
         let kind = kind.as_ref().map(Text::read);
         let kind = kind.as_deref().unwrap_or(name);
         if name == "error" || is_failure(kind) || is_error_answer(value, self.has_content) {
             emit(Error(self.judge(document.text())));
-            return Ok(());
+            return Ok(None);
+        }
+        if let Some(error) = self.by_rules(document.text()) {
+            emit(Error(error));
+            return Ok(None);
         }
         let usage = self.counts.update(document).then(|| self.counts.usage()).flatten();
-        let mut has_content = false;
+        let usage = both(usage, self.settings.own_usage(document.text()));
+        let (mut has_content, mut place) = (false, None);
         let kind = shapes::read(kind, value, &mut |text| {
-            has_content = true;
+            let is_first = !mem::replace(&mut has_content, true);
+            place = text.as_ref().filter(|_| is_first).and_then(|text| text.place_in(document.text()));
             emit(Content(text));
         });
         self.has_content |= has_content;
+        self.has_place |= value.names().any(PLACES);
         let kind = kind.ok_or(UnknownShape(usage))?;
         self.saw_known |= kind != EventKind::Ping;
         self.note(kind, has_content);
@@ -250,14 +307,31 @@ impl Interpreter {
             _ if usage.is_none() && !has_content => emit(Other),
             _ => {}
         }
-        Ok(())
+        let is_like_others = kind.is_part() && !document.has_counts() && !self.has_own_ways();
+        Ok(place.filter(|_| is_like_others))
+    }
+
+    /// Returns whether the user asks for more than the shape of an event.
+    const fn has_own_ways(&self) -> bool {
+        self.settings.has_rules() || self.settings.has_usage_paths()
+    }
+
+    /// The failure that an event is by the user's rules.
+    fn by_rules(&self, event: &[u8]) -> Option<Classification> {
+        if !self.settings.has_rules() {
+            return None;
+        }
+        let (event, sent) = (serde_json::from_slice(event).ok()?, self.sent_at.time());
+        let status = self.status.as_u16();
+        let judged = classify::event_by_rules(&event, status, sent, self.dialect, &self.settings)?;
+        Some(self.classification(judged))
     }
 
     fn note(&mut self, kind: EventKind, has_content: bool) {
         self.is_unmarked |= matches!(kind, EventKind::Unmarked { .. });
         match kind {
             EventKind::Chunk { is_last: true } | EventKind::Unmarked { is_last: true } => {
-                self.is_finished = true;
+                (self.is_finished, self.said_why) = (true, true);
             }
             _ if has_content => self.is_finished = false,
             _ => {}

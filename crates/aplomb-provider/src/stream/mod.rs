@@ -2,7 +2,10 @@
 
 mod aws;
 mod interpreter;
+#[cfg(test)]
+mod interpreter_tests;
 mod json_values;
+mod last_event;
 mod reader;
 mod shapes;
 mod sse;

@@ -16,11 +16,10 @@ use crate::body_format::BodyFormat;
 use crate::dialect::Dialect;
 use crate::usage;
 
-/// Creates a reader for the format that the media type declares, unless the first bytes show that it is an event
-/// stream. A body that is neither an event stream nor JSON is trusted.
+/// Creates a reader for the format that the media type declares, unless the first bytes show that it is another. A body that is neither an event stream nor JSON is trusted.
 pub(crate) fn reader(head: &Head<'_>, dialect: &'static Dialect) -> AnyReader {
     let parser = match BodyFormat::declared(head) {
-        Some(format) if !format.may_be_events(head) => Parser::of(format),
+        Some(format) if !format.is_uncertain(head) => Parser::of(format),
         declared => Parser::Undetermined { sse: SseParser::default(), start: Start::new(), declared },
     };
     if let Parser::Opaque(opaque) = parser {
@@ -55,6 +54,21 @@ impl AnyReader {
     #[must_use]
     pub fn opaque() -> Self {
         Self(Kind::Opaque(Opaque::default()))
+    }
+}
+
+/// For endpoints.
+impl AnyReader {
+    /// Returns whether nothing has come where an answer belongs.
+    #[doc(hidden)]
+    pub fn lacks_content(&self) -> bool {
+        matches!(&self.0, Kind::Parsed(reader) if reader.interpreter.lacks_content())
+    }
+
+    /// Returns whether nothing has come where an answer belongs, and nothing that says why.
+    #[doc(hidden)]
+    pub fn lacks_everything(&self) -> bool {
+        matches!(&self.0, Kind::Parsed(reader) if reader.interpreter.lacks_content() && !reader.interpreter.said_why())
     }
 }
 
@@ -150,6 +164,8 @@ enum Parser {
     /// One chunk per line.
     JsonLines(JsonValues),
     AwsEvents(AwsParser),
+    /// A web page, which is no answer.
+    Page,
     Opaque(Opaque),
 }
 
@@ -160,6 +176,7 @@ impl Parser {
             BodyFormat::Json => Self::Json(JsonValues::default()),
             BodyFormat::JsonLines => Self::JsonLines(JsonValues::default()),
             BodyFormat::AwsEvents => Self::AwsEvents(AwsParser::default()),
+            BodyFormat::Page => Self::Page,
             BodyFormat::Opaque => Self::Opaque(Opaque::default()),
         }
     }
@@ -174,9 +191,7 @@ impl Reader {
         };
         let format = |start: &[u8]| match *declared {
             None => BodyFormat::starting_with(start),
-            Some(declared) => {
-                declared.is_events(start).map(|is| if is { BodyFormat::Events } else { declared })
-            }
+            Some(declared) => declared.seen(start),
         };
         let mut space = 0;
         if start.is_empty() {
@@ -215,6 +230,7 @@ impl Reader {
             Parser::AwsEvents(aws) => {
                 aws.push(bytes, &mut |item| read_aws_item(item, interpreter, &mut until_end(end, emit)));
             }
+            Parser::Page => interpreter.page(&mut until_end(end, emit)),
             Parser::Opaque(opaque) => opaque.push(bytes, emit),
         }
     }
@@ -270,7 +286,7 @@ impl StreamReader for Reader {
                 is_complete && !interpreter.lacks_last_chunk()
             }
             Parser::AwsEvents(aws) => aws.is_complete() && interpreter.may_end_here(),
-            Parser::Opaque(_) => true,
+            Parser::Page | Parser::Opaque(_) => true,
         };
         if let Some(end) = &self.end {
             return end.as_stream_end();

@@ -61,6 +61,10 @@ impl SseParser {
                 self.buffer(bytes);
                 return;
             };
+            if let Some(len) = self.one_line_event(bytes, end, emit) {
+                bytes = &bytes[len..];
+                continue;
+            }
             self.skip_line_feed = bytes[end] == b'\r';
             if self.line.is_empty() && end <= MAX_LINE {
                 self.line(&bytes[..end], false, emit);
@@ -70,6 +74,31 @@ impl SseParser {
             }
             bytes = &bytes[end + 1..];
         }
+    }
+
+    /// Reports the event that these bytes start with, if its data is all of their first line, which ends at `end`, and a blank
+    /// line follows: then nothing is copied. Returns its length.
+    fn one_line_event(
+        &mut self,
+        bytes: &[u8],
+        end: usize,
+        emit: &mut dyn FnMut(SseItem<'_>),
+    ) -> Option<usize> {
+        let value = bytes[..end].strip_prefix(b"data:")?;
+        let len = match &bytes[end..] {
+            [b'\n', b'\n', ..] => end + 2,
+            [b'\r', b'\n', b'\r', b'\n', ..] => end + 4,
+            _ => return None,
+        };
+        if self.has_data || !self.line.is_empty() || value.len() > MAX_LINE {
+            return None;
+        }
+        self.is_past_first_line = true;
+        let data = Some(value.strip_prefix(b" ").unwrap_or(value));
+        emit(SseItem::Event { name: &self.name, data, is_terminated: true });
+        self.name.clear();
+        self.name.shrink_to(RETAINED_CAPACITY);
+        Some(len)
     }
 
     /// Returns whether the body would end in the middle of an oversized line, that is not after a closing brace.

@@ -48,11 +48,11 @@ fn event(name: &str, payload: &str) -> Vec<u8> {
     frame(&headers, payload)
 }
 
-fn exception(name: &str) -> Vec<u8> {
+pub(crate) fn exception(name: &str) -> Vec<u8> {
     frame(&[(":exception-type", name), (":message-type", "exception")], r#"{"message": "m"}"#)
 }
 
-fn converse() -> [Vec<u8>; 6] {
+pub(crate) fn converse() -> [Vec<u8>; 6] {
     [
         event("messageStart", r#"{"role":"assistant","p":"abc"}"#),
         event("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"Hel"},"p":"ab"}"#),
@@ -66,7 +66,7 @@ fn converse() -> [Vec<u8>; 6] {
     ]
 }
 
-fn read(body: &[u8]) -> (Vec<StreamEvent<'static>>, StreamEnd) {
+pub(crate) fn read(body: &[u8]) -> (Vec<StreamEvent<'static>>, StreamEnd) {
     let response = Response::new(200, &[("content-type", "application/vnd.amazon.eventstream")]);
     let whole = support::read(Bedrock.stream(&response.head()), [body]);
     let split = support::read(Bedrock.stream(&response.head()), body.chunks(7));
@@ -139,6 +139,122 @@ fn exceptions_are_judged_by_their_type() {
         "",
     );
     assert_eq!(read(&error).1.classification().message(), Some("why"));
+}
+
+/// A chunk of a model, as `InvokeModelWithResponseStream` sends it.
+fn chunk(json: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut base64 = String::new();
+    for group in json.as_bytes().chunks(3) {
+        let bits =
+            group.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let index = (bits >> (18 - 6 * digit)) & 63;
+            base64.push(if digit <= group.len() {
+                char::from(DIGITS[index as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    event("chunk", &format!(r#"{{"bytes":"{base64}","p":"abcd"}}"#))
+}
+
+/// Chunks of each family that Bedrock serves, and the number of chunks after which the answer is complete.
+const FAMILIES: &[(&str, &[&str], usize)] = &[
+    (
+        "anthropic",
+        &[
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}"#,
+            r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        4,
+    ),
+    (
+        "llama",
+        &[
+            r#"{"generation":"","prompt_token_count":9,"generation_token_count":0,"stop_reason":null}"#,
+            r#"{"generation":"Hi","prompt_token_count":null,"generation_token_count":1,"stop_reason":null}"#,
+            r#"{"generation":"","generation_token_count":2,"stop_reason":"stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        3,
+    ),
+    (
+        "titan",
+        &[
+            r#"{"outputText":"Hi","index":0,"totalOutputTextTokenCount":null,"completionReason":null,"inputTextTokenCount":9}"#,
+            r#"{"outputText":"","index":0,"totalOutputTextTokenCount":2,"completionReason":"FINISH","amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        2,
+    ),
+    (
+        "nova",
+        &[
+            r#"{"messageStart":{"role":"assistant"}}"#,
+            r#"{"contentBlockDelta":{"delta":{"text":"Hi"},"contentBlockIndex":0}}"#,
+            r#"{"contentBlockStop":{"contentBlockIndex":0}}"#,
+            r#"{"messageStop":{"stopReason":"end_turn"}}"#,
+            r#"{"metadata":{"usage":{"inputTokens":9,"outputTokens":2}},"amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        4,
+    ),
+    (
+        "mistral",
+        &[
+            r#"{"outputs":[{"text":"Hi","stop_reason":null}]}"#,
+            r#"{"outputs":[{"text":"","stop_reason":"stop"}],"amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        2,
+    ),
+    (
+        "cohere",
+        &[
+            r#"{"text":"Hi","is_finished":false}"#,
+            r#"{"is_finished":true,"finish_reason":"COMPLETE","amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        2,
+    ),
+    (
+        "openai",
+        &[
+            r#"{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"amazon-bedrock-invocationMetrics":{"inputTokenCount":9,"outputTokenCount":2}}"#,
+        ],
+        2,
+    ),
+];
+
+#[test]
+fn every_family_of_models_ends_where_it_says_so_and_reports_its_usage() {
+    for (family, chunks, complete) in FAMILIES {
+        let frames: Vec<Vec<u8>> = chunks.iter().map(|json| chunk(json)).collect();
+        for count in 1..=frames.len() {
+            let (events, end) = read(&frames[..count].concat());
+            let expected = if count >= *complete {
+                StreamEnd::Complete
+            } else {
+                StreamEnd::Truncated
+            };
+            assert_eq!(end, expected, "{family} {count}");
+            if count == frames.len() {
+                let texts: Vec<_> = events.iter().filter(|event| event.is_content()).collect();
+                assert_eq!(texts, [&Content(Some("Hi".into()))], "{family}");
+            }
+        }
+        let response = Response::new(200, &[("content-type", "application/vnd.amazon.eventstream")]);
+        let usage = Bedrock.usage(&response.head(), &frames.concat()).unwrap();
+        assert_eq!((usage.input(), usage.output()), (Some(9), Some(2)), "{family}");
+        // An exception before the end.
+        let failed = [
+            frames[..frames.len() - 1].concat(),
+            exception("modelStreamErrorException"),
+        ]
+        .concat();
+        let kind = read(&failed).1.classification().outcome().kind();
+        assert_eq!(kind, Kind::Transient, "{family}");
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn the_status_decides_if_nothing_else_does() {
             "",
             "{}",
             "null",
-            "<html>",
+            "<error>",
             "{\"error\"",
             "\u{0}",
             r#"{"error": {}}"#,
@@ -122,6 +122,56 @@ fn a_code_outranks_the_status() {
         ] {
             assert_eq!(kind(provider, 429, &code(exhausted)), Kind::Exhausted, "{exhausted}");
         }
+    }
+}
+
+#[test]
+fn numeric_codes_are_read_where_a_vendor_has_them() {
+    let cases: [(&str, u16, &str, Reason); 14] = [
+        ("z.ai", 429, r#"{"error": {"code": "1302", "message": "m"}}"#, Reason::TooManyAtOnce),
+        ("z.ai", 429, r#"{"error": {"code": "1304", "message": "m"}}"#, Reason::QuotaExhausted),
+        ("z.ai", 429, r#"{"error": {"code": 1310, "message": "m"}}"#, Reason::QuotaExhausted),
+        ("z.ai", 429, r#"{"error": {"code": "1311", "message": "m"}}"#, Reason::NotFound),
+        ("z.ai", 429, r#"{"error": {"code": "1312", "message": "m"}}"#, Reason::Overloaded),
+        ("Cloudflare", 408, r#"{"errors": [{"code": 3007, "message": "m"}]}"#, Reason::Timeout),
+        ("Cloudflare", 400, r#"{"errors": [{"code": 5007, "message": "m"}]}"#, Reason::NotFound),
+        (
+            "MiniMax",
+            200,
+            r#"{"base_resp": {"status_code": 1041, "status_msg": "m"}}"#,
+            Reason::TooManyAtOnce,
+        ),
+        (
+            "MiniMax",
+            200,
+            r#"{"base_resp": {"status_code": 2056, "status_msg": "m"}}"#,
+            Reason::QuotaExhausted,
+        ),
+        ("MiniMax", 200, r#"{"base_resp": {"status_code": 0}, "choices": []}"#, Reason::Answered),
+        ("Alibaba", 400, r#"{"code": "Arrearage", "message": "m"}"#, Reason::QuotaExhausted),
+        (
+            "Alibaba",
+            403,
+            r#"{"code": "AllocationQuota.FreeTierOnly", "message": "m"}"#,
+            Reason::QuotaExhausted,
+        ),
+        (
+            "ByteDance",
+            429,
+            r#"{"error": {"code": "ServerOverloaded", "type": "TooManyRequests"}}"#,
+            Reason::Overloaded,
+        ),
+        ("ByteDance", 403, r#"{"error": {"code": "AccountOverdueError"}}"#, Reason::QuotaExhausted),
+    ];
+    for (vendor, status, body, reason) in cases {
+        assert_eq!(judge(&Generic, status, &[], body).reason(), Some(reason), "{vendor} {body}");
+    }
+    // A plan that lacks a model is no rate.
+    let gate = judge(&Generic, 429, &[], r#"{"error": {"code": "1311", "message": "m"}}"#).outcome();
+    assert_eq!((gate.kind(), gate.scope()), (Kind::Permanent, Scope::Request));
+    for waf in ["cf-mitigated", "x-amzn-waf-action"] {
+        let edge = judge(&Generic, 403, &[(waf, "challenge")], "");
+        assert_eq!(edge.outcome().kind(), Kind::Transient, "{waf}");
     }
 }
 

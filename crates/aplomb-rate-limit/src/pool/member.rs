@@ -56,6 +56,12 @@ impl PoolMember {
         result
     }
 
+    /// Returns whether the server lets no member through.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        self.pool.lock().quotas().is_shut()
+    }
+
     /// Reads or changes the pool's quotas.
     pub(crate) fn with<T>(&mut self, now: Instant, act: impl FnOnce(&mut Quotas, Instant) -> T) -> T {
         self.order(|order| order.with(now, act))

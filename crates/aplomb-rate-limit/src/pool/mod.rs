@@ -71,34 +71,29 @@ impl Pool {
         RateLimitLayer::with_pool(self).limiter()
     }
 
-    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
-    /// asks for more, calls are rejected instead of waiting.
+    /// Sets the longest time that calls wait because the server names it. Default: 120 s. If a server asks for more, calls are
+    /// rejected instead of waiting.
     pub fn set_max_pause(&self, longest: Duration) {
-        self.with(|quotas, _| quotas.set_max_pause(longest));
+        self.with(|quotas, now| quotas.set_max_pause(longest, now));
     }
 
     /// Raises the longest pause to this if it is shorter: an endpoint that draws on the pool does so, so that its calls
     /// are not rejected for a pause that its policy would wait for.
     #[doc(hidden)]
     pub fn raise_max_pause(&self, longest: Duration) {
-        self.with(|quotas, _| quotas.raise_max_pause(longest));
+        self.with(|quotas, now| quotas.raise_max_pause(longest, now));
     }
 
-    /// Sets how long it takes after a pause until calls go as before. Default: 2 s.
-    pub fn set_ramp(&self, ramp: Duration) {
-        self.with(|quotas, _| quotas.set_ramp(ramp));
-    }
-
-    /// Sets whether limits that nobody configured are learned: from what the server reports
-    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
+    /// Sets whether limits that nobody configured are learned: from what the server reports, and from what it refuses.
+    /// Default: true.
     pub fn set_learning(&self, learning: bool) {
-        self.with(|quotas, _| quotas.set_learning(learning));
+        self.with(|quotas, now| quotas.set_learning(learning, now));
     }
 
-    /// Seeds the length of pauses for which the server names no time, so that they are repeatable: for
-    /// tests and simulations. Default: a random seed.
+    /// Seeds the random part of the time between probes while the server lets nobody through, so that it is repeatable: for
+    /// tests and simulations. Default: random.
     pub fn set_seed(&self, seed: u64) {
-        self.with(|quotas, _| quotas.set_seed(seed));
+        self.with(|quotas, now| quotas.set_seed(seed, now));
     }
 
     /// Replaces the quotas. They keep their levels, and calls in flight are settled as before.

@@ -14,7 +14,7 @@ impl Quotas {
     pub(super) fn confirm(&mut self, index: usize, now: Instant) {
         let nanos = self.set.nanos(now);
         let id = self.set.quotas()[index].id();
-        self.server_mut(now).estimate_mut(id).confirmed = nanos;
+        self.server_mut().estimate_mut(id).confirmed = nanos;
         self.schedule_expiry();
     }
 
@@ -48,13 +48,11 @@ impl Quotas {
             } else {
                 self.set.remove(index);
             }
-            let server = self.server_mut(now);
-            match &mut server.estimator {
-                Some(estimator) if dimension == Dimension::REQUESTS => estimator.on_limits_expired(now),
-                _ => {}
+            if dimension == Dimension::REQUESTS {
+                self.on_limits_expired();
             }
             if was_enforced {
-                server.events.push_back(Event::limit_lapsed(dimension));
+                self.server_mut().events.push_back(Event::limit_lapsed(dimension));
             }
         }
         self.drop_estimates();

@@ -36,10 +36,12 @@ impl Gate for Quotas {
             let at = expires.map_or(at, |expires| expires.min(at));
             (self.set.instant(at), RateLimitReason::Quota(dimension))
         });
-        match (&mut self.server, filled) {
-            (None, None) => Decision::Admit,
-            (None, Some((at, reason))) => Decision::NotBefore(at, reason),
-            (Some(server), filled) => server.check(filled, charge, self.unanswered, now),
+        if self.brakes.as_ref().is_some_and(|server| server.may_hold()) {
+            return self.check_brakes(filled, charge, now);
+        }
+        match filled {
+            Some((at, reason)) => Decision::NotBefore(at, reason),
+            None => Decision::Admit,
         }
     }
 
@@ -50,12 +52,7 @@ impl Gate for Quotas {
         if self.server.is_some() {
             self.take_gauged(charge, now);
         }
-        if let Some(server) = &mut self.server {
-            server.pause.on_admitted();
-            if let Some(estimator) = &mut server.estimator {
-                estimator.on_admitted(requests, self.unanswered, now);
-            }
-        }
+        let server = self.tell_admitted(charge, now);
         self.in_flight += 1;
         self.unanswered += 1;
         Reservation {
@@ -63,6 +60,7 @@ impl Gate for Quotas {
             requests,
             unanswered: true,
             accepted: false,
+            server,
             shortage_shown: false,
             shares,
         }
@@ -70,9 +68,10 @@ impl Gate for Quotas {
 
     fn on(&mut self, reservation: &mut Reservation, progress: Progress<'_>, now: Instant) {
         match progress {
-            Progress::Sent => {}
+            Progress::Sent => self.tell_sent(reservation, now),
             Progress::FirstByte => {
                 self.on_answered(reservation);
+                self.tell_taken(reservation, now);
                 self.on_accepted(reservation, now);
             }
             Progress::Limits(readings) => {
@@ -99,6 +98,7 @@ impl Gate for Quotas {
     fn end(&mut self, mut reservation: Reservation, end: End, now: Instant) {
         self.on_answered(&mut reservation);
         self.in_flight -= 1;
+        self.tell_ended(&reservation, &end, now);
         let End::Judged { outcome, usage } = end else {
             // The server counts a call that was sent and abandoned, but not one that was never sent.
             if end == End::Unsent {
@@ -108,12 +108,7 @@ impl Gate for Quotas {
         };
         let inbound = self.set.settings().inbound;
         match outcome.kind() {
-            Kind::Success => {
-                self.on_accepted(&mut reservation, now);
-                if let Some(server) = &mut self.server {
-                    server.pause.on_success(reservation.at);
-                }
-            }
+            Kind::Success => self.on_accepted(&mut reservation, now),
             // Rejected by a gate further in.
             Kind::Local => self.refund(&reservation, now),
             _ if inbound => self.failed_inbound(&reservation, usage, now),
@@ -133,12 +128,12 @@ impl Gate for Quotas {
         let expires = self.server.as_ref().and_then(|server| server.expires);
         let filled = self.set.forecast(charges, nanos);
         let filled = filled.map(|at| expires.map_or(at, |expires| expires.max(nanos).min(at)));
-        filled.map(|at| self.set.instant(at)).max(self.paused_until(now))
+        let held = self.brakes.as_mut().and_then(|server| server.forecast(now));
+        filled.map(|at| self.set.instant(at)).max(held)
     }
 
     fn hints(&self) -> Hints {
-        let next_wakeup = self.server.as_ref().and_then(|server| server.estimator.as_ref()?.next_wakeup());
-        Hints { next_wakeup, ..Hints::default() }
+        self.brakes.as_ref().map(|server| server.hints()).unwrap_or_default()
     }
 
     #[inline]

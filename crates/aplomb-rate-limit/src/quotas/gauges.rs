@@ -75,7 +75,7 @@ impl Quotas {
             (None, Dimension::REQUESTS) => reservation.requests,
             (None, _) => 0,
         };
-        let estimate = self.server_mut(now).estimate_mut(id);
+        let estimate = self.server_mut().estimate_mut(id);
         if has_rate {
             // A bucket may hold less than its limit.
             let full = estimate.gauge.full().unwrap_or(limit);
@@ -108,7 +108,7 @@ impl Quotas {
                 let (quota, _) = self.set.at_mut(index);
                 quota.observe(limit, observed);
                 if observed.is_some() {
-                    self.announce(index, now);
+                    self.announce(index);
                 }
             }
         }

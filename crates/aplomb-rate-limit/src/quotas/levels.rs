@@ -66,7 +66,7 @@ impl Quotas {
             bucket.owed(flow, nanos).saturating_sub(used.saturating_add(flying))
         };
         let interval = flow.interval();
-        let estimate = self.server_mut(now).estimate_mut(id);
+        let estimate = self.server_mut().estimate_mut(id);
         if tightened > 0 {
             estimate.tightened_until = estimate.tightened_until.max(nanos).saturating_add(tightened);
         }
@@ -91,7 +91,7 @@ impl Quotas {
         // In whole units, as the server counts what is left: a part of one is not there yet.
         let stays = flow.interval().saturating_mul(owed.saturating_sub(more));
         bucket.give_back(bucket.drawn_until().saturating_sub(nanos).saturating_sub(stays));
-        let estimate = self.server_mut(now).estimate_mut(id);
+        let estimate = self.server_mut().estimate_mut(id);
         let back = flow.interval().saturating_mul(more);
         estimate.tightened_until = estimate.tightened_until.saturating_sub(back);
         let beyond = as_u32(more.saturating_sub(owed));
@@ -110,7 +110,7 @@ impl Quotas {
     pub(super) fn give_back(&mut self, index: usize, at_most: u64, now: Instant) {
         let nanos = self.set.nanos(now);
         let id = self.set.quotas()[index].id();
-        let estimate = self.server_mut(now).estimate_mut(id);
+        let estimate = self.server_mut().estimate_mut(id);
         let back = estimate.tightened_until.saturating_sub(nanos).min(at_most);
         estimate.tightened_until = estimate.tightened_until.saturating_sub(back);
         self.set.at(index).1.give_back(back);
@@ -168,7 +168,7 @@ impl Quotas {
             }
             let takes = quota.flow().interval().saturating_mul(share.cost);
             let is_within = hint <= quota.quota().window();
-            let estimate = self.server_mut(now).estimate_mut(share.id);
+            let estimate = self.server_mut().estimate_mut(share.id);
             if estimate.refused_from == 0 {
                 estimate.refused_from = sent.max(1);
             }

@@ -1,5 +1,6 @@
-//! All quotas of one key, its pause and what is known of its server's limits, as one gate.
+//! All quotas of one key, and what is known of its server, as one gate.
 
+mod brakes;
 mod expiry;
 mod gate;
 mod gauges;
@@ -18,27 +19,32 @@ mod tests;
 
 use std::time::Duration;
 
+use aplomb_admission::server::Server;
 use aplomb_admission::{End, Gate};
 use aplomb_core::{Outcome, Usage};
 use tokio::time::Instant;
 
+pub use self::brakes::throttle_event;
 pub use self::reason::RateLimitReason;
 pub use self::reservation::Reservation;
 use self::server_limits::ServerLimits;
 use self::set::{QuotaSet, Settings};
-use crate::pause::PauseSettings;
-use crate::rate_estimator::RateEstimator;
 use crate::{Charge, Learned, Quota, Settle};
 
-/// Quotas that admit all or nothing, the pause that a throttled response causes, and the limits that the server
-/// reports.
+/// The default of the longest time that calls wait because the server names it.
+const MAX_PAUSE: Duration = Duration::from_secs(120);
+
+/// Quotas that admit all or nothing, the limits that the server reports, and what it was seen to do.
 ///
 /// A pure state machine: it is used behind a [`Queue`](aplomb_admission::Queue), alone or together with
 /// other gates.
 #[derive(Clone, Debug)]
 pub struct Quotas {
     set: QuotaSet,
+    /// The limits that the server reported.
     server: Option<Box<ServerLimits>>,
+    /// What the server was seen to do.
+    brakes: Option<Box<Server>>,
     in_flight: u32,
     unanswered: u32,
 }
@@ -48,7 +54,7 @@ impl Quotas {
     /// [`set_learning`](Quotas::set_learning).
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Self {
         let settings = Settings {
-            pause: PauseSettings::new(),
+            max_pause: MAX_PAUSE,
             learning: true,
             pausing: true,
             inbound: false,
@@ -56,9 +62,7 @@ impl Quotas {
             seed: None,
         };
         let set = QuotaSet::new(quotas, settings);
-        let mut quotas = Self { set, server: None, in_flight: 0, unanswered: 0 };
-        quotas.set_up_estimator();
-        quotas
+        Self { set, server: None, brakes: None, in_flight: 0, unanswered: 0 }
     }
 
     /// New quotas with the same settings, which they share: quotas of another key take less memory this way.
@@ -66,89 +70,56 @@ impl Quotas {
     /// It is a clone of quotas that are not used.
     #[must_use]
     pub fn fresh(&self) -> Self {
-        let mut fresh = self.clone();
-        if let Some(server) = &mut fresh.server {
-            server.pause.set_seed(self.set.settings().seed.unwrap_or_else(rand::random));
-        }
-        fresh
+        self.clone()
     }
 
     /// Returns whether no quota is configured.
     #[doc(hidden)]
     pub fn is_unconfigured(&self) -> bool {
-        self.set.quotas().iter().all(|quota| quota.as_configured().is_none())
+        self.set.is_unconfigured()
     }
 
-    /// Estimates the server's rate where no quota is configured and limits are learned.
-    fn set_up_estimator(&mut self) {
-        let epoch = self.set.epoch();
-        let unconfigured = self.is_unconfigured();
-        let Settings { learning, pausing, .. } = *self.set.settings();
-        if learning && pausing && unconfigured {
-            self.server_mut(epoch).estimator.get_or_insert_with(|| RateEstimator::new(epoch));
-        } else if let Some(server) = &mut self.server {
-            server.estimator = None;
+    /// Sets the longest time that calls wait because the server names it. Default: 120 s. If a server asks for more, calls are
+    /// rejected instead of waiting.
+    pub fn set_max_pause(&mut self, longest: Duration, now: Instant) {
+        self.set.settings_mut().max_pause = longest;
+        self.set_up_brakes(now);
+    }
+
+    pub(crate) fn raise_max_pause(&mut self, longest: Duration, now: Instant) {
+        if longest > self.set.settings().max_pause {
+            self.set_max_pause(longest, now);
         }
     }
 
-    /// Sets the longest pause of all callers after a throttled response. Default: 120 s. If a server
-    /// asks for more, calls are rejected instead of waiting.
-    pub fn set_max_pause(&mut self, longest: Duration) {
-        self.set_pause(|pause| pause.set_longest(longest));
-    }
-
-    pub(crate) fn raise_max_pause(&mut self, longest: Duration) {
-        if longest > self.set.settings().pause.longest() {
-            self.set_max_pause(longest);
-        }
-    }
-
-    /// Sets how long it takes after a pause until calls go as before. Default: 2 s. The number of calls that
-    /// may have gone doubles with each eighth of it; zero lets all go at once.
-    pub fn set_ramp(&mut self, ramp: Duration) {
-        self.set_pause(|pause| pause.set_ramp(ramp));
-    }
-
-    fn set_pause(&mut self, set: impl FnOnce(&mut PauseSettings)) {
-        let settings = self.set.settings_mut();
-        set(&mut settings.pause);
-        let pause = settings.pause;
-        if let Some(server) = &mut self.server {
-            server.pause.set_settings(pause);
-        }
-    }
-
-    /// Seeds the length of pauses for which the server names no time, so that they are repeatable. Default: a random
-    /// seed.
-    pub fn set_seed(&mut self, seed: u64) {
+    /// Seeds the random part of the time between probes while the server lets nobody through, so that it is repeatable.
+    /// Default: random.
+    pub fn set_seed(&mut self, seed: u64, now: Instant) {
         self.set.settings_mut().seed = Some(seed);
-        if let Some(server) = &mut self.server {
-            server.pause.set_seed(seed);
-        }
+        self.set_up_brakes(now);
     }
 
-    /// Sets whether limits that nobody configured are learned: from what the server reports
-    /// or, if no quota is configured and the server reports nothing, from its refusals. Default: true.
-    pub fn set_learning(&mut self, learning: bool) {
+    /// Sets whether limits that nobody configured are learned: from what the server reports, and from what it refuses.
+    /// Default: true.
+    pub fn set_learning(&mut self, learning: bool, now: Instant) {
         self.set.settings_mut().learning = learning;
-        self.set_up_estimator();
+        self.set_up_brakes(now);
     }
 
-    /// Sets whether throttled responses pause all callers, and show the server's rate where nothing else does. Default: true.
-    /// If not, another gate acts on them, and tells [`on_refused`](Self::on_refused).
+    /// Sets whether throttled responses hold calls back, and show the server's rate. Default: true. If not, another gate acts
+    /// on them, and tells [`on_refused`](Self::on_refused). Set it before the first call.
     #[doc(hidden)]
     pub fn set_pausing(&mut self, pausing: bool) {
         self.set.settings_mut().pausing = pausing;
-        self.set_up_estimator();
     }
 
     /// Makes these quotas on calls that arrive, not on calls to a server. Nothing is learned from responses, none of them
-    /// causes a pause, and the charge becomes the actual use: a call that fails keeps its request and gets back everything
-    /// else, unless its usage is known.
+    /// holds calls back, and the charge becomes the actual use: a call that fails keeps its request and gets back everything
+    /// else, unless its usage is known. Set it before the first call.
     pub fn set_inbound(&mut self) {
-        self.set.settings_mut().inbound = true;
+        let settings = self.set.settings_mut();
+        (settings.inbound, settings.learning) = (true, false);
         self.set_settle(Settle::Correct);
-        self.set_learning(false);
     }
 
     /// Sets how quotas of anything but requests are settled that do not say so themselves, such as learned
@@ -172,13 +143,7 @@ impl Quotas {
             server.estimates.iter_mut().for_each(|(_, estimate)| estimate.tightened_until = 0);
         }
         self.schedule_expiry();
-        self.set_up_estimator();
-        if let Some(server) = &mut self.server {
-            server.note_end_of_pause(now);
-            if server.is_empty(now) {
-                self.server = None;
-            }
-        }
+        self.set_up_brakes(now);
     }
 
     /// The learned limits of the server, for a later run.
@@ -197,9 +162,11 @@ impl Quotas {
         for quota in learned.known_quotas() {
             self.learn(*quota, now);
         }
-        let estimator = self.server.as_mut().and_then(|server| server.estimator.as_mut());
-        if let Some((rate, estimator)) = learned.known_rate().zip(estimator) {
-            estimator.start_from(rate, now);
+        let finds_out = self.brakes_by_itself() && self.is_unconfigured();
+        if let Some(rate) = learned.known_rate().filter(|_| finds_out) {
+            let server = self.brakes_mut();
+            server.end_cold_start();
+            server.set_rate(rate, now);
         }
     }
 
@@ -217,15 +184,14 @@ impl Quotas {
         self.in_flight as usize
     }
 
-    /// The end of the pause of all callers, while it lasts.
+    /// While the server lets nobody through: when the next call goes to see whether that is over.
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
-        self.server.as_ref().and_then(|server| server.pause.until(now))
+        self.brakes.as_ref()?.paused_until(now)
     }
 
-    /// The rate, in calls per second, at which a server that does not report its limits was found to
-    /// refuse.
+    /// The rate, in calls per second, that the server was found to accept.
     pub fn estimated_rate(&self) -> Option<f64> {
-        self.server.as_ref().and_then(|server| server.estimator.as_ref()?.rate())
+        self.brakes.as_ref()?.rate()
     }
 
     /// Returns whether there is an event that has not been reported.
@@ -233,13 +199,8 @@ impl Quotas {
         self.server.as_ref().is_some_and(|server| !server.events.is_empty())
     }
 
-    fn server_mut(&mut self, now: Instant) -> &mut ServerLimits {
-        let Settings { seed, pause, .. } = *self.set.settings();
-        let nanos = self.set.nanos(now);
-        self.server.get_or_insert_with(|| {
-            let seed = seed.map_or_else(rand::random, |seed| seed ^ nanos);
-            Box::new(ServerLimits::new(pause, seed))
-        })
+    fn server_mut(&mut self) -> &mut ServerLimits {
+        self.server.get_or_insert_with(Box::default)
     }
 
     /// The server has answered a call for the first time.
@@ -257,17 +218,6 @@ impl Quotas {
         let first = !std::mem::replace(&mut reservation.accepted, true);
         if first && self.server.is_some() {
             self.refill(reservation, now);
-            self.server_accepted(reservation.requests, now);
-        }
-    }
-
-    fn server_accepted(&mut self, requests: u64, now: Instant) {
-        if let Some(server) = &mut self.server {
-            if let Some(estimator) = &mut server.estimator {
-                estimator.on_accepted(requests);
-            } else if server.is_empty(now) {
-                self.server = None;
-            }
         }
     }
 
@@ -276,9 +226,6 @@ impl Quotas {
         let nanos = self.set.nanos(now);
         self.set.refund(reservation, nanos);
         self.give_back_gauged(reservation);
-        if let Some(estimator) = self.server.as_mut().and_then(|server| server.estimator.as_mut()) {
-            estimator.on_not_accepted(reservation.requests);
-        }
     }
 
     /// A call that arrived has failed: it used nothing but a request, unless its usage is known.

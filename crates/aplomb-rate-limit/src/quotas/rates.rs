@@ -14,7 +14,7 @@ impl Quotas {
     /// Adopts the reported limit: at once if it is lower, after several agreeing reports if it is higher, and
     /// never above the configured quota. `went` units have gone with the call that it was reported to.
     pub(super) fn adopt_rate(&mut self, index: usize, reported: ReportedLimit, went: u64, now: Instant) {
-        let Some((limit, window)) = reported.limit.zip(self.believed_window(index, reported, now)) else {
+        let Some((limit, window)) = reported.limit.zip(self.believed_window(index, reported)) else {
             return;
         };
         if !self.set.quotas()[index].has_rate() {
@@ -28,7 +28,7 @@ impl Quotas {
         let interval = as_reported.interval().max(at_least);
         if interval > at_least && configured.is_some() {
             let nanos = self.set.nanos(now);
-            let trial = &mut self.server_mut(now).estimate_mut(id).trial;
+            let trial = &mut self.server_mut().estimate_mut(id).trial;
             match trial.next(interval, went, nanos) {
                 Step::None => {}
                 Step::Ignore => return,
@@ -43,7 +43,7 @@ impl Quotas {
                 }
             }
         }
-        let agreement = &mut self.server_mut(now).estimate_mut(id).rate;
+        let agreement = &mut self.server_mut().estimate_mut(id).rate;
         if interval > current {
             agreement.no_more();
             self.put_in_force(index, as_reported, now);
@@ -57,7 +57,7 @@ impl Quotas {
 
     /// The window of a reported limit, as far as it is certain: one that follows from a reset, and is not the quota's, has
     /// to do so twice.
-    fn believed_window(&mut self, index: usize, reported: ReportedLimit, now: Instant) -> Option<Duration> {
+    fn believed_window(&mut self, index: usize, reported: ReportedLimit) -> Option<Duration> {
         let quota = &self.set.quotas()[index];
         let own = quota.quota().window();
         let (id, has_rate) = (quota.id(), quota.has_rate());
@@ -71,7 +71,7 @@ impl Quotas {
             Some(Window::Named(window)) => Some(window),
             Some(Window::Inferred(window)) if has_rate && window == own => Some(window),
             Some(Window::Inferred(window)) => {
-                let before = self.server_mut(now).estimate_mut(id).inferred.replace(window);
+                let before = self.server_mut().estimate_mut(id).inferred.replace(window);
                 (before == Some(window)).then_some(window)
             }
             None => has_rate.then_some(own),
@@ -87,7 +87,7 @@ impl Quotas {
         let left = reported.remaining.unwrap_or(limit);
         active.flows(quota.burst(as_u32(left.max(1))), bucket, nanos);
         bucket.owe(active.flow(), flying, nanos);
-        self.announce(index, now);
+        self.announce(index);
     }
 
     fn put_in_force(&mut self, index: usize, as_reported: Quota, now: Instant) {
@@ -105,9 +105,9 @@ impl Quotas {
         quota.change(in_force, bucket, nanos);
         let quota = *quota;
         if quota.changes() != changes {
-            let estimate = self.server_mut(now).estimate_mut(quota.id());
+            let estimate = self.server_mut().estimate_mut(quota.id());
             estimate.tightened_until = quota.converted(estimate.tightened_until);
-            self.announce(index, now);
+            self.announce(index);
         }
     }
 }

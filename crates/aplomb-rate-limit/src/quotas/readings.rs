@@ -59,9 +59,7 @@ impl Quotas {
         }
         let requests = self.set.quotas().iter().any(|quota| quota.quota().dimension() == Dimension::REQUESTS);
         if dimension == Dimension::REQUESTS && requests {
-            if let Some(estimator) = self.server.as_mut().and_then(|server| server.estimator.as_mut()) {
-                estimator.on_limits_reported();
-            }
+            self.on_limits_reported();
         }
     }
 
@@ -93,9 +91,9 @@ impl Quotas {
     }
 
     /// Reports the quota at `index`.
-    pub(super) fn announce(&mut self, index: usize, now: Instant) {
+    pub(super) fn announce(&mut self, index: usize) {
         let learned = learned(self.set.quotas()[index].quota());
-        self.server_mut(now).events.push_back(learned);
+        self.server_mut().events.push_back(learned);
     }
 
     /// Learns a quota that nobody configured.
@@ -141,7 +139,7 @@ impl Quotas {
             let left = remaining.saturating_sub(others);
             bucket.owe(quota.flow(), u64::from(quota.flow().burst()).saturating_sub(left), nanos);
         }
-        self.announce(index, now);
+        self.announce(index);
         self.read_gauge(index, reported, others, reservation, now);
     }
 

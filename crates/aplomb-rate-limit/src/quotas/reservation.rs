@@ -1,18 +1,22 @@
 //! The amounts that an admitted call has drawn from the quotas.
 
+use aplomb_admission::server::ServerToken;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 /// The amounts that an admitted call has drawn from the quotas, until it ends.
 #[derive(Debug)]
 pub struct Reservation {
+    /// When it went.
     pub(super) at: Instant,
     /// How many requests it counts as.
     pub(super) requests: u64,
     /// True if the server has not answered yet.
     pub(super) unanswered: bool,
-    /// True if the server is known to have accepted it.
+    /// True if the server has accepted it.
     pub(super) accepted: bool,
+    /// The call, as it was told to the server.
+    pub(super) server: Option<ServerToken>,
     /// True if the head of the answer showed a limit with too little left for it.
     pub(super) shortage_shown: bool,
     pub(super) shares: SmallVec<[Share; 2]>,

@@ -1,26 +1,17 @@
-//! State of the server: the pause it asked for, the limits it reported, the rate it accepts.
+//! The limits that the server reported.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use aplomb_admission::Decision;
-use aplomb_core::{Event, LayerName};
-use tokio::time::Instant;
+use aplomb_core::Event;
 
-use super::RateLimitReason;
 use super::rates::Trial;
-use crate::Charge;
-use crate::charge::Counted;
 use crate::gauge::Gauge;
-use crate::pause::{Pause, PauseSettings, PauseState};
-use crate::rate_estimator::{RateEstimator, Readiness};
 use crate::reported_limit::Agreement;
 
-/// Created when there is something to know, and dropped when that is over.
-#[derive(Clone, Debug)]
+/// Created when there is something to know.
+#[derive(Clone, Debug, Default)]
 pub(super) struct ServerLimits {
-    pub(super) pause: Pause,
-    pub(super) estimator: Option<RateEstimator>,
     /// By the id of the quota.
     pub(super) estimates: Estimates,
     /// When the first limit that the server reported expires, unless it is reported again.
@@ -66,56 +57,6 @@ impl Estimate {
 }
 
 impl ServerLimits {
-    pub(super) const fn new(settings: PauseSettings, seed: u64) -> Self {
-        Self {
-            pause: Pause::new(settings, seed),
-            estimator: None,
-            estimates: Estimates::new(),
-            expires: None,
-            events: VecDeque::new(),
-        }
-    }
-
-    /// Decides what the quotas have decided so far (`filled`: when they have enough) together with the pause
-    /// and the rate that the server accepts.
-    pub(super) fn check(
-        &mut self,
-        filled: Option<(Instant, RateLimitReason)>,
-        charge: &Charge,
-        unanswered: u32,
-        now: Instant,
-    ) -> Decision<RateLimitReason> {
-        self.note_end_of_pause(now);
-        let paused = match self.pause.check(now) {
-            PauseState::Exhausted(retry_after) => {
-                return Decision::Reject(RateLimitReason::Exhausted { retry_after });
-            }
-            PauseState::NotBefore(at) => Some((at, RateLimitReason::Paused)),
-            PauseState::Go => None,
-        };
-        let readiness = match &mut self.estimator {
-            Some(estimator) => estimator.readiness(charge.counted(Counted::Requests), unanswered, now),
-            None => Readiness::Now,
-        };
-        let estimated = match readiness {
-            Readiness::At(at) => Some((at, RateLimitReason::Unknown)),
-            Readiness::Now | Readiness::WhenAnswered => None,
-        };
-        match filled.into_iter().chain(paused).chain(estimated).max_by_key(|(at, _)| *at) {
-            Some((at, reason)) => Decision::NotBefore(at, reason),
-            None if readiness == Readiness::WhenAnswered => Decision::WhenReleased(RateLimitReason::Unknown),
-            None => Decision::Admit,
-        }
-    }
-
-    /// Reports the end of a pause, once.
-    #[inline]
-    pub(super) fn note_end_of_pause(&mut self, now: Instant) {
-        if self.pause.take_end(now) {
-            self.events.push_back(Event::resumed(LayerName::RateLimit));
-        }
-    }
-
     pub(super) fn estimate(&self, id: u32) -> Option<&Estimate> {
         self.estimates.iter().find(|(of, _)| *of == id).map(|(_, estimate)| estimate)
     }
@@ -131,14 +72,5 @@ impl ServerLimits {
             self.estimates.len() - 1
         });
         &mut self.estimates[index].1
-    }
-
-    /// Returns whether it knows no more than a new one.
-    pub(super) fn is_empty(&self, now: Instant) -> bool {
-        self.estimates.is_empty()
-            && self.events.is_empty()
-            && self.estimator.is_none()
-            && self.pause.is_ramp_over(now)
-            && !self.pause.has_grown(now)
     }
 }

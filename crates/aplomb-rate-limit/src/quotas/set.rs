@@ -11,7 +11,6 @@ use super::reservation::{Reservation, Share};
 use crate::active_quota::ActiveQuota;
 use crate::bucket::{Bucket, Level};
 use crate::charge::Counted;
-use crate::pause::PauseSettings;
 use crate::settle::{ActualUse, Used};
 use crate::{Charge, Dimension, Quota, Settle};
 
@@ -36,7 +35,8 @@ pub(super) struct Setup {
 /// Settings beside the quotas.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    pub(super) pause: PauseSettings,
+    /// The longest time that calls wait because the server names it.
+    pub(super) max_pause: Duration,
     pub(super) learning: bool,
     /// True if it acts on throttled responses; otherwise another gate does.
     pub(super) pausing: bool,
@@ -58,6 +58,7 @@ impl QuotaSet {
         Self { setup, buckets }
     }
 
+    #[cfg(test)]
     pub(super) fn epoch(&self) -> Instant {
         self.setup.epoch
     }
@@ -83,6 +84,11 @@ impl QuotaSet {
 
     pub(super) fn quotas(&self) -> &[ActiveQuota] {
         &self.setup.quotas
+    }
+
+    /// Returns whether all of them were learned.
+    pub(super) fn is_unconfigured(&self) -> bool {
+        self.quotas().iter().all(|quota| quota.as_configured().is_none())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ActiveQuota, &Bucket)> {

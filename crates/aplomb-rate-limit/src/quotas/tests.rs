@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Charge, Dimension, Settle};
-use aplomb_admission::{Decision, End, Gate, Progress};
+use aplomb_admission::{Decision, End, Evictable, Gate, Progress, Worth};
 use aplomb_core::{Outcome, Scope, Usage};
 use proptest::prelude::*;
 
@@ -39,14 +39,18 @@ fn promise_19_when_one_dimension_refuses_nothing_is_taken_from_the_others() {
 }
 
 #[test]
-fn configured_quotas_keep_nothing_of_the_estimate_whose_place_they_take() {
+fn quotas_that_are_not_used_have_no_server_and_inbound_ones_never() {
     let mut quotas = Quotas::new([]);
     let now = quotas.set.epoch();
-    assert!(quotas.server.is_some(), "the rate is estimated");
-    quotas.set_quotas([Quota::requests_per_second(2)], now);
-    assert!(quotas.server.is_none());
-    quotas.set_quotas([], now);
-    assert!(quotas.server.is_some());
+    assert!(quotas.brakes.is_none());
+    let call = admit(&mut quotas, &Charge::request(), now);
+    assert!(quotas.brakes.is_some());
+    quotas.end(call, judged(Outcome::success()), now);
+    assert_eq!((quotas.worth(now), quotas.brakes.is_none()), (Worth::FRESH, true));
+    quotas.set_inbound();
+    let call = admit(&mut quotas, &Charge::request(), now);
+    quotas.end(call, judged(Outcome::throttled()), now);
+    assert!(quotas.brakes.is_none() && quotas.check(&Charge::request(), now).is_admit());
 }
 
 #[test]
@@ -61,13 +65,13 @@ fn a_cost_above_the_capacity_is_rejected_immediately() {
 fn promise_23_a_throttle_of_the_account_pauses_and_one_of_the_request_does_not() {
     let mut quotas = Quotas::new([]);
     let now = quotas.set.epoch();
-    let throttled = Outcome::throttled().with_retry_after(3 * S);
+    let throttled = Outcome::throttled().with_retry_after(S);
     let drawn = admit(&mut quotas, &Charge::request(), now);
     quotas.end(drawn, judged(throttled.with_scope(Scope::Request)), now);
     assert_eq!(quotas.check(&Charge::request(), now), Decision::Admit);
     let drawn = admit(&mut quotas, &Charge::request(), now);
     quotas.end(drawn, judged(throttled), now);
-    let paused = Decision::NotBefore(now + 3 * S, RateLimitReason::Paused);
+    let paused = Decision::NotBefore(now + S, RateLimitReason::Paused);
     assert_eq!(quotas.check(&Charge::request(), now), paused);
 }
 

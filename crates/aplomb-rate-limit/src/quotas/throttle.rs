@@ -1,6 +1,6 @@
 //! Quotas after a call was throttled.
 
-use aplomb_core::{Event, LayerName, Outcome};
+use aplomb_core::Outcome;
 use tokio::time::Instant;
 
 use super::{Quotas, Reservation};
@@ -20,30 +20,6 @@ impl Quotas {
         self.contradict(reservation, outcome, now);
         if outcome.is_shared_throttle() {
             self.note_window(reservation, outcome, now);
-        }
-        if !self.set.settings().pausing {
-            return;
-        }
-        let used_up = self.is_learned_used_up(now);
-        let server = self.server_mut(now);
-        if let Some(estimator) = &mut server.estimator {
-            estimator.on_not_accepted(reservation.requests);
-        }
-        if !outcome.is_shared_throttle() {
-            return;
-        }
-        if !server.pause.on_throttled(reservation.at, outcome.retry_after(), now) {
-            return;
-        }
-        if let Some(until) = server.pause.until(now) {
-            let paused = Event::paused(LayerName::RateLimit, until - now, until, Some((*outcome).into()));
-            server.events.push_back(paused);
-        }
-        self.empty_refusing(reservation, outcome, now);
-        let estimator = self.server.as_mut().and_then(|server| server.estimator.as_mut());
-        // If a quota that the server reported is used up, that is the reason.
-        if let Some(estimator) = estimator.filter(|_| !used_up) {
-            estimator.on_refused(outcome.retry_after(), now);
         }
     }
 
@@ -86,13 +62,5 @@ impl Quotas {
             (i128::from(had) * 1_000 / i128::from(burst), counted(*index) == Counted::Requests)
         });
         closest.map(|(index, _)| index).filter(|index| counted(*index) != Counted::Requests)
-    }
-
-    /// Returns whether a quota that only the server reported has nothing left.
-    fn is_learned_used_up(&self, now: Instant) -> bool {
-        let now = self.set.nanos(now);
-        self.set.iter().any(|(quota, bucket)| {
-            quota.as_configured().is_none() && bucket.available(quota.flow(), now) <= 0
-        })
     }
 }

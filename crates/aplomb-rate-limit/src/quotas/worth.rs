@@ -1,17 +1,12 @@
 //! How much would be lost with the quotas of a key.
 
-use std::time::Duration;
-
 use aplomb_admission::{Evictable, Worth};
 use tokio::time::Instant;
 
 use super::Quotas;
 use crate::active_quota::ActiveQuota;
 
-/// An estimated rate is kept so long after its last use.
-const KEPT: Duration = Duration::from_secs(60 * 60);
-
-/// Quotas equal fresh ones when every bucket is full, nothing is left of a pause, and nothing is known of the server.
+/// Quotas equal fresh ones when every bucket is full, and nothing is known of the server.
 impl Evictable for Quotas {
     fn worth(&mut self, now: Instant) -> Worth {
         if self.in_flight > 0 {
@@ -23,26 +18,20 @@ impl Evictable for Quotas {
         }
         let in_debt = self.set.iter().any(|(quota, bucket)| bucket.available(quota.flow(), nanos) < 0);
         let reported = self.set.quotas().iter().any(ActiveQuota::is_reported);
-        let server = self.server.as_ref();
-        let paused = server.is_some_and(|server| !server.pause.is_ramp_over(now));
-        if in_debt || reported || paused {
+        let brakes = self.worth_of_brakes(now);
+        if in_debt || reported {
             return Worth::HIGH;
         }
         let full = self.set.iter().all(|(_, bucket)| bucket.drawn_until() <= nanos);
-        let known = server.is_some_and(|server| {
-            let estimator = server.estimator.as_ref();
-            server.pause.has_grown(now) || estimator.is_some_and(|estimator| !estimator.is_fresh(now, KEPT))
-        });
-        if full && !known {
-            Worth::FRESH
-        } else {
-            Worth::MEDIUM
-        }
+        let quotas = if full { Worth::FRESH } else { Worth::MEDIUM };
+        quotas.max(brakes)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{Charge, Dimension, Quota};
     use aplomb_admission::{Decision, End, Gate, Progress};
@@ -79,15 +68,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_worth_much_until_its_ramp_is_over() {
+    fn a_pause_is_worth_much_and_what_a_refusal_taught_for_ten_minutes() {
         let (mut quotas, now) = configured();
-        call(&mut quotas, 0, &[], Outcome::throttled().with_retry_after(30 * S), now);
-        assert_eq!(quotas.worth(now + 31 * S), Worth::HIGH);
-        assert_eq!(quotas.worth(now + 32 * S), Worth::FRESH);
-        // Pauses without a hint grow. That is forgotten after a minute.
-        call(&mut quotas, 0, &[], Outcome::throttled(), now + 40 * S);
-        assert_eq!(quotas.worth(now + 50 * S), Worth::MEDIUM);
-        assert_eq!(quotas.worth(now + 110 * S), Worth::FRESH);
+        call(&mut quotas, 0, &[], Outcome::throttled().with_retry_after(S), now);
+        assert_eq!(quotas.worth(now + S), Worth::HIGH);
+        call(&mut quotas, 0, &[], Outcome::success(), now + S);
+        assert_eq!(quotas.worth(now + 60 * S), Worth::MEDIUM);
+        assert_eq!(quotas.worth(now + 601 * S), Worth::FRESH);
     }
 
     #[test]
@@ -100,10 +87,5 @@ mod tests {
         call(&mut quotas, 0, &[reported], Outcome::success(), now);
         assert_eq!(quotas.worth(now + hour - S), Worth::HIGH);
         assert_eq!(quotas.worth(now + hour), Worth::FRESH);
-        let mut estimated = Quotas::new([]);
-        let now = estimated.set.epoch();
-        call(&mut estimated, 0, &[], Outcome::throttled().with_retry_after(S), now);
-        assert_eq!(estimated.worth(now + 60 * S), Worth::MEDIUM);
-        assert_eq!(estimated.worth(now + hour), Worth::FRESH);
     }
 }

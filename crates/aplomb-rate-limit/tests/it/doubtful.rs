@@ -131,9 +131,16 @@ async fn promise_47_after_a_refusals_hint_a_fixed_window_is_full() {
     for _ in 0..100 {
         limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     }
-    let permit = limiter.acquire(Charge::request()).await.unwrap();
-    permit.end(Outcome::throttled().with_retry_after(30 * S));
-    limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
+    let opens = Instant::now() + 30 * S;
+    loop {
+        let permit = limiter.acquire(Charge::request()).await.unwrap();
+        let left = opens.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            permit.end(Outcome::success());
+            break;
+        }
+        permit.end(Outcome::throttled().with_retry_after(left));
+    }
     assert_eq!(left(&limiter), 99);
 }
 
@@ -254,10 +261,10 @@ async fn a_limit_that_is_not_confirmed_for_an_hour_expires() {
     learned.acquire(Charge::request()).await.unwrap().end(Outcome::success());
     assert_eq!((start.elapsed(), learned.learned()), (HOUR, Learned::new()));
     let mut flying = Vec::new();
-    while let Ok(Ok(permit)) = timeout(S / 2, learned.acquire(Charge::request())).await {
+    while let Ok(permit) = learned.try_acquire(&Charge::request()) {
         flying.push(permit);
     }
-    assert!((1..=8).contains(&flying.len()), "{}", flying.len());
+    assert!((8..=9).contains(&flying.len()), "one may be presumed to be accepted");
     drop(tightened.acquire(Charge::request()).await.unwrap());
     assert!(amounts(&tightened) < vec![90_000], "confirmed half an hour ago");
     advance(HOUR / 2).await;

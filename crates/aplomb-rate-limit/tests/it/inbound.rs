@@ -157,7 +157,7 @@ async fn one_429_of_the_account_teaches_all_tenants() {
 
     let start = Instant::now();
     assert_eq!(status(service.clone().oneshot(of_tenant("two", 200)).await), 200);
-    assert!(start.elapsed() >= 30 * S);
+    assert!(start.elapsed() >= S, "all but a call that tests so long a hint");
     advance(S).await;
     let mut retry = of_tenant("one", 200);
     retry.extensions_mut().insert(CallOptions::new().with_attempts(1, Outcome::throttled()));

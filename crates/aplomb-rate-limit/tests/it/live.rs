@@ -173,22 +173,6 @@ async fn closing_refuses_new_callers_and_drains_or_fails_the_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ramp_after_a_pause_can_be_set() {
-    for (ramp, last) in [(Duration::ZERO, 10 * S), (8 * S, 13 * S)] {
-        let limiter = RateLimiter::new([Quota::requests_per_second(1_000)]);
-        limiter.set_ramp(ramp);
-        let start = Instant::now();
-        let first = limiter.acquire(Charge::request()).await.unwrap();
-        first.end(Outcome::throttled().with_retry_after(10 * S));
-        for _ in 0..15 {
-            limiter.acquire(Charge::request()).await.unwrap().end(Outcome::success());
-        }
-        // 1, 2, 4 and 8 with each eighth of the ramp.
-        assert_eq!(start.elapsed(), last);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_never_sent_is_given_back_though_quotas_change_and_change_again() {
     let limiter = RateLimiter::new([Quota::tokens_per_day(1_000)]);
     let permit = limiter.acquire(Charge::request().input_tokens(900)).await.unwrap();

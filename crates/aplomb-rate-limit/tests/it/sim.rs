@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use aplomb_core::HttpClassifier;
+use aplomb_core::{BoxError, Classify, HttpClassifier};
 use aplomb_mock::{Hints, Latency, Mock};
 use aplomb_rate_limit::{Dimension, RateLimitLayer, RateLimiter, Reading};
 use http::HeaderMap;
@@ -122,6 +122,9 @@ pub(crate) async fn run(
                         answered += 1;
                         break;
                     }
+                    // A hint is the call's own: a rate limit holds it back only while nobody gets through.
+                    let outcome = HttpClassifier::new().classify(Ok::<_, &BoxError>(&response)).outcome();
+                    sleep(outcome.retry_after().unwrap_or_default()).await;
                 }
             }
         });

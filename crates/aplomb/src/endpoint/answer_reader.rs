@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aplomb_core::{Classification, Exchange, Outcome};
+use aplomb_core::{Classification, Exchange, Outcome, Reason};
 use aplomb_provider::{Accounting, AnyReader, Head, Provider, StreamEnd, StreamEvent, StreamReader};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,7 +13,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 pub(super) enum Form {
     /// An event stream, of AWS too, or JSON line by line.
     Stream,
-    /// JSON, or a body without a media type: a response only when it is complete.
+    /// JSON, text, or a body without a media type: a response only when it is complete.
     Whole,
     /// Anything else, and compressed bodies: passed through and treated as successful.
     Opaque,
@@ -44,7 +44,7 @@ impl Form {
             ])
         {
             Self::Stream
-        } else if is_any(&["/json", "+json"]) {
+        } else if is_any(&["/json", "+json"]) || media_type.starts_with(b"text/") {
             Self::Whole
         } else {
             Self::Opaque
@@ -54,6 +54,9 @@ impl Form {
 
 /// Returns whether the body is compressed. Some proxies leave an empty header, which means that it is not.
 fn is_encoded(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(CONTENT_ENCODING) {
+        return false;
+    }
     let codings = headers
         .get_all(CONTENT_ENCODING)
         .iter()
@@ -130,27 +133,37 @@ impl AnswerReader {
         true
     }
 
-    /// Reads the next bytes. Returns whether they contain content.
-    pub(super) fn see(&mut self, data: &Bytes) -> bool {
-        let mut has_content = false;
+    /// Reads the next bytes. Returns how many of them are content.
+    pub(super) fn see(&mut self, data: &Bytes) -> usize {
+        let mut content = 0;
         let mut note = |event: StreamEvent<'_>| {
-            has_content |= event.is_content();
+            match &event {
+                StreamEvent::Content(Some(text)) => content += text.size().max(1),
+                // A tool call, reasoning, or something unknown.
+                StreamEvent::Content(None) => content += data.len(),
+                _ => {}
+            }
             self.findings.note(event);
         };
         let content = match self.form {
             Form::Stream => {
                 self.reader.push(data, &mut note);
-                has_content
+                content
             }
             Form::Whole => {
                 self.reader.push(data, &mut note);
                 // Blank lines keep a connection alive.
-                !data.trim_ascii().is_empty()
+                data.trim_ascii().len()
             }
-            Form::Opaque => !data.is_empty(),
+            Form::Opaque => data.len(),
         };
-        self.has_content |= content;
+        self.has_content |= content > 0;
         content
+    }
+
+    /// Returns whether there is nothing where the content belongs.
+    pub(super) fn lacks_content(&self) -> bool {
+        self.is_legible() && self.reader.lacks_content()
     }
 
     /// The body has ended. Returns how the response did.
@@ -159,7 +172,17 @@ impl AnswerReader {
         let end = if is_trusted {
             StreamEnd::Complete
         } else {
-            self.reader.finish(&mut |event| self.findings.note(event))
+            match self.reader.finish(&mut |event| self.findings.note(event)) {
+                StreamEnd::Complete if self.reader.lacks_everything() => {
+                    let nothing = Classification::from(Reason::Truncated);
+                    let nothing = nothing.with_cause(&"the answer has nothing in it");
+                    StreamEnd::Failed(match self.findings.exchange.result().status() {
+                        Some(status) => nothing.with_status(status),
+                        None => nothing,
+                    })
+                }
+                end => end,
+            }
         };
         match &end {
             StreamEnd::Complete => self.findings.done(),

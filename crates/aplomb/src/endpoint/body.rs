@@ -26,95 +26,13 @@ pin_project! {
         B: Body,
     {
         #[pin]
-        body: ReadBody<B>,
+        body: Inner<B>,
         in_progress: Option<InProgress>,
     }
 }
 
-impl<B: Body<Data = Bytes>> EndpointBody<B> {
-    /// The call goes on until this body has ended.
-    pub(super) fn follow(&mut self, in_progress: Option<InProgress>) {
-        self.in_progress = in_progress.filter(|_| !self.body.is_end_stream());
-    }
-
-    /// A body that is not read on its way.
-    pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self>
-    where
-        B::Error: Into<BoxError>,
-    {
-        UntilRead.guard(response.map(ReadBody::untouched), None)
-    }
-}
-
-/// An attempt is complete when the body that the caller gets has ended or was dropped. So a response is wrapped only
-/// once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct UntilRead;
-
-impl<B: Body<Data = Bytes>> Completion<http::Response<ReadBody<B>>, PermitGuard<EndpointGates>>
-    for UntilRead
-{
-    type Response = http::Response<EndpointBody<B>>;
-    const AT_HEAD: bool = false;
-
-    #[inline]
-    fn guard(
-        &self,
-        response: http::Response<ReadBody<B>>,
-        guard: Option<PermitGuard<EndpointGates>>,
-    ) -> Self::Response {
-        response.map(|mut body| {
-            body.hold(guard);
-            EndpointBody { body, in_progress: None }
-        })
-    }
-}
-
-// There is no bound on the error: with one, a future that holds this body across an `.await` could not be spawned if
-// the client's error is a `BoxError`.
-impl<B: Body<Data = Bytes>> Body for EndpointBody<B> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut this = self.project();
-        let frame = ready!(this.body.as_mut().poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
-            *this.in_progress = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B: Body> fmt::Debug for EndpointBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointBody").field("body", &self.body).finish_non_exhaustive()
-    }
-}
-
 pin_project! {
-    /// A client's body: as it is, or read as it passes.
-    pub(crate) struct ReadBody<B>
-    where
-        B: Body,
-    {
-        #[pin]
-        body: Inner<B>,
-    }
-}
-
-pin_project! {
+    // A client's body: as it is, or read as it passes.
     #[project = InnerProj]
     enum Inner<B>
     where
@@ -125,21 +43,39 @@ pin_project! {
     }
 }
 
-impl<B: Body> ReadBody<B> {
+impl<B: Body> EndpointBody<B> {
+    /// A body that is passed as it is.
     pub(super) fn untouched(body: B) -> Self
     where
         B::Error: Into<BoxError>,
     {
-        Self { body: Inner::Untouched { body, boxed: Into::into, guard: None } }
+        Self {
+            body: Inner::Untouched { body, boxed: Into::into, guard: None },
+            in_progress: None,
+        }
     }
 
+    /// A body that is read as it passes.
     pub(super) const fn inspected(body: Pin<Box<InspectedBody<B>>>) -> Self {
-        Self { body: Inner::Inspected { body } }
+        Self { body: Inner::Inspected { body }, in_progress: None }
+    }
+
+    /// A body that is not read on its way.
+    pub(crate) fn unwatched(response: http::Response<B>) -> http::Response<Self>
+    where
+        B::Error: Into<BoxError>,
+    {
+        response.map(Self::untouched)
     }
 }
 
-impl<B: Body<Data = Bytes>> ReadBody<B> {
-    /// Holds `guard` until this body has ended or is dropped.
+impl<B: Body<Data = Bytes>> EndpointBody<B> {
+    /// The call goes on until this body has ended.
+    pub(super) fn follow(&mut self, in_progress: Option<InProgress>) {
+        self.in_progress = in_progress.filter(|_| !self.is_end_stream());
+    }
+
+    /// Holds the guard of the attempt until this body has ended or is dropped.
     fn hold(&mut self, guard: Option<PermitGuard<EndpointGates>>) {
         match &mut self.body {
             Inner::Untouched { body, guard: place, .. } => {
@@ -155,7 +91,31 @@ impl<B: Body<Data = Bytes>> ReadBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
+/// An attempt is complete when the body that the caller gets has ended or was dropped. It has a place for the guard, so
+/// the response is not wrapped once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UntilRead;
+
+impl<B: Body<Data = Bytes>> Completion<http::Response<EndpointBody<B>>, PermitGuard<EndpointGates>>
+    for UntilRead
+{
+    type Response = http::Response<EndpointBody<B>>;
+    const AT_HEAD: bool = false;
+
+    #[inline]
+    fn guard(
+        &self,
+        mut response: http::Response<EndpointBody<B>>,
+        guard: Option<PermitGuard<EndpointGates>>,
+    ) -> Self::Response {
+        response.body_mut().hold(guard);
+        response
+    }
+}
+
+// There is no bound on the error: with one, a future that holds this body across an `.await` could not be spawned if
+// the client's error is a `BoxError`.
+impl<B: Body<Data = Bytes>> Body for EndpointBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -163,21 +123,26 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project().body.project() {
+        let this = self.project();
+        let (frame, has_ended) = match this.body.project() {
             InnerProj::Untouched { mut body, boxed, guard } => {
                 let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(*boxed));
                 if let Some(guard) = guard {
                     guard.saw(frame.as_ref(), || body.is_end_stream());
                 }
-                Poll::Ready(frame)
+                (frame, body.is_end_stream())
             }
             InnerProj::Inspected { body } => {
                 let frame = ready!(body.as_mut().poll_frame(cx));
                 let has_ended = body.is_end_stream();
                 body.as_mut().guard().saw(frame.as_ref(), || has_ended);
-                Poll::Ready(frame)
+                (frame, has_ended)
             }
+        };
+        if !matches!(frame, Some(Ok(_))) || has_ended {
+            *this.in_progress = None;
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -196,11 +161,11 @@ impl<B: Body<Data = Bytes>> Body for ReadBody<B> {
 }
 
 /// Without what was read: it may contain a prompt or a completion.
-impl<B: Body> fmt::Debug for ReadBody<B> {
+impl<B: Body> fmt::Debug for EndpointBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.body {
-            Inner::Untouched { .. } => "ReadBody(untouched)",
-            Inner::Inspected { .. } => "ReadBody(inspected)",
+            Inner::Untouched { .. } => "EndpointBody(untouched)",
+            Inner::Inspected { .. } => "EndpointBody(inspected)",
         })
     }
 }

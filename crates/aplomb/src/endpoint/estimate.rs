@@ -11,7 +11,7 @@ use http_body::Body;
 use http_body_util::Full;
 
 use super::calibration::{Calibration, PromptEstimate};
-use crate::Policy;
+use crate::{AdaptedBody, Policy};
 
 /// The most tokens that one call may cost under a policy.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,8 @@ where
             return;
         };
         *body = changed;
+    } else if let Some(body) = body.downcast_mut::<AdaptedBody>() {
+        body.set_bytes(changed.into());
     } else {
         return;
     }

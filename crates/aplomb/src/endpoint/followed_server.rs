@@ -2,8 +2,8 @@
 
 use aplomb_admission::Decision;
 use aplomb_admission::server::{HeldBy, ServerEvent, ServerToken, ShutCause};
-use aplomb_core::{Event, LayerName, Outcome};
-use aplomb_rate_limit::{Quotas, RateLimitReason};
+use aplomb_core::{Event, Outcome};
+use aplomb_rate_limit::{PoolMember, Quotas, RateLimitReason, throttle_event};
 use tokio::time::Instant;
 
 use super::gates::{EndpointGates, EndpointRejection, GateEvent, TokenOf, UNLIMITED};
@@ -20,20 +20,13 @@ impl EndpointGates {
             }
             self.circuit.follow(&event, now);
             let event = match event {
-                ServerEvent::Shut { cause: ShutCause::Throttles, until, last } => {
-                    let pause = until.saturating_duration_since(now);
-                    Event::paused(LayerName::RateLimit, pause, until, Some(last.into()))
-                }
-                ServerEvent::Opened { cause: ShutCause::Throttles, .. } => {
-                    Event::resumed(LayerName::RateLimit)
-                }
                 ServerEvent::Places { from, to, cause } => {
                     let limit = |places: Option<u32>| places.map_or(UNLIMITED, |places| places as usize);
-                    Event::concurrency_changed(limit(from), limit(to), cause)
+                    Some(Event::concurrency_changed(limit(from), limit(to), cause))
                 }
-                _ => continue,
+                event => throttle_event(&event, now),
             };
-            self.events.push_back(GateEvent::Server(event));
+            self.events.extend(event.map(GateEvent::Server));
         }
     }
 
@@ -47,15 +40,9 @@ impl EndpointGates {
             HeldBy::Shut { cause: ShutCause::Failures, .. } => {
                 self.circuit.hold(decision, now).map(EndpointRejection::Circuit)
             }
-            HeldBy::Shut { cause: ShutCause::Throttles, probe_at, .. } => decision.map(|_| {
-                EndpointRejection::Quota(match decision {
-                    Decision::Reject(_) => {
-                        RateLimitReason::Exhausted { retry_after: probe_at.saturating_duration_since(now) }
-                    }
-                    _ => RateLimitReason::Paused,
-                })
-            }),
-            HeldBy::Pace { .. } => decision.map(|_| EndpointRejection::Quota(RateLimitReason::Unknown)),
+            HeldBy::Shut { cause: ShutCause::Throttles, .. } | HeldBy::Pace { .. } => {
+                RateLimitReason::held(decision, now).map(EndpointRejection::Quota)
+            }
             HeldBy::SlowStart { .. } | HeldBy::Places { .. } => decision.map(EndpointRejection::Server),
         }
     }
@@ -75,8 +62,8 @@ impl EndpointGates {
         if shut == Some(ShutCause::Throttles) && was_shut.is_none() {
             self.quotas.on_refused(reservation, outcome, now);
         }
-        // A pool pauses its members by itself.
-        let is_pooled = self.pool.is_some() && outcome.is_shared_throttle();
+        // A pool holds its members back by itself.
+        let is_pooled = self.pool.as_ref().is_some_and(PoolMember::is_shut) && outcome.is_shared_throttle();
         let probed = server.is_probe() && shut == Some(ShutCause::Failures);
         call.failed(*outcome, shut.is_some() || is_pooled, probed, now);
     }

@@ -107,7 +107,7 @@ impl EndpointGates {
         self.server.set_settings(server, now);
         self.follow(now);
         self.quotas.set_quotas(quotas.iter().copied(), now);
-        self.quotas.set_max_pause(policy.max_retry_after);
+        self.quotas.set_max_pause(policy.max_retry_after, now);
         match (&mut self.concurrency, policy.concurrency) {
             (Some(slots), Some(limit)) => slots.set_limit(limit, now),
             (None, limit) => self.concurrency = limit.map(Slots::new),
@@ -214,6 +214,10 @@ impl Gate for EndpointGates {
         let EndpointToken { server, call, circuit, quotas, pool, concurrency } = *token;
         let was_shut = self.server.is_shut();
         self.server.end(&server, end, now);
+        // A failed call asks whether the pool lets anybody through.
+        if let (Some(pool), Some(token)) = (&mut self.pool, pool) {
+            pool.end(token, end, now);
+        }
         if let End::Judged { outcome, .. } = &end {
             if outcome.is_retryable() {
                 self.failed(&server, &call, outcome, &quotas, was_shut, now);
@@ -222,9 +226,6 @@ impl Gate for EndpointGates {
         self.circuit.end(circuit, end, now);
         self.follow(now);
         self.quotas.end(quotas, end, now);
-        if let (Some(pool), Some(token)) = (&mut self.pool, pool) {
-            pool.end(token, end, now);
-        }
         if let (Some(slots), Some(token)) = (&mut self.concurrency, concurrency) {
             slots.end(token, end, now);
         }

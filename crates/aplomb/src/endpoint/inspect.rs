@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 use super::attempt_request::AttemptRequest;
-use super::body::ReadBody;
+use super::body::EndpointBody;
 use super::inspected_body::{InspectedBody, LookAhead};
 use super::judge::{Inspection, Judge, Started};
 use super::timeouts::TimedOut;
@@ -61,7 +61,7 @@ where
     S: HttpClient<A>,
     A: Body + Clone,
 {
-    type Response = http::Response<ReadBody<S::Body>>;
+    type Response = http::Response<EndpointBody<S::Body>>;
     type Error = BoxError;
     type Future = InspectFuture<S, A, S::Body>;
 
@@ -79,10 +79,11 @@ where
     fn call(&mut self, attempt: AttemptRequest<A>) -> Self::Future {
         let AttemptRequest { request, call } = attempt;
         let now = Instant::now();
-        let watch = Stopwatch::new(self.inspection.timeouts, call.deadline(), now);
-        let exchange = call.sends(now);
+        let (exchange, deadline) = call.sends(now);
+        let watch = Stopwatch::new(Arc::clone(&self.inspection.timeouts), deadline, now);
         let method = request.method().clone();
-        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method };
+        let reused = self.inspection.connections.send(now);
+        let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method, reused };
         let state = if has_invalid_port(request.uri()) {
             State::Invalid
         } else {
@@ -95,8 +96,7 @@ where
 /// Returns whether the URI has a port that is not one, such as `:99999`. Clients would connect to the default port of the
 /// scheme instead, and send the credential there.
 fn has_invalid_port(uri: &Uri) -> bool {
-    let Some(authority) = uri.authority().filter(|authority| authority.as_str().as_bytes().contains(&b':'))
-    else {
+    let Some(authority) = uri.authority().filter(|authority| authority.as_str().contains(':')) else {
         return false;
     };
     let without_user = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);
@@ -140,7 +140,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Output = Result<http::Response<ReadBody<B>>, BoxError>;
+    type Output = Result<http::Response<EndpointBody<B>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();

@@ -96,11 +96,11 @@ impl<B: Body> InspectedBody<B> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "it is large, and made in its place instead of being moved"
+        reason = "it is large, and made in its place instead of being moved, and so is its reader"
     )]
     pub(super) fn new(
         body: B,
-        reader: AnswerReader,
+        reader: impl FnOnce() -> AnswerReader,
         watch: Stopwatch,
         call: CallContext,
         calibration: &Arc<Calibration>,
@@ -116,7 +116,7 @@ impl<B: Body> InspectedBody<B> {
             bytes_ahead: 0,
             grace_until: None,
             tail: Tail::Rest,
-            reader,
+            reader: reader(),
             watch,
             call,
             calibration,
@@ -157,6 +157,11 @@ impl<B: Body> InspectedBody<B> {
     /// Returns whether the body is one that a provider can read: JSON or a stream, not compressed.
     pub(super) const fn is_legible(&self) -> bool {
         self.reader.is_legible()
+    }
+
+    /// Returns whether the body was read to its end, and holds nothing where its content belongs.
+    pub(super) fn is_empty_answer(&self) -> bool {
+        matches!(self.tail, Tail::End) && self.reader.lacks_content()
     }
 
     /// Returns whether there is more than was read ahead.
@@ -254,7 +259,7 @@ impl<B: Body<Data = Bytes>> InspectedBody<B> {
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                let content = frame.data_ref().is_some_and(|data| this.reader.see(data));
+                let content = frame.data_ref().map_or(0, |data| this.reader.see(data));
                 this.watch.arrived(content);
                 // Many readers stop here and never poll for the end.
                 if body.is_end_stream() {

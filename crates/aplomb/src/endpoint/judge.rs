@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aplomb_core::{BoxError, Classification, Classify, Exchange, HttpClassifier, WallClock, find};
+use aplomb_core::{
+    BoxError, Classification, Classify, Exchange, HttpClassifier, Outcome, Reason, WallClock, find,
+};
 use aplomb_provider::{Head, Provider};
 use bytes::Bytes;
 use http::response::Parts;
@@ -15,9 +17,10 @@ use tokio::time::Instant;
 
 use super::answer_reader::{AnswerReader, Form};
 use super::attempt_error::AttemptError;
-use super::body::ReadBody;
+use super::body::EndpointBody;
 use super::broken_answer::BrokenAnswer;
 use super::calibration::Calibration;
+use super::connections::{IdleConnections, was_closed_before};
 use super::inspected_body::{InspectedBody, LookAhead, ReadTo};
 use super::timeouts::{Stopwatch, Timeouts};
 use crate::context::CallContext;
@@ -32,12 +35,15 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Inspection {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: Arc<Timeouts>,
     pub(super) calibration: Arc<Calibration>,
     /// How much of a response, and for how long, is read before the caller gets it.
     pub(super) look_ahead: (usize, Duration),
     pub(super) whole_answers: Option<usize>,
     pub(super) judge: Option<Arc<JudgeFn>>,
+    pub(super) connections: IdleConnections,
+    /// How often an answer without content is asked for again.
+    pub(super) empty_answers: u32,
 }
 
 /// Changes the provider's classification of a response.
@@ -49,12 +55,14 @@ pub(super) struct Judge {
     pub(super) call: CallContext,
     pub(super) exchange: Exchange,
     pub(super) method: Method,
+    /// When it was sent, if that was on a connection that may have been used before.
+    pub(super) reused: Option<Instant>,
 }
 
 /// The next step for a response, as its head decides it.
 pub(super) enum Started<B: Body> {
     /// Nothing is read before the caller gets it.
-    Ready(http::Response<ReadBody<B>>),
+    Ready(http::Response<EndpointBody<B>>),
     /// Some of its body is read first, to judge it.
     Reads(Parts, Pin<Box<InspectedBody<B>>>, LookAhead),
 }
@@ -69,17 +77,18 @@ impl Judge {
         let (mut parts, body) = response.into_parts();
         parts.extensions.insert(self.exchange.clone());
         self.exchange.set_status(parts.status);
+        self.inspection.connections.answered();
         let Some((form, ahead)) = self.reading_of(&parts, &body) else {
-            return Started::Ready(http::Response::from_parts(parts, ReadBody::untouched(body)));
+            return Started::Ready(http::Response::from_parts(parts, EndpointBody::untouched(body)));
         };
         let inspection = &*self.inspection;
         let head = Head::new(parts.status, &parts.headers, &inspection.clock);
-        let reader = AnswerReader::new(form, &head, &*inspection.provider, self.exchange.clone());
+        let reader = || AnswerReader::new(form, &head, &*inspection.provider, self.exchange.clone());
         let body = InspectedBody::new(body, reader, watch, self.call.clone(), &inspection.calibration);
         let body = Box::pin(body);
         match ahead {
             Some(ahead) => Started::Reads(parts, body, ahead),
-            None => Started::Ready(http::Response::from_parts(parts, ReadBody::inspected(body))),
+            None => Started::Ready(http::Response::from_parts(parts, EndpointBody::inspected(body))),
         }
     }
 
@@ -105,7 +114,7 @@ impl Judge {
         let is_small = || body.size_hint().exact().is_some_and(|size| size <= bytes as u64);
         let to = match form {
             Form::Stream => Some(ReadTo::Content),
-            Form::Whole if is_small() => Some(ReadTo::End),
+            Form::Whole if is_small() || self.inspection.empty_answers > 0 => Some(ReadTo::End),
             Form::Whole | Form::Opaque => None,
         };
         Some((form, to.map(|to| LookAhead { to, bytes, until: in_time(patience) })))
@@ -117,7 +126,7 @@ impl Judge {
         mut parts: Parts,
         mut body: Pin<Box<InspectedBody<B>>>,
         read_to: ReadTo,
-    ) -> Result<http::Response<ReadBody<B>>, BoxError> {
+    ) -> Result<http::Response<EndpointBody<B>>, BoxError> {
         if read_to == ReadTo::ErrorEnd {
             // An error whose body broke off is still that error, by what was read of it.
             let judged = self.by_body(&parts, &body.data()).with_status(parts.status);
@@ -126,7 +135,7 @@ impl Judge {
         } else if let Some(error) = self.failure(&parts, body.as_mut()) {
             return Err(error);
         }
-        Ok(http::Response::from_parts(parts, ReadBody::inspected(body)))
+        Ok(http::Response::from_parts(parts, EndpointBody::inspected(body)))
     }
 
     /// Judges an attempt that ended with an error, and notes that the attempt is judged.
@@ -147,6 +156,9 @@ impl Judge {
             return Some(error);
         } else if body.has_rest() {
             return self.inspection.whole_answers.map(|limit| BrokenAnswer::too_large(limit).into());
+        } else if body.is_empty_answer() && self.call.asks_again(self.inspection.empty_answers) {
+            let empty = Classification::new(Outcome::busy()).with_status(parts.status);
+            empty.with_reason(Reason::Truncated).with_cause(&"the answer has no content")
         } else if body.is_legible() && self.inspection.judges_success() {
             self.by_body(parts, &body.data())
         } else {
@@ -182,9 +194,22 @@ impl Judge {
             Some(broken) => broken
                 .classification()
                 .unwrap_or_else(|| Classification::new(broken.outcome()).with_cause(broken)),
-            None => Classify::<http::Response<()>, _>::classify(&HttpClassifier::new(), Err(error)),
+            None => self.by_client(error),
         };
         judged.with_provider(self.call.provider())
+    }
+
+    /// The classification of an error of the client.
+    fn by_client(&self, error: &BoxError) -> Classification {
+        let judged = Classify::<http::Response<()>, _>::classify(&HttpClassifier::new(), Err(error));
+        // Once the head has come, the server has seen the request.
+        let is_headless = self.exchange.result().status().is_none();
+        match judged.cause() {
+            Some(cause) if is_headless && was_closed_before(error, self.reused) => {
+                Classification::new(Outcome::never_begun()).with_cause(&cause)
+            }
+            _ => judged,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod broken_answer;
 mod calibration;
 mod call_stack;
 mod classifier;
+mod connections;
 mod deadline;
 mod estimate;
 mod followed_server;
@@ -34,7 +35,7 @@ mod unused_gates;
 
 pub(crate) use self::calibration::PromptEstimate;
 pub(crate) use self::state::EndpointState;
-pub(crate) use self::timeouts::Timeouts;
+pub(crate) use self::timeouts::{MinThroughput, Timeouts};
 
 pub use self::body::EndpointBody;
 pub use self::broken_answer::BrokenAnswer;

@@ -16,6 +16,7 @@ use super::attempt_request::AttemptRequest;
 use super::body::UntilRead;
 use super::calibration::Calibration;
 use super::classifier::EndpointClassifier;
+use super::connections::IdleConnections;
 use super::estimate::{self, TokenLimits};
 use super::future::EndpointFuture;
 use super::gates::EndpointGates;
@@ -60,6 +61,7 @@ impl Stack {
             .backoff(policy.backoff)
             // The gates do the waiting while nobody gets through, for all calls at once.
             .throttled(Throttled::Requeue)
+            .max_unanswered_retries(policy.max_unanswered_retries.unwrap_or(u32::MAX))
             .max_paced(policy.longest_wait());
         if let Some(observer) = observer.clone() {
             retry = retry.observer(observer);
@@ -80,11 +82,13 @@ impl Stack {
         let inspection = Inspection {
             provider,
             clock,
-            timeouts,
+            timeouts: Arc::new(timeouts),
             calibration: Arc::clone(calibration),
             look_ahead: policy.effective_look_ahead(),
             whole_answers: policy.whole_answers,
             judge,
+            connections: IdleConnections::default(),
+            empty_answers: policy.retry_empty_answers,
         };
         Arc::new(Self {
             version,

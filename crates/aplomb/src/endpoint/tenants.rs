@@ -107,7 +107,7 @@ impl Drop for TenantCharge {
         let Stage::Admitted(mut permit) = mem::replace(&mut self.stage, Stage::Ended) else {
             return;
         };
-        let was_sent = self.call.lock().sent > 0;
+        let was_sent = self.call.sent() > 0;
         if !was_sent {
             return;
         }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub enum Timeout {
     Content,
     /// More content, see [`idle_timeout`](crate::Policy::idle_timeout).
     Idle,
+    /// Enough content in time, see [`min_throughput`](crate::Policy::min_throughput).
+    Throughput,
     /// The end of the answer, see [`attempt_timeout`](crate::Policy::attempt_timeout).
     Attempt,
 }
@@ -57,6 +60,7 @@ impl fmt::Display for TimedOut {
             Timeout::Head => "no response arrived",
             Timeout::Content => "no content arrived",
             Timeout::Idle => "no more content arrived",
+            Timeout::Throughput => "too little content arrived",
             Timeout::Attempt => "the answer did not end",
         };
         write!(f, "{what} within {:?}", self.after)
@@ -72,6 +76,23 @@ pub(crate) struct Timeouts {
     pub(crate) content: Duration,
     pub(crate) idle: Duration,
     pub(crate) attempt: Duration,
+    pub(crate) throughput: Option<MinThroughput>,
+}
+
+/// The least content that arrives in each window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MinThroughput {
+    bytes: u64,
+    window: Duration,
+}
+
+impl MinThroughput {
+    /// `None` if any flow would do.
+    pub(crate) fn new(bytes_per_second: u32, window: Duration) -> Option<Self> {
+        let bytes = u128::from(bytes_per_second).saturating_mul(window.as_millis()).div_ceil(1_000);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        (bytes > 0).then_some(Self { bytes, window })
+    }
 }
 
 /// The next thing that an attempt waits for.
@@ -107,23 +128,27 @@ pub(super) enum Due {
 /// wait, and while content keeps coming it is left to expire and then set again.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
-    timeouts: Timeouts,
+    /// Shared by all attempts: a stopwatch moves with its response.
+    timeouts: Arc<Timeouts>,
     began: Instant,
     deadline: Option<Instant>,
     /// How long the caller has waited for content since the last of it. A slow reader does not make the server slow.
     idle: Duration,
     waits_since: Option<Instant>,
+    /// The content of the current window, and how long the caller has waited in it.
+    flow: (u64, Duration),
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stopwatch {
-    pub(super) const fn new(timeouts: Timeouts, deadline: Option<Instant>, now: Instant) -> Self {
+    pub(super) const fn new(timeouts: Arc<Timeouts>, deadline: Option<Instant>, now: Instant) -> Self {
         Self {
             timeouts,
             began: now,
             deadline,
             idle: Duration::ZERO,
             waits_since: None,
+            flow: (0, Duration::ZERO),
             timer: None,
         }
     }
@@ -131,17 +156,39 @@ impl Stopwatch {
     /// Moves the measurement of the same attempt.
     pub(super) fn take(&mut self) -> Self {
         let timer = self.timer.take();
-        Self { timer, ..Self::new(self.timeouts, self.deadline, self.began) }
+        Self { timer, ..Self::new(Arc::clone(&self.timeouts), self.deadline, self.began) }
     }
 
-    /// Something has arrived.
-    pub(super) fn arrived(&mut self, content: bool) {
+    /// Something has arrived, with so many bytes of content.
+    pub(super) fn arrived(&mut self, content: usize) {
         let since = self.waits_since.take();
-        if content {
+        if let Some(least) = self.timeouts.throughput {
+            self.flowed(content, since, least);
+        }
+        if content > 0 {
             self.idle = Duration::ZERO;
         } else if let Some(since) = since {
             self.idle = self.idle.saturating_add(since.elapsed());
         }
+    }
+
+    /// Counts what has arrived in the current window, which ends where it has lasted long enough.
+    fn flowed(&mut self, content: usize, since: Option<Instant>, least: MinThroughput) {
+        let (bytes, waited) = &mut self.flow;
+        *bytes = bytes.saturating_add(content as u64);
+        *waited = waited.saturating_add(since.map_or(Duration::ZERO, |since| since.elapsed()));
+        if *waited >= least.window && *bytes >= least.bytes {
+            self.flow = (0, Duration::ZERO);
+        }
+    }
+
+    /// When too little will have arrived in the current window, if no more comes.
+    fn crawls_at(&self, now: Option<Instant>) -> Option<(Instant, Due)> {
+        let MinThroughput { bytes, window } = self.timeouts.throughput?;
+        let (arrived, waited) = self.flow;
+        let at = now?.checked_add(window.saturating_sub(waited))?;
+        let timed_out = TimedOut { timeout: Timeout::Throughput, after: window };
+        (arrived < bytes).then_some((at, Due::Timeout(timed_out)))
     }
 
     /// Nothing has arrived: waits for the next time to run out.
@@ -174,7 +221,7 @@ impl Stopwatch {
 
     /// The next time to run out, and when.
     fn next(&self, awaited: Awaited) -> Option<(Instant, Due)> {
-        let Timeouts { head, content, idle, attempt } = self.timeouts;
+        let Timeouts { head, content, idle, attempt, .. } = *self.timeouts;
         let timeout = |from: Instant, left: Duration, timeout: Timeout, after: Duration| {
             Some((from.checked_add(left)?, Due::Timeout(TimedOut { timeout, after })))
         };
@@ -184,16 +231,30 @@ impl Stopwatch {
             _ => timeout(self.began, content, Timeout::Content, content),
         };
         let attempt = timeout(self.began, attempt, Timeout::Attempt, attempt);
+        let crawls = |has_content| self.crawls_at(self.waits_since.filter(|_| has_content));
         let enough = |until: Option<Instant>| Some((until?, Due::Enough));
         let all = match awaited {
-            Awaited::Head => [timeout(self.began, head, Timeout::Head, head), attempt, None],
+            Awaited::Head => [
+                timeout(self.began, head, Timeout::Head, head),
+                attempt,
+                None,
+                None,
+            ],
             Awaited::Body { has_content } => [
                 body(has_content),
                 attempt,
                 self.deadline.map(|at| (at, Due::Deadline)),
+                crawls(has_content),
             ],
-            Awaited::Ahead { has_content, until } => [body(has_content), attempt, enough(until)],
-            Awaited::Optional { until } => [enough(until), attempt.map(|(at, _)| (at, Due::Enough)), None],
+            Awaited::Ahead { has_content, until } => {
+                [body(has_content), attempt, enough(until), crawls(has_content)]
+            }
+            Awaited::Optional { until } => [
+                enough(until),
+                attempt.map(|(at, _)| (at, Due::Enough)),
+                None,
+                None,
+            ],
         };
         // If several run out at the same instant, the first.
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -213,6 +274,7 @@ mod tests {
         content: Duration::from_secs(20),
         idle: Duration::from_secs(5),
         attempt: Duration::from_secs(60),
+        throughput: None,
     };
 
     const FLOWS: Awaited = Awaited::Body { has_content: true };
@@ -227,7 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_timeout_counts_from_where_it_should() {
-        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), None, Instant::now());
         assert_pending!(poll(&mut watch, Awaited::Head));
         advance(10 * S).await;
         assert_ready_eq!(poll(&mut watch, Awaited::Head), timed_out(Timeout::Head, 10 * S));
@@ -235,7 +297,7 @@ mod tests {
         assert_pending!(poll(&mut watch, nothing));
         advance(10 * S).await;
         assert_ready_eq!(poll(&mut watch, nothing), timed_out(Timeout::Content, 20 * S));
-        watch.arrived(true);
+        watch.arrived(1);
         assert_pending!(poll(&mut watch, FLOWS));
         advance(5 * S).await;
         assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Idle, 5 * S));
@@ -243,9 +305,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn content_resets_the_idle_timeout_and_pings_do_not() {
-        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), None, Instant::now());
         for content in [true, false] {
-            watch.arrived(content);
+            watch.arrived(usize::from(content));
             assert_pending!(poll(&mut watch, FLOWS));
             advance(3 * S).await;
             assert_eq!(poll(&mut watch, FLOWS).is_ready(), !content);
@@ -254,8 +316,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_reads_does_not_count() {
-        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
-        watch.arrived(true);
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), None, Instant::now());
+        watch.arrived(1);
         advance(30 * S).await;
         assert_pending!(poll(&mut watch, FLOWS));
         advance(4 * S).await;
@@ -265,11 +327,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_holds_in_the_body_and_the_attempts_end_everywhere() {
         let now = Instant::now();
-        let mut watch = Stopwatch::new(TIMEOUTS, Some(now + 2 * S), now);
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), Some(now + 2 * S), now);
         advance(2 * S).await;
         assert_pending!(poll(&mut watch, Awaited::Head));
         assert_ready_eq!(poll(&mut watch, FLOWS), Due::Deadline);
-        let mut watch = Stopwatch::new(Timeouts { idle: 100 * S, ..TIMEOUTS }, None, now);
+        let mut watch = Stopwatch::new(Arc::new(Timeouts { idle: 100 * S, ..TIMEOUTS }), None, now);
         assert_pending!(poll(&mut watch, FLOWS));
         advance(58 * S).await;
         assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Attempt, 60 * S));
@@ -278,10 +340,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn content_at_a_crawl_runs_out_and_a_slow_reader_does_not() {
+        let throughput = MinThroughput::new(10, 4 * S);
+        let mut watch = Stopwatch::new(Arc::new(Timeouts { throughput, ..TIMEOUTS }), None, Instant::now());
+        // 40 bytes in each window are enough, however late in it they come.
+        for bytes in [40, 20, 20] {
+            watch.arrived(bytes);
+            assert_pending!(poll(&mut watch, FLOWS));
+            advance(2 * S).await;
+        }
+        watch.arrived(40);
+        advance(30 * S).await;
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(2 * S).await;
+        watch.arrived(0);
+        for _ in 0..3 {
+            assert_pending!(poll(&mut watch, FLOWS));
+            advance(S).await;
+            watch.arrived(9);
+        }
+        assert_pending!(poll(&mut watch, FLOWS));
+        advance(S).await;
+        assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Throughput, 4 * S));
+        assert!(MinThroughput::new(0, S).is_none() && MinThroughput::new(1, Duration::ZERO).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_limits_there_is_no_timer() {
         let never = Duration::MAX;
-        let timeouts = Timeouts { head: never, content: never, idle: never, attempt: never };
-        let mut watch = Stopwatch::new(timeouts, None, Instant::now());
+        let timeouts =
+            Timeouts { head: never, content: never, idle: never, attempt: never, throughput: None };
+        let mut watch = Stopwatch::new(Arc::new(timeouts), None, Instant::now());
         assert_pending!(poll(&mut watch, Awaited::Head));
         assert_pending!(poll(&mut watch, FLOWS));
         assert!(watch.timer.is_none());

@@ -7,6 +7,7 @@ use aplomb_admission::server::{Server, ServerSettings};
 use aplomb_circuit_breaker::{Circuit, CircuitSettings, Trip};
 use aplomb_concurrency::{Limit, Slots};
 use aplomb_rate_limit::{Pool, Quota, Quotas, Settle};
+use tokio::time::Instant;
 
 use super::gates::EndpointGates;
 use crate::Policy;
@@ -26,14 +27,15 @@ pub(super) struct UnusedGates {
 impl UnusedGates {
     /// Gates under a policy, with these quotas; `one_credential` if all calls carry the same one.
     pub(super) fn new(policy: &Policy, configured: &[Quota], one_credential: bool, settle: Settle) -> Self {
+        let now = Instant::now();
         let mut quotas = Quotas::new(configured.iter().copied());
         if let Some(seed) = policy.seed {
-            quotas.set_seed(seed);
+            quotas.set_seed(seed, now);
         }
-        quotas.set_max_pause(policy.max_retry_after);
+        quotas.set_max_pause(policy.max_retry_after, now);
         quotas.set_settle(settle);
         // With a pool, what the server says is about the pool, which learns it for all its members.
-        quotas.set_learning(policy.pool.is_none());
+        quotas.set_learning(policy.pool.is_none(), now);
         quotas.set_pausing(false);
         Self {
             quotas,

@@ -26,6 +26,7 @@ struct PolicyConfig {
     max_wait: Option<Time>,
     max_waiting: Option<usize>,
     max_retries: Option<u32>,
+    max_unanswered_retries: Option<u32>,
     max_retry_after: Option<Time>,
     head_timeout: Option<Time>,
     content_timeout: Option<Time>,
@@ -34,6 +35,8 @@ struct PolicyConfig {
     deadline: Option<Time>,
     look_ahead: Option<LookAheadConfig>,
     whole_answers: Option<usize>,
+    retry_empty_answers: u32,
+    min_throughput: Option<ThroughputConfig>,
     include_usage: bool,
     seed: Option<u64>,
 }
@@ -70,6 +73,13 @@ enum DimensionConfig {
 struct LookAheadConfig {
     max_bytes: usize,
     max_wait: Time,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThroughputConfig {
+    bytes_per_second: u32,
+    window: Time,
 }
 
 /// Reads a policy, and [validates](Policy::validate) it.
@@ -118,8 +128,13 @@ impl PolicyConfig {
         if let Some(LookAheadConfig { max_bytes, max_wait: Time(max_wait) }) = self.look_ahead {
             policy = policy.look_ahead(max_bytes, max_wait);
         }
+        if let Some(ThroughputConfig { bytes_per_second, window: Time(window) }) = self.min_throughput {
+            policy = policy.min_throughput(bytes_per_second, window);
+        }
+        policy.retry_empty_answers = self.retry_empty_answers;
         let time = |time: Option<Time>| time.map(|Time(time)| time);
         policy.max_wait = time(self.max_wait).or(policy.max_wait);
+        policy.max_unanswered_retries = self.max_unanswered_retries.or(policy.max_unanswered_retries);
         policy.max_waiting = self.max_waiting.or(policy.max_waiting);
         policy.head_timeout = time(self.head_timeout).or(policy.head_timeout);
         policy.content_timeout = time(self.content_timeout).or(policy.content_timeout);
@@ -232,11 +247,14 @@ mod tests {
                 "concurrency": 8,
                 "park": "2m 30s",
                 "max_retries": 6,
+                "max_unanswered_retries": 1,
                 "attempt_timeout": 90,
                 "idle_timeout": 2.5,
                 "deadline": "1h",
                 "look_ahead": {"max_bytes": 100, "max_wait": "5 s"},
                 "whole_answers": 1024,
+                "retry_empty_answers": 2,
+                "min_throughput": {"bytes_per_second": 8, "window": "30s"},
                 "include_usage": true
             }"#,
         );
@@ -246,11 +264,14 @@ mod tests {
             .concurrency(8)
             .park(Duration::from_secs(150))
             .max_retries(6)
+            .max_unanswered_retries(1)
             .attempt_timeout(Duration::from_secs(90))
             .idle_timeout(Duration::from_millis(2_500))
             .deadline(Duration::from_secs(3_600))
             .look_ahead(100, Duration::from_secs(5))
             .whole_answers(1_024)
+            .retry_empty_answers(2)
+            .min_throughput(8, Duration::from_secs(30))
             .include_usage();
         assert_eq!(format!("{:?}", read.unwrap()), format!("{set:?}"));
         assert_eq!(format!("{:?}", super::tests::read("{}").unwrap()), format!("{:?}", Policy::new()));

@@ -16,6 +16,7 @@ use aplomb_retry::{Budget, ByKind};
 
 pub use self::invalid::InvalidPolicy;
 use self::times::{DEFAULT_TIMES, DefaultTimes};
+use crate::endpoint::MinThroughput;
 
 /// The settings of an endpoint: quotas, retries, timeouts and the circuit.
 ///
@@ -87,6 +88,7 @@ pub struct Policy {
     pub(crate) max_wait: Option<Duration>,
     pub(crate) max_waiting: Option<usize>,
     pub(crate) max_retries: u32,
+    pub(crate) max_unanswered_retries: Option<u32>,
     pub(crate) max_retry_after: Duration,
     pub(crate) backoff: ByKind,
     pub(crate) budget: Option<Budget>,
@@ -97,6 +99,8 @@ pub struct Policy {
     pub(crate) deadline: Option<Duration>,
     pub(crate) look_ahead: Option<(usize, Duration)>,
     pub(crate) whole_answers: Option<usize>,
+    pub(crate) retry_empty_answers: u32,
+    pub(crate) min_throughput: Option<MinThroughput>,
     pub(crate) include_usage: bool,
     pub(crate) seed: Option<u64>,
     default_times: DefaultTimes,
@@ -126,6 +130,7 @@ impl Policy {
             max_wait: None,
             max_waiting: None,
             max_retries: 4,
+            max_unanswered_retries: None,
             max_retry_after: Duration::from_secs(120),
             // Others get through: a retry costs one request. When nobody does, calls wait in the queue.
             backoff: ByKind::default().throttled(ISOLATED).others(ISOLATED),
@@ -137,6 +142,8 @@ impl Policy {
             deadline: None,
             look_ahead: None,
             whole_answers: None,
+            retry_empty_answers: 0,
+            min_throughput: None,
             include_usage: false,
             seed: None,
             default_times: DEFAULT_TIMES,
@@ -294,6 +301,17 @@ impl Policy {
         self
     }
 
+    /// Sets how often a request is retried at most after an attempt whose answer never came: it timed out, or its connection was
+    /// lost. Default: as often as after any other failure.
+    ///
+    /// Set it where answers are dear: the server may have worked on the request to its end, and a completion is paid for
+    /// whether it arrives or not. What the server has certainly not begun with is not counted. With 0, such an attempt is the
+    /// last one.
+    pub fn max_unanswered_retries(mut self, retries: u32) -> Self {
+        self.max_unanswered_retries = Some(retries);
+        self
+    }
+
     /// Sets how long to wait before a retry if the server does not say, while others get through. Default: 0.5 s doubled
     /// up to 4 s, with full jitter. When nobody gets through, calls wait in the queue instead.
     ///
@@ -355,6 +373,28 @@ impl Policy {
         self
     }
 
+    /// Ends an attempt whose answer comes at a crawl although it never goes silent: fewer than `bytes_per_second` bytes of content,
+    /// on average over `window`. Default: off.
+    ///
+    /// A token has about four bytes in English. Windows follow each other from the first content on; only the time in which the
+    /// caller waits for more counts. Pings, roles and the rest of an event are not content; of tool calls and of bodies that are not
+    /// streams all bytes are. A rate or a window of zero switches it off.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aplomb::Policy;
+    ///
+    /// // Two tokens a second, averaged over half a minute.
+    /// let policy = Policy::new().min_throughput(8, Duration::from_secs(30));
+    /// # drop(policy);
+    /// ```
+    pub fn min_throughput(mut self, bytes_per_second: u32, window: Duration) -> Self {
+        self.min_throughput = MinThroughput::new(bytes_per_second, window);
+        self
+    }
+
     /// Sets how long a call may take, including waits, retries and the body of its response. Default: no deadline.
     /// If a call has a deadline in its own options, the earlier one applies. It ends the call, or the body, with
     /// [`DeadlinePassed`](crate::DeadlinePassed), which the circuit does not count.
@@ -383,11 +423,23 @@ impl Policy {
         self
     }
 
+    /// Asks again, at most so many times in a call, for an answer that has no content: no text, no tool call, nothing of another kind.
+    /// Default: 0, since some are legitimate: an answer of which all was filtered, or a model that had nothing to add.
+    ///
+    /// An answer that does not even say why it ended is a failed attempt in any case. What has reached the caller is not asked
+    /// for again; with this set, JSON is read ahead although its size is not announced. If the last answer has no content either, the
+    /// caller gets it. The other settings for retries hold too.
+    pub fn retry_empty_answers(mut self, times: u32) -> Self {
+        self.retry_empty_answers = times;
+        self
+    }
+
     /// Asks for the usage of streams: adds `"stream_options": {"include_usage": true}` to streaming requests in
     /// OpenAI's chat and completion format that do not say whether they want it. Default: off, since the stream gets
     /// one more event without choices, and old servers reject unknown fields.
     ///
-    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String` can be changed.
+    /// Only bodies of the types `http_body_util::Full<Bytes>` and `String`, and those of reqwest that are in memory, can
+    /// be changed.
     pub fn include_usage(mut self) -> Self {
         self.include_usage = true;
         self

@@ -52,6 +52,7 @@ impl Policy {
             content: self.content_timeout.unwrap_or(default.content),
             idle: self.idle_timeout.unwrap_or(default.idle),
             attempt: self.attempt_timeout.unwrap_or(default.attempt),
+            throughput: self.min_throughput,
         }
     }
 

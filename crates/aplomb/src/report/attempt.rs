@@ -23,10 +23,10 @@ impl Attempt {
     pub(crate) fn of((sent, exchange): (SentAttempt, ExchangeState)) -> Self {
         Self {
             number: sent.number,
-            queued: sent.queued,
-            waited: sent.waited,
-            took: sent.took,
-            result: sent.is_judged().then(|| exchange.result().clone()),
+            queued: sent.queued(),
+            waited: sent.waited(),
+            took: sent.took(),
+            result: sent.took().map(|_| exchange.result().clone()),
             usage: exchange.usage(),
         }
     }

@@ -57,7 +57,7 @@ impl Report {
     /// The number of attempts that were sent.
     #[must_use]
     pub fn sent(&self) -> u32 {
-        self.0.lock().sent
+        self.0.sent()
     }
 
     /// The attempts that were sent, oldest first: the last 16 of them.
@@ -87,13 +87,13 @@ impl Report {
     /// How long the call waited to be admitted, all attempts together.
     #[must_use]
     pub fn queued(&self) -> Duration {
-        self.0.lock().queued
+        self.0.queued()
     }
 
     /// How long the call waited between its attempts.
     #[must_use]
     pub fn waited(&self) -> Duration {
-        self.0.lock().waited
+        self.0.waited()
     }
 
     /// How long the call took to the head of its response, or to its error; so far, if it has neither.

@@ -65,7 +65,7 @@ mod tests {
         let call = CallContext::new("openai", Instant::now(), None, (Charge::request(), None));
         call.asks();
         advance(Duration::from_secs(1)).await;
-        let exchange = call.sends(Instant::now());
+        let (exchange, _) = call.sends(Instant::now());
         advance(Duration::from_millis(1_500)).await;
         exchange.set_result(
             Classification::from(Reason::Overloaded).with_status(http::StatusCode::SERVICE_UNAVAILABLE),

@@ -11,7 +11,10 @@ mod concurrency;
 mod credentials;
 mod drops;
 mod edges;
+mod empty;
 mod endpoint;
+
+mod error_response;
 mod exhausted;
 mod faults;
 mod frames;

@@ -18,6 +18,9 @@ const S: Duration = Duration::from_secs(1);
 type Request = http::Request<Full<Bytes>>;
 type Response = http::Response<Full<Bytes>>;
 
+const ANSWER: &str = r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],
+    "usage":{"prompt_tokens":60,"completion_tokens":40,"total_tokens":100}}"#;
+
 /// Gives each request the next of these statuses, and 200 from then on. An answer used 100 tokens.
 fn server(
     statuses: impl IntoIterator<Item = u16>,
@@ -27,7 +30,7 @@ fn server(
     service_fn(move |_: Request| {
         let status = statuses.lock().unwrap().next().unwrap_or(200);
         let body = match status {
-            200 => r#"{"choices":[],"usage":{"prompt_tokens":60,"completion_tokens":40,"total_tokens":100}}"#,
+            200 => ANSWER,
             _ => "{}",
         };
         let mut response =

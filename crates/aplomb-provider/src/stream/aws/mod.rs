@@ -65,6 +65,9 @@ impl AwsParser {
             }
             let taken = bytes.len().min(PRELUDE - self.frame.len());
             self.frame.extend_from_slice(&bytes[..taken]);
+            if self.frame.len() == PRELUDE && frame::length(&self.frame).is_none() {
+                return self.damaged(emit);
+            }
             return &bytes[taken..];
         }
         let Some(length) = frame::length(&self.frame) else {
@@ -204,6 +207,30 @@ mod tests {
             bytes[at] ^= 1;
             assert_eq!(read([&bytes[..]]), (vec!["damaged".to_owned()], false), "{at}");
             assert_eq!(read(bytes.chunks(3)), (vec!["damaged".to_owned()], false), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_prelude_is_checked_as_soon_as_it_is_complete() {
+        for size in [1, 5, 12] {
+            assert_eq!(read(b"twelve bytes".chunks(size)), (vec!["damaged".to_owned()], false), "{size}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_it_is_split_changes_nothing(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..4),
+            damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cut in any::<prop::sample::Index>(), size in 1_usize..40,
+        ) {
+            let mut bytes: Vec<u8> = frames.iter().flat_map(|payload| event(payload)).chain(*b"x").collect();
+            if let Some((at, byte)) = damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len()));
+            prop_assert_eq!(read(bytes.chunks(size)), read([&bytes[..]]));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The shapes of events, chunks and answers.
 
+mod bedrock;
 mod openai;
 mod vendors;
 
@@ -25,6 +26,11 @@ pub(super) enum EventKind {
 impl EventKind {
     /// A part that says nothing about the end.
     const PART: Self = Self::Chunk { is_last: false };
+
+    /// Returns whether it is a part of a stream, and not its last one.
+    pub(super) const fn is_part(self) -> bool {
+        matches!(self, Self::Chunk { is_last: false } | Self::Unmarked { is_last: false })
+    }
 }
 
 /// Reads an event, a chunk or a complete answer in whichever shape matches.
@@ -42,8 +48,9 @@ pub(super) fn read(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option
         .or_else(|| when(has(&[Key::Done]), || vendors::ollama(value, emit)))
         .or_else(|| when(has(&[Key::Token, Key::GeneratedText]), || vendors::tgi(value, emit)))
         .or_else(|| when(has(&[Key::Output]), || vendors::llm_engine(value, emit)))
-        .or_else(|| when(is_typed, || vendors::converse_stream(kind, value, emit)))
-        .or_else(|| when(has(&[Key::StopReason]), || vendors::converse(value, emit)))
+        .or_else(|| when(is_typed, || bedrock::converse_stream(kind, value, emit)))
+        .or_else(|| when(has(&[Key::StopReason]), || bedrock::converse(value, emit)))
+        .or_else(|| when(has(bedrock::FAMILIES), || bedrock::family(value, emit)))
 }
 
 #[inline]
@@ -73,6 +80,9 @@ pub(crate) fn answer_text(value: View<'_>) -> Option<Text<'_>> {
         .or_else(llm_engine)
         .or_else(cohere)
         .or_else(|| value.get(Key::GeneratedText).text())
+        .or_else(|| value.get(Key::Generation).text())
+        .or_else(|| value.get(Key::Results).first().get(Key::OutputText).text())
+        .or_else(|| value.get(Key::Outputs).first().get(Key::Text).text())
         .or_else(bare)
 }
 

@@ -7,7 +7,7 @@ use crate::json::{Key, View};
 /// A chunk of a chat completion, or a complete one.
 pub(super) fn chat(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
     let choices = value.get(Key::Choices);
-    if !choices.is_list() {
+    if !choices.is_list() && !choices.is_null() {
         return None;
     }
     let mut is_last = false;
@@ -17,7 +17,8 @@ pub(super) fn chat(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> 
             is_last = false;
             emit(text.filter(|_| is_first_choice));
         }
-        is_last |= !choice.get(Key::FinishReason).is_null();
+        // Some servers send an empty one with every chunk.
+        is_last |= !choice.get(Key::FinishReason).is_empty();
     }
     Some(EventKind::Chunk { is_last })
 }

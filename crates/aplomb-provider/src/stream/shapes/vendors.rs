@@ -37,7 +37,7 @@ pub(super) fn google(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind
             is_last = false;
             emit(google_text(parts).filter(|_| index == 0));
         }
-        is_last |= !candidate.get(Key::FinishReasonOfGoogle).is_null();
+        is_last |= !candidate.get(Key::FinishReasonOfGoogle).is_empty();
     }
     Some(EventKind::Unmarked { is_last })
 }
@@ -127,22 +127,4 @@ pub(super) fn llm_engine(value: View<'_>, emit: EmitContent<'_>) -> Option<Event
     let is_last = output.get(Key::Finished).as_bool()?;
     emit_text(output.get(Key::Text).text(), emit);
     Some(EventKind::Unmarked { is_last })
-}
-
-/// An event of Bedrock's Converse API. `messageStop` says why it is the last one before the usage.
-pub(super) fn converse_stream(kind: &str, value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
-    match kind {
-        "converse.contentBlockDelta" => emit(value.at(&[Key::Delta, Key::Text]).text()),
-        "converse.messageStop" => return Some(EventKind::Unmarked { is_last: true }),
-        _ if kind.starts_with("converse.") => {}
-        _ => return None,
-    }
-    Some(EventKind::Unmarked { is_last: false })
-}
-
-/// A complete answer of Bedrock's Converse API.
-pub(super) fn converse(value: View<'_>, emit: EmitContent<'_>) -> Option<EventKind> {
-    value.get(Key::StopReason).text()?;
-    emit(answer_text(value));
-    Some(EventKind::Unmarked { is_last: true })
 }
