@@ -95,7 +95,7 @@ impl Server {
         let mut memory = ServerMemory::default();
         Self {
             settings,
-            slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory, settings.places)),
+            slow_start: settings.cold_start.then(|| SlowStart::at_first(&mut memory, settings.spread)),
             memory,
             overload: Overload::from(0),
             accepted: 0,
@@ -134,7 +134,7 @@ impl Server {
         self.slow_start = self
             .settings
             .cold_start
-            .then(|| SlowStart::at_first(&mut self.memory, self.settings.places));
+            .then(|| SlowStart::at_first(&mut self.memory, self.settings.spread));
     }
 
     /// Lets calls through again at once, as if a probe had been accepted.
@@ -160,7 +160,7 @@ impl Server {
     /// What was known of the server besides does not hold any more: if nothing else is known, it begins as a new one.
     pub fn start_anew(&mut self) {
         if self.trouble.is_none() && self.settings.cold_start {
-            self.slow_start = Some(SlowStart::at_first(&mut self.memory, self.settings.places));
+            self.slow_start = Some(SlowStart::at_first(&mut self.memory, self.settings.spread));
         }
     }
 

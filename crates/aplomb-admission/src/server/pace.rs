@@ -27,6 +27,8 @@ pub(super) struct Pace {
     /// How many were refused while it was tried upwards, and whether that was in vain before.
     above: u32,
     vain: bool,
+    /// It was measured by a few calls only.
+    rough: bool,
     /// Whether refusals go away at this rate, until that is clear.
     trial: Option<Trial>,
     /// The rate to which it returns if they do not; none if there was none.
@@ -65,6 +67,9 @@ const DOUBLES_IN: f64 = 0.67;
 /// A sure one is held for so many seconds, twice as long if it was tried upwards in vain. Then it grows by 3 % times the
 /// square of the seconds; and doubles in two if that goes well for four.
 const HELD: f64 = 3.0;
+/// Not so long if it was measured by fewer calls than these.
+const ROUGHLY_HELD: f64 = 0.5;
+const FEW_CALLS: f64 = 8.0;
 const GROWTH: f64 = 0.03;
 const WELL: f64 = 4.0;
 const WELL_DOUBLES_IN: f64 = 2.0;
@@ -161,6 +166,7 @@ impl Pace {
             refused: 0,
             above: 0,
             vain: false,
+            rough: false,
             trial: None,
             former: None,
         }
@@ -222,7 +228,11 @@ impl Pace {
         if !self.sure {
             return (seconds / DOUBLES_IN).min(20.0).exp2();
         }
-        let held = if self.vain { 2.0 * HELD } else { HELD };
+        let held = match (self.rough, self.vain) {
+            (true, _) => ROUGHLY_HELD,
+            (_, true) => 2.0 * HELD,
+            (_, false) => HELD,
+        };
         let tried = (seconds - held).max(0.0);
         let doubled = ((tried - WELL) / WELL_DOUBLES_IN).min(20.0).exp2();
         (1.0 + GROWTH * tried.powi(2)).max(doubled)
@@ -293,6 +303,7 @@ impl Pace {
         let rate = (measured.max(self.rate / 2.0) * MARGIN).max(LEAST);
         self.vain = self.sure && growth > 1.0 && (rate / self.rate - 1.0).abs() < SAME;
         self.sure = measured >= self.rate / 2.0;
+        self.rough = self.accepted.accepted(ends.known) < FEW_CALLS;
         self.rate = rate;
         self.mean = self.mean.or_else(|| unit.mean(&self.accepted, ends.known));
         self.restart(ends.next);

@@ -17,6 +17,7 @@ pub struct ServerSettings {
     pub(super) places: bool,
     pub(super) pace: bool,
     pub(super) cold_start: bool,
+    pub(super) spread: bool,
     pub(super) max_pause: Duration,
     pub(super) seed: Option<u64>,
 }
@@ -30,6 +31,7 @@ impl ServerSettings {
             places: true,
             pace: true,
             cold_start: true,
+            spread: false,
             max_pause: Duration::from_secs(120),
             seed: None,
         }
@@ -62,6 +64,12 @@ impl ServerSettings {
     /// Sets whether a server of which nothing is known begins with a slow start. There is one after each outage.
     pub const fn cold_start(mut self, cold_start: bool) -> Self {
         self.cold_start = cold_start;
+        self
+    }
+
+    /// Sets whether the calls of that slow start are spread over a few milliseconds each, so that few are refused.
+    pub const fn spread(mut self, spread: bool) -> Self {
+        self.spread = spread;
         self
     }
 

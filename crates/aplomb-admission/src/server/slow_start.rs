@@ -35,8 +35,7 @@ const TICK: Duration = Duration::from_millis(1);
 const UNLIMITED: u32 = 1_024;
 
 impl SlowStart {
-    /// The calls that are counted begin with the next. They are not `spread` where a limit of the calls in flight is set,
-    /// which keeps them few.
+    /// The calls that are counted begin with the next.
     pub(super) fn at_first(memory: &mut ServerMemory, spread: bool) -> Self {
         memory.watch();
         Self { window: AT_FIRST, next: None, spread }

@@ -98,6 +98,7 @@ pub(super) fn server(policy: &Policy, one_credential: bool) -> ServerSettings {
         // What the server says of its rate is about the pool.
         .throttles(policy.pool.is_none())
         .places(policy.concurrency.is_none())
+        .spread(policy.concurrency.is_none())
         .max_pause(policy.max_retry_after);
     match policy.seed {
         Some(seed) => settings.seed(seed),
