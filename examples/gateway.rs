@@ -8,8 +8,8 @@ use std::time::Duration;
 use aplomb::RequestView;
 use aplomb::provider::{Anthropic, OpenAi};
 use aplomb::rate_limit::{Pool, Quota};
-use aplomb::route::{NoRoute, Route, Routes};
-use aplomb::{BoxError, EndpointError, EndpointLayer, Policy, Report, Router, RouterLayer, find};
+use aplomb::route::{Route, Routes};
+use aplomb::{BoxError, EndpointLayer, Policy, Report, Router, RouterLayer, Shape, ToResponse};
 use aplomb_mock::{Fault, Latency, Mock, Plan, Server};
 use axum::body::Body;
 use axum::extract::State;
@@ -94,23 +94,9 @@ async fn forward(State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, b
             response.headers_mut().insert("x-attempts", attempts.into());
             response
         }
-        Err(error) => refused(&error),
+        // Why, and when to come back, as OpenAI's clients expect it.
+        Err(error) => error.to_response(Shape::OpenAi).map(Body::new),
     }
-}
-
-/// The answer to a tenant whose call failed: why, and when to come back.
-fn refused(error: &EndpointError) -> Response {
-    let status = match error.refused() {
-        _ if find::<NoRoute>(error).is_some() => StatusCode::NOT_FOUND,
-        Some(_) => StatusCode::TOO_MANY_REQUESTS,
-        None => StatusCode::BAD_GATEWAY,
-    };
-    let mut response = (status, error.cause().to_string()).into_response();
-    if let Some(after) = error.retry_after() {
-        let seconds = u64::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
-        response.headers_mut().insert("retry-after", seconds.into());
-    }
-    response
 }
 
 /// Starts the gateway, and two providers that fail now and then; returns its URL.

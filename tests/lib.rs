@@ -40,3 +40,7 @@ struct Troubleshooting;
 #[doc = include_str!("../docs/guide/reqwest.md")]
 #[cfg(doctest)]
 struct Reqwest;
+
+#[doc = include_str!("../docs/guide/inbound.md")]
+#[cfg(doctest)]
+struct Inbound;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::later;
+
 /// A sliding window over the last calls: a number of calls, or a span of time.
 ///
 /// Every call recorded pushes out the oldest one, or every tenth of the span the oldest tenth. Recording takes
@@ -201,9 +203,22 @@ struct TimeRing {
     slices: Box<[WindowCounts; SLICES]>,
     width: Duration,
     current: usize,
-    /// When the current slice began; the first begins with the first call.
-    began: Option<Instant>,
+    /// The time of the current slice; the first begins with the first call.
+    slice: Option<Slice>,
     counts: WindowCounts,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    began: Instant,
+    /// Compared with the time of each call, which costs less than its distance to the beginning.
+    ends: Instant,
+}
+
+impl Slice {
+    fn beginning(began: Instant, width: Duration) -> Self {
+        Self { began, ends: later(began, width) }
+    }
 }
 
 impl TimeRing {
@@ -212,34 +227,36 @@ impl TimeRing {
             slices: Box::default(),
             width: (span / 10).max(Duration::from_nanos(1)),
             current: 0,
-            began: None,
+            slice: None,
             counts: WindowCounts::default(),
         }
     }
 
     fn record(&mut self, failed: bool, now: Instant) {
         self.slide(now);
-        self.began.get_or_insert(now);
+        self.slice.get_or_insert_with(|| Slice::beginning(now, self.width));
         self.slices[self.current].add(failed);
         self.counts.add(failed);
     }
 
     fn is_empty(&self, now: Instant) -> bool {
-        self.began.is_none_or(|began| now.saturating_duration_since(began) / 10 >= self.width)
+        self.slice
+            .is_none_or(|slice| now.saturating_duration_since(slice.began) / 10 >= self.width)
     }
 
+    #[inline]
     fn slide(&mut self, now: Instant) {
-        let Some(mut began) = self.began else {
-            return;
-        };
-        let past = now.saturating_duration_since(began);
-        if past < self.width {
-            return;
+        if let Some(slice) = self.slice.filter(|slice| slice.ends <= now) {
+            self.slide_from(slice.began, now);
         }
+    }
+
+    fn slide_from(&mut self, mut began: Instant, now: Instant) {
+        let past = now.saturating_duration_since(began);
         let steps = past.as_nanos() / self.width.as_nanos();
         if steps >= SLICES as u128 {
             self.clear();
-            self.began = Some(now);
+            self.slice = Some(Slice::beginning(now, self.width));
             return;
         }
         for _ in 0..steps {
@@ -249,13 +266,13 @@ impl TimeRing {
             self.counts.failures -= gone.failures;
             began += self.width;
         }
-        self.began = Some(began);
+        self.slice = Some(Slice::beginning(began, self.width));
     }
 
     fn clear(&mut self) {
         *self.slices = [WindowCounts::default(); SLICES];
         self.current = 0;
-        self.began = None;
+        self.slice = None;
         self.counts = WindowCounts::default();
     }
 }

@@ -25,9 +25,16 @@ pub(super) struct LastEvent {
 /// A value that differs from event to event.
 #[derive(Clone, Debug)]
 struct Hole {
-    /// The place of a string without its quotes, or of a number.
-    at: Range<usize>,
+    /// The place of a string without its quotes, or of a number. In few bytes, since every reader has room for some.
+    at: Range<u16>,
     kind: HoleKind,
+}
+
+impl Hole {
+    /// `None` if it is too far from the beginning, which it is not in an event that is short enough.
+    fn new(at: Range<usize>, kind: HoleKind) -> Option<Self> {
+        Some(Self { at: u16::try_from(at.start).ok()?..u16::try_from(at.end).ok()?, kind })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +66,7 @@ impl LastEvent {
         }
         let (mut content, mut rest, mut from) = (None, data, 0);
         for Hole { at, kind } in &self.holes {
-            rest = rest.strip_prefix(own.get(from..at.start)?)?;
+            rest = rest.strip_prefix(own.get(from..at.start.into())?)?;
             let value = match kind {
                 HoleKind::Content | HoleKind::Text => Lexer::new(rest).string().ok()?.1,
                 HoleKind::Number => number(rest)?,
@@ -68,7 +75,7 @@ impl LastEvent {
                 content = Some(value);
             }
             rest = rest.get(value.len()..)?;
-            from = at.end;
+            from = at.end.into();
         }
         let is_same = rest == own.get(from..)?;
         // A piece without text is none.
@@ -85,7 +92,7 @@ impl LastEvent {
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(data);
         self.name_len = name.len();
-        self.holes.push(Hole { at: content, kind: HoleKind::Content });
+        self.holes.extend(Hole::new(content, HoleKind::Content));
         for &(before, kind) in MEANINGLESS {
             // It has raw quotes, so it is not within a string.
             let Some(found) = memmem::find(data, before.as_bytes()) else {
@@ -98,9 +105,7 @@ impl LastEvent {
                     Lexer::new(&data[start..]).string().ok().map(|(_, text)| text)
                 }
             };
-            if let Some(value) = value {
-                self.holes.push(Hole { at: start..start + value.len(), kind });
-            }
+            self.holes.extend(value.and_then(|value| Hole::new(start..start + value.len(), kind)));
         }
         self.holes.sort_unstable_by_key(|hole| hole.at.start);
     }

@@ -80,7 +80,7 @@ where
         let AttemptRequest { request, call } = attempt;
         let now = Instant::now();
         let (exchange, deadline) = call.sends(now);
-        let watch = Stopwatch::new(self.inspection.timeouts, deadline, now);
+        let watch = Stopwatch::new(Arc::clone(&self.inspection.timeouts), deadline, now);
         let method = request.method().clone();
         let reused = self.inspection.connections.send(now);
         let judge = Judge { inspection: Arc::clone(&self.inspection), call, exchange, method, reused };

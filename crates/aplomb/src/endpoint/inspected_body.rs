@@ -96,11 +96,11 @@ impl<B: Body> InspectedBody<B> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "it is large, and made in its place instead of being moved"
+        reason = "it is large, and made in its place instead of being moved, and so is its reader"
     )]
     pub(super) fn new(
         body: B,
-        reader: AnswerReader,
+        reader: impl FnOnce() -> AnswerReader,
         watch: Stopwatch,
         call: CallContext,
         calibration: &Arc<Calibration>,
@@ -116,7 +116,7 @@ impl<B: Body> InspectedBody<B> {
             bytes_ahead: 0,
             grace_until: None,
             tail: Tail::Rest,
-            reader,
+            reader: reader(),
             watch,
             call,
             calibration,

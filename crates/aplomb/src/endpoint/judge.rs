@@ -35,7 +35,7 @@ const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Inspection {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: WallClock,
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: Arc<Timeouts>,
     pub(super) calibration: Arc<Calibration>,
     /// How much of a response, and for how long, is read before the caller gets it.
     pub(super) look_ahead: (usize, Duration),
@@ -83,7 +83,7 @@ impl Judge {
         };
         let inspection = &*self.inspection;
         let head = Head::new(parts.status, &parts.headers, &inspection.clock);
-        let reader = AnswerReader::new(form, &head, &*inspection.provider, self.exchange.clone());
+        let reader = || AnswerReader::new(form, &head, &*inspection.provider, self.exchange.clone());
         let body = InspectedBody::new(body, reader, watch, self.call.clone(), &inspection.calibration);
         let body = Box::pin(body);
         match ahead {

@@ -82,7 +82,7 @@ impl Stack {
         let inspection = Inspection {
             provider,
             clock,
-            timeouts,
+            timeouts: Arc::new(timeouts),
             calibration: Arc::clone(calibration),
             look_ahead: policy.effective_look_ahead(),
             whole_answers: policy.whole_answers,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -127,7 +128,8 @@ pub(super) enum Due {
 /// wait, and while content keeps coming it is left to expire and then set again.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
-    timeouts: Timeouts,
+    /// Shared by all attempts: a stopwatch moves with its response.
+    timeouts: Arc<Timeouts>,
     began: Instant,
     deadline: Option<Instant>,
     /// How long the caller has waited for content since the last of it. A slow reader does not make the server slow.
@@ -139,7 +141,7 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    pub(super) const fn new(timeouts: Timeouts, deadline: Option<Instant>, now: Instant) -> Self {
+    pub(super) const fn new(timeouts: Arc<Timeouts>, deadline: Option<Instant>, now: Instant) -> Self {
         Self {
             timeouts,
             began: now,
@@ -154,7 +156,7 @@ impl Stopwatch {
     /// Moves the measurement of the same attempt.
     pub(super) fn take(&mut self) -> Self {
         let timer = self.timer.take();
-        Self { timer, ..Self::new(self.timeouts, self.deadline, self.began) }
+        Self { timer, ..Self::new(Arc::clone(&self.timeouts), self.deadline, self.began) }
     }
 
     /// Something has arrived, with so many bytes of content.
@@ -219,7 +221,7 @@ impl Stopwatch {
 
     /// The next time to run out, and when.
     fn next(&self, awaited: Awaited) -> Option<(Instant, Due)> {
-        let Timeouts { head, content, idle, attempt, .. } = self.timeouts;
+        let Timeouts { head, content, idle, attempt, .. } = *self.timeouts;
         let timeout = |from: Instant, left: Duration, timeout: Timeout, after: Duration| {
             Some((from.checked_add(left)?, Due::Timeout(TimedOut { timeout, after })))
         };
@@ -287,7 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_timeout_counts_from_where_it_should() {
-        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), None, Instant::now());
         assert_pending!(poll(&mut watch, Awaited::Head));
         advance(10 * S).await;
         assert_ready_eq!(poll(&mut watch, Awaited::Head), timed_out(Timeout::Head, 10 * S));
@@ -303,7 +305,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn content_resets_the_idle_timeout_and_pings_do_not() {
-        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), None, Instant::now());
         for content in [true, false] {
             watch.arrived(usize::from(content));
             assert_pending!(poll(&mut watch, FLOWS));
@@ -314,7 +316,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_reads_does_not_count() {
-        let mut watch = Stopwatch::new(TIMEOUTS, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), None, Instant::now());
         watch.arrived(1);
         advance(30 * S).await;
         assert_pending!(poll(&mut watch, FLOWS));
@@ -325,11 +327,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_holds_in_the_body_and_the_attempts_end_everywhere() {
         let now = Instant::now();
-        let mut watch = Stopwatch::new(TIMEOUTS, Some(now + 2 * S), now);
+        let mut watch = Stopwatch::new(Arc::new(TIMEOUTS), Some(now + 2 * S), now);
         advance(2 * S).await;
         assert_pending!(poll(&mut watch, Awaited::Head));
         assert_ready_eq!(poll(&mut watch, FLOWS), Due::Deadline);
-        let mut watch = Stopwatch::new(Timeouts { idle: 100 * S, ..TIMEOUTS }, None, now);
+        let mut watch = Stopwatch::new(Arc::new(Timeouts { idle: 100 * S, ..TIMEOUTS }), None, now);
         assert_pending!(poll(&mut watch, FLOWS));
         advance(58 * S).await;
         assert_ready_eq!(poll(&mut watch, FLOWS), timed_out(Timeout::Attempt, 60 * S));
@@ -340,7 +342,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn content_at_a_crawl_runs_out_and_a_slow_reader_does_not() {
         let throughput = MinThroughput::new(10, 4 * S);
-        let mut watch = Stopwatch::new(Timeouts { throughput, ..TIMEOUTS }, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(Timeouts { throughput, ..TIMEOUTS }), None, Instant::now());
         // 40 bytes in each window are enough, however late in it they come.
         for bytes in [40, 20, 20] {
             watch.arrived(bytes);
@@ -368,7 +370,7 @@ mod tests {
         let never = Duration::MAX;
         let timeouts =
             Timeouts { head: never, content: never, idle: never, attempt: never, throughput: None };
-        let mut watch = Stopwatch::new(timeouts, None, Instant::now());
+        let mut watch = Stopwatch::new(Arc::new(timeouts), None, Instant::now());
         assert_pending!(poll(&mut watch, Awaited::Head));
         assert_pending!(poll(&mut watch, FLOWS));
         assert!(watch.timer.is_none());

@@ -13,6 +13,8 @@ mod drops;
 mod edges;
 mod empty;
 mod endpoint;
+
+mod error_response;
 mod exhausted;
 mod faults;
 mod frames;
