@@ -113,3 +113,12 @@ fn promise_41_calls_that_hang_with_more_in_flight_than_went_well_leave_a_limit()
     let places = talk.server.snapshot(talk.now).places.unwrap();
     assert!(places <= 16, "{places}");
 }
+
+#[test]
+fn promise_39_connections_that_are_lost_together_leave_no_limit() {
+    let mut talk = Talk::answering();
+    let running: Vec<_> = (0..64).map(|_| talk.send()).collect();
+    talk.wait(30 * S);
+    talk.end_all(&running, Outcome::transient().mark_connection_lost());
+    assert_eq!(talk.server.snapshot(talk.now).places, None);
+}
