@@ -163,7 +163,14 @@ fn by_error<E: 'static>(error: &E) -> Outcome {
     if is_connect(error) {
         return Outcome::transient().mark_unprocessed();
     }
-    transport::not_begun(error).unwrap_or_else(|| Outcome::transient().mark_unanswered())
+    if let Some(not_begun) = transport::not_begun(error) {
+        return not_begun;
+    }
+    if transport::is_connection_lost(error) {
+        Outcome::transient().mark_connection_lost()
+    } else {
+        Outcome::transient().mark_unanswered()
+    }
 }
 
 /// Returns whether no connection could be made.
@@ -286,8 +293,11 @@ mod tests {
         let refused = io::Error::other(Rejection::by(LayerName::Other("gate")).with_retry_after(hint));
         let outcome = classify(Box::new(refused));
         assert_eq!((outcome.kind(), outcome.retry_after()), (Kind::Local, hint));
-        let reset = classify("connection reset".into());
-        assert_eq!((reset.kind(), reset.is_unanswered()), (Kind::Transient, true));
+        let unknown = classify("connection reset".into());
+        assert_eq!((unknown.kind(), unknown.is_unanswered()), (Kind::Transient, true));
+        assert!(!unknown.is_connection_lost());
+        let reset = classify(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        assert!(reset.is_unanswered() && reset.is_connection_lost());
         assert!(!judged(503, &[]).is_unanswered());
     }
 }

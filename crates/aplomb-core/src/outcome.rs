@@ -57,6 +57,8 @@ enum Progress {
     NotBegun,
     /// It has not answered and may still be working on it.
     Unanswered,
+    /// The same: the connection was lost.
+    Lost,
 }
 
 /// The kinds of outcome.
@@ -187,6 +189,13 @@ impl Outcome {
         self
     }
 
+    /// Marks a failure without a response as that of a lost connection: the server did not leave the call waiting.
+    #[doc(hidden)]
+    pub const fn mark_connection_lost(mut self) -> Self {
+        self.progress = Progress::Lost;
+        self
+    }
+
     /// The connection failed before the server began, which says nothing about the server: the next attempt gets another
     /// connection.
     #[doc(hidden)]
@@ -246,7 +255,13 @@ impl Outcome {
 
     /// Returns whether there was no response, so that the server may still be working on the request.
     pub const fn is_unanswered(&self) -> bool {
-        matches!(self.progress, Progress::Unanswered)
+        matches!(self.progress, Progress::Unanswered | Progress::Lost)
+    }
+
+    /// Returns whether there was no response because the connection was lost.
+    #[doc(hidden)]
+    pub const fn is_connection_lost(&self) -> bool {
+        matches!(self.progress, Progress::Lost)
     }
 
     /// Returns whether a throttle is about the number of requests in flight, as far as the server says so.

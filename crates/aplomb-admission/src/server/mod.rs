@@ -360,7 +360,8 @@ impl Server {
         };
         let was_accepted = self.memory.fate(token.number) == Fate::Taken;
         let took = now.saturating_duration_since(token.sent);
-        let hung = outcome.is_unanswered() && !was_accepted && took > self.memory.patience().max(HANGS);
+        let is_silent = outcome.is_unanswered() && !outcome.is_connection_lost();
+        let hung = is_silent && !was_accepted && took > self.memory.patience().max(HANGS);
         if token.is_witness {
             self.memory.bad(token.number, took, hung);
         } else {

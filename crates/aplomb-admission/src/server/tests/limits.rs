@@ -217,3 +217,12 @@ fn a_limit_of_tokens_is_paced_by_tokens() {
     assert!(used > 0.9 * 300_000.0, "{used}");
     assert!(refused * 3 < sent, "{refused} of {sent}");
 }
+
+#[test]
+fn promise_39_connections_that_are_lost_together_leave_no_limit() {
+    let mut talk = Talk::answering();
+    let running: Vec<_> = (0..64).map(|_| talk.send()).collect();
+    talk.wait(30 * S);
+    talk.end_all(&running, Outcome::transient().mark_connection_lost());
+    assert_eq!(talk.server.snapshot(talk.now).places, None);
+}
