@@ -45,13 +45,7 @@ fn holds(promise: Promise, but_for: &[Reached]) {
 
 #[test]
 fn promise_37_what_hits_a_share_of_the_calls_at_random_slows_nobody_down() {
-    // Missing: in rare runs chance is taken for a limit, and the rest of the run is so slow that it is stopped.
-    let but_for = [
-        reached("10 % of 429s without a hint", "unanswered", 280.00),
-        reached("25 % of 429s without a hint", "unanswered", 908.00),
-        reached("25 % of 429s with a hint", "unanswered", 962.00),
-    ];
-    holds(promises::promise_37, &but_for);
+    holds(promises::promise_37, &[]);
 }
 
 #[test]
@@ -72,25 +66,21 @@ fn promise_38_a_circuit_opens_in_an_outage_and_not_while_two_in_five_calls_succe
 
 #[test]
 fn promise_39_the_delay_after_an_outage_is_a_share_of_its_length() {
-    // Missing: calls that were in flight when it began back off alone, up to 4 s, instead of joining the queue; the spacing of
-    // probes is a little too short; what hangs shows only at its time-out.
+    // Missing: what hangs shows only at its time-out, and other probes go meanwhile; elsewhere a few calls, those that broke
+    // as it began.
     let but_for = [
-        reached("120 s, Unavailable", "calls sent into it", 80.00),
-        reached("600 s, Unavailable", "calls sent into it", 123.00),
-        reached("10 s, Refuses", "seconds until all go again", 6.74),
-        reached("25 s, Refuses", "seconds until all go again", 7.15),
-        reached("120 s, Refuses", "seconds until all go again", 11.90),
-        reached("600 s, Refuses", "calls sent into it", 116.00),
-        reached("10 s, Resets", "seconds until all go again", 6.74),
-        reached("25 s, Resets", "seconds until all go again", 7.15),
-        reached("120 s, Resets", "seconds until all go again", 11.90),
-        reached("600 s, Resets", "calls sent into it", 116.00),
-        reached("10 s, Hangs", "calls sent into it", 68.00),
-        reached("25 s, Hangs", "calls sent into it", 81.00),
-        reached("25 s, Hangs", "seconds until all go again", 10.94),
-        reached("120 s, Hangs", "seconds until all go again", 18.19),
-        reached("120 s, Hangs", "calls sent into it", 104.00),
-        reached("600 s, Hangs", "calls sent into it", 131.00),
+        reached("600 s, Unavailable", "calls sent into it", 108.00),
+        reached("10 s, Refuses", "calls sent into it", 30.00),
+        reached("25 s, Refuses", "calls sent into it", 46.00),
+        reached("600 s, Refuses", "calls sent into it", 108.00),
+        reached("10 s, Resets", "calls sent into it", 30.00),
+        reached("25 s, Resets", "calls sent into it", 46.00),
+        reached("600 s, Resets", "calls sent into it", 108.00),
+        reached("10 s, Hangs", "calls sent into it", 70.00),
+        reached("25 s, Hangs", "calls sent into it", 86.00),
+        reached("25 s, Hangs", "seconds until all go again", 9.80),
+        reached("120 s, Hangs", "calls sent into it", 124.00),
+        reached("600 s, Hangs", "calls sent into it", 162.00),
     ];
     holds(promises::promise_39, &but_for);
 }
@@ -108,7 +98,7 @@ fn promise_41_a_server_that_collapses_under_load_is_kept_below_that() {
         reached("collapse", "time ÷ ideal", 3.30),
         reached("collapse", "requests ÷ prompts", 1.31),
         reached("collapse-8s", "time ÷ ideal", 8.68),
-        reached("collapse-8s", "requests ÷ prompts", 2.35),
+        reached("collapse-8s", "requests ÷ prompts", 2.47),
     ];
     holds(promises::promise_41, &but_for);
 }
@@ -121,33 +111,34 @@ fn promise_42_the_places_of_a_server_are_found_and_used() {
         reached("4 places, 503 above", "share refused", 0.18),
         reached("40 places, 503 above", "time ÷ ideal", 1.29),
         reached("40 places, 503 above", "share refused", 0.29),
-        reached("4 places, 429 above", "time ÷ ideal", 1.54),
-        reached("4 places, 429 above", "share refused", 0.19),
-        reached("16 places, 429 above", "time ÷ ideal", 1.46),
-        reached("40 places, 429 above", "time ÷ ideal", 1.78),
-        reached("40 places, 429 above", "share refused", 0.36),
-        reached("40 places, 429 above", "unanswered", 24.00),
+        reached("4 places, 429 above", "time ÷ ideal", 1.40),
+        reached("4 places, 429 above", "share refused", 0.20),
+        reached("16 places, 429 above", "time ÷ ideal", 1.68),
+        reached("40 places, 429 above", "time ÷ ideal", 2.33),
+        reached("40 places, 429 above", "share refused", 0.27),
+        reached("40 places, 429 above", "unanswered", 8.00),
     ];
     holds(promises::promise_42, &but_for);
 }
 
 #[test]
 fn promise_43_aplomb_is_never_worse_than_a_plain_retry_loop() {
-    // Missing: what hangs; a poisoned prompt that nobody waits behind any more; slow
-    // refusals. Runs of a few seconds lose a tenth of one to the slow start.
+    // Missing: what hangs; a poisoned prompt that nobody waits behind any more. Runs of a few seconds lose a tenth of one to the slow start.
     let but_for = [
         reached("429-5%-hint", "time ÷ the best loop's", 1.08),
         reached("429-1%-fast", "time ÷ the best loop's", 1.08),
-        reached("outage-10s-hangs", "time ÷ the best loop's", 1.41),
+        reached("outage-10s-hangs", "time ÷ the best loop's", 1.13),
         reached("fast", "time ÷ the best loop's", 1.09),
         reached("envoy-100", "time ÷ the best loop's", 1.3),
+        reached("poison-hint", "time ÷ the best loop's", 1.05),
         reached("poison-hint", "requests ÷ the best loop's", 1.17),
+        reached("poison-bare", "time ÷ the best loop's", 1.05),
         reached("poison-bare", "requests ÷ the best loop's", 1.29),
+        reached("poison-large", "time ÷ the best loop's", 1.05),
         reached("poison-large", "requests ÷ the best loop's", 1.29),
+        reached("poison-503", "time ÷ the best loop's", 1.05),
         reached("poison-503", "requests ÷ the best loop's", 1.25),
         reached("exhausted", "time ÷ the best loop's", 1.08),
-        reached("slow-refusals", "time ÷ the best loop's", 1.14),
-        reached("slow-refusals", "requests ÷ the best loop's", 1.21),
         reached("503-limit", "requests ÷ the best loop's", 1.33),
     ];
     holds(promises::promise_43, &but_for);
@@ -180,8 +171,7 @@ fn promise_46_a_prompt_that_is_always_refused_ends_and_delays_nobody() {
 fn promise_47_telling_a_true_limit_makes_nothing_slower() {
     // Missing: a quota refills evenly, and a window comes back whole.
     let but_for = [
-        reached("window-1s", "time ÷ untold", 1.2),
-        reached("haproxy", "time ÷ untold", 2.1),
+        reached("haproxy", "time ÷ untold", 1.8),
         reached("envoy-10", "time ÷ untold", 1.06),
         reached("window-no-unit", "time ÷ untold", 1.12),
     ];
@@ -256,8 +246,8 @@ fn a_batch_that_is_told_nothing_gets_through_trouble() {
         ("outage-10s-503", &[(Time, 1.12), (IntoOutage, 40.0)]),
         ("outage-10s-refuses", &[(Time, 1.12), (IntoOutage, 40.0)]),
         ("outage-10s-resets", &[(Time, 1.12), (IntoOutage, 40.0)]),
-        // 1.12 and 40 are owed: a call that hangs shows when its time is over.
-        ("outage-10s-hangs", &[(Time, 1.45), (IntoOutage, 55.0)]),
+        // 40 are owed: a call that hangs shows when its time is over.
+        ("outage-10s-hangs", &[(Time, 1.15), (IntoOutage, 55.0)]),
         ("outage-25s", &[(Time, 1.1), (IntoOutage, 50.0)]),
         ("outage-10min", &[(Time, 1.06), (IntoOutage, 110.0)]),
         // 1.5 and 1.05 are owed: see promise 41.
@@ -302,8 +292,9 @@ fn limits_that_nobody_told_are_found_and_used() {
     let bounds: Vec<_> = names
         .iter()
         .flat_map(|name| [by(64, scenario(name)), by(256, scenario(name))])
-        // 1.03 and 0.05 are owed: the pace is tried upwards too often in so short a run, and refused calls that count cost time.
-        .map(|scenario| (scenario, &[(Time, 1.1), (Refused, 0.1)][..]))
+        // 1.03 and 0.05 are owed: so short a run is hardly more than the time in which the pace is found, and refused calls that
+        // count cost time.
+        .map(|scenario| (scenario, &[(Time, 1.06), (Refused, 0.13)][..]))
         .collect();
     keeps(Client::Batch, &bounds);
 }
