@@ -9,6 +9,7 @@ mod dimension;
 mod error;
 mod event;
 mod exchange;
+mod grpc_classifier;
 mod head;
 mod http_classifier;
 mod in_memory;
@@ -44,6 +45,7 @@ pub use event::{
 pub use exchange::Exchange;
 #[doc(hidden)]
 pub use exchange::{ExchangeRecord, ExchangeState};
+pub use grpc_classifier::GrpcClassifier;
 pub use head::{RequestHead, ResponseHead};
 pub use http_classifier::HttpClassifier;
 pub use in_memory::InMemory;

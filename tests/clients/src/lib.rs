@@ -7,3 +7,7 @@ struct AsyncOpenAi;
 #[doc = include_str!("../../../docs/guide/rig.md")]
 #[cfg(doctest)]
 struct Rig;
+
+#[doc = include_str!("../../../docs/guide/tonic.md")]
+#[cfg(doctest)]
+struct Tonic;

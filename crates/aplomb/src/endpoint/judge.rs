@@ -208,7 +208,10 @@ impl Judge {
             Some(cause) if is_headless && was_closed_before(error, self.reused) => {
                 Classification::new(Outcome::never_begun()).with_cause(&cause)
             }
-            _ => judged,
+            _ => {
+                self.inspection.connections.failed();
+                judged
+            }
         }
     }
 }

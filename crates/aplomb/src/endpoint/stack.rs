@@ -87,7 +87,7 @@ impl Stack {
             look_ahead: policy.effective_look_ahead(),
             whole_answers: policy.whole_answers,
             judge,
-            connections: IdleConnections::default(),
+            connections: IdleConnections::new(),
             empty_answers: policy.retry_empty_answers,
         };
         Arc::new(Self {

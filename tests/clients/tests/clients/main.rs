@@ -5,6 +5,7 @@
 
 mod async_openai;
 mod rig;
+mod tonic;
 
 use std::time::Duration;
 
