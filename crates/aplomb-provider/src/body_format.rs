@@ -37,11 +37,16 @@ impl BodyFormat {
     /// The number of bytes that is always enough to recognize a format, that of the longest field.
     pub(crate) const MAX_START: usize = 6;
 
-    /// By the media type; `None` if there is none.
+    /// By the head; `None` if it does not say.
     pub(crate) fn declared(head: &Head<'_>) -> Option<Self> {
         if is_compressed(head) {
             return Some(Self::Opaque);
         }
+        Self::of_media_type(head)
+    }
+
+    /// By the media type, if there is one.
+    pub(crate) fn of_media_type(head: &Head<'_>) -> Option<Self> {
         let media_type = head.media_type()?;
         Some(if media_type.eq_ignore_ascii_case("application/json") {
             Self::Json

@@ -117,7 +117,12 @@ fn replay(
 /// The format of a body: by its media type, unless its first bytes show that it is another.
 pub(crate) fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
     let start = body.trim_ascii_start();
-    match BodyFormat::declared(head) {
+    // What starts like this is not compressed, and headers are not looked up for nothing.
+    let declared = match start.first() {
+        Some(b'{' | b'[') => BodyFormat::of_media_type(head),
+        _ => BodyFormat::declared(head),
+    };
+    match declared {
         None => BodyFormat::starting_with(start).unwrap_or(BodyFormat::Opaque),
         Some(format) if format.is_uncertain(head) => format.seen(start).unwrap_or(format),
         Some(format) => format,

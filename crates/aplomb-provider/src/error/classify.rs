@@ -43,7 +43,8 @@ static MARKS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
 pub(crate) fn response(head: &Head<'_>, body: &[u8], dialect: &'static Dialect) -> Classification {
     let judge = Judge { dialect, settings: head.settings(), head: Some(head) };
     if head.status().is_success() {
-        if buffered::format(head, body) == BodyFormat::Page {
+        let may_be_page = body.trim_ascii_start().starts_with(b"<");
+        if may_be_page && buffered::format(head, body) == BodyFormat::Page {
             return judge.classification(Reason::Unknown.outcome(), Reason::Unknown).with_cause(&PAGE);
         }
         judge.error_in_success(head, body).unwrap_or_else(|| judge.answered())

@@ -181,9 +181,8 @@ impl Quotas {
 
     /// A call was accepted. If it went when the server's window was over, the quota is full, but for what has gone since.
     pub(super) fn refill(&mut self, reservation: &Reservation, now: Instant) {
-        let sent = self.set.nanos(reservation.at);
-        let nanos = self.set.nanos(now);
         let Some(server) = &mut self.server else { return };
+        let (sent, nanos) = (self.set.nanos(reservation.at), self.set.nanos(now));
         for share in &reservation.shares {
             let Some(estimate) = server.find_estimate(share.id) else {
                 continue;
