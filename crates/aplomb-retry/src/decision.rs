@@ -215,7 +215,7 @@ mod tests {
     fn what_was_never_begun_is_sent_again_at_once_and_not_counted() {
         let mut random = StdRng::seed_from_u64(3);
         let mut decide = |attempts, only_unprocessed| {
-            let conditions = Conditions { attempts, only_unprocessed, ..Conditions::default() };
+            let conditions = Conditions { only_unprocessed, attempts, ..Conditions::default() };
             let failed = FailedAttempt::new(attempts - 1, Outcome::never_begun());
             decide(&RULES, &failed, &conditions, &secs(1), &mut random)
         };
