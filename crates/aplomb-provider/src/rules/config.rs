@@ -1,13 +1,13 @@
 //! Settings in a configuration file.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aplomb_core::{Dimension, Kind, Reason, Scope};
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer};
 
+use super::written::{self, OneOrMany, Others, Written};
 use super::{InvalidRule, Problem, Rule};
 use crate::time::duration;
 use crate::{DailyQuota, Settings};
@@ -22,6 +22,7 @@ struct SettingsConfig {
     characters_per_token: Option<NonZeroU32>,
     codes: BTreeMap<String, String>,
     usage: UsageConfig,
+    #[serde(deserialize_with = "written::rules")]
     rules: Vec<RuleConfig>,
 }
 
@@ -56,58 +57,27 @@ struct UsageConfig {
     total: Option<String>,
 }
 
-/// A rule as it is written. Its words are looked up later, so that errors name the rule.
+/// A rule as it is written. Its values are checked later, so that errors name the rule.
 #[derive(serde::Deserialize)]
-struct RuleConfig {
-    name: Option<String>,
+#[serde(expecting = "the settings of a rule")]
+pub(super) struct RuleConfig {
+    name: Option<Written<String>>,
     #[serde(default)]
-    status: OneOrMany<u16>,
+    status: Written<OneOrMany<u16>>,
     #[serde(default)]
-    header: BTreeMap<String, String>,
+    header: Written<BTreeMap<String, String>>,
     #[serde(default)]
-    code: OneOrMany<String>,
+    code: Written<OneOrMany<String>>,
     #[serde(default)]
-    phrase: OneOrMany<String>,
+    phrase: Written<OneOrMany<String>>,
     #[serde(default)]
-    finish_reason: OneOrMany<String>,
-    kind: Option<String>,
-    scope: Option<String>,
-    reason: Option<String>,
-    delay: Option<DelayConfig>,
+    finish_reason: Written<OneOrMany<String>>,
+    kind: Option<Written<String>>,
+    scope: Option<Written<String>>,
+    reason: Option<Written<String>>,
+    delay: Option<Written<DelayConfig>>,
     #[serde(flatten)]
     others: Others,
-}
-
-/// The names of settings that there are not.
-struct Others(Vec<String>);
-
-impl<'de> Deserialize<'de> for Others {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = Others;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("settings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Others, A::Error> {
-                let mut names = Vec::new();
-                while let Some((name, IgnoredAny)) = map.next_entry()? {
-                    names.push(name);
-                }
-                Ok(Others(names))
-            }
-        }
-        deserializer.deserialize_map(Names)
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
 }
 
 #[derive(serde::Deserialize)]
@@ -115,21 +85,6 @@ enum OneOrMany<T> {
 enum DelayConfig {
     Seconds(f64),
     Text(String),
-}
-
-impl<T> Default for OneOrMany<T> {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Many(many) => many,
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Settings {
@@ -168,30 +123,52 @@ impl SettingsConfig {
     }
 }
 
+const TEXT: &str = "text";
+const TEXTS: &str = "text or a list of texts";
+const STATUSES: &str = "a status, such as 418, or a list of statuses";
+const HEADERS: &str = "a table of names and values";
+const DELAY: &str = "a number of seconds or a duration, such as \"2m\"";
+
 impl RuleConfig {
-    fn into_rule(self, number: usize) -> Result<Rule, InvalidRule> {
-        let name = self.name.unwrap_or_else(|| number.to_string());
-        let fail = |problem| invalid(&name, problem);
+    fn into_rule(mut self, number: usize) -> Result<Rule, InvalidRule> {
+        let position = || number.to_string();
+        let name = self.name.take().map_or_else(|| Ok(position()), |name| name.value("name", TEXT));
+        let name = name.map_err(|problem| invalid(&position(), problem))?;
+        self.named(&name).map_err(|problem| invalid(&name, problem))
+    }
+
+    /// The rule with this name.
+    fn named(self, name: &str) -> Result<Rule, Problem> {
         if let Some(other) = self.others.0.into_iter().next() {
-            return Err(fail(Problem::Unknown("setting", other.into())));
+            return Err(Problem::Unknown("setting", other.into()));
         }
-        let mut rule = Rule::new(&name);
-        rule = self.status.into_vec().into_iter().fold(rule, Rule::status);
-        rule = self.header.iter().fold(rule, |rule, (header, value)| rule.header(header, value));
-        rule = self.code.into_vec().iter().fold(rule, |rule, code| rule.code(code));
-        rule = self.phrase.into_vec().iter().fold(rule, |rule, words| rule.phrase(words));
-        rule = self.finish_reason.into_vec().iter().fold(rule, |rule, reason| rule.finish_reason(reason));
+        let mut rule = Rule::new(name);
+        for status in self.status.value("status", STATUSES)?.into_vec() {
+            rule = rule.status(status);
+        }
+        for (header, value) in &self.header.value("header", HEADERS)? {
+            rule = rule.header(header, value);
+        }
+        for code in &self.code.value("code", TEXTS)?.into_vec() {
+            rule = rule.code(code);
+        }
+        for words in &self.phrase.value("phrase", TEXTS)?.into_vec() {
+            rule = rule.phrase(words);
+        }
+        for reason in &self.finish_reason.value("finish_reason", TEXTS)?.into_vec() {
+            rule = rule.finish_reason(reason);
+        }
         if let Some(kind) = self.kind {
-            rule = rule.kind(named(KINDS, "kind", &kind).map_err(fail)?);
+            rule = rule.kind(named(KINDS, "kind", &kind.value("kind", TEXT)?)?);
         }
         if let Some(scope) = self.scope {
-            rule = rule.scope(named(SCOPES, "scope", &scope).map_err(fail)?);
+            rule = rule.scope(named(SCOPES, "scope", &scope.value("scope", TEXT)?)?);
         }
         if let Some(reason) = self.reason {
-            rule = rule.reason(reason_named(&reason).map_err(fail)?);
+            rule = rule.reason(reason_named(&reason.value("reason", TEXT)?)?);
         }
         if let Some(delay) = self.delay {
-            rule = rule.delay(delay.into_duration().map_err(fail)?);
+            rule = rule.delay(delay.value("delay", DELAY)?.into_duration()?);
         }
         Ok(rule)
     }

@@ -3,6 +3,7 @@
 mod apply;
 mod config;
 mod phrase;
+mod written;
 
 use std::error::Error;
 use std::fmt;
@@ -161,10 +162,15 @@ enum Problem {
     Phrase(Box<str>),
     /// A word of a configuration file that is none: of which kind, and the word.
     Unknown(&'static str, Box<str>),
+    /// A setting of a configuration file that has another type.
+    Type {
+        setting: &'static str,
+        expected: &'static str,
+    },
 }
 
 impl InvalidRule {
-    /// The name of the rule.
+    /// The name of the rule. One without a name in a configuration file is named by its position there, from `1`.
     pub fn rule(&self) -> &str {
         &self.name
     }
@@ -183,6 +189,7 @@ impl fmt::Display for InvalidRule {
                 write!(f, "the phrase {phrase:?} needs words, and `{{delay}}` at most once")
             }
             Problem::Unknown(what, word) => write!(f, "there is no {what} {word:?}"),
+            Problem::Type { setting, expected } => write!(f, "`{setting}` must be {expected}"),
         }
     }
 }

@@ -189,3 +189,50 @@ fn an_error_in_a_rule_names_it() {
     let unknown = serde_json::from_value::<Settings>(json!({"rule": []})).unwrap_err().to_string();
     assert!(unknown.contains("unknown field `rule`"), "{unknown}");
 }
+
+#[test]
+fn a_value_of_another_type_names_its_rule_and_the_setting() {
+    const STATUSES: &str = "`status` must be a status, such as 418, or a list of statuses";
+    const TEXTS: &str = "must be text or a list of texts";
+    for (setting, value, says) in [
+        ("status", json!("x"), STATUSES.into()),
+        ("status", json!([400, "x"]), STATUSES.into()),
+        ("status", json!(70_000), STATUSES.into()),
+        ("status", json!(null), STATUSES.into()),
+        ("header", json!("x-tenant"), "`header` must be a table of names and values".into()),
+        ("header", json!({"x-tenant": 1}), "`header` must be a table of names and values".into()),
+        ("code", json!(1302), format!("`code` {TEXTS}")),
+        ("phrase", json!([["wakes"]]), format!("`phrase` {TEXTS}")),
+        ("finish_reason", json!({"is": "evicted"}), format!("`finish_reason` {TEXTS}")),
+        ("kind", json!(["busy"]), "`kind` must be text".into()),
+        ("scope", json!(1), "`scope` must be text".into()),
+        ("reason", json!(true), "`reason` must be text".into()),
+        (
+            "delay",
+            json!([2]),
+            "`delay` must be a number of seconds or a duration, such as \"2m\"".into(),
+        ),
+    ] {
+        let fine = json!({"name": "fine", "status": 418, "kind": "busy"});
+        for (name, shown) in [(json!("asleep"), "asleep"), (json!(null), "2")] {
+            let mut rule = json!({"name": name});
+            rule[setting] = value.clone();
+            let text = json!({"rules": [fine, rule]}).to_string();
+            let error = serde_json::from_str::<Settings>(&text).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("rule {shown:?}: {says}")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_named_by_its_position() {
+    for (rule, says) in [
+        (r#"{"name": 3, "status": 400}"#, "`name` must be text"),
+        ("400", "invalid type: integer `400`, expected the settings of a rule"),
+        (r#"{"status": 400, "status": 401}"#, "duplicate field `status`"),
+    ] {
+        let text = format!(r#"{{"rules": [{{"status": 418, "kind": "busy"}}, {rule}]}}"#);
+        let error = serde_json::from_str::<Settings>(&text).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("rule \"2\": {says}")), "{error}");
+    }
+}
