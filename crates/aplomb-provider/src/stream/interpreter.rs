@@ -157,9 +157,7 @@ impl Interpreter {
                     self.event(name, Some(line), is_terminated, emit);
                 }
             }
-            None if data.starts_with(b"{") && is_terminated && self.expects_json() => {
-                self.damaged(emit);
-            }
+            None if is_terminated && self.expects_json() && is_fragment(data) => self.damaged(emit),
             // Probably cut off.
             None if data.starts_with(b"{") || b"[DONE]".starts_with(data) => {
                 self.is_cut = true;
@@ -185,7 +183,7 @@ impl Interpreter {
         let chunk = serde_json::from_slice::<Chunk<'_>>(payload).ok();
         match chunk.and_then(|chunk| decode_base64(&chunk.bytes)) {
             Some(event) => self.event("", Some(&event), true, emit),
-            None => self.unknown(None, emit),
+            None => self.damaged(emit),
         }
     }
 
@@ -369,6 +367,11 @@ impl Interpreter {
     fn classification(&self, error: Classification) -> Classification {
         error.with_status(self.status).with_provider(self.dialect.name)
     }
+}
+
+/// Returns whether it is a part of an event or of a web page, and no keep-alive: that is a word, or a date.
+fn is_fragment(data: &[u8]) -> bool {
+    data.iter().any(|byte| matches!(byte, b'{' | b'}' | b'"' | b'<'))
 }
 
 /// Returns whether every line of an event is a value of its own: the blank lines between several events are missing.

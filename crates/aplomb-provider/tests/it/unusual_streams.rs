@@ -204,15 +204,22 @@ fn an_error_in_json_amid_events_is_that_error() {
 fn a_damaged_event_breaks_a_stream_of_json_and_no_other() {
     let word =
         |word: &str| format!("data: {{\"choices\": [{{\"delta\": {{\"content\": \"{word}\"}}}}]}}\n\n");
-    let damaged = "data: {\"choices\": [{\"delta\": {\"content\": \"tw\n\n";
+    let cut_off = "data: {\"choices\": [{\"delta\": {\"content\": \"tw\n\n";
+    let head_lost = "data: ices\": [{\"delta\": {\"content\": \"two\"}}]}\n\n";
+    let page = "data: <html><body>502 Bad Gateway</body></html>\n\n";
+    let with = |event: &str| format!("{}{event}{}data: [DONE]\n\n", word("one"), word("three"));
     for url in [OPENAI, GENERIC] {
-        let (events, end) =
-            stream(url, &format!("{}{damaged}{}data: [DONE]\n\n", word("one"), word("three")));
-        assert_eq!(events[0], text("one"), "{url}");
-        assert_eq!((events.len(), end.classification().reason()), (2, Some(Reason::Truncated)), "{url}");
+        for damaged in [cut_off, head_lost, page] {
+            let (events, end) = stream(url, &with(damaged));
+            assert_eq!(events[0], text("one"), "{url} {damaged}");
+            let reason = end.classification().reason();
+            assert_eq!((events.len(), reason), (2, Some(Reason::Truncated)), "{url} {damaged}");
+        }
         // The end of the body cuts an event off: that is no damage.
-        let cut = format!("{}{}", word("one"), damaged.trim_end());
+        let cut = format!("{}{}", word("one"), cut_off.trim_end());
         assert_eq!(stream(url, &cut).1, StreamEnd::Truncated, "{url}");
+        // Nor is a keep-alive.
+        assert_eq!(stream(url, &with("data: keep-alive\n\n")).1, StreamEnd::Complete, "{url}");
     }
     // An unknown server may stream source code.
     let code = "data: fn main()\n\ndata: {\n\ndata: }\n\n";
