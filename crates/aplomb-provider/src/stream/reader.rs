@@ -283,7 +283,7 @@ impl StreamReader for Reader {
             Parser::JsonLines(values) => {
                 let is_complete = values.is_complete();
                 values.finish(&mut |value| interpreter.value(value, &mut until_end(end, emit)));
-                is_complete && !interpreter.lacks_last_chunk()
+                is_complete && !interpreter.is_malformed() && !interpreter.lacks_last_chunk()
             }
             Parser::AwsEvents(aws) => aws.is_complete() && interpreter.may_end_here(),
             Parser::Page | Parser::Opaque(_) => true,

@@ -125,6 +125,9 @@ fn ollamas_lines() {
         let (events, end) = read(provider, "application/x-ndjson", &failed);
         assert!(matches!(events.last(), Some(Error(_))), "{events:?}");
         assert_eq!(end.classification().outcome().kind(), Kind::Transient);
+        // A line that has lost its head.
+        let damaged = OLLAMA.replacen("\n{\"", "\n", 1);
+        assert_eq!(read(provider, "application/x-ndjson", &damaged).1, StreamEnd::Truncated, "{damaged}");
     }
 }
 
