@@ -1,7 +1,9 @@
 //! What a server was seen to do with the calls of late, and the brakes that read it.
 
 mod crowd;
+mod failure;
 mod hints;
+mod look;
 mod memory;
 mod overload;
 mod pace;
@@ -21,19 +23,17 @@ mod usual;
 mod window;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use aplomb_core::{Kind, Outcome};
 use tokio::time::Instant;
 
-use self::memory::{CallNumber, Fate, Point, ServerMemory};
+use self::memory::{CallNumber, ServerMemory};
 use self::overload::Overload;
 use self::pace::Pace;
 pub use self::settings::ServerSettings;
 use self::slow_start::SlowStart;
 pub use self::state::{HeldBy, ServerEvent, ServerSnapshot, ShutCause};
-use self::trouble::{Refusal, Trouble};
-use crate::{Decision, End, Hints, Worth};
+use self::trouble::Trouble;
+use crate::{Decision, End};
 
 /// A server as its calls show it, and how many calls it gets.
 ///
@@ -162,12 +162,6 @@ impl Server {
         if self.trouble.is_none() && self.settings.cold_start {
             self.slow_start = Some(SlowStart::at_first(&mut self.memory, self.settings.spread));
         }
-    }
-
-    /// Whether there is any brake that may hold a call back.
-    #[inline]
-    pub fn may_hold(&self) -> bool {
-        self.trouble.is_some() || self.slow_start.is_some()
     }
 
     /// Decides whether a call may go that costs so many tokens.
@@ -340,89 +334,12 @@ impl Server {
         }
     }
 
-    #[inline(never)]
-    fn ended_badly(&mut self, token: &ServerToken, outcome: Outcome, now: Instant) {
-        self.tick(now);
-        let cause = match outcome.kind() {
-            // The connection was of no use; the server has not seen the request.
-            Kind::Transient if !outcome.is_never_begun() => ShutCause::Failures,
-            Kind::Throttled if outcome.is_shared_throttle() => ShutCause::Throttles,
-            // The server answers, whatever it says of this request.
-            Kind::Busy | Kind::Permanent | Kind::Unauthorized => {
-                return self.succeeded(token, now);
-            }
-            _ => {
-                if let Some(trouble) = &mut self.trouble {
-                    trouble.not_accepted(token.number, token.tokens);
-                }
-                return self.left(token);
-            }
-        };
-        let was_accepted = self.memory.fate(token.number) == Fate::Taken;
-        let took = now.saturating_duration_since(token.sent);
-        let is_silent = outcome.is_unanswered() && !outcome.is_connection_lost();
-        let hung = is_silent && !was_accepted && took > self.memory.patience().max(HANGS);
-        if token.is_witness {
-            self.memory.bad(token.number, took, hung);
-        } else {
-            self.memory.gone(token.number);
-        }
-        self.memory.ended();
-        self.batch(token, None);
-        let (accepted, settings) = (self.accepted, self.settings);
-        let next = self.memory.point(now);
-        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::after(accepted, settings, next)));
-        let before = trouble.limit();
-        if hung {
-            if let Some(most) = self.overload.hung(took, self.memory.in_flight(), now) {
-                if self.settings.places {
-                    trouble.overloaded(most);
-                }
-            }
-        }
-        let refusal = Refusal {
-            number: token.number,
-            up_to: Point { number: token.number + 1, tokens: token.up_to, at: token.sent },
-            tokens: token.tokens,
-            is_witness: token.is_witness,
-            cause,
-            outcome,
-            hint: trouble.hints.believed(outcome.retry_after()),
-        };
-        let was_shut = trouble.shut.is_some();
-        trouble.refused(&refusal, self.settings, &mut self.memory, now);
-        if let Some(shut) = trouble.shut {
-            if !was_shut {
-                self.slow_start = None;
-                self.memory.watch();
-                self.events.push_back(ServerEvent::Shut {
-                    cause: shut.cause,
-                    until: shut.probe_at,
-                    last: outcome,
-                });
-            } else if token.number >= shut.first_probe && token.is_witness {
-                self.events.push_back(ServerEvent::StillShut {
-                    cause: shut.cause,
-                    until: shut.probe_at,
-                    last: outcome,
-                });
-            }
-        }
-        self.note_places(before, aplomb_core::ConcurrencyCause::Overload);
-    }
-
     /// Reports a limit of places that has changed since it was `before`.
     fn note_places(&mut self, before: Option<u32>, cause: aplomb_core::ConcurrencyCause) {
         let now = self.trouble.as_ref().and_then(|trouble| trouble.limit());
         if before != now {
             self.events.push_back(ServerEvent::Places { from: before, to: now, cause });
         }
-    }
-
-    /// When to look again although no call ends.
-    pub fn hints(&self) -> Hints {
-        let next_abandoned = self.overload.next_abandoned();
-        Hints { next_wakeup: next_abandoned, ..Hints::default() }
     }
 
     /// Returns whether there are events that were not reported.
@@ -437,17 +354,6 @@ impl Server {
         self.events.pop_front()
     }
 
-    /// Returns why nobody gets through, while that is so.
-    pub fn is_shut(&self) -> Option<ShutCause> {
-        self.trouble.as_ref()?.shut.map(|shut| shut.cause)
-    }
-
-    /// When the next call may go to see whether calls are still throttled, while they are.
-    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
-        let shut = self.trouble.as_ref()?.shut.filter(|shut| shut.cause == ShutCause::Throttles)?;
-        Some(shut.probe_at).filter(|until| *until > now)
-    }
-
     /// Begins with a rate that was found earlier, in calls per second. Anything but a positive number is ignored.
     pub fn set_rate(&mut self, rate: f64, now: Instant) {
         if rate.is_finite() && rate > 0.0 && self.settings.paces() {
@@ -457,71 +363,4 @@ impl Server {
             trouble.pace = Some(Pace::known(rate, next));
         }
     }
-
-    /// Returns whether a call was accepted that was sent after `after`, at `until` at the latest: then a refusal between the two
-    /// was not about everybody.
-    pub fn took_one(&mut self, after: Instant, until: Instant, now: Instant) -> bool {
-        self.tick(now);
-        self.memory.took_one(after, until)
-    }
-
-    /// The earliest instant at which a call may go, if one is known.
-    pub fn forecast(&mut self, now: Instant) -> Option<Instant> {
-        let trouble = self.trouble.as_ref()?;
-        match trouble.shut {
-            Some(shut) if shut.cause == ShutCause::Throttles => shut.not_before(now),
-            _ => None,
-        }
-    }
-
-    /// The rate that it was found to accept, in calls per second.
-    pub fn rate(&self) -> Option<f64> {
-        self.trouble.as_ref()?.pace.map(|pace| pace.rate())
-    }
-
-    /// How many calls may be out of which nothing is known, during a slow start.
-    pub fn slow_start(&self) -> Option<u32> {
-        self.slow_start.map(SlowStart::window)
-    }
-
-    /// The worth of what is known, for eviction. Gives back the memory of a server that rests.
-    pub fn worth(&mut self, now: Instant) -> Worth {
-        if self.memory.in_flight() > 0 {
-            return Worth::IN_USE;
-        }
-        self.memory.rest();
-        match &self.trouble {
-            None => Worth::FRESH,
-            Some(trouble) => {
-                let worth = trouble.worth(now);
-                if worth == Worth::FRESH {
-                    self.trouble = None;
-                }
-                worth
-            }
-        }
-    }
-
-    /// The state at `now`.
-    pub fn snapshot(&mut self, now: Instant) -> ServerSnapshot {
-        let held_by = match self.check(0, now) {
-            Decision::Admit => None,
-            Decision::NotBefore(_, held) | Decision::WhenReleased(held) | Decision::Reject(held) => {
-                Some(held)
-            }
-        };
-        let trouble = self.trouble.as_ref();
-        ServerSnapshot {
-            held_by,
-            in_flight: self.memory.in_flight(),
-            slow_start: self.slow_start(),
-            rate: self.rate(),
-            places: trouble.and_then(|trouble| trouble.limit()),
-            period: trouble.and_then(|trouble| trouble.windows.period()),
-            refused_by_chance: trouble.map_or(0.0, |trouble| trouble.usual.refused()),
-        }
-    }
 }
-
-/// A call that is given up sooner than this was not given up because the server hangs.
-const HANGS: Duration = Duration::from_millis(500);

@@ -1,5 +1,8 @@
 //! What is kept of a server once something has gone wrong: its brakes.
 
+mod checks;
+mod shutting;
+
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -10,7 +13,6 @@ use tokio::time::Instant;
 use super::crowd::Crowd;
 use super::hints::Hints;
 use super::memory::{CallNumber, Point, ServerMemory};
-use super::overload::Overload;
 use super::pace::{Ends, Pace, Unit};
 use super::places::{FoundBy, Places, Refused};
 use super::shut::{ProbeFailed, Shut};
@@ -18,9 +20,9 @@ use super::suspicion::Suspicions;
 use super::tally::Tally;
 use super::trial::Verdict;
 use super::usual::Usual;
-use super::window::{Shutting, Windows};
-use super::{HeldBy, ServerSettings, ShutCause};
-use crate::{Decision, Worth};
+use super::window::Windows;
+use super::{ServerSettings, ShutCause};
+use crate::Worth;
 
 /// The brakes, and what they have learned.
 #[derive(Clone, Debug)]
@@ -69,19 +71,6 @@ pub(super) struct Opened {
     pub(super) by_probe: bool,
 }
 
-/// A rate is measured over at least this time and so many calls, if there were shuts so long ago.
-const BASE: Duration = Duration::from_secs(3);
-const ENOUGH_CALLS: f64 = 16.0;
-
-/// A rate is not measured over a longer time: perhaps nobody called.
-const LONGEST_BASE: Duration = Duration::from_secs(120);
-
-/// Fewer measure nothing.
-const LEAST_CALLS: f64 = 1.0;
-
-/// At most so many shuts are remembered.
-const SHUTS: usize = 32;
-
 /// After so many limits of places that explained nothing, none is tried any more.
 const NOT_PLACES: u32 = 3;
 
@@ -127,71 +116,6 @@ impl Trouble {
     /// The limit of places, if there is one.
     pub(super) fn limit(&self) -> Option<u32> {
         self.places.map(|places| places.limit())
-    }
-
-    /// Decides about a call while nobody gets through.
-    pub(super) fn check_shut(&self, memory: &mut ServerMemory, now: Instant) -> Decision<HeldBy> {
-        let Some(shut) = &self.shut else {
-            return Decision::Admit;
-        };
-        let presumed = memory.next_presumed();
-        // A probe that hangs holds up no other.
-        let hangs = shut.cause == ShutCause::Failures && presumed.is_none();
-        let probing = memory.unproven() > 0 && !hangs;
-        let due = shut.not_before(now);
-        if shut.is_released() || (due.is_none() && !probing) {
-            return Decision::Admit;
-        }
-        let held = HeldBy::Shut {
-            cause: shut.cause,
-            since: shut.since,
-            probe_at: shut.probe_at,
-            probing,
-            last: shut.last,
-        };
-        // The probe in flight may be presumed to be accepted before the next is due.
-        let next = if probing {
-            due.into_iter().chain(presumed).min()
-        } else {
-            due
-        };
-        match next {
-            _ if shut.too_long => Decision::Reject(held),
-            Some(at) => Decision::NotBefore(at, held),
-            None => Decision::WhenReleased(held),
-        }
-    }
-
-    /// Decides whether there is a place for a call.
-    pub(super) fn check_places(
-        &self,
-        memory: &ServerMemory,
-        overload: &mut Overload,
-        now: Instant,
-    ) -> Decision<HeldBy> {
-        let Some(places) = &self.places else {
-            return Decision::Admit;
-        };
-        let in_flight = memory.in_flight().saturating_add(overload.abandoned(now));
-        if places.has_room(in_flight) {
-            return Decision::Admit;
-        }
-        let held = HeldBy::Places { limit: places.limit(), in_flight: memory.in_flight() };
-        match overload.next_abandoned() {
-            Some(at) => Decision::NotBefore(at, held),
-            None => Decision::WhenReleased(held),
-        }
-    }
-
-    /// Decides whether a call keeps the pace.
-    pub(super) fn check_pace(&self, tokens: u64, now: Instant) -> Decision<HeldBy> {
-        let Some(pace) = &self.pace else {
-            return Decision::Admit;
-        };
-        match pace.not_before(tokens, now) {
-            Some(at) => Decision::NotBefore(at, HeldBy::Pace { rate: pace.rate() }),
-            None => Decision::Admit,
-        }
     }
 
     /// A call goes. Returns whether it is a probe.
@@ -435,71 +359,6 @@ impl Trouble {
             self.places = None;
         }
         true
-    }
-
-    /// Nobody gets through any more.
-    fn shut(&mut self, refusal: &Refusal, settings: ServerSettings, memory: &mut ServerMemory, now: Instant) {
-        let (next, in_flight) = (memory.point(now), memory.in_flight());
-        let run = self.usual.take_doubtful();
-        if let Some(places) = &mut self.places {
-            if !places.shut(in_flight) {
-                self.places = None;
-                self.not_places += 1;
-            }
-        }
-        let mut opens = None;
-        if refusal.cause == ShutCause::Throttles && self.places.is_none() {
-            opens = self.measure(settings, next);
-            if self.shuts.len() == SHUTS {
-                self.shuts.pop_front();
-            }
-            self.shuts.push_back(Tally::new(next));
-        }
-        let (hint, too_long) = bounded(refusal.hint, settings);
-        let jitter = self.jitter();
-        let each = self.pace.map_or(Duration::ZERO, |pace| pace.time_of_a_call());
-        let calls = (refusal.number, next.number);
-        let what = (refusal.outcome, hint);
-        let mut shut =
-            Shut::new(refusal.cause, what, calls, (in_flight, run), (&self.hints, each, jitter), now);
-        shut.probe_at = opens.map_or(shut.probe_at, |opens| opens.max(shut.probe_at));
-        shut.too_long = too_long;
-        self.shut = Some(shut);
-    }
-
-    /// Measures the pace, unless calls flow in fixed windows: then returns when the next one opens, if that is known.
-    fn measure(&mut self, settings: ServerSettings, next: Point) -> Option<Instant> {
-        let ends = Ends { known: self.known, next };
-        if let Shutting::OfWindow { opens } = self.windows.shut(ends.known, next.at) {
-            self.pace = None;
-            return opens;
-        }
-        let is_long = |tally: &Tally| {
-            let age = next.at.saturating_duration_since(tally.since);
-            age > LONGEST_BASE || (age > BASE && tally.accepted(ends.known) >= ENOUGH_CALLS)
-        };
-        while self.shuts.get(1).is_some_and(is_long) {
-            self.shuts.pop_front();
-        }
-        // Next to nothing was accepted in between: that measures how we asked, and no rate.
-        let enough = |tally: &&Tally| tally.accepted(ends.known) >= LEAST_CALLS;
-        if let Some(since) = self.shuts.front().filter(|_| settings.paces()).filter(enough) {
-            let shut_for = self.windows.last_shut_for();
-            let measured = Pace::measured(since, self.unit, shut_for, ends);
-            let before = self.pace.as_ref();
-            self.pace = Some(before.map_or(measured, |before| measured.after(before, shut_for, ends)));
-        }
-        None
-    }
-
-    /// A number from 0 to 1, another for each shut.
-    fn jitter(&mut self) -> f64 {
-        // SplitMix64, of Steele, Lea and Flood (OOPSLA 2014).
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        f64::from((mixed >> 32) as u32) / f64::from(u32::MAX)
     }
 
     /// The worth of what is known.

@@ -1,8 +1,11 @@
 //! Each rule of the brakes, as a dialogue with a server.
 
+use std::time::Duration;
+
 use aplomb_core::Outcome;
 
 use super::*;
+use crate::Worth;
 
 mod limits;
 mod others;
