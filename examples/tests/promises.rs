@@ -178,7 +178,7 @@ fn promise_47_telling_a_true_limit_makes_nothing_slower() {
     holds(promises::promise_47, &but_for);
 }
 
-/// What is measured: a median over the seeds.
+/// The measure: a median over the seeds.
 #[derive(Clone, Copy, Debug)]
 enum Measure {
     /// The time as a multiple of the ideal.

@@ -1,4 +1,4 @@
-//! What a program gets with the libraries, besides their own code: it grows on purpose or not at all.
+//! The dependencies that a program gets with the libraries: they grow on purpose or not at all.
 
 use std::collections::BTreeSet;
 use std::process::Command;

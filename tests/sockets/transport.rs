@@ -20,7 +20,7 @@ use tower::{Layer, ServiceExt};
 
 use crate::chat;
 
-/// What the server does with the first stream that is opened.
+/// The server's treatment of the first stream that is opened.
 #[derive(Clone, Copy, Debug)]
 enum First {
     Refused,

@@ -9,7 +9,7 @@ use crate::{Entries, Evictable, Gate, Handle, Queue, Rejected};
 
 /// The state of a layer: its queues, and what it does with the calls they reject. Clones share everything.
 pub trait LayerState: Clone {
-    /// What is set before the state is made.
+    /// The settings from before the state is made.
     type Config: Clone;
 
     /// The gate of the layer.

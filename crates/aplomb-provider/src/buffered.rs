@@ -117,7 +117,7 @@ fn replay(
 /// The format of a body: by its media type, unless its first bytes show that it is another.
 pub(crate) fn format(head: &Head<'_>, body: &[u8]) -> BodyFormat {
     let start = body.trim_ascii_start();
-    // What starts like this is not compressed, and headers are not looked up for nothing.
+    // A body that starts like this is not compressed, and headers are not looked up for nothing.
     let declared = match start.first() {
         Some(b'{' | b'[') => BodyFormat::of_media_type(head),
         _ => BodyFormat::declared(head),

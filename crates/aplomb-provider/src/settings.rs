@@ -39,7 +39,7 @@ pub struct Settings {
     tokenizer: Option<Arc<dyn Tokenizer>>,
 }
 
-/// What is counted at a place, and the JSON pointer to it.
+/// The tokens counted at a place, and the JSON pointer to it.
 type UsagePath = (Dimension, Box<str>);
 
 /// A code in lower case and its meaning.
@@ -159,7 +159,7 @@ impl Settings {
         self.usage_paths.is_some()
     }
 
-    /// What the first rule that is met makes of a response that was judged to be this without it.
+    /// The first rule that is met, applied to a response that was judged to be this without it.
     pub(crate) fn by_rules(&self, told: &Told<'_>, judged: (Outcome, Reason)) -> Option<(Outcome, Reason)> {
         let mut rules = self.rules.iter().flat_map(|rules| rules.iter());
         rules.find_map(|rule| Some(rule.means(judged, rule.met(told)?)))

@@ -25,7 +25,7 @@ pub(crate) struct ActiveQuota {
     last: [Change; REMEMBERED],
 }
 
-/// What is known of the rate at which a quota flows back.
+/// The rate at which a quota flows back, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rate {
     /// Its window: the bucket decides.

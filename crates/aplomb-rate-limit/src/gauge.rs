@@ -21,7 +21,7 @@ pub(crate) struct Gauge {
     length: u64,
     /// The last reading, or the last call that went to get one.
     heard: u64,
-    /// What remained at the last reading, and when that was; `None` if a window has passed since.
+    /// The remainder at the last reading, and when that was; `None` if a window has passed since.
     last: Option<(u64, u64)>,
     /// True if the next reading is believed upwards at once, since there was none for a while.
     is_stale: bool,
@@ -46,7 +46,7 @@ enum Resets {
     Wrong,
 }
 
-/// What one reading says.
+/// The content of one reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shown {
     pub(crate) limit: u64,

@@ -32,7 +32,7 @@ fn request(prompt: &Bytes) -> Request {
     request
 }
 
-/// What a call with reqwest's types costs.
+/// The cost of a call with reqwest's types.
 async fn of_reqwest(service: &mut impl Service<Request, Response = Response>, prompt: &Bytes) -> Stats {
     let region = Region::new(HEAP);
     let response = service.call(request(prompt)).await.ok().unwrap();
@@ -40,7 +40,7 @@ async fn of_reqwest(service: &mut impl Service<Request, Response = Response>, pr
     region.change()
 }
 
-/// What a call with http's types costs.
+/// The cost of a call with http's types.
 async fn of_http<B>(
     service: &mut impl Service<http::Request<Full<Bytes>>, Response = http::Response<B>>,
     prompt: &Bytes,

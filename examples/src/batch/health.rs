@@ -259,7 +259,7 @@ mod tests {
         assert!(health.hopeless().is_some(), "not for ever");
     }
 
-    /// What is no outage will not pass by waiting.
+    /// A fault that is no outage will not pass by waiting.
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_never_answers_but_refuses_is_given_up_after_a_minute_with_its_words() {
         let said = |outcome: Outcome| Classification::new(outcome).with_message("no such thing");

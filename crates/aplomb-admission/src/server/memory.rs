@@ -10,7 +10,7 @@ use super::patience::Patience;
 /// The number of a call: calls are numbered in the order in which they are sent.
 pub(super) type CallNumber = u64;
 
-/// What is known of a call.
+/// The state of a call, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// Unanswered.
@@ -30,7 +30,7 @@ pub(super) enum Fate {
 pub(super) struct Point {
     /// The number of the next call.
     pub(super) number: CallNumber,
-    /// What all calls before it cost, in tokens.
+    /// The cost of all calls before it, in tokens.
     pub(super) tokens: u64,
     /// When it was sent.
     pub(super) at: Instant,
@@ -67,7 +67,7 @@ pub(super) struct ServerMemory {
     /// A call has hung, and none has been answered, refused or failed since.
     hangs: bool,
     in_flight: u32,
-    /// What all calls cost, in tokens.
+    /// The cost of all calls, in tokens.
     tokens: u64,
 }
 
@@ -83,7 +83,7 @@ impl ServerMemory {
         Point { number: self.next(), tokens: self.tokens, at: now }
     }
 
-    /// What all calls cost, in tokens.
+    /// The cost of all calls, in tokens.
     pub(super) const fn tokens(&self) -> u64 {
         self.tokens
     }
@@ -160,7 +160,7 @@ impl ServerMemory {
         }
     }
 
-    /// What became of calls does not count any more; those that are pending still have to end.
+    /// The outcomes of calls do not count any more; those that are pending still have to end.
     pub(super) fn forget(&mut self) {
         for call in &mut self.calls {
             if call.fate != Fate::Pending {

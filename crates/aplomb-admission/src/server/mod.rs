@@ -1,4 +1,4 @@
-//! What a server was seen to do with the calls of late, and the brakes that read it.
+//! The memory of a server: the outcomes of the latest calls, and the brakes that read them.
 
 mod crowd;
 mod failure;
@@ -70,7 +70,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct ServerToken {
     number: CallNumber,
-    /// What it costs, and what all calls up to it did.
+    /// Its cost, and that of all calls up to it.
     tokens: u64,
     up_to: u64,
     sent: Instant,
@@ -157,7 +157,7 @@ impl Server {
         }
     }
 
-    /// What was known of the server besides does not hold any more: if nothing else is known, it begins as a new one.
+    /// Other knowledge of the server does not hold any more: if nothing else is known, it begins as a new one.
     pub fn start_anew(&mut self) {
         if self.trouble.is_none() && self.settings.cold_start {
             self.slow_start = Some(SlowStart::at_first(&mut self.memory, self.settings.spread));

@@ -35,14 +35,14 @@ pub(super) struct Pace {
     former: Option<f64>,
 }
 
-/// What a limit counts.
+/// The unit of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Calls,
     Tokens,
 }
 
-/// What was accepted up to the newest call that is known to be refused, and the next call, which is sent now or later. What
+/// The calls accepted up to the newest one that is known to be refused, and the next call, which is sent now or later. What
 /// is between the two may be refused yet, and counts for no rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
@@ -87,7 +87,7 @@ const MARGIN: f64 = 0.98;
 /// Once a minute.
 const LEAST: f64 = 1.0 / 60.0;
 
-/// What a call counts as at least and at most.
+/// The least and the most that a call counts as.
 const LEAST_WEIGHT: f64 = 1e-3;
 const MOST_WEIGHT: f64 = 1e3;
 
@@ -108,7 +108,7 @@ impl Unit {
 }
 
 impl Pace {
-    /// What was accepted between two shuts, of which the second is now, and the server had been shut for `shut_for` in
+    /// The calls accepted between two shuts, of which the second is now, and the server had been shut for `shut_for` in
     /// between.
     pub(super) fn measured(between: &Tally, unit: Unit, shut_for: Duration, ends: Ends) -> Self {
         let seconds = between.seconds(ends.next.at).max(1e-3);
@@ -141,7 +141,7 @@ impl Pace {
         Self { rate, former: None, trial: None, ..self }
     }
 
-    /// What was accepted while a share was refused, to see whether that goes away.
+    /// The calls accepted while a share was refused, to see whether that goes away.
     pub(super) fn tried(accepted: &Tally, unit: Unit, share: f64, ends: Ends) -> Self {
         let mean = unit.mean(accepted, ends.known);
         let trial = if mean.is_none() {

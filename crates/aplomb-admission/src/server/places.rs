@@ -8,7 +8,7 @@ pub(super) struct Places {
     limit: u32,
     /// One more was tried since the last refusal.
     raised: bool,
-    /// What went since, and how many were refused although no more was tried.
+    /// The calls sent since, and how many were refused although no more was tried.
     since: u32,
     unexplained: u32,
     found_by: FoundBy,
@@ -16,12 +16,12 @@ pub(super) struct Places {
     ended: u32,
     /// One more is tried after so many times the limit.
     held: u32,
-    /// What went under this limit, and what of it was refused.
+    /// The calls sent under this limit, and how many of them were refused.
     sent: u32,
     refused: u32,
 }
 
-/// What the limit was found by.
+/// The evidence for the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FoundBy {
     /// Calls are refused until another ends.
@@ -30,7 +30,7 @@ pub(super) enum FoundBy {
     Overload,
 }
 
-/// What a refusal means for the limit.
+/// The meaning of a refusal for the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// Nothing.

@@ -69,7 +69,7 @@ struct Release {
 /// So many releases show that it is not the number of calls in flight.
 const RELEASES: u32 = 2;
 
-/// What the failure of a probe means.
+/// The meaning of a probe's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeFailed {
     /// The server is still shut.

@@ -14,7 +14,7 @@ pub enum ShutCause {
     Throttles,
 }
 
-/// What holds a call back.
+/// The brake that holds a call back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HeldBy {
     /// Nobody gets through.
@@ -96,7 +96,7 @@ pub enum ServerEvent {
 /// A server at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerSnapshot {
-    /// What would hold back a call now.
+    /// The brake that would hold back a call now.
     pub held_by: Option<HeldBy>,
     /// How many calls have been sent and have not ended.
     pub in_flight: u32,

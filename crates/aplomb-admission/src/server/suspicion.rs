@@ -28,7 +28,7 @@ struct Seen {
 /// A limit may be the cause.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspicion {
-    /// What was accepted.
+    /// The calls that were accepted.
     pub(super) accepted: Tally,
     /// The share that was refused.
     pub(super) share: f64,
@@ -42,7 +42,7 @@ const REFUSED: u32 = 8;
 const SHORTEST: f64 = 1.0;
 const SHARE: f64 = 0.05;
 
-/// What is older is not compared with what is seen now.
+/// Older calls are not compared with those of now.
 const LONGEST: f64 = 30.0;
 
 /// After a trial that found chance there is none for so long; twice as long after each further one, up to 64 times.

@@ -1,4 +1,4 @@
-//! What was accepted since some time.
+//! The calls accepted since some time.
 
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ impl Tally {
         next.number.saturating_sub(self.first.number).saturating_sub(self.bad as u64) as f64
     }
 
-    /// What they cost, in tokens.
+    /// Their cost, in tokens.
     pub(super) const fn accepted_tokens(&self, next: Point) -> f64 {
         next.tokens.wrapping_sub(self.first.tokens).saturating_sub(self.bad_tokens) as f64
     }

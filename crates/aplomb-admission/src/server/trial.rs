@@ -10,7 +10,7 @@ use super::memory::CallNumber;
 pub(super) struct Trial {
     /// The share that was refused at the higher rate.
     before: f64,
-    /// What was sent at the lower rate, and what of it was refused.
+    /// The calls sent at the lower rate, and how many of them were refused.
     sent: u32,
     refused: u32,
     /// The last call that counts.
@@ -19,7 +19,7 @@ pub(super) struct Trial {
     vain: u32,
 }
 
-/// What a trial has shown.
+/// The result of a trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
     Open,
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// What a trial shows if this share is refused, after `before` was.
+    /// The result of a trial if this share is refused, after `before` was.
     fn of(before: f64, share: f64, seed: u64) -> Verdict {
         let (mut trial, mut random) = (Trial::after(before), StdRng::seed_from_u64(seed));
         for number in 0..10_000 {

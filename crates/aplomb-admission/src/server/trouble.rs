@@ -1,4 +1,4 @@
-//! What is kept of a server once something has gone wrong: its brakes.
+//! The brakes of a server, kept once something has gone wrong.
 
 mod checks;
 mod shutting;
@@ -34,9 +34,9 @@ pub(super) struct Trouble {
     crowd: Crowd,
     pub(super) hints: Hints,
     pub(super) windows: Windows,
-    /// What was accepted since each of the latest shuts for throttles.
+    /// The calls accepted since each of the latest shuts for throttles.
     shuts: VecDeque<Tally>,
-    /// What the server's limit counts, as its refusals say.
+    /// The unit of the server's limit, as its refusals say.
     unit: Unit,
     /// All calls up to the newest that came to nothing. Those after it may be refused yet.
     known: Point,
@@ -55,7 +55,7 @@ pub(super) struct Refusal {
     pub(super) number: CallNumber,
     /// All calls up to it.
     pub(super) up_to: Point,
-    /// What it costs.
+    /// Its cost.
     pub(super) tokens: u64,
     pub(super) is_witness: bool,
     pub(super) cause: ShutCause,
@@ -77,7 +77,7 @@ const NOT_PLACES: u32 = 3;
 /// At most after this time a probe goes, however long the server asks for: an account may have been topped up.
 const LONGEST_HINT: Duration = Duration::from_secs(60 * 60);
 
-/// What was learned is kept for so long after the last refusal.
+/// Learned limits are kept for so long after the last refusal.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// A call that was accepted within this time shows that some get through.

@@ -44,7 +44,7 @@ impl Share {
     }
 }
 
-/// What is usual of a server that answers: a share of its calls may fail or be refused by chance, whatever its load.
+/// The usual share of failures: a server that answers may fail or refuse some calls by chance, whatever its load.
 ///
 /// A failure counts as usual when a later call is accepted. A refusal counts as usual only if it is *contradicted*: a
 /// call that was sent after it, and before its hint, was accepted; and only while no brake holds calls back, or a limit
@@ -141,7 +141,7 @@ impl Usual {
         }
     }
 
-    /// What is doubtful proves to be no chance: the server shuts. Returns how many calls that were.
+    /// The doubtful calls prove to be no chance: the server shuts. Returns how many they were.
     pub(super) fn take_doubtful(&mut self) -> f64 {
         std::mem::take(&mut self.doubtful)
     }

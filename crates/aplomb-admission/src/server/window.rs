@@ -21,13 +21,13 @@ pub(super) struct Windows {
 struct Opening {
     /// When the call was sent that was accepted first. When it was proven would drift.
     at: Instant,
-    /// What was accepted since.
+    /// The calls accepted since.
     accepted: Tally,
     /// How long it had been shut.
     shut_for: Duration,
 }
 
-/// What a shut is about.
+/// The cause of a shut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutting {
     /// Calls come too fast.
@@ -42,7 +42,7 @@ const TOLERANCE: f64 = 0.15;
 /// If the first probe passes, the window may have opened earlier: the next is tried this much earlier.
 const EARLIER: f64 = 0.97;
 
-/// What flows in less than this share of the time that it had been shut comes at once.
+/// Calls that flow in less than this share of the time that it had been shut come at once.
 const BURST: f64 = 0.3;
 const LEAST_BURST: f64 = 8.0;
 const LEAST_SHUT: Duration = Duration::from_millis(300);

@@ -94,7 +94,7 @@ impl ErrorBody {
         }
     }
 
-    /// What rules may ask for, of a response with this status and these headers.
+    /// The parts that rules may ask for, of a response with this status and these headers.
     pub(crate) fn told<'a>(&'a self, status: Option<u16>, headers: Option<&'a HeaderMap>) -> Told<'a> {
         let words = self.words.as_deref();
         let texts = |texts: fn(&Words) -> &Vec<String>| {

@@ -182,7 +182,7 @@ impl<'a> Judge<'a> {
         self.explained(self.by_rules(error, status, judged).unwrap_or(judged), error)
     }
 
-    /// What the user's rules say about a response that was judged to be this. Only the status of its head counts, if it has one.
+    /// The user's rules, applied to a response that was judged to be this. Only the status of its head counts, if it has one.
     fn by_rules(
         &self,
         error: &ErrorBody,

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use super::phrase::Met;
 use super::{ANY, CheckedRule};
 
-/// What a response says, as far as rules ask for it.
+/// The parts of a response that rules ask for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told<'a> {
     pub(crate) status: Option<u16>,

@@ -10,7 +10,7 @@ const DELAY: &str = "{delay}";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OwnPhrase {
     before: Box<str>,
-    /// What follows the delay; `None` if there is no delay.
+    /// The text after the delay; `None` if there is no delay.
     after: Option<Box<str>>,
 }
 

@@ -44,7 +44,7 @@ enum HoleKind {
     Number,
 }
 
-/// What stands before values that differ and have no meaning here.
+/// The text before values that differ and have no meaning here.
 const MEANINGLESS: &[(&str, HoleKind)] = &[
     (r#""sequence_number":"#, HoleKind::Number), // OpenAI's responses
     (r#""obfuscation":""#, HoleKind::Text),      // OpenAI, against those who measure the length of packets

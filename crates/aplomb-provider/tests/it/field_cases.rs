@@ -178,7 +178,7 @@ fn check_script(id: &str) -> Option<String> {
     })
 }
 
-/// What a case is judged to be, in one line.
+/// The judgement of a case, in one line.
 fn told(Judged { classification, had_content }: &Judged) -> String {
     let outcome = classification.outcome();
     let reason = classification.reason().map_or("", Reason::as_str);

@@ -1,4 +1,4 @@
-//! What the server says is left, as a limit of its own: before the reset no more goes.
+//! The remainder that the server reports, as a limit of its own: before the reset no more goes.
 
 use tokio::time::Instant;
 
@@ -47,7 +47,7 @@ impl Quotas {
         }
     }
 
-    /// What the server says is left of `quota`, if that decides.
+    /// The remainder of `quota` that the server reports, if that decides.
     pub(super) fn gauged(&self, quota: &ActiveQuota, nanos: u64) -> Option<i64> {
         let estimate = self.server.as_ref()?.estimate(quota.id())?;
         let left = estimate.gauge.left_at(nanos).filter(|_| estimate.flows < FLOWS)?;

@@ -43,7 +43,7 @@ pub struct Quotas {
     set: QuotaSet,
     /// The limits that the server reported.
     server: Option<Box<ServerLimits>>,
-    /// What the server was seen to do.
+    /// The memory of the server.
     brakes: Option<Box<Server>>,
     in_flight: u32,
     unanswered: u32,

@@ -128,7 +128,7 @@ pub(crate) struct Trial {
     dropped: u64,
 }
 
-/// What becomes of a reported rate.
+/// The fate of a reported rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// It is believed.
@@ -137,7 +137,7 @@ enum Step {
     Ignore,
     /// A quarter more may go.
     Begin,
-    /// What is configured is in force again.
+    /// The configured rate is in force again.
     Drop,
 }
 

@@ -27,7 +27,7 @@ pub(super) type Estimates = Vec<(u32, Estimate)>;
 pub(super) struct Estimate {
     pub(super) level: Agreement,
     pub(super) rate: Agreement,
-    /// What the server says is left, until the reset that it names.
+    /// The remainder that the server reports, until the reset that it names.
     pub(super) gauge: Gauge,
     /// How often resets were those of a bucket: twice, and what flows back is believed instead of the gauge.
     pub(super) flows: u8,

@@ -17,7 +17,7 @@ use crate::context::CallContext;
 
 /// The gates of an endpoint. They admit a call together or not at all.
 pub(crate) struct EndpointGates {
-    /// What the server was seen to do. It is told of each call once, before the other gates.
+    /// The memory of the server. It is told of each call once, before the other gates.
     pub(super) server: Server,
     pub(super) circuit: Circuit,
     pub(super) quotas: Quotas,
@@ -49,7 +49,7 @@ pub(crate) enum EndpointRejection {
     Pool(RateLimitReason),
     /// The concurrency limit.
     Concurrency(Occupancy),
-    /// What the server was found to take.
+    /// The limit that the server was found to have.
     Server(HeldBy),
 }
 
@@ -136,7 +136,7 @@ impl EndpointGates {
         self.server.paused_until(now)
     }
 
-    /// What was learned of the server's limits.
+    /// The server's limits, as far as they were learned.
     pub(super) fn learned(&mut self, now: Instant) -> Learned {
         let learned = self.quotas.learned();
         match self.server.snapshot(now).rate {

@@ -7,7 +7,7 @@ use super::tenants::TenantCharge;
 /// Held by a call that has not ended.
 pub(super) struct InProgress {
     _call: watch::Receiver<()>,
-    /// What the call owes its tenant. In a box, since few endpoints have tenants, and this moves with the response.
+    /// The call's charge on its tenant. In a box, since few endpoints have tenants, and this moves with the response.
     pub(super) tenant: Option<Box<TenantCharge>>,
 }
 

@@ -95,7 +95,7 @@ pub(super) fn circuit(policy: &Policy, one_credential: bool) -> CircuitSettings 
 pub(super) fn server(policy: &Policy, one_credential: bool) -> ServerSettings {
     let settings = ServerSettings::new()
         .failures(trip(policy, one_credential).following().is_some())
-        // What the server says of its rate is about the pool.
+        // The server's rate is about the pool.
         .throttles(policy.pool.is_none())
         .places(policy.concurrency.is_none())
         .spread(policy.concurrency.is_none())
